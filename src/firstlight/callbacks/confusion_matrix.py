@@ -1,0 +1,46 @@
+"""Draw the confusion matrix of the test as confusion_matrix.png."""
+
+from pathlib import Path
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from matplotlib.figure import Figure
+from torch import Tensor
+
+
+class ConfusionMatrix(Callback):
+    """Draw which class was taken for which; loggers that take pictures get it too."""
+
+    def __init__(self, output_dir: str) -> None:
+        """Write to the run folder `output_dir`."""
+        self.output_dir = Path(output_dir)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write confusion_matrix.png."""
+        if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            picture = self.output_dir / "confusion_matrix.png"
+            draw(pl_module.confusion.cpu(), pl_module.class_names, picture)  # type: ignore
+            for logger in trainer.loggers:
+                if hasattr(logger, "log_image"):
+                    logger.log_image("test/confusion_matrix", [str(picture)])
+
+
+def draw(matrix: Tensor, class_names: list[str], picture: Path) -> None:
+    """Draw counts, rows the true classes, shape (classes, classes)."""
+    count = len(class_names)
+    side = min(max(3.5, 0.45 * count + 1.8), 14.0)
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(matrix, cmap="Blues")
+    axes.set(xlabel="predicted", ylabel="true")
+    # Beyond 40 classes names and counts would overlap: the colours still tell.
+    if count <= 40:
+        axes.set_xticks(range(count), class_names, rotation=90 if max(map(len, class_names)) > 3 else 0)
+        axes.set_yticks(range(count), class_names)
+        middle = float(matrix.max()) / 2
+        for row in range(count):
+            for column in range(count):
+                value = int(matrix[row, column])
+                if value:
+                    colour = "white" if value > middle else "black"
+                    axes.text(column, row, str(value), ha="center", va="center", color=colour, fontsize=8)
+    figure.savefig(picture, dpi=150)

@@ -1,0 +1,170 @@
+"""Check a configuration against the classes it names, in milliseconds: nothing heavy is imported."""
+
+import ast
+from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from firstlight import signature
+
+CONFIGS = next(
+    folder for folder in (Path(__file__).parents[2] / "configs", Path(__file__).parent / "configs") if folder.is_dir()
+)
+
+# Keys of a schedule that Lightning reads, not the schedule's class.
+SCHEDULE_KEYS = ("interval", "monitor")
+# Keys of Hydra's own.
+HYDRA_KEYS = ("_target_", "_args_", "_convert_", "_partial_", "_recursive_")
+# What `auto` stands for is known when the machine is.
+AUTO = "auto"
+
+
+def check(cfg: DictConfig) -> None:
+    """Refuse unknown settings, values of the wrong type, and a model that cannot read the data.
+
+    Raises:
+        ValueError: one sentence: the rule, what came, how to mend it.
+    """
+    settings: Any = OmegaConf.to_container(cfg, resolve=True)
+    check_root(settings)
+    for name in ("model", "data", "trainer", "optimizer", "scheduler"):
+        if settings.get(name):
+            check_node(name, settings[name])
+    for group in ("callbacks", "logger"):
+        for name, node in (settings.get(group) or {}).items():
+            check_entry(group, name, node)
+    if settings.get("model") and settings.get("data"):
+        check_pair(settings["model"], settings["data"])
+
+
+def check_root(settings: dict[str, Any]) -> None:
+    """Refuse a key at the top that no command's configuration has, or a value of another type."""
+    known: dict[str, Any] = {"model": {}, "data": {}, "resume": None}
+    for file in sorted(CONFIGS.glob("*.yaml")):
+        root: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+        groups = [next(iter(each)) for each in root.pop("defaults", []) if isinstance(each, dict)]
+        known |= {group: {} for group in groups if " " not in group} | root
+    for name, value in settings.items():
+        if name not in known:
+            raise ValueError(unknown(name, list(known)))
+        default = known[name]
+        wrong = default is not None and value is not None and not _same_type(value, default)
+        if wrong:
+            raise ValueError(f"{name} is {_kind(default)}, but {name}={value!r}: give {_kind(default)}")
+
+
+def check_node(where: str, node: Any) -> None:
+    """Hold one object's settings against the class that it names."""
+    if not isinstance(node, dict) or "_target_" not in node:
+        raise ValueError(f"{where} is a choice with a _target_, but it is {node!r}: choose one by {where}=<name>")
+    found = signature.read(str(node["_target_"]))
+    extra = SCHEDULE_KEYS if where == "scheduler" else ()
+    for name, value in node.items():
+        if name in HYDRA_KEYS or name in extra:
+            continue
+        if name not in found.parameters and not found.takes_any:
+            raise ValueError(unknown(f"{where}.{name}", [*found.parameters, *extra]))
+        annotation = found.parameters.get(name, "")
+        if value != AUTO and annotation and not accepts(ast.parse(annotation, mode="eval").body, value):
+            raise ValueError(f"{where}.{name} is {annotation}, but {where}.{name}={value!r}: give a value of that type")
+
+
+def check_entry(group: str, name: str, node: Any) -> None:
+    """Check one of the named callbacks or loggers; null switches one off that exists."""
+    if node is not None and "_target_" in node:
+        return check_node(f"{group}.{name}", node)
+    known = {key for file in (CONFIGS / group).glob("*.yaml") for key in OmegaConf.load(file) if key != "defaults"}
+    if name not in known:
+        raise ValueError(unknown(f"{group}.{name}", sorted(map(str, known))))
+    if node is not None:
+        raise ValueError(f"{group}.{name} has no _target_: its settings have no effect. Add the class, or leave it out")
+
+
+def check_pair(model: dict[str, Any], data: dict[str, Any]) -> None:
+    """Refuse data that the model cannot read."""
+    reads, yields = _constant(model, "reads"), _constant(data, "yields")
+    if reads != yields:
+        names = [str(node["_target_"]).rpartition(".")[2] for node in (model, data)]
+        fitting = [name for name, node in choices("data") if _constant(node, "yields") == reads]
+        own = [name for name in ("digits", "bbc_news") if name in fitting] or fitting
+        raise ValueError(
+            f"{names[0]} reads {reads}, but {names[1]} yields {yields}: choose another data=, e.g. data={own[0]} "
+            f"(of {', '.join(fitting)})"
+        )
+
+
+def choices(group: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each choice of a group: its name and its settings, those of the choice it builds on included."""
+    for file in sorted((CONFIGS / group).glob("*.yaml")):
+        node: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+        base = next((each for each in node.get("defaults", []) if isinstance(each, str) and each != "_self_"), None)
+        if base is not None and "_target_" not in node:
+            node |= dict(choices(group))[base] if base < file.stem or base != file.stem else {}
+        yield file.stem, node
+
+
+def unknown(path: str, known: list[str]) -> str:
+    """Return the sentence that refuses a setting and names the nearest known one."""
+    parent, _, name = path.rpartition(".")
+    here = sorted(each for each in known if not each.startswith("_") and each != "self")
+    near = get_close_matches(name, here, n=1, cutoff=0.5)
+    prefix = f"{parent}." if parent else ""
+    hint = f"did you mean {prefix}{near[0]}?" if near else f"known here are {', '.join(here)}"
+    return f"There is no setting {path}: {hint}"
+
+
+def accepts(annotation: ast.expr, value: Any) -> bool:
+    """Say whether a value from YAML fits an annotation; what is not understood is accepted."""
+    match annotation:
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return accepts(left, value) or accepts(right, value)
+        case ast.Constant(value=None) | ast.Name(id="None"):
+            return value is None
+        case ast.Constant(value=str(text)):
+            return accepts(ast.parse(text, mode="eval").body, value)
+        case ast.Subscript(value=outer, slice=inner):
+            return _accepts_subscript(ast.unparse(outer).rpartition(".")[2], inner, value)
+        case ast.Name(id="Any" | "object"):
+            return True
+        case ast.Name(id=name):
+            return _accepts_name(name, value)
+    return True
+
+
+def _accepts_subscript(outer: str, inner: ast.expr, value: Any) -> bool:
+    parts = inner.elts if isinstance(inner, ast.Tuple) else [inner]
+    if outer in ("Optional", "Union"):
+        return (outer == "Optional" and value is None) or any(accepts(part, value) for part in parts)
+    if outer == "Literal":
+        return any(isinstance(part, ast.Constant) and part.value == value for part in parts)
+    if outer in ("list", "List", "Sequence"):
+        return isinstance(value, list) and all(accepts(parts[0], each) for each in value)
+    return not isinstance(value, str | int | float | bool) if outer in ("dict", "Dict", "tuple", "Tuple") else True
+
+
+def _accepts_name(name: str, value: Any) -> bool:
+    kinds: dict[str, type | tuple[type, ...]] = {"str": str, "int": int, "float": (int, float), "bool": bool}
+    if name not in kinds:
+        return name not in ("list", "dict", "tuple") or isinstance(value, list | dict)
+    # bool is an int to Python, but `batch_size: true` is a mistake.
+    return isinstance(value, kinds[name]) and isinstance(value, bool) == (name == "bool")
+
+
+def _same_type(value: Any, default: Any) -> bool:
+    if isinstance(default, str) and default.startswith("${"):
+        return isinstance(value, str)
+    if isinstance(default, int | float) and not isinstance(default, bool):
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, type(default))
+
+
+def _kind(default: Any) -> str:
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", list: "a list [a,b]"}
+    return names.get(type(default), "a group of settings")
+
+
+def _constant(node: dict[str, Any], name: str) -> object:
+    return signature.read(str(node["_target_"])).constants.get(name) if "_target_" in node else None

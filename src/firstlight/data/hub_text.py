@@ -1,0 +1,90 @@
+"""Any labelled text set of the Hugging Face hub, downloaded once when asked for by name."""
+
+from pathlib import Path
+from typing import Any
+
+from firstlight.data.text import Text, Texts, with_all_splits
+
+
+class HubText(Text):
+    """Labelled texts from a data set of the hub, or from a folder that `datasets` saved.
+
+    Missing splits are taken from "train": a tenth each, every class in the same proportion.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        subset: str | None = None,
+        text_column: str = "text",
+        label_column: str = "label",
+        test_split: str | None = "test",
+        val_split: str | None = None,
+        cache_dir: str = "data/hub",
+        max_length: int = 128,
+        pad_to: int = 32,
+        batch_size: int = 32,
+        num_workers: int | None = None,
+        drop_last: bool = True,
+    ) -> None:
+        """Keep the settings.
+
+        Args:
+            name: name on the hub, such as stanfordnlp/imdb, or a local folder.
+            subset: configuration of the data set, such as sst2 of glue.
+            text_column: column that holds the text.
+            label_column: column that holds the class as a number.
+            test_split: labelled split for the test; None takes a tenth of train.
+            val_split: labelled split for validation; None takes a tenth of train.
+            cache_dir: folder of the downloads.
+            max_length: tokens read of each text.
+            pad_to: as in `Text`.
+            batch_size: texts per step.
+            num_workers: processes that read; None chooses for the platform.
+            drop_last: as in `Text`.
+        """
+        super().__init__(max_length, pad_to, batch_size, num_workers, drop_last)
+        self.name = name
+        self.subset = subset
+        self.text_column = text_column
+        self.label_column = label_column
+        self.test_split = test_split
+        self.val_split = val_split
+        self.cache_dir = cache_dir
+
+    def read_texts(self) -> tuple[list[str], dict[str, Texts]]:
+        """Return class names, texts and labels.
+
+        Raises:
+            ValueError: the data set cannot be had, or lacks a split or a column.
+        """
+        tables = self._download()
+        wanted = {"train": "train", "val": self.val_split, "test": self.test_split}
+        splits: dict[str, Texts] = {}
+        for name, split in wanted.items():
+            if split is None:
+                continue
+            if split not in tables:
+                raise ValueError(f"{self.name} has no split {split!r} but {', '.join(tables)}: set data.{name}_split")
+            for column in (self.text_column, self.label_column):
+                if column not in (columns := tables[split].column_names):
+                    raise ValueError(f"{self.name} has no column {column!r} but {', '.join(columns)}: name the right one")
+            splits[name] = list(tables[split][self.text_column]), list(tables[split][self.label_column])
+        feature = tables["train"].features[self.label_column]
+        numbers = sorted({int(label) for label in splits["train"][1]})
+        return list(getattr(feature, "names", None) or map(str, numbers)), with_all_splits(splits)
+
+    def _download(self) -> Any:
+        try:
+            from datasets import load_dataset, load_from_disk
+        except ImportError as error:
+            raise ValueError("A data set of the hub is read by the package datasets: install the extra `hub`") from error
+        try:
+            if Path(self.name, "dataset_dict.json").is_file():
+                return load_from_disk(self.name)
+            return load_dataset(self.name, self.subset, cache_dir=self.cache_dir)
+        except Exception as error:  # datasets raises whatever its file systems raise
+            raise ValueError(
+                f"The data set {self.name!r} could not be loaded ({str(error).splitlines()[0]}): check the name and "
+                "the network, or choose data=bbc_news, which needs none"
+            ) from error

@@ -1,0 +1,28 @@
+"""Measure a trained model again:  python -m firstlight.evaluate run=logs/train/<run>"""
+
+from omegaconf import DictConfig
+
+from firstlight.check import check
+from firstlight.command import command
+
+
+@command("evaluate")
+def main(cfg: DictConfig) -> dict[str, float]:
+    """Test the checkpoint of a run, and return the metrics."""
+    check(cfg)
+    from firstlight import report, run
+
+    checkpoint = run.chosen_checkpoint(cfg)
+    model, data, trainer = run.build(cfg, checkpoint)
+    report.show({"checkpoint": checkpoint, "device": f"{trainer.strategy.root_device}, precision {trainer.precision}"})
+    if cfg.split != "test":
+        data.datasets["test"] = data.datasets[cfg.split]
+    trainer.test(model, data, verbose=False)
+    metrics = {name.replace("test/", f"{cfg.split}/"): value for name, value in report.metrics(trainer).items()}
+    # All digits: the figures of the training are repeated to the last one.
+    report.show({name: repr(value) for name, value in metrics.items()})
+    return metrics
+
+
+if __name__ == "__main__":
+    main()

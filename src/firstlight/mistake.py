@@ -1,0 +1,90 @@
+"""Turn an error into the sentence a user can act on: the rule, what came, how to mend it."""
+
+import re
+from difflib import get_close_matches
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from firstlight import signature
+from firstlight.check import CONFIGS, unknown
+
+
+def sentence(error: BaseException, name: str, words: list[str]) -> str | None:
+    """Return the sentence for an error of a command, or None where only a traceback helps.
+
+    Args:
+        error: what was raised.
+        name: the command.
+        words: its command line.
+    """
+    text = str(error).strip()
+    match error:
+        case OverrideParseException():
+            return f"{error.override!r} cannot be read as a setting ({text.splitlines()[0]}): write name=value"
+        case MissingConfigException():
+            return _no_such_choice(text)
+        case ConfigCompositionException():
+            return _no_such_setting(text or str(error.__cause__), name, words)
+        case HydraException() | OmegaConfBaseException():
+            return " ".join(text.split())
+        case ValueError():
+            # A rule of ours is one line; a library's own ValueError deep in a step needs its traceback.
+            return text if _is_ours(error) else None
+    return None
+
+
+def _is_ours(error: BaseException) -> bool:
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return frame is not None and "firstlight" in frame.tb_frame.f_globals.get("__name__", "")
+
+
+def _no_such_choice(text: str) -> str:
+    found = re.search(r"Could not (?:find|load) '([\w/.\-]+)/([^'/]+)'", text)
+    if found is None:
+        return " ".join(text.split())
+    group, choice = found.groups()
+    known = sorted(file.stem for file in (CONFIGS / group).glob("*.yaml"))
+    near = get_close_matches(choice, known, n=1, cutoff=0.4)
+    hint = f"did you mean {group}={near[0]}? Known" if near else "known"
+    return f"There is no {group}={choice}: {hint} are {', '.join(known)}"
+
+
+def _no_such_setting(text: str, name: str, words: list[str]) -> str:
+    found = re.search(r"Could not (?:override|delete from config\.) '([^']+)'", text)
+    if "Ambiguous value" in text or "requires --multirun" in text:
+        word = re.search(r"'([^']+)'", text)
+        return f"{word.group(1) if word else 'A list of values'} is a list: use `make sweep` to run each, or key=[a,b]"
+    if found is None:
+        return " ".join(text.split())
+    path = found.group(1)
+    cfg = _composed_without(path, name, words)
+    parent, _, last = path.rpartition(".")
+    node = OmegaConf.select(cfg, parent) if parent else cfg
+    if not isinstance(node, DictConfig):
+        return unknown(parent or path, _names(OmegaConf.select(cfg, parent.rpartition(".")[0]) if parent else cfg))
+    if "_target_" in node and last in signature.read(node["_target_"]).parameters:
+        return f"{path} is known but not in the configuration: add it by +{path}=<value>"
+    groups = [folder.name for folder in CONFIGS.iterdir() if folder.is_dir()] if not parent else []
+    return unknown(path, [*_names(node), *groups])
+
+
+def _names(node: object) -> list[str]:
+    if not isinstance(node, DictConfig):
+        return []
+    own = list(signature.read(node["_target_"]).parameters) if "_target_" in node else []
+    return [*map(str, node), *own]
+
+
+def _composed_without(path: str, name: str, words: list[str]) -> DictConfig:
+    """Compose what was asked for but the settings that are in doubt, to see which names are there."""
+    choices = [word for word in words if re.fullmatch(r"[\w/]+=[\w]+", word) and not word.startswith(f"{path}=")]
+    known = [word for word in choices if (CONFIGS / word.partition("=")[0]).is_dir()]
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return compose(name, known)

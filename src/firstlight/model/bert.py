@@ -1,0 +1,95 @@
+"""BERT of Hugging Face, with a classifier on top."""
+
+from typing import Any, ClassVar
+
+from torch import Tensor
+from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+from firstlight.model import wordpiece
+from firstlight.model.classifier import Classifier, Settings, freeze
+from firstlight.model.minilm import minilm_folder
+
+
+class Bert(Classifier):
+    """BERT for sequence classification (Devlin et al. 2019, section 4.1)."""
+
+    reads: ClassVar[str] = "text"
+
+    def __init__(
+        self,
+        class_names: list[str],
+        vocabulary: list[str] | None = None,
+        weights: str | None = "minilm",
+        config: dict[str, Any] | None = None,
+        tokenizer: str | None = None,
+        freeze_layers: int = 0,
+        dropout: float | None = None,
+        label_smoothing: float = 0.0,
+        optimizer: dict[str, Any] | None = None,
+        scheduler: dict[str, Any] | None = None,
+    ) -> None:
+        """Build the network and its tokenizer.
+
+        Args:
+            class_names: name of each class, in the order of the logits.
+            vocabulary: words of the data, for a model without pretrained weights.
+            weights: a name on the Hugging Face hub, a folder, "minilm" (the packaged 22 M parameter
+                all-MiniLM-L6-v2), or None for random weights of the shape that `config` gives.
+            config: settings of transformers.BertConfig for random weights, such as hidden_size.
+            tokenizer: a tokenizer as JSON; None takes that of the weights, or makes one from the vocabulary.
+            freeze_layers: leave the embeddings and so many layers untrained; 0 trains all.
+            dropout: share dropped in every layer; None keeps that of the weights.
+            label_smoothing: as in `Classifier`.
+            optimizer: as in `Classifier`.
+            scheduler: as in `Classifier`.
+        """
+        super().__init__(class_names, label_smoothing, optimizer, scheduler)
+        # Long, and saved with the checkpoint by `rebuild_settings`.
+        self.save_hyperparameters(ignore=["vocabulary", "tokenizer"], logger=False)
+        changes: Settings = {"num_labels": len(class_names)}
+        if dropout is not None:
+            changes |= {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
+        if weights:
+            source = minilm_folder() if weights == "minilm" else weights
+            self.words, self.network = _pretrained(source, changes)
+        else:
+            self.words = wordpiece.from_json(tokenizer) if tokenizer else wordpiece.of_words(vocabulary or [])
+            shape = {"vocab_size": len(self.words), **(config or {}), **changes}
+            self.network = BertForSequenceClassification(BertConfig(**shape))
+        # from_pretrained returns eval mode and Lightning keeps it: dropout would stay off.
+        self.network.train()
+        if freeze_layers:
+            bert = self.network.bert
+            freeze([bert.embeddings, *bert.encoder.layer[:freeze_layers]])
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        """What cuts text into this model's tokens."""
+        return self.words
+
+    def rebuild_settings(self) -> Settings:
+        """Return shape and tokenizer, so that a checkpoint needs neither hub nor folder."""
+        return {
+            "weights": None,
+            "config": self.network.config.to_diff_dict(),
+            "tokenizer": wordpiece.to_json(self.words),
+        }
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Return logits (batch, classes) of {"input_ids", "attention_mask"}, each (batch, tokens)."""
+        logits: Tensor = self.network(**inputs).logits
+        return logits
+
+
+def _pretrained(source: str, changes: Settings) -> tuple[PreTrainedTokenizerFast, BertForSequenceClassification]:
+    from transformers import AutoTokenizer
+
+    try:
+        words = AutoTokenizer.from_pretrained(source)
+        network = BertForSequenceClassification.from_pretrained(source, use_safetensors=True, **changes)
+    except OSError as error:
+        raise ValueError(
+            f"model.weights={source} could not be loaded ({str(error).splitlines()[0]}): give a folder or a name on the "
+            "Hugging Face hub, or model.weights=minilm, which needs no network"
+        ) from error
+    return words, network

@@ -1,0 +1,166 @@
+"""What every classifier does in a step, whatever its network."""
+
+import inspect
+from abc import ABC, abstractmethod
+from importlib import import_module
+from typing import Any, ClassVar
+
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassF1Score
+
+Settings = dict[str, Any]
+
+
+class Classifier(LightningModule, ABC):
+    """Map inputs to one logit per class, and learn by cross-entropy.
+
+    A final class says what it reads, builds `network` and fills in `forward`.
+    """
+
+    reads: ClassVar[str]
+    network: nn.Module
+
+    def __init__(
+        self, class_names: list[str], label_smoothing: float, optimizer: Settings | None, scheduler: Settings | None
+    ) -> None:
+        """Keep the settings and make the metrics.
+
+        Args:
+            class_names: name of each class, in the order of the logits.
+            label_smoothing: share of the target spread over all classes, 0 to 1 (Szegedy et al. 2016, section 7).
+            optimizer: `_target_`, the path of a torch.optim class, and its arguments.
+            scheduler: `_target_`, the path of a schedule's class, its arguments, `interval` and `monitor`.
+        """
+        super().__init__()
+        if len(class_names) < 2:
+            raise ValueError(f"A classifier tells two classes or more apart, but the data has {class_names}")
+        self.class_names = class_names
+        self.label_smoothing = label_smoothing
+        self.optimizer_settings = dict(optimizer or {"_target_": "torch.optim.AdamW", "lr": 1e-3})
+        self.scheduler_settings = dict(scheduler or {})
+        self.val_metrics = metrics(len(class_names), "val/")
+        self.test_metrics = metrics(len(class_names), "test/")
+
+    @abstractmethod
+    def forward(self, inputs: Any) -> Tensor:
+        """Return the logits, shape (batch, classes)."""
+
+    @property
+    def tokenizer(self) -> Any:
+        """What cuts text for this model; None for a model of images."""
+        return None
+
+    def rebuild_settings(self) -> Settings:
+        """Return the arguments that build this network again without fetching pretrained weights."""
+        return {"weights": None}
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Return the loss of a batch; its figures are logged every `log_every_n_steps` steps only."""
+        logits = self(batch["inputs"])
+        loss = functional.cross_entropy(logits, batch["labels"], label_smoothing=self.label_smoothing)
+        # Logging costs more than a small model's step, so the steps between are left alone.
+        if (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0:
+            correct = (logits.detach().argmax(1) == batch["labels"]).float().mean()
+            rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+            self.log_dict({"train/loss": loss.detach(), "train/accuracy": correct, "train/lr": rate})
+        return loss
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Add a batch to the validation metrics."""
+        self._measure(self.val_metrics, batch)
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Add a batch to the test metrics."""
+        self._measure(self.test_metrics, batch)
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
+        """Return the "ids" of a batch and the "probabilities", shape (batch, classes)."""
+        return {"ids": batch["ids"], "probabilities": self(batch["inputs"]).float().softmax(1)}
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation metrics of the epoch."""
+        self._report(self.val_metrics)
+
+    def on_test_epoch_end(self) -> None:
+        """Log the test metrics."""
+        self._report(self.test_metrics)
+
+    def _measure(self, collection: MetricCollection, batch: dict[str, Any]) -> None:
+        logits = self(batch["inputs"]).float()
+        losses = functional.cross_entropy(logits, batch["labels"], reduction="none")
+        # One loss per sample: a short last batch weighs by its samples, not as a whole batch.
+        collection["loss"].update(losses)
+        for name in ("accuracy", "f1", "confusion"):
+            collection[name].update(logits, batch["labels"])
+
+    def _report(self, collection: MetricCollection) -> None:
+        values = collection.compute()
+        # A matrix is no curve: the confusion-matrix callback draws it.
+        self.confusion = next(values.pop(name) for name in list(values) if name.endswith("confusion"))
+        self.log_dict(values)
+        collection.reset()
+
+    def configure_optimizers(self) -> Any:
+        """Build optimizer and schedule from their settings; weight decay spares biases and norms."""
+        optimizer = self._optimizer()
+        settings = dict(self.scheduler_settings)
+        if not settings:
+            return optimizer
+        interval, monitor = settings.pop("interval", "step"), settings.pop("monitor", None)
+        schedule = locate(settings.pop("_target_"))
+        steps = int(self.trainer.estimated_stepping_batches)
+        total = steps if interval == "step" else self.trainer.max_epochs
+        # What is known only now, by the names that torch's schedules use.
+        known = {"total_steps": total, "T_max": total, "max_lr": self.optimizer_settings.get("lr")}
+        accepted = inspect.signature(schedule).parameters
+        known = {name: value for name, value in known.items() if name in accepted and settings.get(name) is None}
+        scheduler: LRScheduler = schedule(optimizer, **{**settings, **known})
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": interval, "monitor": monitor},
+        }
+
+    def _optimizer(self) -> Optimizer:
+        settings = dict(self.optimizer_settings)
+        optimizer = locate(settings.pop("_target_"))
+        decay = settings.pop("weight_decay", 0.0)
+        weights = [each for each in self.parameters() if each.requires_grad]
+        groups = [
+            {"params": [each for each in weights if each.ndim > 1], "weight_decay": decay},
+            {"params": [each for each in weights if each.ndim <= 1], "weight_decay": 0.0},
+        ]
+        built: Optimizer = optimizer([group for group in groups if group["params"]], **settings)
+        return built
+
+
+def metrics(num_classes: int, prefix: str) -> MetricCollection:
+    """Return loss, accuracy (micro), F1 (macro) and the confusion matrix, in float64-free arithmetic."""
+    return MetricCollection(
+        {
+            "loss": MeanMetric(),
+            "accuracy": MulticlassAccuracy(num_classes, average="micro"),
+            "f1": MulticlassF1Score(num_classes, average="macro"),
+            "confusion": MulticlassConfusionMatrix(num_classes),
+        },
+        prefix=prefix,
+        compute_groups=False,
+    )
+
+
+def locate(target: str) -> Any:
+    """Import the class with this dotted path."""
+    module, _, name = target.rpartition(".")
+    return getattr(import_module(module), name)
+
+
+def freeze(modules: list[nn.Module]) -> None:
+    """Keep modules as they are: no gradients, and batch statistics and dropout off."""
+    for module in modules:
+        module.requires_grad_(False)
+        # Lightning keeps each module's mode, so eval() outlives the start of training.
+        module.eval()

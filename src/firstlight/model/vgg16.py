@@ -1,0 +1,73 @@
+"""VGG16 of torchvision."""
+
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+from torchvision.models import VGG16_BN_Weights, VGG16_Weights, vgg16, vgg16_bn
+
+from firstlight.model.classifier import Classifier, freeze
+from firstlight.model.weights import load_torchvision
+
+
+class VGG16(Classifier):
+    """VGG16 (Simonyan & Zisserman 2014, configuration D)."""
+
+    reads: ClassVar[str] = "images"
+
+    def __init__(
+        self,
+        class_names: list[str],
+        image_size: int,
+        native_size: int | None = None,
+        weights: str | None = None,
+        batch_norm: bool = True,
+        head: str = "auto",
+        freeze_layers: int = 0,
+        dropout: float = 0.5,
+        label_smoothing: float = 0.0,
+        optimizer: dict[str, Any] | None = None,
+        scheduler: dict[str, Any] | None = None,
+    ) -> None:
+        """Build the network.
+
+        Args:
+            class_names: name of each class, in the order of the logits.
+            image_size: side of the images in pixels.
+            native_size: side before they were enlarged to image_size; not needed here.
+            weights: torchvision's name, such as IMAGENET1K_V1, a file, or None for random weights.
+            batch_norm: normalise after each convolution, as vgg16_bn does; False is the plain VGG16.
+            head: "stock" (7 x 7 map, two layers of 4096), "small" (mean of the map, one layer), or "auto".
+            freeze_layers: leave so many of the 5 blocks untrained; 0 trains all.
+            dropout: share of units dropped in the stock head.
+            label_smoothing: as in `Classifier`.
+            optimizer: as in `Classifier`.
+            scheduler: as in `Classifier`.
+        """
+        super().__init__(class_names, label_smoothing, optimizer, scheduler)
+        self.save_hyperparameters(logger=False)
+        build = vgg16_bn if batch_norm else vgg16
+        self.network = build(num_classes=len(class_names), dropout=dropout)
+        # At 32 px the map is 1 x 1: the stock head would repeat it 49 times into 120 M useless weights.
+        if head == "small" or (head == "auto" and image_size <= 64):
+            self.network.avgpool = nn.AdaptiveAvgPool2d(1)
+            self.network.classifier = nn.Linear(512, len(class_names))
+        if weights:
+            choices = VGG16_BN_Weights if batch_norm else VGG16_Weights
+            load_torchvision(self.network, weights, choices, leave_out="classifier.")
+        freeze(self._blocks()[:freeze_layers])
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return logits (batch, classes) of images (batch, 3, size, size)."""
+        logits: Tensor = self.network(inputs)
+        return logits
+
+    def _blocks(self) -> list[nn.Module]:
+        """Return the convolutions as 5 blocks, each up to its pooling."""
+        blocks: list[nn.Module] = []
+        block: list[nn.Module] = []
+        for layer in self.network.features:
+            block.append(layer)
+            if isinstance(layer, nn.MaxPool2d):
+                blocks.append(nn.ModuleList(block))
+                block = []
+        return blocks

@@ -1,0 +1,49 @@
+"""Load pretrained weights of a torchvision network: by torchvision's name for them, or from a file."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def load_torchvision(network: nn.Module, weights: str, choices: Any, leave_out: str) -> None:
+    """Fill a network with pretrained weights, all but its classifier.
+
+    Args:
+        network: a torchvision network.
+        weights: a name of the enumeration, such as IMAGENET1K_V2, or a file of a state dictionary or checkpoint.
+        choices: torchvision's enumeration of this network's weights.
+        leave_out: start of the names that are trained anew.
+
+    Raises:
+        ValueError: neither a known name nor a file, or weights of another network.
+    """
+    if weights in choices.__members__:
+        state = _download(choices[weights])
+    elif Path(weights).is_file():
+        state = torch.load(weights, map_location="cpu", weights_only=True)
+        state = state.get("state_dict", state)
+        state = {name.removeprefix("network."): value for name, value in state.items()}
+    else:
+        known = ", ".join(choices.__members__)
+        raise ValueError(f"model.weights={weights} is neither a file nor one of {known}: choose one, or null for none")
+    wanted = {name for name in network.state_dict() if not name.startswith(leave_out)}
+    shapes = {name: value.shape for name, value in network.state_dict().items()}
+    fitting = {name: state[name] for name in wanted if name in state and state[name].shape == shapes[name]}
+    if missing := sorted(wanted - set(fitting)):
+        raise ValueError(
+            f"model.weights={weights} does not fit this network: {len(missing)} tensors are missing or of another "
+            f"shape, {missing[0]} first. Small images get another first layer: set model.stem=stock, or weights=null"
+        )
+    network.load_state_dict(fitting, strict=False)
+
+
+def _download(choice: Any) -> dict[str, torch.Tensor]:
+    try:
+        state: dict[str, torch.Tensor] = choice.get_state_dict(progress=False, check_hash=True)
+    except OSError as error:
+        raise ValueError(
+            f"model.weights={choice.name} could not be downloaded ({error}): connect to the network, or give a file"
+        ) from error
+    return state

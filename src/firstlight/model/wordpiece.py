@@ -1,0 +1,39 @@
+"""Tokenizers for a BERT without pretrained weights, and their form in a checkpoint."""
+
+import json
+
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+def of_words(words: list[str]) -> PreTrainedTokenizerFast:
+    """Return a tokenizer that knows whole lower-case words; any other is [UNK]."""
+    vocabulary = {word: index for index, word in enumerate(dict.fromkeys([*SPECIAL, *words]))}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[(name, vocabulary[name]) for name in ("[CLS]", "[SEP]")]
+    )
+    return _wrapped(tokenizer)
+
+
+def to_json(tokenizer: PreTrainedTokenizerFast) -> str:
+    """Return a tokenizer as text."""
+    return str(tokenizer.backend_tokenizer.to_str())
+
+
+def from_json(text: str) -> PreTrainedTokenizerFast:
+    """Return the tokenizer that `to_json` wrote."""
+    # Lengths are the data's business, call by call.
+    state = {**json.loads(text), "truncation": None, "padding": None}
+    return _wrapped(Tokenizer.from_str(json.dumps(state)))
+
+
+def _wrapped(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+    names = dict(zip(("pad", "unk", "cls", "sep", "mask"), SPECIAL, strict=True))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, **{f"{short}_token": token for short, token in names.items()}
+    )

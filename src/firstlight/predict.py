@@ -1,0 +1,44 @@
+"""Classify new inputs:  python -m firstlight.predict run=logs/train/<run> input=photos/ output=predictions.csv"""
+
+import csv
+import sys
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from firstlight.check import check
+from firstlight.command import command
+
+
+@command("predict")
+def main(cfg: DictConfig) -> int:
+    """Write id, label and probability of each input, report those that cannot be read, and return how many could."""
+    check(cfg)
+    if cfg.input is None:
+        raise ValueError("predict needs something to read: give input=<folder of images> or input=<file of texts>")
+    from firstlight import report, run
+
+    checkpoint = run.chosen_checkpoint(cfg)
+    model, data, trainer, names = run.build_for_inputs(cfg, checkpoint)
+    labels: dict[int, tuple[str, float]] = {}
+    for batch in trainer.predict(model, data) or []:
+        probabilities, classes = batch["probabilities"].max(1)  # each (batch,)
+        for index, label, probability in zip(batch["ids"], classes, probabilities, strict=True):
+            labels[int(index)] = model.class_names[label], float(probability)
+    unreadable = [name for index, name in enumerate(names) if index not in labels]
+    for name in unreadable:
+        print(f"predict: {data.why_unreadable(name)}", file=sys.stderr)
+    output = Path(cfg.output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with output.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "label", "probability"])
+        for index in sorted(set(labels) - {-1}):
+            writer.writerow([names[index], labels[index][0], f"{labels[index][1]:.6f}"])
+    written = len(names) - len(unreadable)
+    report.show({"checkpoint": checkpoint, "read": f"{written} of {len(names)} inputs", "written": str(output)})
+    return written
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""What a command tells on the screen, and writes into run.json, at its start and its end."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from omegaconf import DictConfig
+
+from firstlight.data.module import Data
+from firstlight.logger.metrics_csv import MetricsCSV
+from firstlight.model.classifier import Classifier
+from firstlight.record import Record
+from firstlight.trainer import Trainer
+
+
+@rank_zero_only
+def start(cfg: DictConfig, model: Classifier, data: Data, trainer: Trainer, record: Record) -> None:
+    """Tell the essentials of a run before its first step."""
+    total = sum(each.numel() for each in model.parameters())
+    trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
+    sizes = {name: len(dataset) for name, dataset in data.datasets.items()}  # type: ignore[arg-type]
+    device = str(trainer.strategy.root_device)
+    trackers = [each for each in trainer.loggers if not isinstance(each, MetricsCSV)]
+    loggers = dict(zip([name for name, node in (cfg.logger or {}).items() if node], trackers, strict=True))
+    record.update(
+        device=device,
+        precision=str(trainer.precision),
+        parameters={"total": total, "trained": trained},
+        samples=sizes,
+        loggers={name: getattr(logger, "facts", {"path": logger.log_dir}) for name, logger in loggers.items()},
+    )
+    counts = ", ".join(f"{size:,} {name}" for name, size in sizes.items())
+    lines = {
+        "model": f"{type(model).__name__}, {total / 1e6:.1f} M parameters"
+        + ("" if trained == total else f", {trained / 1e6:.1f} M of them trained"),
+        "data": f"{type(data).__name__}, {counts} in {len(data.class_names)} classes, batches of {data.batch_size}",
+        "device": f"{device}, precision {trainer.precision}",
+        "run": str(record.folder),
+    } | {name: str(logger) for name, logger in loggers.items()}
+    show(lines)
+
+
+@rank_zero_only
+def end(trainer: Trainer, record: Record, figures: dict[str, float]) -> None:
+    """Tell the results, and what can be done with them."""
+    record.update(metrics=figures, checkpoints=checkpoints(trainer))
+    show({name: f"{value:.4f}" for name, value in figures.items() if name.startswith("test/")})
+    show({"next": f"make evaluate run={record.folder}"})
+    for logger in record.fields["loggers"].values():
+        if logger.get("mode") == "offline":
+            show({"": f"wandb sync {logger['folder']}"})
+
+
+def metrics(trainer: Trainer) -> dict[str, float]:
+    """Return the latest figures of a trainer as plain numbers."""
+    return {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+
+
+def checkpoints(trainer: Trainer) -> dict[str, str]:
+    """Return the paths of the best and the last checkpoint, where they were written."""
+    callback: Any = trainer.checkpoint_callback
+    if not isinstance(callback, ModelCheckpoint):
+        return {}
+    paths = {"best": callback.best_model_path, "last": callback.last_model_path}
+    return {name: os.path.relpath(path) for name, path in paths.items() if path and Path(path).exists()}
+
+
+def show(lines: dict[str, str]) -> None:
+    """Print names and values in two columns."""
+    width = max((len(name) for name in lines), default=0)
+    for name, text in lines.items():
+        print(f"{name:<{max(width, 8)}}  {text}", flush=True)

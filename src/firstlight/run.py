@@ -1,0 +1,158 @@
+"""From a configuration to model, data and trainer; from a checkpoint back to its model."""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, seed_everything
+from lightning.pytorch.loggers import Logger
+from omegaconf import DictConfig, OmegaConf
+
+from firstlight.callbacks.recipe import Recipe
+from firstlight.check import AUTO, CONFIGS
+from firstlight.data.module import Data
+from firstlight.data.text import Text
+from firstlight.logger.metrics_csv import MetricsCSV
+from firstlight.model.classifier import Classifier, locate
+from firstlight.trainer import Trainer, best_accelerator, require
+
+Settings = dict[str, Any]
+
+
+def build(cfg: DictConfig, checkpoint: str | None = None) -> tuple[Classifier, Data, Trainer]:
+    """Build what the configuration describes, the model from a checkpoint if one is given.
+
+    Raises:
+        ValueError: the machine lacks the accelerator, or the data cannot be had.
+    """
+    settings = plain(cfg)
+    # First of all: without its device there is no use in reading data.
+    settings["trainer"] = for_this_machine(settings["trainer"])
+    require(settings["trainer"]["accelerator"])
+    seed_everything(settings["seed"], workers=True, verbose=False)
+    data: Data = construct(settings["data"])
+    data.prepare_data()
+    data.setup()
+    model = build_model(settings, data.facts) if checkpoint is None else load_model(checkpoint)
+    trainer = build_trainer(settings)
+    join(model, data, trainer)
+    return model, data, trainer
+
+
+def join(model: Classifier, data: Data, trainer: Trainer) -> None:
+    """Fit model and data to each other and to the trainer."""
+    if isinstance(data, Text):
+        data.connect(model.tokenizer)
+    trainer.prepare(model.network)
+
+
+def build_model(settings: Settings, facts: Settings) -> Classifier:
+    """Build a model of what it needs to know of the data, and of its optimizer and schedule."""
+    known = {**facts, "optimizer": settings["optimizer"], "scheduler": settings["scheduler"]}
+    accepted = inspect.signature(locate(settings["model"]["_target_"])).parameters
+    model: Classifier = construct(
+        settings["model"], **{name: value for name, value in known.items() if name in accepted}
+    )
+    return model
+
+
+def build_trainer(settings: Settings) -> Trainer:
+    """Build the trainer with its callbacks and loggers; metrics.csv is written whatever the loggers."""
+    callbacks: list[Callback] = [construct(node) for node in (settings["callbacks"] or {}).values() if node]
+    loggers: list[Logger] = []
+    if settings["command"] == "train":
+        loggers.append(MetricsCSV(settings["output_dir"]))
+        callbacks.append(Recipe(settings))
+    for node in (settings["logger"] or {}).values():
+        if node:
+            loggers.append(construct(node))
+            loggers[-1].log_hyperparams(settings)
+    trainer: Trainer = construct(
+        settings["trainer"], callbacks=callbacks, logger=loggers, default_root_dir=settings["output_dir"]
+    )
+    return trainer
+
+
+def for_this_machine(trainer: Settings) -> Settings:
+    """Put a value for each `auto`: the accelerator that is here, and what its own file in configs/trainer says."""
+    name = best_accelerator() if trainer["accelerator"] == AUTO else trainer["accelerator"]
+    file = CONFIGS / "trainer" / f"{name}.yaml"
+    own: Any = OmegaConf.to_container(OmegaConf.load(file)) if file.is_file() else {}
+    own |= {"accelerator": name, "strategy": AUTO}
+    return {key: own[key] if value == AUTO and key in own else value for key, value in trainer.items()}
+
+
+def load_model(checkpoint: str | Path) -> Classifier:
+    """Return the model of a checkpoint with its weights: nothing is downloaded, no setting repeated.
+
+    Raises:
+        ValueError: the file is no checkpoint of this project.
+    """
+    saved = load_checkpoint(checkpoint)
+    model: Classifier = locate(saved["config"]["model"]["_target_"])(**{**saved["hyper_parameters"], **saved["rebuild"]})
+    model.load_state_dict(saved["state_dict"])
+    return model
+
+
+def load_checkpoint(path: str | Path) -> Settings:
+    """Read a checkpoint; nothing in it can run code.
+
+    Raises:
+        ValueError: the file is missing, damaged or no checkpoint of this project.
+    """
+    try:
+        saved: Settings = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise ValueError(f"There is no checkpoint {path}: give run=<folder> or ckpt=<file>") from error
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise ValueError(f"{path} is damaged or no checkpoint ({type(error).__name__}): give another file") from error
+    if not isinstance(saved, dict) or "rebuild" not in saved:
+        raise ValueError(f"{path} was not written by this project: give a checkpoint of one of its runs")
+    return saved
+
+
+def construct(node: Settings, **more: Any) -> Any:
+    """Build the object that settings describe: the one place where a `_target_` becomes an object."""
+    settings = {name: value for name, value in node.items() if name != "_target_"}
+    return locate(node["_target_"])(**settings, **more)
+
+
+def plain(cfg: DictConfig) -> Settings:
+    """Return a configuration as plain values, all references filled in."""
+    settings: Any = OmegaConf.to_container(cfg, resolve=True)
+    return settings
+
+
+def chosen_checkpoint(cfg: DictConfig) -> str:
+    """Return the checkpoint that `ckpt=` or `run=` (its best, else its last) names.
+
+    Raises:
+        ValueError: the run has none.
+    """
+    if cfg.ckpt is not None and str(cfg.ckpt) not in ("best", "last"):
+        return str(cfg.ckpt)
+    folder = Path(cfg.run) / "checkpoints"
+    for name in [cfg.ckpt] if cfg.ckpt else ["best", "last"]:
+        if (folder / f"{name}.ckpt").is_file():
+            return str(folder / f"{name}.ckpt")
+    raise ValueError(f"{cfg.run} has no checkpoint yet: let its training finish an epoch, or give ckpt=<file>")
+
+
+def build_for_inputs(cfg: DictConfig, checkpoint: str) -> tuple[Classifier, Data, Trainer, list[str]]:
+    """Build a checkpoint's model and its data's way of reading, for unlabelled inputs; also name each input.
+
+    Raises:
+        ValueError: the machine lacks the accelerator, or there is nothing to read.
+    """
+    settings = plain(cfg)
+    settings["trainer"] = for_this_machine(settings["trainer"])
+    require(settings["trainer"]["accelerator"])
+    data: Data = construct(settings["data"])
+    model = load_model(checkpoint)
+    trainer = build_trainer(settings)
+    join(model, data, trainer)
+    if isinstance(data, Text) and settings["text_column"]:
+        data.text_column = settings["text_column"]
+    names = data.take_inputs(settings["input"])
+    return model, data, trainer, names

@@ -1,0 +1,139 @@
+"""Read a class's settings from its source text: importing it would import torch, which takes seconds."""
+
+import ast
+import sys
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What the text of a class or function tells.
+
+    Attributes:
+        parameters: name of each argument -> its annotation as written, "" without one.
+        constants: the plain values that the class body assigns, those of its bases included.
+        takes_any: it has ``**kwargs``, so any further name is accepted.
+    """
+
+    parameters: dict[str, str] = field(default_factory=dict)
+    constants: dict[str, object] = field(default_factory=dict)
+    takes_any: bool = False
+
+
+@cache
+def read(target: str) -> Signature:
+    """Return the signature of the class or function with this dotted path.
+
+    Raises:
+        ValueError: no such module, or no such class in it.
+    """
+    module, _, name = target.rpartition(".")
+    definition = _find(module, name)
+    if definition is None:
+        raise ValueError(f"There is no {target}: give the dotted path of a class that is installed")
+    return _signature(*definition)
+
+
+def _signature(module: str, node: ast.ClassDef | ast.FunctionDef) -> Signature:
+    if isinstance(node, ast.FunctionDef):
+        return Signature(_arguments(node), {}, node.args.kwarg is not None)
+
+    found = [_find(module, ast.unparse(base)) for base in node.bases]
+    bases = [_signature(*base) for base in found if base is not None]
+    constants = {name: value for base in reversed(bases) for name, value in base.constants.items()}
+    constants |= _constants(node)
+    for item in node.body:
+        if isinstance(item, ast.FunctionDef) and item.name == "__init__":
+            return Signature(_arguments(item), constants, item.args.kwarg is not None)
+    inherited = next((base for base in bases if base.parameters or base.takes_any), Signature())
+    return Signature(inherited.parameters, constants, inherited.takes_any)
+
+
+def _arguments(function: ast.FunctionDef) -> dict[str, str]:
+    arguments = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+    return {
+        each.arg: ast.unparse(each.annotation) if each.annotation else "" for each in arguments if each.arg != "self"
+    }
+
+
+def _constants(node: ast.ClassDef) -> dict[str, object]:
+    constants: dict[str, object] = {}
+    for item in node.body:
+        target = item.target if isinstance(item, ast.AnnAssign) else None
+        if isinstance(item, ast.Assign) and len(item.targets) == 1:
+            target = item.targets[0]
+        if isinstance(target, ast.Name) and isinstance(getattr(item, "value", None), ast.Constant):
+            constants[target.id] = item.value.value  # type: ignore[attr-defined]
+    return constants
+
+
+def _find(module: str, name: str) -> tuple[str, ast.ClassDef | ast.FunctionDef] | None:
+    """Follow a name, `import ... as` and re-exports included, to the module that defines it."""
+    tree = _parse(module)
+    if tree is None:
+        return None
+    first, _, rest = name.partition(".")
+    stars = []
+    for node in _statements(tree):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
+            return module, node
+        if isinstance(node, ast.ImportFrom):
+            source = _absolute(module, node)
+            for alias in node.names:
+                if alias.name == "*":
+                    stars.append(source)
+                elif (alias.asname or alias.name) == first and rest:
+                    return _find(*f"{source}.{alias.name}.{rest}".rsplit(".", 1))
+                elif (alias.asname or alias.name) == name:
+                    return _find(source, alias.name)
+        if isinstance(node, ast.Import) and rest:
+            for alias in node.names:
+                if (alias.asname or alias.name.partition(".")[0]) == first:
+                    dotted = f"{alias.name if alias.asname else first}.{rest}"
+                    return _find(*dotted.rsplit(".", 1))
+    return next((found for source in stars if (found := _find(source, name))), None)
+
+
+def _statements(tree: ast.Module) -> list[ast.stmt]:
+    """Return the top-level statements, those under `if` and `try` included."""
+    statements: list[ast.stmt] = []
+    waiting = list(tree.body)
+    while waiting:
+        node = waiting.pop(0)
+        statements.append(node)
+        if isinstance(node, ast.If | ast.Try):
+            waiting = [*node.body, *node.orelse, *waiting]
+    return statements
+
+
+def _absolute(module: str, node: ast.ImportFrom) -> str:
+    if not node.level:
+        return node.module or ""
+    source = _source(module)
+    parts = module.split(".")
+    keep = len(parts) - node.level + (source is not None and source.name == "__init__.py")
+    return ".".join([*parts[:keep], *([node.module] if node.module else [])])
+
+
+@cache
+def _parse(module: str) -> ast.Module | None:
+    source = _source(module)
+    return ast.parse(source.read_text(encoding="utf-8")) if source else None
+
+
+@cache
+def _source(module: str) -> Path | None:
+    """Return the file of a module, found without running any of its parent packages."""
+    path: list[str] | None = None
+    spec = None
+    for depth in range(len(parts := module.split("."))):
+        loaded = sys.modules.get(".".join(parts[: depth + 1]))
+        spec = getattr(loaded, "__spec__", None) or PathFinder.find_spec(".".join(parts[: depth + 1]), path)
+        if spec is None:
+            return None
+        path = list(spec.submodule_search_locations or [])
+    is_source = spec is not None and spec.origin is not None and spec.origin.endswith(".py")
+    return Path(spec.origin) if is_source and spec and spec.origin else None

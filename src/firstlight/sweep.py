@@ -1,0 +1,122 @@
+"""Train for each combination of settings:  python -m firstlight.sweep model=resnet50,vgg16 data.batch_size=16,32"""
+
+import csv
+import json
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from firstlight import train
+
+# What a row tells beside its overrides: column of the table -> how to find it in run.json.
+FIGURES = {
+    "test/accuracy": ("metrics", "test/accuracy"),
+    "test/f1": ("metrics", "test/f1"),
+    "test/loss": ("metrics", "test/loss"),
+    "val/accuracy": ("metrics", "val/accuracy"),
+    "samples/s": ("metrics", "speed/samples_per_s"),
+    "peak GiB": ("metrics", "speed/peak_memory_gib"),
+    "seconds": ("seconds",),
+}
+
+
+def main() -> None:
+    """Run the jobs one after the other; a failing one is a row of the table, and the exit code tells."""
+    words = sys.argv[1:]
+    if any(word in ("--help", "-h", "--cfg", "-c", "--info", "-i") for word in words):
+        train.main()
+        return
+    folder = new_folder(Path("logs/sweep"))
+    sys.argv[1:] = ["--multirun", *words, f"hydra.sweep.dir={folder}", *named_by_what_differs(words)]
+    try:
+        train.main()
+    finally:
+        rows = collect(folder)
+        if rows:
+            write(folder, rows)
+            show(folder, rows)
+    failed = [row for row in rows if row["status"] != "finished"]
+    sys.exit(1 if failed or not rows else 0)
+
+
+def new_folder(parent: Path) -> Path:
+    """Make a folder named by the time, another one if a sweep of the same second has it."""
+    stamp = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    for number in range(1, 1000):
+        folder = parent / (stamp if number == 1 else f"{stamp}_{number}")
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            continue
+    raise ValueError(f"{parent} holds a thousand sweeps of this second: wait for the next one")
+
+
+def named_by_what_differs(words: list[str]) -> list[str]:
+    """Return the setting by which Hydra names jobs after the swept settings alone."""
+    constant = [word.lstrip("+~").partition("=")[0] for word in words if "=" in word and not is_swept(word)]
+    return [f"hydra.job.config.override_dirname.exclude_keys=[{','.join(constant)}]"] if constant else []
+
+
+def is_swept(word: str) -> bool:
+    """Say whether a setting has several values to try."""
+    value = word.partition("=")[2]
+    outside = "".join(c for i, c in enumerate(value) if value[:i].count("[") == value[:i].count("]"))
+    return "," in outside or value.startswith(("range(", "choice(", "glob("))
+
+
+def collect(folder: Path) -> list[dict[str, Any]]:
+    """Return a row per job, in order: its overrides, status, figures and reason."""
+    runs = [json.loads(file.read_text(encoding="utf-8")) | {"folder": str(file.parent)} for file in sorted(
+        folder.rglob("run.json"), key=lambda each: int(each.relative_to(folder).parts[0].partition("_")[0]))]  # fmt: skip
+    overrides = [dict(word.lstrip("+").split("=", 1) for word in run["overrides"] if "=" in word) for run in runs]
+    names = list(dict.fromkeys(name for each in overrides for name in each))
+    differing = [name for name in names if len({each.get(name) for each in overrides}) > 1] or names
+    return [
+        {name: own.get(name, "") for name in differing}
+        | {"status": run["status"]}
+        | {column: _dig(run, path) for column, path in FIGURES.items()}
+        | {"reason": run["reason"] or "", "folder": run["folder"]}
+        for run, own in zip(runs, overrides, strict=True)
+    ]
+
+
+def _dig(run: dict[str, Any], path: tuple[str, ...]) -> Any:
+    value: Any = run
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def write(folder: Path, rows: list[dict[str, Any]]) -> None:
+    """Write results.csv and results.png."""
+    from firstlight.chart import draw_results
+
+    with (folder / "results.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    draw_results(rows, list(FIGURES), folder / "results.png")
+
+
+def show(folder: Path, rows: list[dict[str, Any]]) -> None:
+    """Print the table, then each failure with its reason."""
+    shown = [name for name in rows[0] if name not in ("reason", "folder")]
+    shown = [name for name in shown if any(row[name] not in (None, "") for row in rows)]
+    table = Table(*shown, title=str(folder), title_justify="left")
+    for row in rows:
+        cells = [f"{row[name]:.4g}" if isinstance(row[name], float) else str(row[name] or "") for name in shown]
+        table.add_row(*cells, style=None if row["status"] == "finished" else "red")
+    console = Console()
+    console.print(table if console.is_terminal else table, soft_wrap=not console.is_terminal)
+    for row in rows:
+        if row["status"] != "finished":
+            print(f"{row['status']}: {row['folder']}: {row['reason']}")
+
+
+if __name__ == "__main__":
+    main()

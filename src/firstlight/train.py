@@ -1,0 +1,32 @@
+"""Fit a model:  python -m firstlight.train model=bert trainer=mps"""
+
+from omegaconf import DictConfig
+
+from firstlight.check import check
+from firstlight.command import command
+from firstlight.record import recorded
+
+
+@command("train")
+def main(cfg: DictConfig) -> dict[str, float]:
+    """Fit the model, test the best checkpoint, and return the metrics."""
+    check(cfg)
+    with recorded(cfg) as record:
+        # Imported late: a mistake in the configuration is told before torch is loaded.
+        from firstlight import report, run
+
+        checkpoint = f"{cfg.resume}/checkpoints/last.ckpt" if cfg.resume else None
+        model, data, trainer = run.build(cfg, checkpoint)
+        report.start(cfg, model, data, trainer, record)
+        trainer.fit(model, data, ckpt_path=checkpoint, weights_only=True)
+        metrics = report.metrics(trainer)
+        if cfg.test:
+            best = report.checkpoints(trainer).get("best")
+            trainer.test(model, data, ckpt_path=best, weights_only=True, verbose=False)
+            metrics |= report.metrics(trainer)
+        report.end(trainer, record, metrics)
+    return metrics
+
+
+if __name__ == "__main__":
+    main()

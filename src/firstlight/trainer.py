@@ -1,0 +1,158 @@
+"""Lightning's Trainer, with the settings people turn, and a few of ours about speed."""
+
+import logging
+import platform
+from typing import Any, Literal
+
+import lightning.pytorch
+import torch
+from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
+
+
+class Trainer(lightning.pytorch.Trainer):
+    """Lightning's Trainer for one accelerator.
+
+    `Trainer()` of Lightning explains its own settings; these are ours.
+    """
+
+    def __init__(
+        self,
+        accelerator: str = "cpu",
+        devices: int | str | list[int] = 1,
+        num_nodes: int = 1,
+        strategy: str = "auto",
+        precision: int | str = "32-true",
+        max_epochs: int = 1,
+        max_steps: int = -1,
+        max_time: str | None = None,
+        limit_train_batches: int | float | None = None,
+        limit_val_batches: int | float | None = None,
+        limit_test_batches: int | float | None = None,
+        overfit_batches: int | float = 0,
+        fast_dev_run: bool | int = False,
+        accumulate_grad_batches: int = 1,
+        gradient_clip_val: float | None = None,
+        check_val_every_n_epoch: int | None = 1,
+        val_check_interval: int | float | None = None,
+        log_every_n_steps: int = 50,
+        deterministic: bool | Literal["warn"] | None = None,
+        benchmark: bool | None = None,
+        detect_anomaly: bool = False,
+        profiler: str | None = None,
+        channels_last: bool = False,
+        compile_network: bool = False,
+        matmul_precision: Literal["highest", "high", "medium"] = "highest",
+        callbacks: list[Any] | None = None,
+        logger: list[Any] | None = None,
+        default_root_dir: str | None = None,
+    ) -> None:
+        """Check that the accelerator is here, and start Lightning's Trainer.
+
+        Args:
+            accelerator: "cpu", "mps" or "cuda".
+            devices: how many, or which.
+            num_nodes: machines.
+            strategy: Lightning's name; "auto" is a single device.
+            precision: Lightning's name, such as 32-true, bf16-mixed, 16-mixed, bf16-true.
+            max_epochs: epochs to train.
+            max_steps: optimizer steps to train; -1 is no limit.
+            max_time: DD:HH:MM:SS after which training ends.
+            limit_train_batches: a number of batches, or a share.
+            limit_val_batches: a number of batches, or a share.
+            limit_test_batches: a number of batches, or a share.
+            overfit_batches: train and validate on so many training batches.
+            fast_dev_run: run so many batches of everything, and log nothing.
+            accumulate_grad_batches: batches per optimizer step.
+            gradient_clip_val: largest norm of the gradient; None clips nothing.
+            check_val_every_n_epoch: epochs between validations.
+            val_check_interval: batches, or share of an epoch, between validations.
+            log_every_n_steps: steps between log entries.
+            deterministic: refuse (True) or report ("warn") operations whose result varies.
+            benchmark: let cuDNN try its algorithms; pays where shapes are fixed.
+            detect_anomaly: stop at the first NaN of a gradient, slowly.
+            profiler: "simple", "advanced" or "pytorch".
+            channels_last: keep images and convolutions as (batch, height, width, channels) in memory.
+            compile_network: compile the network in place by torch.compile.
+            matmul_precision: of float32 products on CUDA: "high" allows TF32.
+            callbacks: Lightning callbacks.
+            logger: Lightning loggers.
+            default_root_dir: folder for what a library writes unasked.
+
+        Raises:
+            ValueError: this machine lacks the accelerator.
+        """
+        require(accelerator)
+        # Tips and notices about Lightning itself; its warnings stay.
+        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+        torch.set_float32_matmul_precision(matmul_precision)
+        self.channels_last = channels_last
+        self.compile_network = compile_network
+        super().__init__(
+            accelerator=accelerator,
+            devices=devices,
+            num_nodes=num_nodes,
+            strategy=strategy,
+            precision=precision,  # type: ignore[arg-type]
+            max_epochs=max_epochs,
+            max_steps=max_steps,
+            max_time=max_time,
+            limit_train_batches=limit_train_batches,
+            limit_val_batches=limit_val_batches,
+            limit_test_batches=limit_test_batches,
+            overfit_batches=overfit_batches,
+            fast_dev_run=fast_dev_run,
+            accumulate_grad_batches=accumulate_grad_batches,
+            gradient_clip_val=gradient_clip_val,
+            check_val_every_n_epoch=check_val_every_n_epoch,
+            val_check_interval=val_check_interval,
+            log_every_n_steps=log_every_n_steps,
+            deterministic=deterministic,
+            benchmark=benchmark,
+            detect_anomaly=detect_anomaly,
+            profiler=profiler,
+            callbacks=callbacks,
+            logger=logger or False,
+            default_root_dir=default_root_dir,
+            enable_checkpointing=any(
+                isinstance(each, lightning.pytorch.callbacks.Checkpoint) for each in callbacks or []
+            ),
+            # Our own callback shows progress, and the command's first lines are the summary.
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        )
+
+    def prepare(self, network: torch.nn.Module) -> None:
+        """Bring a network into the memory format and the compiled form that the settings ask for."""
+        if self.channels_last:
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.compile_network:
+            # In place: the names in a checkpoint stay the same with and without it.
+            network.compile()
+
+
+def best_accelerator() -> str:
+    """Return the name of the fastest accelerator that this machine has."""
+    if CUDAAccelerator.is_available():
+        return "cuda"
+    return "mps" if MPSAccelerator.is_available() else "cpu"
+
+
+def require(accelerator: str) -> None:
+    """Refuse an accelerator that this machine lacks.
+
+    Raises:
+        ValueError: it is unknown or not here; the text says what to type instead.
+    """
+    here = f"this is {platform.system()} on {platform.machine()}"
+    instead = f"type trainer={best_accelerator()}"
+    if accelerator == "mps" and not MPSAccelerator.is_available():
+        if platform.system() == "Darwin" and platform.machine() == "arm64":
+            here = "this macOS, or this build of torch, has no MPS (macOS 15 or newer is needed)"
+        elif platform.system() == "Darwin":
+            here = "this Python is built for Intel: install an arm64 Python, then run `make clean setup`"
+        raise ValueError(f"trainer=mps needs a Mac with an Apple GPU and an arm64 Python, but {here}: {instead}")
+    if accelerator in ("cuda", "gpu") and not CUDAAccelerator.is_available():
+        raise ValueError(f"trainer=cuda needs an NVIDIA GPU and its driver, but {here} without one: {instead}")
+    if accelerator not in ("cpu", "mps", "cuda"):
+        raise ValueError(f"trainer.accelerator is cpu, mps, cuda or auto, but it is {accelerator}: {instead}")
