@@ -75,7 +75,8 @@ def check_node(where: str, node: Any) -> None:
 def check_entry(group: str, name: str, node: Any) -> None:
     """Check one of the named callbacks or loggers; null switches one off that exists."""
     if node is not None and "_target_" in node:
-        return check_node(f"{group}.{name}", node)
+        check_node(f"{group}.{name}", node)
+        return
     known = {key for file in (CONFIGS / group).glob("*.yaml") for key in OmegaConf.load(file) if key != "defaults"}
     if name not in known:
         raise ValueError(unknown(f"{group}.{name}", sorted(map(str, known))))
@@ -99,17 +100,23 @@ def check_pair(model: dict[str, Any], data: dict[str, Any]) -> None:
 def choices(group: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield each choice of a group: its name and its settings, those of the choice it builds on included."""
     for file in sorted((CONFIGS / group).glob("*.yaml")):
-        node: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
-        base = next((each for each in node.get("defaults", []) if isinstance(each, str) and each != "_self_"), None)
-        if base is not None and "_target_" not in node:
-            node |= dict(choices(group))[base] if base < file.stem or base != file.stem else {}
-        yield file.stem, node
+        yield file.stem, choice(group, file.stem)
+
+
+def choice(group: str, name: str) -> dict[str, Any]:
+    """Return the settings of a choice, those of the choices it builds on included."""
+    own: Any = OmegaConf.to_container(OmegaConf.load(CONFIGS / group / f"{name}.yaml"), resolve=False)
+    bases = [each for each in own.pop("defaults", []) if isinstance(each, str) and each != "_self_"]
+    settings: dict[str, Any] = {}
+    for base in bases:
+        settings |= choice(group, base)
+    return settings | own
 
 
 def unknown(path: str, known: list[str]) -> str:
     """Return the sentence that refuses a setting and names the nearest known one."""
     parent, _, name = path.rpartition(".")
-    here = sorted(each for each in known if not each.startswith("_") and each != "self")
+    here = sorted({each for each in known if not each.startswith("_")})
     near = get_close_matches(name, here, n=1, cutoff=0.5)
     prefix = f"{parent}." if parent else ""
     hint = f"did you mean {prefix}{near[0]}?" if near else f"known here are {', '.join(here)}"
@@ -147,6 +154,8 @@ def _accepts_subscript(outer: str, inner: ast.expr, value: Any) -> bool:
 
 def _accepts_name(name: str, value: Any) -> bool:
     kinds: dict[str, type | tuple[type, ...]] = {"str": str, "int": int, "float": (int, float), "bool": bool}
+    if name == "Tensor":
+        return False
     if name not in kinds:
         return name not in ("list", "dict", "tuple") or isinstance(value, list | dict)
     # bool is an int to Python, but `batch_size: true` is a mistake.

@@ -3,14 +3,13 @@
 import re
 from difflib import get_close_matches
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from firstlight import signature
 from firstlight.check import CONFIGS, unknown
+from firstlight.compose import composed
 
 
 def sentence(error: BaseException, name: str, words: list[str]) -> str | None:
@@ -31,6 +30,11 @@ def sentence(error: BaseException, name: str, words: list[str]) -> str | None:
             return _no_such_setting(text or str(error.__cause__), name, words)
         case HydraException() | OmegaConfBaseException():
             return " ".join(text.split())
+        case ValueError() if "Config group override must be" in text:
+            groups = [word for word in words if word.partition("=")[2] in ("null", "") or word.startswith("=")]
+            return (
+                f"{' '.join(groups) or 'A choice'} names no choice: write group=name, and name none to switch one off"
+            )
         case ValueError():
             # A rule of ours is one line; a library's own ValueError deep in a step needs its traceback.
             return text if _is_ours(error) else None
@@ -85,6 +89,5 @@ def _composed_without(path: str, name: str, words: list[str]) -> DictConfig:
     """Compose what was asked for but the settings that are in doubt, to see which names are there."""
     choices = [word for word in words if re.fullmatch(r"[\w/]+=[\w]+", word) and not word.startswith(f"{path}=")]
     known = [word for word in choices if (CONFIGS / word.partition("=")[0]).is_dir()]
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        return compose(name, known)
+    sources = [word for word in words if word.startswith(("run=", "ckpt=", "resume="))]
+    return composed(name, [*known, *sources])

@@ -3,6 +3,7 @@
 import csv
 import sys
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -21,7 +22,8 @@ def main(cfg: DictConfig) -> int:
     checkpoint = run.chosen_checkpoint(cfg)
     model, data, trainer, names = run.build_for_inputs(cfg, checkpoint)
     labels: dict[int, tuple[str, float]] = {}
-    for batch in trainer.predict(model, data) or []:
+    batches: list[Any] = trainer.predict(model, data) or []
+    for batch in batches:
         probabilities, classes = batch["probabilities"].max(1)  # each (batch,)
         for index, label, probability in zip(batch["ids"], classes, probabilities, strict=True):
             labels[int(index)] = model.class_names[label], float(probability)

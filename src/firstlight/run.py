@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
 from firstlight.callbacks.recipe import Recipe
-from firstlight.check import AUTO, CONFIGS
+from firstlight.check import AUTO, CONFIGS, choice
 from firstlight.data.module import Data
 from firstlight.data.text import Text
 from firstlight.logger.metrics_csv import MetricsCSV
@@ -77,9 +77,8 @@ def build_trainer(settings: Settings) -> Trainer:
 def for_this_machine(trainer: Settings) -> Settings:
     """Put a value for each `auto`: the accelerator that is here, and what its own file in configs/trainer says."""
     name = best_accelerator() if trainer["accelerator"] == AUTO else trainer["accelerator"]
-    file = CONFIGS / "trainer" / f"{name}.yaml"
-    own: Any = OmegaConf.to_container(OmegaConf.load(file)) if file.is_file() else {}
-    own |= {"accelerator": name, "strategy": AUTO}
+    known = (CONFIGS / "trainer" / f"{name}.yaml").is_file()
+    own = {**(choice("trainer", name) if known else {}), "accelerator": name, "strategy": AUTO}
     return {key: own[key] if value == AUTO and key in own else value for key, value in trainer.items()}
 
 
@@ -90,7 +89,9 @@ def load_model(checkpoint: str | Path) -> Classifier:
         ValueError: the file is no checkpoint of this project.
     """
     saved = load_checkpoint(checkpoint)
-    model: Classifier = locate(saved["config"]["model"]["_target_"])(**{**saved["hyper_parameters"], **saved["rebuild"]})
+    model: Classifier = locate(saved["config"]["model"]["_target_"])(
+        **{**saved["hyper_parameters"], **saved["rebuild"]}
+    )
     model.load_state_dict(saved["state_dict"])
     return model
 

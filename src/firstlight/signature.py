@@ -62,7 +62,7 @@ def _arguments(function: ast.FunctionDef) -> dict[str, str]:
 def _constants(node: ast.ClassDef) -> dict[str, object]:
     constants: dict[str, object] = {}
     for item in node.body:
-        target = item.target if isinstance(item, ast.AnnAssign) else None
+        target: ast.expr | None = item.target if isinstance(item, ast.AnnAssign) else None
         if isinstance(item, ast.Assign) and len(item.targets) == 1:
             target = item.targets[0]
         if isinstance(target, ast.Name) and isinstance(getattr(item, "value", None), ast.Constant):

@@ -7,10 +7,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from rich.console import Console
 from rich.table import Table
 
 from firstlight import train
+from firstlight.check import check
+from firstlight.command import tell
+from firstlight.compose import composed
 
 # What a row tells beside its overrides: column of the table -> how to find it in run.json.
 FIGURES = {
@@ -30,7 +35,16 @@ def main() -> None:
     if any(word in ("--help", "-h", "--cfg", "-c", "--info", "-i") for word in words):
         train.main()
         return
-    folder = new_folder(Path("logs/sweep"))
+    parent = Path("logs/sweep")
+    try:
+        jobs = combinations(words)
+        for job in jobs:
+            check(composed("train", [*job, f"output_dir={parent}"]))
+    except Exception as error:
+        tell(error, "train")
+        sys.exit(1)
+    folder = new_folder(parent)
+    print(f"sweep     {len(jobs)} jobs, {folder}")
     sys.argv[1:] = ["--multirun", *words, f"hydra.sweep.dir={folder}", *named_by_what_differs(words)]
     try:
         train.main()
@@ -41,6 +55,16 @@ def main() -> None:
             show(folder, rows)
     failed = [row for row in rows if row["status"] != "finished"]
     sys.exit(1 if failed or not rows else 0)
+
+
+def combinations(words: list[str]) -> list[list[str]]:
+    """Return the settings of each job, by Hydra's own rules; a stored sweep's are among them."""
+    experiment = [word for word in words if word.startswith("experiment=")]
+    stored = composed("train", experiment, hydra=True).hydra.sweeper.params or {}
+    parser = OverridesParser.create()
+    overrides = parser.parse_overrides([*(f"{name}={value}" for name, value in stored.items()), *words])
+    plain = [each for each in overrides if not each.is_hydra_override()]
+    return BasicSweeper.split_arguments(plain, max_batch_size=None)[0]
 
 
 def new_folder(parent: Path) -> Path:
@@ -71,8 +95,8 @@ def is_swept(word: str) -> bool:
 
 def collect(folder: Path) -> list[dict[str, Any]]:
     """Return a row per job, in order: its overrides, status, figures and reason."""
-    runs = [json.loads(file.read_text(encoding="utf-8")) | {"folder": str(file.parent)} for file in sorted(
-        folder.rglob("run.json"), key=lambda each: int(each.relative_to(folder).parts[0].partition("_")[0]))]  # fmt: skip
+    files = sorted(folder.rglob("run.json"), key=lambda file: _job_number(file.relative_to(folder)))
+    runs = [json.loads(file.read_text(encoding="utf-8")) | {"folder": str(file.parent)} for file in files]
     overrides = [dict(word.lstrip("+").split("=", 1) for word in run["overrides"] if "=" in word) for run in runs]
     names = list(dict.fromkeys(name for each in overrides for name in each))
     differing = [name for name in names if len({each.get(name) for each in overrides}) > 1] or names
@@ -83,6 +107,11 @@ def collect(folder: Path) -> list[dict[str, Any]]:
         | {"reason": run["reason"] or "", "folder": run["folder"]}
         for run, own in zip(runs, overrides, strict=True)
     ]
+
+
+def _job_number(path: Path) -> int:
+    """Return the number that a job's folder starts with."""
+    return int(path.parts[0].partition("_")[0])
 
 
 def _dig(run: dict[str, Any], path: tuple[str, ...]) -> Any:
@@ -112,7 +141,7 @@ def show(folder: Path, rows: list[dict[str, Any]]) -> None:
         cells = [f"{row[name]:.4g}" if isinstance(row[name], float) else str(row[name] or "") for name in shown]
         table.add_row(*cells, style=None if row["status"] == "finished" else "red")
     console = Console()
-    console.print(table if console.is_terminal else table, soft_wrap=not console.is_terminal)
+    console.print(table, soft_wrap=not console.is_terminal)
     for row in rows:
         if row["status"] != "finished":
             print(f"{row['status']}: {row['folder']}: {row['reason']}")

@@ -3,6 +3,7 @@
 from typing import Any, ClassVar
 
 import numpy as np
+from torchvision import datasets
 
 from firstlight.data.images import ImagesInMemory
 from firstlight.data.split import stratified
@@ -44,10 +45,8 @@ class CIFAR10(ImagesInMemory):
         Raises:
             ValueError: it is not there and cannot be downloaded.
         """
-        from torchvision.datasets import CIFAR10 as Source
-
         try:
-            Source(self.root, download=True)
+            datasets.CIFAR10(self.root, download=True)
         except (OSError, RuntimeError) as error:
             raise ValueError(
                 f"CIFAR-10 is not under {self.root} and could not be downloaded ({error}): connect to the network, "
@@ -56,9 +55,7 @@ class CIFAR10(ImagesInMemory):
 
     def arrays(self) -> tuple[list[str], dict[str, Any]]:
         """Return class names, images and labels."""
-        from torchvision.datasets import CIFAR10 as Source
-
-        training, test = Source(self.root, train=True), Source(self.root, train=False)
+        training, test = datasets.CIFAR10(self.root, train=True), datasets.CIFAR10(self.root, train=False)
         images, labels = training.data.transpose(0, 3, 1, 2), np.array(training.targets)  # (50000, 3, 32, 32)
         splits = stratified(labels, val_fraction=0.1, test_fraction=0)
         return list(training.classes), {

@@ -24,7 +24,7 @@ class Digits(ImagesInMemory):
         image_size: int = 32,
         batch_size: int = 32,
         num_workers: int | None = None,
-        augment: bool = True,
+        augment: bool = False,
         drop_last: bool = True,
     ) -> None:
         """Keep the settings; `Images` explains them.

@@ -44,7 +44,7 @@ class HubText(Text):
             drop_last: as in `Text`.
         """
         super().__init__(max_length, pad_to, batch_size, num_workers, drop_last)
-        self.name = name
+        self.source = name
         self.subset = subset
         self.text_column = text_column
         self.label_column = label_column
@@ -65,10 +65,12 @@ class HubText(Text):
             if split is None:
                 continue
             if split not in tables:
-                raise ValueError(f"{self.name} has no split {split!r} but {', '.join(tables)}: set data.{name}_split")
+                raise ValueError(f"{self.source} has no split {split!r} but {', '.join(tables)}: set data.{name}_split")
             for column in (self.text_column, self.label_column):
                 if column not in (columns := tables[split].column_names):
-                    raise ValueError(f"{self.name} has no column {column!r} but {', '.join(columns)}: name the right one")
+                    raise ValueError(
+                        f"{self.source} has no column {column!r} but {', '.join(columns)}: name the right one"
+                    )
             splits[name] = list(tables[split][self.text_column]), list(tables[split][self.label_column])
         feature = tables["train"].features[self.label_column]
         numbers = sorted({int(label) for label in splits["train"][1]})
@@ -78,13 +80,15 @@ class HubText(Text):
         try:
             from datasets import load_dataset, load_from_disk
         except ImportError as error:
-            raise ValueError("A data set of the hub is read by the package datasets: install the extra `hub`") from error
+            raise ValueError(
+                "A data set of the hub is read by the package datasets: install the extra `hub`"
+            ) from error
         try:
-            if Path(self.name, "dataset_dict.json").is_file():
-                return load_from_disk(self.name)
-            return load_dataset(self.name, self.subset, cache_dir=self.cache_dir)
+            if Path(self.source, "dataset_dict.json").is_file():
+                return load_from_disk(self.source)
+            return load_dataset(self.source, self.subset, cache_dir=self.cache_dir)
         except Exception as error:  # datasets raises whatever its file systems raise
             raise ValueError(
-                f"The data set {self.name!r} could not be loaded ({str(error).splitlines()[0]}): check the name and "
+                f"The data set {self.source!r} could not be loaded ({str(error).splitlines()[0]}): check the name and "
                 "the network, or choose data=bbc_news, which needs none"
             ) from error

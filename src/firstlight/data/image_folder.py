@@ -57,7 +57,9 @@ class ImageFolder(Images):
         top = root / "train" if (root / "train").is_dir() else root
         class_names = sorted(each.name for each in top.iterdir() if each.is_dir() and not each.name.startswith("."))
         if len(class_names) < 2:
-            raise ValueError(f"A classifier needs two classes or more, but {top} holds {len(class_names)} class folders")
+            raise ValueError(
+                f"A classifier needs two classes or more, but {top} holds {len(class_names)} class folders"
+            )
         splits = {"train": labelled(top, class_names)}
         for name in ("val", "test"):
             if top != root and (root / name).is_dir():

@@ -63,10 +63,12 @@ class Images(Data):
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Augment (in training) and normalise a batch on the device."""
+        assert self.trainer is not None
         images = batch["inputs"]
-        if self.augment and self.trainer is not None and self.trainer.training:
+        if self.augment and self.trainer.training:
             images = self.augmented(images)
-        return {**batch, "inputs": normalised(images)}
+        # The trainer's precision decides the type: bfloat16 under bf16-true, for one.
+        return {**batch, "inputs": self.trainer.precision_plugin.convert_input(normalised(images))}
 
     def augmented(self, images: Tensor) -> Tensor:
         """Return a batch with each image shifted and mirrored at random, (batch, 3, size, size) uint8."""

@@ -126,10 +126,7 @@ def whole_batch(batch: list[Any]) -> Batch:
 
 def sensible_workers() -> int:
     """Return the number of loader processes for this machine."""
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     # macOS starts each worker as a fresh interpreter that imports torch again: seconds and memory apiece.
     return min(cores, 4 if sys.platform == "darwin" else 8)
 

@@ -35,4 +35,4 @@ def stratified(
             )
         rest, splits[name] = train_test_split(rest, test_size=count, stratify=labels[rest], random_state=seed)
     splits["train"] = rest
-    return {name: np.sort(indices) for name, indices in splits.items()}
+    return {name: np.sort(splits[name]) for name in ("train", "val", "test") if name in splits}

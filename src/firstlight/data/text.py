@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -137,10 +137,10 @@ def split_texts(texts: list[str], labels: Sequence[int], val_fraction: float, te
     return {name: ([texts[i] for i in indices], [int(labels[i]) for i in indices]) for name, indices in chosen.items()}
 
 
-def with_all_splits(splits: dict[str, Texts]) -> dict[str, Texts]:
+def with_all_splits(splits: Mapping[str, Texts]) -> dict[str, Texts]:
     """Return train, val and test; of val and test, what is missing becomes a tenth of train each."""
     missing = {name: 0.0 if name in splits else 0.1 for name in ("val", "test")}
-    return splits | split_texts(*splits["train"], missing["val"], missing["test"])
+    return {**splits, **split_texts(*splits["train"], missing["val"], missing["test"])}
 
 
 def common_words(texts: list[str], most: int = 8000, sample: int = 2000) -> list[str]:

@@ -1,7 +1,6 @@
 """Your own texts: a CSV, TSV, JSON Lines or Parquet file with a column of texts and one of labels."""
 
 from pathlib import Path
-from typing import Any
 
 from firstlight.data.table import require, table
 from firstlight.data.text import Text, Texts, with_all_splits

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import wandb
 from lightning.pytorch.loggers import WandbLogger
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only
 
 # Seconds to wait for the server: at the start (then offline), and at the end (then `wandb sync` uploads the rest).
 INIT_TIMEOUT_S = 15
@@ -46,9 +46,16 @@ class WeightsAndBiases(WandbLogger):
             mode: "auto" is online if a key is found, else offline.
             log_model: keep the best checkpoint as an artifact.
         """
-        settings = {"project": project, "entity": entity, "name": name, "group": group, "job_type": job_type}
+        settings: dict[str, Any] = {
+            "project": project,
+            "entity": entity,
+            "name": name,
+            "group": group,
+            "job_type": job_type,
+        }
         settings |= {"tags": tags, "notes": notes, "id": id, "dir": save_dir, "resume": "allow" if id else None}
-        self.mode, self.reason = mode, ""
+        self.mode: Any = mode
+        self.reason = ""
         super().__init__(project=project, save_dir=save_dir, log_model=log_model, experiment=self._start(settings))
         self._wandb_init.update(settings)
 

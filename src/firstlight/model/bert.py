@@ -89,7 +89,7 @@ def _pretrained(source: str, changes: Settings) -> tuple[PreTrainedTokenizerFast
         network = BertForSequenceClassification.from_pretrained(source, use_safetensors=True, **changes)
     except OSError as error:
         raise ValueError(
-            f"model.weights={source} could not be loaded ({str(error).splitlines()[0]}): give a folder or a name on the "
-            "Hugging Face hub, or model.weights=minilm, which needs no network"
+            f"model.weights={source} could not be loaded ({str(error).splitlines()[0]}): give a folder or "
+            "a name on the Hugging Face hub, or model.weights=minilm, which needs no network"
         ) from error
     return words, network

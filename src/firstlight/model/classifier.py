@@ -23,7 +23,8 @@ class Classifier(LightningModule, ABC):
     """
 
     reads: ClassVar[str]
-    network: nn.Module
+    # An nn.Module; torch's own types hide what torchvision and transformers put inside.
+    network: Any
 
     def __init__(
         self, class_names: list[str], label_smoothing: float, optimizer: Settings | None, scheduler: Settings | None
@@ -64,7 +65,7 @@ class Classifier(LightningModule, ABC):
         logits = self(batch["inputs"])
         loss = functional.cross_entropy(logits, batch["labels"], label_smoothing=self.label_smoothing)
         # Logging costs more than a small model's step, so the steps between are left alone.
-        if (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0:
+        if (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             correct = (logits.detach().argmax(1) == batch["labels"]).float().mean()
             rate = self.trainer.optimizers[0].param_groups[0]["lr"]
             self.log_dict({"train/loss": loss.detach(), "train/accuracy": correct, "train/lr": rate})

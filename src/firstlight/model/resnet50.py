@@ -60,5 +60,3 @@ class ResNet50(Classifier):
         """Return logits (batch, classes) of images (batch, 3, size, size)."""
         logits: Tensor = self.network(inputs)
         return logits
-
-

@@ -1,0 +1,50 @@
+"""Hand the words after `make <command>` to the command exactly as they were typed. Standard library only.
+
+    python scripts/make.py run firstlight.train     what the Makefile's recipes call
+    python scripts/make.py refuse trian             says which command was meant
+
+Pasting $(MAKEOVERRIDES) into a recipe would let the shell expand `$`, `;` and `*`. The recipe's environment holds the
+same words in MAKEFLAGS, untouched by a shell; GNU Make 3.81 and 4.x escape them alike.
+"""
+
+import os
+import re
+import shlex
+import sys
+from difflib import get_close_matches
+
+COMMANDS = ("help", "setup", "train", "evaluate", "predict", "sweep", "test", "check", "fix", "lock", "clean")
+
+
+def overrides(makeflags: str) -> list[str]:
+    """Return the name=value words of a command line, in the order they were typed.
+
+    Make escapes blanks and backslashes by a backslash, doubles each dollar, and lists the last word first.
+    """
+    words = re.findall(r"(?:\\.|[^\\\s])+", makeflags, flags=re.DOTALL)
+    typed = [re.sub(r"\\(.)", r"\1", word, flags=re.DOTALL).replace("$$", "$") for word in words]
+    given = [word for word in typed if "=" in word and not word.startswith("-")]
+    # Names in capitals, such as PYTHON=, are settings of the Makefile.
+    return [word for word in reversed(given) if not re.match(r"[A-Z_]+[:+?]?=", word)]
+
+
+def run(module: str) -> None:
+    """Become `python -m MODULE` with those words, the `~name` goals and the flags of ARGS="..."."""
+    environment = {
+        k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")
+    }
+    deletions = environment.pop("DELETIONS", "").split()
+    flags = shlex.split(environment.pop("ARGS", ""))
+    words = [*overrides(os.environ.get("MAKEFLAGS", "")), *deletions, *flags]
+    os.execve(sys.executable, [sys.executable, "-m", module, *words], environment)
+
+
+def refuse(goal: str) -> None:
+    """Print the sentence that refuses a goal and names the nearest command."""
+    near = get_close_matches(goal, COMMANDS, n=1, cutoff=0.5)
+    hint = f"did you mean `make {near[0]}`?" if near else f"the commands are {', '.join(COMMANDS)}"
+    print(f"There is no command {goal!r}: {hint} (settings are typed as name=value)")
+
+
+if __name__ == "__main__":
+    {"run": run, "refuse": refuse}[sys.argv[1]](*sys.argv[2:3])

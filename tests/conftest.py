@@ -1,0 +1,46 @@
+"""What tests share: one thread each, no network, and configurations composed in process."""
+
+import os
+
+# Before torch is imported: tests run side by side, and threads that spin for a core halve the speed of all.
+os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", WANDB_MODE="offline", WANDB_SILENT="true")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from firstlight.check import CONFIGS, choices, signature
+
+# The smallest of everything, of the kind that a model reads.
+TINY = {
+    "images": ["data=fake_images", "data.num_samples=16", "data.num_classes=2", "data.batch_size=4"],
+    "text": ["data=fake_text", "data.num_samples=16", "data.num_classes=2", "data.batch_size=4"],
+}
+QUICK = ["trainer=cpu", "trainer.max_epochs=1", "trainer.log_every_n_steps=1", "logger=none"]
+
+
+def names(group: str) -> list[str]:
+    """Return the choices of a group."""
+    return sorted(file.stem for file in (CONFIGS / group).glob("*.yaml"))
+
+
+def tiny(model: str) -> list[str]:
+    """Return the overrides for a model on the smallest data of its kind."""
+    node = dict(choices("model"))[model]
+    kind = signature.read(node["model"]["_target_"]).constants["reads"]
+    return [f"model={model}", *TINY[str(kind)], *QUICK]
+
+
+@pytest.fixture
+def composed(tmp_path: Path) -> Callable[..., DictConfig]:
+    """Return a function that composes a training into a folder of the test's own."""
+
+    def compose_(*overrides: str, root: str = "train", folder: str = "run") -> DictConfig:
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            return compose(root, [f"output_dir={tmp_path / folder}", *overrides])
+
+    return compose_

@@ -1,0 +1,100 @@
+"""A configuration is refused in one sentence, before anything heavy is imported."""
+
+import ast
+
+import pytest
+from conftest import QUICK, names
+from omegaconf import OmegaConf, open_dict
+
+from firstlight.check import CONFIGS, accepts, check
+
+GROUPS = sorted(folder.name for folder in CONFIGS.iterdir() if folder.is_dir())
+
+
+@pytest.mark.parametrize(("group", "name"), [(group, name) for group in GROUPS for name in names(group)])
+def test_every_choice_of_every_group_composes(composed, group, name):
+    check(composed(f"{group}={name}", *(["model=bert"] if "text" in _kind(group, name) else [])))
+
+
+def _kind(group, name):
+    from firstlight import signature
+    from firstlight.check import choice
+
+    return str(signature.read(choice(group, name)["_target_"]).constants["yields"]) if group == "data" else ""
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "sentence"),
+    [
+        ("data.batchsize", 8, "There is no setting data.batchsize: did you mean data.batch_size?"),
+        ("sead", 5, "There is no setting sead: did you mean seed?"),
+        ("trainer.max_epoch", 5, "There is no setting trainer.max_epoch: did you mean trainer.max_epochs?"),
+        ("optimizer.weight_deacy", 0.1, "There is no setting optimizer.weight_deacy: did you mean optimizer.weight_de"),
+        ("callbacks.checkpoint.filenam", "x", "There is no setting callbacks.checkpoint.filenam: did you mean"),
+        ("callbacks.chekpoint", None, "There is no setting callbacks.chekpoint: did you mean callbacks.checkpoint?"),
+        ("data.batch_size", "abc", "data.batch_size is int, but data.batch_size='abc'"),
+        ("data.batch_size", True, "data.batch_size is int, but data.batch_size=True"),
+        ("data.augment", 3, "data.augment is bool, but data.augment=3"),
+        ("optimizer.lr", "fast", "optimizer.lr is float | Tensor, but optimizer.lr='fast'"),
+        ("trainer.deterministic", "maybe", "trainer.deterministic is bool | Literal['warn'] | None, but"),
+        ("seed", "abc", "seed is a whole number, but seed='abc'"),
+        ("tags", "abc", "tags is a list [a,b], but tags='abc'"),
+        ("model._target_", "firstlight.model.bert.Brt", "There is no firstlight.model.bert.Brt"),
+    ],
+)
+def test_a_wrong_setting_is_refused_in_a_sentence(composed, setting, value, sentence):
+    cfg = composed()
+    with open_dict(cfg):
+        OmegaConf.update(cfg, setting, value, force_add=True)
+
+    with pytest.raises(ValueError) as refused:
+        check(cfg)
+    assert str(refused.value).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["model=bert", "data=digits"], "Bert reads text, but Digits yields images: choose another data=, e.g. data=bbc"),
+        (["model=vgg16", "data=bbc_news"], "VGG16 reads images, but BBCNews yields text: choose another data=, e.g. da"),
+    ],
+)
+def test_a_model_that_cannot_read_the_data_is_refused(composed, overrides, sentence):
+    with pytest.raises(ValueError) as refused:
+        check(composed(*overrides))
+    assert str(refused.value).startswith(sentence)
+
+
+def test_zero_is_a_seed(composed):
+    check(composed("seed=0"))
+
+
+def test_a_model_brings_its_data_and_the_command_line_wins(composed):
+    assert "firstlight.data.bbc_news.BBCNews" == composed("model=bert").data._target_
+    assert "firstlight.data.fake_text.FakeText" == composed("model=bert", "data=fake_text").data._target_
+    assert 7 == composed("model=bert", "trainer.max_epochs=7").trainer.max_epochs
+
+
+def test_wandb_brings_its_callbacks_and_none_takes_them_away(composed):
+    assert "predictions_table" in composed().callbacks
+    assert "predictions_table" not in composed(*QUICK).callbacks
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "fits"),
+    [
+        ("int | None", None, True),
+        ("Optional[int]", None, True),
+        ("Union[int, str]", "a", True),
+        ("list[int]", [1, 2], True),
+        ("list[int]", [1, "b"], False),
+        ("float", 1, True),
+        ("int", 1.5, False),
+        ("str", 3, False),
+        ("dict[str, Any] | None", "x", False),
+        ("Literal['a', 'b']", "c", False),
+        ("SomeAlias", 3, True),
+    ],
+)
+def test_values_are_held_against_annotations(annotation, value, fits):
+    assert fits == accepts(ast.parse(annotation, mode="eval").body, value)

@@ -1,0 +1,48 @@
+"""Signatures are read from source, and agree with what Python sees once the class is imported."""
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+from conftest import names
+
+from firstlight import signature
+from firstlight.check import choice
+from firstlight.model.classifier import locate
+
+TARGETS = sorted(
+    {
+        choice(group, name)[key]["_target_"] if key else choice(group, name)["_target_"]
+        for group, key in {"model": "model", "data": "", "trainer": "", "optimizer": "", "scheduler": ""}.items()
+        for name in names(group)
+    }
+    | {"lightning.pytorch.callbacks.ModelCheckpoint", "lightning.pytorch.loggers.TensorBoardLogger"}
+)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_text_tells_what_the_class_takes(target):
+    seen = inspect.signature(locate(target).__init__).parameters.values()
+    variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+
+    assert {each.name for each in seen if each.kind not in variadic} - {"self"} == set(signature.read(target).parameters)
+
+
+def test_reading_imports_nothing():
+    code = (
+        "import sys; from firstlight import signature; signature.read('lightning.pytorch.Trainer');"
+        "signature.read('firstlight.model.bert.Bert'); print([m for m in ('torch', 'lightning') if m in sys.modules])"
+    )
+
+    assert "[]" == subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip()
+
+
+def test_constants_come_from_the_bases_too():
+    assert "images" == signature.read("firstlight.data.digits.Digits").constants["yields"]
+
+
+@pytest.mark.parametrize("target", ["firstlight.model.bert.Brt", "nowhere.at.all.Net", "Net"])
+def test_a_class_that_is_not_there_is_refused(target):
+    with pytest.raises(ValueError, match=f"There is no {target}: give the dotted path of a class"):
+        signature.read(target)
