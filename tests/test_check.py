@@ -55,8 +55,14 @@ def test_a_wrong_setting_is_refused_in_a_sentence(composed, setting, value, sent
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-        (["model=bert", "data=digits"], "Bert reads text, but Digits yields images: choose another data=, e.g. data=bbc"),
-        (["model=vgg16", "data=bbc_news"], "VGG16 reads images, but BBCNews yields text: choose another data=, e.g. da"),
+        (
+            ["model=bert", "data=digits"],
+            "Bert reads text, but Digits yields images: choose another data=, e.g. data=bbc",
+        ),
+        (
+            ["model=vgg16", "data=bbc_news"],
+            "VGG16 reads images, but BBCNews yields text: choose another data=, e.g. da",
+        ),
     ],
 )
 def test_a_model_that_cannot_read_the_data_is_refused(composed, overrides, sentence):

@@ -26,7 +26,9 @@ def test_the_text_tells_what_the_class_takes(target):
     seen = inspect.signature(locate(target).__init__).parameters.values()
     variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
 
-    assert {each.name for each in seen if each.kind not in variadic} - {"self"} == set(signature.read(target).parameters)
+    assert {each.name for each in seen if each.kind not in variadic} - {"self"} == set(
+        signature.read(target).parameters
+    )
 
 
 def test_reading_imports_nothing():
