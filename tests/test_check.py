@@ -30,8 +30,12 @@ def _kind(group, name):
         ("sead", 5, "There is no setting sead: did you mean seed?"),
         ("trainer.max_epoch", 5, "There is no setting trainer.max_epoch: did you mean trainer.max_epochs?"),
         ("optimizer.weight_deacy", 0.1, "There is no setting optimizer.weight_deacy: did you mean optimizer.weight_de"),
-        ("callbacks.checkpoint.filenam", "x", "There is no setting callbacks.checkpoint.filenam: did you mean"),
-        ("callbacks.chekpoint", None, "There is no setting callbacks.chekpoint: did you mean callbacks.checkpoint?"),
+        (
+            "callbacks.best.filenam",
+            "x",
+            "There is no setting callbacks.best.filenam: did you mean callbacks.best.fi",
+        ),
+        ("callbacks.curvs", None, "There is no setting callbacks.curvs: did you mean callbacks.curves?"),
         ("data.batch_size", "abc", "data.batch_size is int, but data.batch_size='abc'"),
         ("data.batch_size", True, "data.batch_size is int, but data.batch_size=True"),
         ("data.augment", 3, "data.augment is bool, but data.augment=3"),
@@ -76,9 +80,9 @@ def test_zero_is_a_seed(composed):
 
 
 def test_a_model_brings_its_data_and_the_command_line_wins(composed):
-    assert "firstlight.data.bbc_news.BBCNews" == composed("model=bert").data._target_
-    assert "firstlight.data.fake_text.FakeText" == composed("model=bert", "data=fake_text").data._target_
-    assert 7 == composed("model=bert", "trainer.max_epochs=7").trainer.max_epochs
+    assert composed("model=bert").data._target_ == "firstlight.data.bbc_news.BBCNews"
+    assert composed("model=bert", "data=fake_text").data._target_ == "firstlight.data.fake_text.FakeText"
+    assert composed("model=bert", "trainer.max_epochs=7").trainer.max_epochs == 7
 
 
 def test_wandb_brings_its_callbacks_and_none_takes_them_away(composed):

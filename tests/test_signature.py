@@ -37,11 +37,11 @@ def test_reading_imports_nothing():
         "signature.read('firstlight.model.bert.Bert'); print([m for m in ('torch', 'lightning') if m in sys.modules])"
     )
 
-    assert "[]" == subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip()
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 
 def test_constants_come_from_the_bases_too():
-    assert "images" == signature.read("firstlight.data.digits.Digits").constants["yields"]
+    assert signature.read("firstlight.data.digits.Digits").constants["yields"] == "images"
 
 
 @pytest.mark.parametrize("target", ["firstlight.model.bert.Brt", "nowhere.at.all.Net", "Net"])

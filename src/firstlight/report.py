@@ -1,10 +1,7 @@
 """What a command tells on the screen, and writes into run.json, at its start and its end."""
 
-import os
 from pathlib import Path
-from typing import Any
 
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
@@ -43,9 +40,9 @@ def start(cfg: DictConfig, model: Classifier, data: Data, trainer: Trainer, reco
 
 
 @rank_zero_only
-def end(trainer: Trainer, record: Record, figures: dict[str, float]) -> None:
+def end(record: Record, figures: dict[str, float]) -> None:
     """Tell the results, and what can be done with them."""
-    record.update(metrics=figures, checkpoints=checkpoints(trainer))
+    record.update(metrics=figures, checkpoints=checkpoints(record.folder))
     show({name: f"{value:.4f}" for name, value in figures.items() if name.startswith("test/")})
     show({"next": f"make evaluate run={record.folder}"})
     for logger in record.fields["loggers"].values():
@@ -58,13 +55,10 @@ def metrics(trainer: Trainer) -> dict[str, float]:
     return {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
 
 
-def checkpoints(trainer: Trainer) -> dict[str, str]:
-    """Return the paths of the best and the last checkpoint, where they were written."""
-    callback: Any = trainer.checkpoint_callback
-    if not isinstance(callback, ModelCheckpoint):
-        return {}
-    paths = {"best": callback.best_model_path, "last": callback.last_model_path}
-    return {name: os.path.relpath(path) for name, path in paths.items() if path and Path(path).exists()}
+def checkpoints(folder: Path) -> dict[str, str]:
+    """Return the paths of the best and the last checkpoint of a run, where they were written."""
+    paths = {name: folder / "checkpoints" / f"{name}.ckpt" for name in ("best", "last")}
+    return {name: str(path) for name, path in paths.items() if path.is_file()}
 
 
 def show(lines: dict[str, str]) -> None:

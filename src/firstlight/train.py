@@ -21,10 +21,10 @@ def main(cfg: DictConfig) -> dict[str, float]:
         trainer.fit(model, data, ckpt_path=checkpoint, weights_only=True)
         metrics = report.metrics(trainer)
         if cfg.test:
-            best = report.checkpoints(trainer).get("best")
+            best = report.checkpoints(record.folder).get("best")
             trainer.test(model, data, ckpt_path=best, weights_only=True, verbose=False)
             metrics |= report.metrics(trainer)
-        report.end(trainer, record, metrics)
+        report.end(record, metrics)
     return metrics
 
 

@@ -20,8 +20,8 @@ def logits(model: Bert, texts: list[str]) -> torch.Tensor:
 def test_a_configuration_alone_makes_a_model():
     model = Bert(TWO, vocabulary=["good", "bad"], weights=None, config=SMALL)
 
-    assert (2, 2) == tuple(logits(model, ["good bad", "unheard of"]).shape)
-    assert 16 == model.network.config.hidden_size
+    assert tuple(logits(model, ["good bad", "unheard of"]).shape) == (2, 2)
+    assert model.network.config.hidden_size == 16
 
 
 def test_a_local_folder_is_as_good_as_the_hub(tmp_path):
@@ -44,7 +44,7 @@ def test_pretrained_weights_come_back_in_training_mode_with_dropout():
     model = Bert(TWO, weights="minilm", dropout=0.3)
 
     assert model.network.training
-    assert 0.3 == model.network.bert.encoder.layer[0].attention.self.dropout.p
+    assert model.network.bert.encoder.layer[0].attention.self.dropout.p == 0.3
 
 
 def test_it_is_rebuilt_without_its_weights():
@@ -73,6 +73,10 @@ def test_a_missing_package_says_how_to_get_it(monkeypatch):
 def test_words_are_cut_as_bert_expects():
     tokenizer = wordpiece.of_words(["good", "bad"])
 
-    assert ["[CLS]", "good", "[UNK]", "bad", "[SEP]"] == tokenizer.convert_ids_to_tokens(
-        tokenizer("Good unheard bad")["input_ids"]
-    )
+    assert tokenizer.convert_ids_to_tokens(tokenizer("Good unheard bad")["input_ids"]) == [
+        "[CLS]",
+        "good",
+        "[UNK]",
+        "bad",
+        "[SEP]",
+    ]

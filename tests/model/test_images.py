@@ -33,7 +33,7 @@ def test_both_networks_read_small_images(image_size):
     images = torch.rand(2, 3, image_size, image_size)
 
     for model in (ResNet50(TWO, image_size), VGG16(TWO, image_size)):
-        assert (2, 2) == tuple(model(images).shape)
+        assert tuple(model(images).shape) == (2, 2)
 
 
 @pytest.mark.parametrize("model", [ResNet50, VGG16])

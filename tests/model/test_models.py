@@ -88,7 +88,7 @@ def test_weight_decay_spares_biases_and_norms(composed):
     network, _, _ = run.build(composed(*tiny("resnet50"), "optimizer.weight_decay=0.1"))
     decayed, spared = network._optimizer().param_groups
 
-    assert (0.1, 0.0) == (decayed["weight_decay"], spared["weight_decay"])
+    assert (decayed["weight_decay"], spared["weight_decay"]) == (0.1, 0.0)
     assert all(each.ndim > 1 for each in decayed["params"])
     assert all(each.ndim <= 1 for each in spared["params"])
 
@@ -100,7 +100,7 @@ def test_every_optimizer_works_with_every_schedule(composed, optimizer, schedule
     network, data, trainer = run.build(composed(*tiny("vgg16"), *choices))
     trainer.fit(network, data)
 
-    assert 2 == trainer.global_step
+    assert trainer.global_step == 2
 
 
 def test_a_schedule_can_follow_a_metric(composed):
@@ -109,7 +109,7 @@ def test_a_schedule_can_follow_a_metric(composed):
     network, data, trainer = run.build(composed(*tiny("vgg16"), *plateau, *remaining))
     trainer.fit(network, data)
 
-    assert "val/loss" == trainer.lr_scheduler_configs[0].monitor
+    assert trainer.lr_scheduler_configs[0].monitor == "val/loss"
 
 
 def test_total_steps_are_those_of_the_run(composed):
@@ -118,7 +118,7 @@ def test_total_steps_are_those_of_the_run(composed):
     trainer.fit(network, data)
 
     # 16 samples in batches of 4 make 4 batches, 2 optimizer steps an epoch.
-    assert 6 == trainer.lr_scheduler_configs[0].scheduler.total_steps
+    assert trainer.lr_scheduler_configs[0].scheduler.total_steps == 6
 
 
 @pytest.mark.parametrize("name", ["torch.optim.AdamW", "firstlight.model.bert.Bert"])

@@ -30,7 +30,7 @@ def draw(matrix: Tensor, class_names: list[str], picture: Path) -> None:
     side = min(max(3.5, 0.45 * count + 1.8), 14.0)
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
-    axes.imshow(matrix, cmap="Blues")
+    axes.imshow(matrix.numpy(), cmap="Blues")
     axes.set(xlabel="predicted", ylabel="true")
     # Beyond 40 classes names and counts would overlap: the colours still tell.
     if count <= 40:

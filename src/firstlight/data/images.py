@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import Dataset
-from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms import v2
 
 from firstlight.data.module import Batch, Data, as_indices
@@ -182,16 +182,6 @@ def read_image(path: Path) -> Tensor:
     Raises:
         ValueError: the file is missing, damaged or no image.
     """
-    try:
-        return decode_image(str(path), mode=ImageReadMode.RGB, apply_exif_orientation=True)
-    except RuntimeError:
-        return _read_with_pillow(path)
-
-
-def _read_with_pillow(path: Path) -> Tensor:
-    # torchvision's decoder knows neither BMP nor TIFF nor CMYK JPEG; Pillow is slower and knows them all.
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
     try:
         with Image.open(path) as image:
             return v2.functional.pil_to_tensor(ImageOps.exif_transpose(image).convert("RGB"))

@@ -126,6 +126,12 @@ class Classifier(LightningModule, ABC):
             "lr_scheduler": {"scheduler": scheduler, "interval": interval, "monitor": monitor},
         }
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Let a resumed run that trains longer stretch its schedule to the new end."""
+        for state in checkpoint.get("lr_schedulers", []):
+            for name in ("total_steps", "T_max", "_schedule_phases"):
+                state.pop(name, None)
+
     def _optimizer(self) -> Optimizer:
         settings = dict(self.optimizer_settings)
         optimizer = locate(settings.pop("_target_"))

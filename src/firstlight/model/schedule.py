@@ -23,12 +23,13 @@ class WarmupCosine(LambdaLR):
         if not 0 <= warmup_fraction < 1:
             raise ValueError(f"warmup_fraction is a share of the steps, 0 to below 1, but it is {warmup_fraction}")
         self.total_steps = max(total_steps, 1)
-        self.warmup_steps = round(warmup_fraction * self.total_steps)
+        self.warmup_fraction = warmup_fraction
         super().__init__(optimizer, self.factor)
 
     def factor(self, step: int) -> float:
         """Return the share of the peak at a step, 0 to 1."""
-        if step < self.warmup_steps:
-            return (step + 1) / (self.warmup_steps + 1)
-        done = (step - self.warmup_steps) / max(self.total_steps - self.warmup_steps, 1)
+        warmup_steps = round(self.warmup_fraction * self.total_steps)
+        if step < warmup_steps:
+            return (step + 1) / (warmup_steps + 1)
+        done = (step - warmup_steps) / max(self.total_steps - warmup_steps, 1)
         return 0.5 * (1 + math.cos(math.pi * min(done, 1)))
