@@ -1,0 +1,86 @@
+"""Sweeps: a run per combination, a table of all, and a failing job is a row."""
+
+import csv
+import json
+import sys
+
+import pytest
+from conftest import tiny
+
+from firstlight import sweep
+from firstlight.model.resnet50 import ResNet50
+
+FEW = ["trainer.limit_train_batches=2", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1"]
+
+
+def swept(monkeypatch, folder, *words):
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["sweep", *words])
+    with pytest.raises(SystemExit) as stop:
+        sweep.main()
+    (sweep_folder,) = (folder / "logs" / "sweep").iterdir()
+    with (sweep_folder / "results.csv").open() as file:
+        return stop.value.code, sweep_folder, list(csv.DictReader(file))
+
+
+def test_every_combination_is_a_row(monkeypatch, tmp_path, capsys):
+    words = [*tiny("resnet50"), *FEW, "model=resnet50,vgg16", "data.batch_size=2,4"]
+    words.remove("model=resnet50")
+    words.remove("model.stem=stock")
+    words.remove("data.batch_size=4")
+    code, folder, rows = swept(monkeypatch, tmp_path, *words)
+    told = capsys.readouterr().out
+
+    assert code == 0
+    assert [(row["model"], row["data.batch_size"]) for row in rows] == [
+        ("resnet50", "2"),
+        ("resnet50", "4"),
+        ("vgg16", "2"),
+        ("vgg16", "4"),
+    ]
+    assert {"finished"} == {row["status"] for row in rows}
+    assert all(float(row["test/accuracy"]) >= 0 and float(row["samples/s"]) > 0 for row in rows)
+    assert (folder / "results.png").is_file()
+    assert "0_data.batch_size=2,model=resnet50" in [path.name for path in folder.iterdir()]
+    assert "4 jobs" in told
+    assert "vgg16" in told
+    record = json.loads((tmp_path / rows[0]["folder"] / "run.json").read_text())
+    assert float(rows[0]["test/accuracy"]) == record["metrics"]["test/accuracy"]
+
+
+def test_a_job_out_of_memory_is_a_row_and_the_others_go_on(monkeypatch, tmp_path, capsys):
+    def forward(self, inputs):
+        if len(inputs) > 4:
+            raise RuntimeError("MPS backend out of memory (MPS allocated: 9.00 GB, max allowed: 9.07 GB)")
+        return self.network(inputs)
+
+    monkeypatch.setattr(ResNet50, "forward", forward)
+    words = [word for word in tiny("resnet50") if not word.startswith("data.batch_size")]
+    code, _, rows = swept(monkeypatch, tmp_path, *words, *FEW, "data.batch_size=2,8,4")
+    told = capsys.readouterr()
+
+    assert code == 1
+    assert [row["status"] for row in rows] == ["finished", "failed", "finished"]
+    assert [row["data.batch_size"] for row in rows if row["reason"].startswith("out of memory")] == ["8"]
+    assert "out of memory with data.batch_size=8: try data.batch_size=4" in told.out
+
+
+def test_two_sweeps_of_the_same_second_get_folders_of_their_own(tmp_path):
+    folders = {sweep.new_folder(tmp_path) for _ in range(5)}
+
+    assert len(folders) == 5
+
+
+@pytest.mark.parametrize(
+    ("word", "swept"),
+    [("a=1,2", True), ("a=[1,2]", False), ("a=[1,2],[3]", True), ("a=range(1,5)", True), ("a=1", False), ("a=", False)],
+)
+def test_a_list_in_brackets_is_one_value(word, swept):
+    assert swept == sweep.is_swept(word)
+
+
+def test_a_stored_sweep_is_expanded():
+    jobs = sweep.combinations(["experiment=batch_sizes", "model=resnet50,vgg16"])
+
+    assert len(jobs) == 8
+    assert sorted(jobs[0]) == ["data.batch_size=8", "experiment=batch_sizes", "model=resnet50"]
