@@ -28,12 +28,17 @@ def names(group: str) -> list[str]:
     return sorted(file.stem for file in (CONFIGS / group).glob("*.yaml"))
 
 
+def takes(model: str, setting: str) -> bool:
+    """Say whether a model has a setting."""
+    return setting in dict(choices("model"))[model]["model"]
+
+
 def tiny(model: str) -> list[str]:
     """Return the overrides for a model on the smallest data of its kind."""
     node = dict(choices("model"))[model]
     kind = signature.read(node["model"]["_target_"]).constants["reads"]
     # The stock stem is 15 times cheaper than the one for small images, which tests of its own cover.
-    stem = ["model.stem=stock"] if "stem" in node["model"] else []
+    stem = ["model.stem=stock"] if takes(model, "stem") else []
     return [f"model={model}", *stem, *TINY[str(kind)], *QUICK]
 
 

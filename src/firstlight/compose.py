@@ -1,5 +1,6 @@
 """Compose a command's configuration: from configs/, or from that of an earlier run."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,10 @@ def root_config(name: str, words: list[str]) -> str:
         if name in ("evaluate", "predict") and not set(words) & {"--help", "-h", "--hydra-help"}:
             raise ValueError(f"{name} needs a trained model: give run=logs/train/<run> or ckpt=<file>")
         return name
-    ConfigStore.instance().store(name="saved", node=saved_config(Path(source)))
+    saved = saved_config(Path(source))
+    if "resume" in given:
+        keep_trackers(Path(source), saved)
+    ConfigStore.instance().store(name="saved", node=saved)
     return "resume" if "resume" in given else name
 
 
@@ -53,3 +57,11 @@ def saved_config(source: Path) -> DictConfig:
 
     config: dict[str, Any] = load_checkpoint(source)["config"]
     return OmegaConf.create(config)
+
+
+def keep_trackers(folder: Path, saved: DictConfig) -> None:
+    """Let a resumed run go on in the same run of its trackers, whose ids are in run.json."""
+    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    for name, facts in record["loggers"].items():
+        if "id" in facts:
+            saved.logger[name].id = facts["id"]

@@ -134,14 +134,15 @@ def write(folder: Path, rows: list[dict[str, Any]]) -> None:
 
 def show(folder: Path, rows: list[dict[str, Any]]) -> None:
     """Print the table, then each failure with its reason."""
-    shown = [name for name in rows[0] if name not in ("reason", "folder")]
+    shown = [name for name in rows[0] if name not in ("test/f1", "test/loss", "val/accuracy", "reason", "folder")]
     shown = [name for name in shown if any(row[name] not in (None, "") for row in rows)]
     table = Table(*shown, title=str(folder), title_justify="left")
     for row in rows:
         cells = [f"{row[name]:.4g}" if isinstance(row[name], float) else str(row[name] or "") for name in shown]
         table.add_row(*cells, style=None if row["status"] == "finished" else "red")
-    console = Console()
-    console.print(table, soft_wrap=not console.is_terminal)
+    # A log file has no width to fit in.
+    console = Console() if Console().is_terminal else Console(width=200)
+    console.print(table)
     for row in rows:
         if row["status"] != "finished":
             print(f"{row['status']}: {row['folder']}: {row['reason']}")

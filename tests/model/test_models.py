@@ -2,13 +2,17 @@
 
 import pytest
 import torch
-from conftest import names, tiny
+from conftest import names, takes, tiny
 
 from firstlight import run, train
 from firstlight.model.classifier import locate
 
 MODELS = names("model")
 BATCH = ["data.num_samples=8", "data.batch_size=8", "test=false", "callbacks=none"]
+
+
+def thawed(model: str) -> list[str]:
+    return ["model.freeze_layers=0"] if takes(model, "freeze_layers") else []
 
 
 @pytest.mark.parametrize(
@@ -26,7 +30,7 @@ def test_a_model_learns_a_batch_by_heart(composed, model, precision):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_a_model_starts_in_training_mode_and_drops_out(composed, model):
-    network, _, _ = run.build(composed(*tiny(model), "model.freeze_layers=0"))
+    network, _, _ = run.build(composed(*tiny(model), *thawed(model)))
     dropouts = [each for each in network.modules() if isinstance(each, torch.nn.Dropout)]
 
     assert all(each.training for each in network.network.modules())
@@ -35,7 +39,7 @@ def test_a_model_starts_in_training_mode_and_drops_out(composed, model):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_dropout_is_active_while_training(composed, model):
-    cfg = composed(*tiny(model), "model.freeze_layers=0", "trainer.limit_train_batches=1", "test=false")
+    cfg = composed(*tiny(model), *thawed(model), "trainer.limit_train_batches=1", "test=false")
     network, data, trainer = run.build(cfg)
     seen = []
     for module in network.modules():
@@ -50,7 +54,7 @@ def test_dropout_is_active_while_training(composed, model):
     assert (False, True) not in seen
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", [name for name in MODELS if takes(name, "freeze_layers")])
 def test_frozen_layers_stay_as_they_are(composed, model):
     overrides = ["model.freeze_layers=2", "trainer.max_epochs=1", "test=false", "callbacks=none"]
     network, data, trainer = run.build(composed(*tiny(model), *overrides))

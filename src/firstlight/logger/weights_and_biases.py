@@ -53,7 +53,13 @@ class WeightsAndBiases(WandbLogger):
             "group": group,
             "job_type": job_type,
         }
-        settings |= {"tags": tags, "notes": notes, "id": id, "dir": save_dir, "resume": "allow" if id else None}
+        settings |= {
+            "tags": tags,
+            "notes": notes,
+            "id": id,
+            "dir": os.path.abspath(save_dir),
+            "resume": "allow" if id else None,
+        }
         self.mode: Any = mode
         self.reason = ""
         super().__init__(project=project, save_dir=save_dir, log_model=log_model, experiment=self._start(settings))
