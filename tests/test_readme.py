@@ -92,7 +92,8 @@ def test_the_example_model_trains_and_is_tested_like_all(tmp_path):
         shutil.copy(ROOT / name, tmp_path / name)
     for kind, block in BLOCKS:
         if kind in ("python", "yaml"):
-            (tmp_path / block.splitlines()[0].removeprefix("# ")).write_text(block)
+            path = re.search(r"^# ((?:src|configs)/\S+)$", block, re.MULTILINE).group(1)
+            (tmp_path / path).write_text(block)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "src")}
 
     def python(*words: str) -> str:

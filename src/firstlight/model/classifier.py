@@ -58,7 +58,7 @@ class Classifier(LightningModule, ABC):
 
     def rebuild_settings(self) -> Settings:
         """Return the arguments that build this network again without fetching pretrained weights."""
-        return {"weights": None}
+        return {"weights": None} if "weights" in self.hparams else {}
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Return the loss of a batch; its figures are logged every `log_every_n_steps` steps only."""
