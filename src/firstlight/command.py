@@ -20,6 +20,7 @@ from omegaconf import DictConfig, open_dict
 from firstlight.check import CONFIGS
 from firstlight.compose import root_config
 from firstlight.mistake import sentence
+from firstlight.record import free_memory
 
 # Warnings that nobody who trains can act on, each of a library about itself.
 NOISE = (
@@ -57,35 +58,44 @@ def run_from_command_line(name: str, task: Callable[[DictConfig], Any]) -> None:
     signal.signal(signal.SIGTERM, terminated)
     # Hydra then raises its errors instead of printing them: here they become a sentence.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    errors: list[Exception] = []
+    failures: list[str] = []
     try:
-        root = root_config(name, sys.argv[1:])
-        job = functools.partial(one, task, errors)
+        root, sys.argv[1:] = root_config(name, sys.argv[1:])
+        job = functools.partial(one, task, failures)
         hydra.main(config_path=str(CONFIGS), config_name=root, version_base="1.3")(job)()
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
         tell(error, name)
-        errors.append(error)
-    if errors:
+        sys.exit(1)
+    if failures:
         sys.exit(1)
 
 
-def one(task: Callable[[DictConfig], Any], errors: list[Exception], cfg: DictConfig) -> Any:
-    """Run one job; a failure is told and kept, so that the other jobs of a sweep go on."""
+def one(task: Callable[[DictConfig], Any], failures: list[str], cfg: DictConfig) -> Any:
+    """Run one job; a failure is told and counted, so that the other jobs of a sweep go on."""
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         job = HydraConfig.get().job
         with open_dict(cfg):
             cfg.output_dir = os.path.relpath(HydraConfig.get().runtime.output_dir)
-            cfg.name = cfg.name or job.override_dirname
+            cfg.name = cfg.name or what_differs()
             cfg.group = cfg.group or Path(HydraConfig.get().sweep.dir).name
-        print(f"\njob {job.num}  {job.override_dirname}", flush=True)
+        print(f"\njob {job.num}  {cfg.name}", flush=True)
     try:
         return task(cfg)
     except Exception as error:
         tell(error, cfg.command)
-        errors.append(error)
-        return None
+        failures.append(cfg.command)
+    # Outside the handler: the error's traceback held the job's model.
+    free_memory()
+    return None
+
+
+def what_differs() -> str:
+    """Return the settings of this job of a sweep that are not the same in all of them."""
+    cfg = HydraConfig.get()
+    same = cfg.job.config.override_dirname.exclude_keys
+    return ",".join(word for word in cfg.overrides.task if word.partition("=")[0].lstrip("+~") not in same)
 
 
 def tell(error: Exception, name: str) -> None:

@@ -9,33 +9,74 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from firstlight.check import CONFIGS
+from firstlight.check import CONFIGS, choice
+
+# What may be changed when a run goes on; anything else would make it another run.
+RESUMABLE = ("resume", "trainer", "callbacks", "logger", "name", "tags", "test", "data.num_workers", "data.root")
 
 
 def composed(name: str, words: list[str], hydra: bool = False) -> DictConfig:
     """Return the configuration that a command gets from its words, Hydra's own part included on request."""
+    root, words = root_config(name, words)
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        return compose(root_config(name, words), words, return_hydra_config=hydra)
+        return compose(root, words, return_hydra_config=hydra)
 
 
-def root_config(name: str, words: list[str]) -> str:
-    """Return the configuration to start from; that of an earlier run becomes the choice `saved`.
+def root_config(name: str, words: list[str]) -> tuple[str, list[str]]:
+    """Return the configuration to start from, and the words that are left for Hydra.
+
+    That of an earlier run becomes the choice `saved`, with the groups that are typed besides put into it.
 
     Raises:
-        ValueError: the run or checkpoint is not there.
+        ValueError: the run or checkpoint is not there, or cannot go on.
     """
     given = dict(word.split("=", 1) for word in words if "=" in word and not word.startswith("-"))
     source = given.get("resume") or given.get("run") or given.get("ckpt")
     if source in (None, "null"):
         if name in ("evaluate", "predict") and not set(words) & {"--help", "-h", "--hydra-help"}:
             raise ValueError(f"{name} needs a trained model: give run=logs/train/<run> or ckpt=<file>")
-        return name
+        return name, words
     saved = saved_config(Path(source))
+    groups = {group: given[group] for group in ("trainer", "logger", "callbacks") if group in given}
+    for group, chosen in groups.items():
+        change_group(saved, group, chosen)
     if "resume" in given:
+        require_unfinished(Path(source), given)
         keep_trackers(Path(source), saved)
     ConfigStore.instance().store(name="saved", node=saved)
-    return "resume" if "resume" in given else name
+    left = [word for word in words if word.partition("=")[0] not in groups]
+    return ("resume" if "resume" in given else name), left
+
+
+def change_group(saved: DictConfig, group: str, chosen: str) -> None:
+    """Put another choice of a group into a saved configuration; of a trainer, what its own file says."""
+    if not (CONFIGS / group / f"{chosen}.yaml").is_file():
+        known = sorted(file.stem for file in (CONFIGS / group).glob("*.yaml"))
+        raise ValueError(f"There is no {group}={chosen}: known are {', '.join(known)}")
+    node = choice(group, chosen)
+    if group == "trainer":
+        base = choice(group, "auto")
+        node = {**saved.trainer, **{name: value for name, value in node.items() if value != base[name]}}
+        node |= {} if chosen != "auto" else {name: value for name, value in base.items() if value == "auto"}
+    saved[group] = node
+
+
+def require_unfinished(folder: Path, given: dict[str, str]) -> None:
+    """Refuse to resume what has nothing left to do, nothing to start from, or would become another run."""
+    if folder.suffix == ".ckpt":
+        raise ValueError(f"resume= takes the folder of a run, but it is {folder}: give {folder.parent.parent}")
+    if not (folder / "checkpoints" / "last.ckpt").is_file():
+        raise ValueError(f"{folder} has no last.ckpt to go on from: start again by `make train`")
+    other = [name for name in given if not name.startswith((*RESUMABLE, "hydra."))]
+    if other:
+        raise ValueError(
+            f"A run that goes on keeps its settings, but {other[0]}={given[other[0]]} would change one: start a new "
+            f"run, or change only {', '.join(RESUMABLE[1:])}"
+        )
+    status = json.loads((folder / "run.json").read_text(encoding="utf-8"))["status"]
+    if status == "finished" and not any(name.startswith("trainer.max_") for name in given):
+        raise ValueError(f"{folder} has finished: add trainer.max_epochs=<more> to train it further")
 
 
 def saved_config(source: Path) -> DictConfig:
@@ -46,9 +87,7 @@ def saved_config(source: Path) -> DictConfig:
     """
     folder = source.parent.parent if source.suffix == ".ckpt" else source
     if (folder / "config.yaml").is_file():
-        loaded = OmegaConf.load(folder / "config.yaml")
-        assert isinstance(loaded, DictConfig)
-        return loaded
+        return moved(OmegaConf.load(folder / "config.yaml"), folder)
     if not source.is_file():
         near = sorted(folder.parent.glob("*/config.yaml"), key=lambda each: each.stat().st_mtime)
         hint = f"the newest there is {near[-1].parent}" if near else "give the folder that a training printed as `run`"
@@ -59,9 +98,23 @@ def saved_config(source: Path) -> DictConfig:
     return OmegaConf.create(config)
 
 
+def moved(saved: Any, folder: Path) -> DictConfig:
+    """Return a saved configuration with its paths where the run's folder is now."""
+    before = str(saved.output_dir)
+
+    def replaced(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: replaced(each) for name, each in value.items()}
+        if isinstance(value, str) and (value == before or value.startswith(f"{before}/")):
+            return f"{folder}{value[len(before) :]}"
+        return value
+
+    return OmegaConf.create(replaced(OmegaConf.to_container(saved)))
+
+
 def keep_trackers(folder: Path, saved: DictConfig) -> None:
     """Let a resumed run go on in the same run of its trackers, whose ids are in run.json."""
     record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     for name, facts in record["loggers"].items():
-        if "id" in facts:
+        if "id" in facts and name in (saved.logger or {}):
             saved.logger[name].id = facts["id"]

@@ -10,6 +10,10 @@ from firstlight.command import command
 def main(cfg: DictConfig) -> dict[str, float]:
     """Test the checkpoint of a run, and return the metrics."""
     check(cfg)
+    if cfg.split not in ("train", "val", "test"):
+        raise ValueError(f"split is train, val or test, but split={cfg.split}")
+    if "augment" in cfg.data:
+        cfg.data.augment = False  # or split=train would measure altered images
     from firstlight import report, run
 
     checkpoint = run.chosen_checkpoint(cfg)

@@ -10,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 from firstlight import signature
 from firstlight.check import CONFIGS, unknown
 from firstlight.compose import composed
+from firstlight.record import out_of_memory, unwrapped
 
 
 def sentence(error: BaseException, name: str, words: list[str]) -> str | None:
@@ -20,7 +21,9 @@ def sentence(error: BaseException, name: str, words: list[str]) -> str | None:
         name: the command.
         words: its command line.
     """
-    text = str(error).strip()
+    text = unwrapped(error)
+    if out_of_memory(error):
+        return f"memory ran out ({text.splitlines()[0] if text else 'no more to be had'}): halve data.batch_size"
     match error:
         case OverrideParseException():
             return f"{error.override!r} cannot be read as a setting ({text.splitlines()[0]}): write name=value"
@@ -37,8 +40,9 @@ def sentence(error: BaseException, name: str, words: list[str]) -> str | None:
             )
         case ValueError():
             # A rule of ours is one line; a library's own ValueError deep in a step needs its traceback.
-            return text if _is_ours(error) else None
-    return None
+            return text if _is_ours(error) or text != str(error).strip() else None
+    # Lightning refuses its own settings by an exception of its own; importing it here would import torch.
+    return " ".join(text.split()) if type(error).__name__ == "MisconfigurationException" else None
 
 
 def _is_ours(error: BaseException) -> bool:

@@ -37,6 +37,8 @@ def main(cfg: DictConfig) -> int:
         writer.writerow(["id", "label", "probability"])
         for index in sorted(set(labels) - {-1}):
             writer.writerow([names[index], labels[index][0], f"{labels[index][1]:.6f}"])
+    if len(unreadable) == len(names):
+        raise ValueError(f"None of the {len(names)} inputs under {cfg.input} could be read: see the lines above")
     written = len(names) - len(unreadable)
     report.show({"checkpoint": checkpoint, "read": f"{written} of {len(names)} inputs", "written": str(output)})
     return written

@@ -51,10 +51,12 @@ def recorded(cfg: DictConfig) -> Iterator[Record]:
     """
     folder = claimed(cfg)
     record = Record(folder, first_fields(cfg))
-    earlier = folder / "run.json"
-    if cfg.get("resume") and earlier.is_file():
-        record.fields["resumed_from"] = json.loads(earlier.read_text(encoding="utf-8"))["started"]
-    record.update(status="running")
+    if cfg.get("resume"):
+        # What the run was and reached stays; a list tells when it went on.
+        earlier = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        again = [*earlier.get("resumed", []), {"at": now(), "overrides": record.fields["overrides"]}]
+        record.fields = {**earlier, "resumed": again}
+    record.update(status="running", reason=None, ended=None)
     OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
     exit_code = 1
     try:
@@ -69,7 +71,6 @@ def recorded(cfg: DictConfig) -> Iterator[Record]:
         raise
     finally:
         finish_wandb(exit_code)
-        free_memory()
 
 
 def claimed(cfg: DictConfig) -> Path:
@@ -106,11 +107,17 @@ def first_fields(cfg: DictConfig) -> dict[str, Any]:
         "seed": cfg.get("seed"),
         "git": git_state(),
         "machine": {"system": platform.platform(), "python": platform.python_version(), "cores": os.cpu_count()},
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": versions(),
         "metrics": {},
         "checkpoints": {},
         "loggers": {},
     }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that decide over a result, as far as they are installed."""
+    installed = {each.name: each.version for each in importlib.metadata.distributions()}
+    return {name: installed[name] for name in PACKAGES if name in installed}
 
 
 def git_state() -> dict[str, Any] | None:
@@ -127,11 +134,17 @@ def git_state() -> dict[str, Any] | None:
 
 def explain(error: BaseException, cfg: DictConfig) -> str:
     """Return a sentence for an error; out of memory is told with what to try."""
-    text = str(error).strip()
+    text = unwrapped(error)
     if out_of_memory(error):
         size = OmegaConf.select(cfg, "data.batch_size")
         return f"out of memory with data.batch_size={size}: try data.batch_size={max((size or 2) // 2, 1)}"
     return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+
+
+def unwrapped(error: BaseException) -> str:
+    """Return the text of an error, that of a loader's process without the traceback around it."""
+    text = str(error).strip()
+    return text.splitlines()[-1].partition(": ")[2] if text.startswith("Caught ") and "worker process" in text else text
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -35,14 +35,33 @@ def build(cfg: DictConfig, checkpoint: str | None = None) -> tuple[Classifier, D
     data.prepare_data()
     data.setup()
     model = build_model(settings, data.facts) if checkpoint is None else load_model(checkpoint)
+    require_same_classes(model, data)
     trainer = build_trainer(settings)
     join(model, data, trainer)
     return model, data, trainer
 
 
+def require_same_classes(model: Classifier, data: Data) -> None:
+    """Refuse data whose labels do not mean what the model learned.
+
+    Raises:
+        ValueError: the class names differ.
+    """
+    if data.class_names != model.class_names:
+        raise ValueError(
+            f"The model knows the classes {', '.join(model.class_names[:9])}, but the data has "
+            f"{', '.join(data.class_names[:9])}: give data with the same ones, empty or not, or train anew"
+        )
+
+
 def join(model: Classifier, data: Data, trainer: Trainer) -> None:
     """Fit model and data to each other and to the trainer."""
     if isinstance(data, Text):
+        if model.max_tokens is not None and data.max_length > model.max_tokens:
+            raise ValueError(
+                f"{type(model).__name__} reads {model.max_tokens} tokens, but data.max_length={data.max_length}: "
+                f"give data.max_length={model.max_tokens} or less"
+            )
         data.connect(model.tokenizer)
     trainer.prepare(model.network)
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -59,7 +60,7 @@ def main() -> None:
 
 def combinations(words: list[str]) -> list[list[str]]:
     """Return the settings of each job, by Hydra's own rules; a stored sweep's are among them."""
-    experiment = [word for word in words if word.startswith("experiment=")]
+    experiment = [word for word in words if word.startswith("experiment=") and not is_swept(word)]
     stored = composed("train", experiment, hydra=True).hydra.sweeper.params or {}
     parser = OverridesParser.create()
     overrides = parser.parse_overrides([*(f"{name}={value}" for name, value in stored.items()), *words])
@@ -83,7 +84,10 @@ def new_folder(parent: Path) -> Path:
 def named_by_what_differs(words: list[str]) -> list[str]:
     """Return the setting by which Hydra names jobs after the swept settings alone."""
     constant = [word.lstrip("+~").partition("=")[0] for word in words if "=" in word and not is_swept(word)]
-    return [f"hydra.job.config.override_dirname.exclude_keys=[{','.join(constant)}]"] if constant else []
+    settings = [f"hydra.job.config.override_dirname.exclude_keys=[{','.join(constant)}]"] if constant else []
+    # Values such as paths are no folder names: those jobs are called by their number alone.
+    odd = any(re.search(r"[^\w.,+-]", word.partition("=")[2]) for word in words if is_swept(word))
+    return [*settings, "hydra.sweep.subdir=${hydra.job.num}"] if odd else settings
 
 
 def is_swept(word: str) -> bool:

@@ -21,7 +21,7 @@ class Trainer(lightning.pytorch.Trainer):
         devices: int | str | list[int] = 1,
         num_nodes: int = 1,
         strategy: str = "auto",
-        precision: int | str = "32-true",
+        precision: Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true"] = "32-true",
         max_epochs: int = 1,
         max_steps: int = -1,
         max_time: str | None = None,
@@ -29,7 +29,6 @@ class Trainer(lightning.pytorch.Trainer):
         limit_val_batches: int | float | None = None,
         limit_test_batches: int | float | None = None,
         overfit_batches: int | float = 0,
-        fast_dev_run: bool | int = False,
         accumulate_grad_batches: int = 1,
         gradient_clip_val: float | None = None,
         check_val_every_n_epoch: int | None = 1,
@@ -38,7 +37,7 @@ class Trainer(lightning.pytorch.Trainer):
         deterministic: bool | Literal["warn"] | None = None,
         benchmark: bool | None = None,
         detect_anomaly: bool = False,
-        profiler: str | None = None,
+        profiler: Literal["simple", "advanced", "pytorch"] | None = None,
         channels_last: bool = False,
         compile_network: bool = False,
         matmul_precision: Literal["highest", "high", "medium"] = "highest",
@@ -61,7 +60,6 @@ class Trainer(lightning.pytorch.Trainer):
             limit_val_batches: a number of batches, or a share.
             limit_test_batches: a number of batches, or a share.
             overfit_batches: train and validate on so many training batches.
-            fast_dev_run: run so many batches of everything, and log nothing.
             accumulate_grad_batches: batches per optimizer step.
             gradient_clip_val: largest norm of the gradient; None clips nothing.
             check_val_every_n_epoch: epochs between validations.
@@ -82,6 +80,8 @@ class Trainer(lightning.pytorch.Trainer):
             ValueError: this machine lacks the accelerator.
         """
         require(accelerator)
+        if devices not in (1, "1") and not (isinstance(devices, list) and len(devices) == 1):
+            raise ValueError(f"A run trains on one device so far, but trainer.devices={devices}: give 1, or one as [2]")
         # Tips and notices about Lightning itself; its warnings stay.
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
         torch.set_float32_matmul_precision(matmul_precision)
@@ -92,7 +92,7 @@ class Trainer(lightning.pytorch.Trainer):
             devices=devices,
             num_nodes=num_nodes,
             strategy=strategy,
-            precision=precision,  # type: ignore[arg-type]
+            precision=precision,
             max_epochs=max_epochs,
             max_steps=max_steps,
             max_time=max_time,
@@ -100,7 +100,6 @@ class Trainer(lightning.pytorch.Trainer):
             limit_val_batches=limit_val_batches,
             limit_test_batches=limit_test_batches,
             overfit_batches=overfit_batches,
-            fast_dev_run=fast_dev_run,
             accumulate_grad_batches=accumulate_grad_batches,
             gradient_clip_val=gradient_clip_val,
             check_val_every_n_epoch=check_val_every_n_epoch,

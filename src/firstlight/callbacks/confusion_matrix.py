@@ -16,7 +16,7 @@ class ConfusionMatrix(Callback):
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write confusion_matrix.png."""
-        if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if trainer.is_global_zero:
             picture = self.output_dir / "confusion_matrix.png"
             draw(pl_module.confusion.cpu(), pl_module.class_names, picture)  # type: ignore
             for logger in trainer.loggers:

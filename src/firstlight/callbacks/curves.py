@@ -16,7 +16,7 @@ class Curves(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write curves.png."""
-        if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if trainer.is_global_zero:
             for logger in trainer.loggers:
                 logger.save()
             draw(self.output_dir / "metrics.csv", self.output_dir / "curves.png")

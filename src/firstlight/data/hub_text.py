@@ -72,17 +72,24 @@ class HubText(Text):
                         f"{self.source} has no column {column!r} but {', '.join(columns)}: name the right one"
                     )
             splits[name] = list(tables[split][self.text_column]), list(tables[split][self.label_column])
-        feature = tables["train"].features[self.label_column]
-        numbers = sorted({int(label) for label in splits["train"][1]})
-        return list(getattr(feature, "names", None) or map(str, numbers)), with_all_splits(splits)
+        values = sorted({label for _, labels in splits.values() for label in labels}, key=str)
+        if None in values or -1 in values:
+            raise ValueError(
+                f"{self.source} has rows without a label: choose data.test_split and data.val_split with them"
+            )
+        names = getattr(tables["train"].features[self.label_column], "names", None)
+        positions = {value: value if names else index for index, value in enumerate(values)}
+        numbered = {name: (texts, [positions[label] for label in labels]) for name, (texts, labels) in splits.items()}
+        return names or [str(value) for value in values], with_all_splits(numbered)
 
     def _download(self) -> Any:
         try:
-            from datasets import load_dataset, load_from_disk
+            from datasets import disable_progress_bars, load_dataset, load_from_disk
         except ImportError as error:
             raise ValueError(
                 "A data set of the hub is read by the package datasets: install the extra `hub`"
             ) from error
+        disable_progress_bars()
         try:
             if Path(self.source, "dataset_dict.json").is_file():
                 return load_from_disk(self.source)

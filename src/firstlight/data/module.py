@@ -39,6 +39,8 @@ class Data(LightningDataModule, ABC):
         super().__init__()
         if batch_size < 1:
             raise ValueError(f"A batch holds at least one sample, but data.batch_size={batch_size}")
+        if num_workers is not None and num_workers < 0:
+            raise ValueError(f"data.num_workers is 0 or more, or null, but it is {num_workers}")
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.drop_last = drop_last

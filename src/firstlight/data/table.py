@@ -19,14 +19,15 @@ def table(path: Path, column: str) -> Iterator[dict[str, Any] | str]:
         raise ValueError(f"There is no file {path}: give a {SUFFIXES} file")
     suffix = path.suffix.lower()
     if suffix in (".csv", ".tsv"):
+        # A text may be longer than the 128 KiB that the module allows a field.
+        csv.field_size_limit(2**31 - 1)
         with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
             reader = csv.DictReader(file, delimiter="\t" if suffix == ".tsv" else ",")
             require(column, list(reader.fieldnames or []), path)
             yield from reader
     elif suffix in (".jsonl", ".json"):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            if line.strip():
-                yield json_row(line)
+        with path.open(encoding="utf-8-sig", errors="replace", newline="\n") as file:
+            yield from (json_row(line) for line in file if line.strip())
     elif suffix == ".parquet":
         from datasets import Dataset as Table
 

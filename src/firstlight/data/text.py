@@ -79,6 +79,8 @@ class Text(Data):
     def read_inputs(self, path: Path) -> tuple[list[str], Dataset[Any]]:
         """Return the number of each row of a CSV or JSON Lines file, from 1, and the data set of their texts."""
         self.rows = list(rows(path, self.text_column))
+        if not self.rows:
+            raise ValueError(f"{path} holds no row: give a file with at least one text")
         texts = [text or "" for text, _ in self.rows]
         ids = [index if text is not None else -1 for index, (text, _) in enumerate(self.rows)]
         return [str(index + 1) for index in range(len(texts))], self.tokens(texts, None, ids)

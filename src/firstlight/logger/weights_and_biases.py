@@ -99,8 +99,11 @@ def chosen_mode(mode: str) -> tuple[Any, str]:
         return "offline", "as asked"
     if asked != "auto":
         return asked, "as asked"
-    with contextlib.redirect_stderr(io.StringIO()):
-        found = wandb.login(prompt=False, verify=False)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            found = wandb.login(prompt=False, verify=False)
+    except (wandb.errors.Error, ValueError) as error:
+        return "offline", f"the API key is no good ({str(error).splitlines()[0]})"
     return ("online", "a key was found") if found else ("offline", "no API key found")
 
 

@@ -58,14 +58,19 @@ class Bert(Classifier):
             self.network = BertForSequenceClassification(BertConfig(**shape))
         # from_pretrained returns eval mode and Lightning keeps it: dropout would stay off.
         self.network.train()
-        if freeze_layers:
-            bert = self.network.bert
-            freeze([bert.embeddings, *bert.encoder.layer[:freeze_layers]])
+        bert = self.network.bert
+        freeze(list(bert.encoder.layer), freeze_layers)
+        freeze([bert.embeddings], int(freeze_layers > 0))
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerFast:
         """What cuts text into this model's tokens."""
         return self.words
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Positions that the network has."""
+        return int(self.network.config.max_position_embeddings)
 
     def rebuild_settings(self) -> Settings:
         """Return shape and tokenizer, so that a checkpoint needs neither hub nor folder."""

@@ -56,6 +56,11 @@ class Classifier(LightningModule, ABC):
         """What cuts text for this model; None for a model of images."""
         return None
 
+    @property
+    def max_tokens(self) -> int | None:
+        """Longest text that the model can read, in tokens; None if there is no limit."""
+        return None
+
     def rebuild_settings(self) -> Settings:
         """Return the arguments that build this network again without fetching pretrained weights."""
         return {"weights": None} if "weights" in self.hparams else {}
@@ -114,12 +119,17 @@ class Classifier(LightningModule, ABC):
             return optimizer
         interval, monitor = settings.pop("interval", "step"), settings.pop("monitor", None)
         schedule = locate(settings.pop("_target_"))
-        steps = int(self.trainer.estimated_stepping_batches)
+        steps = self.trainer.estimated_stepping_batches
         total = steps if interval == "step" else self.trainer.max_epochs
         # What is known only now, by the names that torch's schedules use.
-        known = {"total_steps": total, "T_max": total, "max_lr": self.optimizer_settings.get("lr")}
+        known: Settings = {"total_steps": total, "T_max": total, "max_lr": self.optimizer_settings.get("lr")}
         accepted = inspect.signature(schedule).parameters
         known = {name: value for name, value in known.items() if name in accepted and settings.get(name) is None}
+        if total in (-1, None, float("inf")) and known.keys() & {"total_steps", "T_max"}:
+            raise ValueError(
+                f"{schedule.__name__} needs to know the end, but trainer.max_epochs={self.trainer.max_epochs}: give a "
+                "number of epochs, trainer.max_steps, or scheduler=constant"
+            )
         scheduler: LRScheduler = schedule(optimizer, **{**settings, **known})
         return {
             "optimizer": optimizer,
@@ -165,9 +175,15 @@ def locate(target: str) -> Any:
     return getattr(import_module(module), name)
 
 
-def freeze(modules: list[nn.Module]) -> None:
-    """Keep modules as they are: no gradients, and batch statistics and dropout off."""
-    for module in modules:
+def freeze(parts: list[nn.Module], count: int) -> None:
+    """Keep the first parts of a network as they are: no gradients, and batch statistics and dropout off.
+
+    Raises:
+        ValueError: there are not so many parts.
+    """
+    if not 0 <= count <= len(parts):
+        raise ValueError(f"model.freeze_layers is 0 to {len(parts)} here, but it is {count}")
+    for module in parts[:count]:
         module.requires_grad_(False)
         # Lightning keeps each module's mode, so eval() outlives the start of training.
         module.eval()

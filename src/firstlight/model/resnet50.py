@@ -1,6 +1,6 @@
 """ResNet50 of torchvision."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 from torchvision.models import ResNet50_Weights, resnet50
@@ -20,7 +20,7 @@ class ResNet50(Classifier):
         image_size: int,
         native_size: int | None = None,
         weights: str | None = None,
-        stem: str = "auto",
+        stem: Literal["auto", "stock", "small"] = "auto",
         freeze_layers: int = 0,
         label_smoothing: float = 0.0,
         optimizer: dict[str, Any] | None = None,
@@ -53,8 +53,8 @@ class ResNet50(Classifier):
         if weights:
             load_torchvision(self.network, weights, ResNet50_Weights, leave_out="fc.")
         stages = [self.network.layer1, self.network.layer2, self.network.layer3, self.network.layer4]
-        if freeze_layers:
-            freeze([self.network.conv1, self.network.bn1, *stages[:freeze_layers]])
+        freeze(stages, freeze_layers)
+        freeze([nn.ModuleList([self.network.conv1, self.network.bn1])], int(freeze_layers > 0))
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return logits (batch, classes) of images (batch, 3, size, size)."""

@@ -1,6 +1,6 @@
 """VGG16 of torchvision."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 from torchvision.models import VGG16_BN_Weights, VGG16_Weights, vgg16, vgg16_bn
@@ -21,7 +21,7 @@ class VGG16(Classifier):
         native_size: int | None = None,
         weights: str | None = None,
         batch_norm: bool = True,
-        head: str = "auto",
+        head: Literal["auto", "stock", "small"] = "auto",
         freeze_layers: int = 0,
         dropout: float = 0.5,
         label_smoothing: float = 0.0,
@@ -54,7 +54,7 @@ class VGG16(Classifier):
         if weights:
             choices = VGG16_BN_Weights if batch_norm else VGG16_Weights
             load_torchvision(self.network, weights, choices, leave_out="classifier.")
-        freeze(self._blocks()[:freeze_layers])
+        freeze(self._blocks(), freeze_layers)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return logits (batch, classes) of images (batch, 3, size, size)."""
