@@ -37,7 +37,9 @@ HELP = [
 def run_folder(tmp_path):
     """Return a folder that looks like a finished run."""
     (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(composed("train", [f"output_dir={tmp_path}"])))
-    (tmp_path / "run.json").write_text(json.dumps({"loggers": {}}))
+    (tmp_path / "run.json").write_text(json.dumps({"loggers": {}, "status": "interrupted"}))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").touch()
     return tmp_path
 
 

@@ -8,6 +8,8 @@ import pytest
 from conftest import tiny
 
 from firstlight import sweep
+from firstlight.check import check
+from firstlight.compose import composed
 from firstlight.model.resnet50 import ResNet50
 
 FEW = ["trainer.limit_train_batches=2", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1"]
@@ -41,9 +43,10 @@ def test_every_combination_is_a_row(monkeypatch, tmp_path, capsys):
     assert {"finished"} == {row["status"] for row in rows}
     assert all(float(row["test/accuracy"]) >= 0 and float(row["samples/s"]) > 0 for row in rows)
     assert (folder / "results.png").is_file()
-    assert "0_data.batch_size=2,model=resnet50" in [path.name for path in folder.iterdir()]
+    assert "0_data.batch_size-2_model-resnet50" in [path.name for path in folder.iterdir()]
     assert "4 jobs" in told
     assert "vgg16" in told
+    check(composed("evaluate", [f"run={rows[3]['folder']}"]))  # the folder's name can be typed
     record = json.loads((tmp_path / rows[0]["folder"] / "run.json").read_text())
     assert float(rows[0]["test/accuracy"]) == record["metrics"]["test/accuracy"]
 
@@ -77,6 +80,14 @@ def test_two_sweeps_of_the_same_second_get_folders_of_their_own(tmp_path):
 )
 def test_a_list_in_brackets_is_one_value(word, swept):
     assert swept == sweep.is_swept(word)
+
+
+def test_jobs_over_paths_are_called_by_their_number():
+    assert sweep.named_by_what_differs(["data.root=a/b,c/d"]) == ["hydra.sweep.subdir=${hydra.job.num}"]
+
+
+def test_experiments_can_be_swept():
+    assert len(sweep.combinations(["experiment=smoke,overfit"])) == 2
 
 
 def test_a_stored_sweep_is_expanded():

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,57 @@ def test_predict_writes_each_input_and_reports_the_unreadable(trained, tmp_path,
     assert "2 of 3 inputs" in told.out
 
 
+def test_a_run_can_be_used_on_another_device(trained):
+    folder, metrics, _ = trained
+    again = evaluate.main(composed_from("evaluate", [f"run={folder}", "trainer=cpu", "trainer.devices=1"]))
+
+    assert again["test/accuracy"] == metrics["test/accuracy"]
+
+
+def test_data_with_other_classes_is_refused(trained):
+    folder, _, _ = trained
+
+    with pytest.raises(ValueError, match="The model knows the classes class 0, class 1, but the data has class 0, cla"):
+        evaluate.main(composed_from("evaluate", [f"run={folder}", "data.num_classes=3"]))
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["optimizer.lr=1.0"], "A run that goes on keeps its settings, but optimizer.lr=1.0 would change one"),
+        ([], "has finished: add trainer.max_epochs=<more> to train it further"),
+        (["trainer=brand_new"], "There is no trainer=brand_new: known are auto, cpu, cuda, mps"),
+    ],
+)
+def test_a_resume_that_makes_no_sense_is_refused_and_nothing_is_lost(trained, words, sentence):
+    folder, _, _ = trained
+    before = (folder / "run.json").read_text()
+
+    with pytest.raises(ValueError, match=sentence):
+        train.main(composed_from("train", [f"resume={folder}", *words]))
+    assert before == (folder / "run.json").read_text()
+
+
+def test_resume_takes_a_folder_not_a_file(trained):
+    folder, _, _ = trained
+
+    with pytest.raises(ValueError, match="resume= takes the folder of a run, but it is .*last.ckpt: give"):
+        composed_from("train", [f"resume={folder}/checkpoints/last.ckpt"])
+
+
+def test_a_moved_run_goes_on_where_it_is_now(trained, tmp_path):
+    folder, _, _ = trained
+    moved = tmp_path / "moved"
+    shutil.copytree(folder, moved)
+    before = (folder / "checkpoints" / "last.ckpt").stat().st_mtime_ns
+    train.main(composed_from("train", [f"resume={moved}", "trainer.max_epochs=3", "test=false"]))
+
+    assert before == (folder / "checkpoints" / "last.ckpt").stat().st_mtime_ns
+    assert torch.load(moved / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] + 1 == 3
+    assert len(record_of(moved)["resumed"]) == 1
+    assert "test/accuracy" in record_of(moved)["metrics"]
+
+
 def test_resume_goes_on_in_the_same_folder(trained, tmp_path):
     folder, _, _ = trained
     words = [f"resume={folder}", "trainer.max_epochs=3"]
@@ -127,5 +179,5 @@ def test_resume_goes_on_in_the_same_folder(trained, tmp_path):
 
     assert steps == [3, 7, 11]
     assert record_of(folder)["status"] == "finished"
-    assert record_of(folder)["metrics"] == metrics
+    assert metrics == {name: record_of(folder)["metrics"][name] for name in metrics}
     assert {"best.ckpt", "last.ckpt"} == {path.name for path in (folder / "checkpoints").iterdir()}

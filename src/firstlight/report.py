@@ -42,7 +42,7 @@ def start(cfg: DictConfig, model: Classifier, data: Data, trainer: Trainer, reco
 @rank_zero_only
 def end(record: Record, figures: dict[str, float]) -> None:
     """Tell the results, and what can be done with them."""
-    record.update(metrics=figures, checkpoints=checkpoints(record.folder))
+    record.update(metrics={**record.fields["metrics"], **figures}, checkpoints=checkpoints(record.folder))
     show({name: f"{value:.4f}" for name, value in figures.items() if name.startswith("test/")})
     show({"next": f"make evaluate run={record.folder}"})
     for logger in record.fields["loggers"].values():

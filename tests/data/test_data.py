@@ -16,6 +16,7 @@ from firstlight.data.hub_text import HubText
 from firstlight.data.image_folder import ImageFolder
 from firstlight.data.images import normalised, shifted
 from firstlight.data.split import stratified
+from firstlight.data.table import rows
 from firstlight.data.text import Text, Tokens
 from firstlight.data.text_file import TextFile
 from firstlight.model import wordpiece
@@ -313,6 +314,34 @@ def test_a_set_of_the_hub_is_read_from_a_saved_copy(tmp_path):
 
     assert data.class_names == ["bad", "good"]
     assert {name: len(each) for name, each in data.datasets.items()} == {"train": 36, "val": 4, "test": 40}
+
+
+@pytest.mark.parametrize("values", [("pos", "neg"), (1, 2)])
+def test_labels_of_the_hub_may_be_any_values(tmp_path, values):
+    datasets = pytest.importorskip("datasets")
+    table = datasets.Dataset.from_list([{"text": f"word{i}", "label": values[i % 2]} for i in range(40)])
+    datasets.DatasetDict({"train": table, "test": table}).save_to_disk(str(tmp_path / "saved"))
+    data = prepared(HubText(str(tmp_path / "saved")))
+
+    assert sorted(map(str, values)) == data.class_names
+    assert {0, 1} == set(labels_of(data.datasets["test"]))
+
+
+def test_unlabelled_rows_of_the_hub_are_refused(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    table = datasets.Dataset.from_list([{"text": "x", "label": -1}])
+    datasets.DatasetDict({"train": table, "test": table}).save_to_disk(str(tmp_path / "saved"))
+
+    with pytest.raises(ValueError, match="has rows without a label"):
+        HubText(str(tmp_path / "saved")).setup()
+
+
+def test_rows_of_any_bytes_and_line_separators_are_read(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes('\ufeff{"text": "one\u2028two"}\n'.encode() + b'{"text": "caf\xe9"}\n')
+    (tmp_path / "a.csv").write_text("text\n" + "x" * 200_000 + "\n")
+
+    assert [text for text, _ in rows(tmp_path / "a.jsonl", "text")] == ["one\u2028two", "caf\ufffd"]
+    assert [len(text) for text, _ in rows(tmp_path / "a.csv", "text")] == [200_000]
 
 
 def test_a_set_of_the_hub_without_network_says_what_to_do():

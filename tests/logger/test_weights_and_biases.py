@@ -1,6 +1,7 @@
 """Weights & Biases without account or network: what an offline run holds, read back by wandb's own tool."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +87,16 @@ def test_the_mode_is_what_was_asked_for(monkeypatch, variable, setting, mode):
         monkeypatch.setenv("WANDB_MODE", variable)
 
     assert (mode, "as asked") == chosen_mode(setting)
+
+
+def test_a_key_that_is_none_is_no_reason_not_to_train():
+    # In a process of its own: wandb reads the variable once.
+    code = "from firstlight.logger.weights_and_biases import chosen_mode; print(*chosen_mode('auto'))"
+    environment = {**os.environ, "WANDB_API_KEY": "abc"}
+    del environment["WANDB_MODE"]
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+
+    assert told.stdout.startswith("offline the API key is no good"), told.stderr
 
 
 def test_without_a_key_it_is_offline(monkeypatch, tmp_path):

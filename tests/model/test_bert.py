@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from firstlight import run
 from firstlight.model import minilm, wordpiece
 from firstlight.model.bert import Bert
 
@@ -61,6 +62,18 @@ def test_other_weights_than_the_published_ones_are_refused(monkeypatch):
 
     with pytest.raises(ValueError, match="are not the published ones .sha256 53aa51172d14..., not 000000000000"):
         minilm.minilm_folder()
+
+
+def test_texts_longer_than_the_model_reads_are_refused(composed):
+    cfg = composed("model=bert", "data=fake_text", "data.max_length=600", "model.weights=null", "logger=none")
+
+    with pytest.raises(ValueError, match="Bert reads 512 tokens, but data.max_length=600: give data.max_length=512"):
+        run.build(cfg)
+
+
+def test_freezing_more_layers_than_there_are_is_refused():
+    with pytest.raises(ValueError, match="model.freeze_layers is 0 to 2 here, but it is 3"):
+        Bert(TWO, vocabulary=["good"], weights=None, config=SMALL, freeze_layers=3)
 
 
 def test_a_missing_package_says_how_to_get_it(monkeypatch):

@@ -116,6 +116,14 @@ def test_a_schedule_can_follow_a_metric(composed):
     assert trainer.lr_scheduler_configs[0].monitor == "val/loss"
 
 
+def test_a_schedule_without_an_end_is_refused(composed):
+    cfg = composed(*tiny("vgg16"), "trainer.max_epochs=-1", "trainer.max_time=00:00:00:05", "callbacks=none")
+    network, data, trainer = run.build(cfg)
+
+    with pytest.raises(ValueError, match="WarmupCosine needs to know the end, but trainer.max_epochs=-1: give"):
+        trainer.fit(network, data)
+
+
 def test_total_steps_are_those_of_the_run(composed):
     steps = ["trainer.max_epochs=3", "callbacks=none", "trainer.accumulate_grad_batches=2"]
     network, data, trainer = run.build(composed(*tiny("vgg16"), *steps))
