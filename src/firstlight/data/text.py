@@ -63,7 +63,7 @@ class Text(Data):
     @property
     def facts(self) -> dict[str, Any]:
         """Class names, and the commonest words for a model that brings no vocabulary of its own."""
-        return {"class_names": self.class_names, "vocabulary": common_words(self.texts["train"][0])}
+        return {"class_names": self.class_names, "vocabulary": common_words(self.texts["train"][0], self.max_length)}
 
     def connect(self, tokenizer: Tokenizer) -> None:
         """Cut the texts by a model's tokenizer from now on."""
@@ -145,7 +145,14 @@ def with_all_splits(splits: Mapping[str, Texts]) -> dict[str, Texts]:
     return {**splits, **split_texts(*splits["train"], missing["val"], missing["test"])}
 
 
-def common_words(texts: list[str], most: int = 8000, sample: int = 2000) -> list[str]:
-    """Return the commonest lower-case words of the first texts, the commonest first."""
-    counts = Counter(word for text in texts[:sample] for word in text.lower().split())
+def common_words(texts: list[str], length: int, most: int = 8000, sample: int = 2000) -> list[str]:
+    """Return the commonest lower-case words at the start of the first texts, the commonest first.
+
+    Args:
+        texts: the texts.
+        length: words that count of each text: what is cut off later is never seen.
+        most: words to return.
+        sample: texts to look at.
+    """
+    counts = Counter(word for text in texts[:sample] for word in text.lower().split(maxsplit=length)[:length])
     return [word for word, _ in counts.most_common(most)]
