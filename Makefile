@@ -42,7 +42,7 @@ sweep: $(READY)
 	$(RUN) firstlight.sweep
 
 test: $(READY)
-	@$(PYTHON) -m pytest -n 2 -m "not slow" $(ARGS)
+	@$(PYTHON) -m pytest -n 2 --dist loadscope -m "not slow" $(ARGS)
 
 check: $(READY)
 	@$(PYTHON) -m ruff check .

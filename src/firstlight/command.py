@@ -29,6 +29,7 @@ NOISE = (
     ".*does not have many workers",  # data in memory needs none
     "The number of training batches .* is smaller than the logging interval",
     "Checkpoint directory .* exists and is not empty",  # a resumed run
+    "The dirpath has changed",  # a run that was moved
     "Experiment logs directory .* exists and is not empty",
     "You called `self.log\\('.*`, but have no logger configured",
     ".*`lr_scheduler.step\\(\\)` before `optimizer.step\\(\\)`",  # a skipped first step of 16-mixed
@@ -55,7 +56,8 @@ def command(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[..., 
 def run_from_command_line(name: str, task: Callable[[DictConfig], Any]) -> None:
     """Compose by Hydra, run the task once or for each job of a sweep, and leave with an exit code."""
     quieten()
-    signal.signal(signal.SIGTERM, terminated)
+    received: list[int] = []
+    signal.signal(signal.SIGTERM, functools.partial(terminated, received))
     # Hydra then raises its errors instead of printing them: here they become a sentence.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     failures: list[str] = []
@@ -65,6 +67,9 @@ def run_from_command_line(name: str, task: Callable[[DictConfig], Any]) -> None:
         hydra.main(config_path=str(CONFIGS), config_name=root, version_base="1.3")(job)()
     except KeyboardInterrupt:
         sys.exit(130)
+    except SystemExit as stop:
+        # Lightning may turn the signal into an exit of its own, with code 0.
+        sys.exit(128 + received[0] if received else stop.code)
     except Exception as error:
         tell(error, name)
         sys.exit(1)
@@ -107,8 +112,9 @@ def tell(error: Exception, name: str) -> None:
         print(f"{name}: {text}", file=sys.stderr, flush=True)
 
 
-def terminated(number: int, frame: FrameType | None) -> None:
-    """End on SIGTERM as on Ctrl-C, by way of every `finally`; Lightning alone would leave with exit code 0."""
+def terminated(received: list[int], number: int, frame: FrameType | None) -> None:
+    """End on SIGTERM as on Ctrl-C, by way of every `finally`."""
+    received.append(number)
     raise SystemExit(128 + number)
 
 
