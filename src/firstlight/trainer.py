@@ -7,6 +7,9 @@ from typing import Any, Literal
 import lightning.pytorch
 import torch
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
+from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
+
+PROFILERS: dict[str, Any] = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
 
 
 class Trainer(lightning.pytorch.Trainer):
@@ -68,7 +71,7 @@ class Trainer(lightning.pytorch.Trainer):
             deterministic: refuse (True) or report ("warn") operations whose result varies.
             benchmark: let cuDNN try its algorithms; pays where shapes are fixed.
             detect_anomaly: stop at the first NaN of a gradient, slowly.
-            profiler: "simple", "advanced" or "pytorch".
+            profiler: "simple", "advanced" or "pytorch"; writes fit-profile.txt into the run folder.
             channels_last: keep images and convolutions as (batch, height, width, channels) in memory.
             compile_network: compile the network in place by torch.compile.
             matmul_precision: of float32 products on CUDA: "high" allows TF32.
@@ -108,7 +111,8 @@ class Trainer(lightning.pytorch.Trainer):
             deterministic=deterministic,
             benchmark=benchmark,
             detect_anomaly=detect_anomaly,
-            profiler=profiler,
+            # Into the run folder: on the screen it would drown the results.
+            profiler=PROFILERS[profiler](dirpath=default_root_dir, filename="profile") if profiler else None,
             callbacks=callbacks,
             logger=logger or False,
             default_root_dir=default_root_dir,
