@@ -1,7 +1,7 @@
 # `make` lists the commands. Words after a command go to Hydra as they are typed: make train model=bert trainer=mps
 # Works with GNU Make 3.81, which macOS ships, and 4.x.
 
-COMMANDS := help setup train evaluate predict sweep test check fix lock clean
+COMMANDS := help setup doctor preflight train evaluate predict sweep test check fix lock clean
 UNKNOWN := $(filter-out $(COMMANDS) ~%,$(MAKECMDGOALS))
 ifneq ($(UNKNOWN),)
 $(error $(shell python3 scripts/make.py refuse '$(subst ','\'',$(firstword $(UNKNOWN)))'))
@@ -28,6 +28,14 @@ help:
 	@cat scripts/help.txt
 
 setup: $(READY)
+
+# It runs before setup too, and beside other commands, whose ARGS are not its own.
+doctor:
+	@python=$(PYTHON); $$python -c "" 2>/dev/null || python=python3; \
+	$$python scripts/doctor.py $(if $(filter-out $@ ~%,$(MAKECMDGOALS)),,$$ARGS)
+
+preflight: $(READY)
+	$(RUN) firstlight.preflight
 
 train: $(READY)
 	$(RUN) firstlight.train

@@ -13,7 +13,10 @@ import shlex
 import sys
 from difflib import get_close_matches
 
-COMMANDS = ("help", "setup", "train", "evaluate", "predict", "sweep", "test", "check", "fix", "lock", "clean")
+COMMANDS = (
+    *("help", "setup", "doctor", "preflight", "train", "evaluate", "predict", "sweep"),
+    *("test", "check", "fix", "lock", "clean"),
+)
 
 
 def overrides(makeflags: str) -> list[str]:

@@ -34,6 +34,8 @@ NOISE = (
     "You called `self.log\\('.*`, but have no logger configured",
     ".*`lr_scheduler.step\\(\\)` before `optimizer.step\\(\\)`",  # a skipped first step of 16-mixed
     ".*set_vital is deprecated",
+    "GPU available but not used",  # trainer=cpu was typed
+    ".*mps.* does not have a deterministic implementation",  # trainer=mps warns by default, and preflight names them
 )
 
 
@@ -124,6 +126,9 @@ def quieten() -> None:
         warnings.filterwarnings("ignore", message=message)
     # Threads that wait for work spin for a moment, not for long: on a machine that does more, they halved its speed.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+    # By default MPS lends more memory than the Mac has, and a batch that is too big swaps for hours. So it raises.
+    if not os.environ.keys() & {"PYTORCH_MPS_HIGH_WATERMARK_RATIO", "PYTORCH_MPS_LOW_WATERMARK_RATIO"}:
+        os.environ.update(PYTORCH_MPS_HIGH_WATERMARK_RATIO="1.0", PYTORCH_MPS_LOW_WATERMARK_RATIO="0.9")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -169,8 +169,10 @@ def free_memory() -> None:
     """Give back what a failed job held, so that the next one of a sweep can have it."""
     gc.collect()
     torch = sys.modules.get("torch")
-    if torch is not None and torch.accelerator.is_available():
-        torch.accelerator.memory.empty_cache()
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    elif torch is not None and torch.backends.mps.is_available():
+        torch.mps.empty_cache()
 
 
 def now() -> str:

@@ -29,7 +29,12 @@ def build(cfg: DictConfig, checkpoint: str | None = None) -> tuple[Classifier, D
     settings = plain(cfg)
     # First of all: without its device there is no use in reading data.
     settings["trainer"] = for_this_machine(settings["trainer"])
-    require(settings["trainer"]["accelerator"])
+    require(settings["trainer"]["accelerator"], settings["trainer"]["precision"])
+    return build_here(settings, checkpoint)
+
+
+def build_here(settings: Settings, checkpoint: str | None = None) -> tuple[Classifier, Data, Trainer]:
+    """Build model, data and trainer of settings whose accelerator is here."""
     seed_everything(settings["seed"], workers=True, verbose=False)
     data: Data = construct(settings["data"])
     data.prepare_data()
@@ -167,7 +172,7 @@ def build_for_inputs(cfg: DictConfig, checkpoint: str) -> tuple[Classifier, Data
     """
     settings = plain(cfg)
     settings["trainer"] = for_this_machine(settings["trainer"])
-    require(settings["trainer"]["accelerator"])
+    require(settings["trainer"]["accelerator"], settings["trainer"]["precision"])
     data: Data = construct(settings["data"])
     model = load_model(checkpoint)
     trainer = build_trainer(settings)

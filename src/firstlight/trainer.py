@@ -43,6 +43,7 @@ class Trainer(lightning.pytorch.Trainer):
         profiler: Literal["simple", "advanced", "pytorch"] | None = None,
         channels_last: bool = False,
         compile_network: bool = False,
+        fused_optimizer: bool = False,
         matmul_precision: Literal["highest", "high", "medium"] = "highest",
         callbacks: list[Any] | None = None,
         logger: list[Any] | None = None,
@@ -74,22 +75,26 @@ class Trainer(lightning.pytorch.Trainer):
             profiler: "simple", "advanced" or "pytorch"; writes fit-profile.txt into the run folder.
             channels_last: keep images and convolutions as (batch, height, width, channels) in memory.
             compile_network: compile the network in place by torch.compile.
+            fused_optimizer: update all weights by one kernel, with the optimizers that have one.
             matmul_precision: of float32 products on CUDA: "high" allows TF32.
             callbacks: Lightning callbacks.
             logger: Lightning loggers.
             default_root_dir: folder for what a library writes unasked.
 
         Raises:
-            ValueError: this machine lacks the accelerator.
+            ValueError: this machine lacks the accelerator, or the accelerator the precision.
         """
-        require(accelerator)
+        require(accelerator, precision)
         if devices not in (1, "1") and not (isinstance(devices, list) and len(devices) == 1):
             raise ValueError(f"A run trains on one device so far, but trainer.devices={devices}: give 1, or one as [2]")
         # Tips and notices about Lightning itself; its warnings stay.
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
         torch.set_float32_matmul_precision(matmul_precision)
+        # With "warn", too, torch would fill every empty tensor: a pass over all memory that helps nobody.
+        torch.utils.deterministic.fill_uninitialized_memory = deterministic is True
         self.channels_last = channels_last
         self.compile_network = compile_network
+        self.fused_optimizer = fused_optimizer
         super().__init__(
             accelerator=accelerator,
             devices=devices,
@@ -141,12 +146,17 @@ def best_accelerator() -> str:
     return "mps" if MPSAccelerator.is_available() else "cpu"
 
 
-def require(accelerator: str) -> None:
-    """Refuse an accelerator that this machine lacks.
+def require(accelerator: str, precision: str) -> None:
+    """Refuse an accelerator that this machine lacks, or that lacks the precision.
 
     Raises:
         ValueError: it is unknown or not here; the text says what to type instead.
     """
+    if accelerator == "mps" and precision == "64-true":
+        raise ValueError(
+            "An Apple GPU has no 64-bit floats, but trainer.precision=64-true: give trainer.precision=32-true, or "
+            "trainer=cpu"
+        )
     here = f"this is {platform.system()} on {platform.machine()}"
     instead = f"type trainer={best_accelerator()}"
     if accelerator == "mps" and not MPSAccelerator.is_available():

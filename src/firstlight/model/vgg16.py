@@ -2,10 +2,12 @@
 
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 from torchvision.models import VGG16_BN_Weights, VGG16_Weights, vgg16, vgg16_bn
 
 from firstlight.model.classifier import Classifier, freeze
+from firstlight.model.pooling import AdaptiveMean
 from firstlight.model.weights import load_torchvision
 
 
@@ -46,11 +48,16 @@ class VGG16(Classifier):
         super().__init__(class_names, label_smoothing, optimizer, scheduler)
         self.save_hyperparameters(logger=False)
         build = vgg16_bn if batch_norm else vgg16
-        self.network = build(num_classes=len(class_names), dropout=dropout)
         # At 32 px the map is 1 x 1: the stock head would repeat it 49 times into 120 M useless weights.
         if head == "small" or (head == "auto" and image_size <= 64):
-            self.network.avgpool = nn.AdaptiveAvgPool2d(1)
+            with torch.device("meta"):  # or those weights would be drawn first, for a second
+                self.network = build(init_weights=False)
+            self.network.features = self.network.features.to_empty(device="cpu").apply(start)
+            self.network.avgpool = AdaptiveMean(1)
             self.network.classifier = nn.Linear(512, len(class_names))
+        else:
+            self.network = build(num_classes=len(class_names), dropout=dropout)
+            self.network.avgpool = AdaptiveMean(7)
         if weights:
             choices = VGG16_BN_Weights if batch_norm else VGG16_Weights
             load_torchvision(self.network, weights, choices, leave_out="classifier.")
@@ -71,3 +78,12 @@ class VGG16(Classifier):
                 blocks.append(nn.ModuleList(block))
                 block = []
         return blocks
+
+
+def start(layer: nn.Module) -> None:
+    """Give a layer the weights that torchvision starts VGG with (He et al. 2015, equation 10, over the outputs)."""
+    if isinstance(layer, nn.Conv2d):
+        nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.zeros_(layer.bias)
+    elif isinstance(layer, nn.BatchNorm2d):
+        layer.reset_parameters()

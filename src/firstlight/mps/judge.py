@@ -1,0 +1,48 @@
+"""From a configuration to the answer about it. What is heavy is imported late: a mistake is told first."""
+
+import warnings
+from typing import Any
+
+from omegaconf import DictConfig
+
+
+def require_mps(cfg: DictConfig) -> None:
+    """Refuse a training on another device.
+
+    Raises:
+        ValueError: it is for another device.
+    """
+    if cfg.trainer.accelerator != "mps":
+        name = cfg.trainer.accelerator
+        raise ValueError(f"preflight judges a training on MPS, but trainer={name}: leave trainer= out, or give mps")
+
+
+def judged(cfg: DictConfig) -> dict[str, Any]:
+    """Return the answer as plain values."""
+    from firstlight import run
+    from firstlight.mps import verdict
+    from firstlight.mps.dry_run import dry_run
+
+    settings = run.plain(cfg)
+    trainer = settings["trainer"]
+    precision, deterministic = trainer["precision"], trainer["deterministic"] is True
+    # The same objects as in training, on the device that every machine has.
+    trainer |= {"accelerator": "cpu", "precision": "32-true", "deterministic": None}
+    trainer |= {"profiler": None, "compile_network": False}
+    # Lightning's tip on a Mac, where the stand-in leaves the GPU alone.
+    warnings.filterwarnings("ignore", message="GPU available but not used")
+    model, data, built = run.build_here(settings)
+    report = dry_run(model, data, built, precision, deterministic=deterministic)
+    about = {"model": type(model).__name__, "data": type(data).__name__, "precision": precision}
+    return about | verdict.of(report, data.batch_size, cfg.memory_gb)
+
+
+def require_works(found: dict[str, Any]) -> None:
+    """Refuse a training that has faults.
+
+    Raises:
+        ValueError: it has.
+    """
+    if not found["works"]:
+        more = f" (and {len(found['faults']) - 1} more above)" if len(found["faults"]) > 1 else ""
+        raise ValueError(f"this training would fail: {found['faults'][0]}{more}")

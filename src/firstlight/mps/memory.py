@@ -1,0 +1,42 @@
+"""How much memory a step takes by its batch size, and on which Mac it fits."""
+
+from dataclasses import dataclass
+
+import torch
+
+GIB = 2**30
+# Memory of Macs in GB, which Apple counts as GiB.
+MACS = (8, 16, 24, 32, 64, 128)
+# macOS wires so much of the memory to the GPU at most: two thirds up to 32 GB, three quarters above.
+SHARE, LARGE_SHARE, LARGE = 2 / 3, 3 / 4, 32
+# Of that, what is not modelled: MPSGraph's workspaces, rounding in heaps, cached blocks. A judgement, not measured.
+HEADROOM = 0.25
+
+
+@dataclass(frozen=True)
+class Need:
+    """Peak memory of a step in bytes: what a batch takes grows with it, but never falls below the optimizer's step."""
+
+    fixed: float
+    per_sample: float
+    optimizer_step: int
+
+    def at(self, batch_size: int) -> float:
+        """Return the peak for a batch size."""
+        return max(self.fixed + self.per_sample * batch_size, self.optimizer_step)
+
+    def largest(self, available: float) -> int:
+        """Return the largest batch size that fits into so many bytes; 0 if none does."""
+        if self.at(1) > available:
+            return 0
+        return int((available - self.fixed) / max(self.per_sample, 1))
+
+
+def usable(memory_gb: float) -> float:
+    """Return the bytes that a training may plan with on a Mac of so much memory."""
+    return memory_gb * GIB * (SHARE if memory_gb <= LARGE else LARGE_SHARE) * (1 - HEADROOM)
+
+
+def this_mac() -> float | None:
+    """Return the bytes that macOS recommends as the most for the GPU, or None on another machine."""
+    return float(torch.mps.recommended_max_memory()) if torch.backends.mps.is_available() else None
