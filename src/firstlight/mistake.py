@@ -2,6 +2,7 @@
 
 import re
 from difflib import get_close_matches
+from pathlib import Path
 
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
@@ -22,7 +23,7 @@ def sentence(error: BaseException, name: str, words: list[str]) -> str | None:
         words: its command line.
     """
     text = unwrapped(error)
-    if out_of_memory(error):
+    if out_of_memory(error) and not isinstance(error, ValueError):
         return f"memory ran out ({text.splitlines()[0] if text else 'no more to be had'}): halve data.batch_size"
     match error:
         case OverrideParseException():
@@ -49,7 +50,8 @@ def _is_ours(error: BaseException) -> bool:
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
-    return frame is not None and "firstlight" in frame.tb_frame.f_globals.get("__name__", "")
+    # By its file: under `python -m` a command's module is called __main__.
+    return frame is not None and Path(frame.tb_frame.f_code.co_filename).is_relative_to(Path(__file__).parent)
 
 
 def _no_such_choice(text: str) -> str:

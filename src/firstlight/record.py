@@ -138,6 +138,8 @@ def git_state() -> dict[str, Any] | None:
 def explain(error: BaseException, cfg: DictConfig) -> str:
     """Return a sentence for an error; out of memory is told with what to try."""
     text = unwrapped(error)
+    if out_of_memory(error) and isinstance(error, ValueError):
+        return text  # the check before the first step says what fits
     if out_of_memory(error):
         size = OmegaConf.select(cfg, "data.batch_size")
         return f"out of memory with data.batch_size={size}: try data.batch_size={max((size or 2) // 2, 1)}"

@@ -18,6 +18,10 @@ def main(cfg: DictConfig) -> dict[str, float]:
         checkpoint = f"{cfg.resume}/checkpoints/last.ckpt" if cfg.resume else None
         model, data, trainer = run.build(cfg, checkpoint)
         report.start(cfg, model, data, trainer, record)
+        if trainer.strategy.root_device.type == "mps":
+            from firstlight.mps.dry_run import quick
+
+            report.show({"mps": quick(model, data, trainer)})
         trainer.fit(model, data, ckpt_path=checkpoint, weights_only=True)
         metrics = report.metrics(trainer)
         if cfg.test:

@@ -91,7 +91,7 @@ class Trainer(lightning.pytorch.Trainer):
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
         torch.set_float32_matmul_precision(matmul_precision)
         # With "warn", too, torch would fill every empty tensor: a pass over all memory that helps nobody.
-        torch.utils.deterministic.fill_uninitialized_memory = deterministic is True
+        torch.utils.deterministic.fill_uninitialized_memory = deterministic is True  # type: ignore[attr-defined]
         self.channels_last = channels_last
         self.compile_network = compile_network
         self.fused_optimizer = fused_optimizer

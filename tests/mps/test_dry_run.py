@@ -188,7 +188,7 @@ def test_a_quick_look_changes_nothing():
     product = torch.ones(2, 3, device="meta", requires_grad=True) @ torch.ones(3, 2, device="meta")
     layer = nn.functional.linear(torch.ones(2, 3, device="meta", requires_grad=True), torch.ones(2, 3, device="meta"))
 
-    assert line.startswith("preflight  no fault found, training needs about ")
+    assert line.startswith("no fault found beforehand, training needs about ")
     assert before == state_of(model)
     assert settings == vars(data)
     # A linear layer on `meta` is an ordinary product once more.
@@ -215,4 +215,4 @@ def test_a_quick_look_never_fails_itself(monkeypatch):
     model, data, trainer = small()
     monkeypatch.delitem(data.datasets, "val")
 
-    assert quick(model, data, trainer) == "preflight  could not be judged (KeyError: 'val')"
+    assert quick(model, data, trainer) == "could not be judged beforehand (KeyError: 'val')"

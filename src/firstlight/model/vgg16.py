@@ -84,6 +84,7 @@ def start(layer: nn.Module) -> None:
     """Give a layer the weights that torchvision starts VGG with (He et al. 2015, equation 10, over the outputs)."""
     if isinstance(layer, nn.Conv2d):
         nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+        assert layer.bias is not None
         nn.init.zeros_(layer.bias)
     elif isinstance(layer, nn.BatchNorm2d):
         layer.reset_parameters()

@@ -78,7 +78,7 @@ def dry_run(model: Classifier, data: Data, trainer: Trainer, precision: str, det
 
 
 def quick(model: Classifier, data: Data, trainer: Trainer) -> str:
-    """Judge a training that is about to start, in about a second, and return a line about it.
+    """Judge a training that is about to start, in a second or two, and return a line about it.
 
     It never fails by itself: what it cannot judge, it says.
 
@@ -89,20 +89,20 @@ def quick(model: Classifier, data: Data, trainer: Trainer) -> str:
     try:
         report = dry_run(model, data, trainer, str(trainer.precision), deterministic=strict)
     except Exception as error:  # a training must not end because its check did
-        return f"preflight  could not be judged ({type(error).__name__}: {error})"
+        return f"could not be judged beforehand ({type(error).__name__}: {error})"
     if faults := report.texts("fault"):
         raise ValueError(f"This training would fail on MPS: {'; '.join(faults)}")
     if report.need is None:
-        return f"preflight  {'; '.join(report.texts('warning'))}"
+        return "; ".join(report.texts("warning"))
     peak, limit = report.need.at(data.batch_size), this_mac()
     if limit and peak > limit:
         raise ValueError(
-            f"A batch of {data.batch_size} needs about {peak / GIB:.1f} GiB, but the GPU may use {limit / GIB:.1f}: "
-            f"give data.batch_size={report.need.largest(limit)} or less"
+            f"out of memory beforehand: data.batch_size={data.batch_size} needs about {peak / GIB:.2f} GiB, but the "
+            f"GPU may use {limit / GIB:.2f}: give data.batch_size={report.need.largest(limit)} or less"
         )
     of = f" of {limit / GIB:.1f}" if limit else ""
     rest = "".join(f"; {each}" for each in report.texts("warning"))
-    return f"preflight  no fault found, training needs about {peak / GIB:.1f}{of} GiB{rest}"
+    return f"no fault found beforehand, training needs about {peak / GIB:.1f}{of} GiB{rest}"
 
 
 class Step:

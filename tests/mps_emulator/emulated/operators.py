@@ -162,7 +162,7 @@ def test_an_operator_without_a_kernel_moves_to_the_cpu_if_the_user_says_so(monke
     ):
         pooled = functional.fractional_max_pool2d(torch.ones(1, 1, 8, 8, device=MPS), 2, output_size=4)
 
-    assert (1, 1, 4, 4) == pooled.shape
+    assert pooled.shape == (1, 1, 4, 4)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from lightning.pytorch.accelerators import MPSAccelerator
 
 from firstlight import evaluate, predict, run, train
 from firstlight.compose import composed as composed_from
+from firstlight.mps.dry_run import dry_run
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from emulator import Seen
@@ -67,14 +68,14 @@ def test_the_whole_way_runs_on_mps(model, precision, tmp_path):
     # Half precision on one side only: as close as its rounding.
     assert on_cpu["test/loss"] == pytest.approx(metrics["test/loss"], rel=1e-5 if precision == "32-true" else 0.1)
     assert predicted == 2
-    assert [3, 7, 11] == steps
+    assert steps == [3, 7, 11]
     assert torch.tensor(resumed["test/loss"]).isfinite()
     assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 2
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_the_weights_are_those_of_a_training_on_the_cpu(model, tmp_path):
-    # A Mac draws other random numbers than the CPU, and so does the emulator: no dropout, the same weights to start from.
+    # A Mac draws other random numbers than the CPU, and so does the emulator: no dropout here.
     calm = ["model.dropout=0.0"] if takes(model, "dropout") else []
     weights = []
     for trainer in ("cpu", "mps"):
@@ -86,7 +87,7 @@ def test_the_weights_are_those_of_a_training_on_the_cpu(model, tmp_path):
         fit.fit(network, data)
         weights.append({name: value.cpu() for name, value in network.network.state_dict().items()})
 
-    # Four steps of SGD: some kernels differ (fused updates, the backward pass of linear layers), the arithmetic does not.
+    # Four steps of SGD. Some kernels add in another order: fused updates, the backward pass of linear layers.
     for name, expected in weights[0].items():
         torch.testing.assert_close(
             expected, weights[1][name], rtol=1e-4, atol=1e-5, msg=lambda text, n=name: f"{n} {text}"
@@ -220,13 +221,54 @@ def test_vgg16_trains_at_any_size(composed, size, head):
 
 def test_texts_come_in_few_shapes(composed):
     words = ["data.max_length=64", "data.pad_to=16", "data.num_samples=64", "trainer.limit_train_batches=8"]
-    network, data, trainer = run.build(composed(*on_mps("bert"), *words, "callbacks=none"))
+    network, data, _trainer = run.build(composed(*on_mps("bert"), *words, "callbacks=none"))
     # Texts of every length up to the longest.
     data.texts["train"] = ([" ".join(["word1"] * (1 + i)) for i in range(64)], [i % 2 for i in range(64)])
     data.connect(network.tokenizer)
     shapes = {batch["inputs"]["input_ids"].shape for batch in data.train_dataloader()}
 
     assert {shape[1] for shape in shapes} <= {16, 32, 48, 64}
+
+
+# ---------------------------------------------------------------- what is told beforehand
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("bert", ["model.freeze_layers=0"]),
+        pytest.param("bert", ["trainer.precision=bf16-mixed"], marks=pytest.mark.slow),
+        pytest.param("resnet50", ["data.image_size=96"], marks=pytest.mark.slow),
+        pytest.param("resnet50", ["data.image_size=96", "trainer.precision=bf16-mixed"], marks=pytest.mark.slow),
+        pytest.param("resnet50", ["data.image_size=96", "trainer.precision=16-mixed"], marks=pytest.mark.slow),
+        pytest.param("vgg16", ["data.image_size=96", "model.batch_norm=false"], marks=pytest.mark.slow),
+        pytest.param("vgg16", ["data.image_size=64", "trainer.precision=bf16-true"], marks=pytest.mark.slow),
+        pytest.param("vgg16", ["optimizer=sgd", "trainer.gradient_clip_val=null"], marks=pytest.mark.slow),
+    ],
+)
+def test_the_estimated_memory_is_what_the_device_allocates(composed, model, words):
+    network, data, trainer = run.build(composed(*on_mps(model), *words, "callbacks=none", "logger=none"))
+    report = dry_run(network, data, trainer, trainer.precision, deterministic=False)
+    before = seen.live()
+    seen.reset_peak()
+    trainer.fit(network, data)
+
+    assert not report.texts("fault")
+    assert report.need.at(data.batch_size) == pytest.approx(seen.peak() - before, rel=0.05)
+
+
+def test_a_training_tells_beforehand_what_it_takes(tmp_path, capsys):
+    train.main(composed_from("train", [*on_mps("vgg16"), "callbacks=none", f"output_dir={tmp_path / 'run'}"]))
+
+    assert "mps       no fault found beforehand, training needs about 0.2 of 72.0 GiB" in capsys.readouterr().out
+
+
+def test_a_fault_stops_a_training_before_its_first_step(tmp_path):
+    words = [*on_mps("vgg16"), "trainer.deterministic=true", f"output_dir={tmp_path / 'run'}"]
+    with pytest.raises(ValueError, match="This training would fail on MPS: .*deterministic=true refuses it"):
+        train.main(composed_from("train", words))
+
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "failed"
 
 
 # ---------------------------------------------------------------- commands, as a user types them
@@ -238,18 +280,38 @@ def command(*words: str, gib: float | None = None, **more: str) -> subprocess.Co
 
 
 @pytest.mark.slow
-def test_a_batch_that_is_too_big_is_a_row_and_the_other_jobs_finish(tmp_path):
-    words = [*on_mps("vgg16"), "data.num_samples=256", "trainer.limit_train_batches=2", "callbacks.curves=null"]
-    # 0.3 GiB: the weights of VGG16 and its optimizer take 0.22, a batch of 128 more than the rest.
+@pytest.mark.parametrize(
+    ("ratios", "reason"),
+    [
+        # Refused by the check before the first step, from arithmetic.
+        ({}, "out of memory beforehand: data.batch_size=128 needs about"),
+        # The check knows what the system recommends; the user allows less, so the device itself runs out.
+        (
+            {"PYTORCH_MPS_HIGH_WATERMARK_RATIO": "0.5", "PYTORCH_MPS_LOW_WATERMARK_RATIO": "0.4"},
+            "out of memory with data.batch_size=128: try data.batch_size=64",
+        ),
+    ],
+)
+def test_a_batch_that_is_too_big_is_a_row_and_the_other_jobs_finish(tmp_path, monkeypatch, ratios, reason):
+    monkeypatch.chdir(tmp_path)
+    # VGG16 with its optimizer takes 0.22 GiB, and 4.6 MiB a sample.
     done = command(
-        "firstlight.sweep", *words, "data.batch_size=2,128,4", f"hydra.sweep.dir={tmp_path / 'sweep'}", gib=0.3
+        "firstlight.sweep",
+        *(word for word in on_mps("vgg16") if not word.startswith("data.")),
+        "data=fake_images",
+        "data.num_samples=256",
+        "data.num_classes=2",
+        "data.batch_size=2,128,4",
+        "trainer.limit_train_batches=2",
+        gib=0.4 if not ratios else 0.95,
+        **ratios,
     )
-    with next(tmp_path.rglob("results.csv"), Path("logs/sweep")).open() as file:
+    with next(tmp_path.rglob("results.csv")).open() as file:
         rows = list(csv.DictReader(file))
 
     assert done.returncode == 1
-    assert ["finished", "failed", "finished"] == [row["status"] for row in rows], done.stdout + done.stderr
-    assert rows[1]["reason"].startswith("out of memory with data.batch_size=128: try data.batch_size=64")
+    assert [row["status"] for row in rows] == ["finished", "failed", "finished"], done.stdout + done.stderr
+    assert rows[1]["reason"].startswith(reason)
 
 
 @pytest.mark.slow
@@ -259,7 +321,7 @@ def test_the_memory_limit_is_set_before_torch_is_imported(tmp_path):
     usual = command("firstlight.train", *words, gib=0.2)
     lent = command("firstlight.train", *words, gib=0.2, PYTORCH_MPS_HIGH_WATERMARK_RATIO="3.0")
 
-    assert (1, 0) == (usual.returncode, lent.returncode), usual.stdout + lent.stderr
+    assert (usual.returncode, lent.returncode) == (1, 0), usual.stdout + lent.stderr
     assert "max allowed: 204.80 MiB" in usual.stderr
 
 
