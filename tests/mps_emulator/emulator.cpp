@@ -48,14 +48,16 @@ struct Memory {
   size_t live = 0, peak = 0;
   // What the machine would recommend; a Mac of 96 GB has about 72.
   size_t recommended = static_cast<size_t>(setting("MPS_EMULATOR_GIB", 72) * (1ULL << 30));
+  // What other programs hold.
+  size_t other = static_cast<size_t>(setting("MPS_EMULATOR_OTHER_GIB", 0) * (1ULL << 30));
   double ratio = setting("PYTORCH_MPS_HIGH_WATERMARK_RATIO", 1.7);
 
   void take(size_t bytes) {
     std::lock_guard<std::mutex> guard(lock);
     const double most = ratio * static_cast<double>(recommended);
     TORCH_CHECK(
-        ratio == 0 || static_cast<double>(live + bytes) <= most, "MPS backend out of memory (MPS allocated: ", text(live),
-        ", other allocations: ", text(0), ", max allowed: ", text(most), "). Tried to allocate ", text(bytes),
+        ratio == 0 || static_cast<double>(live + other + bytes) <= most, "MPS backend out of memory (MPS allocated: ", text(live),
+        ", other allocations: ", text(other), ", max allowed: ", text(most), "). Tried to allocate ", text(bytes),
         " on private pool. Use PYTORCH_MPS_HIGH_WATERMARK_RATIO=0.0 to disable upper limit for memory allocations "
         "(may cause system failure).");
     live += bytes;

@@ -17,7 +17,7 @@ from firstlight.data.module import Data
 from firstlight.data.text import Text
 from firstlight.model.classifier import Classifier
 from firstlight.mps.dispatch import as_mps, autocast
-from firstlight.mps.memory import GIB, Need, this_mac
+from firstlight.mps.memory import GIB, Need, advice, this_mac
 from firstlight.mps.recorder import Recorder
 from firstlight.mps.rules import Finding
 from firstlight.trainer import Trainer
@@ -98,7 +98,7 @@ def quick(model: Classifier, data: Data, trainer: Trainer) -> str:
     if limit and peak > limit:
         raise ValueError(
             f"out of memory beforehand: data.batch_size={data.batch_size} needs about {peak / GIB:.2f} GiB, but the "
-            f"GPU may use {limit / GIB:.2f}: give data.batch_size={report.need.largest(limit)} or less"
+            f"GPU may use {limit / GIB:.2f}: {advice(report.need, limit)}"
         )
     of = f" of {limit / GIB:.1f}" if limit else ""
     rest = "".join(f"; {each}" for each in report.texts("warning"))

@@ -1,5 +1,6 @@
 """How much memory a step takes by its batch size, and on which Mac it fits."""
 
+import os
 from dataclasses import dataclass
 
 import torch
@@ -32,11 +33,20 @@ class Need:
         return int((available - self.fixed) / max(self.per_sample, 1))
 
 
+def advice(need: Need, available: float) -> str:
+    """Return what to do about a training that does not fit into so many bytes."""
+    largest = need.largest(available)
+    return f"give data.batch_size={largest} or less" if largest else "take a smaller model or input"
+
+
 def usable(memory_gb: float) -> float:
     """Return the bytes that a training may plan with on a Mac of so much memory."""
     return memory_gb * GIB * (SHARE if memory_gb <= LARGE else LARGE_SHARE) * (1 - HEADROOM)
 
 
 def this_mac() -> float | None:
-    """Return the bytes that macOS recommends as the most for the GPU, or None on another machine."""
-    return float(torch.mps.recommended_max_memory()) if torch.backends.mps.is_available() else None
+    """Return the bytes that MPS lends here: a ratio of what macOS recommends; None without MPS or limit."""
+    ratio = float(os.environ.get("PYTORCH_MPS_HIGH_WATERMARK_RATIO", 1.0))
+    if not ratio or not torch.backends.mps.is_available():
+        return None
+    return ratio * torch.mps.recommended_max_memory()

@@ -3,7 +3,7 @@
 from typing import Any
 
 from firstlight.mps.dry_run import Report
-from firstlight.mps.memory import GIB, HEADROOM, MACS, Need, this_mac, usable
+from firstlight.mps.memory import GIB, HEADROOM, MACS, Need, advice, this_mac, usable
 from firstlight.mps.recorder import PARTS
 
 
@@ -42,11 +42,9 @@ def does_not_fit(need: Need, batch_size: int, memory_gb: float | None) -> str | 
         available, where = usable(MACS[-1]), f"on the largest Mac, of {MACS[-1]} GB,"
     if need.at(batch_size) <= available:
         return None
-    largest = need.largest(available)
-    mend = f"give data.batch_size={largest} or less" if largest else "take a smaller model or input"
     return (
         f"data.batch_size={batch_size} needs about {need.at(batch_size) / GIB:.1f} GiB, but a training {where} gets "
-        f"{available / GIB:.1f}: {mend}"
+        f"{available / GIB:.1f}: {advice(need, available)}"
     )
 
 

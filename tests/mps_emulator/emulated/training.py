@@ -281,18 +281,15 @@ def command(*words: str, gib: float | None = None, **more: str) -> subprocess.Co
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("ratios", "reason"),
+    ("other", "reason"),
     [
         # Refused by the check before the first step, from arithmetic.
         ({}, "out of memory beforehand: data.batch_size=128 needs about"),
-        # The check knows what the system recommends; the user allows less, so the device itself runs out.
-        (
-            {"PYTORCH_MPS_HIGH_WATERMARK_RATIO": "0.5", "PYTORCH_MPS_LOW_WATERMARK_RATIO": "0.4"},
-            "out of memory with data.batch_size=128: try data.batch_size=64",
-        ),
+        # The check cannot know what other programs take, so the device itself runs out.
+        ({"MPS_EMULATOR_OTHER_GIB": "0.6"}, "out of memory with data.batch_size=128: try data.batch_size=64"),
     ],
 )
-def test_a_batch_that_is_too_big_is_a_row_and_the_other_jobs_finish(tmp_path, monkeypatch, ratios, reason):
+def test_a_batch_that_is_too_big_is_a_row_and_the_other_jobs_finish(tmp_path, monkeypatch, other, reason):
     monkeypatch.chdir(tmp_path)
     # VGG16 with its optimizer takes 0.22 GiB, and 4.6 MiB a sample.
     done = command(
@@ -303,8 +300,8 @@ def test_a_batch_that_is_too_big_is_a_row_and_the_other_jobs_finish(tmp_path, mo
         "data.num_classes=2",
         "data.batch_size=2,128,4",
         "trainer.limit_train_batches=2",
-        gib=0.4 if not ratios else 0.95,
-        **ratios,
+        gib=1.0 if other else 0.4,
+        **other,
     )
     with next(tmp_path.rglob("results.csv")).open() as file:
         rows = list(csv.DictReader(file))
@@ -316,13 +313,20 @@ def test_a_batch_that_is_too_big_is_a_row_and_the_other_jobs_finish(tmp_path, mo
 
 @pytest.mark.slow
 def test_the_memory_limit_is_set_before_torch_is_imported(tmp_path):
-    # Torch's own limit is 1.7 times what the system recommends: only with the command's 1.0 this batch is refused.
+    # Torch's own limit is 1.7 times what the system recommends: only with the command's 1.0 this is refused.
     words = [*on_mps("vgg16"), "data.batch_size=16", "callbacks=none", f"output_dir={tmp_path / 'run'}"]
-    usual = command("firstlight.train", *words, gib=0.2)
-    lent = command("firstlight.train", *words, gib=0.2, PYTORCH_MPS_HIGH_WATERMARK_RATIO="3.0")
+    usual = command("firstlight.train", *words, gib=0.3, MPS_EMULATOR_OTHER_GIB="0.1")
+    lent = command(
+        "firstlight.train",
+        *words,
+        gib=0.3,
+        MPS_EMULATOR_OTHER_GIB="0.1",
+        PYTORCH_MPS_HIGH_WATERMARK_RATIO="1.7",
+        PYTORCH_MPS_LOW_WATERMARK_RATIO="1.4",
+    )
 
     assert (usual.returncode, lent.returncode) == (1, 0), usual.stdout + lent.stderr
-    assert "max allowed: 204.80 MiB" in usual.stderr
+    assert "max allowed: 307.20 MiB" in usual.stderr
 
 
 @pytest.mark.slow
