@@ -207,7 +207,10 @@ def test_a_quick_look_knows_this_macs_memory(monkeypatch):
     assert quick(*parts).endswith(" of 16.0 GiB")
     monkeypatch.setattr("firstlight.mps.dry_run.this_mac", lambda: 0.3 * GIB)
 
-    with pytest.raises(ValueError, match="A batch of 30000 needs about .* GiB, but the GPU may use 0.3: give data.b"):
+    with pytest.raises(
+        ValueError,
+        match="out of memory beforehand: data.batch_size=30000 needs about .*, but the GPU may use 0.30: give data",
+    ):
         quick(*parts)
 
 

@@ -41,11 +41,17 @@ def inputs_for(model: str, folder: Path) -> Path:
     return folder
 
 
-# The other precisions and the whole way for each of them run in .ci/run.
+QUICK = {("bert", "32-true"), ("vgg16", "32-true")}
+
+
 @pytest.mark.parametrize(
-    "precision", [each if each == "32-true" else pytest.param(each, marks=pytest.mark.slow) for each in PRECISIONS]
+    ("model", "precision"),
+    [
+        pytest.param(model, precision, marks=[] if (model, precision) in QUICK else pytest.mark.slow)
+        for model in MODELS
+        for precision in PRECISIONS
+    ],
 )
-@pytest.mark.parametrize("model", MODELS)
 def test_the_whole_way_runs_on_mps(model, precision, tmp_path):
     folder = tmp_path / "run"
     words = [*on_mps(model), f"trainer.precision={precision}", "trainer.max_epochs=2", f"output_dir={folder}"]
