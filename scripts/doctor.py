@@ -29,8 +29,6 @@ from urllib.parse import urlsplit
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("torch", "torchvision", "lightning", "transformers", "hydra-core", "wandb")
 HIGH, LOW = "PYTORCH_MPS_HIGH_WATERMARK_RATIO", "PYTORCH_MPS_LOW_WATERMARK_RATIO"
-# What torch takes where a ratio is not set.
-RATIOS = {HIGH: "1.7", LOW: "1.4"}
 SIGNS = {"==": operator.eq, "!=": operator.ne, ">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 
 
@@ -272,12 +270,12 @@ def judge_memory(machine: Machine, torch: Torch | None) -> Finding:
 
 def judge_ratios(variables: Mapping[str, str]) -> Iterator[Finding]:
     """Yield the fault of the ratios that limit MPS's memory, if there is one."""
-    # Training sets both, to 1.0 and 0.9, where neither is set.
-    if not {HIGH, LOW} & set(variables):
-        return
-    text = ", ".join(f"{name}={variables.get(name, f'{usual} (not set)')}" for name, usual in RATIOS.items())
+    given = {name: variables[name] for name in (HIGH, LOW) if name in variables}
+    text = ", ".join(f"{name}={value}" for name, value in given.items())
     try:
-        high, low = (float(variables.get(name, usual)) for name, usual in RATIOS.items())
+        # Training sets what is missing so that it fits: to 1.0 and nine tenths of the other.
+        low = float(given.get(LOW, 0))
+        high = float(given.get(HIGH, max(low, 1)))
     except ValueError:
         high = low = float("nan")
     # A high of 0 means no limit; no comparison with nan is true.

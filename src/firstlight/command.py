@@ -20,6 +20,7 @@ from omegaconf import DictConfig, open_dict
 from firstlight.check import CONFIGS
 from firstlight.compose import root_config
 from firstlight.mistake import sentence
+from firstlight.mps.watermarks import set_watermarks
 from firstlight.record import free_memory
 
 # Warnings that nobody who trains can act on, each of a library about itself.
@@ -35,7 +36,7 @@ NOISE = (
     ".*`lr_scheduler.step\\(\\)` before `optimizer.step\\(\\)`",  # a skipped first step of 16-mixed
     ".*set_vital is deprecated",
     "GPU available but not used",  # trainer=cpu was typed
-    ".*mps.* does not have a deterministic implementation",  # trainer=mps warns by default, and preflight names them
+    ".*mps.* does not have a deterministic implementation",  # trainer=mps allows them; `make preflight` names them
 )
 
 
@@ -64,6 +65,7 @@ def run_from_command_line(name: str, task: Callable[[DictConfig], Any]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     failures: list[str] = []
     try:
+        set_watermarks(os.environ)  # before torch is imported
         root, sys.argv[1:] = root_config(name, sys.argv[1:])
         job = functools.partial(one, task, failures)
         hydra.main(config_path=str(CONFIGS), config_name=root, version_base="1.3")(job)()
@@ -126,9 +128,6 @@ def quieten() -> None:
         warnings.filterwarnings("ignore", message=message)
     # Threads that wait for work spin for a moment, not for long: on a machine that does more, they halved its speed.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
-    # By default MPS lends more memory than the Mac has, and a batch that is too big swaps for hours. So it raises.
-    if not os.environ.keys() & {"PYTORCH_MPS_HIGH_WATERMARK_RATIO", "PYTORCH_MPS_LOW_WATERMARK_RATIO"}:
-        os.environ.update(PYTORCH_MPS_HIGH_WATERMARK_RATIO="1.0", PYTORCH_MPS_LOW_WATERMARK_RATIO="0.9")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -57,7 +57,8 @@ def test_adaptive_pooling_divides(sizes, wanted, fits):
 
 
 def test_only_an_accumulating_index_varies():
-    assert varies("aten::index_put_", (None, None, None, True))
-    assert not varies("aten::index_put_", (None, None, None))
+    assert varies("aten::index_put_", (torch.ones(2), None, None, True))
+    assert not varies("aten::index_put_", (torch.ones(2), None, None))
+    assert not varies("aten::index_put_", (torch.ones(2).long(), None, None, True))
     assert varies("aten::upsample_bilinear2d_backward", ())
     assert not varies("aten::max_pool2d", ())

@@ -222,15 +222,20 @@ bool varies(const std::string& name, const c10::OperatorHandle& op, const Stack&
   static const std::set<std::string> always = {
       "max_pool2d_backward", "max_pool2d_with_indices_backward", "max_pool3d_with_indices_backward",
       "avg_pool3d_backward", "embedding_dense_backward", "_embedding_bag_dense_backward", "kthvalue",
-      "scatter_reduce", "scatter_reduce_", "grid_sampler_2d_backward", "grid_sampler_3d_backward",
+      "_embedding_bag_backward", "scatter_reduce", "scatter_reduce_", "grid_sampler_2d_backward", "grid_sampler_3d_backward",
       "upsample_bilinear2d_backward", "upsample_bicubic2d_backward", "upsample_linear1d_backward",
       "upsample_trilinear3d_backward"};
   if (always.count(name)) {
     return true;
   }
+  const size_t first = stack.size() - op.schema().arguments().size();
+  const auto inexact = [&] { return at::isFloatingType(stack[first].toTensor().scalar_type()) ||
+                                    at::isComplexType(stack[first].toTensor().scalar_type()); };
   if (name == "index_put_" || name == "index_put" || name == "_index_put_impl_") {
-    const size_t first = stack.size() - op.schema().arguments().size();
-    return stack[first + 3].toBool() && stack[first].toTensor().is_floating_point();
+    return stack[first + 3].toBool() && inexact();
+  }
+  if (name == "index_reduce" || name == "index_reduce_") {
+    return (stack[first + 4].toStringRef() == "prod" || stack[first + 4].toStringRef() == "mean") && inexact();
   }
   return false;
 }

@@ -34,5 +34,5 @@ def test_under_the_emulator(file, marked, tmp_path):
         [sys.executable, "-m", "pytest", *words], env=emulator.environment(), capture_output=True, text=True
     )
 
-    # 5: a file without slow tests.
-    assert done.returncode in (0, 5), done.stdout + done.stderr
+    # 5: a file may have no slow tests.
+    assert done.returncode in ((0, 5) if marked == "slow" else (0,)), done.stdout + done.stderr

@@ -8,12 +8,15 @@ from typing import Any, ClassVar
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim import Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassF1Score
 
 Settings = dict[str, Any]
+
+# The optimizers whose fused kernels CUDA and MPS both have (torch 2.15).
+FUSED = (SGD, Adam, AdamW)
 
 
 class Classifier(LightningModule, ABC):
@@ -117,7 +120,8 @@ class Classifier(LightningModule, ABC):
 
     def configure_optimizers(self) -> Any:
         """Build optimizer and schedule from their settings; weight decay spares biases and norms."""
-        optimizer = self._optimizer(fused=self._trainer_fuses())
+        # Lightning's own Trainer has no such setting.
+        optimizer = self._optimizer(fused=self.fuses(getattr(self.trainer, "fused_optimizer", False)))
         if self.trainer.gradient_clip_val:
             # A fused step could undo the loss scaling by itself, so Lightning 2.6 refuses to clip before it. Without
             # that offer the scaling is undone first, and the clipped gradients reach the same fused step.
@@ -149,19 +153,22 @@ class Classifier(LightningModule, ABC):
         for state in checkpoint.get("lr_schedulers", []):
             for name in ("total_steps", "T_max", "_schedule_phases"):
                 state.pop(name, None)
+        fused = self.fuses(getattr(self.trainer, "fused_optimizer", False))
         for state in checkpoint.get("optimizer_states", []):
             for group in state["param_groups"]:
-                group.update({"fused": self._trainer_fuses() or None} if "fused" in group else {})
+                group.update({"fused": fused or None} if "fused" in group else {})
 
-    def _trainer_fuses(self) -> bool:
-        # Lightning's own Trainer has no such setting.
-        return bool(getattr(self.trainer, "fused_optimizer", False))
+    def fuses(self, offered: bool) -> bool:
+        """Say whether one kernel updates all weights: as the settings say, else as the trainer offers."""
+        settings = self.optimizer_settings
+        able = issubclass(locate(settings["_target_"]), FUSED) and not settings.get("foreach")
+        return bool(settings.get("fused", offered and able))
 
     def _optimizer(self, fused: bool = False) -> Optimizer:
         settings = dict(self.optimizer_settings)
         optimizer = locate(settings.pop("_target_"))
-        if fused and "fused" in inspect.signature(optimizer).parameters and not settings.get("foreach"):
-            settings.setdefault("fused", True)
+        if fused:
+            settings["fused"] = True
         decay = settings.pop("weight_decay", 0.0)
         weights = [each for each in self.parameters() if each.requires_grad]
         groups = [

@@ -17,9 +17,9 @@ from firstlight.data.module import Data
 from firstlight.data.text import Text
 from firstlight.model.classifier import Classifier
 from firstlight.mps.dispatch import as_mps, autocast
-from firstlight.mps.memory import GIB, Need, advice, this_mac
+from firstlight.mps.memory import GIB, HEADROOM, Need, advice, this_mac
 from firstlight.mps.recorder import Recorder
-from firstlight.mps.rules import Finding
+from firstlight.mps.rules import Finding, operators
 from firstlight.trainer import Trainer
 
 # Samples that are read: shapes of larger batches follow. A prime, which other dimensions rarely are.
@@ -34,6 +34,8 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
     # Calls of each operator in a step of "training" and of "evaluation".
     operators: dict[str, Counter[str]] = field(default_factory=dict)
+    # Operators whose result varies from run to run.
+    varying: list[str] = field(default_factory=list)
     # Bytes at the peak by part.
     peaks: dict[str, dict[str, int]] = field(default_factory=dict)
     need: Need | None = None
@@ -73,7 +75,7 @@ def dry_run(model: Classifier, data: Data, trainer: Trainer, precision: str, det
             # An exception that follows a fault is its consequence.
             if not any(each.kind == "fault" for each in recorder.findings):
                 recorder.tell(Finding("warning", f"could not be judged: {recorder.running or 'Python'} ({reason})"))
-    report.findings = list(recorder.findings)
+    report.findings, report.varying = list(recorder.findings), sorted(recorder.varying)
     return report
 
 
@@ -95,13 +97,15 @@ def quick(model: Classifier, data: Data, trainer: Trainer) -> str:
     if report.need is None:
         return "; ".join(report.texts("warning"))
     peak, limit = report.need.at(data.batch_size), this_mac()
+    comfortable = (limit or peak * 2) * (1 - HEADROOM)
     if limit and peak > limit:
         raise ValueError(
             f"out of memory beforehand: data.batch_size={data.batch_size} needs about {peak / GIB:.2f} GiB, but the "
-            f"GPU may use {limit / GIB:.2f}: {advice(report.need, limit)}"
+            f"GPU may use {limit / GIB:.2f}: {advice(report.need, comfortable)}"
         )
     of = f" of {limit / GIB:.1f}" if limit else ""
-    rest = "".join(f"; {each}" for each in report.texts("warning"))
+    tight = [f"that is tight: {advice(report.need, comfortable)}"] if peak > comfortable else []
+    rest = "".join(f"; {each}" for each in [*tight, *report.texts("warning")])
     return f"no fault found beforehand, training needs about {peak / GIB:.1f}{of} GiB{rest}"
 
 
@@ -112,7 +116,7 @@ class Step:
         """Copy the structure of a model to `meta`, and read a batch of each kind."""
         self.batch_size = data.batch_size
         self.clip = trainer.gradient_clip_val
-        self.fused = bool(model.optimizer_settings.get("fused", trainer.fused_optimizer))
+        self.fused = model.fuses(trainer.fused_optimizer)
         self.model = on_meta(model)
         self.trainer = stand_in(trainer)
         if precision.endswith("-true") and precision != "32-true":
@@ -174,9 +178,11 @@ class Step:
                 for tensor in each.values():
                     if isinstance(tensor, Tensor) and tensor.is_meta:
                         self.recorder.count(tensor, "optimizer state")
-        kinds = [each.defaults for each in self.trainer.strategy.optimizers]
-        fused = self.fused and all("fused" in each and not each.get("foreach") for each in kinds)
-        return dict(self.recorder.bytes) if fused else self.recorder.peak
+            # On `meta` the step is not fused; on the device it is this operator.
+            name = f"aten::_fused_{type(optimizer).__name__.lower()}_"
+            if self.fused and not operators().get(name.removeprefix("aten::"), False):
+                self.recorder.tell(Finding("fault", f"{name} has no MPS kernel: set optimizer.fused=false"))
+        return dict(self.recorder.bytes) if self.fused else self.recorder.peak
 
     def evaluate(self, size: int) -> dict[str, int]:
         """Run two validation steps of a model alone, and return the peak by part."""

@@ -7,11 +7,14 @@ from omegaconf import DictConfig
 
 
 def require_mps(cfg: DictConfig) -> None:
-    """Refuse a training on another device.
+    """Refuse a training on another device, and a Mac of no size.
 
     Raises:
-        ValueError: it is for another device.
+        ValueError: it is for another device, or the size is no positive number.
     """
+    size = cfg.memory_gb
+    if size is not None and (isinstance(size, bool) or not isinstance(size, int | float) or size <= 0):
+        raise ValueError(f"memory_gb is the memory of a Mac in GB, but memory_gb={size}: give a number such as 16")
     if cfg.trainer.accelerator != "mps":
         name = cfg.trainer.accelerator
         raise ValueError(f"preflight judges a training on MPS, but trainer={name}: leave trainer= out, or give mps")

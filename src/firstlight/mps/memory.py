@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
+from firstlight.mps.watermarks import HIGH
+
 GIB = 2**30
 # Memory of Macs in GB, which Apple counts as GiB.
 MACS = (8, 16, 24, 32, 64, 128)
@@ -46,7 +48,5 @@ def usable(memory_gb: float) -> float:
 
 def this_mac() -> float | None:
     """Return the bytes that MPS lends here: a ratio of what macOS recommends; None without MPS or limit."""
-    ratio = float(os.environ.get("PYTORCH_MPS_HIGH_WATERMARK_RATIO", 1.0))
-    if not ratio or not torch.backends.mps.is_available():
-        return None
-    return ratio * torch.mps.recommended_max_memory()
+    ratio = float(os.environ.get(HIGH, 1.0)) if torch.backends.mps.is_available() else 0.0
+    return ratio * torch.mps.recommended_max_memory() if ratio else None

@@ -37,6 +37,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.judging = True
         self.operators: Counter[str] = Counter()
         self.findings: dict[Finding, None] = {}
+        self.varying: set[str] = set()
         # Where an exception comes from: the operator and the modules at work.
         self.running = ""
         self.modules: list[str] = []
@@ -71,9 +72,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.operators[name] += 1
             for finding in findings(name, args, outputs):
                 self.tell(finding)
-            if self.deterministic and varies(name, args):
-                text = f"{name} varies on MPS and trainer.deterministic=true refuses it: set trainer.deterministic=warn"
-                self.tell(Finding("fault", text))
+            if varies(name, args):
+                self._tell_varying(name)
         return results
 
     def tell(self, finding: Finding) -> None:
@@ -121,6 +121,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         # A number on the CPU may meet any tensor.
         if base not in MIXING and any(not each.is_meta and each.dim() for each in inputs):
             text = f"a tensor stayed on the CPU and meets one on the device in {base}: register it as a buffer"
+            self.tell(Finding("fault", text))
+
+    def _tell_varying(self, name: str) -> None:
+        self.varying.add(name.removeprefix("aten::").partition(".")[0])
+        if self.deterministic:
+            text = f"{name} varies on MPS and trainer.deterministic=true refuses it: set trainer.deterministic=warn"
             self.tell(Finding("fault", text))
 
     def _enter(self, name: str, module: nn.Module, args: Any) -> None:

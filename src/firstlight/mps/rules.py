@@ -18,8 +18,8 @@ TORCHVISION = {"nms", "roi_align", "ps_roi_align", "ps_roi_pool", "roi_pool", "d
 # torch.use_deterministic_algorithms (torch 2.15) lists what raises on MPS.
 VARYING = re.compile(
     r"max_pool2d_backward|max_pool[23]d_with_indices_backward|avg_pool3d_backward|embedding_dense_backward"
-    r"|_embedding_bag_(dense_)?backward|grid_sampler_[23]d_backward|_?upsample_\w+_backward|scatter_reduce_?"
-    r"|index_reduce_?|kthvalue"
+    r"|_embedding_bag_(dense_)?backward|grid_sampler_[23]d_backward|scatter_reduce_?|kthvalue"
+    r"|upsample_(linear1d|bilinear2d|bicubic2d|trilinear3d)_backward"
 )
 # torch before 2.14 returned wrong products on M1 and M2 beyond it (pytorch#177116); batched ones still do (#195163).
 LONGEST_SUM = 32766
@@ -77,8 +77,12 @@ def findings(name: str, args: Sequence[Any], outputs: list[Tensor]) -> list[Find
 def varies(name: str, args: Sequence[Any]) -> bool:
     """Say whether trainer.deterministic=true refuses an operator on MPS."""
     base = name.partition("::")[2].partition(".")[0]
-    accumulates = base in ("index_put", "index_put_", "_index_put_impl_") and len(args) > 3 and bool(args[3])
-    return accumulates or VARYING.fullmatch(base) is not None
+    inexact = bool(args) and isinstance(args[0], Tensor) and (args[0].is_floating_point() or args[0].is_complex())
+    if base in ("index_put", "index_put_", "_index_put_impl_"):
+        return inexact and len(args) > 3 and bool(args[3])
+    if base in ("index_reduce", "index_reduce_"):
+        return inexact and args[4] in ("prod", "mean")
+    return VARYING.fullmatch(base) is not None
 
 
 def _kernel(name: str, base: str) -> Finding | None:

@@ -24,6 +24,7 @@ def of(report: Report, batch_size: int, memory_gb: float | None) -> dict[str, An
         "judged": need is not None,
         "faults": faults,
         "warnings": report.texts("warning"),
+        "varies": report.varying,
         "operators": {name: dict(sorted(calls.items())) for name, calls in report.operators.items()},
         "memory": {name: {**parts, "peak": sum(parts.values())} for name, parts in report.peaks.items()},
         "usable": {str(size): round(usable(size)) for size in MACS},
@@ -57,6 +58,7 @@ def screen(found: dict[str, Any]) -> str:
         ("operators", ", ".join(counts) or "not judged"),
         *block("faults", found["faults"] or ["none"]),
         *block("warnings", found["warnings"] or ["none"]),
+        ("varies", ", ".join(found["varies"]) or "nothing: the same seed gives the same result"),
     ]
     if found["largest_batch"]:
         rows += [("", ""), *block("memory", memory_table(found["memory"])), ("", ""), *block("fits", mac_table(found))]

@@ -8,6 +8,9 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from firstlight.mps.rules import varies
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from emulator import Seen
@@ -184,27 +187,74 @@ def test_adaptive_pooling_wants_sizes_that_divide(size, to, text):
         functional.adaptive_avg_pool2d(maps, to)
 
 
+def grown(*shape: int) -> torch.Tensor:
+    return number(*shape).to(MPS).requires_grad_()
+
+
+INDEX = torch.tensor([0, 0, 1], device=MPS)
+# What the documentation of torch.use_deterministic_algorithms names for MPS, but interpolation, which it takes apart.
 VARYING = {
-    "max_pool2d_backward": lambda: functional.max_pool2d(number(1, 1, 4, 4, requires_grad=True).to(MPS), 2),
-    "embedding_dense_backward": lambda: nn.Embedding(5, 3).to(MPS)(torch.tensor([1, 2], device=MPS)),
-    "grid_sampler_2d_backward": lambda: functional.grid_sample(
-        number(1, 1, 4, 4, requires_grad=True).to(MPS), torch.zeros(1, 2, 2, 2, device=MPS), align_corners=False
+    "max_pool2d_backward": lambda: functional.max_pool2d(grown(1, 1, 4, 4), 2).sum().backward(),
+    "max_pool3d_with_indices_backward": lambda: functional.max_pool3d(grown(1, 1, 4, 4, 4), 2).sum().backward(),
+    "avg_pool3d_backward": lambda: functional.avg_pool3d(grown(1, 1, 4, 4, 4), 2).sum().backward(),
+    "embedding_dense_backward": lambda: nn.Embedding(5, 3).to(MPS)(INDEX).sum().backward(),
+    "_embedding_bag": lambda: nn.EmbeddingBag(5, 3).to(MPS)(INDEX[None]).sum().backward(),
+    "grid_sampler_2d_backward": lambda: (
+        functional.grid_sample(grown(1, 1, 4, 4), torch.zeros(1, 2, 2, 2, device=MPS), align_corners=False)
+        .sum()
+        .backward()
     ),
+    "_index_put_impl_": lambda: torch.zeros(3, device=MPS).index_put_((INDEX,), torch.ones(3, device=MPS), True),
+    "index_reduce": lambda: torch.zeros(3, device=MPS).index_reduce(0, INDEX, torch.ones(3, device=MPS), "mean"),
+    "scatter_reduce": lambda: torch.zeros(3, device=MPS).scatter_reduce(0, INDEX, torch.ones(3, device=MPS), "sum"),
+    "kthvalue": lambda: torch.arange(4.0, device=MPS).kthvalue(2),
+}
+ALIKE = {
+    "whole numbers": lambda: torch.zeros(3, device=MPS).long().index_put_((INDEX,), torch.ones_like(INDEX), True),
+    "a maximum": lambda: torch.zeros(3, device=MPS).index_reduce(0, INDEX, torch.ones(3, device=MPS), "amax"),
 }
 
 
-@pytest.mark.parametrize("name", VARYING)
-def test_what_varies_is_refused_on_request(name):
-    result = VARYING[name]().sum()
+@pytest.fixture
+def deterministic():
     torch.use_deterministic_algorithms(True)
-    try:
-        with pytest.raises(RuntimeError, match=f"{name}.* does not have a deterministic implementation"):
-            result.backward()
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        with pytest.warns(UserWarning, match=f"{name}.* does not have a deterministic implementation"):
-            VARYING[name]().sum().backward()
-    finally:
-        torch.use_deterministic_algorithms(False)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize("name", VARYING)
+def test_what_varies_is_refused_on_request(name, deterministic):
+    text = f"{name}.* does not have a deterministic implementation"
+    with pytest.raises(RuntimeError, match=text):
+        VARYING[name]()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    with pytest.warns(UserWarning, match=text):
+        VARYING[name]()
+
+
+@pytest.mark.parametrize("name", VARYING)
+def test_the_rules_of_preflight_name_the_same(name):
+    called = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            called.append(varies(func.name(), args))
+            return func(*args, **(kwargs or {}))
+
+    with Watch():
+        VARYING[name]()
+        varied = any(called)
+        called.clear()
+        for run in ALIKE.values():
+            run()
+
+    assert varied
+    assert not any(called)
+
+
+@pytest.mark.parametrize("name", ALIKE)
+def test_what_does_not_vary_is_not_refused(name, deterministic):
+    ALIKE[name]()
 
 
 def test_tensors_of_two_devices_do_not_meet():
