@@ -11,6 +11,7 @@ import pytest
 from conftest import tiny
 
 from firstlight import evaluate, predict, sweep, train
+from firstlight.mistake import sentence
 
 COMMANDS = {"train": train, "evaluate": evaluate, "predict": predict, "sweep": sweep}
 
@@ -152,3 +153,12 @@ def test_sigterm_ends_a_run_as_interrupted_with_a_checkpoint(tmp_path):
     # The first screen tells the essentials, and nothing else is said.
     assert [line.split()[0] for line in out.splitlines()[:4]] == ["model", "data", "device", "run"]
     assert err.strip() == ""
+
+
+def test_a_mistake_found_in_a_commands_own_file_is_a_sentence():
+    # Under `python -m` that file is the module __main__.
+    code = compile("raise ValueError('split is train, val or test')", evaluate.__file__, "exec")
+    with pytest.raises(ValueError) as caught:
+        exec(code, {"__name__": "__main__"})
+
+    assert sentence(caught.value, "evaluate", []) == "split is train, val or test"

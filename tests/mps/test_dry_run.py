@@ -143,6 +143,14 @@ def test_a_long_sum_is_a_warning():
     assert "linear sums over 65536 numbers, and M1 and M2" in faults(*parts, kind="warning")[0]
 
 
+@pytest.mark.parametrize("early", [True, False])
+def test_a_training_warns_of_long_sums_only_where_they_may_be_wrong(monkeypatch, early):
+    parts = small(nn.Unflatten(1, (1, 1, 2)), nn.Upsample(256), nn.Flatten(), nn.Linear(256 * 256, 2))
+    monkeypatch.setattr("firstlight.mps.dry_run.has_early_chip", lambda: early)
+
+    assert early == ("M1 and M2" in quick(*parts))
+
+
 def test_what_depends_on_numbers_is_said_not_failed():
     parts = small(Chosen())
     report = dry_run(*parts, "32-true", deterministic=False)

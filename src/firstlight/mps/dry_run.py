@@ -1,6 +1,9 @@
 """One step of training and one of evaluation without numbers: on torch's `meta` device in the place of MPS."""
 
 import copy
+import re
+import subprocess
+import sys
 import warnings
 from collections import Counter
 from dataclasses import dataclass, field
@@ -92,6 +95,8 @@ def quick(model: Classifier, data: Data, trainer: Trainer) -> str:
         report = dry_run(model, data, trainer, str(trainer.precision), deterministic=strict)
     except Exception as error:  # a training must not end because its check did
         return f"could not be judged beforehand ({type(error).__name__}: {error})"
+    if not has_early_chip():
+        report.findings = [each for each in report.findings if not each.early_chips]
     if faults := report.texts("fault"):
         raise ValueError(f"This training would fail on MPS: {'; '.join(faults)}")
     if report.need is None:
@@ -107,6 +112,14 @@ def quick(model: Classifier, data: Data, trainer: Trainer) -> str:
     tight = [f"that is tight: {advice(report.need, comfortable)}"] if peak > comfortable else []
     rest = "".join(f"; {each}" for each in [*tight, *report.texts("warning")])
     return f"no fault found beforehand, training needs about {peak / GIB:.1f}{of} GiB{rest}"
+
+
+def has_early_chip() -> bool:
+    """Say whether this is a Mac with an M1 or M2."""
+    if sys.platform != "darwin":
+        return False
+    asked = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, timeout=10)
+    return re.search(r"\bM[12]\b", asked.stdout) is not None
 
 
 class Step:

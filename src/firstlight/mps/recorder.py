@@ -1,6 +1,7 @@
 """Watch the operators that run on `meta`: what MPS would refuse, and how many bytes are alive."""
 
 import bisect
+import dataclasses
 import functools
 import sys
 import weakref
@@ -78,8 +79,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def tell(self, finding: Finding) -> None:
         """Keep a finding, with its place."""
-        where = finding.where or self.place()
-        self.findings[Finding(finding.kind, finding.text, where)] = None
+        self.findings[dataclasses.replace(finding, where=finding.where or self.place())] = None
 
     def place(self) -> str:
         """Return the innermost module at work, and the line outside of libraries, as far as there are."""

@@ -32,6 +32,8 @@ class Finding:
     kind: Literal["fault", "warning"]
     text: str
     where: str = ""
+    # Whether it holds for M1 and M2 alone.
+    early_chips: bool = False
 
 
 @functools.cache
@@ -70,7 +72,8 @@ def findings(name: str, args: Sequence[Any], outputs: list[Tensor]) -> list[Find
         found.append(_adaptive_pool(base, list(args[0].shape[-2:]), list(args[1])))
     if (length := _sum_length(base, args)) > LONGEST_SUM:
         text = f"{base} sums over {length} numbers, and M1 and M2 may get more than {LONGEST_SUM} wrong"
-        found.append(Finding("warning", f"{text}: use a smaller batch, shorter texts or fewer features"))
+        text += ": use a smaller batch, shorter texts or fewer features"
+        found.append(Finding("warning", text, early_chips=True))
     return [each for each in found if each]
 
 

@@ -41,17 +41,15 @@ def inputs_for(model: str, folder: Path) -> Path:
     return folder
 
 
-QUICK = {("bert", "32-true"), ("vgg16", "32-true")}
+def in_full(*values: str) -> object:
+    """Return a case that .ci/run tries, and `make test` leaves out."""
+    return pytest.param(*values, marks=pytest.mark.slow)
 
 
-@pytest.mark.parametrize(
-    ("model", "precision"),
-    [
-        pytest.param(model, precision, marks=[] if (model, precision) in QUICK else pytest.mark.slow)
-        for model in MODELS
-        for precision in PRECISIONS
-    ],
-)
+WAYS = [(model, precision) for model in MODELS for precision in PRECISIONS]
+
+
+@pytest.mark.parametrize(("model", "precision"), [way if way == ("bert", "32-true") else in_full(*way) for way in WAYS])
 def test_the_whole_way_runs_on_mps(model, precision, tmp_path):
     folder = tmp_path / "run"
     words = [*on_mps(model), f"trainer.precision={precision}", "trainer.max_epochs=2", f"output_dir={folder}"]
@@ -79,7 +77,7 @@ def test_the_whole_way_runs_on_mps(model, precision, tmp_path):
     assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 2
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", [each if each in ("bert", "vgg16") else in_full(each) for each in MODELS])
 def test_the_weights_are_those_of_a_training_on_the_cpu(model, tmp_path):
     # A Mac draws other random numbers than the CPU, and so does the emulator: no dropout here.
     calm = ["model.dropout=0.0"] if takes(model, "dropout") else []
@@ -127,7 +125,7 @@ def test_lightnings_own_accelerator_is_the_automatic_choice(composed):
 # ---------------------------------------------------------------- each setting of configs/trainer/mps.yaml
 
 
-@pytest.mark.parametrize(("optimizer", "operator"), [("adamw", "_fused_adamw_"), ("sgd", "_fused_sgd_")])
+@pytest.mark.parametrize(("optimizer", "operator"), [("adamw", "_fused_adamw_"), in_full("sgd", "_fused_sgd_")])
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_optimizers_are_fused_and_clip_in_every_precision(composed, optimizer, operator, precision):
     before = seen.count(operator)
@@ -140,7 +138,7 @@ def test_optimizers_are_fused_and_clip_in_every_precision(composed, optimizer, o
     assert all(each.isfinite().all() for each in network.parameters())
 
 
-@pytest.mark.parametrize("optimizer", ["RMSprop", "Adagrad", "NAdam"])
+@pytest.mark.parametrize("optimizer", ["Adagrad", in_full("RMSprop"), in_full("NAdam")])
 def test_an_optimizer_without_a_fused_kernel_of_mps_steps_as_it_can(composed, optimizer):
     # Adagrad takes fused=True, but has no such kernel on MPS.
     words = [f"optimizer._target_=torch.optim.{optimizer}", "trainer.limit_train_batches=1", "callbacks=none"]
@@ -157,6 +155,7 @@ def test_a_fused_kernel_that_mps_lacks_is_told_beforehand(composed):
     assert report.texts("fault") == ["aten::_fused_adagrad_ has no MPS kernel: set optimizer.fused=false"]
 
 
+@pytest.mark.slow
 def test_a_resumed_training_keeps_the_users_choice_of_kernels(tmp_path):
     words = [*on_mps("vgg16"), "+optimizer.fused=false", "test=false", f"output_dir={tmp_path / 'run'}"]
     train.main(composed_from("train", words))
@@ -240,10 +239,8 @@ def test_what_mps_has_not_is_refused_at_once(composed, word, sentence):
         run.build(composed(*on_mps("vgg16"), word))
 
 
-@pytest.mark.parametrize(
-    "size", [32, 96, pytest.param(160, marks=pytest.mark.slow), pytest.param(224, marks=pytest.mark.slow)]
-)
-@pytest.mark.parametrize("head", ["small", pytest.param("stock", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("size", ["32", in_full("96"), in_full("160"), in_full("224")])
+@pytest.mark.parametrize("head", ["small", in_full("stock")])
 def test_vgg16_trains_at_any_size(composed, size, head):
     words = [f"data.image_size={size}", f"model.head={head}", "data.batch_size=2", "trainer.limit_train_batches=1"]
     network, data, trainer = run.build(composed(*on_mps("vgg16"), *words, "callbacks=none", "optimizer=sgd"))
