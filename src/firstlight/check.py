@@ -113,6 +113,14 @@ def choice(group: str, name: str) -> dict[str, Any]:
     return settings | own
 
 
+def no_such_choice(group: str, chosen: str) -> str:
+    """Return the sentence that refuses a choice and names the nearest known one."""
+    known = sorted(file.stem for file in (CONFIGS / group).glob("*.yaml"))
+    near = get_close_matches(chosen, known, n=1, cutoff=0.4)
+    hint = f"did you mean {group}={near[0]}? Known" if near else "known"
+    return f"There is no {group}={chosen}: {hint} are {', '.join(known)}"
+
+
 def unknown(path: str, known: list[str]) -> str:
     """Return the sentence that refuses a setting and names the nearest known one."""
     parent, _, name = path.rpartition(".")

@@ -9,7 +9,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from firstlight.check import CONFIGS, choice
+from firstlight.check import CONFIGS, choice, no_such_choice
 
 # What may be changed when a run goes on; anything else would make it another run.
 RESUMABLE = ("resume", "trainer", "callbacks", "logger", "name", "tags", "test", "data.num_workers", "data.root")
@@ -52,8 +52,7 @@ def root_config(name: str, words: list[str]) -> tuple[str, list[str]]:
 def change_group(saved: DictConfig, group: str, chosen: str) -> None:
     """Put another choice of a group into a saved configuration; of a trainer, what its own file says."""
     if not (CONFIGS / group / f"{chosen}.yaml").is_file():
-        known = sorted(file.stem for file in (CONFIGS / group).glob("*.yaml"))
-        raise ValueError(f"There is no {group}={chosen}: known are {', '.join(known)}")
+        raise ValueError(no_such_choice(group, chosen))
     node = choice(group, chosen)
     if group == "trainer":
         base = choice(group, "auto")

@@ -1,7 +1,6 @@
 """Turn an error into the sentence a user can act on: the rule, what came, how to mend it."""
 
 import re
-from difflib import get_close_matches
 from pathlib import Path
 
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
@@ -9,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from firstlight import signature
-from firstlight.check import CONFIGS, unknown
+from firstlight.check import CONFIGS, no_such_choice, unknown
 from firstlight.compose import composed
 from firstlight.record import out_of_memory, unwrapped
 
@@ -58,11 +57,7 @@ def _no_such_choice(text: str) -> str:
     found = re.search(r"Could not (?:find|load) '([\w/.\-]+)/([^'/]+)'", text)
     if found is None:
         return " ".join(text.split())
-    group, choice = found.groups()
-    known = sorted(file.stem for file in (CONFIGS / group).glob("*.yaml"))
-    near = get_close_matches(choice, known, n=1, cutoff=0.4)
-    hint = f"did you mean {group}={near[0]}? Known" if near else "known"
-    return f"There is no {group}={choice}: {hint} are {', '.join(known)}"
+    return no_such_choice(*found.groups())
 
 
 def _no_such_setting(text: str, name: str, words: list[str]) -> str:

@@ -26,11 +26,20 @@ def build(cfg: DictConfig, checkpoint: str | None = None) -> tuple[Classifier, D
     Raises:
         ValueError: the machine lacks the accelerator, or the data cannot be had.
     """
-    settings = plain(cfg)
     # First of all: without its device there is no use in reading data.
+    return build_here(settings_here(cfg), checkpoint)
+
+
+def settings_here(cfg: DictConfig) -> Settings:
+    """Return a configuration as plain values, the trainer's as this machine has them.
+
+    Raises:
+        ValueError: the machine lacks the accelerator, or the accelerator the precision.
+    """
+    settings = plain(cfg)
     settings["trainer"] = for_this_machine(settings["trainer"])
     require(settings["trainer"]["accelerator"], settings["trainer"]["precision"])
-    return build_here(settings, checkpoint)
+    return settings
 
 
 def build_here(settings: Settings, checkpoint: str | None = None) -> tuple[Classifier, Data, Trainer]:
@@ -170,9 +179,7 @@ def build_for_inputs(cfg: DictConfig, checkpoint: str) -> tuple[Classifier, Data
     Raises:
         ValueError: the machine lacks the accelerator, or there is nothing to read.
     """
-    settings = plain(cfg)
-    settings["trainer"] = for_this_machine(settings["trainer"])
-    require(settings["trainer"]["accelerator"], settings["trainer"]["precision"])
+    settings = settings_here(cfg)
     data: Data = construct(settings["data"])
     model = load_model(checkpoint)
     trainer = build_trainer(settings)

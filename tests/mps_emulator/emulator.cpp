@@ -255,6 +255,15 @@ bool runs_wide(const std::string& name, const Stack& stack, size_t first) {
 
 // ---------------------------------------------------------------- an operator on the CPU, on the same memory
 
+template <typename Change>
+c10::List<Tensor> changed(const std::vector<Tensor>& tensors, Change change) {
+  c10::List<Tensor> list;
+  for (const Tensor& each : tensors) {
+    list.push_back(change(each));
+  }
+  return list;
+}
+
 struct Host {
   std::unordered_map<const void*, Tensor> mac;  // by the address of its memory
   std::vector<std::pair<Tensor, Tensor>> pairs;
@@ -289,11 +298,7 @@ struct Host {
       return in(value.toTensor());
     }
     if (value.isTensorList()) {
-      c10::List<Tensor> list;
-      for (const Tensor& each : value.toTensorVector()) {
-        list.push_back(in(each));
-      }
-      return list;
+      return changed(value.toTensorVector(), [this](const Tensor& each) { return in(each); });
     }
     if (value.isOptionalTensorList()) {
       c10::List<std::optional<Tensor>> list;
@@ -345,11 +350,7 @@ struct Host {
       return out(value.toTensor());
     }
     if (value.isTensorList()) {
-      c10::List<Tensor> list;
-      for (const Tensor& each : value.toTensorVector()) {
-        list.push_back(out(each));
-      }
-      return list;
+      return changed(value.toTensorVector(), [this](const Tensor& each) { return out(each); });
     }
     return value;
   }
@@ -592,50 +593,56 @@ Tensor& set_whole_storage(Tensor& self, c10::Storage source) {
   return set_storage(self, std::move(source), 0, {elements}, {});
 }
 
+// MPS runs a convolution of one dimension as one of two, the first of size 1.
+struct Planes {
+  bool flat;
+
+  Tensor wide(const Tensor& each) const { return flat ? each.unsqueeze(2) : each; }
+  Tensor narrow(const Tensor& each) const { return flat && each.defined() ? each.squeeze(2) : each; }
+  std::vector<int64_t> both(at::IntArrayRef each, int64_t first) const {
+    if (flat) {
+      return {first, each[0]};
+    }
+    return each.size() == 1 ? std::vector<int64_t>{each[0], each[0]} : each.vec();
+  }
+};
+
 Tensor convolution_by_device(
     const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias, at::IntArrayRef stride,
     at::IntArrayRef padding, at::IntArrayRef dilation, bool is_transposed, at::IntArrayRef output_padding,
     int64_t groups) {
-  const bool flat = weight.dim() == 3;  // MPS runs one dimension as two
-  auto wide = [&](const Tensor& each) { return flat ? each.unsqueeze(2) : each; };
-  auto both = [&](at::IntArrayRef each, int64_t one) {
-    return flat ? std::vector<int64_t>{one, each[0]}
-                : each.size() == 1 ? std::vector<int64_t>{each[0], each[0]} : each.vec();
-  };
-  Tensor output;
-  if (is_transposed) {
-    output = at::_mps_convolution_transpose(
-        wide(input), wide(weight), both(padding, 0), both(output_padding, 0), both(stride, 1), both(dilation, 1), groups);
-    if (bias && bias->defined()) {
-      output = output.add(bias->reshape({1, -1, 1, 1}));
-    }
-  } else {
-    output = at::_mps_convolution(
-        wide(input), wide(weight), bias, both(padding, 0), both(stride, 1), both(dilation, 1), groups);
+  const Planes as{weight.dim() == 3};
+  if (!is_transposed) {
+    return as.narrow(at::_mps_convolution(
+        as.wide(input), as.wide(weight), bias, as.both(padding, 0), as.both(stride, 1), as.both(dilation, 1), groups));
   }
-  return flat ? output.squeeze(2) : output;
+  const auto output = as.narrow(at::_mps_convolution_transpose(
+      as.wide(input), as.wide(weight), as.both(padding, 0), as.both(output_padding, 0), as.both(stride, 1),
+      as.both(dilation, 1), groups));
+  if (!bias || !bias->defined()) {
+    return output;
+  }
+  std::vector<int64_t> shape(output.dim(), 1);
+  shape[1] = -1;
+  return output.add(bias->reshape(shape));
 }
 
 std::tuple<Tensor, Tensor, Tensor> convolution_backward_by_device(
     const Tensor& grad, const Tensor& input, const Tensor& weight, at::OptionalIntArrayRef, at::IntArrayRef stride,
     at::IntArrayRef padding, at::IntArrayRef dilation, bool is_transposed, at::IntArrayRef output_padding,
     int64_t groups, std::array<bool, 3> mask) {
-  const bool flat = weight.dim() == 3;
-  auto wide = [&](const Tensor& each) { return flat ? each.unsqueeze(2) : each; };
-  auto narrow = [&](const Tensor& each) { return flat && each.defined() ? each.squeeze(2) : each; };
-  auto both = [&](at::IntArrayRef each, int64_t one) {
-    return flat ? std::vector<int64_t>{one, each[0]} : each.vec();
-  };
+  const Planes as{weight.dim() == 3};
   if (!is_transposed) {
     auto [to_input, to_weight, to_bias] = at::mps_convolution_backward(
-        wide(input), wide(grad), wide(weight), both(padding, 0), both(stride, 1), both(dilation, 1), groups, mask);
-    return {narrow(to_input), narrow(to_weight), to_bias};
+        as.wide(input), as.wide(grad), as.wide(weight), as.both(padding, 0), as.both(stride, 1), as.both(dilation, 1),
+        groups, mask);
+    return {as.narrow(to_input), as.narrow(to_weight), to_bias};
   }
   auto [to_input, to_weight] = at::mps_convolution_transpose_backward(
-      wide(input), wide(grad), wide(weight), both(padding, 0), both(output_padding, 0), both(stride, 1),
-      both(dilation, 1), groups, {mask[0], mask[1]});
-  Tensor to_bias = mask[2] ? wide(grad).sum({0, 2, 3}) : Tensor();
-  return {narrow(to_input), narrow(to_weight), to_bias};
+      as.wide(input), as.wide(grad), as.wide(weight), as.both(padding, 0), as.both(output_padding, 0),
+      as.both(stride, 1), as.both(dilation, 1), groups, {mask[0], mask[1]});
+  Tensor to_bias = mask[2] ? as.wide(grad).sum({0, 2, 3}) : Tensor();
+  return {as.narrow(to_input), as.narrow(to_weight), to_bias};
 }
 
 // With gradients or dropout a Mac takes the composite way; else its own kernel.

@@ -78,11 +78,10 @@ def mps_operators() -> list[str]:
     return [name for name, entry in by_name.items() if has_kernel(entry)]
 
 
-def environment(gib: float | None = None) -> dict[str, str]:
-    """Return the environment in which Python has the emulated device, with so much memory."""
+def environment() -> dict[str, str]:
+    """Return the environment in which Python has the emulated device."""
     path = os.pathsep.join([str(HERE / "site"), *filter(None, [os.environ.get("PYTHONPATH")])])
-    more = {"PYTHONPATH": path, "MPS_EMULATOR": str(library())}
-    return {**os.environ, **more, **({} if gib is None else {"MPS_EMULATOR_GIB": str(gib)})}
+    return {**os.environ, "PYTHONPATH": path, "MPS_EMULATOR": str(library())}
 
 
 class Seen:

@@ -1,6 +1,5 @@
 """From a configuration to the answer about it. What is heavy is imported late: a mistake is told first."""
 
-import warnings
 from typing import Any
 
 from omegaconf import DictConfig
@@ -32,8 +31,6 @@ def judged(cfg: DictConfig) -> dict[str, Any]:
     # The same objects as in training, on the device that every machine has.
     trainer |= {"accelerator": "cpu", "precision": "32-true", "deterministic": None}
     trainer |= {"profiler": None, "compile_network": False}
-    # Lightning's tip on a Mac, where the stand-in leaves the GPU alone.
-    warnings.filterwarnings("ignore", message="GPU available but not used")
     model, data, built = run.build_here(settings)
     report = dry_run(model, data, built, precision, deterministic=deterministic)
     about = {"model": type(model).__name__, "data": type(data).__name__, "precision": precision}

@@ -66,8 +66,8 @@ def findings(name: str, args: Sequence[Any], outputs: list[Tensor]) -> list[Find
     """
     base = name.partition("::")[2].partition(".")[0]
     found = [_kernel(name, base)]
-    if any(each.dtype in (torch.float64, torch.complex128) for each in outputs):
-        found.append(Finding("fault", f"{base} makes {outputs[0].dtype}, which MPS does not have"))
+    if doubles := [each.dtype for each in outputs if each.dtype in (torch.float64, torch.complex128)]:
+        found.append(Finding("fault", f"{base} makes {doubles[0]}, which MPS does not have"))
     if base in ("_adaptive_avg_pool2d", "adaptive_max_pool2d"):
         found.append(_adaptive_pool(base, list(args[0].shape[-2:]), list(args[1])))
     if (length := _sum_length(base, args)) > LONGEST_SUM:
