@@ -1,7 +1,7 @@
 # `make` lists the commands. Words after a command go to Hydra as they are typed: make train model=bert trainer=mps
 # Works with GNU Make 3.81, which macOS ships, and 4.x.
 
-COMMANDS := help setup doctor preflight train evaluate predict sweep test check fix lock clean
+COMMANDS := help setup doctor preflight train evaluate predict sweep benchmark test check fix lock clean
 UNKNOWN := $(filter-out $(COMMANDS) ~%,$(MAKECMDGOALS))
 ifneq ($(UNKNOWN),)
 $(error $(shell python3 scripts/make.py refuse '$(subst ','\'',$(firstword $(UNKNOWN)))'))
@@ -48,6 +48,9 @@ predict: $(READY)
 
 sweep: $(READY)
 	$(RUN) firstlight.sweep
+
+benchmark: $(READY)
+	$(RUN) firstlight.benchmark
 
 test: $(READY)
 	@$(PYTHON) -m pytest -n 2 --dist loadscope -m "not slow" $(ARGS)

@@ -14,7 +14,7 @@ import sys
 from difflib import get_close_matches
 
 COMMANDS = (
-    *("help", "setup", "doctor", "preflight", "train", "evaluate", "predict", "sweep"),
+    *("help", "setup", "doctor", "preflight", "train", "evaluate", "predict", "sweep", "benchmark"),
     *("test", "check", "fix", "lock", "clean"),
 )
 

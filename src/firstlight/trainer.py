@@ -2,14 +2,27 @@
 
 import logging
 import platform
+from contextlib import nullcontext
 from typing import Any, Literal
 
 import lightning.pytorch
 import torch
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
-from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
+from lightning.pytorch.profilers import AdvancedProfiler, PassThroughProfiler, PyTorchProfiler, SimpleProfiler
+
+from firstlight.callbacks.compile import Compile
 
 PROFILERS: dict[str, Any] = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
+
+
+class NoProfiler(PassThroughProfiler):
+    """Measure nothing, at next to no cost: Lightning asks its profiler some 60 times in a step."""
+
+    nothing = nullcontext()
+
+    def profile(self, action_name: str) -> Any:
+        """Return the same empty context each time."""
+        return self.nothing
 
 
 class Trainer(lightning.pytorch.Trainer):
@@ -42,7 +55,8 @@ class Trainer(lightning.pytorch.Trainer):
         detect_anomaly: bool = False,
         profiler: Literal["simple", "advanced", "pytorch"] | None = None,
         channels_last: bool = False,
-        compile_network: bool = False,
+        compile_network: bool | int = False,
+        compile_mode: Literal["default", "reduce-overhead", "max-autotune"] = "default",
         fused_optimizer: bool = False,
         matmul_precision: Literal["highest", "high", "medium"] = "highest",
         callbacks: list[Any] | None = None,
@@ -74,7 +88,9 @@ class Trainer(lightning.pytorch.Trainer):
             detect_anomaly: stop at the first NaN of a gradient, slowly.
             profiler: "simple", "advanced" or "pytorch"; writes fit-profile.txt into the run folder.
             channels_last: keep images and convolutions as (batch, height, width, channels) in memory.
-            compile_network: compile the network in place by torch.compile.
+            compile_network: compile the network in place by torch.compile: always, never, or from so many planned
+                steps on.
+            compile_mode: torch.compile's name; "reduce-overhead" records CUDA graphs.
             fused_optimizer: update all weights by one kernel, with the optimizers that have one.
             matmul_precision: of float32 products on CUDA: "high" allows TF32.
             callbacks: Lightning callbacks.
@@ -93,8 +109,9 @@ class Trainer(lightning.pytorch.Trainer):
         # With "warn", too, torch would fill every empty tensor: a pass over all memory that helps nobody.
         torch.utils.deterministic.fill_uninitialized_memory = deterministic is True  # type: ignore[attr-defined]
         self.channels_last = channels_last
-        self.compile_network = compile_network
         self.fused_optimizer = fused_optimizer
+        if compile_network is not False:
+            callbacks = [*(callbacks or []), Compile(compile_mode, from_steps=int(compile_network))]
         super().__init__(
             accelerator=accelerator,
             devices=devices,
@@ -117,7 +134,7 @@ class Trainer(lightning.pytorch.Trainer):
             benchmark=benchmark,
             detect_anomaly=detect_anomaly,
             # Into the run folder: on the screen it would drown the results.
-            profiler=PROFILERS[profiler](dirpath=default_root_dir, filename="profile") if profiler else None,
+            profiler=PROFILERS[profiler](dirpath=default_root_dir, filename="profile") if profiler else NoProfiler(),
             callbacks=callbacks,
             logger=logger or False,
             default_root_dir=default_root_dir,
@@ -131,12 +148,9 @@ class Trainer(lightning.pytorch.Trainer):
         )
 
     def prepare(self, network: torch.nn.Module) -> None:
-        """Bring a network into the memory format and the compiled form that the settings ask for."""
+        """Bring a network into the memory format that the settings ask for."""
         if self.channels_last:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if self.compile_network:
-            # In place: the names in a checkpoint stay the same with and without it.
-            network.compile()
 
 
 def best_accelerator() -> str:

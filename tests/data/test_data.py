@@ -17,7 +17,7 @@ from firstlight.data.image_folder import ImageFolder
 from firstlight.data.images import normalised, shifted
 from firstlight.data.split import stratified
 from firstlight.data.table import rows
-from firstlight.data.text import Text, Tokens
+from firstlight.data.text import Text
 from firstlight.data.text_file import TextFile
 from firstlight.model import wordpiece
 from firstlight.run import construct
@@ -349,17 +349,3 @@ def test_a_set_of_the_hub_without_network_says_what_to_do():
 
     with pytest.raises(ValueError, match="The data set 'no/such-set' could not be loaded .* or choose data=bbc_news"):
         HubText("no/such-set").setup()
-
-
-# Tokens
-
-
-def test_batches_are_padded_to_few_lengths():
-    lengths = [3, 5, 40, 64]
-    tokens = Tokens([[7] * length for length in lengths], [0, 1, 0, 1], padding=9, pad_to=32, max_length=64)
-    short, long = tokens.__getitems__([0, 1])["inputs"], tokens.__getitems__([0, 2])["inputs"]
-
-    assert tuple(short["input_ids"].shape) == (2, 32)
-    assert tuple(long["input_ids"].shape) == (2, 64)
-    assert short["attention_mask"].sum(1).tolist() == [3, 5]
-    assert short["input_ids"][0, :4].tolist() == [7, 7, 7, 9]

@@ -90,7 +90,7 @@ def is_plain(value) -> bool:
 
 def test_weight_decay_spares_biases_and_norms(composed):
     network, _, _ = run.build(composed(*tiny("resnet50"), "optimizer.weight_decay=0.1"))
-    decayed, spared = network._optimizer().param_groups
+    decayed, spared = network.build_optimizer().param_groups
 
     assert (decayed["weight_decay"], spared["weight_decay"]) == (0.1, 0.0)
     assert all(each.ndim > 1 for each in decayed["params"])

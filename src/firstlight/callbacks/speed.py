@@ -1,95 +1,130 @@
-"""Measure samples per second and peak memory, without slowing the steps down."""
+"""Measure what training takes: time, waiting for data, memory, and the use of the device; without slowing the steps."""
 
-import resource
-import sys
 import time
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+
+from firstlight.device import matmul_flops, peak_memory_gib, reset_peak_memory, synchronize
+from firstlight.model.meta import flops
 
 # The first steps compile kernels and fill caches: they measure the compiler, not the model.
 WARMUP_STEPS = 3
 
 
+@dataclass
+class Span:
+    """Steps in a row, and the seconds that they took."""
+
+    steps: int = 0
+    samples: int = 0
+    seconds: float = 0.0
+    # Of those seconds, how long the loop waited for a batch.
+    waited: float = 0.0
+
+    def add(self, other: "Span") -> None:
+        """Add the steps of another span."""
+        self.steps += other.steps
+        self.samples += other.samples
+        self.seconds += other.seconds
+        self.waited += other.waited
+
+
 class Speed(Callback):
-    """Log "speed/samples_per_s" and "speed/peak_memory_gib" once per epoch."""
+    """Log every n steps, and for each epoch, under "speed/": samples_per_s, step_ms, data_wait, peak_memory_gib.
+
+    data_wait is the share of the time in which the loop waited for a batch, 0 to 1. On CUDA there is also mfu, the
+    model's FLOP per second as a share of what a large matrix product reaches on this device at this precision (after
+    Chowdhery et al. 2022, appendix B, who divide by the maker's figure).
+
+    The device is waited for every n steps, when the loss is read anyway, and never in between.
+    """
 
     def __init__(self) -> None:
         """Set the clock to zero."""
-        self.steps = self.samples = self.skip = 0
-        self.seconds = 0.0
-        self.started = time.perf_counter()
+        self.span = Span()
+        self.epoch = Span()
+        self.skip = self.logged = 0
+        self.started = self.ended = time.perf_counter()
+        # FLOP of a sample, forward and backward, and those of the device in a second; 0 where they are not measured.
+        self.flops = self.peak = 0.0
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start measuring memory anew: another job of the process may have used more."""
+        if pl_module.device.type == "cuda":
+            self.peak = matmul_flops(pl_module.device, str(trainer.precision))
         reset_peak_memory(pl_module.device)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget the last epoch."""
-        self.steps = self.samples = 0
-        self.seconds = 0.0
-        self.started = time.perf_counter()
+        self.epoch = Span()
         self.skip = WARMUP_STEPS if trainer.num_training_batches > 2 * WARMUP_STEPS else 0
+        self._restart()
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the wait for the batch."""
+        self.span.waited += time.perf_counter() - self.ended
+        if self.peak and not self.flops:
+            self.flops = flops(pl_module, batch["inputs"])
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count the samples; the clock starts after the warm-up."""
-        self.steps += 1
-        if self.steps > self.skip:
-            self.samples += len(batch["ids"])
-        elif self.steps == self.skip:
+        """Count the samples; every n steps, log the figures."""
+        self.span.steps += 1
+        self.span.samples += len(batch["ids"])
+        step = trainer.global_step
+        if batch_idx + 1 == self.skip:
             synchronize(pl_module.device)
-            self.started = time.perf_counter()
+            self._restart()
+        elif batch_idx >= self.skip and step != self.logged and step % trainer.log_every_n_steps == 0:  # type: ignore
+            self.logged = step
+            figures = self._close(pl_module)
+            # Past `self.log`, whose bookkeeping costs as much as a small model's step.
+            for logger in trainer.loggers:
+                logger.log_metrics(figures, step=step - 1)
+        self.ended = time.perf_counter()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock during validation."""
-        synchronize(pl_module.device)
-        self.seconds += time.perf_counter() - self.started
+        self._close(pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock again."""
-        self.started = time.perf_counter()
+        self._restart()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the figures of the epoch."""
+        self._close(pl_module)
+        pl_module.log_dict(self._figures(self.epoch, pl_module))
+
+    def _figures(self, span: Span, pl_module: LightningModule) -> dict[str, float]:
+        """Return the figures of a span by name."""
+        seconds = max(span.seconds, 1e-9)
+        speed = span.samples / seconds
+        found = {
+            "samples_per_s": speed,
+            "step_ms": 1000 * seconds / max(span.steps, 1),
+            "data_wait": span.waited / seconds,
+            "peak_memory_gib": peak_memory_gib(pl_module.device),
+        }
+        if self.flops and self.peak:
+            found["mfu"] = speed * self.flops / self.peak
+        return {f"speed/{name}": value for name, value in found.items()}
+
+    def _close(self, pl_module: LightningModule) -> dict[str, float]:
+        """Add what ran since the last log to the epoch, and return its figures."""
         synchronize(pl_module.device)
-        seconds = self.seconds + time.perf_counter() - self.started
-        pl_module.log("speed/samples_per_s", self.samples / max(seconds, 1e-9))
-        pl_module.log("speed/peak_memory_gib", peak_memory_gib(pl_module.device))
+        span = self.span
+        if span.steps:
+            span.seconds = time.perf_counter() - self.started
+            self.epoch.add(span)
+        self._restart()
+        return self._figures(span, pl_module)
 
-
-def synchronize(device: torch.device) -> None:
-    """Wait until the device has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
-
-
-def reset_peak_memory(device: torch.device) -> None:
-    """Set the peak to what is in use now, where the system can."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    elif device.type == "cpu" and sys.platform == "linux":
-        try:
-            Path("/proc/self/clear_refs").write_text("5")
-        except OSError:
-            return  # a container may forbid it: then the peak is the process's
-
-
-def peak_memory_gib(device: torch.device) -> float:
-    """Return the most memory used since the reset, in GiB: of the device, or of the process on the CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**30
-    if device.type == "mps":
-        # MPS keeps no peak: this is what the driver holds now, cached blocks included.
-        return torch.mps.driver_allocated_memory() / 2**30
-    status = Path("/proc/self/status")
-    if status.is_file():
-        lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
-        return int(lines["VmHWM"].split()[0]) / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**30 if sys.platform == "darwin" else 2**20)
+    def _restart(self) -> None:
+        self.span = Span()
+        self.started = self.ended = time.perf_counter()

@@ -22,9 +22,10 @@ class BBCNews(Text):
         batch_size: int = 16,
         num_workers: int | None = None,
         drop_last: bool = True,
+        group_by_length: bool = True,
     ) -> None:
         """Keep the settings; `Text` explains them."""
-        super().__init__(max_length, pad_to, batch_size, num_workers, drop_last)
+        super().__init__(max_length, pad_to, batch_size, num_workers, drop_last, group_by_length)
 
     def read_texts(self) -> tuple[list[str], dict[str, Any]]:
         """Return class names, texts and labels: 80 % train, 10 % val, 10 % test.

@@ -26,6 +26,7 @@ class CIFAR10(ImagesInMemory):
         num_workers: int | None = None,
         augment: bool = True,
         drop_last: bool = True,
+        on_device: bool = True,
     ) -> None:
         """Keep the settings.
 
@@ -35,8 +36,9 @@ class CIFAR10(ImagesInMemory):
             num_workers: processes that read; None chooses for the platform.
             augment: as in `Images`.
             drop_last: as in `Images`.
+            on_device: as in `ImagesInMemory`.
         """
-        super().__init__(32, batch_size, num_workers, augment, drop_last)
+        super().__init__(32, batch_size, num_workers, augment, drop_last, on_device)
         self.root = root
 
     def prepare_data(self) -> None:

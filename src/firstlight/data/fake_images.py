@@ -20,6 +20,7 @@ class FakeImages(ImagesInMemory):
         num_workers: int | None = None,
         augment: bool = False,
         drop_last: bool = True,
+        on_device: bool = True,
     ) -> None:
         """Keep the settings.
 
@@ -32,8 +33,9 @@ class FakeImages(ImagesInMemory):
             num_workers: processes that read; None chooses for the platform.
             augment: as in `Images`.
             drop_last: as in `Images`.
+            on_device: as in `ImagesInMemory`.
         """
-        super().__init__(image_size, batch_size, num_workers, augment, drop_last)
+        super().__init__(image_size, batch_size, num_workers, augment, drop_last, on_device)
         self.num_classes = num_classes
         self.num_samples = num_samples
         self.seed = seed

@@ -21,6 +21,7 @@ class FakeText(Text):
         batch_size: int = 16,
         num_workers: int | None = None,
         drop_last: bool = True,
+        group_by_length: bool = True,
     ) -> None:
         """Keep the settings.
 
@@ -34,8 +35,9 @@ class FakeText(Text):
             batch_size: texts per step.
             num_workers: processes that read; None chooses for the platform.
             drop_last: as in `Text`.
+            group_by_length: as in `Text`.
         """
-        super().__init__(max_length, pad_to, batch_size, num_workers, drop_last)
+        super().__init__(max_length, pad_to, batch_size, num_workers, drop_last, group_by_length)
         self.num_classes = num_classes
         self.num_samples = num_samples
         self.num_words = num_words

@@ -26,6 +26,7 @@ class HubText(Text):
         batch_size: int = 32,
         num_workers: int | None = None,
         drop_last: bool = True,
+        group_by_length: bool = True,
     ) -> None:
         """Keep the settings.
 
@@ -42,8 +43,9 @@ class HubText(Text):
             batch_size: texts per step.
             num_workers: processes that read; None chooses for the platform.
             drop_last: as in `Text`.
+            group_by_length: as in `Text`.
         """
-        super().__init__(max_length, pad_to, batch_size, num_workers, drop_last)
+        super().__init__(max_length, pad_to, batch_size, num_workers, drop_last, group_by_length)
         self.source = name
         self.subset = subset
         self.text_column = text_column

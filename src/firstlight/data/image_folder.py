@@ -1,15 +1,16 @@
 """Your own images: one folder per class."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
-from firstlight.data.images import Images, centred, image_paths, read_image
+from firstlight.data.image_file import Box, central_part, image_paths, read_image
+from firstlight.data.images import Images
 from firstlight.data.module import Batch
 from firstlight.data.split import stratified
 
@@ -73,44 +74,38 @@ class ImageFolder(Images):
         return class_names, {name: self._files(name, *files) for name, files in splits.items()}
 
     def _files(self, split: str, paths: list[Path], labels: list[int]) -> "LabelledFiles":
-        crop: Callable[[Tensor], Tensor] = Centre(self.image_size)
-        if split == "train" and self.augment:
-            size = [self.image_size, self.image_size]
-            crop = v2.Compose([v2.RandomResizedCrop(size, antialias=True), v2.RandomHorizontalFlip()])
-        return LabelledFiles(paths, labels, crop)
+        return LabelledFiles(paths, labels, self.image_size, augment=split == "train" and self.augment)
 
     def augmented(self, images: Tensor) -> Tensor:
         """Return the images as they are: the loader cropped and mirrored them, each from its own size."""
         return images
 
 
-class Centre:
-    """Crop the middle: a class, since a lambda cannot be sent to a worker process on macOS."""
-
-    def __init__(self, size: int) -> None:
-        """Keep the side in pixels."""
-        self.size = size
-
-    def __call__(self, image: Tensor) -> Tensor:
-        """Return (3, size, size)."""
-        return centred(image, self.size)
-
-
 class LabelledFiles(Dataset[Any]):
     """Image files with a class each."""
 
-    def __init__(self, paths: list[Path], labels: list[int], crop: Callable[[Tensor], Tensor]) -> None:
-        """Keep paths, labels, and what brings an image to its size."""
+    def __init__(self, paths: list[Path], labels: list[int], image_size: int, augment: bool) -> None:
+        """Keep paths, labels, the side of the images in pixels, and whether they are cropped and mirrored at random."""
         self.paths = paths
         self.labels = labels
-        self.crop = crop
+        self.image_size = image_size
+        self.augment = augment
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Batch:
-        image = self.crop(read_image(self.paths[index]))
+        image = read_image(self.paths[index], self.image_size, random_part if self.augment else central_part)
+        if self.augment and torch.rand(1) < 0.5:
+            image = image.flip(-1)
         return {"inputs": image, "labels": torch.tensor(self.labels[index]), "ids": torch.tensor(index)}
+
+
+def random_part(image: Image.Image, size: int) -> Box:
+    """Return a random part of an image: 8 to 100 % of its area, 3:4 to 4:3, whatever the size in pixels."""
+    # As likely wide as high, so that it does not matter that EXIF may turn it afterwards.
+    top, left, height, width = v2.RandomResizedCrop.get_params(image, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3))
+    return left, top, left + width, top + height
 
 
 def labelled(folder: Path, class_names: list[str]) -> tuple[list[Path], list[int]]:

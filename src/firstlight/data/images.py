@@ -1,5 +1,6 @@
 """Images: uint8 until they are on the device, where a whole batch is augmented and normalised at once."""
 
+import functools
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,19 +8,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import Dataset
-from torchvision.transforms import v2
+from torch.utils.data import DataLoader, Dataset
 
+from firstlight.data.image_file import central_part, image_paths, read_image
 from firstlight.data.module import Batch, Data, as_indices
 
 # Mean and standard deviation of ImageNet's RGB channels: what torchvision's pretrained weights expect.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 
 
 class Images(Data):
@@ -67,6 +65,9 @@ class Images(Data):
         images = batch["inputs"]
         if self.augment and self.trainer.training:
             images = self.augmented(images)
+        if getattr(self.trainer, "channels_last", False):
+            # While it is a byte per value: the first convolution would do it with four.
+            images = images.contiguous(memory_format=torch.channels_last)
         # The trainer's precision decides the type: bfloat16 under bf16-true, for one.
         return {**batch, "inputs": self.trainer.precision_plugin.convert_input(normalised(images))}
 
@@ -87,14 +88,39 @@ class Images(Data):
     def why_unreadable(self, name: str) -> str:
         """Return the error that reading this file raises."""
         try:
-            read_image(Path(name))
+            read_image(Path(name), self.image_size, central_part)
         except ValueError as error:
             return str(error)
         return f"{name} could not be read"
 
 
 class ImagesInMemory(Images):
-    """Images that fit in memory as one array."""
+    """Images that fit in memory as one array, that of the GPU under CUDA."""
+
+    def __init__(
+        self, image_size: int, batch_size: int, num_workers: int | None, augment: bool, drop_last: bool, on_device: bool
+    ) -> None:
+        """Keep the settings.
+
+        Args:
+            image_size: as in `Images`.
+            batch_size: as in `Images`.
+            num_workers: as in `Images`; processes cannot read what a GPU holds.
+            augment: as in `Images`.
+            drop_last: as in `Images`.
+            on_device: under CUDA, hold all images in the GPU's memory: a batch is then picked there.
+        """
+        super().__init__(image_size, batch_size, num_workers, augment, drop_last)
+        self.on_device = on_device and not num_workers
+
+    def loader(self, dataset: Dataset[Any], training: bool = False) -> DataLoader[Any]:
+        """Return the loader of one data set, held by the GPU if that was asked for."""
+        loader = super().loader(dataset, training)
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        if self.on_device and device.type == "cuda" and isinstance(dataset, Pixels):
+            dataset.to(device)
+            loader.pin_memory = False  # only what is on the CPU can be pinned
+        return loader
 
     @abstractmethod
     def arrays(self) -> tuple[list[str], dict[str, tuple[np.ndarray, np.ndarray]]]:
@@ -117,8 +143,13 @@ class Pixels(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.labels)
 
+    def to(self, device: torch.device) -> None:
+        """Move all images to a CUDA device."""
+        self.images, self.labels = self.images.to(device), self.labels.to(device)
+
     def __getitems__(self, indices: Sequence[int]) -> Batch:
-        chosen = as_indices(indices)
+        # A copy that need not be waited for; on the CPU it is none at all.
+        chosen = as_indices(indices).to(self.images.device, non_blocking=self.images.is_cuda)
         return {"inputs": self.images[chosen], "labels": self.labels[chosen], "ids": chosen}
 
 
@@ -135,7 +166,7 @@ class UnlabelledFiles(Dataset[Any]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         try:
-            return centred(read_image(self.paths[index]), self.image_size), index
+            return read_image(self.paths[index], self.image_size, central_part), index
         except ValueError:
             return torch.zeros(3, self.image_size, self.image_size, dtype=torch.uint8), -1
 
@@ -146,9 +177,15 @@ class UnlabelledFiles(Dataset[Any]):
 
 def normalised(images: Tensor) -> Tensor:
     """Return uint8 images as float32 with ImageNet's mean and deviation, (batch, 3, height, width)."""
-    mean = torch.tensor(IMAGENET_MEAN, device=images.device).view(1, 3, 1, 1)
-    std = torch.tensor(IMAGENET_STD, device=images.device).view(1, 3, 1, 1)
-    return images.float().div(255).sub(mean).div(std)
+    scale, shift = _scale_and_shift(images.device)
+    return torch.addcmul(shift, images.float(), scale)
+
+
+@functools.cache
+def _scale_and_shift(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return what normalises pixels of 0 to 255, each (1, 3, 1, 1); a copy per batch would make a GPU wait."""
+    mean, std = (torch.tensor(each, device=device).view(1, 3, 1, 1) for each in (IMAGENET_MEAN, IMAGENET_STD))
+    return 1 / (255 * std), -mean / std
 
 
 def shifted(images: Tensor, pixels: int) -> Tensor:
@@ -166,39 +203,3 @@ def shifted(images: Tensor, pixels: int) -> Tensor:
     samples = torch.arange(batch, device=images.device).view(batch, 1, 1)
     picked = padded[samples, :, rows, columns]  # (batch, height, width, channels)
     return picked.permute(0, 3, 1, 2).contiguous()
-
-
-def centred(image: Tensor, size: int) -> Tensor:
-    """Return the middle of an image, its shorter side scaled to 8/7 of the size, as (3, size, size) uint8."""
-    # 256 for 224 px, as ImageNet models are tested; small images are used whole.
-    shorter = size if size < 64 else round(size * 8 / 7)
-    image = v2.functional.resize(image, [shorter], antialias=True)
-    return v2.functional.center_crop(image, [size, size])
-
-
-def read_image(path: Path) -> Tensor:
-    """Read an image file as RGB, (3, height, width) uint8.
-
-    Raises:
-        ValueError: the file is missing, damaged or no image.
-    """
-    try:
-        with Image.open(path) as image:
-            return v2.functional.pil_to_tensor(ImageOps.exif_transpose(image).convert("RGB"))
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"Cannot read the image {path} ({error}): repair or remove it") from error
-
-
-def image_paths(path: Path) -> list[Path]:
-    """Return the image files under a folder in order, or the one file that the path names.
-
-    Raises:
-        ValueError: the path does not exist, or holds no image.
-    """
-    if path.is_file():
-        return [path]
-    found = sorted(each for each in path.rglob("*") if each.suffix.lower() in IMAGE_SUFFIXES and each.is_file())
-    if not found:
-        what = "holds no image" if path.exists() else "does not exist"
-        raise ValueError(f"{path} {what}: give a folder or file with one of {', '.join(IMAGE_SUFFIXES)}")
-    return found

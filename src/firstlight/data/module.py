@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 Batch = dict[str, Any]
 
@@ -82,10 +82,12 @@ class Data(LightningDataModule, ABC):
         if workers is None:
             workers = 0 if self.in_memory else sensible_workers()
         too_small_to_drop = len(dataset) <= self.batch_size  # type: ignore[arg-type]
+        order = self.training_order(dataset) if training else None
         return DataLoader(
             dataset,
             batch_size=self.batch_size,
-            shuffle=training,
+            shuffle=training and order is None,
+            sampler=order,
             drop_last=training and self.drop_last and not too_small_to_drop,
             num_workers=workers,
             # A data set with __getitems__ hands out whole batches; torch's default stacks single samples.
@@ -94,6 +96,10 @@ class Data(LightningDataModule, ABC):
             # Pinned memory speeds copies to CUDA only; on MPS it warns and is ignored.
             pin_memory=torch.cuda.is_available(),
         )
+
+    def training_order(self, dataset: Dataset[Any]) -> Sampler[int] | None:
+        """Return the order in which training reads the samples; None for a plain shuffle."""
+        return None
 
     def take_inputs(self, path: str) -> list[str]:
         """Make the unlabelled inputs under a path what `predict` reads; return an id for each.

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.model_selection import train_test_split
 
 
 def stratified(
@@ -21,7 +20,7 @@ def stratified(
         ValueError: a class has too few samples to be in every split.
     """
     labels = np.asarray(labels)
-    rest = np.arange(len(labels))
+    rest = np.random.default_rng(seed).permutation(len(labels))
     splits: dict[str, np.ndarray] = {}
     for name, fraction in {"test": test_fraction, "val": val_fraction}.items():
         if not fraction:
@@ -33,6 +32,29 @@ def stratified(
                 f"Every split needs each class, but {len(labels)} samples of {len(values)} classes "
                 f"(the rarest has {counts.min()}) are too few for a {name} share of {fraction}: add samples"
             )
-        rest, splits[name] = train_test_split(rest, test_size=count, stratify=labels[rest], random_state=seed)
+        taken = first_of_each_class(labels[rest], count)
+        splits[name], rest = rest[taken], rest[~taken]
     splits["train"] = rest
     return {name: np.sort(splits[name]) for name in ("train", "val", "test") if name in splits}
+
+
+def first_of_each_class(labels: np.ndarray, count: int) -> np.ndarray:
+    """Say which samples to take, `count` in all: the first ones of each class, as many as its share of all samples.
+
+    Args:
+        labels: class of each sample, shape (samples,).
+        count: samples to take.
+
+    Returns:
+        Shape (samples,) bool.
+    """
+    _, classes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    exact = sizes * count / len(labels)
+    shares = np.floor(exact).astype(int)
+    # What rounding down left over goes to the classes that lost most by it.
+    shares[np.argsort(shares - exact, kind="stable")[: count - shares.sum()]] += 1
+    by_class = np.argsort(classes, kind="stable")
+    place = np.arange(len(labels)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # within its class, from 0
+    taken = np.empty(len(labels), dtype=bool)
+    taken[by_class] = place < np.repeat(shares, sizes)
+    return taken

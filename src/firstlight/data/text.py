@@ -4,26 +4,19 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
-import numpy as np
-import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
 
-from firstlight.data.module import Batch, Data, as_indices
+from firstlight.data.bucketing import LengthGroups
+from firstlight.data.cutting import Tokenizer, cut
+from firstlight.data.module import Data
 from firstlight.data.split import stratified
 from firstlight.data.table import rows
+from firstlight.data.token_cache import kept_or_cut
+from firstlight.data.tokens import Ragged, Tokens
 
 Texts = tuple[list[str], Sequence[int]]
-
-
-class Tokenizer(Protocol):
-    """What cuts text into token ids: any tokenizer of transformers, for one."""
-
-    pad_token_id: int
-
-    def __call__(self, text: list[str], *, truncation: bool, max_length: int) -> Any:
-        """Return {"input_ids": a list of ids for each text}."""
 
 
 class Text(Data):
@@ -37,7 +30,18 @@ class Text(Data):
     # Column that holds the text in files, those to predict included.
     text_column: str = "text"
 
-    def __init__(self, max_length: int, pad_to: int, batch_size: int, num_workers: int | None, drop_last: bool) -> None:
+    # Where the tokens of large sets are kept.
+    tokens_dir: ClassVar[Path] = Path("data/tokens")
+
+    def __init__(
+        self,
+        max_length: int,
+        pad_to: int,
+        batch_size: int,
+        num_workers: int | None,
+        drop_last: bool,
+        group_by_length: bool,
+    ) -> None:
         """Keep the settings.
 
         Args:
@@ -47,12 +51,15 @@ class Text(Data):
             batch_size: texts per step.
             num_workers: processes that read; None chooses for the platform.
             drop_last: leave out a short last training batch.
+            group_by_length: put texts of similar length into the same training batch; which ones, and the order
+                of the batches, stay random. Without effect where all texts are padded to one length.
         """
         super().__init__(batch_size=batch_size, num_workers=num_workers, drop_last=drop_last)
         if max_length < 3:
             raise ValueError(f"A text has at least 3 tokens ([CLS], one word, [SEP]), but data.max_length={max_length}")
         self.max_length = max_length
         self.pad_to = pad_to
+        self.group_by_length = group_by_length
         self.tokenizer: Tokenizer | None = None
         self.texts: dict[str, Texts] = {}
 
@@ -74,7 +81,8 @@ class Text(Data):
     def read(self) -> tuple[list[str], dict[str, Dataset[Any]]]:
         """Return the class names and the data sets, whose tokens come with `connect`."""
         class_names, self.texts = self.read_texts()
-        return class_names, {name: Tokens([[]] * len(texts), labels) for name, (texts, labels) in self.texts.items()}
+        empty = {name: Ragged.of([[]] * len(texts)) for name, (texts, _) in self.texts.items()}
+        return class_names, {name: Tokens(empty[name], labels) for name, (_, labels) in self.texts.items()}
 
     def read_inputs(self, path: Path) -> tuple[list[str], Dataset[Any]]:
         """Return the number of each row of a CSV or JSON Lines file, from 1, and the data set of their texts."""
@@ -89,48 +97,23 @@ class Text(Data):
         """Return what is wrong with this row."""
         return f"row {name}: {self.rows[int(name) - 1][1]}"
 
-    def tokens(self, texts: list[str], labels: Sequence[int] | None, ids: Sequence[int] | None = None) -> "Tokens":
+    def tokens(self, texts: list[str], labels: Sequence[int] | None, ids: Sequence[int] | None = None) -> Tokens:
         """Return texts as a data set of tokens."""
         assert self.tokenizer is not None, "connect() comes before tokens()"
-        cut = self.tokenizer(texts, truncation=True, max_length=self.max_length)
-        return Tokens(cut["input_ids"], labels, ids, self.tokenizer.pad_token_id, self.pad_to, self.max_length)
+        # Texts to predict are read once: not worth a file.
+        token_ids = (
+            cut(texts, self.tokenizer, self.max_length)
+            if labels is None
+            else kept_or_cut(texts, self.tokenizer, self.max_length, self.tokens_dir)
+        )
+        return Tokens(token_ids, labels, ids, self.tokenizer.pad_token_id, self.pad_to, self.max_length)
 
-
-class Tokens(Dataset[Any]):
-    """Token ids of many texts in one array, handed out as padded batches."""
-
-    def __init__(
-        self,
-        token_ids: list[list[int]],
-        labels: Sequence[int] | None,
-        ids: Sequence[int] | None = None,
-        padding: int = 0,
-        pad_to: int = 1,
-        max_length: int = 1,
-    ) -> None:
-        """Keep the ids of each text, its label (None where there is none) and its own id (its position)."""
-        self.starts = torch.tensor([0, *np.cumsum([len(each) for each in token_ids], dtype=np.int64).tolist()])
-        self.token_ids = torch.tensor([token for each in token_ids for token in each], dtype=torch.int32)
-        self.labels = None if labels is None else torch.as_tensor(labels, dtype=torch.int64)
-        self.ids = torch.arange(len(token_ids)) if ids is None else as_indices(ids)
-        self.padding = padding
-        self.pad_to = pad_to
-        self.max_length = max_length
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitems__(self, indices: Sequence[int]) -> Batch:
-        chosen = as_indices(indices)
-        starts, ends = self.starts[chosen], self.starts[chosen + 1]
-        longest = int((ends - starts).max())
-        length = min(-(-longest // self.pad_to) * self.pad_to, self.max_length)
-        input_ids = torch.full((len(chosen), length), self.padding)  # (batch, tokens)
-        for row, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
-            input_ids[row, : end - start] = self.token_ids[start:end]
-        mask = (torch.arange(length) < (ends - starts).unsqueeze(1)).long()  # (batch, tokens)
-        batch = {"inputs": {"input_ids": input_ids, "attention_mask": mask}, "ids": self.ids[chosen]}
-        return batch if self.labels is None else {**batch, "labels": self.labels[chosen]}
+    def training_order(self, dataset: Dataset[Any]) -> Sampler[int] | None:
+        """Return the order that groups texts by length; None where that changes nothing, or is not wanted."""
+        if not self.group_by_length or not isinstance(dataset, Tokens):
+            return None
+        lengths = dataset.padded_lengths
+        return LengthGroups(lengths, self.batch_size) if (lengths != lengths[0]).any() else None
 
 
 def split_texts(texts: list[str], labels: Sequence[int], val_fraction: float, test_fraction: float) -> dict[str, Texts]:

@@ -24,6 +24,7 @@ class TextFile(Text):
         batch_size: int = 32,
         num_workers: int | None = None,
         drop_last: bool = True,
+        group_by_length: bool = True,
     ) -> None:
         """Keep the settings.
 
@@ -38,8 +39,9 @@ class TextFile(Text):
             batch_size: texts per step.
             num_workers: processes that read; None chooses for the platform.
             drop_last: as in `Text`.
+            group_by_length: as in `Text`.
         """
-        super().__init__(max_length, pad_to, batch_size, num_workers, drop_last)
+        super().__init__(max_length, pad_to, batch_size, num_workers, drop_last, group_by_length)
         self.path = path
         self.val_path = val_path
         self.test_path = test_path

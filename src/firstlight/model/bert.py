@@ -82,7 +82,9 @@ class Bert(Classifier):
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """Return logits (batch, classes) of {"input_ids", "attention_mask"}, each (batch, tokens)."""
-        logits: Tensor = self.network(**inputs).logits
+        # With a mask of two dimensions transformers asks whether it is all ones, and a GPU would wait for the answer.
+        mask = inputs["attention_mask"][:, None, None, :].bool()
+        logits: Tensor = self.network(input_ids=inputs["input_ids"], attention_mask=mask).logits
         return logits
 
 

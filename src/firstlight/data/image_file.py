@@ -1,0 +1,67 @@
+"""Image files: the part of one that becomes a sample, decoded no further than that needs."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+from torchvision.transforms import v2
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+
+Box = tuple[int, int, int, int]  # left, top, right and bottom in pixels, as Pillow counts them
+
+
+def central_part(image: Image.Image, size: int) -> Box:
+    """Return the middle square of an image: `size` pixels of it, were its shorter side scaled to 8/7 of `size`."""
+    # 224 of 256 px, as ImageNet models are tested; small images are used whole.
+    share = 1.0 if size < 64 else size / round(size * 8 / 7)
+    side = round(min(image.size) * share)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return left, top, left + side, top + side
+
+
+def read_image(path: Path, size: int, choose: Callable[[Image.Image, int], Box]) -> Tensor:
+    """Read one part of an image file, scaled to a square, as RGB: (3, size, size) uint8.
+
+    Args:
+        path: the file.
+        size: side of the result in pixels.
+        choose: returns the part that becomes the result. It sees the image as it is stored, before any turn that
+            EXIF asks for, and not decoded yet.
+
+    Raises:
+        ValueError: the file is missing, damaged or no image.
+    """
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            left, top, right, bottom = choose(image, size)
+            # A JPEG is decoded at 1/2, 1/4 or 1/8, as long as the part keeps `size` pixels each way; that is asked
+            # for by the size of the whole image. Other formats are decoded in full.
+            enough = math.ceil(width * size / (right - left)), math.ceil(height * size / (bottom - top))
+            draft = image.draft("RGB", enough)
+            scale = draft[1][2] / width if draft else 1
+            part = image.crop((round(left * scale), round(top * scale), round(right * scale), round(bottom * scale)))
+            ImageOps.exif_transpose(part, in_place=True)
+            pixels = v2.functional.pil_to_tensor(part.convert("RGB"))
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"Cannot read the image {path} ({error}): repair or remove it") from error
+    # torch scales uint8 twice as fast as Pillow does.
+    return v2.functional.resize(pixels, [size, size], antialias=True)
+
+
+def image_paths(path: Path) -> list[Path]:
+    """Return the image files under a folder in order, or the one file that the path names.
+
+    Raises:
+        ValueError: the path does not exist, or holds no image.
+    """
+    if path.is_file():
+        return [path]
+    found = sorted(each for each in path.rglob("*") if each.suffix.lower() in IMAGE_SUFFIXES and each.is_file())
+    if not found:
+        what = "holds no image" if path.exists() else "does not exist"
+        raise ValueError(f"{path} {what}: give a folder or file with one of {', '.join(IMAGE_SUFFIXES)}")
+    return found
