@@ -22,7 +22,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     accelerators = list(dict.fromkeys(cfg.accelerators or ["cpu", best_accelerator()]))
     versus = Versus(cfg.output_dir, cfg.seconds, cfg.repeats)
     trainings = [
-        (name, composed("train", [*words(cfg, name), f"trainer={accelerator}", f"output_dir={cfg.output_dir}/runs"]))
+        (name, composed("train", [*words(cfg, name), f"trainer={accelerator}"]))
         for name in cfg.models
         for accelerator in accelerators
     ]
@@ -36,6 +36,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
 def words(cfg: DictConfig, name: str) -> list[str]:
     """Return a training as the words of `make train`."""
     fixed = ["trainer.max_epochs=1", "trainer.gradient_clip_val=null", "name=benchmark"]
+    fixed.append(f"output_dir={cfg.output_dir}/runs")
     given = {"data.batch_size": cfg.batch_size, "trainer.precision": cfg.precision}
     return [*cfg.trainings[name], *fixed, *(f"{key}={value}" for key, value in given.items() if value), *cfg.settings]
 

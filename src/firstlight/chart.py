@@ -82,12 +82,12 @@ def draw_speedups(result: dict[str, Any], picture: Path) -> None:
         places = [place + (index - (len(phases) - 1) / 2) * width for place in range(len(models))]
         label = {"train": "training", "eval": "evaluation"}[phase]
         drawn = axes.bar(places, [times.get(model, 0) for model in models], width * 0.94, label=label)
-        axes.bar_label(drawn, fmt=lambda value: f"{value:.0f}×" if value >= 10 else f"{value:.1f}×", padding=2)
+        axes.bar_label(drawn, fmt=lambda value: f"{value:.0f}x" if value >= 10 else f"{value:.1f}x", padding=2)
     axes.set_xticks(range(len(models)), [f"{name}\nbatch size {size}" for name, size in models])
     axes.set_ylabel("times faster than the CPU")
     axes.margins(y=0.12)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    figure.legend(frameon=False, loc="outside upper center", ncols=2)
     figure.supxlabel(caption(result), fontsize=8, color="dimgrey")
     figure.savefig(picture, dpi=150)
 

@@ -109,4 +109,5 @@ def free_memory_gib(device: torch.device) -> float:
 
 def has_bfloat16_products() -> bool:
     """Say whether this CPU multiplies bfloat16 matrices in hardware (AMX or AVX-512 BF16)."""
-    return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return bool(available and torch.ops.mkldnn._is_mkldnn_bf16_supported())

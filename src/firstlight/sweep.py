@@ -126,14 +126,16 @@ def _dig(run: dict[str, Any], path: tuple[str, ...]) -> Any:
 
 
 def write(folder: Path, rows: list[dict[str, Any]]) -> None:
-    """Write results.csv and results.png."""
-    from firstlight.chart import draw_results
+    """Write results.csv and results.png, and batch_sizes.png where these were swept."""
+    from firstlight.chart import draw_batch_sizes, draw_results
 
     with (folder / "results.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
     draw_results(rows, list(FIGURES), folder / "results.png")
+    if len({row.get("data.batch_size") for row in rows if row["status"] == "finished"}) > 1:
+        draw_batch_sizes(rows, folder / "batch_sizes.png")
 
 
 def show(folder: Path, rows: list[dict[str, Any]]) -> None:

@@ -3,6 +3,7 @@
 import lightning.pytorch as pl
 import pytest
 import torch
+from lightning.pytorch.trainer.connectors.data_connector import _get_distributed_sampler
 from torch.utils.data import RandomSampler, SequentialSampler
 
 from firstlight.data.bucketing import LengthGroups, grouped
@@ -97,7 +98,7 @@ def test_training_batches_are_grouped(make, workers, drop_last):
 
 @pytest.mark.parametrize("settings", [{"group_by_length": False}, {"varied": False}, {"pad_to": 40}])
 def test_where_grouping_is_of_no_use_the_plain_loader_is_used(make, settings):
-    assert isinstance(make(**settings).train_dataloader().sampler, RandomSampler)
+    assert type(make(**settings).train_dataloader().sampler) is RandomSampler
 
 
 def test_validation_and_test_keep_their_order(make):
@@ -105,6 +106,17 @@ def test_validation_and_test_keep_their_order(make):
 
     assert isinstance(data.val_dataloader().sampler, SequentialSampler)
     assert isinstance(data.test_dataloader().sampler, SequentialSampler)
+
+
+def test_several_devices_read_different_samples_in_each_epoch(make):
+    """Lightning shares out the samples by a seed of its own, unless the sampler is none that it knows."""
+    loader = make().train_dataloader()
+    shares = [
+        list(_get_distributed_sampler(loader, shuffle=True, overfit_batches=0, num_replicas=2, rank=rank))
+        for rank in (0, 1)
+    ]
+
+    assert list(range(96)) == sorted(shares[0] + shares[1])
 
 
 class Recorder(pl.LightningModule):

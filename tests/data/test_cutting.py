@@ -27,7 +27,7 @@ ODD = {
     "no blanks": "\u4e2d\u6587" * 200,
     "words without tokens": "\u200b " * 100 + "word " * 100,
     "a few words without tokens": "\u200b \x07 word " * 30,
-    "deleted, not a blank": "a\x1cb" * 100 + " a\x1cb" * 100,
+    **{f"between words, {character!r}": f"a{character}b" * 100 for character in "\x0b\x0c\x1c\x1f\x85\xa0\u2028\u200b"},
     "blanks of Unicode": "a\u2028b\xa0c\x0bd\x85e\u3000f " * 40,
     "accents on blanks": "a \u0301b" * 80,
     "special tokens": "[SEP] a[MASK] [CLS]b " * 40,

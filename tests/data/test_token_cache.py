@@ -140,6 +140,7 @@ def test_the_splits_of_a_data_set_are_kept_but_not_what_is_predicted(folder, tok
     data.setup()
     data.connect(tokenizer)
     kept = list(folder.iterdir())
+    path.write_text(path.read_text() + "another,0\n")
     data.take_inputs(str(path))
 
     assert 1 == len(kept) == len(list(folder.iterdir()))

@@ -17,7 +17,7 @@ MOST_SHAPES = 8
 class Compile(Callback):
     """Compile `network` at its first batch, in place: the names in a checkpoint stay the same with and without it.
 
-    Each new shape is rehearsed first: a network that cannot be compiled is trained as it is, after one line that says so.
+    Each new shape is rehearsed first: a network that cannot be compiled is trained as it is, after a line that says so.
     A batch shorter than the first one (the last of an epoch) runs uncompiled: compiling takes longer than it.
     """
 
@@ -37,6 +37,8 @@ class Compile(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Compile, rehearse, or run as it is."""
         if self.active is None:
+            if trainer.accumulate_grad_batches > 1 and self.mode == "reduce-overhead":
+                self.mode = "default"  # a CUDA graph overwrites the gradients of the batch before
             self._begin(pl_module, batch, trainer.estimated_stepping_batches)
         self._choose(trainer, pl_module, batch)
 
@@ -69,14 +71,15 @@ class Compile(Callback):
     def _begin(self, pl_module: LightningModule, batch: Any, steps: float) -> None:
         self.active = steps >= self.from_steps
         self.samples = len(batch["ids"])
-        if self.active and pl_module.network._compiled_call_impl is None:
-            pl_module.network.compile(mode=self.mode)
+        network: Any = pl_module.network
+        if self.active and network._compiled_call_impl is None:
+            network.compile(mode=self.mode)
 
     def _choose(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
         if not self.active:
             return
         full = len(batch["ids"]) == self.samples
-        shape = (pl_module.network.training, *(each.shape for each in tree_leaves(batch["inputs"])))
+        shape = (trainer.training, *(each.shape for each in tree_leaves(batch["inputs"])))
         if full and shape not in self.known:
             full = len(self.known) < MOST_SHAPES
             if full:
@@ -90,7 +93,8 @@ class Compile(Callback):
             rehearse(trainer, pl_module, batch)
         except Exception as error:  # a compiler has many ways to fail
             self.active = False
-            pl_module.network._compiled_call_impl = None
+            network: Any = pl_module.network
+            network._compiled_call_impl = None
             reason = (str(error).strip().splitlines() or [""])[0]
             warnings.warn(
                 f"torch.compile failed for {type(pl_module).__name__} ({type(error).__name__}: {reason}): it runs "
@@ -112,7 +116,7 @@ def rehearse(trainer: Trainer, model: LightningModule, batch: Any) -> None:
         with isolate_rng(), trainer.precision_plugin.forward_context():
             logits: Tensor = model(batch["inputs"])
             if model.training and logits.requires_grad:
-                functional.cross_entropy(logits.float(), batch["labels"]).backward()
+                functional.cross_entropy(logits.float(), batch["labels"]).backward()  # type: ignore[no-untyped-call]
     finally:
         for weight, gradient in zip(model.parameters(), gradients, strict=True):
             weight.grad = gradient

@@ -62,9 +62,7 @@ class Speed(Callback):
         self.skip = WARMUP_STEPS if trainer.num_training_batches > 2 * WARMUP_STEPS else 0
         self._restart()
 
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Count the wait for the batch."""
         self.span.waited += time.perf_counter() - self.ended
         if self.peak and not self.flops:

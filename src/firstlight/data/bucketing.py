@@ -4,17 +4,17 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.utils.data import Sampler
+from torch.utils.data import RandomSampler
 
 # Batches whose texts are sorted together. More would spare little padding and make the order less random.
 POOL = 50
 
 
-class LengthGroups(Sampler[int]):
+class LengthGroups(RandomSampler):
     """A new order of the samples in each epoch; each batch_size of them in a row make a batch.
 
-    An order instead of a batch sampler, because Lightning knows how to replace it: by none under `overfit_batches`,
-    by a DistributedSampler (which does not group) on several devices.
+    An order, and a RandomSampler, because Lightning knows how to replace those: by no shuffling under
+    `overfit_batches`, by a DistributedSampler, which does not group, on several devices.
 
     Source of the idea: V. Khomenko et al., Accelerating recurrent neural network training using sequence bucketing
     and multi-GPU data parallelization, 2016, arXiv:1708.05604; of pools of batches: `group_by_length` of
@@ -23,14 +23,12 @@ class LengthGroups(Sampler[int]):
 
     def __init__(self, lengths: Tensor, batch_size: int) -> None:
         """Keep the length of each sample, shape (samples,), and the samples per batch."""
+        super().__init__(lengths)
         self.lengths = lengths
         self.batch_size = batch_size
 
-    def __len__(self) -> int:
-        return len(self.lengths)
-
     def __iter__(self) -> Iterator[int]:
-        # As torch's RandomSampler does: the seed of the run decides.
+        # As RandomSampler draws its own: the seed of the run decides.
         seed = int(torch.empty((), dtype=torch.int64).random_().item())
         yield from grouped(self.lengths, self.batch_size, seed).tolist()
 

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from importlib import import_module
 from typing import Any, ClassVar
 
+import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional
@@ -75,7 +76,8 @@ class Classifier(LightningModule, ABC):
         # Logging costs more than a small model's step, so the steps between are left alone.
         if (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             correct = (logits.detach().argmax(1) == batch["labels"]).float().mean()
-            rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+            # As a tensor of the CPU: a plain number would be copied to the device, which waits for it.
+            rate = torch.tensor(self.trainer.optimizers[0].param_groups[0]["lr"])
             self.log_dict({"train/loss": loss.detach(), "train/accuracy": correct, "train/lr": rate})
         return loss
 
@@ -101,8 +103,8 @@ class Classifier(LightningModule, ABC):
 
     def _measure(self, scores: Scores, batch: dict[str, Any]) -> None:
         logits, labels = self(batch["inputs"]).float(), batch["labels"]
-        # MPS counts wrongly in some sums of integers (torchmetrics' issues 1727, 2383, 2955); "meta" stands for MPS in a
-        # dry run.
+        # Sums of integers came out wrong on MPS (torchmetrics' issues 1727, 2383, 2955); "meta" stands for it in a dry
+        # run.
         if logits.device.type in ("mps", "meta"):
             logits, labels = logits.cpu(), labels.cpu()
             scores.cpu()

@@ -21,7 +21,6 @@ from firstlight.mps.dry_run import dry_run
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from emulator import Seen
 
-
 MODELS = names("model")
 PRECISIONS = ["32-true", "bf16-mixed", "16-mixed", "bf16-true"]
 seen = Seen()

@@ -1,0 +1,44 @@
+"""Arithmetic of a sample, counted on shapes."""
+
+import pytest
+import torch
+from conftest import tiny
+
+from firstlight import run
+from firstlight.model.bert import Bert
+from firstlight.model.meta import flops, on_meta
+from firstlight.model.resnet50 import ResNet50
+from firstlight.model.vgg16 import VGG16
+
+IMAGES = torch.empty(4, 3, 224, 224)
+TEXTS = {name: torch.ones(4, 128, dtype=torch.int64) for name in ("input_ids", "attention_mask")}
+
+
+@pytest.mark.parametrize(
+    ("build", "inputs", "training"),
+    [
+        (lambda: ResNet50(["a", "b"], image_size=224), IMAGES, 24.29),
+        (lambda: VGG16(["a", "b"], image_size=224, batch_norm=False), IMAGES, 92.6),
+        (lambda: Bert(["a", "b"], weights=None, config={"vocab_size": 30522}), TEXTS, 67.05),
+    ],
+    ids=["resnet50", "vgg16", "bert"],
+)
+def test_they_are_the_published_ones(build, inputs, training):
+    model = build()
+
+    assert flops(model, inputs) / 1e9 == pytest.approx(training, rel=2e-3)
+    assert flops(model, inputs, training=False) / 1e9 == pytest.approx(training / 3, rel=0.02)
+
+
+def test_a_copy_has_shapes_only_and_the_model_stays_as_it_is(composed):
+    model, data, trainer = run.build(composed(*tiny("vgg16"), "callbacks=none"))
+    trainer.fit(model, data)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    state = torch.random.get_rng_state()
+    twin = on_meta(model)
+    flops(model, torch.empty(4, 3, 32, 32))
+
+    assert all(each.is_meta for each in twin.parameters())
+    assert model.trainer is trainer
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
