@@ -20,7 +20,13 @@ TINY = {
     "images": ["data=fake_images", "data.num_samples=16", "data.num_classes=2", "data.batch_size=4"],
     "text": ["data=fake_text", "data.num_samples=16", "data.num_classes=2", "data.batch_size=4"],
 }
-QUICK = ["trainer=cpu", "trainer.max_epochs=1", "trainer.log_every_n_steps=1", "logger=none"]
+QUICK = [
+    "trainer=cpu",
+    "trainer.precision=32-true",
+    "trainer.max_epochs=1",
+    "trainer.log_every_n_steps=1",
+    "logger=none",
+]
 
 
 def names(group: str) -> list[str]:

@@ -83,8 +83,11 @@ def chip(device: torch.device) -> str:
 
 
 def cores() -> int:
-    """Return the number of CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return the number of CPU cores that this process may use, a container's limit included."""
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = Path("/sys/fs/cgroup/cpu.max")
+    limit, _, period = quota.read_text().partition(" ") if quota.is_file() else ("max", "", "")
+    return here if limit == "max" else max(min(here, round(int(limit) / int(period))), 1)
 
 
 def memory_gib(device: torch.device) -> float:
@@ -107,7 +110,6 @@ def free_memory_gib(device: torch.device) -> float:
     return memory_gib(device)
 
 
-def has_bfloat16_products() -> bool:
-    """Say whether this CPU multiplies bfloat16 matrices in hardware (AMX or AVX-512 BF16)."""
-    available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    return bool(available and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+def best_precision() -> str:
+    """Return bf16-mixed for a CPU that multiplies bfloat16 matrices in hardware (Intel's AMX), else 32-true."""
+    return "bf16-mixed" if torch.cpu._is_amx_tile_supported() else "32-true"

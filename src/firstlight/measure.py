@@ -80,7 +80,7 @@ class Stopwatch(Callback):
         self.timing = Timing(0.0, 0.0)
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Start at the first batch that counts; the peak of memory is in the warm-up, where CUDA graphs are recorded."""
+        """Start at the first batch that counts; memory peaks before it, where CUDA graphs are recorded."""
         if batch_idx == 0:
             reset_peak_memory(self.device)
         if batch_idx == self.first:

@@ -13,6 +13,7 @@ from firstlight.callbacks.recipe import Recipe
 from firstlight.check import AUTO, CONFIGS, choice
 from firstlight.data.module import Data
 from firstlight.data.text import Text
+from firstlight.device import best_precision
 from firstlight.logger.metrics_csv import MetricsCSV
 from firstlight.model.classifier import Classifier, locate
 from firstlight.trainer import Trainer, best_accelerator, require
@@ -112,6 +113,8 @@ def for_this_machine(trainer: Settings) -> Settings:
     name = best_accelerator() if trainer["accelerator"] == AUTO else trainer["accelerator"]
     known = (CONFIGS / "trainer" / f"{name}.yaml").is_file()
     own = {**(choice("trainer", name) if known else {}), "accelerator": name, "strategy": AUTO}
+    if own.get("precision") == AUTO:
+        own["precision"] = best_precision()
     return {key: own[key] if value == AUTO and key in own else value for key, value in trainer.items()}
 
 

@@ -12,6 +12,9 @@ def main(cfg: DictConfig) -> dict[str, float]:
     """Fit the model, test the best checkpoint, and return the metrics."""
     check(cfg)
     with recorded(cfg) as record:
+        if "wandb" in (cfg.logger or {}):
+            # Before torch: its classes search all modules that are there, which takes two seconds more afterwards.
+            import wandb.apis.public  # noqa: F401
         # Imported late: a mistake in the configuration is told before torch is loaded.
         from firstlight import report, run
 

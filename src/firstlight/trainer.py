@@ -1,6 +1,7 @@
 """Lightning's Trainer, with the settings people turn, and a few of ours about speed."""
 
 import logging
+import os
 import platform
 from contextlib import nullcontext
 from typing import Any, Literal
@@ -11,6 +12,7 @@ from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 from lightning.pytorch.profilers import AdvancedProfiler, PassThroughProfiler, PyTorchProfiler, SimpleProfiler
 
 from firstlight.callbacks.compile import Compile
+from firstlight.device import cores
 
 PROFILERS: dict[str, Any] = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
 
@@ -59,6 +61,7 @@ class Trainer(lightning.pytorch.Trainer):
         compile_mode: Literal["default", "reduce-overhead", "max-autotune"] = "default",
         fused_optimizer: bool = False,
         matmul_precision: Literal["highest", "high", "medium"] = "highest",
+        threads: int | None = None,
         callbacks: list[Any] | None = None,
         logger: list[Any] | None = None,
         default_root_dir: str | None = None,
@@ -93,6 +96,7 @@ class Trainer(lightning.pytorch.Trainer):
             compile_mode: torch.compile's name; "reduce-overhead" records CUDA graphs.
             fused_optimizer: update all weights by one kernel, with the optimizers that have one.
             matmul_precision: of float32 products on CUDA: "high" allows TF32.
+            threads: CPU threads of an operator; None takes one for each core that this process may use.
             callbacks: Lightning callbacks.
             logger: Lightning loggers.
             default_root_dir: folder for what a library writes unasked.
@@ -105,6 +109,11 @@ class Trainer(lightning.pytorch.Trainer):
             raise ValueError(f"A run trains on one device so far, but trainer.devices={devices}: give 1, or one as [2]")
         # Tips and notices about Lightning itself; its warnings stay.
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+        if not torch.cuda.is_available():
+            # Lightning sets it; without a GPU each step of an optimizer would then look for NVIDIA's driver anew.
+            os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
+        # torch sees the cores of the machine, not the share of them that a container gets.
+        torch.set_num_threads(threads or min(torch.get_num_threads(), cores()))
         torch.set_float32_matmul_precision(matmul_precision)
         # With "warn", too, torch would fill every empty tensor: a pass over all memory that helps nobody.
         torch.utils.deterministic.fill_uninitialized_memory = deterministic is True  # type: ignore[attr-defined]

@@ -45,7 +45,7 @@ class Speed(Callback):
         """Set the clock to zero."""
         self.span = Span()
         self.epoch = Span()
-        self.skip = self.logged = 0
+        self.skip = 0
         self.started = self.ended = time.perf_counter()
         # FLOP of a sample, forward and backward, and those of the device in a second; 0 where they are not measured.
         self.flops = self.peak = 0.0
@@ -71,19 +71,14 @@ class Speed(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count the samples; every n steps, log the figures."""
+        """Count the samples; add the figures to those of a step that is logged."""
         self.span.steps += 1
         self.span.samples += len(batch["ids"])
-        step = trainer.global_step
         if batch_idx + 1 == self.skip:
             synchronize(pl_module.device)
             self._restart()
-        elif batch_idx >= self.skip and step != self.logged and step % trainer.log_every_n_steps == 0:  # type: ignore
-            self.logged = step
-            figures = self._close(pl_module)
-            # Past `self.log`, whose bookkeeping costs as much as a small model's step.
-            for logger in trainer.loggers:
-                logger.log_metrics(figures, step=step - 1)
+        elif batch_idx >= self.skip and pl_module.figures:
+            pl_module.figures.update(self._close(pl_module))  # type: ignore[operator, union-attr]
         self.ended = time.perf_counter()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

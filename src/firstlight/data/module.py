@@ -1,6 +1,5 @@
 """What every data set has in common: one class, four loaders."""
 
-import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -10,6 +9,8 @@ from typing import Any, ClassVar
 import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, Sampler
+
+from firstlight.device import cores
 
 Batch = dict[str, Any]
 
@@ -93,6 +94,7 @@ class Data(LightningDataModule, ABC):
             # A data set with __getitems__ hands out whole batches; torch's default stacks single samples.
             collate_fn=whole_batch if hasattr(dataset, "__getitems__") else None,
             persistent_workers=workers > 0,
+            prefetch_factor=4 if workers else None,
             # Pinned memory speeds copies to CUDA only; on MPS it warns and is ignored.
             pin_memory=torch.cuda.is_available(),
         )
@@ -134,9 +136,8 @@ def whole_batch(batch: list[Any]) -> Batch:
 
 def sensible_workers() -> int:
     """Return the number of loader processes for this machine."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     # macOS starts each worker as a fresh interpreter that imports torch again: seconds and memory apiece.
-    return min(cores, 4 if sys.platform == "darwin" else 8)
+    return min(cores(), 4 if sys.platform == "darwin" else 16)
 
 
 def as_indices(indices: Sequence[int]) -> torch.Tensor:

@@ -17,14 +17,6 @@ class MetricsCSV(CSVLogger):
         self._keep_rows()
 
     @rank_zero_only
-    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
-        """Write the figures of a step, whoever logs them, into one row."""
-        rows = self.experiment.metrics
-        if rows and step is not None and rows[-1]["step"] == step:
-            metrics = {**rows.pop(), **metrics}
-        super().log_metrics(metrics, step)
-
-    @rank_zero_only
     def _keep_rows(self) -> None:
         path = Path(self.save_dir) / "metrics.csv"
         if not path.is_file():

@@ -5,7 +5,6 @@ from abc import ABC, abstractmethod
 from importlib import import_module
 from typing import Any, ClassVar
 
-import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional
@@ -48,6 +47,9 @@ class Classifier(LightningModule, ABC):
         self.label_smoothing = label_smoothing
         self.optimizer_settings = dict(optimizer or {"_target_": "torch.optim.AdamW", "lr": 1e-3})
         self.scheduler_settings = dict(scheduler or {})
+        # Figures of the step that is logged next, and those logged in this epoch.
+        self.figures: dict[str, Any] = {}
+        self.logged: list[dict[str, float]] = []
         self.val_scores = Scores(len(class_names))
         self.test_scores = Scores(len(class_names))
 
@@ -70,16 +72,35 @@ class Classifier(LightningModule, ABC):
         return {"weights": None} if "weights" in self.hparams else {}
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Return the loss of a batch; its figures are logged every `log_every_n_steps` steps only."""
+        """Return the loss of a batch; every `log_every_n_steps` steps, note its figures."""
         logits = self(batch["inputs"])
         loss = functional.cross_entropy(logits, batch["labels"], label_smoothing=self.label_smoothing)
-        # Logging costs more than a small model's step, so the steps between are left alone.
-        if (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        steps = (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0
+        if steps and (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             correct = (logits.detach().argmax(1) == batch["labels"]).float().mean()
-            # As a tensor of the CPU: a plain number would be copied to the device, which waits for it.
-            rate = torch.tensor(self.trainer.optimizers[0].param_groups[0]["lr"])
-            self.log_dict({"train/loss": loss.detach(), "train/accuracy": correct, "train/lr": rate})
+            rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+            self.figures = {"train/loss": loss.detach(), "train/accuracy": correct, "train/lr": rate}
         return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: dict[str, Any], batch_idx: int) -> None:
+        """Log the figures of the step, what callbacks added to them included.
+
+        Not by `self.log`, whose bookkeeping costs more than a small model's step; and not before the step is under way,
+        since the device is waited for.
+        """
+        if self.figures:
+            self.logged.append({name: float(value) for name, value in self.figures.items()})
+            self.figures = {}
+            for logger in self.trainer.loggers:
+                logger.log_metrics(self.logged[-1], step=self.trainer.global_step - 1)
+
+    def on_train_epoch_end(self) -> None:
+        """Tell callbacks the means of the epoch, over the steps that were logged."""
+        for name in ("train/loss", "train/accuracy"):
+            values = [each[name] for each in self.logged if name in each]
+            if values:
+                self.log(name, sum(values) / len(values), logger=False)
+        self.logged = []
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Add a batch to the validation scores."""
