@@ -15,6 +15,7 @@ from firstlight.run import settings_here
 from firstlight.versus import Versus, speedups
 
 SMALL = ["image_size=32", "max_length=16", "batch_size=2", "seconds=0.01", "repeats=2", "accelerators=[cpu]"]
+SMALL.append("precision=32-true")
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +119,7 @@ def test_what_cannot_be_measured_is_refused(composed, word, sentence):
 @pytest.mark.skipif(CUDAAccelerator.is_available(), reason="this machine has CUDA")
 def test_an_accelerator_that_is_not_here_is_refused(composed):
     with pytest.raises(ValueError, match="trainer=cuda needs an NVIDIA GPU"):
-        benchmark.main(composed("accelerators=[cuda]", *SMALL[:-1], root="benchmark"))
+        benchmark.main(composed("accelerators=[cuda]", *SMALL[:-2], root="benchmark"))
 
 
 def test_every_model_has_a_training_at_the_batch_size_of_the_announcement(composed):

@@ -79,10 +79,12 @@ class Stopwatch(Callback):
         self.last = warmup + steps - 1
         self.timing = Timing(0.0, 0.0)
 
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Measure memory from here on: it peaks in the warm-up, where CUDA graphs are recorded."""
+        reset_peak_memory(self.device)
+
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Start at the first batch that counts; memory peaks before it, where CUDA graphs are recorded."""
-        if batch_idx == 0:
-            reset_peak_memory(self.device)
+        """Start at the first batch that counts."""
         if batch_idx == self.first:
             synchronize(self.device)
             self.started = time.perf_counter()
