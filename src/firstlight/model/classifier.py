@@ -93,14 +93,12 @@ class Classifier(LightningModule, ABC):
             self.figures = {}
             for logger in self.trainer.loggers:
                 logger.log_metrics(self.logged[-1], step=self.trainer.global_step - 1)
-
-    def on_train_epoch_end(self) -> None:
-        """Tell callbacks the means of the epoch, over the steps that were logged."""
-        for name in ("train/loss", "train/accuracy"):
-            values = [each[name] for each in self.logged if name in each]
-            if values:
-                self.log(name, sum(values) / len(values), logger=False)
-        self.logged = []
+        if self.trainer.is_last_batch and self.logged:
+            # For callbacks: the means of the epoch, over the steps that were logged.
+            for name in ("train/loss", "train/accuracy"):
+                mean = sum(each[name] for each in self.logged) / len(self.logged)
+                self.log(name, mean, on_step=False, on_epoch=True, logger=False)
+            self.logged = []
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Add a batch to the validation scores."""
