@@ -5,14 +5,12 @@ import warnings
 
 import pytest
 import torch
-from conftest import tiny
+from small import build
 from torch import nn
 
-from firstlight import run
 from firstlight.callbacks.compile import Compile
-from firstlight.model.classifier import Classifier
 
-VGG = [*tiny("vgg16"), "data.num_samples=10", "callbacks=none", "trainer.compile_network=true"]
+ASKED = ["data.num_samples=10", "callbacks=none", "trainer.compile_network=true"]
 
 
 @pytest.fixture
@@ -38,40 +36,46 @@ def calls(monkeypatch):
 STANCES: list[str] = []
 
 
-def fit(composed, *words):
-    model, data, trainer = run.build(composed(*VGG, *words))
-    trainer.fit(model, data)
-    return model, trainer
+@pytest.fixture
+def fit(composed, monkeypatch):
+    """Return a function that trains the small model, compiled."""
+
+    def fit_(*words):
+        model, data, trainer, _ = build(composed, monkeypatch, *ASKED, *words)
+        trainer.fit(model, data)
+        return model, trainer
+
+    return fit_
 
 
-def test_full_batches_run_compiled_and_the_short_last_one_as_it_is(composed, calls):
-    fit(composed, "data.drop_last=false")  # 10 samples in batches of 4
+def test_full_batches_run_compiled_and_the_short_last_one_as_it_is(fit, calls):
+    fit("data.drop_last=false")  # 10 samples in batches of 4
 
     train = [shape for shape in calls if shape[0]]
     assert [shape[1] for shape in train] == [4, 4, 4]  # the rehearsal, and two steps
     assert STANCES[-1] == "default"  # torch is left as it was
 
 
-def test_too_few_steps_are_not_worth_it(composed, calls):
-    model, _ = fit(composed, "trainer.compile_network=1000")
+def test_too_few_steps_are_not_worth_it(fit, calls):
+    model, _ = fit("trainer.compile_network=1000")
 
     assert calls == []
     assert model.network._compiled_call_impl is None
 
 
-def test_the_trainer_compiles_only_if_asked(composed):
-    _, _, trainer = run.build(composed(*VGG, "trainer.compile_network=false"))
+def test_the_trainer_compiles_only_if_asked(fit):
+    _, trainer = fit("trainer.compile_network=false")
 
     assert not any(isinstance(each, Compile) for each in trainer.callbacks)
 
 
-def test_accumulated_gradients_forbid_cuda_graphs(composed, calls):
-    _, trainer = fit(composed, "trainer.accumulate_grad_batches=2", "trainer.compile_mode=reduce-overhead")
+def test_accumulated_gradients_forbid_cuda_graphs(fit, calls):
+    _, trainer = fit("trainer.accumulate_grad_batches=2", "trainer.compile_mode=reduce-overhead")
 
     assert next(each for each in trainer.callbacks if isinstance(each, Compile)).mode == "default"
 
 
-def test_a_network_that_cannot_be_compiled_trains_after_one_line(composed, monkeypatch):
+def test_a_network_that_cannot_be_compiled_trains_after_one_line(fit, monkeypatch):
     def compile_(network, mode):
         def compiled(inputs):
             raise RuntimeError("no kernel for this\nand a page of reasons")
@@ -81,20 +85,20 @@ def test_a_network_that_cannot_be_compiled_trains_after_one_line(composed, monke
     monkeypatch.setattr(nn.Module, "compile", compile_)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        model, trainer = fit(composed)
+        model, trainer = fit()
     lines = [str(each.message) for each in told if "torch.compile" in str(each.message)]
 
     assert lines == [
-        "torch.compile failed for VGG16 (RuntimeError: no kernel for this): it runs uncompiled; "
+        "torch.compile failed for Small (RuntimeError: no kernel for this): it runs uncompiled; "
         "trainer.compile_network=false saves the attempt"
     ]
     assert trainer.global_step == 2
     assert model.network._compiled_call_impl is None
 
 
-def test_the_rehearsal_leaves_no_trace(composed, calls):
-    model, trainer = fit(composed)
-    plain, _ = fit(composed, "trainer.compile_network=false")
+def test_the_rehearsal_leaves_no_trace(fit, calls):
+    model, trainer = fit()
+    plain, _ = fit("trainer.compile_network=false")
 
     assert calls
     assert trainer.global_step == 2
@@ -102,35 +106,19 @@ def test_the_rehearsal_leaves_no_trace(composed, calls):
         assert torch.equal(value, model.state_dict()[name]), name
 
 
-class Small(Classifier):
-    """The least that a compiler can work on."""
-
-    reads = "images"
-
-    def __init__(self):
-        # SGD: AdamW would scale up the rounding of gradients that are zero, those of the bias before the norm.
-        super().__init__(["class 0", "class 1"], 0.0, {"_target_": "torch.optim.SGD", "lr": 0.1}, None)
-        self.network = nn.Sequential(nn.Flatten(), nn.Linear(12, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2))
-
-    def forward(self, inputs):
-        return self.network(inputs)
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++ for the CPU")
 def test_compiled_and_plain_training_agree_and_share_their_checkpoints(composed, monkeypatch):
-    monkeypatch.setattr(run, "build_model", lambda settings, facts: Small())
-    words = ["model=vgg16", "data=fake_images", "data.image_size=2", "data.num_classes=2", "data.num_samples=12"]
-    words += ["data.batch_size=4", "trainer=cpu", "logger=none", "callbacks=none", "trainer.max_epochs=2"]
-    losses = {}
+    trained = {}
     for asked in ("true", "false"):
         torch.manual_seed(0)
-        model, data, trainer = run.build(composed(*words, f"trainer.compile_network={asked}", "data.drop_last=false"))
+        words = ["data.num_samples=10", "data.drop_last=false", "trainer.max_epochs=2", "callbacks=none"]
+        model, data, trainer, _ = build(composed, monkeypatch, *words, f"trainer.compile_network={asked}")
         trainer.fit(model, data)
-        losses[asked] = model
+        trained[asked] = model
 
-    assert losses["true"].network._compiled_call_impl is not None
-    theirs = losses["false"].state_dict()
-    assert list(theirs) == list(losses["true"].state_dict())
-    for name, value in losses["true"].state_dict().items():
+    assert trained["true"].network._compiled_call_impl is not None
+    theirs = trained["false"].state_dict()
+    assert list(theirs) == list(trained["true"].state_dict())
+    for name, value in trained["true"].state_dict().items():
         assert torch.allclose(value.float(), theirs[name].float(), atol=1e-5), name

@@ -4,14 +4,13 @@ import csv
 import re
 
 import pytest
-from conftest import tiny
-
-from firstlight import train
+from small import build
 
 
-def test_it_holds_the_means_over_the_logged_steps_of_its_own_epoch(composed, capsys):
-    cfg = composed(*tiny("vgg16"), "trainer.max_epochs=2", "trainer.log_every_n_steps=2", "test=false")
-    train.main(cfg)
+def test_it_holds_the_means_over_the_logged_steps_of_its_own_epoch(composed, monkeypatch, capsys):
+    words = ("data.num_samples=16", "trainer.max_epochs=2", "trainer.log_every_n_steps=2")
+    model, data, trainer, cfg = build(composed, monkeypatch, *words)
+    trainer.fit(model, data)
     lines = re.findall(r"epoch (\d)/2 .*train/loss (\S+)", capsys.readouterr().out)
     with open(f"{cfg.output_dir}/metrics.csv", newline="") as file:
         losses = [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]

@@ -4,9 +4,8 @@ import csv
 
 import pytest
 import torch
-from conftest import tiny
+from small import build
 
-from firstlight import run
 from firstlight.callbacks import speed
 from firstlight.callbacks.speed import Speed
 
@@ -29,8 +28,8 @@ def clock(monkeypatch):
 
 
 def fit(composed, monkeypatch, clock, *words, step=1.0, wait=0.0):
-    cfg = composed(*tiny("vgg16"), "data.num_samples=48", "trainer.log_every_n_steps=4", "test=false", *words)
-    model, data, trainer = run.build(cfg)
+    words = ("data.num_samples=48", "trainer.log_every_n_steps=4", *words)
+    model, data, trainer, cfg = build(composed, monkeypatch, *words)
     inner, transfer = model.training_step, data.on_after_batch_transfer
 
     def slow_step(batch, batch_idx):
