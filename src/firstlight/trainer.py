@@ -14,6 +14,10 @@ from lightning.pytorch.profilers import AdvancedProfiler, PassThroughProfiler, P
 from firstlight.callbacks.compile import Compile
 from firstlight.device import cores
 
+# Read once: an earlier job of a sweep may set another number. torch sees the cores of the machine, not the share of
+# them that a container gets.
+THREADS = min(torch.get_num_threads(), cores())
+
 PROFILERS: dict[str, Any] = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
 
 
@@ -112,8 +116,7 @@ class Trainer(lightning.pytorch.Trainer):
         if not torch.cuda.is_available():
             # Lightning sets it; without a GPU each step of an optimizer would then look for NVIDIA's driver anew.
             os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
-        # torch sees the cores of the machine, not the share of them that a container gets.
-        torch.set_num_threads(threads or min(torch.get_num_threads(), cores()))
+        torch.set_num_threads(threads or THREADS)
         torch.set_float32_matmul_precision(matmul_precision)
         # With "warn", too, torch would fill every empty tensor: a pass over all memory that helps nobody.
         torch.utils.deterministic.fill_uninitialized_memory = deterministic is True  # type: ignore[attr-defined]

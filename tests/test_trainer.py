@@ -1,0 +1,13 @@
+"""What the trainer sets for the whole process."""
+
+import torch
+
+from firstlight.trainer import THREADS, Trainer
+
+
+def test_the_threads_of_one_job_are_not_those_of_the_next():
+    Trainer(threads=THREADS + 1)
+    assert torch.get_num_threads() == THREADS + 1
+
+    Trainer()
+    assert torch.get_num_threads() == THREADS
