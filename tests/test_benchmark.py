@@ -15,7 +15,7 @@ from firstlight.run import settings_here
 from firstlight.versus import Versus, speedups
 
 SMALL = ["image_size=32", "max_length=16", "batch_size=2", "seconds=0.01", "repeats=2", "accelerators=[cpu]"]
-SMALL.append("precision=32-true")
+SMALL += ["precision=32-true"]
 
 
 @pytest.fixture(scope="module")

@@ -116,6 +116,14 @@ def tell(error: Exception, name: str) -> None:
         print(f"{name}: {text}", file=sys.stderr, flush=True)
 
 
+def show_table(table: Any) -> None:
+    """Print a table of rich: as wide as the terminal, and wide in a log file, which has no width."""
+    from rich.console import Console
+
+    console = Console()
+    (console if console.is_terminal else Console(width=200)).print(table)
+
+
 def terminated(received: list[int], number: int, frame: FrameType | None) -> None:
     """End on SIGTERM as on Ctrl-C, by way of every `finally`."""
     received.append(number)

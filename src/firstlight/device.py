@@ -1,5 +1,6 @@
 """What a device is, how much memory it used, and how fast it multiplies."""
 
+import functools
 import os
 import platform
 import resource
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-GIB = 2**30
+from firstlight.mps.memory import GIB, this_mac
 
 
 def synchronize(device: torch.device) -> None:
@@ -69,6 +70,7 @@ def matmul_flops(device: torch.device, precision: str, size: int | None = None, 
     return 2 * size**3 / fastest
 
 
+@functools.cache
 def chip(device: torch.device) -> str:
     """Return the name of a device as its maker writes it."""
     if device.type == "cuda":
@@ -98,11 +100,11 @@ def memory_gib(device: torch.device) -> float:
 
 
 def free_memory_gib(device: torch.device) -> float:
-    """Return the memory that a training could take now, in GiB; on a Mac the share that macOS recommends."""
+    """Return the memory that a training could take now, in GiB; on a Mac what MPS lends."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] / GIB
-    if device.type == "mps":
-        return torch.mps.recommended_max_memory() / GIB
+    if device.type == "mps" and (lent := this_mac()):
+        return lent / GIB
     info = Path("/proc/meminfo")
     if info.is_file():
         lines = dict(line.split(":", 1) for line in info.read_text().splitlines())

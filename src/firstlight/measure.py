@@ -118,7 +118,8 @@ class Contest:
         self.settings = settings
         self.model: Classifier
         self.data: Data
-        self.model, self.data, trainer = run.build_here(settings)
+        # Its trainer logs nothing: each turn gets one of its own.
+        self.model, self.data, trainer = run.build_here({**settings, "logger": None})
         self.trainer = trainer
         self.device = trainer.strategy.root_device
         self.warmup = WARMUP[self.device.type]
@@ -141,7 +142,8 @@ class Contest:
         for _ in range(repeats):
             for name, loop in loops.items():
                 timings[name].append(loop(phase, steps))
-        return [self._figure(phase, name, steps, timings[name]) for name in loops]
+        each_sample = flops(self.model, self.prepared()["inputs"], training=phase == "train")
+        return [self._figure(phase, name, steps, timings[name], each_sample) for name in loops]
 
     def through_trainer(self, phase: str, steps: int) -> Timing:
         """Time so many steps of a new Trainer with the callbacks and loggers of the settings."""
@@ -185,10 +187,9 @@ class Contest:
         self.data.trainer = self.trainer
         return self.data.on_after_batch_transfer(self.trainer.precision_plugin.convert_input(self.batch), 0)
 
-    def _figure(self, phase: str, loop: str, steps: int, timings: list[Timing]) -> Figure:
+    def _figure(self, phase: str, loop: str, steps: int, timings: list[Timing], each_sample: float) -> Figure:
         size = len(self.batch["ids"])
         speeds = sorted(size * steps / each.seconds for each in timings)
-        each_sample = flops(self.model, self.prepared()["inputs"], training=phase == "train")
         median = statistics.median(speeds)
         return Figure(
             phase=phase,

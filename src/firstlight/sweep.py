@@ -10,12 +10,11 @@ from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from rich.console import Console
 from rich.table import Table
 
 from firstlight import train
 from firstlight.check import check
-from firstlight.command import tell
+from firstlight.command import show_table, tell
 from firstlight.compose import composed
 
 # What a row tells beside its overrides: column of the table -> how to find it in run.json.
@@ -146,9 +145,7 @@ def show(folder: Path, rows: list[dict[str, Any]]) -> None:
     for row in rows:
         cells = [f"{row[name]:.4g}" if isinstance(row[name], float) else str(row[name] or "") for name in shown]
         table.add_row(*cells, style=None if row["status"] == "finished" else "red")
-    # A log file has no width to fit in.
-    console = Console() if Console().is_terminal else Console(width=200)
-    console.print(table)
+    show_table(table)
     for row in rows:
         if row["status"] != "finished":
             print(f"{row['status']}: {row['folder']}: {row['reason']}")

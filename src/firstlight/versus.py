@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig
-from rich.console import Console
 from rich.table import Table
 
 from firstlight import run
 from firstlight.chart import draw_speedups
+from firstlight.command import show_table
 from firstlight.device import chip, cores, free_memory_gib, matmul_flops, memory_gib
 from firstlight.measure import Contest
 from firstlight.mps.dry_run import dry_run
@@ -45,8 +45,7 @@ class Versus:
         Raises:
             ValueError: by arithmetic it needs more than is free.
         """
-        settings = run.settings_here(training)
-        model, data, trainer = run.build_here(settings)
+        model, data, trainer = run.build_here({**run.settings_here(training), "logger": None})
         device, precision = trainer.strategy.root_device, str(trainer.precision)
         # The arithmetic is that of MPS, which keeps more in 32 bits than others do: this is the least they need.
         least = precision if device.type == "mps" else precision.replace("-mixed", "-true")
@@ -153,8 +152,7 @@ def show(result: dict[str, Any]) -> None:
                 f"{each['matmul_share']:.0%}",
                 f"{times[key(each)]:.1f}" if key(each) in times else "",
             )
-    console = Console() if Console().is_terminal else Console(width=200)
-    console.print(table)
+    show_table(table)
 
 
 def key(figure: dict[str, Any]) -> tuple[str, str, str]:

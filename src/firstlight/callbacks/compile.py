@@ -36,56 +36,53 @@ class Compile(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Compile, rehearse, or run as it is."""
-        if self.active is None:
-            if trainer.accumulate_grad_batches > 1 and self.mode == "reduce-overhead":
-                self.mode = "default"  # a CUDA graph overwrites the gradients of the batch before
-            self._begin(pl_module, batch, trainer.estimated_stepping_batches)
         self._choose(trainer, pl_module, batch)
 
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Rehearse, or run as it is."""
-        self._choose(trainer, pl_module, batch)
+        """Rehearse, or run as it is; a validation alone is not compiled."""
+        if self.active:
+            self._choose(trainer, pl_module, batch)
 
     def on_test_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Compile, rehearse, or run as it is."""
-        if self.active is None:
-            self._begin(pl_module, batch, sum(trainer.num_test_batches))
         self._choose(trainer, pl_module, batch)
 
     def on_predict_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Compile, rehearse, or run as it is."""
-        if self.active is None:
-            self._begin(pl_module, batch, sum(trainer.num_predict_batches))
         self._choose(trainer, pl_module, batch)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leave torch as it was."""
         torch.compiler.set_stance("default")
 
-    def _begin(self, pl_module: LightningModule, batch: Any, steps: float) -> None:
-        self.active = steps >= self.from_steps
+    def _begin(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
+        if trainer.accumulate_grad_batches > 1 and self.mode == "reduce-overhead":
+            self.mode = "default"  # a CUDA graph overwrites the gradients of the batch before
+        self.active = planned_steps(trainer) >= self.from_steps
         self.samples = len(batch["ids"])
         network: Any = pl_module.network
         if self.active and network._compiled_call_impl is None:
             network.compile(mode=self.mode)
 
     def _choose(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
+        if self.active is None:
+            self._begin(trainer, pl_module, batch)
         if not self.active:
             return
-        full = len(batch["ids"]) == self.samples
+        compiled = len(batch["ids"]) == self.samples
         shape = (trainer.training, *(each.shape for each in tree_leaves(batch["inputs"])))
-        if full and shape not in self.known:
-            full = len(self.known) < MOST_SHAPES
-            if full:
+        if compiled and shape not in self.known:
+            compiled = len(self.known) < MOST_SHAPES
+            if compiled:
                 self.known.add(shape)
                 self._rehearse(trainer, pl_module, batch)
-        torch.compiler.set_stance("default" if full else "force_eager")
+        torch.compiler.set_stance("default" if compiled else "force_eager")
 
     def _rehearse(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
         torch.compiler.set_stance("default")
@@ -101,6 +98,13 @@ class Compile(Callback):
                 "uncompiled; trainer.compile_network=false saves the attempt",
                 stacklevel=2,
             )
+
+
+def planned_steps(trainer: Trainer) -> float:
+    """Return the steps that a training has planned, or the batches that a test or a prediction has."""
+    if trainer.training:
+        return trainer.estimated_stepping_batches
+    return sum(trainer.num_test_batches if trainer.testing else trainer.num_predict_batches)
 
 
 def rehearse(trainer: Trainer, model: LightningModule, batch: Any) -> None:

@@ -78,7 +78,7 @@ class Speed(Callback):
             synchronize(pl_module.device)
             self._restart()
         elif batch_idx >= self.skip and pl_module.figures:
-            pl_module.figures.update(self._close(pl_module))  # type: ignore[operator, union-attr]
+            pl_module.figures.update(self._figures(self._close(pl_module), pl_module))  # type: ignore[operator, union-attr]
         self.ended = time.perf_counter()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -104,19 +104,19 @@ class Speed(Callback):
             "data_wait": span.waited / seconds,
             "peak_memory_gib": peak_memory_gib(pl_module.device),
         }
-        if self.flops and self.peak:
+        if self.flops:
             found["mfu"] = speed * self.flops / self.peak
         return {f"speed/{name}": value for name, value in found.items()}
 
-    def _close(self, pl_module: LightningModule) -> dict[str, float]:
-        """Add what ran since the last log to the epoch, and return its figures."""
+    def _close(self, pl_module: LightningModule) -> Span:
+        """Add what ran since the last log to the epoch, and return it."""
         synchronize(pl_module.device)
         span = self.span
         if span.steps:
             span.seconds = time.perf_counter() - self.started
             self.epoch.add(span)
         self._restart()
-        return self._figures(span, pl_module)
+        return span
 
     def _restart(self) -> None:
         self.span = Span()

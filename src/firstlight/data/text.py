@@ -81,8 +81,9 @@ class Text(Data):
     def read(self) -> tuple[list[str], dict[str, Dataset[Any]]]:
         """Return the class names and the data sets, whose tokens come with `connect`."""
         class_names, self.texts = self.read_texts()
-        empty = {name: Ragged.of([[]] * len(texts)) for name, (texts, _) in self.texts.items()}
-        return class_names, {name: Tokens(empty[name], labels) for name, (_, labels) in self.texts.items()}
+        return class_names, {
+            name: Tokens(Ragged.of([[]] * len(texts)), labels) for name, (texts, labels) in self.texts.items()
+        }
 
     def read_inputs(self, path: Path) -> tuple[list[str], Dataset[Any]]:
         """Return the number of each row of a CSV or JSON Lines file, from 1, and the data set of their texts."""

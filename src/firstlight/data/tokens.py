@@ -67,13 +67,16 @@ class Tokens(Dataset[Any]):
     @property
     def padded_lengths(self) -> Tensor:
         """Length of each text in a batch of its own, shape (texts,) int64."""
-        return (-(-self.starts.diff() // self.pad_to) * self.pad_to).clamp(max=self.max_length)
+        return self._padded(self.starts.diff())
+
+    def _padded(self, lengths: Tensor) -> Tensor:
+        return (-(-lengths // self.pad_to) * self.pad_to).clamp(max=self.max_length)
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         chosen = as_indices(indices)
         starts = self.starts[chosen]
         lengths = self.starts[chosen + 1] - starts
-        length = min(-(-int(lengths.max()) // self.pad_to) * self.pad_to, self.max_length)
+        length = int(self._padded(lengths.max()))
         columns = torch.arange(length)
         mask = columns < lengths.unsqueeze(1)  # (batch, tokens)
         # Behind its end a row reads the next text, and the last text of all itself: the mask hides both.
