@@ -135,13 +135,15 @@ class Contest:
             repeats: how often each takes its turn.
         """
         loops: dict[str, Callable[[str, int], Timing]] = {"trainer": self.through_trainer, "bare": self.bare}
-        # Compiles, and tells how many steps fill the time.
-        step = min(self.through_trainer(phase, max(self.warmup // 2, 1)).seconds / max(self.warmup // 2, 1), seconds)
-        steps = max(round(seconds / step), 1)
+        # Compiles, records what CUDA graphs keep, and tells how many steps fill the time.
+        trial = max(self.warmup // 2, 1)
+        first = self.through_trainer(phase, trial)
+        steps = max(round(seconds * trial / first.seconds), 1)
         timings: dict[str, list[Timing]] = {name: [] for name in loops}
         for _ in range(repeats):
             for name, loop in loops.items():
                 timings[name].append(loop(phase, steps))
+        timings["trainer"][0].peak_memory_gib = max(first.peak_memory_gib, timings["trainer"][0].peak_memory_gib)
         each_sample = flops(self.model, self.prepared()["inputs"], training=phase == "train")
         return [self._figure(phase, name, steps, timings[name], each_sample) for name in loops]
 
