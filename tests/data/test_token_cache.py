@@ -18,7 +18,7 @@ TEXTS = [f"word{index % 7} " * (index % 12) for index in range(40)]
 
 @pytest.fixture(autouse=True)
 def forty_texts_are_many(monkeypatch):
-    monkeypatch.setattr(token_cache, "LARGE", 40)
+    monkeypatch.setattr(token_cache, "KEPT", 40)
 
 
 @pytest.fixture

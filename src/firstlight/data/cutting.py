@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from firstlight.data.tokens import Ragged
 
-# So many texts take seconds: all cores cut them, and `token_cache` keeps the result.
+# So many texts take seconds: all cores cut them.
 LARGE = 5_000
 # Texts that are cut at a time: the tokenizer returns Python numbers, which take ten times the memory of an array.
 PORTION = 10_000

@@ -10,8 +10,11 @@ from uuid import uuid4
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from firstlight.data.cutting import LARGE, Tokenizer, cut
+from firstlight.data.cutting import Tokenizer, cut
 from firstlight.data.tokens import Ragged
+
+# So many texts take longer to cut than to read.
+KEPT = 1_000
 
 
 def kept_or_cut(texts: list[str], tokenizer: Tokenizer, max_length: int, folder: Path) -> Ragged:
@@ -27,7 +30,7 @@ def kept_or_cut(texts: list[str], tokenizer: Tokenizer, max_length: int, folder:
         folder: where the files are.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None or len(texts) < LARGE:
+    if backend is None or len(texts) < KEPT:
         return cut(texts, tokenizer, max_length)
     settings = [max_length, getattr(tokenizer, "truncation_side", None), version("tokenizers")]
     path = folder / f"{digest_of(texts, backend.to_str(), settings)}.safetensors"

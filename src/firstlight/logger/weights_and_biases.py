@@ -69,7 +69,8 @@ class WeightsAndBiases(WandbLogger):
     def _start(self, settings: dict[str, Any]) -> Any:
         os.makedirs(settings["dir"], exist_ok=True)
         self.mode, self.reason = chosen_mode(self.mode)
-        quiet = wandb.Settings(silent=True, console="off", init_timeout=INIT_TIMEOUT_S)
+        # Listing the installed packages takes half a second; requirements.lock and run.json have the versions.
+        quiet = wandb.Settings(silent=True, console="off", init_timeout=INIT_TIMEOUT_S, x_save_requirements=False)
         quiet.finish_timeout = FINISH_TIMEOUT_S
         try:
             run = wandb.init(**settings, mode=self.mode, settings=quiet)
