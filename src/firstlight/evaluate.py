@@ -14,17 +14,17 @@ def main(cfg: DictConfig) -> dict[str, float]:
         raise ValueError(f"split is train, val or test, but split={cfg.split}")
     if "augment" in cfg.data:
         cfg.data.augment = False  # or split=train would measure altered images
-    from firstlight import report, run
+    from firstlight import outcome, run
 
     checkpoint = run.chosen_checkpoint(cfg)
     model, data, trainer = run.build(cfg, checkpoint)
-    report.show({"checkpoint": checkpoint, "device": f"{trainer.strategy.root_device}, precision {trainer.precision}"})
+    outcome.show({"checkpoint": checkpoint, "device": f"{trainer.strategy.root_device}, precision {trainer.precision}"})
     if cfg.split != "test":
         data.datasets["test"] = data.datasets[cfg.split]
     trainer.test(model, data, verbose=False)
-    metrics = {name.replace("test/", f"{cfg.split}/"): value for name, value in report.metrics(trainer).items()}
+    metrics = {name.replace("test/", f"{cfg.split}/"): value for name, value in outcome.metrics(trainer).items()}
     # All digits: the figures of the training are repeated to the last one.
-    report.show({name: repr(value) for name, value in metrics.items()})
+    outcome.show({name: repr(value) for name, value in metrics.items()})
     return metrics
 
 

@@ -17,7 +17,7 @@ def main(cfg: DictConfig) -> int:
     check(cfg)
     if cfg.input is None:
         raise ValueError("predict needs something to read: give input=<folder of images> or input=<file of texts>")
-    from firstlight import report, run
+    from firstlight import outcome, run
 
     checkpoint = run.chosen_checkpoint(cfg)
     model, data, trainer, names = run.build_for_inputs(cfg, checkpoint)
@@ -40,7 +40,7 @@ def main(cfg: DictConfig) -> int:
     if len(unreadable) == len(names):
         raise ValueError(f"None of the {len(names)} inputs under {cfg.input} could be read: see the lines above")
     written = len(names) - len(unreadable)
-    report.show({"checkpoint": checkpoint, "read": f"{written} of {len(names)} inputs", "written": str(output)})
+    outcome.show({"checkpoint": checkpoint, "read": f"{written} of {len(names)} inputs", "written": str(output)})
     return written
 
 

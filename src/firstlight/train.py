@@ -16,22 +16,22 @@ def main(cfg: DictConfig) -> dict[str, float]:
             # Before torch: its classes search all modules that are there, which takes two seconds more afterwards.
             import wandb.apis.public  # noqa: F401
         # Imported late: a mistake in the configuration is told before torch is loaded.
-        from firstlight import report, run
+        from firstlight import outcome, run
 
         checkpoint = f"{cfg.resume}/checkpoints/last.ckpt" if cfg.resume else None
         model, data, trainer = run.build(cfg, checkpoint)
-        report.start(cfg, model, data, trainer, record)
+        outcome.start(cfg, model, data, trainer, record)
         if trainer.strategy.root_device.type == "mps":
             from firstlight.mps.dry_run import quick
 
-            report.show({"mps": quick(model, data, trainer)})
+            outcome.show({"mps": quick(model, data, trainer)})
         trainer.fit(model, data, ckpt_path=checkpoint, weights_only=True)
-        metrics = report.metrics(trainer)
+        metrics = outcome.metrics(trainer)
         if cfg.test:
-            best = report.checkpoints(record.folder).get("best")
+            best = outcome.checkpoints(record.folder).get("best")
             trainer.test(model, data, ckpt_path=best, weights_only=True, verbose=False)
-            metrics |= report.metrics(trainer)
-        report.end(record, metrics)
+            metrics |= outcome.metrics(trainer)
+        outcome.end(record, metrics)
     return metrics
 
 
