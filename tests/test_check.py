@@ -86,8 +86,8 @@ def test_a_model_brings_its_data_and_the_command_line_wins(composed):
 
 
 def test_wandb_brings_its_callbacks_and_none_takes_them_away(composed):
-    assert "predictions_table" in composed().callbacks
-    assert "predictions_table" not in composed(*QUICK).callbacks
+    assert "code_snapshot" in composed().callbacks
+    assert "code_snapshot" not in composed(*QUICK).callbacks
 
 
 @pytest.mark.parametrize(

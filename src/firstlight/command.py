@@ -30,6 +30,7 @@ NOISE = (
     ".*does not have many workers",  # data in memory needs none
     "The number of training batches .* is smaller than the logging interval",
     "Checkpoint directory .* exists and is not empty",  # a resumed run
+    "Precision .* is not supported by the model summary",  # which estimates a size that nobody asked for
     "The dirpath has changed",  # a run that was moved
     "Experiment logs directory .* exists and is not empty",
     "You called `self.log\\('.*`, but have no logger configured",

@@ -17,6 +17,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from firstlight.output_log import logged
+
 PACKAGES = ("torch", "torchvision", "lightning", "transformers", "torchmetrics", "hydra-core", "wandb")
 
 
@@ -59,18 +61,19 @@ def recorded(cfg: DictConfig) -> Iterator[Record]:
     record.update(status="running", reason=None, ended=None)
     OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
     exit_code = 1
-    try:
-        yield record
-        exit_code = 0
-        record.end("finished")
-    except (KeyboardInterrupt, SystemExit) as stop:
-        record.end("interrupted", f"stopped by {type(stop).__name__}")
-        raise
-    except BaseException as error:
-        record.end("failed", explain(error, cfg))
-        raise
-    finally:
-        finish_wandb(exit_code)
+    with logged(folder / "output.log"):
+        try:
+            yield record
+            exit_code = 0
+            record.end("finished")
+        except (KeyboardInterrupt, SystemExit) as stop:
+            record.end("interrupted", f"stopped by {type(stop).__name__}")
+            raise
+        except BaseException as error:
+            record.end("failed", explain(error, cfg))
+            raise
+        finally:
+            finish_wandb(exit_code)
 
 
 def claimed(cfg: DictConfig) -> Path:

@@ -1,27 +1,36 @@
-"""Draw the confusion matrix of the test as confusion_matrix.png."""
+"""Draw the confusion matrix of the test as confusion_matrix.png, and keep its counts in confusion_matrix.json."""
 
+import json
 from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from firstlight.logger.trackers import trackers
+
 
 class ConfusionMatrix(Callback):
-    """Draw which class was taken for which; loggers that take pictures get it too."""
+    """Draw which class was taken for which; W&B gets the picture and a table of per-class scores, "test/classes"."""
 
     def __init__(self, output_dir: str) -> None:
         """Write to the run folder `output_dir`."""
         self.output_dir = Path(output_dir)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write confusion_matrix.png."""
-        if trainer.is_global_zero:
-            picture = self.output_dir / "confusion_matrix.png"
-            draw(pl_module.confusion.cpu(), pl_module.class_names, picture)  # type: ignore
-            for logger in trainer.loggers:
-                if hasattr(logger, "log_image"):
-                    logger.log_image("test/confusion_matrix", [str(picture)])
+        """Write both files."""
+        if not trainer.is_global_zero:
+            return
+        picture = self.output_dir / "confusion_matrix.png"
+        matrix: Tensor = pl_module.confusion.cpu()  # type: ignore
+        names: list[str] = pl_module.class_names  # type: ignore
+        draw(matrix, names, picture)
+        kept = {"class_names": names, "counts": matrix.tolist()}
+        (self.output_dir / "confusion_matrix.json").write_text(json.dumps(kept) + "\n", encoding="utf-8")
+        for logger in trackers(trainer):
+            logger.log_image("test/confusion_matrix", [str(picture)])
+            columns = ["class", "precision", "recall", "f1", "samples"]
+            logger.log_table("test/classes", columns=columns, data=scores_of_classes(matrix, names))
 
 
 def draw(matrix: Tensor, class_names: list[str], picture: Path) -> None:
@@ -44,3 +53,12 @@ def draw(matrix: Tensor, class_names: list[str], picture: Path) -> None:
                     colour = "white" if value > middle else "black"
                     axes.text(column, row, str(value), ha="center", va="center", color=colour, fontsize=8)
     figure.savefig(picture, dpi=150)
+
+
+def scores_of_classes(matrix: Tensor, class_names: list[str]) -> list[list[str | float]]:
+    """Return name, precision, recall, F1 and number of samples of each class; what is 0 of 0 is 0."""
+    hits, samples, taken = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
+    precision, recall = hits / taken.clamp(min=1), hits / samples.clamp(min=1)
+    f1 = 2 * hits / (samples + taken).clamp(min=1)
+    figures = zip(precision.tolist(), recall.tolist(), f1.tolist(), samples.tolist(), strict=True)
+    return [[name, *row] for name, row in zip(class_names, figures, strict=True)]

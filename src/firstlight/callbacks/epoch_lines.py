@@ -19,6 +19,8 @@ class EpochLines(Callback):
         """Make no bar yet."""
         self.bar: Progress | None = None
         self.console = Console(file=sys.stdout, soft_wrap=True, highlight=False)
+        # The bar is for the terminal alone, past the run's output.log.
+        self.terminal = Console(file=sys.__stdout__)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock, and the bar."""
@@ -68,9 +70,9 @@ class EpochLines(Callback):
         self._close()
 
     def _open(self, name: str, total: int | float) -> None:
-        if self.console.is_terminal:
+        if self.console.is_terminal and self.terminal.is_terminal:
             columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self.bar = Progress(*columns, console=self.console, transient=True)
+            self.bar = Progress(*columns, console=self.terminal, transient=True)
             self.task = self.bar.add_task(name, total=total)
             self.bar.start()
 

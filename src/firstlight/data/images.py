@@ -175,6 +175,12 @@ class UnlabelledFiles(Dataset[Any]):
         return {"inputs": torch.stack(images), "ids": as_indices(ids)}
 
 
+def pictures(images: Tensor) -> Tensor:
+    """Return normalised images as one can look at them: uint8 on the CPU, (batch, 3, height, width)."""
+    scale, shift = _scale_and_shift(torch.device("cpu"))
+    return ((images.detach().float().cpu() - shift) / scale).round().clamp(0, 255).to(torch.uint8)
+
+
 def normalised(images: Tensor) -> Tensor:
     """Return uint8 images as float32 with ImageNet's mean and deviation, (batch, 3, height, width)."""
     scale, shift = _scale_and_shift(images.device)

@@ -104,9 +104,9 @@ class Classifier(LightningModule, ABC):
         """Add a batch to the validation scores."""
         self._measure(self.val_scores, batch)
 
-    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Add a batch to the test scores."""
-        self._measure(self.test_scores, batch)
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Add a batch to the test scores; return its logits to the callbacks, shape (batch, classes)."""
+        return self._measure(self.test_scores, batch)
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
         """Return the "ids" of a batch and the "probabilities", shape (batch, classes)."""
@@ -120,7 +120,7 @@ class Classifier(LightningModule, ABC):
         """Log the test scores."""
         self._report("test", self.test_scores)
 
-    def _measure(self, scores: Scores, batch: dict[str, Any]) -> None:
+    def _measure(self, scores: Scores, batch: dict[str, Any]) -> Tensor:
         logits, labels = self(batch["inputs"]).float(), batch["labels"]
         # Sums of integers came out wrong on MPS (torchmetrics' issues 1727, 2383, 2955); "meta" stands for it in a dry
         # run.
@@ -128,6 +128,7 @@ class Classifier(LightningModule, ABC):
             logits, labels = logits.cpu(), labels.cpu()
             scores.cpu()
         scores.update(logits, labels)
+        return logits
 
     def _report(self, split: str, scores: Scores) -> None:
         values = scores.compute()

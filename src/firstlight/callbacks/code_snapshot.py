@@ -1,0 +1,43 @@
+"""Keep the code of a run at W&B."""
+
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from firstlight.check import CONFIGS
+from firstlight.logger.trackers import trackers
+
+# Larger files are data.
+LARGEST = 1_000_000
+
+
+class CodeSnapshot(Callback):
+    """Log the files that git tracks or would track, as they are now, as an artifact of type "code"."""
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Copy the files and log the copy: W&B would walk through logs/, data/ and .venv/ too."""
+        if found := trackers(trainer):
+            with tempfile.TemporaryDirectory() as folder:
+                root = CONFIGS.parent
+                for path in code_files(root):
+                    copy = Path(folder) / path
+                    copy.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy(root / path, copy)
+                for logger in found:
+                    run = logger.experiment
+                    run.log_code(folder, name=f"source-{run.project}", include_fn=lambda path: True)
+
+
+def code_files(root: Path) -> list[Path]:
+    """Return the files that make up a project, relative to its root; without git, those of src/ and configs/."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    try:
+        told = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True, timeout=10).stdout
+        paths = [Path(name) for name in told.split("\0") if name]
+    except (OSError, subprocess.SubprocessError):
+        files = (path for top in ("src", "configs") for path in (root / top).rglob("*"))
+        paths = [path.relative_to(root) for path in files if path.suffix in (".py", ".yaml")]
+    return [path for path in paths if (root / path).is_file() and (root / path).stat().st_size <= LARGEST]

@@ -1,0 +1,34 @@
+"""Show what the model sees: the first batch, augmented."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from PIL import Image
+from torchvision.utils import make_grid
+
+from firstlight.data.images import pictures
+from firstlight.logger.trackers import trackers
+
+
+class FirstBatch(Callback):
+    """Write the first images of a training, as augmented and normalised for the model, to first_batch.png.
+
+    A wrong transform is seen there at a glance. W&B gets the picture too, as "train/first_batch".
+    """
+
+    def __init__(self, output_dir: str, num_samples: int = 16) -> None:
+        """Write so many images to the run folder `output_dir`."""
+        self.output_dir = Path(output_dir)
+        self.num_samples = num_samples
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Write the picture, once; texts have none."""
+        inputs = batch["inputs"]
+        if trainer.global_step == 0 and batch_idx == 0 and isinstance(inputs, torch.Tensor) and trainer.is_global_zero:
+            file = self.output_dir / "first_batch.png"
+            grid = make_grid(pictures(inputs[: self.num_samples]), nrow=8, pad_value=255)
+            Image.fromarray(grid.permute(1, 2, 0).numpy()).save(file)
+            for logger in trackers(trainer):
+                logger.log_image("train/first_batch", [str(file)])

@@ -1,0 +1,25 @@
+"""Show the layers of a model and their parameters at W&B."""
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.model_summary.model_summary import summarize
+
+from firstlight.logger.trackers import trackers
+
+
+class Layers(Callback):
+    """Log the table "model/layers" (name, type, parameters), and the counts of parameters as summary."""
+
+    def __init__(self, depth: int = 2) -> None:
+        """Go so deep into nested modules."""
+        self.depth = depth
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log both."""
+        if not (found := trackers(trainer)):
+            return
+        summary = summarize(pl_module, max_depth=self.depth)
+        rows = list(zip(summary.layer_names, summary.layer_types, summary.param_nums, strict=True))
+        for logger in found:
+            logger.log_table("model/layers", columns=["name", "type", "parameters"], data=[list(row) for row in rows])
+            logger.experiment.summary["model/parameters"] = summary.total_parameters
+            logger.experiment.summary["model/trained_parameters"] = summary.trainable_parameters

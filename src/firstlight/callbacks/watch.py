@@ -1,0 +1,33 @@
+"""Show how gradients and parameters are distributed, by W&B's `watch`."""
+
+from typing import Literal
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from firstlight.logger.trackers import trackers
+
+
+class Watch(Callback):
+    """Log histograms of gradients, parameters or both every so many steps."""
+
+    def __init__(self, log: Literal["gradients", "parameters", "all"] = "gradients", every: int = 100) -> None:
+        """Keep what to log.
+
+        Args:
+            log: what to show.
+            every: steps between two histograms; each reads all of it from the device.
+        """
+        self.what = log  # not self.log: Lightning gives each callback a function of that name
+        self.every = every
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start to watch."""
+        for logger in trackers(trainer):
+            # idx: W&B counts the models of a process, and would name those of a sweep's later jobs otherwise.
+            logger.experiment.watch(pl_module.network, log=self.what, log_freq=self.every, idx=0)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Stop, whether or not the fit went well: the next job of a sweep has a run of its own."""
+        if stage == "fit":
+            for logger in trackers(trainer):
+                logger.experiment.unwatch(pl_module.network)
