@@ -4,6 +4,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from io import FileIO
 from pathlib import Path
 from typing import IO, Any
 
@@ -11,16 +12,14 @@ from typing import IO, Any
 class Both:
     """A stream that also writes to a file, for as long as that is open."""
 
-    def __init__(self, stream: IO[str], file: IO[str]) -> None:
+    def __init__(self, stream: IO[str], file: FileIO) -> None:
         """Write to both."""
         self.stream = stream
         self.file = file
 
     def write(self, text: str) -> int:
-        """Write the text; a full disk does not stop the run that prints."""
-        if not self.file.closed:
-            with suppress(OSError):
-                self.file.write(text)
+        """Write the text."""
+        keep(self.file, text)
         return self.stream.write(text)
 
     def __getattr__(self, name: str) -> Any:
@@ -34,13 +33,19 @@ def logged(path: Path) -> Iterator[None]:
     Raises:
         BaseException: whatever is raised meanwhile.
     """
-    with (
-        path.open("a", encoding="utf-8", errors="backslashreplace", buffering=1) as file,
-        redirect_stdout(Both(sys.stdout, file)),  # type: ignore[type-var]
-        redirect_stderr(Both(sys.stderr, file)),  # type: ignore[type-var]
-    ):
-        try:
-            yield
-        except BaseException:
-            traceback.print_exc(file=file)
-            raise
+    with FileIO(path, "a") as file:
+        out: Any = Both(sys.stdout, file)
+        err: Any = Both(sys.stderr, file)
+        with redirect_stdout(out), redirect_stderr(err):
+            try:
+                yield
+            except BaseException:
+                keep(file, traceback.format_exc())
+                raise
+
+
+def keep(file: FileIO, text: str) -> None:
+    """Append a text to a file; one that is closed, or full, does not stop the run that prints."""
+    if not file.closed:
+        with suppress(OSError):
+            file.write(text.encode("utf-8", "backslashreplace"))

@@ -10,7 +10,7 @@ from firstlight.logger.trackers import trackers
 class Watch(Callback):
     """Log histograms of gradients, parameters or both every so many steps."""
 
-    def __init__(self, log: Literal["gradients", "parameters", "all"] = "gradients", every: int = 100) -> None:
+    def __init__(self, log: Literal["gradients", "parameters", "all"] = "gradients", every: int = 1000) -> None:
         """Keep what to log.
 
         Args:

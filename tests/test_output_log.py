@@ -1,0 +1,54 @@
+"""What a run prints is kept."""
+
+import sys
+
+import pytest
+
+from firstlight.output_log import logged
+
+
+def test_what_is_printed_is_shown_and_kept(tmp_path, capsys):
+    with logged(tmp_path / "output.log"):
+        print("seen")
+        print("warned", file=sys.stderr)
+    print("after")
+    told = capsys.readouterr()
+
+    assert (tmp_path / "output.log").read_text() == "seen\nwarned\n"
+    assert (told.out, told.err) == ("seen\nafter\n", "warned\n")
+
+
+def test_an_error_is_kept_with_its_traceback_and_goes_on(tmp_path):
+    with pytest.raises(ZeroDivisionError), logged(tmp_path / "output.log"):
+        print("before")
+        _ = 1 / 0
+    lines = (tmp_path / "output.log").read_text().splitlines()
+
+    assert lines[0] == "before"
+    assert lines[-1] == "ZeroDivisionError: division by zero"
+
+
+def test_a_run_that_goes_on_appends(tmp_path):
+    for word in ("first", "second"):
+        with logged(tmp_path / "output.log"):
+            print(word)
+
+    assert (tmp_path / "output.log").read_text() == "first\nsecond\n"
+
+
+def test_a_stream_that_outlives_the_run_writes_to_the_screen_alone(tmp_path, capsys):
+    with logged(tmp_path / "output.log"):
+        stream = sys.stdout
+    print("later", file=stream)
+
+    assert (tmp_path / "output.log").read_text() == ""
+    assert capsys.readouterr().out == "later\n"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/dev/full is Linux's full disk")
+def test_a_full_disk_does_not_stop_the_run(tmp_path, capsys):
+    (tmp_path / "output.log").symlink_to("/dev/full")
+    with logged(tmp_path / "output.log"):
+        print("on")
+
+    assert capsys.readouterr().out == "on\n"
