@@ -1,7 +1,7 @@
 # `make` lists the commands. Words after a command go to Hydra as they are typed: make train model=bert trainer=mps
 # Works with GNU Make 3.81, which macOS ships, and 4.x.
 
-COMMANDS := help setup doctor preflight train evaluate predict sweep benchmark test check fix lock clean
+COMMANDS := help setup doctor preflight train evaluate predict sweep benchmark report wandb-sync wandb-sweep test check fix lock clean
 UNKNOWN := $(filter-out $(COMMANDS) ~%,$(MAKECMDGOALS))
 ifneq ($(UNKNOWN),)
 $(error $(shell python3 scripts/make.py refuse '$(subst ','\'',$(firstword $(UNKNOWN)))'))
@@ -51,6 +51,15 @@ sweep: $(READY)
 
 benchmark: $(READY)
 	$(RUN) firstlight.benchmark
+
+report: $(READY)
+	$(RUN) firstlight.report
+
+wandb-sync: $(READY)
+	$(RUN) firstlight.wandb_sync
+
+wandb-sweep: $(READY)
+	$(RUN) firstlight.wandb_sweep
 
 test: $(READY)
 	@$(PYTHON) -m pytest -n 2 --dist loadscope -m "not slow" $(ARGS)

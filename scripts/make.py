@@ -15,6 +15,7 @@ from difflib import get_close_matches
 
 COMMANDS = (
     *("help", "setup", "doctor", "preflight", "train", "evaluate", "predict", "sweep", "benchmark"),
+    *("report", "wandb-sync", "wandb-sweep"),
     *("test", "check", "fix", "lock", "clean"),
 )
 

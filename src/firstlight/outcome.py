@@ -47,7 +47,7 @@ def end(record: Record, figures: dict[str, float]) -> None:
     show({"next": f"make evaluate run={record.folder}"})
     for logger in record.fields["loggers"].values():
         if logger.get("mode") == "offline":
-            show({"": f"wandb sync {logger['folder']}"})
+            show({"": f"make wandb-sync runs={record.folder}"})
 
 
 def metrics(trainer: Trainer) -> dict[str, float]:

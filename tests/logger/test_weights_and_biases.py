@@ -10,7 +10,7 @@ import pytest
 from conftest import tiny
 
 from firstlight import sweep, train
-from firstlight.logger.weights_and_biases import chosen_mode
+from firstlight.logger.key import chosen_mode
 from firstlight.model.resnet50 import ResNet50
 
 WANDB = ["logger=wandb", "trainer.limit_train_batches=2"]
@@ -52,7 +52,7 @@ def test_an_offline_run_holds_everything(composed, tmp_path, model, capfd):
     assert "test/predictions" in text
     assert "test/confusion_matrix" in text
     assert "artifact" in found
-    assert any("wandb sync" in line for line in told.out.splitlines())
+    assert any("make wandb-sync" in line for line in told.out.splitlines())
     assert "WARNING" not in told.err
 
 
@@ -91,7 +91,7 @@ def test_the_mode_is_what_was_asked_for(monkeypatch, variable, setting, mode):
 
 def test_a_key_that_is_none_is_no_reason_not_to_train():
     # In a process of its own: wandb reads the variable once.
-    code = "from firstlight.logger.weights_and_biases import chosen_mode; print(*chosen_mode('auto'))"
+    code = "from firstlight.logger.key import chosen_mode; print(*chosen_mode('auto'))"
     environment = {**os.environ, "WANDB_API_KEY": "abc"}
     del environment["WANDB_MODE"]
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)

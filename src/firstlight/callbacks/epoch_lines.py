@@ -22,6 +22,10 @@ class EpochLines(Callback):
         # The bar is for the terminal alone, past the run's output.log.
         self.terminal = Console(file=sys.__stdout__)
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock: a run that goes on in mid-epoch does not start that epoch."""
+        self.started = time.perf_counter()
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock, and the bar."""
         self.started = time.perf_counter()

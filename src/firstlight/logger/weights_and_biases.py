@@ -1,17 +1,26 @@
 """Weights & Biases: online where there is a key, else offline, to be uploaded later."""
 
-import contextlib
-import io
 import os
+import secrets
+import socket
+from pathlib import Path
 from typing import Any, Literal
 
-import wandb
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-# Seconds to wait for the server: at the start (then offline), and at the end (then `wandb sync` uploads the rest).
-INIT_TIMEOUT_S = 15
+import wandb
+from firstlight.logger.key import chosen_mode, silent
+from firstlight.logger.waiting import Part, parts, upload, waiting
+
+# Seconds to wait for the server: at the start (then offline), and at the end (then `make wandb-sync` uploads the rest).
+INIT_TIMEOUT_S = 6
 FINISH_TIMEOUT_S = 30
+# Seconds for what an interrupted run left to upload, before it goes on.
+UPLOAD_TIMEOUT_S = 60
+
+# What the table of runs shows of a figure: its best value beside the last one.
+BEST = {"val/accuracy": "max", "val/f1": "max", "val/loss": "min"}
 
 
 class WeightsAndBiases(WandbLogger):
@@ -29,7 +38,6 @@ class WeightsAndBiases(WandbLogger):
         notes: str | None = None,
         id: str | None = None,
         mode: Literal["auto", "online", "offline", "disabled"] = "auto",
-        log_model: bool = False,
     ) -> None:
         """Start a W&B run, or go on with one.
 
@@ -44,7 +52,6 @@ class WeightsAndBiases(WandbLogger):
             notes: a longer remark.
             id: id of the run to go on with; None starts a new one.
             mode: "auto" is online if a key is found, else offline.
-            log_model: keep the best checkpoint as an artifact.
         """
         settings: dict[str, Any] = {
             "project": project,
@@ -62,53 +69,95 @@ class WeightsAndBiases(WandbLogger):
         }
         self.mode: Any = mode
         self.reason = ""
-        super().__init__(project=project, save_dir=save_dir, log_model=log_model, experiment=self._start(settings))
+        super().__init__(project=project, save_dir=save_dir, log_model=False, experiment=self._start(settings))
         self._wandb_init.update(settings)
 
     @rank_zero_only
     def _start(self, settings: dict[str, Any]) -> Any:
         os.makedirs(settings["dir"], exist_ok=True)
+        # Read once, when its client wakes: what it has to say while the run goes on is of no use beside a progress bar.
+        os.environ.setdefault("WANDB_SILENT", "true")
         self.mode, self.reason = chosen_mode(self.mode)
-        # Listing the installed packages takes half a second; requirements.lock and run.json have the versions.
-        quiet = wandb.Settings(silent=True, console="off", init_timeout=INIT_TIMEOUT_S, x_save_requirements=False)
-        quiet.finish_timeout = FINISH_TIMEOUT_S
+        if self.mode == "online" and settings["id"]:
+            self._upload_earlier_parts(Path(settings["dir"]), settings["id"])
+        # One id whatever the mode: had the server begun the run before it fell silent, the upload goes on with that.
+        settings["id"] = settings["id"] or os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4)
         try:
-            run = wandb.init(**settings, mode=self.mode, settings=quiet)
-        except (wandb.errors.CommError, wandb.errors.UsageError) as error:
-            self.mode, self.reason = "offline", str(error).splitlines()[0]
-            run = wandb.init(**settings, mode="offline", settings=quiet)
+            run = started(settings, self.mode)
+        except wandb.errors.Error as error:
+            self.mode, self.reason = "offline", f"no answer from W&B ({str(error).splitlines()[0]})"
+            # The client's own process still holds the id.
+            wandb.teardown()
+            forget_attempt(Path(settings["dir"]), settings["id"])
+            run = started({**settings, "resume": "allow"}, "offline")
         run.define_metric("trainer/global_step")
         run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+        for figure, best in BEST.items():
+            run.define_metric(figure, step_metric="trainer/global_step", step_sync=True, summary=f"{best},last")
         return run
+
+    def _upload_earlier_parts(self, folder: Path, id: str) -> None:
+        earlier = waiting(folder).get(id)
+        if earlier is None:
+            return
+        # Gone on with before that, the run would lose them: the server takes a part behind what it has.
+        done, reason = upload(earlier, UPLOAD_TIMEOUT_S)
+        if not done:
+            self.mode, self.reason = "offline", f"the first part waits for upload ({reason})"
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What run.json keeps: id, mode, url and the folder that `wandb sync` takes."""
+        """What run.json keeps: id, mode, url, the folders of all parts, and whose process writes the last one."""
         run = self.experiment
-        folder = os.path.dirname(run.dir)
-        url = run.url if self.mode == "online" else None
-        return {"id": run.id, "mode": self.mode, "reason": self.reason, "url": url, "folder": os.path.relpath(folder)}
+        folder = Path(os.path.relpath(run.dir)).parent
+        return {
+            "id": run.id,
+            "mode": self.mode,
+            "reason": self.reason,
+            "url": run.url if self.mode == "online" else None,
+            "folder": str(folder),
+            "folders": [str(part.folder) for part in parts(Path(str(self.save_dir))) if part.id == run.id],
+            "host": socket.gethostname(),
+            "process": os.getpid(),
+        }
 
     def __str__(self) -> str:
         return self.facts["url"] or f"{self.mode}, {self.reason}"
 
 
-def chosen_mode(mode: str) -> tuple[Any, str]:
-    """Return online, offline or disabled, and why."""
-    asked = os.environ.get("WANDB_MODE", mode)
-    if asked in ("offline", "dryrun"):
-        return "offline", "as asked"
-    if asked != "auto":
-        return asked, "as asked"
-    try:
-        with contextlib.redirect_stderr(io.StringIO()):
-            found = wandb.login(prompt=False, verify=False)
-    except (wandb.errors.Error, ValueError) as error:
-        return "offline", f"the API key is no good ({str(error).splitlines()[0]})"
-    return ("online", "a key was found") if found else ("offline", "no API key found")
+def started(settings: dict[str, Any], mode: Any) -> Any:
+    """Return a W&B run that has begun.
+
+    Raises:
+        wandb.errors.Error: the server cannot be reached, or refuses.
+    """
+    # Listing the installed packages takes half a second; requirements.lock and run.json have the versions.
+    quiet = wandb.Settings(silent=True, console="off", init_timeout=INIT_TIMEOUT_S, x_save_requirements=False)
+    quiet.finish_timeout = FINISH_TIMEOUT_S
+    quiet.finish_timeout_raises = True
+    with silent():
+        return wandb.init(**settings, mode=mode, settings=quiet)
+
+
+def forget_attempt(folder: Path, id: str) -> None:
+    """Mark what a start without an answer left behind as done with: it holds nothing."""
+    for part in parts(folder):
+        if part.id == id and not part.is_offline and part == parts(folder)[-1]:
+            part.marker.touch()
 
 
 def finish(exit_code: int) -> None:
     """End the open W&B run, if there is one, as finished (0) or failed."""
-    if wandb.run is not None:
-        wandb.run.finish(exit_code=exit_code)
+    if wandb.run is None:
+        return
+    run = wandb.run
+    part = Part(Path(run.dir).parent)
+    try:
+        with silent():
+            run.finish(exit_code=exit_code)
+    except TimeoutError:
+        print("W&B did not take all of the run in time: `make wandb-sync` uploads the rest", flush=True)
+        return
+    if part.file.is_file() and not part.is_offline:
+        # W&B's client marks what it uploads later; by the same mark an online run is known to be complete.
+        part.marker.touch()
