@@ -127,7 +127,7 @@ def test_a_server_that_dies_costs_nothing_but_an_upload(request, tmp_path):
     request.addfinalizer(server.kill)
     server.start()
     client = Client(tmp_path / "client", server.port)
-    words = ["output_dir=run", "trainer.max_epochs=5", "callbacks.checkpoint_artifacts=null"]
+    words = ["output_dir=run", "trainer.max_epochs=15", "callbacks.checkpoint_artifacts=null"]
     process = client.start(str(TRAINING), "train", *words, STEP_SECONDS="0.5")
     wait_until(lambda: server.rows("SELECT * FROM metrics WHERE key = 'train/loss'"), "the first step is at the server")
     server.kill()
@@ -138,12 +138,12 @@ def test_a_server_that_dies_costs_nothing_but_an_upload(request, tmp_path):
     assert process.returncode == 0, out + err
     assert client.record("run")["status"] == "finished"
     assert "`make wandb-sync` uploads the rest" in out
-    assert arrived < 20
+    assert arrived < 60
 
     server.start()
     told = client.sync("runs=run")
     assert f"/runs/{name}" in told
-    assert list(range(20)) == server.steps(name)
+    assert list(range(60)) == server.steps(name)
     assert server.runs()[name]["state"] == "finished"
     assert "nothing waits" in client.sync("runs=.")
 
