@@ -41,6 +41,7 @@ def search(sweep: dict[str, Any], count: int) -> str:
     """
     # Imported late: a mistake in the file is told first.
     import wandb
+
     from firstlight.logger.key import chosen_mode
 
     mode, reason = chosen_mode("auto")

@@ -82,6 +82,7 @@ def upload(run: list[Part], timeout_s: float | None = None) -> tuple[bool, str]:
     folders = [str(part.folder) for part in run]
     command = [sys.executable, "-m", "wandb", "sync", "--include-online", *folders]
     environment = {name: value for name, value in os.environ.items() if name not in ("WANDB_MODE", "WANDB_SILENT")}
+    environment["WANDB_DIR"] = str(run[-1].home.resolve())  # for its log, which would lie where one stands
     # Its logs stay beside the run's own.
     environment["WANDB_DIR"] = str(run[-1].home)
     try:

@@ -6,10 +6,10 @@ import socket
 from pathlib import Path
 from typing import Any, Literal
 
+import wandb
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-import wandb
 from firstlight.logger.key import chosen_mode, silent
 from firstlight.logger.waiting import Part, parts, upload, waiting
 
