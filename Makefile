@@ -62,7 +62,7 @@ wandb-sweep: $(READY)
 	$(RUN) firstlight.wandb_sweep
 
 test: $(READY)
-	@$(PYTHON) -m pytest -n 2 --dist loadscope -m "not slow" $(ARGS)
+	@$(PYTHON) -m pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not slow" $(ARGS)
 
 check: $(READY)
 	@$(PYTHON) -m ruff check .

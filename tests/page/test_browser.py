@@ -7,6 +7,8 @@ from runs import HOSTILE, cfg, write_logs, write_page, write_run
 
 from firstlight import report
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
