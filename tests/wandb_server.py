@@ -114,6 +114,7 @@ class Client:
             "WANDB_API_KEY": "local" + 40 * "0",
             **{f"WANDB_{name}_DIR": str(folder / name.lower()) for name in ("DATA", "CACHE", "CONFIG")},
             "OMP_NUM_THREADS": "1",
+            "WANDB_INIT_TIMEOUT": str(PATIENCE_S),  # a loaded machine is no dead server
         }
         folder.mkdir(parents=True, exist_ok=True)
 

@@ -163,7 +163,7 @@ def seconds_until_training(client: Client, folder: str, **variables: str) -> tup
 def test_a_server_that_is_not_there_delays_a_training_by_seconds(tmp_path):
     client = Client(tmp_path, free_port())
     without, _ = seconds_until_training(client, "offline", WANDB_MODE="offline")
-    seconds, line = seconds_until_training(client, "unreachable")
+    seconds, line = seconds_until_training(client, "unreachable", WANDB_INIT_TIMEOUT="6")
     print(f"{without:.1f} s offline, {seconds:.1f} s with a server that is not there")
 
     assert re.match(r"wandb +offline, no answer from W&B \(.+\)$", line)

@@ -10,6 +10,7 @@ import pytest
 from conftest import tiny
 
 from firstlight import sweep, train
+from firstlight.logger import weights_and_biases
 from firstlight.logger.key import chosen_mode
 from firstlight.model.resnet50 import ResNet50
 
@@ -105,3 +106,19 @@ def test_without_a_key_it_is_offline(monkeypatch, tmp_path):
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
 
     assert chosen_mode("auto") == ("offline", "no API key found")
+
+
+def test_an_id_that_is_still_held_does_not_stop_a_training(monkeypatch):
+    asked = []
+
+    def started(settings, mode):
+        asked.append((settings["id"], mode))
+        if settings["id"] == "held":
+            raise Exception("run ID held is in use")
+        return "run"
+
+    monkeypatch.setattr(weights_and_biases, "started", started)
+
+    assert weights_and_biases.started_offline({"id": "held", "resume": None}) == "run"
+    assert [("held", "offline"), (asked[1][0], "offline")] == asked
+    assert len(asked[1][0]) == 8

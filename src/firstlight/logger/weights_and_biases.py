@@ -89,7 +89,7 @@ class WeightsAndBiases(WandbLogger):
             # The client's own process still holds the id.
             wandb.teardown()
             forget_attempt(Path(settings["dir"]), settings["id"])
-            run = started({**settings, "resume": "allow"}, "offline")
+            run = started_offline(settings)
         run.define_metric("trainer/global_step")
         run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
         for figure, best in BEST.items():
@@ -132,11 +132,24 @@ def started(settings: dict[str, Any], mode: Any) -> Any:
         wandb.errors.Error: the server cannot be reached, or refuses.
     """
     # Listing the installed packages takes half a second; requirements.lock and run.json have the versions.
-    quiet = wandb.Settings(silent=True, console="off", init_timeout=INIT_TIMEOUT_S, x_save_requirements=False)
+    quiet = wandb.Settings(silent=True, console="off", x_save_requirements=False)
+    # W&B's own variable, for a slow network.
+    quiet.init_timeout = float(os.environ.get("WANDB_INIT_TIMEOUT", INIT_TIMEOUT_S))
     quiet.finish_timeout = FINISH_TIMEOUT_S
     quiet.finish_timeout_raises = True
     with silent():
         return wandb.init(**settings, mode=mode, settings=quiet)
+
+
+def started_offline(settings: dict[str, Any]) -> Any:
+    """Return an offline run with the id of an attempt without an answer, or with a new one while that is still held."""
+    try:
+        return started({**settings, "resume": "allow"}, "offline")
+    except Exception as error:  # W&B's own class for it is private, and no `wandb.errors.Error`
+        if "in use" not in str(error):
+            raise
+        settings["id"] = secrets.token_hex(4)
+        return started(settings, "offline")
 
 
 def forget_attempt(folder: Path, id: str) -> None:
