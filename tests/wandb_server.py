@@ -108,8 +108,9 @@ class Client:
 
     def __init__(self, folder: Path, port: int) -> None:
         self.folder = folder
-        names = ("WANDB_MODE", "WANDB_SILENT", "WANDB_RUN_ID")
-        self.environment = {name: value for name, value in os.environ.items() if name not in names} | {
+        # A test of the same process that used W&B left the address of its service there: runs would share it.
+        others = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+        self.environment = others | {
             "WANDB_BASE_URL": f"http://127.0.0.1:{port}",
             "WANDB_API_KEY": "local" + 40 * "0",
             **{f"WANDB_{name}_DIR": str(folder / name.lower()) for name in ("DATA", "CACHE", "CONFIG")},

@@ -126,12 +126,18 @@ def versions() -> dict[str, str]:
     return found
 
 
+def git(*words: str, folder: Path | None = None) -> str:
+    """Return what git says of a folder, the working directory by default.
+
+    Raises:
+        OSError, subprocess.SubprocessError: there is no git, or it has nothing to say.
+    """
+    command = ["git", *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+
 def git_state() -> dict[str, Any] | None:
     """Return the commit of the working directory and whether it has changes; None outside git."""
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-
     try:
         return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
     except (OSError, subprocess.SubprocessError):

@@ -16,6 +16,7 @@ from firstlight import train
 from firstlight.check import check
 from firstlight.command import show_table, tell
 from firstlight.compose import composed
+from firstlight.page.compare import differing
 
 # What a row tells beside its overrides: column of the table -> how to find it in run.json.
 FIGURES = {
@@ -101,10 +102,9 @@ def collect(folder: Path) -> list[dict[str, Any]]:
     files = sorted(folder.rglob("run.json"), key=lambda file: _job_number(file.relative_to(folder)))
     runs = [json.loads(file.read_text(encoding="utf-8")) | {"folder": str(file.parent)} for file in files]
     overrides = [dict(word.lstrip("+").split("=", 1) for word in run["overrides"] if "=" in word) for run in runs]
-    names = list(dict.fromkeys(name for each in overrides for name in each))
-    differing = [name for name in names if len({each.get(name) for each in overrides}) > 1] or names
+    names = differing(overrides) or list(dict.fromkeys(name for each in overrides for name in each))
     return [
-        {name: own.get(name, "") for name in differing}
+        {name: own.get(name, "") for name in names}
         | {"status": run["status"]}
         | {column: _dig(run, path) for column, path in FIGURES.items()}
         | {"reason": run["reason"] or "", "folder": run["folder"]}

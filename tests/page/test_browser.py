@@ -56,7 +56,16 @@ def everywhere(tab):
     for chart in tab.query_selector_all(".chart"):
         if chart.is_visible():
             chart.scroll_into_view_if_needed()
-            tab.wait_for_function("element => element.querySelector('.main-svg')", arg=chart)
+            until(tab, lambda chart=chart: chart.query_selector(".main-svg"))
+
+
+def until(tab, done):
+    """Wait until something holds; the tab's own `wait_for_function` evaluates text, which the page forbids."""
+    for _ in range(100):
+        if done():
+            return
+        tab.wait_for_timeout(100)
+    raise TimeoutError("10 seconds have passed")
 
 
 def names(tab):
@@ -163,7 +172,7 @@ def test_light_and_dark_follow_the_system_in_charts_too(opened):
     dark = tab.evaluate(colours)
     tab.emulate_media(color_scheme="light")
     tab.evaluate("scrollTo(0, 0)")
-    tab.wait_for_function(f"({colours})[1] !== '{dark[1]}'")
+    until(tab, lambda: tab.evaluate(colours)[1] != dark[1])
 
     assert dark == ["rgb(18, 22, 28)", "#e6eaf0"]
     assert tab.evaluate(colours) == ["rgb(246, 247, 249)", "#1b2430"]

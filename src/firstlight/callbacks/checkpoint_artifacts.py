@@ -7,6 +7,7 @@ from pathlib import Path
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from firstlight.logger.trackers import trackers
+from firstlight.outcome import checkpoints
 
 ALIASES = {"best": ["best"], "last": ["last", "latest"]}
 
@@ -24,12 +25,10 @@ class CheckpointArtifacts(Callback):
             import wandb
 
             run = logger.experiment
-            for name, aliases in ALIASES.items():
-                file = self.output_dir / "checkpoints" / f"{name}.ckpt"
-                if file.is_file():
-                    artifact = wandb.Artifact(f"checkpoint-{run.id}", "model", metadata={"step": trainer.global_step})
-                    artifact.add_file(str(kept(file, Path(run.dir).parent)), name=f"{name}.ckpt", policy="immutable")
-                    run.log_artifact(artifact, aliases=aliases)
+            for name, path in checkpoints(self.output_dir).items():
+                artifact = wandb.Artifact(f"checkpoint-{run.id}", "model", metadata={"step": trainer.global_step})
+                artifact.add_file(str(kept(Path(path), Path(run.dir).parent)), name=f"{name}.ckpt", policy="immutable")
+                run.log_artifact(artifact, aliases=ALIASES[name])
 
 
 def kept(file: Path, folder: Path) -> Path:

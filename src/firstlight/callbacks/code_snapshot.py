@@ -9,6 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from firstlight.check import CONFIGS
 from firstlight.logger.trackers import trackers
+from firstlight.record import git
 
 # Larger files are data.
 LARGEST = 1_000_000
@@ -33,9 +34,8 @@ class CodeSnapshot(Callback):
 
 def code_files(root: Path) -> list[Path]:
     """Return the files that make up a project, relative to its root; without git, those of src/ and configs/."""
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     try:
-        told = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True, timeout=10).stdout
+        told = git("ls-files", "--cached", "--others", "--exclude-standard", "-z", folder=root)
         paths = [Path(name) for name in told.split("\0") if name]
     except (OSError, subprocess.SubprocessError):
         files = (path for top in ("src", "configs") for path in (root / top).rglob("*"))

@@ -2,11 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from firstlight.class_scores import ClassScores, class_scores
 from firstlight.logger.trackers import trackers
 
 
@@ -25,12 +27,13 @@ class ConfusionMatrix(Callback):
         matrix: Tensor = pl_module.confusion.cpu()  # type: ignore
         names: list[str] = pl_module.class_names  # type: ignore
         draw(matrix, names, picture)
-        kept = {"class_names": names, "counts": matrix.tolist()}
+        kept: dict[str, Any] = {"class_names": names, "counts": matrix.tolist()}
         (self.output_dir / "confusion_matrix.json").write_text(json.dumps(kept) + "\n", encoding="utf-8")
         for logger in trackers(trainer):
             logger.log_image("test/confusion_matrix", [str(picture)])
-            columns = ["class", "precision", "recall", "f1", "samples"]
-            logger.log_table("test/classes", columns=columns, data=scores_of_classes(matrix, names))
+            columns = ["class", *ClassScores._fields[1:]]
+            rows = [list(scores) for scores in class_scores(kept["counts"], names)]
+            logger.log_table("test/classes", columns=columns, data=rows)
 
 
 def draw(matrix: Tensor, class_names: list[str], picture: Path) -> None:
@@ -53,12 +56,3 @@ def draw(matrix: Tensor, class_names: list[str], picture: Path) -> None:
                     colour = "white" if value > middle else "black"
                     axes.text(column, row, str(value), ha="center", va="center", color=colour, fontsize=8)
     figure.savefig(picture, dpi=150)
-
-
-def scores_of_classes(matrix: Tensor, class_names: list[str]) -> list[list[str | float]]:
-    """Return name, precision, recall, F1 and number of samples of each class; what is 0 of 0 is 0."""
-    hits, samples, taken = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
-    precision, recall = hits / taken.clamp(min=1), hits / samples.clamp(min=1)
-    f1 = 2 * hits / (samples + taken).clamp(min=1)
-    figures = zip(precision.tolist(), recall.tolist(), f1.tolist(), samples.tolist(), strict=True)
-    return [[name, *row] for name, row in zip(class_names, figures, strict=True)]

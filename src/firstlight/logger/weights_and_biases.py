@@ -154,8 +154,8 @@ def started_offline(settings: dict[str, Any]) -> Any:
 
 def forget_attempt(folder: Path, id: str) -> None:
     """Mark what a start without an answer left behind as done with: it holds nothing."""
-    for part in parts(folder):
-        if part.id == id and not part.is_offline and part == parts(folder)[-1]:
+    for part in parts(folder)[-1:]:
+        if part.id == id and not part.is_offline:
             part.marker.touch()
 
 

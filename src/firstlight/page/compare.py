@@ -13,11 +13,16 @@ NAMES = ("output_dir", "name")
 SPEED, MEMORY = "speed/samples_per_s", "speed/peak_memory_gib"
 
 
-def differing(runs: list[dict[str, Any]]) -> list[str]:
-    """Return the settings that were not typed alike in all runs."""
-    known = [run["overrides"] for run in runs if run["status"] != "damaged"]
-    names = dict.fromkeys(name for each in known for name in each if name not in NAMES)
-    return [name for name in names if len({each.get(name) for each in known}) > 1]
+def differing(settings: list[dict[str, str]]) -> list[str]:
+    """Return the names of the settings that were not typed alike in all runs."""
+    names = dict.fromkeys(name for each in settings for name in each)
+    return [name for name in names if len({each.get(name) for each in settings}) > 1]
+
+
+def parameters(runs: list[dict[str, Any]]) -> list[str]:
+    """Return the settings that differ between runs and change something in them."""
+    found = differing([run["overrides"] for run in runs if run["status"] != "damaged"])
+    return [name for name in found if name not in NAMES]
 
 
 def metrics(runs: list[dict[str, Any]]) -> list[str]:
@@ -27,12 +32,12 @@ def metrics(runs: list[dict[str, Any]]) -> list[str]:
     return [*first, *sorted(found - set(first))][:MOST_METRICS]
 
 
-def columns(runs: list[dict[str, Any]], parameters: list[str]) -> list[dict[str, str]]:
+def columns(runs: list[dict[str, Any]], settings: list[str]) -> list[dict[str, str]]:
     """Return the columns of the table: where the page finds the value, what stands above it, and how it is written."""
     return [
         column("name", "run", "name"),
         column("status", "status", "text"),
-        *(column(f"overrides/{name}", name, "setting") for name in parameters),
+        *(column(f"overrides/{name}", name, "setting") for name in settings),
         *(column(f"metrics/{name}", name, "number") for name in metrics(runs)),
         *(column(f"metrics/{name}", label, "number") for name, label in speeds(runs).items()),
         column("seconds", "duration", "duration"),
@@ -72,12 +77,13 @@ def over_seeds(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
             rest = {name: value for name, value in run["overrides"].items() if name not in ("seed", *NAMES)}
             groups.setdefault(tuple(sorted(rest.items())), []).append(run)
     seeded = {rest: group for rest, group in groups.items() if len({run["seed"] for run in group}) > 1}
-    names = differing([run for group in seeded.values() for run in group])
+    names = parameters([run for group in seeded.values() for run in group])
+    figures = metrics(runs)
     return [
         {
             "settings": ", ".join(f"{name}={value}" for name, value in rest if name in names) or "the same in all",
             "runs": len(group),
-            "metrics": {name: spread(run["metrics"].get(name) for run in group) for name in metrics(runs)},
+            "metrics": {name: spread(run["metrics"].get(name) for run in group) for name in figures},
         }
         for rest, group in seeded.items()
     ]

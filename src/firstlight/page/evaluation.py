@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from firstlight.class_scores import class_scores
 from firstlight.page.facts import number, text
 
 # Beyond that a matrix cannot be read; the table of classes still can.
@@ -61,7 +62,7 @@ def evaluation(folder: Path, pictures: Pictures) -> dict[str, Any]:
 
 
 def confusion(kept: dict[str, Any]) -> dict[str, Any]:
-    """Return the matrix as it is shown, and precision, recall and F1 of each class; what is 0 of 0 is 0.
+    """Return the matrix as it is shown, and the scores of each class.
 
     Raises:
         ValueError: the counts are not square, or not those of the classes.
@@ -70,13 +71,7 @@ def confusion(kept: dict[str, Any]) -> dict[str, Any]:
     if not names or len(counts) != len(names) or any(len(row) != len(names) for row in counts):
         raise ValueError("counts need a row and a column for each class")
     counts = [[int(count) for count in row] for row in counts]
-    taken = [sum(column) for column in zip(*counts, strict=True)]
-    classes = []
-    for index, name in enumerate(names):
-        hits, total = counts[index][index], sum(counts[index])
-        precision, recall = hits / max(taken[index], 1), hits / max(total, 1)
-        f1 = 2 * hits / max(taken[index] + total, 1)
-        classes.append({"name": name, "precision": precision, "recall": recall, "f1": f1, "samples": total})
+    classes = [scores._asdict() for scores in class_scores(counts, names)]
     return {"classes": classes, "matrix": counts if len(names) <= MOST_CLASSES else None}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from firstlight.page.benchmarks import benchmark
-from firstlight.page.compare import columns, differing, first_chosen, metrics, over_seeds
+from firstlight.page.compare import columns, first_chosen, metrics, over_seeds, parameters
 from firstlight.page.curves import curves
 from firstlight.page.evaluation import Pictures, evaluation
 from firstlight.page.facts import facts
@@ -43,7 +43,7 @@ def gather(folders: list[Path]) -> Content:
     base = common_folder(folders)
     runs = [facts(folder, name_of(folder, base)) for folder in run_folders]
     runs.sort(key=lambda run: (run["started"] or "", run["name"]), reverse=True)
-    parameters = differing(runs)
+    settings = parameters(runs)
     chosen = first_chosen(runs)
     for index, run in enumerate(runs):
         run["chosen"] = index in chosen
@@ -51,9 +51,9 @@ def gather(folders: list[Path]) -> Content:
         "made": now(),
         "source": ", ".join(map(str, folders)),
         "runs": runs,
-        "parameters": parameters,
+        "parameters": settings,
         "metrics": metrics(runs),
-        "columns": columns(runs, parameters),
+        "columns": columns(runs, settings),
         "seeds": over_seeds(runs),
         "benchmarks": sorted(benchmarks, key=lambda each: str(each["started"]), reverse=True),
     }
@@ -68,11 +68,11 @@ def details(runs: list[dict[str, Any]], chosen: list[int]) -> list[dict[str, Any
     points = max(20, min(MOST_POINTS, POINTS // max(len(runs), 1)))
     pictures = Pictures()
     order = [*chosen, *(index for index in range(len(runs)) if index not in chosen)]
-    found = {
+    shown = {
         index: {**curves(Path(runs[index]["folder"]), points), **evaluation(Path(runs[index]["folder"]), pictures)}
         for index in order
     }
-    return [found[index] for index in range(len(runs))]
+    return [shown[index] for index in range(len(runs))]
 
 
 def walk(folders: list[Path]) -> Iterator[tuple[Path, str]]:
