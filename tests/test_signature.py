@@ -9,7 +9,7 @@ from conftest import names
 
 from firstlight import signature
 from firstlight.check import choice
-from firstlight.model.classifier import locate
+from firstlight.locate import locate
 
 TARGETS = sorted(
     {

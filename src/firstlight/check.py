@@ -60,6 +60,7 @@ def check_node(where: str, node: Any) -> None:
     """Hold one object's settings against the class that it names."""
     if not isinstance(node, dict) or "_target_" not in node:
         raise ValueError(f"{where} is a choice with a _target_, but it is {node!r}: choose one by {where}=<name>")
+    signature.require_trusted(str(node["_target_"]))
     found = signature.read(str(node["_target_"]))
     extra = SCHEDULE_KEYS if where == "scheduler" else ()
     for name, value in node.items():

@@ -18,10 +18,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
 from firstlight.check import CONFIGS
-from firstlight.compose import root_config
+from firstlight.compose import any_checkpoint, composed, root_config
 from firstlight.mistake import sentence
 from firstlight.mps.watermarks import set_watermarks
-from firstlight.record import free_memory
+from firstlight.record import free_memory, locked, read_json
 
 # Warnings that nobody who trains can act on, each of a library about itself.
 NOISE = (
@@ -39,6 +39,9 @@ NOISE = (
     "GPU available but not used",  # trainer=cpu was typed
     ".*mps.* does not have a deterministic implementation",  # trainer=mps allows them; `make preflight` names them
 )
+
+# What was asked for by `make sweep`, in the sweep's folder.
+SWEEP_FILE = "sweep.json"
 
 
 def command(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[..., Any]]:
@@ -84,21 +87,49 @@ def run_from_command_line(name: str, task: Callable[[DictConfig], Any]) -> None:
 
 def one(task: Callable[[DictConfig], Any], failures: list[str], cfg: DictConfig) -> Any:
     """Run one job; a failure is told and counted, so that the other jobs of a sweep go on."""
-    if HydraConfig.get().mode == RunMode.MULTIRUN:
-        job = HydraConfig.get().job
-        with open_dict(cfg):
-            cfg.output_dir = os.path.relpath(HydraConfig.get().runtime.output_dir)
-            cfg.name = cfg.name or what_differs()
-            cfg.group = cfg.group or Path(HydraConfig.get().sweep.dir).name
+    job = HydraConfig.get().job
+    in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+    if in_sweep:
+        name_job(cfg)
+        if may_go_on() and read_json(Path(cfg.output_dir) / "run.json").get("status") == "finished":
+            print(f"job {job.num}  {cfg.name}: is finished", flush=True)
+            return None
         print(f"\njob {job.num}  {cfg.name}", flush=True)
     try:
-        return task(cfg)
+        return task(gone_on_with(cfg) if in_sweep and may_go_on() else cfg)
     except Exception as error:
         tell(error, cfg.command)
         failures.append(cfg.command)
     # Outside the handler: the error's traceback held the job's model.
     free_memory()
     return None
+
+
+def name_job(cfg: DictConfig) -> None:
+    """Give a job of a sweep its folder, its name and its group."""
+    hydra_cfg = HydraConfig.get()
+    with open_dict(cfg):
+        cfg.output_dir = os.path.relpath(hydra_cfg.runtime.output_dir)
+        cfg.name = cfg.name or what_differs()
+        cfg.group = cfg.group or Path(hydra_cfg.sweep.dir).name
+
+
+def may_go_on() -> bool:
+    """Say whether the sweep is one of `make sweep`, whose folder is no other's: what lies there is its own."""
+    return (Path(HydraConfig.get().sweep.dir) / SWEEP_FILE).is_file()
+
+
+def gone_on_with(cfg: DictConfig) -> DictConfig:
+    """Return the configuration by which a job goes on from its last checkpoint; without one, it starts anew."""
+    folder = Path(cfg.output_dir)
+    if read_json(folder / "run.json") and any_checkpoint(folder):
+        return composed(cfg.command, [f"resume={folder}"])
+    with locked(folder):
+        # A folder with run.json is taken: that goes last.
+        for name in ("output.log", "metrics.csv", "run.json"):
+            if (folder / name).is_file():
+                (folder / name).replace(folder / f"earlier_{name}")
+    return cfg
 
 
 def what_differs() -> str:

@@ -1,6 +1,6 @@
 """Compose a command's configuration: from configs/, or from that of an earlier run."""
 
-import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,15 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from firstlight.check import CONFIGS, choice, no_such_choice
+from firstlight.record import locked, read_json
 
 # What may be changed when a run goes on; anything else would make it another run.
 RESUMABLE = ("resume", "trainer", "callbacks", "logger", "name", "tags", "test", "data.num_workers", "data.root")
+# Settings of the trainer that decide over each step.
+FIXED = tuple(
+    f"trainer.{name}"
+    for name in ("accumulate_grad_batches", "gradient_clip_val", "limit_train_batches", "overfit_batches")
+)
 
 
 def composed(name: str, words: list[str], hydra: bool = False) -> DictConfig:
@@ -31,6 +37,8 @@ def root_config(name: str, words: list[str]) -> tuple[str, list[str]]:
     Raises:
         ValueError: the run or checkpoint is not there, or cannot go on.
     """
+    if "resume=last" in words:
+        words = [f"resume={newest_unfinished(Path('logs/train'))}" if word == "resume=last" else word for word in words]
     given = dict(word.split("=", 1) for word in words if "=" in word and not word.startswith("-"))
     source = given.get("resume") or given.get("run") or given.get("ckpt")
     if source in (None, "null"):
@@ -38,11 +46,12 @@ def root_config(name: str, words: list[str]) -> tuple[str, list[str]]:
             raise ValueError(f"{name} needs a trained model: give run=logs/train/<run> or ckpt=<file>")
         return name, words
     saved = saved_config(Path(source))
+    if "resume" in given:
+        require_unfinished(Path(source), given, saved)
     groups = {group: given[group] for group in ("trainer", "logger", "callbacks") if group in given}
     for group, chosen in groups.items():
         change_group(saved, group, chosen)
     if "resume" in given:
-        require_unfinished(Path(source), given)
         keep_trackers(Path(source), saved)
     ConfigStore.instance().store(name="saved", node=saved)
     left = [word for word in words if word.partition("=")[0] not in groups]
@@ -61,20 +70,45 @@ def change_group(saved: DictConfig, group: str, chosen: str) -> None:
     saved[group] = node
 
 
-def require_unfinished(folder: Path, given: dict[str, str]) -> None:
+def newest_unfinished(parent: Path) -> Path:
+    """Return the run that was started last of those which did not finish and no process trains.
+
+    Raises:
+        ValueError: there is none.
+    """
+    started = {}
+    for file in parent.glob("*/run.json"):
+        record = read_json(file)
+        if record.get("status") in ("running", "interrupted", "failed") and any_checkpoint(file.parent):
+            with suppress(ValueError), locked(file.parent):
+                started[file.parent] = record["started"]
+    if not started:
+        raise ValueError(f"No run in {parent} waits to go on: all have finished, or have no checkpoint yet")
+    return max(started, key=lambda folder: str(started[folder]))
+
+
+def any_checkpoint(folder: Path) -> bool:
+    """Say whether a run has saved anything."""
+    return any((folder / "checkpoints").glob("*.ckpt"))
+
+
+def require_unfinished(folder: Path, given: dict[str, str], saved: DictConfig) -> None:
     """Refuse to resume what has nothing left to do, nothing to start from, or would become another run."""
     if folder.suffix == ".ckpt":
         raise ValueError(f"resume= takes the folder of a run, but it is {folder}: give {folder.parent.parent}")
-    if not (folder / "checkpoints" / "last.ckpt").is_file():
-        raise ValueError(f"{folder} has no last.ckpt to go on from: start again by `make train`")
-    other = [name for name in given if not name.startswith((*RESUMABLE, "hydra."))]
-    if other:
-        raise ValueError(
-            f"A run that goes on keeps its settings, but {other[0]}={given[other[0]]} would change one: start a new "
-            f"run, or change only {', '.join(RESUMABLE[1:])}"
-        )
-    status = json.loads((folder / "run.json").read_text(encoding="utf-8"))["status"]
-    if status == "finished" and not any(name.startswith("trainer.max_") for name in given):
+    if not any_checkpoint(folder):
+        raise ValueError(f"{folder} has no checkpoint to go on from: start again by `make train`")
+    for name, value in given.items():
+        if name.startswith(FIXED) or not name.startswith((*RESUMABLE, "hydra.")):
+            before = str(OmegaConf.select(saved, name.lstrip("+")))
+            if value != before:
+                raise ValueError(
+                    f"A run that goes on keeps its settings, but {name} was {before} and would become {value}: start a "
+                    f"new run, or change only {', '.join(RESUMABLE[1:])}"
+                )
+    if read_json(folder / "run.json").get("status") == "finished" and not any(
+        name.startswith("trainer.max_") for name in given
+    ):
         raise ValueError(f"{folder} has finished: add trainer.max_epochs=<more> to train it further")
 
 
@@ -86,15 +120,30 @@ def saved_config(source: Path) -> DictConfig:
     """
     folder = source.parent.parent if source.suffix == ".ckpt" else source
     if (folder / "config.yaml").is_file():
-        return moved(OmegaConf.load(folder / "config.yaml"), folder)
+        return moved(loaded(folder / "config.yaml"), folder)
     if not source.is_file():
         near = sorted(folder.parent.glob("*/config.yaml"), key=lambda each: each.stat().st_mtime)
         hint = f"the newest there is {near[-1].parent}" if near else "give the folder that a training printed as `run`"
         raise ValueError(f"There is no run in {source}: {hint}")
-    from firstlight.run import load_checkpoint
+    from firstlight import checkpoint_io
 
-    config: dict[str, Any] = load_checkpoint(source)["config"]
+    config: dict[str, Any] = checkpoint_io.load(source)["config"]
     return OmegaConf.create(config)
+
+
+def loaded(file: Path) -> DictConfig:
+    """Return the configuration in a run's file.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    try:
+        config = OmegaConf.load(file)
+    except Exception as error:  # YAML and OmegaConf raise many kinds
+        raise ValueError(f"{file} is damaged ({type(error).__name__}): give ckpt=<file>, which holds a copy") from error
+    if not isinstance(config, DictConfig) or not isinstance(config.get("output_dir"), str):
+        raise ValueError(f"{file} is no configuration of a run: give ckpt=<file>, which holds a copy")
+    return config
 
 
 def moved(saved: Any, folder: Path) -> DictConfig:
@@ -113,7 +162,6 @@ def moved(saved: Any, folder: Path) -> DictConfig:
 
 def keep_trackers(folder: Path, saved: DictConfig) -> None:
     """Let a resumed run go on in the same run of its trackers, whose ids are in run.json."""
-    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    for name, facts in record["loggers"].items():
+    for name, facts in read_json(folder / "run.json").get("loggers", {}).items():
         if "id" in facts and name in (saved.logger or {}):
             saved.logger[name].id = facts["id"]

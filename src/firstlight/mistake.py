@@ -10,7 +10,8 @@ from omegaconf.errors import OmegaConfBaseException
 from firstlight import signature
 from firstlight.check import CONFIGS, no_such_choice, unknown
 from firstlight.compose import composed
-from firstlight.record import out_of_memory, unwrapped
+from firstlight.data.worker import worker_fault
+from firstlight.record import disk_fault, out_of_memory, unwrapped
 
 
 def sentence(error: BaseException, name: str, words: list[str]) -> str | None:
@@ -22,6 +23,8 @@ def sentence(error: BaseException, name: str, words: list[str]) -> str | None:
         words: its command line.
     """
     text = unwrapped(error)
+    if (told := disk_fault(error) or worker_fault(error)) is not None:
+        return told
     if out_of_memory(error) and not isinstance(error, ValueError):
         return f"memory ran out ({text.splitlines()[0] if text else 'no more to be had'}): halve data.batch_size"
     match error:

@@ -8,6 +8,8 @@ from io import FileIO
 from pathlib import Path
 from typing import IO, Any
 
+from firstlight.secret import hidden
+
 
 class Both:
     """A stream that also writes to a file, for as long as that is open."""
@@ -45,7 +47,7 @@ def logged(path: Path) -> Iterator[None]:
 
 
 def keep(file: FileIO, text: str) -> None:
-    """Append a text to a file; one that is closed, or full, does not stop the run that prints."""
+    """Append a text to a file, without secrets; one that is closed, or full, does not stop the run that prints."""
     if not file.closed:
         with suppress(OSError):
-            file.write(text.encode("utf-8", "backslashreplace"))
+            file.write(hidden(text).encode("utf-8", "backslashreplace"))

@@ -1,11 +1,13 @@
 """The folder of a run, and run.json in it: what was asked, how it went, what came out."""
 
+import errno
 import gc
 import importlib.metadata
 import json
 import os
 import platform
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -15,33 +17,55 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from firstlight.data.worker import worker_fault
 from firstlight.output_log import logged
+from firstlight.secret import hidden
 
 PACKAGES = ("torch", "torchvision", "lightning", "transformers", "torchmetrics", "hydra-core", "wandb")
+
+
+# Written at the start and given back when the disk is full: run.json must be able to say so.
+RESERVE_BYTES = 64 * 1024
 
 
 class Record:
     """run.json, rewritten as a whole at each change, so that it is right whenever it is read."""
 
     def __init__(self, folder: Path, fields: dict[str, Any]) -> None:
-        """Keep the folder and the first fields."""
+        """Keep the folder and the first fields, and lay by room on the disk."""
         self.folder = folder
         self.fields = fields
         self.started = time.perf_counter()
+        self.reserve = folder / ".reserve"
+        self.reserve.write_bytes(bytes(RESERVE_BYTES))
 
     def update(self, **fields: Any) -> None:
         """Set fields and write the file; a reader never meets half of it."""
         self.fields |= fields
-        temporary = self.folder / ".run.json.tmp"
-        temporary.write_text(json.dumps(self.fields, indent=2, default=str) + "\n", encoding="utf-8")
-        os.replace(temporary, self.folder / "run.json")
+        text = json.dumps(hidden(self.fields), indent=2, default=str) + "\n"
+        try:
+            write_whole(self.folder / "run.json", text)
+        except OSError:
+            self.reserve.unlink(missing_ok=True)
+            write_whole(self.folder / "run.json", text)
+
+    def begin(self, overrides: list[str]) -> None:
+        """Say that the run starts, or goes on: what it was and reached before stays."""
+        start = {"started": now(), "ended": None, "status": "running", "reason": None, "overrides": overrides}
+        starts = [*self.fields.get("starts", []), start]
+        self.update(status="running", reason=None, ended=None, starts=starts)
 
     def end(self, status: str, reason: str | None = None) -> None:
         """Say how the run ended."""
         seconds = round(time.perf_counter() - self.started, 3)
-        self.update(status=status, reason=reason, ended=now(), seconds=seconds)
+        end = {"ended": now(), "status": status, "reason": reason}
+        starts = [*self.fields["starts"][:-1], {**self.fields["starts"][-1], **end, "seconds": seconds}]
+        # Of a start that was killed nobody knows how long it took.
+        self.update(**end, seconds=round(sum(each.get("seconds", 0) for each in starts), 3), starts=starts)
+        self.reserve.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -49,31 +73,92 @@ def recorded(cfg: DictConfig) -> Iterator[Record]:
     """Claim the run's folder and keep its run.json true, however the run ends.
 
     Raises:
+        ValueError: another process trains in that folder.
         Exception: whatever the run raises, once it is written down.
     """
     folder = claimed(cfg)
-    record = Record(folder, first_fields(cfg))
-    if cfg.get("resume"):
-        # What the run was and reached stays; a list tells when it went on.
-        earlier = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        again = [*earlier.get("resumed", []), {"at": now(), "overrides": record.fields["overrides"]}]
-        record.fields = {**earlier, "resumed": again}
-    record.update(status="running", reason=None, ended=None)
-    OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
-    exit_code = 1
-    with logged(folder / "output.log"):
-        try:
-            yield record
-            exit_code = 0
-            record.end("finished")
-        except (KeyboardInterrupt, SystemExit) as stop:
-            record.end("interrupted", f"stopped by {type(stop).__name__}")
-            raise
-        except BaseException as error:
-            record.end("failed", explain(error, cfg))
-            raise
-        finally:
-            finish_wandb(exit_code)
+    # The loader processes of a killed run see its end, and let go, after five seconds.
+    with locked(folder, patience_s=8 if cfg.get("resume") else 0):
+        fields = first_fields(cfg)
+        earlier = read_json(folder / "run.json") if cfg.get("resume") else {}
+        record = Record(folder, {**fields, **earlier})
+        record.begin(fields["overrides"])
+        write_whole(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(hidden(plain(cfg)))))
+        exit_code = 1
+        with logged(folder / "output.log"):
+            try:
+                yield record
+                exit_code = 0
+                record.end("finished")
+            except (KeyboardInterrupt, SystemExit) as stop:
+                record.end("interrupted", stopped_by(stop))
+                raise
+            except BaseException as error:
+                record.end("failed", explain(error, cfg))
+                raise
+            finally:
+                finish_wandb(exit_code)
+
+
+@contextmanager
+def locked(folder: Path, patience_s: float = 0) -> Iterator[None]:
+    """Keep a run's folder for this process; the system gives it back however that ends.
+
+    Args:
+        folder: the run's.
+        patience_s: how long to wait for the end of a process that has it.
+
+    Raises:
+        ValueError: another process has it.
+    """
+    lock = FileLock(folder / ".lock", timeout=patience_s)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise ValueError(
+            f"{folder} is in use by another process that trains there: wait for its end, or stop it"
+        ) from error
+    except NotImplementedError:
+        print(f"The file system of {folder} has no locks: see that no second process trains there", flush=True)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def stopped_by(stop: BaseException) -> str:
+    """Return a sentence for what ended a run from outside."""
+    number = stop.code - 128 if isinstance(stop, SystemExit) and isinstance(stop.code, int) else signal.SIGINT
+    known = {each.value: each.name for each in signal.Signals}
+    return f"stopped by {known.get(number, type(stop).__name__)}"
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that a reader meets all of it, or what was there before.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    beside = path.with_name(f".{path.name}.tmp")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        os.replace(beside, path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return what a file of JSON tells: nothing if it is not there, or a crash left half of it."""
+    with suppress(OSError, ValueError):
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    return {}
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """Return a configuration as plain values, all references filled in."""
+    settings: Any = OmegaConf.to_container(cfg, resolve=True)
+    return settings
 
 
 def claimed(cfg: DictConfig) -> Path:
@@ -82,12 +167,16 @@ def claimed(cfg: DictConfig) -> Path:
         return Path(cfg.output_dir)
     wanted = folder = Path(cfg.output_dir)
     for number in range(2, 1000):
-        folder.mkdir(parents=True, exist_ok=True)
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             (folder / "run.json").touch(exist_ok=False)
             break
         except FileExistsError:
             folder = wanted.with_name(f"{wanted.name}_{number}")
+        except OSError as error:
+            raise ValueError(
+                f"The folder {folder} cannot be made ({error.strerror}): give output_dir=<a folder of yours>"
+            ) from error
     with open_dict(cfg):
         cfg.output_dir = str(folder)
         cfg.name = cfg.get("name") or folder.name
@@ -107,6 +196,7 @@ def first_fields(cfg: DictConfig) -> dict[str, Any]:
         "started": now(),
         "ended": None,
         "seconds": None,
+        "starts": [],
         "seed": cfg.get("seed"),
         "git": git_state(),
         "machine": {"system": platform.platform(), "python": platform.python_version(), "cores": os.cpu_count()},
@@ -147,12 +237,27 @@ def git_state() -> dict[str, Any] | None:
 def explain(error: BaseException, cfg: DictConfig) -> str:
     """Return a sentence for an error; out of memory is told with what to try."""
     text = unwrapped(error)
+    if (told := disk_fault(error) or worker_fault(error)) is not None:
+        return told
     if out_of_memory(error) and isinstance(error, ValueError):
         return text  # the check before the first step says what fits
     if out_of_memory(error):
         size = OmegaConf.select(cfg, "data.batch_size")
         return f"out of memory with data.batch_size={size}: try data.batch_size={max((size or 2) // 2, 1)}"
+    if isinstance(error, ValueError) and text:
+        return text.splitlines()[0]  # a rule of ours, in one sentence
     return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+
+
+def disk_fault(error: BaseException) -> str | None:
+    """Return a sentence for a disk that is full or a place that cannot be written to."""
+    if not isinstance(error, OSError):
+        return None
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"The disk is full ({error.filename or 'no room left'}): free some space, then go on by resume=<folder>"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{error.filename} cannot be written to ({error.strerror}): give output_dir=<a folder of yours>"
+    return None
 
 
 def unwrapped(error: BaseException) -> str:

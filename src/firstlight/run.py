@@ -9,13 +9,17 @@ from lightning.pytorch import Callback, seed_everything
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
+from firstlight import checkpoint_io
 from firstlight.callbacks.recipe import Recipe
+from firstlight.callbacks.resumption import Resumption
 from firstlight.check import AUTO, CONFIGS, choice
 from firstlight.data.module import Data
 from firstlight.data.text import Text
 from firstlight.device import best_precision
+from firstlight.locate import locate
 from firstlight.logger.metrics_csv import MetricsCSV
-from firstlight.model.classifier import Classifier, locate
+from firstlight.model.classifier import Classifier
+from firstlight.record import plain
 from firstlight.trainer import Trainer, best_accelerator, require
 
 Settings = dict[str, Any]
@@ -97,7 +101,7 @@ def build_trainer(settings: Settings) -> Trainer:
     loggers: list[Logger] = []
     if settings["command"] == "train":
         loggers.append(MetricsCSV(settings["output_dir"]))
-        callbacks.append(Recipe(settings))
+        callbacks += [Recipe(settings), Resumption()]
     for node in (settings["logger"] or {}).values():
         if node:
             loggers.append(construct(node))
@@ -124,7 +128,7 @@ def load_model(checkpoint: str | Path) -> Classifier:
     Raises:
         ValueError: the file is no checkpoint of this project.
     """
-    saved = load_checkpoint(checkpoint)
+    saved = checkpoint_io.load(checkpoint)
     model: Classifier = locate(saved["config"]["model"]["_target_"])(
         **{**saved["hyper_parameters"], **saved["rebuild"]}
     )
@@ -132,33 +136,10 @@ def load_model(checkpoint: str | Path) -> Classifier:
     return model
 
 
-def load_checkpoint(path: str | Path) -> Settings:
-    """Read a checkpoint; nothing in it can run code.
-
-    Raises:
-        ValueError: the file is missing, damaged or no checkpoint of this project.
-    """
-    try:
-        saved: Settings = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise ValueError(f"There is no checkpoint {path}: give run=<folder> or ckpt=<file>") from error
-    except Exception as error:  # torch raises many kinds for a damaged file
-        raise ValueError(f"{path} is damaged or no checkpoint ({type(error).__name__}): give another file") from error
-    if not isinstance(saved, dict) or "rebuild" not in saved:
-        raise ValueError(f"{path} was not written by this project: give a checkpoint of one of its runs")
-    return saved
-
-
 def construct(node: Settings, **more: Any) -> Any:
     """Build the object that settings describe: the one place where a `_target_` becomes an object."""
     settings = {name: value for name, value in node.items() if name != "_target_"}
     return locate(node["_target_"])(**settings, **more)
-
-
-def plain(cfg: DictConfig) -> Settings:
-    """Return a configuration as plain values, all references filled in."""
-    settings: Any = OmegaConf.to_container(cfg, resolve=True)
-    return settings
 
 
 def chosen_checkpoint(cfg: DictConfig) -> str:
@@ -174,6 +155,18 @@ def chosen_checkpoint(cfg: DictConfig) -> str:
         if (folder / f"{name}.ckpt").is_file():
             return str(folder / f"{name}.ckpt")
     raise ValueError(f"{cfg.run} has no checkpoint yet: let its training finish an epoch, or give ckpt=<file>")
+
+
+def newest_checkpoint(folder: str) -> str:
+    """Return the newest checkpoint of a run that is whole, and tell which ones are not.
+
+    Raises:
+        ValueError: there is none.
+    """
+    path, damaged = checkpoint_io.newest_whole(Path(folder))
+    for sentence in damaged:
+        print(f"{sentence.partition(': give')[0]}; going on from {path.name}", flush=True)
+    return str(path)
 
 
 def build_for_inputs(cfg: DictConfig, checkpoint: str) -> tuple[Classifier, Data, Trainer, list[str]]:

@@ -7,10 +7,13 @@ from functools import cache
 from importlib.machinery import PathFinder
 from pathlib import Path
 
+# What a `_target_` may name, since naming a class runs its code: add your own package here.
+PACKAGES = ("firstlight", "torch", "torchvision", "lightning", "torchmetrics", "transformers")
+
 
 @dataclass(frozen=True)
 class Signature:
-    """What the text of a class or function tells.
+    """What the text of a class tells.
 
     Attributes:
         parameters: name of each argument -> its annotation as written, "" without one.
@@ -25,22 +28,39 @@ class Signature:
 
 @cache
 def read(target: str) -> Signature:
-    """Return the signature of the class or function with this dotted path.
+    """Return the signature of the class with this dotted path.
 
     Raises:
-        ValueError: no such module, or no such class in it.
+        ValueError: no such module, no such class in it, or one that it has from a package which is not trusted.
     """
     module, _, name = target.rpartition(".")
     definition = _find(module, name)
     if definition is None:
         raise ValueError(f"There is no {target}: give the dotted path of a class that is installed")
-    return _signature(*definition)
+    source, node = definition
+    require_trusted(f"{source}.{node.name}")
+    return _signature(source, node)
 
 
-def _signature(module: str, node: ast.ClassDef | ast.FunctionDef) -> Signature:
-    if isinstance(node, ast.FunctionDef):
-        return Signature(_arguments(node), {}, node.args.kwarg is not None)
+def require_trusted(target: str) -> None:
+    """Refuse a dotted path into any other package than those of `PACKAGES`.
 
+    Raises:
+        ValueError: that is where it leads.
+    """
+    if not is_trusted(target):
+        raise ValueError(
+            f"A _target_ names a class of {', '.join(PACKAGES)}, but it is {target}: choose one of these, or add the "
+            f"package to PACKAGES in {Path(__file__).name}"
+        )
+
+
+def is_trusted(path: str) -> bool:
+    """Say whether a dotted path leads into one of `PACKAGES`."""
+    return path.partition(".")[0] in PACKAGES
+
+
+def _signature(module: str, node: ast.ClassDef) -> Signature:
     found = [_find(module, ast.unparse(base)) for base in node.bases]
     bases = [_signature(*base) for base in found if base is not None]
     constants = {name: value for base in reversed(bases) for name, value in base.constants.items()}
@@ -70,7 +90,7 @@ def _constants(node: ast.ClassDef) -> dict[str, object]:
     return constants
 
 
-def _find(module: str, name: str) -> tuple[str, ast.ClassDef | ast.FunctionDef] | None:
+def _find(module: str, name: str) -> tuple[str, ast.ClassDef] | None:
     """Follow a name, `import ... as` and re-exports included, to the module that defines it."""
     tree = _parse(module)
     if tree is None:
@@ -78,7 +98,7 @@ def _find(module: str, name: str) -> tuple[str, ast.ClassDef | ast.FunctionDef] 
     first, _, rest = name.partition(".")
     stars = []
     for node in _statements(tree):
-        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
+        if isinstance(node, ast.ClassDef) and node.name == name:
             return module, node
         if isinstance(node, ast.ImportFrom):
             source = _absolute(module, node)

@@ -1,4 +1,7 @@
-"""Train for each combination of settings:  python -m firstlight.sweep model=resnet50,vgg16 data.batch_size=16,32"""
+"""Train for each combination of settings:  python -m firstlight.sweep model=resnet50,vgg16 data.batch_size=16,32
+
+Typed again, it goes on with the newest sweep of the same words until all jobs are finished; force=true starts over.
+"""
 
 import csv
 import json
@@ -14,9 +17,11 @@ from rich.table import Table
 
 from firstlight import train
 from firstlight.check import check
-from firstlight.command import show_table, tell
+from firstlight.command import SWEEP_FILE, show_table, tell
 from firstlight.compose import composed
 from firstlight.page.compare import differing
+from firstlight.record import locked, read_json, write_whole
+from firstlight.secret import hidden
 
 # What a row tells beside its overrides: column of the table -> how to find it in run.json.
 FIGURES = {
@@ -38,14 +43,21 @@ def main() -> None:
         return
     parent = Path("logs/sweep")
     try:
+        words, force = without_force(words)
         jobs = combinations(words)
         for job in jobs:
             check(composed("train", [*job, f"output_dir={parent}"]))
+        asked = hidden({"words": words, "jobs": jobs})
+        folder = (None if force else unfinished(parent, asked)) or started(parent, asked)
+        with locked(folder):
+            run(folder, words, len(jobs))
     except Exception as error:
         tell(error, "train")
         sys.exit(1)
-    folder = new_folder(parent)
-    print(f"sweep     {len(jobs)} jobs, {folder}")
+
+
+def run(folder: Path, words: list[str], num_jobs: int) -> None:
+    """Run what is left of a sweep, show the table however that ends, and leave with an exit code."""
     sys.argv[1:] = ["--multirun", *words, f"hydra.sweep.dir={folder}", *named_by_what_differs(words)]
     try:
         train.main()
@@ -54,8 +66,19 @@ def main() -> None:
         if rows:
             write(folder, rows)
             show(folder, rows)
-    failed = [row for row in rows if row["status"] != "finished"]
-    sys.exit(1 if failed or not rows else 0)
+        left = num_jobs - num_finished(folder)
+        if left:
+            print(f"next      the same command goes on with what is left, {left} of {num_jobs} jobs")
+    sys.exit(1 if left else 0)
+
+
+def without_force(words: list[str]) -> tuple[list[str], bool]:
+    """Return the words for Hydra, and whether a new sweep was asked for, whatever there is."""
+    values = [word.partition("=")[2] for word in words if word.partition("=")[0] == "force"]
+    for value in values:
+        if value not in ("true", "false"):
+            raise ValueError(f"force is true or false, but it is {value!r}: type force=true to start the sweep over")
+    return [word for word in words if word.partition("=")[0] != "force"], values[-1:] == ["true"]
 
 
 def combinations(words: list[str]) -> list[list[str]]:
@@ -66,6 +89,27 @@ def combinations(words: list[str]) -> list[list[str]]:
     overrides = parser.parse_overrides([*(f"{name}={value}" for name, value in stored.items()), *words])
     plain = [each for each in overrides if not each.is_hydra_override()]
     return BasicSweeper.split_arguments(plain, max_batch_size=None)[0]
+
+
+def unfinished(parent: Path, asked: dict[str, Any]) -> Path | None:
+    """Return the newest sweep of the same words and jobs, unless all of them are finished, and tell of it."""
+    same = [file.parent for file in parent.glob(f"*/{SWEEP_FILE}") if read_json(file) == asked]
+    if not same:
+        return None
+    newest = max(same, key=lambda folder: [int(number) for number in re.findall(r"\d+", folder.name)])
+    num_jobs, done = len(asked["jobs"]), num_finished(newest)
+    if done == num_jobs:
+        return None
+    print(f"sweep     goes on in {newest}, {done} of {num_jobs} jobs are finished (force=true starts over)")
+    return newest
+
+
+def started(parent: Path, asked: dict[str, Any]) -> Path:
+    """Return the folder of a new sweep, which keeps what was asked for, and tell of it."""
+    folder = new_folder(parent)
+    write_whole(folder / SWEEP_FILE, json.dumps(asked, indent=2) + "\n")
+    print(f"sweep     {len(asked['jobs'])} jobs, {folder}")
+    return folder
 
 
 def new_folder(parent: Path) -> Path:
@@ -99,8 +143,7 @@ def is_swept(word: str) -> bool:
 
 def collect(folder: Path) -> list[dict[str, Any]]:
     """Return a row per job, in order: its overrides, status, figures and reason."""
-    files = sorted(folder.rglob("run.json"), key=lambda file: _job_number(file.relative_to(folder)))
-    runs = [json.loads(file.read_text(encoding="utf-8")) | {"folder": str(file.parent)} for file in files]
+    runs = job_records(folder)
     overrides = [dict(word.lstrip("+").split("=", 1) for word in run["overrides"] if "=" in word) for run in runs]
     names = differing(overrides) or list(dict.fromkeys(name for each in overrides for name in each))
     return [
@@ -110,6 +153,17 @@ def collect(folder: Path) -> list[dict[str, Any]]:
         | {"reason": run["reason"] or "", "folder": run["folder"]}
         for run, own in zip(runs, overrides, strict=True)
     ]
+
+
+def job_records(folder: Path) -> list[dict[str, Any]]:
+    """Return what run.json of each job tells, in order; one that a kill left empty tells nothing."""
+    files = sorted(folder.rglob("run.json"), key=lambda file: _job_number(file.relative_to(folder)))
+    return [record | {"folder": str(file.parent)} for file in files if (record := read_json(file))]
+
+
+def num_finished(folder: Path) -> int:
+    """Return how many jobs of a sweep are finished."""
+    return sum(record["status"] == "finished" for record in job_records(folder))
 
 
 def _job_number(path: Path) -> int:

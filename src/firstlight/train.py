@@ -18,7 +18,7 @@ def main(cfg: DictConfig) -> dict[str, float]:
         # Imported late: a mistake in the configuration is told before torch is loaded.
         from firstlight import outcome, run
 
-        checkpoint = f"{cfg.resume}/checkpoints/last.ckpt" if cfg.resume else None
+        checkpoint = run.newest_checkpoint(cfg.resume) if cfg.resume else None
         model, data, trainer = run.build(cfg, checkpoint)
         outcome.start(cfg, model, data, trainer, record)
         if trainer.strategy.root_device.type == "mps":

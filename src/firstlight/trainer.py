@@ -12,6 +12,7 @@ from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 from lightning.pytorch.profilers import AdvancedProfiler, PassThroughProfiler, PyTorchProfiler, SimpleProfiler
 
 from firstlight.callbacks.compile import Compile
+from firstlight.checkpoint_io import WholeCheckpoints
 from firstlight.device import cores
 
 # Read once: an earlier job of a sweep may set another number. torch sees the cores of the machine, not the share of
@@ -147,6 +148,7 @@ class Trainer(lightning.pytorch.Trainer):
             detect_anomaly=detect_anomaly,
             # Into the run folder: on the screen it would drown the results.
             profiler=PROFILERS[profiler](dirpath=default_root_dir, filename="profile") if profiler else NoProfiler(),
+            plugins=[WholeCheckpoints()],
             callbacks=callbacks,
             logger=logger or False,
             default_root_dir=default_root_dir,

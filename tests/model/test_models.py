@@ -5,7 +5,7 @@ import torch
 from conftest import names, takes, tiny
 
 from firstlight import run, train
-from firstlight.model.classifier import locate
+from firstlight.locate import locate
 
 MODELS = names("model")
 BATCH = ["data.num_samples=8", "data.batch_size=8", "test=false", "callbacks=none"]

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import tempfile
+from fnmatch import fnmatch
 from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -13,6 +14,21 @@ from firstlight.record import git
 
 # Larger files are data.
 LARGEST = 1_000_000
+# Files that hold keys and passwords: git lists one too, as long as nobody has told it to ignore that.
+SECRET = [
+    ".env",
+    ".env.*",
+    "*.env",
+    "*.pem",
+    "*.key",
+    "*.p12",
+    "*.pfx",
+    "id_rsa*",
+    "id_dsa*",
+    "id_ecdsa*",
+    "id_ed25519*",
+]
+SECRET += ["*credentials*", ".netrc", "_netrc", ".pypirc", ".npmrc", ".htpasswd", "secrets.*", "kaggle.json"]
 
 
 class CodeSnapshot(Callback):
@@ -33,11 +49,21 @@ class CodeSnapshot(Callback):
 
 
 def code_files(root: Path) -> list[Path]:
-    """Return the files that make up a project, relative to its root; without git, those of src/ and configs/."""
+    """Return the files that make up a project, relative to its root; without git, those of src/ and configs/.
+
+    Links are left out, which may lead to anywhere, and files that are secret by their name.
+    """
     try:
         told = git("ls-files", "--cached", "--others", "--exclude-standard", "-z", folder=root)
         paths = [Path(name) for name in told.split("\0") if name]
     except (OSError, subprocess.SubprocessError):
         files = (path for top in ("src", "configs") for path in (root / top).rglob("*"))
         paths = [path.relative_to(root) for path in files if path.suffix in (".py", ".yaml")]
-    return [path for path in paths if (root / path).is_file() and (root / path).stat().st_size <= LARGEST]
+    return [path for path in paths if is_shown(root / path)]
+
+
+def is_shown(file: Path) -> bool:
+    """Say whether a file may be uploaded as a part of the code."""
+    if file.is_symlink() or any(fnmatch(file.name.lower(), pattern) for pattern in SECRET):
+        return False
+    return file.is_file() and file.stat().st_size <= LARGEST

@@ -58,7 +58,7 @@ class HubText(Text):
         """Return class names, texts and labels.
 
         Raises:
-            ValueError: the data set cannot be had, or lacks a split or a column.
+            ValueError: the data set cannot be had, or lacks a split, a column, a text or a label.
         """
         tables = self._download()
         wanted = {"train": "train", "val": self.val_split, "test": self.test_split}
@@ -74,12 +74,22 @@ class HubText(Text):
                         f"{self.source} has no column {column!r} but {', '.join(columns)}: name the right one"
                     )
             splits[name] = list(tables[split][self.text_column]), list(tables[split][self.label_column])
+            if not all(isinstance(text, str) for text in splits[name][0]):
+                raise ValueError(
+                    f"{self.source} has rows without a text in column {self.text_column!r} of its split {split!r}: "
+                    "name the column of the texts as data.text_column, or save a copy without those rows"
+                )
         values = sorted({label for _, labels in splits.values() for label in labels}, key=str)
         if None in values or -1 in values:
             raise ValueError(
                 f"{self.source} has rows without a label: choose data.test_split and data.val_split with them"
             )
-        names = getattr(tables["train"].features[self.label_column], "names", None)
+        names: list[str] | None = getattr(tables["train"].features[self.label_column], "names", None)
+        if names and (unnamed := set(values) - set(range(len(names)))):
+            raise ValueError(
+                f"{self.source} names {len(names)} classes, which are the labels 0 to {len(names) - 1}, but has the "
+                f"label {unnamed.pop()}: its labels are damaged, so choose another data.label_column or data set"
+            )
         positions = {value: value if names else index for index, value in enumerate(values)}
         numbered = {name: (texts, [positions[label] for label in labels]) for name, (texts, labels) in splits.items()}
         return names or [str(value) for value in values], with_all_splits(numbered)

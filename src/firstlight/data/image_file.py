@@ -1,10 +1,11 @@
 """Image files: the part of one that becomes a sample, decoded no further than that needs."""
 
 import math
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms import v2
 
@@ -35,7 +36,8 @@ def read_image(path: Path, size: int, choose: Callable[[Image.Image, int], Box])
         ValueError: the file is missing, damaged or no image.
     """
     try:
-        with Image.open(path) as image:
+        # Pillow warns of odd metadata and of large images: all that counts is whether the pixels can be read.
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
             width, height = image.size
             left, top, right, bottom = choose(image, size)
             # A JPEG is decoded at 1/2, 1/4 or 1/8, as long as the part keeps `size` pixels each way; that is asked
@@ -46,10 +48,11 @@ def read_image(path: Path, size: int, choose: Callable[[Image.Image, int], Box])
             part = image.crop((round(left * scale), round(top * scale), round(right * scale), round(bottom * scale)))
             ImageOps.exif_transpose(part, in_place=True)
             pixels = v2.functional.pil_to_tensor(part.convert("RGB"))
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"Cannot read the image {path} ({error}): repair or remove it") from error
-    # torch scales uint8 twice as fast as Pillow does.
-    return v2.functional.resize(pixels, [size, size], antialias=True)
+        # torch scales uint8 twice as fast as Pillow does.
+        return v2.functional.resize(pixels, [size, size], antialias=True)
+    except Exception as error:  # the decoders raise whatever a damaged file makes of them
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"Cannot read the image {path} ({why}): repair or remove it") from error
 
 
 def image_paths(path: Path) -> list[Path]:

@@ -1,14 +1,17 @@
 """Your own images: one folder per class."""
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 from torchvision.transforms import v2
 
+from firstlight.data.chance import seeded
 from firstlight.data.image_file import Box, central_part, image_paths, read_image
 from firstlight.data.images import Images
 from firstlight.data.module import Batch
@@ -32,6 +35,7 @@ class ImageFolder(Images):
         num_workers: int | None = None,
         augment: bool = True,
         drop_last: bool = True,
+        max_bad: int = 0,
     ) -> None:
         """Keep the settings.
 
@@ -42,9 +46,11 @@ class ImageFolder(Images):
             num_workers: processes that decode; None chooses for the platform.
             augment: crop and mirror training images at random (Szegedy et al. 2015, section 6).
             drop_last: as in `Images`.
+            max_bad: images of a split that may be unreadable and are left out.
         """
         super().__init__(image_size, batch_size, num_workers, augment, drop_last)
         self.root = root
+        self.max_bad = max_bad
 
     def read(self) -> tuple[list[str], dict[str, Dataset[Any]]]:
         """Return the class names and the three data sets.
@@ -74,31 +80,77 @@ class ImageFolder(Images):
         return class_names, {name: self._files(name, *files) for name, files in splits.items()}
 
     def _files(self, split: str, paths: list[Path], labels: list[int]) -> "LabelledFiles":
-        return LabelledFiles(paths, labels, self.image_size, augment=split == "train" and self.augment)
+        augment = split == "train" and self.augment
+        return LabelledFiles(paths, labels, self.image_size, augment, self.run_seed, self.max_bad)
 
-    def augmented(self, images: Tensor) -> Tensor:
+    def augmented(self, images: Tensor, ids: Tensor, epoch: int) -> Tensor:
         """Return the images as they are: the loader cropped and mirrored them, each from its own size."""
         return images
 
 
 class LabelledFiles(Dataset[Any]):
-    """Image files with a class each."""
+    """Image files with a class each; those that cannot be read are left out of their batch."""
 
-    def __init__(self, paths: list[Path], labels: list[int], image_size: int, augment: bool) -> None:
-        """Keep paths, labels, the side of the images in pixels, and whether they are cropped and mirrored at random."""
+    def __init__(
+        self, paths: list[Path], labels: list[int], image_size: int, augment: bool, seed: int = 0, max_bad: int = 0
+    ) -> None:
+        """Keep the settings.
+
+        Args:
+            paths: the files.
+            labels: class of each.
+            image_size: side of the images in pixels.
+            augment: crop and mirror at random, each image anew in each epoch.
+            seed: seed of the run.
+            max_bad: files that may be unreadable.
+        """
         self.paths = paths
         self.labels = labels
         self.image_size = image_size
         self.augment = augment
+        self.seed = seed
+        self.max_bad = max_bad
+        # Shared by the processes of a loader, which live for many epochs and each meet some of the bad files.
+        self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
+        self.bad = torch.zeros(len(paths), dtype=torch.bool).share_memory_()  # type: ignore[no-untyped-call]
 
     def __len__(self) -> int:
         return len(self.paths)
 
+    def set_epoch(self, epoch: int) -> None:
+        """Crop and mirror as in this epoch from now on, in every process."""
+        self.epoch.fill_(epoch)
+
     def __getitem__(self, index: int) -> Batch:
-        image = read_image(self.paths[index], self.image_size, random_part if self.augment else central_part)
-        if self.augment and torch.rand(1) < 0.5:
-            image = image.flip(-1)
+        with seeded(self.seed, int(self.epoch), index):
+            image = read_image(self.paths[index], self.image_size, random_part if self.augment else central_part)
+            if self.augment and torch.rand(1) < 0.5:
+                image = image.flip(-1)
         return {"inputs": image, "labels": torch.tensor(self.labels[index]), "ids": torch.tensor(index)}
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        samples = []
+        for index in indices:
+            try:
+                samples.append(self[index])
+            except ValueError as error:
+                self._leave_out(index, str(error))
+        if not samples:
+            raise ValueError(
+                f"A batch needs an image, but none of its {len(indices)} can be read, such as "
+                f"{self.paths[indices[0]]}: repair them, or change data.batch_size"
+            )
+        batch: Batch = default_collate(samples)
+        return batch
+
+    def _leave_out(self, index: int, why: str) -> None:
+        known = bool(self.bad[index])
+        self.bad[index] = True
+        count = int(self.bad.sum())
+        if count > self.max_bad:
+            raise ValueError(f"{why}, or allow for {count} such images by data.max_bad={count}")
+        if not known:
+            print(f"data: left out, {count} of at most {self.max_bad}: {why}", file=sys.stderr, flush=True)
 
 
 def random_part(image: Image.Image, size: int) -> Box:

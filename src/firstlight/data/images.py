@@ -12,8 +12,10 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
+from firstlight.data.chance import chances
 from firstlight.data.image_file import central_part, image_paths, read_image
 from firstlight.data.module import Batch, Data, as_indices
+from firstlight.data.order import Order
 
 # Mean and standard deviation of ImageNet's RGB channels: what torchvision's pretrained weights expect.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -64,20 +66,23 @@ class Images(Data):
         assert self.trainer is not None
         images = batch["inputs"]
         if self.augment and self.trainer.training:
-            images = self.augmented(images)
+            images = self.augmented(images, batch["ids"], self.trainer.current_epoch)
         if getattr(self.trainer, "channels_last", False):
             # While it is a byte per value: the first convolution would do it with four.
             images = images.contiguous(memory_format=torch.channels_last)
         # The trainer's precision decides the type: bfloat16 under bf16-true, for one.
         return {**batch, "inputs": self.trainer.precision_plugin.convert_input(normalised(images))}
 
-    def augmented(self, images: Tensor) -> Tensor:
+    def augmented(self, images: Tensor, ids: Tensor, epoch: int) -> Tensor:
         """Return a batch with each image shifted and mirrored at random, (batch, 3, size, size) uint8."""
+        if not (self.max_shift or self.mirror):
+            return images
+        down, right, flip = chances(ids, self.run_seed, epoch, count=3)
         if self.max_shift:
-            images = shifted(images, self.max_shift)
+            ways = 2 * self.max_shift + 1
+            images = shifted(images, self.max_shift, (down * ways).long(), (right * ways).long())
         if self.mirror:
-            flip = torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5
-            images = torch.where(flip, images.flip(-1), images)
+            images = torch.where((flip < 0.5).view(-1, 1, 1, 1), images.flip(-1), images)
         return images
 
     def read_inputs(self, path: Path) -> tuple[list[str], Dataset[Any]]:
@@ -113,9 +118,9 @@ class ImagesInMemory(Images):
         super().__init__(image_size, batch_size, num_workers, augment, drop_last)
         self.on_device = on_device and not num_workers
 
-    def loader(self, dataset: Dataset[Any], training: bool = False) -> DataLoader[Any]:
+    def loader(self, dataset: Dataset[Any], order: Order | None = None) -> DataLoader[Any]:
         """Return the loader of one data set, held by the GPU if that was asked for."""
-        loader = super().loader(dataset, training)
+        loader = super().loader(dataset, order)
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         if self.on_device and device.type == "cuda" and isinstance(dataset, Pixels):
             dataset.to(device)
@@ -194,18 +199,19 @@ def _scale_and_shift(device: torch.device) -> tuple[Tensor, Tensor]:
     return 1 / (255 * std), -mean / std
 
 
-def shifted(images: Tensor, pixels: int) -> Tensor:
+def shifted(images: Tensor, pixels: int, down: Tensor, right: Tensor) -> Tensor:
     """Return each image moved by up to so many pixels each way, zeros coming in at the edge.
 
     Args:
         images: shape (batch, channels, height, width).
         pixels: largest shift.
+        down: 0 to 2 * pixels, the row of the enlarged image at which each result starts, (batch,) int64.
+        right: likewise the column.
     """
     batch, _, height, width = images.shape
     padded = functional.pad(images, (pixels, pixels, pixels, pixels))
-    corners = torch.randint(0, 2 * pixels + 1, (2, batch, 1, 1), device=images.device)
-    rows = corners[0] + torch.arange(height, device=images.device).view(1, height, 1)
-    columns = corners[1] + torch.arange(width, device=images.device).view(1, 1, width)
+    rows = down.view(-1, 1, 1) + torch.arange(height, device=images.device).view(1, height, 1)
+    columns = right.view(-1, 1, 1) + torch.arange(width, device=images.device).view(1, 1, width)
     samples = torch.arange(batch, device=images.device).view(batch, 1, 1)
     picked = padded[samples, :, rows, columns]  # (batch, height, width, channels)
     return picked.permute(0, 3, 1, 2).contiguous()

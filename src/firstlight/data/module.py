@@ -1,6 +1,5 @@
 """What every data set has in common: one class, four loaders."""
 
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,9 +7,11 @@ from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
-from firstlight.device import cores
+from firstlight.data.labels import require_labels
+from firstlight.data.loader import TrainingLoader, sensible_workers, start_worker
+from firstlight.data.order import Order, Shuffled
 
 Batch = dict[str, Any]
 
@@ -27,6 +28,8 @@ class Data(LightningDataModule, ABC):
     yields: ClassVar[str]
     # Sets held in memory need no worker processes.
     in_memory: ClassVar[bool] = True
+    # How long a batch of a worker process may take before the run gives up.
+    worker_timeout_s: ClassVar[float] = 300
 
     def __init__(self, batch_size: int, num_workers: int | None, drop_last: bool) -> None:
         """Keep the settings of the loaders.
@@ -45,6 +48,8 @@ class Data(LightningDataModule, ABC):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.drop_last = drop_last
+        # That of the run, which is seeded before its data.
+        self.run_seed = torch.initial_seed()
         self.class_names: list[str] = []
         self.datasets: dict[str, Dataset[Any]] = {}
 
@@ -76,32 +81,36 @@ class Data(LightningDataModule, ABC):
             for name, dataset in datasets.items():
                 if not len(dataset):  # type: ignore[arg-type]
                     raise ValueError(f"The {name} split is empty: give {type(self).__name__} more samples")
+                if (labels := getattr(dataset, "labels", None)) is not None:
+                    require_labels(name, labels, self.class_names)
 
-    def loader(self, dataset: Dataset[Any], training: bool = False) -> DataLoader[Any]:
-        """Return the loader of one data set; training shuffles."""
+    def loader(self, dataset: Dataset[Any], order: Order | None = None) -> DataLoader[Any]:
+        """Return the loader of one data set; given an order, that of training."""
         workers = self.num_workers
         if workers is None:
             workers = 0 if self.in_memory else sensible_workers()
         too_small_to_drop = len(dataset) <= self.batch_size  # type: ignore[arg-type]
-        order = self.training_order(dataset) if training else None
-        return DataLoader(
+        return (TrainingLoader if order else DataLoader)(
             dataset,
             batch_size=self.batch_size,
-            shuffle=training and order is None,
             sampler=order,
-            drop_last=training and self.drop_last and not too_small_to_drop,
+            drop_last=order is not None and self.drop_last and not too_small_to_drop,
             num_workers=workers,
+            worker_init_fn=start_worker,
+            timeout=self.worker_timeout_s if workers else 0,
             # A data set with __getitems__ hands out whole batches; torch's default stacks single samples.
             collate_fn=whole_batch if hasattr(dataset, "__getitems__") else None,
             persistent_workers=workers > 0,
             prefetch_factor=4 if workers else None,
             # Pinned memory speeds copies to CUDA only; on MPS it warns and is ignored.
             pin_memory=torch.cuda.is_available(),
+            # Its own: reading data takes nothing from the chance that the training draws on.
+            generator=torch.Generator().manual_seed(self.run_seed),
         )
 
-    def training_order(self, dataset: Dataset[Any]) -> Sampler[int] | None:
-        """Return the order in which training reads the samples; None for a plain shuffle."""
-        return None
+    def order(self, dataset: Dataset[Any]) -> Order:
+        """Return the order in which training reads the samples."""
+        return Shuffled(len(dataset), self.batch_size, self.run_seed)  # type: ignore[arg-type]
 
     def take_inputs(self, path: str) -> list[str]:
         """Make the unlabelled inputs under a path what `predict` reads; return an id for each.
@@ -113,8 +122,20 @@ class Data(LightningDataModule, ABC):
         return names
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Return the shuffled training batches."""
-        return self.loader(self.datasets["train"], training=True)
+        """Return the shuffled training batches, those that are left of the epoch where a training goes on."""
+        dataset = self.datasets["train"]
+        if self.trainer and self.trainer.overfit_batches:  # type: ignore[attr-defined]
+            return self.loader(dataset)  # the first ones, each time
+        loader = self.loader(dataset, self.order(dataset))
+        if self.trainer:
+            loader.position = self.position  # type: ignore[attr-defined]
+        return loader
+
+    def position(self) -> tuple[int, int]:
+        """Return the epoch in which the training is, and the batches of it that are done."""
+        assert self.trainer is not None
+        loop = self.trainer.fit_loop
+        return loop.epoch_progress.current.processed, loop.epoch_loop.batch_progress.current.processed
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Return the validation batches."""
@@ -132,12 +153,6 @@ class Data(LightningDataModule, ABC):
 def whole_batch(batch: list[Any]) -> Batch:
     """Pass on what a data set with `__getitems__` has already put together."""
     return batch  # type: ignore[return-value]
-
-
-def sensible_workers() -> int:
-    """Return the number of loader processes for this machine."""
-    # macOS starts each worker as a fresh interpreter that imports torch again: seconds and memory apiece.
-    return min(cores(), 4 if sys.platform == "darwin" else 16)
 
 
 def as_indices(indices: Sequence[int]) -> torch.Tensor:

@@ -2,55 +2,114 @@
 
 import csv
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 SUFFIXES = ".csv, .tsv, .jsonl or .parquet"
+# What a byte that is not UTF-8 is read as, and what JSON may hold: no tokenizer takes them.
+SURROGATES = re.compile("[\ud800-\udfff]")
+# Put behind the last line of a CSV file: a row of its own, unless a quote before it is left open.
+END = "\0end"
+
+Row = dict[str, Any] | str
 
 
-def table(path: Path, column: str) -> Iterator[dict[str, Any] | str]:
+def table(path: Path, *columns: str) -> Iterator[Row]:
     """Yield the rows of a CSV, TSV, JSON Lines or Parquet file; a row that is no record is a sentence that says so.
 
     Raises:
-        ValueError: no such file, an unknown suffix, or the file lacks the column.
+        ValueError: no such file, an unknown suffix, an empty or damaged file, or one that lacks a column.
     """
     if not path.is_file():
         raise ValueError(f"There is no file {path}: give a {SUFFIXES} file")
     suffix = path.suffix.lower()
-    if suffix in (".csv", ".tsv"):
-        # A text may be longer than the 128 KiB that the module allows a field.
-        csv.field_size_limit(2**31 - 1)
-        with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-            reader = csv.DictReader(file, delimiter="\t" if suffix == ".tsv" else ",")
-            require(column, list(reader.fieldnames or []), path)
-            yield from reader
-    elif suffix in (".jsonl", ".json"):
-        with path.open(encoding="utf-8-sig", errors="replace", newline="\n") as file:
-            yield from (json_row(line) for line in file if line.strip())
-    elif suffix == ".parquet":
-        from datasets import Dataset as Table
-
-        loaded = Table.from_parquet(str(path))
-        require(column, loaded.column_names, path)
-        yield from loaded  # type: ignore[misc]
-    else:
+    readers = {".csv": csv_rows, ".tsv": csv_rows, ".jsonl": json_rows, ".json": json_rows, ".parquet": parquet_rows}
+    if suffix not in readers:
         raise ValueError(f"Cannot read {path}: give a {SUFFIXES} file")
+    try:
+        if not path.stat().st_size:
+            raise ValueError(f"{path} is empty: give a file with at least one text")
+        yield from readers[suffix](path, columns)
+    except Exception as error:
+        if type(error) is ValueError:  # a rule of ours; the libraries' own kinds follow from it
+            raise
+        why = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"Cannot read {path} ({why}): mend it, or give another file") from error
 
 
-def require(column: str, columns: list[str], path: Path) -> None:
-    """Refuse a file that lacks a column."""
-    if column not in columns:
-        raise ValueError(f"{path} has no column {column!r} but {', '.join(columns) or 'none'}: name the right one")
+def csv_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+    """Yield the rows of a CSV or TSV file, as `table` does."""
+    # A text may be longer than the 128 KiB that the module allows a field.
+    csv.field_size_limit(2**31 - 1)
+    with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+        reader = csv.reader(chain(file, [END]), delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+        rows = filter(None, reader)
+        row = header = next(rows)
+        if not is_text("".join(header)):
+            raise ValueError(f"{path} does not start with the names of its columns in UTF-8: save it so, as text")
+        require(columns, header, path)
+        first_line = reader.line_num + 1
+        for row in rows:
+            if END in row[-1]:
+                break
+            if len(row) == len(header):
+                yield dict(zip(header, row, strict=True))
+            else:
+                yield f"a row of {len(row)} fields in a file of {len(header)} columns"
+            first_line = reader.line_num + 1
+    if row != [END]:
+        raise ValueError(f"{path} has a quote that nothing closes, in or before line {first_line}: close or double it")
 
 
-def json_row(line: str) -> dict[str, Any] | str:
+def json_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+    """Yield the rows of a JSON Lines file, as `table` does; each names its own columns."""
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
+        yield from (json_row(line) for line in file if line.strip())
+
+
+def json_row(line: str) -> Row:
     """Return the record on a line of JSON, or a sentence that says it is none."""
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return f"no JSON ({error})"
     return row if isinstance(row, dict) else "no JSON object"
+
+
+def parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+    """Yield the rows of a Parquet file, as `table` does.
+
+    Raises:
+        ValueError: also if the package pyarrow is not there.
+    """
+    try:
+        from pyarrow import parquet  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise ValueError("Parquet files are read by the package pyarrow: install the extra `hub`") from error
+    file = parquet.ParquetFile(path)
+    require(columns, file.schema_arrow.names, path)
+    for batch in file.iter_batches(columns=list(columns)):
+        yield from batch.to_pylist()
+
+
+def require(wanted: Sequence[str], columns: Sequence[str], path: Path) -> None:
+    """Refuse a file that lacks a column."""
+    for column in wanted:
+        if column not in columns:
+            raise ValueError(f"{path} has no column {column!r} but {listed(columns) or 'none'}: name the right one")
+
+
+def listed(columns: Iterable[str]) -> str:
+    """Return the names of columns on one line, cut where a damaged file makes them long."""
+    return " ".join(", ".join(columns).split())[:200]
+
+
+def is_text(value: str) -> bool:
+    """Say whether a string is all characters: no NUL, no byte that was not UTF-8, no half of a pair from JSON."""
+    return "\0" not in value and (value.isascii() or not SURROGATES.search(value))
 
 
 def rows(path: Path, column: str) -> Iterator[tuple[str | None, str]]:
@@ -65,4 +124,5 @@ def rows(path: Path, column: str) -> Iterator[tuple[str | None, str]]:
         elif not isinstance(text := row.get(column), str) or not text.strip():
             yield None, f"no text in column {column!r}"
         else:
-            yield text, f"row {number}"
+            # A tokenizer takes no surrogates.
+            yield text if text.isascii() else SURROGATES.sub("\ufffd", text), f"row {number}"

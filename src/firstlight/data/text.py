@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
-from firstlight.data.bucketing import LengthGroups
 from firstlight.data.cutting import Tokenizer, cut
 from firstlight.data.module import Data
+from firstlight.data.order import LengthGroups, Order
 from firstlight.data.split import stratified
 from firstlight.data.table import rows
 from firstlight.data.token_cache import kept_or_cut
@@ -109,12 +109,13 @@ class Text(Data):
         )
         return Tokens(token_ids, labels, ids, self.tokenizer.pad_token_id, self.pad_to, self.max_length)
 
-    def training_order(self, dataset: Dataset[Any]) -> Sampler[int] | None:
-        """Return the order that groups texts by length; None where that changes nothing, or is not wanted."""
-        if not self.group_by_length or not isinstance(dataset, Tokens):
-            return None
-        lengths = dataset.padded_lengths
-        return LengthGroups(lengths, self.batch_size) if (lengths != lengths[0]).any() else None
+    def order(self, dataset: Dataset[Any]) -> Order:
+        """Return the order that groups texts by length, where they differ in it and that is wanted."""
+        if self.group_by_length and isinstance(dataset, Tokens):
+            lengths = dataset.padded_lengths
+            if (lengths != lengths[0]).any():
+                return LengthGroups(lengths, self.batch_size, self.run_seed)
+        return super().order(dataset)
 
 
 def split_texts(texts: list[str], labels: Sequence[int], val_fraction: float, test_fraction: float) -> dict[str, Texts]:

@@ -1,8 +1,10 @@
 """Your own texts: a CSV, TSV, JSON Lines or Parquet file with a column of texts and one of labels."""
 
+import sys
 from pathlib import Path
+from typing import Any
 
-from firstlight.data.table import require, table
+from firstlight.data.table import Row, is_text, listed, table
 from firstlight.data.text import Text, Texts, with_all_splits
 
 
@@ -25,6 +27,7 @@ class TextFile(Text):
         num_workers: int | None = None,
         drop_last: bool = True,
         group_by_length: bool = True,
+        max_bad: int = 0,
     ) -> None:
         """Keep the settings.
 
@@ -40,6 +43,7 @@ class TextFile(Text):
             num_workers: processes that read; None chooses for the platform.
             drop_last: as in `Text`.
             group_by_length: as in `Text`.
+            max_bad: rows of a file that may be unusable and are skipped.
         """
         super().__init__(max_length, pad_to, batch_size, num_workers, drop_last, group_by_length)
         self.path = path
@@ -47,12 +51,13 @@ class TextFile(Text):
         self.test_path = test_path
         self.text_column = text_column
         self.label_column = label_column
+        self.max_bad = max_bad
 
     def read_texts(self) -> tuple[list[str], dict[str, Texts]]:
         """Return class names, texts and labels.
 
         Raises:
-            ValueError: a file or column is missing, a row has no text or label, or there are fewer than two classes.
+            ValueError: a file or column is missing, too many rows are unusable, or there are fewer than two classes.
         """
         files = {"train": self.path, "val": self.val_path, "test": self.test_path}
         read = {name: self._labelled(Path(path)) for name, path in files.items() if path}
@@ -62,24 +67,58 @@ class TextFile(Text):
                 f"A classifier needs two classes or more, but column {self.label_column!r} of {self.path} "
                 f"holds {class_names}: name the column of the labels"
             )
-        splits = {name: (texts, [class_names.index(each) for each in labels]) for name, (texts, labels) in read.items()}
+        numbers = {name: number for number, name in enumerate(class_names)}
+        splits = {name: (texts, [numbers[each] for each in labels]) for name, (texts, labels) in read.items()}
         return class_names, with_all_splits(splits)
 
     def _labelled(self, path: Path) -> tuple[list[str], list[str]]:
         texts: list[str] = []
         labels: list[str] = []
-        for number, row in enumerate(table(path, self.text_column), start=1):
-            if isinstance(row, str):
-                raise ValueError(f"{path}, row {number}: {row}")
-            require(self.label_column, list(row), path)
-            text, label = row.get(self.text_column), row[self.label_column]
-            if not isinstance(text, str) or not text.strip() or label is None or str(label) == "":
-                raise ValueError(f"{path}, row {number}: text or label is empty: fill it in or remove the row")
-            texts.append(text)
-            labels.append(str(label))
+        bad: dict[int, str] = {}
+        for number, row in enumerate(table(path, self.text_column, self.label_column), start=1):
+            if fault := self._fault(row):
+                bad[number] = fault
+            else:
+                assert isinstance(row, dict)
+                texts.append(row[self.text_column])
+                labels.append(str(row[self.label_column]))
+        if bad:
+            self._skip(bad, len(bad) + len(texts), path)
         return texts, labels
+
+    def _fault(self, row: Row) -> str | None:
+        if isinstance(row, str):
+            return row
+        for column in (self.text_column, self.label_column):
+            if column not in row:
+                return f"no column {column!r} but {listed(row)}"
+            if is_missing(row[column]):
+                return "text or label is empty"
+            if not is_text(str(row[column])):
+                return "characters that are not UTF-8, or NUL"
+        if not isinstance(row[self.text_column], str) or isinstance(row[self.label_column], list | dict):
+            return "a text is a string, a label a name or a number"
+        return None
+
+    def _skip(self, bad: dict[int, str], count: int, path: Path) -> None:
+        """Say which rows are skipped, or refuse them if they are too many."""
+        first, fault = next(iter(bad.items()))
+        if len(bad) > self.max_bad:
+            mend = "fill it in" if "empty" in fault else "correct"
+            raise ValueError(
+                f"{path}, row {first}: {fault}: {mend} or remove the row, or skip such rows, {len(bad)} of {count}, "
+                f"by data.max_bad={len(bad)}"
+            )
+        some = ", ".join(f"row {number} ({fault})" for number, fault in list(bad.items())[:3])
+        more = " and others" if len(bad) > 3 else ""
+        print(f"data: skipped {len(bad)} of {count} rows of {path}: {some}{more}", file=sys.stderr)
+
+
+def is_missing(value: Any) -> bool:
+    """Say whether a value is none, blank, or the NaN by which some write none."""
+    return value is None or value != value or not str(value).strip()
 
 
 def _natural(name: str) -> tuple[bool, float, str]:
     """Order "2" before "10", and numbers before words."""
-    return (False, float(name), name) if name.isdigit() else (True, 0.0, name)
+    return (False, float(name), name) if name.isdecimal() else (True, 0.0, name)

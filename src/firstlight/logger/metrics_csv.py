@@ -1,28 +1,96 @@
 """metrics.csv in the run folder: every figure of every run, without any service."""
 
 import csv
+import io
+import os
+import time
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+# At most so many seconds of figures are lost when the run is killed; a checkpoint comes with all figures before it.
+EVERY_S = 5.0
 
-class MetricsCSV(CSVLogger):
-    """Lightning's CSVLogger, writing DIR/metrics.csv and going on with the rows that a resumed run finds there."""
+
+class MetricsCSV(Logger):
+    """Rows of a step each in DIR/metrics.csv; a run that goes on takes away those behind its checkpoint."""
 
     def __init__(self, save_dir: str) -> None:
         """Write to the folder `save_dir`."""
-        super().__init__(save_dir=save_dir, name="", version="")
-        self._keep_rows()
+        super().__init__()
+        self.path = Path(save_dir) / "metrics.csv"
+        self.waiting: list[dict[str, Any]] = []
+        self.written_at = time.monotonic()
+        self.columns: list[str] = []
+        # Rows in the file and those that wait.
+        self.rows = 0
+
+    @property
+    def name(self) -> str:
+        """The name of the file."""
+        return self.path.name
+
+    @property
+    def version(self) -> str:
+        """There is one of each run."""
+        return ""
 
     @rank_zero_only
-    def _keep_rows(self) -> None:
-        path = Path(self.save_dir) / "metrics.csv"
-        if not path.is_file():
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Leave them to config.yaml."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
+        """Note the figures of a step."""
+        self.waiting.append({**{name: float(value) for name, value in metrics.items()}, "step": step})
+        self.rows += 1
+        if time.monotonic() - self.written_at > EVERY_S:
+            self.save()
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Write what waits.
+
+        Raises:
+            OSError: the disk is full; what waits is kept.
+        """
+        if not self.waiting:
             return
-        with path.open(newline="") as file:
-            rows: list[dict[str, Any]] = list(csv.DictReader(file))
-        # Lightning deletes the file of an earlier run when it opens its own.
-        self.experiment.metrics = [{name: value for name, value in row.items() if value != ""} for row in rows]
-        self.experiment.save()
+        new = {name for row in self.waiting for name in row} - {*self.columns}
+        if new:
+            self._rewrite(self._read(), sorted({*self.columns, *new}))
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            file.write(self._lines(self.waiting))
+        self.waiting, self.written_at = [], time.monotonic()
+
+    @rank_zero_only
+    def keep(self, rows: int) -> None:
+        """Keep the first rows of an earlier start: those which the checkpoint knew from which the run goes on."""
+        kept = self._read()[:rows]
+        self._rewrite(kept, sorted({name for row in kept for name in row}))
+        self.rows = len(kept)
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Write what waits."""
+        self.save()
+
+    def _read(self) -> list[dict[str, Any]]:
+        if not self.path.is_file():
+            return []
+        with self.path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
+    def _rewrite(self, rows: list[dict[str, Any]], columns: list[str]) -> None:
+        self.columns = columns
+        beside = self.path.with_name(f".{self.path.name}.tmp")
+        header = dict(zip(columns, columns, strict=True))
+        beside.write_text(self._lines([header, *rows]) if columns else "", encoding="utf-8", newline="")
+        os.replace(beside, self.path)
+
+    def _lines(self, rows: list[dict[str, Any]]) -> str:
+        text = io.StringIO()
+        csv.DictWriter(text, self.columns, extrasaction="ignore").writerows(rows)
+        return text.getvalue()

@@ -3,7 +3,7 @@
 from typing import Any, ClassVar
 
 from torch import Tensor
-from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+from transformers import BertConfig, BertForSequenceClassification, PreTrainedConfig, PreTrainedTokenizerFast
 
 from firstlight.model import wordpiece
 from firstlight.model.classifier import Classifier, Settings, freeze
@@ -24,6 +24,7 @@ class Bert(Classifier):
         tokenizer: str | None = None,
         freeze_layers: int = 0,
         dropout: float | None = None,
+        allow_remote_code: bool = False,
         label_smoothing: float = 0.0,
         optimizer: dict[str, Any] | None = None,
         scheduler: dict[str, Any] | None = None,
@@ -39,6 +40,7 @@ class Bert(Classifier):
             tokenizer: a tokenizer as JSON; None takes that of the weights, or makes one from the vocabulary.
             freeze_layers: leave the embeddings and so many layers untrained; 0 trains all.
             dropout: share dropped in every layer; None keeps that of the weights.
+            allow_remote_code: run the Python code that some weights bring, which can do whatever you can.
             label_smoothing: as in `Classifier`.
             optimizer: as in `Classifier`.
             scheduler: as in `Classifier`.
@@ -51,7 +53,7 @@ class Bert(Classifier):
             changes |= {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
         if weights:
             source = minilm_folder() if weights == "minilm" else weights
-            self.words, self.network = _pretrained(source, changes)
+            self.words, self.network = _pretrained(source, changes, allow_remote_code)
         else:
             self.words = wordpiece.from_json(tokenizer) if tokenizer else wordpiece.of_words(vocabulary or [])
             shape = {"vocab_size": len(self.words), **(config or {}), **changes}
@@ -73,7 +75,12 @@ class Bert(Classifier):
         return int(self.network.config.max_position_embeddings)
 
     def rebuild_settings(self) -> Settings:
-        """Return shape and tokenizer, so that a checkpoint needs neither hub nor folder."""
+        """Return shape and tokenizer, so that a checkpoint needs neither hub nor folder.
+
+        A class that came with its weights has to come from there again.
+        """
+        if type(self.network) is not BertForSequenceClassification:
+            return {}
         return {
             "weights": None,
             "config": self.network.config.to_diff_dict(),
@@ -88,15 +95,36 @@ class Bert(Classifier):
         return logits
 
 
-def _pretrained(source: str, changes: Settings) -> tuple[PreTrainedTokenizerFast, BertForSequenceClassification]:
-    from transformers import AutoTokenizer
+def _pretrained(
+    source: str, changes: Settings, allow_remote_code: bool
+) -> tuple[PreTrainedTokenizerFast, BertForSequenceClassification]:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     try:
-        words = AutoTokenizer.from_pretrained(source)
-        network = BertForSequenceClassification.from_pretrained(source, use_safetensors=True, **changes)
+        code = _brings_code(source)
+        if code and not allow_remote_code:
+            raise ValueError(
+                f"model.weights={source} brings Python code of its own, which could do anything: read it and add "
+                "model.allow_remote_code=true, or choose other weights"
+            )
+        words = AutoTokenizer.from_pretrained(source, trust_remote_code=code)
+        kind = AutoModelForSequenceClassification if code else BertForSequenceClassification
+        network = kind.from_pretrained(source, use_safetensors=True, trust_remote_code=code, **changes)
     except OSError as error:
         raise ValueError(
-            f"model.weights={source} could not be loaded ({str(error).splitlines()[0]}): give a folder or "
-            "a name on the Hugging Face hub, or model.weights=minilm, which needs no network"
+            f"model.weights={source} could not be loaded ({str(error).splitlines()[0]}): give a folder or a name on "
+            "the Hugging Face hub with weights as safetensors, or model.weights=minilm, which needs no network"
         ) from error
+    if not isinstance(network, BertForSequenceClassification):
+        raise ValueError(
+            f"Bert trains a BertForSequenceClassification, but the code of model.weights={source} makes a "
+            f"{type(network).__name__}: write a model of your own for it in src/firstlight/model"
+        )
     return words, network
+
+
+def _brings_code(source: str) -> bool:
+    from transformers.models.auto.tokenization_auto import get_tokenizer_config
+
+    settings, _ = PreTrainedConfig.get_config_dict(source)
+    return "auto_map" in settings or "auto_map" in get_tokenizer_config(source)

@@ -2,7 +2,6 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from importlib import import_module
 from typing import Any, ClassVar
 
 from lightning.pytorch import LightningModule
@@ -11,9 +10,12 @@ from torch.nn import functional
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from firstlight.locate import locate
 from firstlight.model.scores import Scores
 
 Settings = dict[str, Any]
+
+MEANS = ("train/loss", "train/accuracy")
 
 # The optimizers whose fused kernels CUDA and MPS both have (torch 2.15).
 FUSED = (SGD, Adam, AdamW)
@@ -93,12 +95,8 @@ class Classifier(LightningModule, ABC):
             self.figures = {}
             for logger in self.trainer.loggers:
                 logger.log_metrics(self.logged[-1], step=self.trainer.global_step - 1)
-        if self.trainer.is_last_batch and self.logged:
-            # For callbacks: the means of the epoch, over the steps that were logged.
-            for name in ("train/loss", "train/accuracy"):
-                mean = sum(each[name] for each in self.logged) / len(self.logged)
-                self.log(name, mean, on_step=False, on_epoch=True, logger=False)
-            self.logged = []
+        if self.trainer.is_last_batch:
+            self._report_training()
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Add a batch to the validation scores."""
@@ -112,9 +110,15 @@ class Classifier(LightningModule, ABC):
         """Return the "ids" of a batch and the "probabilities", shape (batch, classes)."""
         return {"ids": batch["ids"], "probabilities": self(batch["inputs"]).float().softmax(1)}
 
+    def on_train_epoch_start(self) -> None:
+        """Begin the means of an epoch."""
+        self.logged = []
+
     def on_validation_epoch_end(self) -> None:
         """Log the validation scores of the epoch."""
         self._report("val", self.val_scores)
+        # Once more: a run that goes on inside a validation has no training batch in this epoch.
+        self._report_training()
 
     def on_test_epoch_end(self) -> None:
         """Log the test scores."""
@@ -129,6 +133,12 @@ class Classifier(LightningModule, ABC):
             scores.cpu()
         scores.update(logits, labels)
         return logits
+
+    def _report_training(self) -> None:
+        """Give callbacks the means of the epoch, over the steps that were logged."""
+        if self.logged:
+            means = {name: sum(each[name] for each in self.logged) / len(self.logged) for name in MEANS}
+            self.log_dict(means, on_step=False, on_epoch=True, logger=False)
 
     def _report(self, split: str, scores: Scores) -> None:
         values = scores.compute()
@@ -167,8 +177,13 @@ class Classifier(LightningModule, ABC):
             "lr_scheduler": {"scheduler": scheduler, "interval": interval, "monitor": monitor},
         }
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the figures of the epoch so far."""
+        checkpoint["logged"] = self.logged
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Let a resumed run stretch its schedule to a new end, and use the kernels of the device that is here now."""
+        self.logged = checkpoint.get("logged", [])
         for state in checkpoint.get("lr_schedulers", []):
             for name in ("total_steps", "T_max", "_schedule_phases"):
                 state.pop(name, None)
@@ -197,12 +212,6 @@ class Classifier(LightningModule, ABC):
         ]
         built: Optimizer = optimizer([group for group in groups if group["params"]], **settings)
         return built
-
-
-def locate(target: str) -> Any:
-    """Import the class with this dotted path."""
-    module, _, name = target.rpartition(".")
-    return getattr(import_module(module), name)
 
 
 def freeze(parts: list[nn.Module], count: int) -> None:

@@ -22,8 +22,7 @@ def load_torchvision(network: nn.Module, weights: str, choices: Any, leave_out: 
     if weights in choices.__members__:
         state = _download(choices[weights])
     elif Path(weights).is_file():
-        state = torch.load(weights, map_location="cpu", weights_only=True)
-        state = state.get("state_dict", state)
+        state = _read(weights)
         state = {name.removeprefix("network."): value for name, value in state.items()}
     else:
         known = ", ".join(choices.__members__)
@@ -39,9 +38,20 @@ def load_torchvision(network: nn.Module, weights: str, choices: Any, leave_out: 
     network.load_state_dict(fitting, strict=False)
 
 
+def _read(file: str) -> dict[str, torch.Tensor]:
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        weights: dict[str, torch.Tensor] = state.get("state_dict", state)
+    except Exception as error:  # torch raises many kinds for what is no plain weights
+        raise ValueError(
+            f"model.weights={file} holds something else than weights ({type(error).__name__}): give another file"
+        ) from error
+    return weights
+
+
 def _download(choice: Any) -> dict[str, torch.Tensor]:
     try:
-        state: dict[str, torch.Tensor] = choice.get_state_dict(progress=False, check_hash=True)
+        state: dict[str, torch.Tensor] = choice.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except OSError as error:
         raise ValueError(
             f"model.weights={choice.name} could not be downloaded ({error}): connect to the network, or give a file"

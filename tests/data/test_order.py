@@ -3,10 +3,9 @@
 import lightning.pytorch as pl
 import pytest
 import torch
-from lightning.pytorch.trainer.connectors.data_connector import _get_distributed_sampler
-from torch.utils.data import RandomSampler, SequentialSampler
+from torch.utils.data import SequentialSampler
 
-from firstlight.data.bucketing import LengthGroups, grouped
+from firstlight.data.order import LengthGroups, Shuffled, grouped
 from firstlight.data.text_file import TextFile
 from firstlight.model import wordpiece
 
@@ -57,16 +56,24 @@ def test_what_fills_no_batch_is_chosen_at_random():
     assert 45 < left_out.mean() < 55
 
 
-def test_the_seed_of_the_run_decides():
-    groups = LengthGroups(lengths_of(200), 16)
-    torch.manual_seed(3)
-    first, second = list(groups), list(groups)
-    torch.manual_seed(3)
-    again = list(groups)
+@pytest.mark.parametrize("order", [Shuffled(200, 16, seed=3), LengthGroups(lengths_of(200), 16, seed=3)])
+def test_the_order_is_a_function_of_seed_and_epoch_that_starts_at_any_batch(order):
+    first = list(order)
+    torch.manual_seed(5)
+    again = list(order)
+    order.set_epoch(1)
+    second = list(order)
+    order.start(1, first_batch=4)
+    rest = list(order)
+    order.set_epoch(1)
+    same = list(order)
+    order.set_epoch(2)
 
     assert first == again
+    assert sorted(first) == sorted(second) == list(range(200))
     assert first != second
-    assert len(groups) == 200
+    assert rest == same == second[64:]
+    assert len(order) == len(list(order)) == 200
 
 
 @pytest.fixture
@@ -97,8 +104,8 @@ def test_training_batches_are_grouped(make, workers, drop_last):
 
 
 @pytest.mark.parametrize("settings", [{"group_by_length": False}, {"varied": False}, {"pad_to": 40}])
-def test_where_grouping_is_of_no_use_the_plain_loader_is_used(make, settings):
-    assert type(make(**settings).train_dataloader().sampler) is RandomSampler
+def test_where_grouping_is_of_no_use_the_order_is_plain(make, settings):
+    assert type(make(**settings).train_dataloader().sampler) is Shuffled
 
 
 def test_validation_and_test_keep_their_order(make):
@@ -106,17 +113,6 @@ def test_validation_and_test_keep_their_order(make):
 
     assert isinstance(data.val_dataloader().sampler, SequentialSampler)
     assert isinstance(data.test_dataloader().sampler, SequentialSampler)
-
-
-def test_several_devices_read_different_samples_in_each_epoch(make):
-    """Lightning shares out the samples by a seed of its own, unless the sampler is none that it knows."""
-    loader = make().train_dataloader()
-    shares = [
-        list(_get_distributed_sampler(loader, shuffle=True, overfit_batches=0, num_replicas=2, rank=rank))
-        for rank in (0, 1)
-    ]
-
-    assert list(range(96)) == sorted(shares[0] + shares[1])
 
 
 class Recorder(pl.LightningModule):
@@ -138,7 +134,7 @@ def test_lightning_keeps_the_order_unless_two_batches_are_to_be_learned_by_heart
     recorder = Recorder()
     quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
     trainer = pl.Trainer(max_epochs=2, accelerator="cpu", overfit_batches=overfit, default_root_dir=tmp_path, **quiet)
-    trainer.fit(recorder, train_dataloaders=make().train_dataloader())
+    trainer.fit(recorder, datamodule=make())
     first, second = recorder.epochs.values()
 
     assert (overfit or 9) == len(first) == len(second)

@@ -1,0 +1,137 @@
+"""Keep last.ckpt true: after each epoch, every few minutes, and when the run is asked to end."""
+
+import os
+import signal
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+
+from firstlight.checkpoint_io import put_in_place
+from firstlight.random_state import snapshot
+
+# What asks a run to end: Ctrl-C, `kill`, Slurm before its time limit.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+
+class LastCheckpoint(Checkpoint):
+    """Save the state of a training between two steps, so that a resumed run takes the steps it would have taken.
+
+    The first signal that asks for the end (Ctrl-C, SIGTERM, SIGUSR1) lets the step finish and saves, the second ends
+    the run at once.
+    """
+
+    def __init__(
+        self,
+        dirpath: str,
+        every_epochs: int | None = 1,
+        every_steps: int | None = None,
+        every_minutes: float | None = None,
+    ) -> None:
+        """Keep the settings.
+
+        Args:
+            dirpath: folder of last.ckpt.
+            every_epochs: epochs between savings.
+            every_steps: optimizer steps between savings.
+            every_minutes: minutes between savings; the first step after them saves.
+        """
+        self.path = Path(dirpath) / "last.ckpt"
+        self.every_epochs = every_epochs
+        self.every_steps = every_steps
+        self.every_minutes = every_minutes
+        self.asked = 0
+        self.due = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock, and listen to signals; Lightning puts back the handlers of before."""
+        self.saved_at, self.saved_step = time.monotonic(), trainer.global_step
+        self.asked, self.due = 0, False
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                signal.signal(number, self._listen)
+
+    def _listen(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise SystemExit(128 + number)
+        self.asked = number
+        with suppress(RuntimeError):  # the signal came while something was printed
+            print("\nasked to end: the step is finished and saved first (once more ends at once)", flush=True)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Decide whether to save before the next batch; the chance which that draws on is what it is now."""
+        between_steps = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if between_steps and (self.asked or self._passed(trainer)):
+            self.due = True
+            self.random_states = snapshot()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Save what is due, now that all of the step before is done, its validation included."""
+        if self.due:
+            self._save(trainer)
+            self._end_if_asked()
+
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """End inside a validation, too: a run that goes on starts it anew."""
+        if self.asked:
+            self._save(trainer)
+            self._end_if_asked()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save after an epoch and its validation."""
+        if self.due or self.asked or (self.every_epochs and (trainer.current_epoch + 1) % self.every_epochs == 0):
+            self._save(trainer)
+            self._end_if_asked()
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add the random states, and let a validation that has begun begin anew."""
+        checkpoint["random_states"] = self.random_states if self.due else snapshot()
+        if trainer.validating:
+            progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
+            begun = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+            progress["total"], progress["current"] = begun, dict(begun)
+
+    def _passed(self, trainer: Trainer) -> bool:
+        steps = trainer.global_step - self.saved_step
+        minutes = (time.monotonic() - self.saved_at) / 60
+        by_steps = self.every_steps is not None and steps >= self.every_steps
+        return by_steps or (self.every_minutes is not None and minutes >= self.every_minutes)
+
+    def _save(self, trainer: Trainer) -> None:
+        same = None if trainer.validating else just_saved(trainer)
+        if same is None or not linked(same, self.path):
+            trainer.save_checkpoint(self.path)
+        self.saved_at, self.saved_step, self.due = time.monotonic(), trainer.global_step, False
+
+    def _end_if_asked(self) -> None:
+        if self.asked:
+            raise SystemExit(128 + self.asked)
+
+
+def just_saved(trainer: Trainer) -> Path | None:
+    """Return the checkpoint that another callback wrote at this very moment, if there is one."""
+    for each in trainer.checkpoint_callbacks:
+        if isinstance(each, ModelCheckpoint) and each._last_global_step_saved == trainer.global_step:
+            return Path(each._last_checkpoint_saved)
+    return None
+
+
+def linked(file: Path, place: Path) -> bool:
+    """Give a file a second name, without a moment in which that names nothing; say whether the file system can."""
+    beside = place.with_name(f".{place.name}.tmp")
+    try:
+        beside.unlink(missing_ok=True)
+        os.link(file, beside)
+        put_in_place(beside, place)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,58 @@
+"""The loader of training batches, and the processes that read for it."""
+
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from lightning.fabric.utilities.seed import pl_worker_init_function
+from torch.utils.data import DataLoader
+
+from firstlight.data.order import Order
+from firstlight.device import cores
+
+# What a worker has left when it is told to end: its training finishes a step and saves meanwhile.
+GRACE_S = 60
+
+
+class TrainingLoader(DataLoader[Any]):
+    """A DataLoader that can start in the middle of an epoch: its sampler is an `Order`."""
+
+    sampler: Order
+    # Returns the epoch and its first batch that is still to be read; None leaves the sampler as it is.
+    position: Callable[[], tuple[int, int]] | None = None
+
+    def __iter__(self) -> Any:
+        # As a generator, when the first batch is asked for: Lightning makes iterators before it knows where it is.
+        if self.position is not None:
+            self.sampler.start(*self.position())
+        if hasattr(self.dataset, "set_epoch"):
+            self.dataset.set_epoch(self.sampler.epoch)
+        yield from super().__iter__()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing: how far the training came, its checkpoint knows. Lightning asks, and then does not warn."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Do nothing: the sampler starts where the training is."""
+
+
+def start_worker(number: int) -> None:
+    """Seed a worker process, and let it outlive a signal that is meant for its training."""
+    pl_worker_init_function(number)
+    # Ctrl-C and Slurm signal all processes of a run, and the training still wants its batches.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, end_soon)
+
+
+def end_soon(number: int, frame: FrameType | None) -> None:
+    """End after a while, were the training to forget this process."""
+    signal.alarm(GRACE_S)
+
+
+def sensible_workers() -> int:
+    """Return the number of loader processes for this machine."""
+    # macOS starts each worker as a fresh interpreter that imports torch again: seconds and memory apiece.
+    return min(cores(), 4 if sys.platform == "darwin" else 16)

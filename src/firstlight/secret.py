@@ -1,0 +1,51 @@
+"""Keep keys and passwords out of what a run writes."""
+
+import os
+import re
+from functools import cache
+from typing import Any
+
+# Variables of the environment whose values are secret.
+VARIABLES = re.compile("key|token|secret|password", re.IGNORECASE)
+# Shorter values are words such as "true", which other texts hold too.
+SHORTEST = 8
+
+NAMES = ("key", "api_key", "token", "access_token", "auth_token", "hf_token", "secret", "password")
+# As they are typed, behind the name of what they belong to: logger.comet.api_key=...
+TYPED = re.compile(rf"(\.(?:{'|'.join(NAMES)})=)('[^']*'|\"[^\"]*\"|\S+)")
+
+STARS = "***"
+
+
+def hidden(value: Any) -> Any:
+    """Return plain values of any depth with "***" for what is secret.
+
+    That is, in each text, what a variable of the environment holds whose name speaks of a key, token, secret or
+    password; and each setting that has one of `NAMES`.
+    """
+    variables = os.environ.items()
+    return _hidden(
+        value, frozenset(each for name, each in variables if len(each) >= SHORTEST and VARIABLES.search(name))
+    )
+
+
+def _hidden(value: Any, secrets: frozenset[str]) -> Any:
+    match value:
+        case str():
+            known = _any_of(secrets).sub(STARS, value) if secrets else value
+            return TYPED.sub(rf"\1{STARS}", known) if "=" in known else known
+        case dict():
+            return {name: STARS if _is_secret(name, each) else _hidden(each, secrets) for name, each in value.items()}
+        case list() | tuple():
+            return [_hidden(each, secrets) for each in value]
+    return value
+
+
+def _is_secret(name: Any, value: Any) -> bool:
+    return isinstance(value, str) and str(name).lower().rpartition(".")[2] in NAMES
+
+
+@cache
+def _any_of(secrets: frozenset[str]) -> re.Pattern[str]:
+    # The longest first: one may be the start of another.
+    return re.compile("|".join(re.escape(each) for each in sorted(secrets, key=len, reverse=True)))

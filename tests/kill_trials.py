@@ -1,0 +1,124 @@
+"""Kill trainings at random moments and let them go on:  python tests/kill_trials.py <trials> [first seed]
+
+Each trial is a function of its seed: model and moments. Refused is any file that is damaged under its final name, and
+any difference in weights or figures from the undisturbed training.
+"""
+
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).parent))
+
+import torch
+from conftest import tiny
+from interrupted import rows
+from omegaconf import OmegaConf
+
+from firstlight import checkpoint_io, train
+from firstlight.compose import composed
+
+MODELS = ("resnet50", "vgg16", "bert")
+SHAPE = "{hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 2, intermediate_size: 64}"
+WORDS = ["trainer.max_epochs=2", "test=false", "callbacks.last.every_steps=1", "optimizer=sgd"]
+KILLS = 3
+
+
+def words(model: str) -> list[str]:
+    """Return the settings of the smallest training of a model that saves after each step."""
+    small = (
+        ["model.weights=null", "model.freeze_layers=0", f"model.config={SHAPE}"]
+        if model == "bert"
+        else ["data.image_size=32"]
+    )
+    return [*tiny(model), *small, *WORDS]
+
+
+def started(*settings: str) -> int:
+    """Train in a process of its own, which has all imports behind it; return its id."""
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        train.main(composed("train", list(settings)))
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def undisturbed(model: str, folder: Path) -> float:
+    """Train without a kill into a folder, unless it is there; return the seconds from the first checkpoint on."""
+    seconds = folder / "seconds"
+    if not seconds.is_file():
+        child = started(*words(model), f"output_dir={folder}")
+        wait_for_checkpoint(folder, child)
+        begun = time.monotonic()
+        assert os.waitpid(child, 0)[1] == 0, f"the undisturbed training of {model} failed"
+        seconds.write_text(str(time.monotonic() - begun))
+    return float(seconds.read_text())
+
+
+def wait_for_checkpoint(folder: Path, child: int) -> None:
+    """Wait until a run has something to go on from."""
+    while not (folder / "checkpoints" / "last.ckpt").is_file():
+        assert os.waitpid(child, os.WNOHANG)[0] == 0, f"no checkpoint in {folder}"
+        time.sleep(0.01)
+
+
+def require_whole(folder: Path) -> None:
+    """Refuse damaged files under final names."""
+    for file in (folder / "checkpoints").glob("*.ckpt"):
+        checkpoint_io.load(file)
+    assert json.loads((folder / "run.json").read_text())["starts"]
+    assert OmegaConf.load(folder / "config.yaml").output_dir
+    rows(folder)
+
+
+def trial(seed: int, parent: Path) -> str:
+    """Kill a training one to three times at random moments, let it go on, and compare; return what happened."""
+    chance = random.Random(seed)
+    model = MODELS[seed % len(MODELS)]
+    reference, folder = parent / f"undisturbed_{model}", parent / f"trial_{seed}"
+    seconds = undisturbed(model, reference)
+    setting = [*words(model), f"output_dir={folder}"]
+    steps = []
+    for _ in range(chance.randint(1, KILLS)):
+        child = started(*setting)
+        wait_for_checkpoint(folder, child)
+        time.sleep(chance.uniform(0, seconds))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        require_whole(folder)
+        steps.append(checkpoint_io.load(folder / "checkpoints" / "last.ckpt")["global_step"])
+        if json.loads((folder / "run.json").read_text())["status"] == "finished":
+            break
+        setting = [f"resume={folder}"]
+    else:
+        assert os.waitpid(started(*setting), 0)[1] == 0, f"seed {seed}: the resumed training failed"
+    ends = [checkpoint_io.load(each / "checkpoints" / "last.ckpt") for each in (reference, folder)]
+    assert ends[0]["global_step"] == ends[1]["global_step"]
+    for name, value in ends[0]["state_dict"].items():
+        assert torch.equal(value, ends[1]["state_dict"][name]), f"seed {seed}: {name} differs"
+    assert rows(reference) == rows(folder), f"seed {seed}: metrics.csv differs"
+    for file in (folder / "checkpoints").iterdir():
+        file.unlink()
+    return f"seed {seed}: {model}, killed with step {', '.join(map(str, steps))} saved, ended as undisturbed"
+
+
+if __name__ == "__main__":
+    count, first = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    with tempfile.TemporaryDirectory() as parent:
+        for each in range(first, first + count):
+            print(trial(each, Path(parent)), flush=True)

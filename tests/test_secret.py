@@ -1,0 +1,94 @@
+"""What is secret becomes three stars, and nothing else does."""
+
+import pytest
+from omegaconf import OmegaConf
+
+from firstlight.output_log import logged
+from firstlight.secret import hidden
+
+KEY = "local-0123456789abcdef"
+
+
+@pytest.fixture(autouse=True)
+def _key(monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+
+
+def test_a_key_of_the_environment_is_hidden_at_any_depth():
+    tree = {"notes": f"with {KEY}!", "list": [KEY, {"deep": f"{KEY}{KEY}"}], "pair": (KEY, 1)}
+
+    assert hidden(tree) == {"notes": "with ***!", "list": ["***", {"deep": "******"}], "pair": ["***", 1]}
+
+
+@pytest.mark.parametrize("name", ["HF_TOKEN", "my_secret", "DbPassword", "AWS_ACCESS_KEY_ID"])
+def test_a_variable_is_secret_by_its_name(monkeypatch, name):
+    monkeypatch.setenv(name, "distinctive")
+
+    assert hidden("a distinctive value") == "a *** value"
+
+
+def test_other_variables_and_short_values_are_no_secret(monkeypatch):
+    monkeypatch.setenv("HOSTNAME", "distinctive")
+    monkeypatch.setenv("USE_TOKEN", "seven77")
+
+    assert hidden("distinctive seven77") == "distinctive seven77"
+
+
+def test_of_two_secrets_the_longer_is_hidden_whole(monkeypatch):
+    monkeypatch.setenv("OTHER_KEY", f"{KEY}-and-more")
+
+    assert hidden(f"{KEY}-and-more {KEY}") == "*** ***"
+
+
+def test_a_key_that_changes_is_hidden_too(monkeypatch):
+    hidden("before")
+    monkeypatch.setenv("WANDB_API_KEY", "another-key")
+
+    assert hidden(f"another-key {KEY}") == f"*** {KEY}"
+
+
+@pytest.mark.parametrize("name", ["key", "api_key", "token", "HF_TOKEN", "auth_token", "password", "logger.x.secret"])
+def test_a_setting_is_secret_by_its_name(name):
+    assert hidden({"a": {name: "short"}}) == {"a": {name: "***"}}
+
+
+@pytest.mark.parametrize(
+    "setting", [{"max_tokens": "512"}, {"tokens_dir": "a"}, {"pad_token_id": 0}, {"token": None}, {"key": 5}]
+)
+def test_settings_that_only_sound_secret_stay(setting):
+    assert setting == hidden(setting)
+
+
+@pytest.mark.parametrize(
+    ("word", "shown"),
+    [
+        ("logger.x.api_key=abc", "logger.x.api_key=***"),
+        ("train +logger.x.password='a b' seed=1", "train +logger.x.password=*** seed=1"),
+        ("data.max_tokens=512", "data.max_tokens=512"),
+        ("sorted(rows, key=telling)", "sorted(rows, key=telling)"),
+    ],
+)
+def test_a_secret_that_was_typed_is_hidden(word, shown):
+    assert shown == hidden(word)
+
+
+def test_without_secrets_a_configuration_stays_as_it_is(composed, monkeypatch):
+    monkeypatch.delenv("WANDB_API_KEY")
+    settings = OmegaConf.to_container(composed(), resolve=True)
+
+    assert settings == hidden(settings)
+
+
+def test_the_log_hides_what_the_screen_shows(tmp_path, capsys):
+    with logged(tmp_path / "output.log"):
+        print("key", KEY)
+
+    assert (tmp_path / "output.log").read_text() == "key ***\n"
+    assert capsys.readouterr().out == f"key {KEY}\n"
+
+
+def test_a_traceback_in_the_log_hides_it_too(tmp_path):
+    with pytest.raises(ValueError), logged(tmp_path / "output.log"):
+        raise ValueError(f"no access with {KEY}")
+
+    assert KEY not in (tmp_path / "output.log").read_text()
