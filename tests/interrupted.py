@@ -71,7 +71,7 @@ def trained(words, spy):
 
 
 def resumed_like_undisturbed(folder: Path, words, moments, number=signal.SIGTERM, resume=()):
-    """Train undisturbed, and stopped at each moment and resumed; refuse any difference in losses, samples or weights."""
+    """Train undisturbed, and stopped at each moment and resumed; refuse any difference."""
     undisturbed = Spy()
     expected = trained([*words, f"output_dir={folder / 'undisturbed'}"], undisturbed)
     losses = {}

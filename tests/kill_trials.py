@@ -27,7 +27,9 @@ from firstlight.compose import composed
 
 MODELS = ("resnet50", "vgg16", "bert")
 SHAPE = "{hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 2, intermediate_size: 64}"
-WORDS = ["trainer.max_epochs=2", "test=false", "callbacks.last.every_steps=1", "optimizer=sgd"]
+WORDS = ["trainer.max_epochs=2", "test=false", "callbacks.last.every_steps=1"]
+WORDS += ["optimizer=sgd", "optimizer.momentum=0", "optimizer.nesterov=false"]
+WORDS += [f"callbacks.{name}=null" for name in ("curves", "confusion_matrix", "predictions", "first_batch")]
 KILLS = 3
 
 

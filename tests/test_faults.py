@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ class Faulty(Chancy):
 def faulty(monkeypatch, tmp_path):
     """Return a function that trains with a fault, and returns the error and the run's record."""
     monkeypatch.setattr(run, "build_model", lambda settings, facts: Faulty())
-    monkeypatch.setattr(run, "load_model", lambda checkpoint: Faulty())
+    monkeypatch.setattr(run, "load_model", lambda *args: Faulty())
 
     def train_(fault, *words):
         Faulty.fault = fault
@@ -48,7 +49,7 @@ def faulty(monkeypatch, tmp_path):
 @pytest.fixture
 def small(monkeypatch):
     monkeypatch.setattr(run, "build_model", lambda settings, facts: Chancy())
-    monkeypatch.setattr(run, "load_model", lambda checkpoint: Chancy())
+    monkeypatch.setattr(run, "load_model", lambda *args: Chancy())
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ def test_a_loss_that_is_no_number_ends_the_run_before_it_is_saved(faulty, tmp_pa
     assert f"The loss is {value} in step 6 (epoch 2); its samples, of train, are" in told["reason"] == str(error)
     assert "try a lower optimizer.lr; the last checkpoint is from before" in str(error)
     assert sentence(error, "train", []) == str(error)
-    assert len(batch["ids"]) == 4 and (batch["epoch"], batch["step"]) == (1, 6)
+    assert (len(batch["ids"]), batch["epoch"], batch["step"]) == (4, 1, 6)
     assert torch.equal(batch["batch"]["ids"], torch.tensor(batch["ids"]))
     for name in ("last", "best"):
         assert saved(tmp_path / "run", name)["global_step"] == 4
@@ -94,7 +95,7 @@ def test_weights_that_are_no_numbers_are_not_saved(faulty, tmp_path):
         weight.register_hook(lambda gradient: gradient * float("nan"))
         return loss
 
-    error, told = faulty(spoil, "callbacks.last.every_steps=2")
+    _, told = faulty(spoil, "callbacks.last.every_steps=2")
 
     assert "Step 6 made weights that are no numbers" in told["reason"]
     assert saved(tmp_path / "run")["global_step"] == 4
@@ -138,10 +139,9 @@ def test_a_full_disk_ends_the_run_and_the_earlier_checkpoint_stands(small, littl
     class Filler(Spy):
         def on_train_epoch_end(self, trainer, *args):
             if trainer.current_epoch == 1:
-                with (little_disk / "filler").open("wb") as file, pytest.raises(OSError):
+                with (little_disk / "filler").open("wb", buffering=0) as file, suppress(OSError):
                     while True:
                         file.write(bytes(512))
-                        file.flush()
 
     with pytest.raises(OSError) as caught:
         trained([*words, f"+{last}"], Filler())
@@ -213,7 +213,13 @@ def test_a_folder_takes_one_training_at_a_time(small, tmp_path):
     folder = tmp_path / "run"
     trained([*SMALL, f"output_dir={folder}"], Spy())
     before = (folder / "run.json").read_bytes()
-    hold = "import sys, time, pathlib, firstlight.record as r\nwith r.locked(pathlib.Path(sys.argv[1])): print(flush=True); time.sleep(60)"
+    hold = """
+import pathlib, sys, time
+from firstlight.record import locked
+with locked(pathlib.Path(sys.argv[1])):
+    print(flush=True)
+    time.sleep(60)
+"""
     holder = subprocess.Popen([sys.executable, "-c", hold, folder], stdout=subprocess.PIPE)
     holder.stdout.readline()
     with pytest.raises(ValueError, match="is in use by another process that trains there: wait for its end") as caught:

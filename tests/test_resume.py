@@ -28,7 +28,7 @@ SMALL = [*WORDS, "data.num_samples=16", "trainer.max_epochs=3", "trainer.log_eve
 @pytest.fixture
 def small(monkeypatch):
     monkeypatch.setattr(run, "build_model", lambda settings, facts: Chancy())
-    monkeypatch.setattr(run, "load_model", lambda checkpoint: Chancy())
+    monkeypatch.setattr(run, "load_model", lambda *args: Chancy())
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def newest_whole(folder: Path) -> tuple[Path, list[str]]:
     # The last one first, and never by the clock, which can be set back.
     names = ["last.ckpt", "best.ckpt"]
     others = sorted({path.name for path in (folder / "checkpoints").glob("*.ckpt")} - {*names})
-    damaged = []
+    damaged: list[str] = []
     for path in [folder / "checkpoints" / name for name in [*names, *others]]:
         if path.is_file():
             try:

@@ -13,7 +13,8 @@ from firstlight.check import CONFIGS, choice, no_such_choice
 from firstlight.record import locked, read_json
 
 # What may be changed when a run goes on; anything else would make it another run.
-RESUMABLE = ("resume", "trainer", "callbacks", "logger", "name", "tags", "test", "data.num_workers", "data.root")
+RESUMABLE: tuple[str, ...] = ("resume", "trainer", "callbacks", "logger", "name", "tags", "test")
+RESUMABLE += ("data.num_workers", "data.root", "model.allow_remote_code")
 # Settings of the trainer that decide over each step.
 FIXED = tuple(
     f"trainer.{name}"
@@ -45,17 +46,28 @@ def root_config(name: str, words: list[str]) -> tuple[str, list[str]]:
         if name in ("evaluate", "predict") and not set(words) & {"--help", "-h", "--hydra-help"}:
             raise ValueError(f"{name} needs a trained model: give run=logs/train/<run> or ckpt=<file>")
         return name, words
-    saved = saved_config(Path(source))
-    if "resume" in given:
-        require_unfinished(Path(source), given, saved)
+    saved = harmless(saved_config(Path(source)))
     groups = {group: given[group] for group in ("trainer", "logger", "callbacks") if group in given}
     for group, chosen in groups.items():
         change_group(saved, group, chosen)
     if "resume" in given:
+        require_unfinished(Path(source), given, saved)
         keep_trackers(Path(source), saved)
     ConfigStore.instance().store(name="saved", node=saved)
     left = [word for word in words if word.partition("=")[0] not in groups]
     return ("resume" if "resume" in given else name), left
+
+
+def harmless(saved: DictConfig) -> DictConfig:
+    """Return a saved configuration, which may be a stranger's, without what would let it run code.
+
+    That is Hydra's own part, whose callbacks Hydra builds itself, and the consent to code that comes with weights.
+    """
+    for name in ("hydra", "defaults"):
+        saved.pop(name, None)
+    if "allow_remote_code" in saved.get("model", {}):
+        saved.model.allow_remote_code = False
+    return saved
 
 
 def change_group(saved: DictConfig, group: str, chosen: str) -> None:

@@ -9,7 +9,7 @@ import torch
 
 def snapshot() -> dict[str, Any]:
     """Return all states as plain values and tensors, which a checkpoint can hold."""
-    kind, keys, *rest = np.random.get_state()
+    kind, keys, *rest = np.random.get_state()  # noqa: NPY002 - what libraries draw on
     states: dict[str, Any] = {
         "python": random.getstate(),
         "numpy": (kind, torch.from_numpy(np.asarray(keys, dtype=np.int64)), *rest),
@@ -27,7 +27,7 @@ def restore(states: dict[str, Any]) -> None:
     version, numbers, normal = states["python"]
     random.setstate((version, tuple(numbers), normal))
     kind, keys, *rest = states["numpy"]
-    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
     torch.set_rng_state(states["torch"])
     if "cuda" in states and torch.cuda.is_available():
         torch.cuda.set_rng_state(states["cuda"])

@@ -4,10 +4,9 @@ import inspect
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, seed_everything
 from lightning.pytorch.loggers import Logger
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from firstlight import checkpoint_io
 from firstlight.callbacks.recipe import Recipe
@@ -20,6 +19,7 @@ from firstlight.locate import locate
 from firstlight.logger.metrics_csv import MetricsCSV
 from firstlight.model.classifier import Classifier
 from firstlight.record import plain
+from firstlight.secret import hidden
 from firstlight.trainer import Trainer, best_accelerator, require
 
 Settings = dict[str, Any]
@@ -53,7 +53,7 @@ def build_here(settings: Settings, checkpoint: str | None = None) -> tuple[Class
     data: Data = construct(settings["data"])
     data.prepare_data()
     data.setup()
-    model = build_model(settings, data.facts) if checkpoint is None else load_model(checkpoint)
+    model = build_model(settings, data.facts) if checkpoint is None else load_model(checkpoint, allows_code(settings))
     require_same_classes(model, data)
     trainer = build_trainer(settings)
     join(model, data, trainer)
@@ -105,7 +105,7 @@ def build_trainer(settings: Settings) -> Trainer:
     for node in (settings["logger"] or {}).values():
         if node:
             loggers.append(construct(node))
-            loggers[-1].log_hyperparams(settings)
+            loggers[-1].log_hyperparams(hidden(settings))
     trainer: Trainer = construct(
         settings["trainer"], callbacks=callbacks, logger=loggers, default_root_dir=settings["output_dir"]
     )
@@ -122,16 +122,22 @@ def for_this_machine(trainer: Settings) -> Settings:
     return {key: own[key] if value == AUTO and key in own else value for key, value in trainer.items()}
 
 
-def load_model(checkpoint: str | Path) -> Classifier:
+def allows_code(settings: Settings) -> bool:
+    """Say whether it was typed that code which comes with weights may run."""
+    return bool(settings["model"].get("allow_remote_code"))
+
+
+def load_model(checkpoint: str | Path, allow_remote_code: bool = False) -> Classifier:
     """Return the model of a checkpoint with its weights: nothing is downloaded, no setting repeated.
 
     Raises:
         ValueError: the file is no checkpoint of this project.
     """
     saved = checkpoint_io.load(checkpoint)
-    model: Classifier = locate(saved["config"]["model"]["_target_"])(
-        **{**saved["hyper_parameters"], **saved["rebuild"]}
-    )
+    known = {**saved["hyper_parameters"], **saved["rebuild"]}
+    if "allow_remote_code" in known:
+        known["allow_remote_code"] = allow_remote_code  # the file's own word for it counts nothing
+    model: Classifier = locate(saved["config"]["model"]["_target_"])(**known)
     model.load_state_dict(saved["state_dict"])
     return model
 
@@ -177,7 +183,7 @@ def build_for_inputs(cfg: DictConfig, checkpoint: str) -> tuple[Classifier, Data
     """
     settings = settings_here(cfg)
     data: Data = construct(settings["data"])
-    model = load_model(checkpoint)
+    model = load_model(checkpoint, allows_code(settings))
     trainer = build_trainer(settings)
     join(model, data, trainer)
     if isinstance(data, Text) and settings["text_column"]:

@@ -134,8 +134,10 @@ def test_shifting_moves_images_and_brings_in_zeros():
 
     assert torch.uint8 == still.dtype
     assert torch.equal(still, images[0, 0])
-    assert torch.equal(lower[1:], images[0, 0, :-1]) and not lower[0].any()
-    assert torch.equal(left[:, :-1], images[0, 0, :, 1:]) and not left[:, -1].any()
+    assert torch.equal(lower[1:], images[0, 0, :-1])
+    assert torch.equal(left[:, :-1], images[0, 0, :, 1:])
+    assert not lower[0].any()
+    assert not left[:, -1].any()
 
 
 def test_digits_to_odd_sizes_are_refused():

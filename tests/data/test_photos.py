@@ -9,6 +9,7 @@ from torchvision.transforms import v2
 
 from firstlight.data.image_file import central_part, read_image
 from firstlight.data.image_folder import LabelledFiles, random_part
+from firstlight.data.module import whole_batch
 
 ORIENTATION = 0x0112
 # What brings an upright image to the way it is stored, by its EXIF orientation.
@@ -132,9 +133,11 @@ def test_each_training_image_gets_a_part_of_its_own(files):
 
 
 def test_half_of_the_training_images_are_mirrored(files):
-    torch.manual_seed(0)
     photos = LabelledFiles(files, [0] * 8, 32, augment=True)
-    rising = [bool(photos[index % 8]["inputs"][0].float().diff(dim=1).mean() > 0) for index in range(200)]
+    rising = []
+    for epoch in range(25):
+        photos.set_epoch(epoch)
+        rising += [bool(photos[index]["inputs"][0].float().diff(dim=1).mean() > 0) for index in range(8)]
 
     assert 70 < sum(rising) < 130
 
@@ -147,9 +150,9 @@ def test_without_augmentation_the_middle_is_read(files):
 
 def test_the_seed_decides_what_workers_draw(files):
     def drawn(seed):
-        torch.manual_seed(seed)
-        photos = LabelledFiles(files, [0] * 8, 32, augment=True)
-        return torch.cat([batch["inputs"] for batch in DataLoader(photos, batch_size=4, num_workers=2)])
+        photos = LabelledFiles(files, [0] * 8, 32, augment=True, seed=seed)
+        loader = DataLoader(photos, batch_size=4, num_workers=2, collate_fn=whole_batch)
+        return torch.cat([batch["inputs"] for batch in loader])
 
     first, again, other = drawn(1), drawn(1), drawn(2)
 

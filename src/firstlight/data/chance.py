@@ -31,7 +31,7 @@ def chances(ids: Tensor, seed: int, epoch: int, count: int) -> Tensor:
 @contextmanager
 def seeded(seed: int, epoch: int, sample: int) -> Iterator[None]:
     """Seed torch's generator of the CPU by run, epoch and sample, and put it back afterwards."""
-    generator = torch.random.default_generator
+    generator = torch.default_generator
     before = generator.get_state()
     generator.manual_seed(seed_of(seed, epoch, sample))
     try:

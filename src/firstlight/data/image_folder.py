@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import torch
 from PIL import Image
-from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 from torchvision.transforms import v2
 
@@ -82,10 +81,6 @@ class ImageFolder(Images):
     def _files(self, split: str, paths: list[Path], labels: list[int]) -> "LabelledFiles":
         augment = split == "train" and self.augment
         return LabelledFiles(paths, labels, self.image_size, augment, self.run_seed, self.max_bad)
-
-    def augmented(self, images: Tensor, ids: Tensor, epoch: int) -> Tensor:
-        """Return the images as they are: the loader cropped and mirrored them, each from its own size."""
-        return images
 
 
 class LabelledFiles(Dataset[Any]):

@@ -1,9 +1,10 @@
 """The loader of training batches, and the processes that read for it."""
 
+import atexit
+import multiprocessing
 import signal
 import sys
 from collections.abc import Callable
-from types import FrameType
 from typing import Any
 
 from lightning.fabric.utilities.seed import pl_worker_init_function
@@ -11,9 +12,6 @@ from torch.utils.data import DataLoader
 
 from firstlight.data.order import Order
 from firstlight.device import cores
-
-# What a worker has left when it is told to end: its training finishes a step and saves meanwhile.
-GRACE_S = 60
 
 
 class TrainingLoader(DataLoader[Any]):
@@ -43,13 +41,18 @@ def start_worker(number: int) -> None:
     """Seed a worker process, and let it outlive a signal that is meant for its training."""
     pl_worker_init_function(number)
     # Ctrl-C and Slurm signal all processes of a run, and the training still wants its batches.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, end_soon)
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(each, signal.SIG_IGN)
 
 
-def end_soon(number: int, frame: FrameType | None) -> None:
-    """End after a while, were the training to forget this process."""
-    signal.alarm(GRACE_S)
+@atexit.register
+def end_workers() -> None:
+    """End the worker processes that an error has left: they do not heed the SIGTERM by which Python would end them."""
+    left = [child for child in multiprocessing.active_children() if child.daemon]
+    if left:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would call their end an error
+    for child in left:
+        child.kill()
 
 
 def sensible_workers() -> int:

@@ -134,7 +134,7 @@ class Data(LightningDataModule, ABC):
     def position(self) -> tuple[int, int]:
         """Return the epoch in which the training is, and the batches of it that are done."""
         assert self.trainer is not None
-        loop = self.trainer.fit_loop
+        loop: Any = self.trainer.fit_loop
         return loop.epoch_progress.current.processed, loop.epoch_loop.batch_progress.current.processed
 
     def val_dataloader(self) -> DataLoader[Any]:

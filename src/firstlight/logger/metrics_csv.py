@@ -24,8 +24,6 @@ class MetricsCSV(Logger):
         self.waiting: list[dict[str, Any]] = []
         self.written_at = time.monotonic()
         self.columns: list[str] = []
-        # Rows in the file and those that wait.
-        self.rows = 0
 
     @property
     def name(self) -> str:
@@ -45,7 +43,6 @@ class MetricsCSV(Logger):
     def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
         """Note the figures of a step."""
         self.waiting.append({**{name: float(value) for name, value in metrics.items()}, "step": step})
-        self.rows += 1
         if time.monotonic() - self.written_at > EVERY_S:
             self.save()
 
@@ -66,11 +63,10 @@ class MetricsCSV(Logger):
         self.waiting, self.written_at = [], time.monotonic()
 
     @rank_zero_only
-    def keep(self, rows: int) -> None:
-        """Keep the first rows of an earlier start: those which the checkpoint knew from which the run goes on."""
-        kept = self._read()[:rows]
+    def keep(self, steps: int) -> None:
+        """Keep the rows of the first steps: those which the checkpoint has behind it from which the run goes on."""
+        kept = [row for row in self._read() if int(row["step"]) < steps]
         self._rewrite(kept, sorted({name for row in kept for name in row}))
-        self.rows = len(kept)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:

@@ -3,6 +3,7 @@
 import os
 import secrets
 import socket
+import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from firstlight.logger.key import chosen_mode, silent
 from firstlight.logger.waiting import Part, parts, upload, waiting
+from firstlight.secret import hidden
 
 # Seconds to wait for the server: at the start (then offline), and at the end (then `make wandb-sync` uploads the rest).
 INIT_TIMEOUT_S = 6
@@ -56,13 +58,13 @@ class WeightsAndBiases(WandbLogger):
         settings: dict[str, Any] = {
             "project": project,
             "entity": entity,
-            "name": name,
-            "group": group,
+            "name": hidden(name),
+            "group": hidden(group),
             "job_type": job_type,
         }
         settings |= {
-            "tags": tags,
-            "notes": notes,
+            "tags": hidden(tags),
+            "notes": hidden(notes),
             "id": id,
             "dir": os.path.abspath(save_dir),
             "resume": "allow" if id else None,
@@ -137,8 +139,13 @@ def started(settings: dict[str, Any], mode: Any) -> Any:
     quiet.init_timeout = float(os.environ.get("WANDB_INIT_TIMEOUT", INIT_TIMEOUT_S))
     quiet.finish_timeout = FINISH_TIMEOUT_S
     quiet.finish_timeout_raises = True
-    with silent():
-        return wandb.init(**settings, mode=mode, settings=quiet)
+    # The command line goes along.
+    typed, sys.argv = sys.argv, hidden(sys.argv)
+    try:
+        with silent():
+            return wandb.init(**settings, mode=mode, settings=quiet)
+    finally:
+        sys.argv = typed
 
 
 def started_offline(settings: dict[str, Any]) -> Any:

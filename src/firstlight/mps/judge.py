@@ -24,8 +24,9 @@ def judged(cfg: DictConfig) -> dict[str, Any]:
     from firstlight import run
     from firstlight.mps import verdict
     from firstlight.mps.dry_run import dry_run
+    from firstlight.record import plain
 
-    settings = run.plain(cfg)
+    settings = plain(cfg)
     trainer = settings["trainer"]
     precision, deterministic = trainer["precision"], trainer["deterministic"] is True
     # The same objects as in training, on the device that every machine has.
