@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Iterator
 from difflib import get_close_matches
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,26 @@ SCHEDULE_KEYS = ("interval", "monitor")
 HYDRA_KEYS = ("_target_", "_args_", "_convert_", "_partial_", "_recursive_")
 # What `auto` stands for is known when the machine is.
 AUTO = "auto"
+# What a training is made of.
+PARTS = ("model", "data", "optimizer", "scheduler", "trainer", "callbacks", "logger")
+# Least and largest sensible value of a number, by its name, whichever object has it.
+LIMITS: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("label_smoothing", "dropout", "pct_start"), (0, 1)),
+    **dict.fromkeys(("lr", "weight_decay", "gradient_clip_val", "overfit_batches", "max_bad", "every_minutes"), (0, inf)),
+    **dict.fromkeys(("limit_train_batches", "limit_val_batches", "limit_test_batches"), (0, inf)),
+    **dict.fromkeys(("num_samples", "num_words", "batch_size", "pad_to", "spike"), (1, 1e9)),
+    **dict.fromkeys(("accumulate_grad_batches", "check_val_every_n_epoch", "log_every_n_steps"), (1, 1e9)),
+    **dict.fromkeys(("every", "every_epochs", "every_steps"), (1, 1e9)),
+    **dict.fromkeys(("max_epochs", "max_steps"), (-1, 1e12)),
+    "seed": (0, 2**32 - 1),
+    "num_classes": (2, 1e5),
+    "image_size": (1, 1e4),
+    "max_length": (3, 1e5),
+    # Each is a process or a thread of its own.
+    **dict.fromkeys(("num_workers", "threads"), (0, 1000)),
+    # A run trains on one device so far.
+    "num_nodes": (1, 1),
+}
 
 
 def check(cfg: DictConfig) -> None:
@@ -44,16 +65,19 @@ def check_root(settings: dict[str, Any]) -> None:
     """Refuse a key at the top that no command's configuration has, or a value of another type."""
     known: dict[str, Any] = {"model": {}, "data": {}, "resume": None}
     for file in sorted(CONFIGS.glob("*.yaml")):
-        root: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
-        groups = [next(iter(each)) for each in root.pop("defaults", []) if isinstance(each, dict)]
+        root = read(file)
+        groups = [group for each in root.pop("defaults") if isinstance(each, dict) for group in each]
         known |= {group: {} for group in groups if " " not in group} | root
     for name, value in settings.items():
         if name not in known:
             raise ValueError(unknown(name, list(known)))
         default = known[name]
-        wrong = default is not None and value is not None and not _same_type(value, default)
-        if wrong:
+        if default is not None and (value is not None or default != {}) and not _same_type(value, default):
             raise ValueError(f"{name} is {_kind(default)}, but {name}={value!r}: give {_kind(default)}")
+        require_in_limits(name, value)
+    missing = [name for name in (*PARTS, "seed") if name not in settings]
+    if missing and len(missing) <= len(PARTS):
+        raise ValueError(f"A training needs a {missing[0]}, but the configuration has none: put it back")
 
 
 def check_node(where: str, node: Any) -> None:
@@ -71,6 +95,18 @@ def check_node(where: str, node: Any) -> None:
         annotation = found.parameters.get(name, "")
         if value != AUTO and annotation and not accepts(ast.parse(annotation, mode="eval").body, value):
             raise ValueError(f"{where}.{name} is {annotation}, but {where}.{name}={value!r}: give a value of that type")
+        require_in_limits(f"{where}.{name}", value)
+
+
+def require_in_limits(path: str, value: Any) -> None:
+    """Refuse a number that is none, that no computer holds, or that is outside what its name allows."""
+    least, most = LIMITS.get(path.rpartition(".")[2], (-inf, inf))
+    is_number = isinstance(value, int | float)
+    if is_number and not least <= value <= most:
+        allowed = f"{least:g} or more" if most == inf else f"{least:g} to {most:g}"
+        raise ValueError(f"{path} is {allowed}, but {path}={value}: give such a value")
+    if is_number and not abs(value) < 2**63:
+        raise ValueError(f"{path} is a number that fits into 64 bits, but {path}={value}: give such a value")
 
 
 def check_entry(group: str, name: str, node: Any) -> None:
@@ -78,7 +114,7 @@ def check_entry(group: str, name: str, node: Any) -> None:
     if node is not None and "_target_" in node:
         check_node(f"{group}.{name}", node)
         return
-    known = {key for file in (CONFIGS / group).glob("*.yaml") for key in OmegaConf.load(file) if key != "defaults"}
+    known = {key for file in (CONFIGS / group).glob("*.yaml") for key in read(file) if key != "defaults"}
     if name not in known:
         raise ValueError(unknown(f"{group}.{name}", sorted(map(str, known))))
     if node is not None:
@@ -106,12 +142,28 @@ def choices(group: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def choice(group: str, name: str) -> dict[str, Any]:
     """Return the settings of a choice, those of the choices it builds on included."""
-    own: Any = OmegaConf.to_container(OmegaConf.load(CONFIGS / group / f"{name}.yaml"), resolve=False)
-    bases = [each for each in own.pop("defaults", []) if isinstance(each, str) and each != "_self_"]
+    own = read(CONFIGS / group / f"{name}.yaml")
+    bases = [each for each in own.pop("defaults") if isinstance(each, str) and each != "_self_"]
     settings: dict[str, Any] = {}
     for base in bases:
         settings |= choice(group, base)
     return settings | own
+
+
+def read(file: Path) -> dict[str, Any]:
+    """Return what a file of configs/ says, the references in it as they are written.
+
+    Raises:
+        ValueError: it cannot be read, or holds something else than settings.
+    """
+    try:
+        content: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+        if not isinstance(content.setdefault("defaults", []), list):
+            raise TypeError("its defaults are no list")
+        return content
+    except Exception as error:  # YAML and OmegaConf raise many kinds
+        why = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{file} holds no settings that can be read ({why}): mend it, or restore it by git") from error
 
 
 def no_such_choice(group: str, chosen: str) -> str:

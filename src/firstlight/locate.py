@@ -1,16 +1,23 @@
 """From a dotted path to the class it names: the one place where a setting chooses code."""
 
+import inspect
 from importlib import import_module
+from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from firstlight.signature import is_trusted, require_trusted
 
 # The packages alone are no fence: torch has classes that start a program when they are built.
+# What libraries raise on a setting; memory that runs out is none of these.
+REFUSALS = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError, MisconfigurationException)
+
 KINDS = (LightningModule, LightningDataModule, Trainer, Optimizer, LRScheduler, Callback, Logger)
 
 
@@ -32,3 +39,23 @@ def locate(target: str) -> Any:
         kinds = ", ".join(kind.__name__ for kind in KINDS)
         raise ValueError(f"A _target_ names a class of the kind {kinds}, but {target} is none: name such a class")
     return found
+
+
+def built(kind: Any, *parts: Any, **settings: Any) -> Any:
+    """Build an object of a class; a library that refuses its settings is told in one sentence.
+
+    Raises:
+        ValueError: the class takes other settings, or other values.
+    """
+    try:
+        inspect.signature(kind).bind(*parts, **settings)
+    except TypeError as error:
+        raise ValueError(f"{kind.__name__} is built of other settings ({error}): correct those beside its _target_") from error
+    try:
+        return kind(*parts, **settings)
+    except REFUSALS as error:
+        if Path(extract_tb(error.__traceback__)[-1].filename).is_relative_to(Path(__file__).parent):
+            raise  # a rule of ours, or a mistake of ours
+        why = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{kind.__name__} refuses its settings ({why}): correct those beside its _target_") from error
+

@@ -2,13 +2,14 @@
 
 import re
 from pathlib import Path
+from traceback import extract_tb
 
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from firstlight import signature
-from firstlight.check import CONFIGS, no_such_choice, unknown
+from firstlight.check import CONFIGS, no_such_choice, read, unknown
 from firstlight.compose import composed
 from firstlight.data.worker import worker_fault
 from firstlight.record import disk_fault, out_of_memory, unwrapped
@@ -45,15 +46,31 @@ def sentence(error: BaseException, name: str, words: list[str]) -> str | None:
             # A rule of ours is one line; a library's own ValueError deep in a step needs its traceback.
             return text if _is_ours(error) or text != str(error).strip() else None
     # Lightning refuses its own settings by an exception of its own; importing it here would import torch.
-    return " ".join(text.split()) if type(error).__name__ == "MisconfigurationException" else None
+    if type(error).__name__ == "MisconfigurationException":
+        return " ".join(text.split())
+    if {"hydra", "omegaconf", "yaml", "antlr4"} & {*_raised_in(error).parts}:
+        return _unreadable() or f"The configuration cannot be composed ({type(error).__name__}: {' '.join(text.split())}): mend it"
+    return None
 
 
 def _is_ours(error: BaseException) -> bool:
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
     # By its file: under `python -m` a command's module is called __main__.
-    return frame is not None and Path(frame.tb_frame.f_code.co_filename).is_relative_to(Path(__file__).parent)
+    return _raised_in(error).is_relative_to(Path(__file__).parent)
+
+
+def _raised_in(error: BaseException) -> Path:
+    frames = extract_tb(error.__traceback__)
+    return Path(frames[-1].filename if frames else "")
+
+
+def _unreadable() -> str | None:
+    """Return the sentence about the first file of configs/ that cannot be read."""
+    for file in sorted(CONFIGS.rglob("*.yaml")):
+        try:
+            read(file)
+        except ValueError as error:
+            return str(error)
+    return None
 
 
 def _no_such_choice(text: str) -> str:

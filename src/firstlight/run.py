@@ -15,7 +15,7 @@ from firstlight.check import AUTO, CONFIGS, choice
 from firstlight.data.module import Data
 from firstlight.data.text import Text
 from firstlight.device import best_precision
-from firstlight.locate import locate
+from firstlight.locate import built, locate
 from firstlight.logger.metrics_csv import MetricsCSV
 from firstlight.model.classifier import Classifier
 from firstlight.record import plain
@@ -145,7 +145,7 @@ def load_model(checkpoint: str | Path, allow_remote_code: bool = False) -> Class
 def construct(node: Settings, **more: Any) -> Any:
     """Build the object that settings describe: the one place where a `_target_` becomes an object."""
     settings = {name: value for name, value in node.items() if name != "_target_"}
-    return locate(node["_target_"])(**settings, **more)
+    return built(locate(node["_target_"]), **settings, **more)
 
 
 def chosen_checkpoint(cfg: DictConfig) -> str:

@@ -93,10 +93,15 @@ class LastCheckpoint(Checkpoint):
             self._end_if_asked()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add the random states, and let a validation that has begun begin anew."""
-        checkpoint["random_states"] = self.random_states if self.due else snapshot()
+        """Let a batch or a validation that has begun begin anew, with the chance that it had."""
+        loops = checkpoint["loops"]["fit_loop"]
+        if self.due:
+            checkpoint["random_states"] = self.random_states
+            progress = loops["epoch_loop.batch_progress"]
+            for each in (progress["total"], progress["current"]):
+                each["ready"] = each["completed"]
         if trainer.validating:
-            progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
+            progress = loops["epoch_loop.val_loop.batch_progress"]
             begun = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
             progress["total"], progress["current"] = begun, dict(begun)
 

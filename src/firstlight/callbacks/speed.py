@@ -51,7 +51,8 @@ class Speed(Callback):
         self.flops = self.peak = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start measuring memory anew: another job of the process may have used more."""
+        """Start the clock, and measure memory anew: another job of the process may have used more."""
+        self._restart()
         if pl_module.device.type == "cuda":
             self.peak = matmul_flops(pl_module.device, str(trainer.precision))
         reset_peak_memory(pl_module.device)
@@ -90,9 +91,10 @@ class Speed(Callback):
         self._restart()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the figures of the epoch."""
+        """Log the figures of the epoch; a run that went on behind its last step has none."""
         self._close(pl_module)
-        pl_module.log_dict(self._figures(self.epoch, pl_module))
+        if self.epoch.steps:
+            pl_module.log_dict(self._figures(self.epoch, pl_module))
 
     def _figures(self, span: Span, pl_module: LightningModule) -> dict[str, float]:
         """Return the figures of a span by name."""

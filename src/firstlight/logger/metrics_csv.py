@@ -21,6 +21,7 @@ class MetricsCSV(Logger):
         """Write to the folder `save_dir`."""
         super().__init__()
         self.path = Path(save_dir) / "metrics.csv"
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         self.waiting: list[dict[str, Any]] = []
         self.written_at = time.monotonic()
         self.columns: list[str] = []

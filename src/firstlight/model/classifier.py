@@ -10,7 +10,7 @@ from torch.nn import functional
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from firstlight.locate import locate
+from firstlight.locate import built, locate
 from firstlight.model.scores import Scores
 
 Settings = dict[str, Any]
@@ -171,7 +171,7 @@ class Classifier(LightningModule, ABC):
                 f"{schedule.__name__} needs to know the end, but trainer.max_epochs={self.trainer.max_epochs}: give a "
                 "number of epochs, trainer.max_steps, or scheduler=constant"
             )
-        scheduler: LRScheduler = schedule(optimizer, **{**settings, **known})
+        scheduler: LRScheduler = built(schedule, optimizer, **{**settings, **known})
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": interval, "monitor": monitor},
@@ -210,8 +210,8 @@ class Classifier(LightningModule, ABC):
             {"params": [each for each in weights if each.ndim > 1], "weight_decay": decay},
             {"params": [each for each in weights if each.ndim <= 1], "weight_decay": 0.0},
         ]
-        built: Optimizer = optimizer([group for group in groups if group["params"]], **settings)
-        return built
+        made: Optimizer = built(optimizer, [group for group in groups if group["params"]], **settings)
+        return made
 
 
 def freeze(parts: list[nn.Module], count: int) -> None:
