@@ -49,6 +49,7 @@ def test_a_command_composes(words, run_folder):
     assert f"\n{command}:" in (ROOT / "Makefile").read_text()
 
     words = [word.replace("logs/train/<run>", str(run_folder)) for word in words[2:] if not word.startswith("ARGS=")]
+    words = [f"resume={run_folder}" if word == "resume=last" else word for word in words]
     if command == "sweep":
         jobs = combinations(words)
         assert len(jobs) > 1

@@ -22,7 +22,7 @@ HYDRA_KEYS = ("_target_", "_args_", "_convert_", "_partial_", "_recursive_")
 # What `auto` stands for is known when the machine is.
 AUTO = "auto"
 # What a training is made of.
-PARTS = ("model", "data", "optimizer", "scheduler", "trainer", "callbacks", "logger")
+PARTS = ("model", "data", "trainer", "optimizer", "scheduler")
 # Least and largest sensible value of a number, by its name, whichever object has it.
 LIMITS: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("label_smoothing", "dropout", "pct_start"), (0, 1)),
@@ -51,13 +51,16 @@ def check(cfg: DictConfig) -> None:
     """
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
     check_root(settings)
-    for name in ("model", "data", "trainer", "optimizer", "scheduler"):
-        if settings.get(name):
+    is_training = any(name in settings for name in PARTS)
+    for name in (*PARTS, "callbacks", "logger", "seed") if is_training else ():
+        if name not in settings:
+            raise ValueError(f"A training has a {name}, but the configuration has none: put it back")
+        if name in PARTS:
             check_node(name, settings[name])
     for group in ("callbacks", "logger"):
         for name, node in (settings.get(group) or {}).items():
             check_entry(group, name, node)
-    if settings.get("model") and settings.get("data"):
+    if is_training:
         check_pair(settings["model"], settings["data"])
 
 
@@ -75,9 +78,6 @@ def check_root(settings: dict[str, Any]) -> None:
         if default is not None and (value is not None or default != {}) and not _same_type(value, default):
             raise ValueError(f"{name} is {_kind(default)}, but {name}={value!r}: give {_kind(default)}")
         require_in_limits(name, value)
-    missing = [name for name in (*PARTS, "seed") if name not in settings]
-    if missing and len(missing) <= len(PARTS):
-        raise ValueError(f"A training needs a {missing[0]}, but the configuration has none: put it back")
 
 
 def check_node(where: str, node: Any) -> None:
@@ -93,7 +93,8 @@ def check_node(where: str, node: Any) -> None:
         if name not in found.parameters and not found.takes_any:
             raise ValueError(unknown(f"{where}.{name}", [*found.parameters, *extra]))
         annotation = found.parameters.get(name, "")
-        if value != AUTO and annotation and not accepts(ast.parse(annotation, mode="eval").body, value):
+        known_later = value == AUTO and where == "trainer"
+        if annotation and not known_later and not accepts(ast.parse(annotation, mode="eval").body, value):
             raise ValueError(f"{where}.{name} is {annotation}, but {where}.{name}={value!r}: give a value of that type")
         require_in_limits(f"{where}.{name}", value)
 
@@ -162,7 +163,7 @@ def read(file: Path) -> dict[str, Any]:
             raise TypeError("its defaults are no list")
         return content
     except Exception as error:  # YAML and OmegaConf raise many kinds
-        why = (str(error) or type(error).__name__).splitlines()[0]
+        why = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{file} holds no settings that can be read ({why}): mend it, or restore it by git") from error
 
 

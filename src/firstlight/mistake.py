@@ -44,23 +44,32 @@ def sentence(error: BaseException, name: str, words: list[str]) -> str | None:
             )
         case ValueError():
             # A rule of ours is one line; a library's own ValueError deep in a step needs its traceback.
-            return text if _is_ours(error) or text != str(error).strip() else None
+            if _is_ours(error) or text != str(error).strip():
+                return text
     # Lightning refuses its own settings by an exception of its own; importing it here would import torch.
     if type(error).__name__ == "MisconfigurationException":
         return " ".join(text.split())
-    if {"hydra", "omegaconf", "yaml", "antlr4"} & {*_raised_in(error).parts}:
+    if _is_of_configuration(error):
         return _unreadable() or f"The configuration cannot be composed ({type(error).__name__}: {' '.join(text.split())}): mend it"
     return None
 
 
 def _is_ours(error: BaseException) -> bool:
-    # By its file: under `python -m` a command's module is called __main__.
-    return _raised_in(error).is_relative_to(Path(__file__).parent)
-
-
-def _raised_in(error: BaseException) -> Path:
     frames = extract_tb(error.__traceback__)
-    return Path(frames[-1].filename if frames else "")
+    return bool(frames) and _ours(frames[-1].filename)
+
+
+def _is_of_configuration(error: BaseException) -> bool:
+    """Say whether Hydra, OmegaConf or YAML raised it, not something that they called."""
+    files = [frame.filename for frame in extract_tb(error.__traceback__)]
+    last = max((number for number, file in enumerate(files) if _ours(file)), default=-1)
+    parts = {part for file in files[last + 1 :] for part in Path(file).parts}
+    return bool(parts & {"hydra", "omegaconf", "yaml"})
+
+
+def _ours(file: str) -> bool:
+    # By its file: under `python -m` a command's module is called __main__.
+    return Path(file).is_relative_to(Path(__file__).parent)
 
 
 def _unreadable() -> str | None:
@@ -88,7 +97,10 @@ def _no_such_setting(text: str, name: str, words: list[str]) -> str:
     if found is None:
         return " ".join(text.split())
     path = found.group(1)
-    cfg = _composed_without(path, name, words)
+    try:
+        cfg = _composed_without(path, name, words)
+    except Exception:  # there is another mistake
+        return " ".join(text.split())
     parent, _, last = path.rpartition(".")
     node = OmegaConf.select(cfg, parent) if parent else cfg
     if not isinstance(node, DictConfig):
