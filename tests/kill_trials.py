@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 import traceback
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -21,11 +22,17 @@ import torch
 from conftest import tiny
 from interrupted import rows
 from omegaconf import OmegaConf
+from torchvision.models.resnet import Bottleneck, ResNet
+from torchvision.models.vgg import VGG, make_layers
 
 from firstlight import checkpoint_io, train
 from firstlight.compose import composed
+from firstlight.model import resnet50, vgg16
 
 MODELS = ("resnet50", "vgg16", "bert")
+# Narrow ones of the same kinds of layers: a checkpoint of some MB takes as many moments as one of some hundred.
+resnet50.resnet50 = partial(ResNet, Bottleneck, [1, 1, 1, 1], width_per_group=8)
+vgg16.vgg16_bn = lambda **settings: VGG(make_layers([8, "M", 8, "M", 16, "M", 16, "M", 512, "M"], True), **settings)
 SHAPE = "{hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 2, intermediate_size: 64}"
 WORDS = ["trainer.max_epochs=2", "test=false", "callbacks.last.every_steps=1"]
 WORDS += ["optimizer=sgd", "optimizer.momentum=0", "optimizer.nesterov=false"]

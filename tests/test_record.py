@@ -76,6 +76,7 @@ def claim(folder: str) -> str:
     return str(claimed(OmegaConf.create({"output_dir": folder})))
 
 
+@pytest.mark.slow
 def test_runs_of_the_same_second_get_folders_of_their_own(tmp_path):
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         folders = pool.map(claim, [str(tmp_path / "run")] * 8, chunksize=1)

@@ -51,6 +51,7 @@ def test_every_combination_is_a_row(monkeypatch, tmp_path, capsys):
     assert float(rows[0]["test/accuracy"]) == record["metrics"]["test/accuracy"]
 
 
+@pytest.mark.slow
 def test_a_job_out_of_memory_is_a_row_and_the_others_go_on(monkeypatch, tmp_path, capsys):
     def forward(self, inputs):
         if len(inputs) > 4:

@@ -218,6 +218,7 @@ def test_folders_of_splits_are_used_as_they_are(tmp_path):
     assert {name: len(each) for name, each in data.datasets.items()} == {"train": 40, "val": 6, "test": 4}
 
 
+@pytest.mark.slow
 def test_a_loader_of_photos_survives_the_spawn_of_macos(photos):
     data = prepared(ImageFolder(root=str(photos), image_size=32, batch_size=4, num_workers=1))
     loader = data.train_dataloader()

@@ -57,6 +57,7 @@ def test_an_offline_run_holds_everything(composed, tmp_path, model, capfd):
     assert "WARNING" not in told.err
 
 
+@pytest.mark.slow
 def test_jobs_of_a_sweep_are_runs_of_one_group(monkeypatch, tmp_path):
     def forward(self, inputs):
         if len(inputs) > 2:

@@ -16,7 +16,8 @@ def thawed(model: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "precision", ["32-true", "bf16-mixed", *(pytest.param(p, marks=pytest.mark.slow) for p in ("bf16-true", "64-true"))]
+    "precision",
+    ["32-true", *(pytest.param(p, marks=pytest.mark.slow) for p in ("bf16-mixed", "bf16-true", "64-true"))],
 )
 @pytest.mark.parametrize("model", MODELS)
 def test_a_model_learns_a_batch_by_heart(composed, model, precision):
