@@ -99,7 +99,7 @@ class LastCheckpoint(Checkpoint):
             checkpoint["random_states"] = self.random_states
             progress = loops["epoch_loop.batch_progress"]
             for each in (progress["total"], progress["current"]):
-                each["ready"] = each["completed"]
+                each["ready"] = each["started"]
         if trainer.validating:
             progress = loops["epoch_loop.val_loop.batch_progress"]
             begun = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
@@ -119,6 +119,7 @@ class LastCheckpoint(Checkpoint):
 
     def _end_if_asked(self) -> None:
         if self.asked:
+            print(f"saved; go on by `make train resume={self.path.parent.parent}`", flush=True)
             raise SystemExit(128 + self.asked)
 
 
