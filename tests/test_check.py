@@ -1,12 +1,13 @@
 """A configuration is refused in one sentence, before anything heavy is imported."""
 
 import ast
+import math
 
 import pytest
 from conftest import QUICK, names
 from omegaconf import OmegaConf, open_dict
 
-from firstlight.check import CONFIGS, accepts, check
+from firstlight.check import CONFIGS, accepts, check, read
 
 GROUPS = sorted(folder.name for folder in CONFIGS.iterdir() if folder.is_dir())
 
@@ -42,6 +43,14 @@ def _kind(group, name):
         ("optimizer.lr", "fast", "optimizer.lr is float | Tensor, but optimizer.lr='fast'"),
         ("trainer.deterministic", "maybe", "trainer.deterministic is bool | Literal['warn'] | None, but"),
         ("seed", "abc", "seed is a whole number, but seed='abc'"),
+        ("seed", None, "seed is a whole number, but seed=None"),
+        ("seed", -1, "seed is 0 to 4,294,967,295, but seed=-1"),
+        ("data.batch_size", 0, "data.batch_size is 1 to 1,000,000,000, but data.batch_size=0"),
+        ("data.batch_size", "auto", "data.batch_size is int, but data.batch_size='auto'"),
+        ("optimizer.lr", math.nan, "optimizer.lr is a number that fits into 64 bits, but optimizer.lr=nan"),
+        ("optimizer.weight_decay", -1.0, "optimizer.weight_decay is 0 or more, but optimizer.weight_decay=-1.0"),
+        ("callbacks.curves", -1, "callbacks.curves has no _target_"),
+        ("data", None, "data is a choice with a _target_, but it is None"),
         ("tags", "abc", "tags is a list [a,b], but tags='abc'"),
         ("model._target_", "firstlight.model.bert.Brt", "There is no firstlight.model.bert.Brt"),
     ],
@@ -73,6 +82,27 @@ def test_a_model_that_cannot_read_the_data_is_refused(composed, overrides, sente
     with pytest.raises(ValueError) as refused:
         check(composed(*overrides))
     assert str(refused.value).startswith(sentence)
+
+
+@pytest.mark.parametrize("name", ["model", "optimizer", "callbacks", "seed"])
+def test_a_training_without_one_of_its_parts_is_refused(composed, name):
+    cfg = composed()
+    with open_dict(cfg):
+        del cfg[name]
+
+    with pytest.raises(ValueError, match=f"A training has a {name}, but the configuration has none"):
+        check(cfg)
+
+
+@pytest.mark.parametrize(
+    "content", ["a: [", "- a", "5", "defaults: 5", "a: 1\na: 2", "[" * 3000, "a: !!python/name:os.x"]
+)
+def test_a_file_that_holds_no_settings_is_named(tmp_path, content):
+    (tmp_path / "x.yaml").write_text(content)
+
+    with pytest.raises(ValueError, match=r"x\.yaml holds no settings that can be read \(.+\): mend it") as refused:
+        read(tmp_path / "x.yaml")
+    assert len(str(refused.value).splitlines()) == 1
 
 
 def test_zero_is_a_seed(composed):

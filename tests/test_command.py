@@ -60,7 +60,11 @@ SENTENCES = [
     ("train", ["trainer.devices=2", "output_dir=x"], "train: A run trains on one device so far, but trainer.devices=2"),
     ("train", ["model.stem=big"], "train: model.stem is Literal['auto', 'stock', 'small'], but model.stem='big'"),
     ("train", ["trainer.precision=8"], "train: trainer.precision is Literal['32-true'"),
-    ("train", ["data.num_workers=-1", "output_dir=x"], "train: data.num_workers is 0 or more, or null, but it is -1"),
+    (
+        "train",
+        ["data.num_workers=-1", "output_dir=x"],
+        "train: data.num_workers is 0 to 1,000, but data.num_workers=-1",
+    ),
     ("evaluate", [], "evaluate: evaluate needs a trained model: give run=logs/train/<run> or ckpt=<file>"),
     ("evaluate", ["ckpt=nope.ckpt"], "evaluate: There is no run in nope.ckpt"),
     ("predict", ["input=x"], "predict: predict needs a trained model: give run=logs/train/<run> or ckpt=<file>"),

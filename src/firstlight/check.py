@@ -25,17 +25,19 @@ AUTO = "auto"
 PARTS = ("model", "data", "trainer", "optimizer", "scheduler")
 # Least and largest sensible value of a number, by its name, whichever object has it.
 LIMITS: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(("label_smoothing", "dropout", "pct_start"), (0, 1)),
-    **dict.fromkeys(("lr", "weight_decay", "gradient_clip_val", "overfit_batches", "max_bad", "every_minutes"), (0, inf)),
+    **dict.fromkeys(("label_smoothing", "dropout", "warmup_fraction", "pct_start"), (0, 1)),
+    **dict.fromkeys(
+        ("lr", "weight_decay", "gradient_clip_val", "overfit_batches", "max_bad", "every_minutes"), (0, inf)
+    ),
     **dict.fromkeys(("limit_train_batches", "limit_val_batches", "limit_test_batches"), (0, inf)),
-    **dict.fromkeys(("num_samples", "num_words", "batch_size", "pad_to", "spike"), (1, 1e9)),
-    **dict.fromkeys(("accumulate_grad_batches", "check_val_every_n_epoch", "log_every_n_steps"), (1, 1e9)),
-    **dict.fromkeys(("every", "every_epochs", "every_steps"), (1, 1e9)),
-    **dict.fromkeys(("max_epochs", "max_steps"), (-1, 1e12)),
+    **dict.fromkeys(("num_samples", "num_words", "batch_size", "pad_to", "spike"), (1, 10**9)),
+    **dict.fromkeys(("accumulate_grad_batches", "check_val_every_n_epoch", "log_every_n_steps"), (1, 10**9)),
+    **dict.fromkeys(("every", "every_epochs", "every_steps"), (1, 10**9)),
+    **dict.fromkeys(("max_epochs", "max_steps"), (-1, inf)),
     "seed": (0, 2**32 - 1),
-    "num_classes": (2, 1e5),
-    "image_size": (1, 1e4),
-    "max_length": (3, 1e5),
+    "num_classes": (2, 100_000),
+    "image_size": (1, 10_000),
+    "max_length": (3, 100_000),
     # Each is a process or a thread of its own.
     **dict.fromkeys(("num_workers", "threads"), (0, 1000)),
     # A run trains on one device so far.
@@ -100,19 +102,19 @@ def check_node(where: str, node: Any) -> None:
 
 
 def require_in_limits(path: str, value: Any) -> None:
-    """Refuse a number that is none, that no computer holds, or that is outside what its name allows."""
+    """Refuse NaN, what no 64 bits hold, and what lies outside the limits of its name."""
     least, most = LIMITS.get(path.rpartition(".")[2], (-inf, inf))
     is_number = isinstance(value, int | float)
-    if is_number and not least <= value <= most:
-        allowed = f"{least:g} or more" if most == inf else f"{least:g} to {most:g}"
-        raise ValueError(f"{path} is {allowed}, but {path}={value}: give such a value")
     if is_number and not abs(value) < 2**63:
-        raise ValueError(f"{path} is a number that fits into 64 bits, but {path}={value}: give such a value")
+        raise ValueError(f"{path} is a number that fits into 64 bits, but {path}={value}: give a smaller one")
+    if is_number and not least <= value <= most:
+        allowed = f"{least:,} or more" if most == inf else f"{least:,} to {most:,}"
+        raise ValueError(f"{path} is {allowed}, but {path}={value}: give a value in that range")
 
 
 def check_entry(group: str, name: str, node: Any) -> None:
     """Check one of the named callbacks or loggers; null switches one off that exists."""
-    if node is not None and "_target_" in node:
+    if isinstance(node, dict) and "_target_" in node:
         check_node(f"{group}.{name}", node)
         return
     known = {key for file in (CONFIGS / group).glob("*.yaml") for key in read(file) if key != "defaults"}

@@ -93,7 +93,7 @@ def newest_unfinished(parent: Path) -> Path:
         record = read_json(file)
         if record.get("status") in ("running", "interrupted", "failed") and any_checkpoint(file.parent):
             with suppress(ValueError), locked(file.parent):
-                started[file.parent] = record["started"]
+                started[file.parent] = record.get("started")
     if not started:
         raise ValueError(f"No run in {parent} waits to go on: all have finished, or have no checkpoint yet")
     return max(started, key=lambda folder: str(started[folder]))
@@ -174,6 +174,7 @@ def moved(saved: Any, folder: Path) -> DictConfig:
 
 def keep_trackers(folder: Path, saved: DictConfig) -> None:
     """Let a resumed run go on in the same run of its trackers, whose ids are in run.json."""
-    for name, facts in read_json(folder / "run.json").get("loggers", {}).items():
-        if "id" in facts and name in (saved.logger or {}):
+    known = read_json(folder / "run.json").get("loggers")
+    for name, facts in known.items() if isinstance(known, dict) else ():
+        if isinstance(facts, dict) and "id" in facts and name in (saved.logger or {}):
             saved.logger[name].id = facts["id"]

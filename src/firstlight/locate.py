@@ -8,16 +8,13 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from firstlight.record import out_of_memory
 from firstlight.signature import is_trusted, require_trusted
 
 # The packages alone are no fence: torch has classes that start a program when they are built.
-# What libraries raise on a setting; memory that runs out is none of these.
-REFUSALS = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError, MisconfigurationException)
-
 KINDS = (LightningModule, LightningDataModule, Trainer, Optimizer, LRScheduler, Callback, Logger)
 
 
@@ -50,12 +47,14 @@ def built(kind: Any, *parts: Any, **settings: Any) -> Any:
     try:
         inspect.signature(kind).bind(*parts, **settings)
     except TypeError as error:
-        raise ValueError(f"{kind.__name__} is built of other settings ({error}): correct those beside its _target_") from error
+        raise ValueError(
+            f"{kind.__name__} is built of other settings ({error}): correct those beside its _target_"
+        ) from error
     try:
         return kind(*parts, **settings)
-    except REFUSALS as error:
-        if Path(extract_tb(error.__traceback__)[-1].filename).is_relative_to(Path(__file__).parent):
-            raise  # a rule of ours, or a mistake of ours
-        why = (str(error) or type(error).__name__).splitlines()[0]
+    except Exception as error:  # libraries raise many kinds
+        ours = Path(extract_tb(error.__traceback__)[-1].filename).is_relative_to(Path(__file__).parent)
+        if ours or isinstance(error, OSError) or out_of_memory(error):
+            raise
+        why = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{kind.__name__} refuses its settings ({why}): correct those beside its _target_") from error
-

@@ -44,19 +44,28 @@ def sentence(error: BaseException, name: str, words: list[str]) -> str | None:
             )
         case ValueError():
             # A rule of ours is one line; a library's own ValueError deep in a step needs its traceback.
-            if _is_ours(error) or text != str(error).strip():
-                return text
+            if _is_ours(error) or text != str(error).strip() or _names_setting(text):
+                return " ".join(text.split())
     # Lightning refuses its own settings by an exception of its own; importing it here would import torch.
     if type(error).__name__ == "MisconfigurationException":
         return " ".join(text.split())
     if _is_of_configuration(error):
-        return _unreadable() or f"The configuration cannot be composed ({type(error).__name__}: {' '.join(text.split())}): mend it"
+        return (
+            _unreadable()
+            or f"The configuration cannot be composed ({type(error).__name__}: {' '.join(text.split())}): mend it"
+        )
     return None
 
 
 def _is_ours(error: BaseException) -> bool:
     frames = extract_tb(error.__traceback__)
     return bool(frames) and _ours(frames[-1].filename)
+
+
+def _names_setting(text: str) -> bool:
+    """Say whether Lightning complains of a setting of its trainer."""
+    found = re.match(r"`(\w+)`", text)
+    return found is not None and found.group(1) in signature.read("firstlight.trainer.Trainer").parameters
 
 
 def _is_of_configuration(error: BaseException) -> bool:

@@ -64,7 +64,11 @@ class Record:
         end = {"ended": now(), "status": status, "reason": reason}
         starts = [*self.fields["starts"][:-1], {**self.fields["starts"][-1], **end, "seconds": seconds}]
         # Of a start that was killed nobody knows how long it took.
-        self.update(**end, seconds=round(sum(each.get("seconds", 0) for each in starts), 3), starts=starts)
+        self.update(
+            **end,
+            seconds=round(sum(each["seconds"] for each in starts if isinstance(each.get("seconds"), float)), 3),
+            starts=starts,
+        )
         self.reserve.unlink(missing_ok=True)
 
 
@@ -80,8 +84,7 @@ def recorded(cfg: DictConfig) -> Iterator[Record]:
     # The loader processes of a killed run see its end, and let go, after five seconds.
     with locked(folder, patience_s=8 if cfg.get("resume") else 0):
         fields = first_fields(cfg)
-        earlier = read_json(folder / "run.json") if cfg.get("resume") else {}
-        record = Record(folder, {**fields, **earlier})
+        record = Record(folder, {**fields, **(earlier_fields(folder, fields) if cfg.get("resume") else {})})
         record.begin(fields["overrides"])
         write_whole(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(hidden(plain(cfg)))))
         exit_code = 1
@@ -150,7 +153,7 @@ def write_whole(path: Path, text: str) -> None:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Return what a file of JSON tells: nothing if it is not there, or a crash left half of it."""
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, TypeError, RecursionError):
         return dict(json.loads(path.read_text(encoding="utf-8")))
     return {}
 
@@ -205,6 +208,15 @@ def first_fields(cfg: DictConfig) -> dict[str, Any]:
         "checkpoints": {},
         "loggers": {},
     }
+
+
+def earlier_fields(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
+    """Return what run.json told of the earlier starts, but for fields that are of another kind: they are damaged."""
+    earlier = read_json(folder / "run.json")
+    if isinstance(earlier.get("starts"), list):
+        earlier["starts"] = [each for each in earlier["starts"] if isinstance(each, dict)]
+    known = {name: type(value) for name, value in fields.items() if value is not None}
+    return {name: value for name, value in earlier.items() if isinstance(value, known.get(name, object))}
 
 
 def versions() -> dict[str, str]:

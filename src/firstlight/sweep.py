@@ -143,14 +143,14 @@ def is_swept(word: str) -> bool:
 
 def collect(folder: Path) -> list[dict[str, Any]]:
     """Return a row per job, in order: its overrides, status, figures and reason."""
-    runs = job_records(folder)
+    runs = [run for run in job_records(folder) if is_whole(run)]
     overrides = [dict(word.lstrip("+").split("=", 1) for word in run["overrides"] if "=" in word) for run in runs]
     names = differing(overrides) or list(dict.fromkeys(name for each in overrides for name in each))
     return [
         {name: own.get(name, "") for name in names}
         | {"status": run["status"]}
         | {column: _dig(run, path) for column, path in FIGURES.items()}
-        | {"reason": run["reason"] or "", "folder": run["folder"]}
+        | {"reason": run.get("reason") or "", "folder": run["folder"]}
         for run, own in zip(runs, overrides, strict=True)
     ]
 
@@ -161,9 +161,19 @@ def job_records(folder: Path) -> list[dict[str, Any]]:
     return [record | {"folder": str(file.parent)} for file in files if (record := read_json(file))]
 
 
+def is_whole(record: dict[str, Any]) -> bool:
+    """Say whether a run.json tells what a row of the table needs."""
+    words = record.get("overrides")
+    return (
+        isinstance(words, list)
+        and all(isinstance(word, str) for word in words)
+        and isinstance(record.get("status"), str)
+    )
+
+
 def num_finished(folder: Path) -> int:
     """Return how many jobs of a sweep are finished."""
-    return sum(record["status"] == "finished" for record in job_records(folder))
+    return sum(record.get("status") == "finished" for record in job_records(folder))
 
 
 def _job_number(path: Path) -> int:

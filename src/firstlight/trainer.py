@@ -112,6 +112,10 @@ class Trainer(lightning.pytorch.Trainer):
         require(accelerator, precision)
         if devices not in (1, "1") and not (isinstance(devices, list) and len(devices) == 1):
             raise ValueError(f"A run trains on one device so far, but trainer.devices={devices}: give 1, or one as [2]")
+        limits = {"max_epochs": max_epochs, "max_steps": max_steps, "limit_train_batches": limit_train_batches}
+        for name, value in limits.items():
+            if value == 0:
+                raise ValueError(f"A training takes a step at least, but trainer.{name}=0: give 1 or more")
         # Tips and notices about Lightning itself; its warnings stay.
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
         if not torch.cuda.is_available():

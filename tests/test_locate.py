@@ -1,0 +1,54 @@
+"""What a library refuses is told in one sentence; a mistake of ours keeps its traceback."""
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from firstlight.locate import built
+from firstlight.mistake import sentence
+from firstlight.model.schedule import WarmupCosine
+from firstlight.trainer import Trainer
+
+
+@pytest.mark.parametrize(
+    ("kind", "parts", "settings", "told"),
+    [
+        (
+            torch.optim.AdamW,
+            [[torch.zeros(1)]],
+            {"lr": -5.0},
+            "AdamW refuses its settings (Invalid learning rate: -5.0)",
+        ),
+        (torch.optim.AdamW, [], {}, "AdamW is built of other settings (missing a required argument: 'params')"),
+        (ModelCheckpoint, [], {"mode": "x"}, "ModelCheckpoint refuses its settings (`mode` can be"),
+        (
+            Trainer,
+            [],
+            {"limit_val_batches": 1.5},
+            "Trainer refuses its settings (You have passed invalid value 1.5 for",
+        ),
+        (Trainer, [], {"max_epochs": 0}, "A training takes a step at least, but trainer.max_epochs=0: give 1 or more"),
+    ],
+)
+def test_settings_that_a_class_refuses_are_one_sentence(kind, parts, settings, told):
+    with pytest.raises(ValueError, match=r".+: (correct|give)") as refused:
+        built(kind, *parts, **settings)
+
+    assert sentence(refused.value, "train", []).startswith(told)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_a_mistake_of_ours_keeps_its_traceback():
+    with pytest.raises(TypeError) as raised:
+        built(WarmupCosine, None, total_steps=10, warmup_fraction="x")
+
+    assert sentence(raised.value, "train", []) is None
+
+
+def test_memory_that_runs_out_is_no_refusal():
+    class Large(torch.optim.SGD):
+        def __init__(self):
+            torch.nn.Linear(2**40, 2**20)
+
+    with pytest.raises(RuntimeError, match="can't allocate memory|not enough memory"):
+        built(Large)
