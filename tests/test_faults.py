@@ -353,3 +353,23 @@ def test_saving_by_minutes_and_by_steps(small, tmp_path, monkeypatch):
 
     assert by_steps == [3, 6]
     assert saves == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text.replace("batch_size: 4", "batch_size: 5"),
+        lambda text: text[: len(text) // 2],
+        lambda text: "{",
+        lambda text: text.replace("sha256 of the above: ", "sha256 of the above: 0"),
+    ],
+)
+def test_a_damaged_config_yaml_is_told_and_that_of_the_checkpoint_taken(stopped, damage, capsys):
+    file = stopped / "config.yaml"
+    whole = composed("train", [f"resume={stopped}"])
+    file.write_text(damage(file.read_text()))
+    capsys.readouterr()
+    mended = composed("train", [f"resume={stopped}"])
+
+    assert "the copy in last.ckpt is taken" in capsys.readouterr().out
+    assert whole == mended

@@ -282,7 +282,8 @@ def follow_sweep(place, chance):
 
 def follow_words(place, chance):
     """Type random values for random settings."""
-    data = chance.choice([IMAGES, IMAGES, [*TINY_BERT, "data=fake_text", *FEW]])
+    real = [f"model={chance.choice(['vgg16', 'resnet50'])}", "data=fake_images", *FEW, "tags=[real]"]
+    data = chance.choice([IMAGES, IMAGES, real, [*TINY_BERT, "data=fake_text", *FEW]])
     groups = chance.choice([GUARDED, GUARDED, ["callbacks=default"]])
     groups = [*groups, *(f"{group}={chance.choice(names(group))}" for group in ("optimizer", "scheduler"))]
     words = [*BRIEF, *groups, *data]

@@ -52,3 +52,10 @@ def test_memory_that_runs_out_is_no_refusal():
 
     with pytest.raises(RuntimeError, match="can't allocate memory|not enough memory"):
         built(Large)
+
+
+def test_a_batch_of_one_before_batch_normalisation_is_one_sentence():
+    with pytest.raises(ValueError, match="Expected more than 1 value per channel") as raised:
+        torch.nn.BatchNorm1d(4)(torch.zeros(1, 4))
+
+    assert "give data.batch_size=2 or more" in sentence(raised.value, "train", [])

@@ -10,7 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from firstlight.check import CONFIGS, choice, no_such_choice
-from firstlight.record import locked, read_json
+from firstlight.record import is_as_written, locked, read_json
 
 # What may be changed when a run goes on; anything else would make it another run.
 RESUMABLE: tuple[str, ...] = ("resume", "trainer", "callbacks", "logger", "name", "tags", "test")
@@ -132,7 +132,12 @@ def saved_config(source: Path) -> DictConfig:
     """
     folder = source.parent.parent if source.suffix == ".ckpt" else source
     if (folder / "config.yaml").is_file():
-        return moved(loaded(folder / "config.yaml"), folder)
+        try:
+            return moved(loaded(folder / "config.yaml"), folder)
+        except ValueError as error:
+            if not any_checkpoint(folder):
+                raise
+            return copy_in_checkpoint(folder, source, error)
     if not source.is_file():
         near = sorted(folder.parent.glob("*/config.yaml"), key=lambda each: each.stat().st_mtime)
         hint = f"the newest there is {near[-1].parent}" if near else "give the folder that a training printed as `run`"
@@ -143,6 +148,16 @@ def saved_config(source: Path) -> DictConfig:
     return OmegaConf.create(config)
 
 
+def copy_in_checkpoint(folder: Path, source: Path, why: ValueError) -> DictConfig:
+    """Return the configuration that a checkpoint holds, in place of a damaged file, and tell of it."""
+    from firstlight import checkpoint_io
+
+    path = source if source.suffix == ".ckpt" else checkpoint_io.newest_whole(folder)[0]
+    config: dict[str, Any] = checkpoint_io.load(path)["config"]
+    print(f"{str(why).partition(': ')[0]}; the copy in {path.name} is taken", flush=True)
+    return moved(OmegaConf.create(config), folder)
+
+
 def loaded(file: Path) -> DictConfig:
     """Return the configuration in a run's file.
 
@@ -150,11 +165,14 @@ def loaded(file: Path) -> DictConfig:
         ValueError: it is damaged.
     """
     try:
-        config = OmegaConf.load(file)
+        text = file.read_text(encoding="utf-8")
+        config = OmegaConf.create(text)
     except Exception as error:  # YAML and OmegaConf raise many kinds
-        raise ValueError(f"{file} is damaged ({type(error).__name__}): give ckpt=<file>, which holds a copy") from error
+        raise ValueError(f"{file} is damaged ({type(error).__name__}): restore it") from error
     if not isinstance(config, DictConfig) or not isinstance(config.get("output_dir"), str):
-        raise ValueError(f"{file} is no configuration of a run: give ckpt=<file>, which holds a copy")
+        raise ValueError(f"{file} is no configuration of a run: restore it")
+    if not is_as_written(text):
+        raise ValueError(f"{file} is not as its run wrote it: restore it")
     return config
 
 

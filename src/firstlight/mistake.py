@@ -42,6 +42,8 @@ def sentence(error: BaseException, name: str, words: list[str]) -> str | None:
             return (
                 f"{' '.join(groups) or 'A choice'} names no choice: write group=name, and name none to switch one off"
             )
+        case ValueError() if "Expected more than 1 value per channel when training" in text:
+            return "Batch normalisation needs two samples, but a batch held one: give data.batch_size=2 or more"
         case ValueError():
             # A rule of ours is one line; a library's own ValueError deep in a step needs its traceback.
             if _is_ours(error) or text != str(error).strip() or _names_setting(text):

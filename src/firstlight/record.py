@@ -2,6 +2,7 @@
 
 import errno
 import gc
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -27,6 +28,7 @@ from firstlight.secret import hidden
 PACKAGES = ("torch", "torchvision", "lightning", "transformers", "torchmetrics", "hydra-core", "wandb")
 
 
+CHECKSUM = "# sha256 of the above: "
 # Written at the start and given back when the disk is full: run.json must be able to say so.
 RESERVE_BYTES = 64 * 1024
 
@@ -86,7 +88,7 @@ def recorded(cfg: DictConfig) -> Iterator[Record]:
         fields = first_fields(cfg)
         record = Record(folder, {**fields, **(earlier_fields(folder, fields) if cfg.get("resume") else {})})
         record.begin(fields["overrides"])
-        write_whole(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(hidden(plain(cfg)))))
+        write_whole(folder / "config.yaml", with_checksum(OmegaConf.to_yaml(OmegaConf.create(hidden(plain(cfg))))))
         exit_code = 1
         with logged(folder / "output.log"):
             try:
@@ -149,6 +151,17 @@ def write_whole(path: Path, text: str) -> None:
     except OSError:
         beside.unlink(missing_ok=True)
         raise
+
+
+def with_checksum(text: str) -> str:
+    """Return a text of YAML with a comment behind it by which `is_as_written` knows it again."""
+    return f"{text}{CHECKSUM}{hashlib.sha256(text.encode()).hexdigest()}\n"
+
+
+def is_as_written(text: str) -> bool:
+    """Say whether nothing was changed behind a run's back; a text without a checksum was written by hand."""
+    body, mark, _ = text.rpartition(CHECKSUM)
+    return not mark or with_checksum(body) == text
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -93,3 +93,8 @@ def test_words_are_cut_as_bert_expects():
         "bad",
         "[SEP]",
     ]
+
+
+def test_fewer_numbers_than_words_are_refused():
+    with pytest.raises(ValueError, match=r"its \d+ words, but model.config.vocab_size=1: give \d+ or more, or leave"):
+        Bert(["a", "b"], vocabulary=["word"], weights=None, config={"vocab_size": 1})

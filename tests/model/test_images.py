@@ -83,3 +83,8 @@ def test_without_network_a_download_is_refused_in_a_sentence(monkeypatch, tmp_pa
 def test_one_class_is_refused():
     with pytest.raises(ValueError, match="tells two classes or more apart, but the data has"):
         ResNet50(["only"], image_size=32)
+
+
+def test_images_that_vgg16_would_halve_to_nothing_are_refused():
+    with pytest.raises(ValueError, match="VGG16 halves an image five times, but data.image_size=31: give 32 or more"):
+        VGG16(TWO, image_size=31)

@@ -57,6 +57,11 @@ class Bert(Classifier):
         else:
             self.words = wordpiece.from_json(tokenizer) if tokenizer else wordpiece.of_words(vocabulary or [])
             shape = {"vocab_size": len(self.words), **(config or {}), **changes}
+            if shape["vocab_size"] < len(self.words):
+                raise ValueError(
+                    f"Bert needs a number for each of its {len(self.words)} words, but model.config.vocab_size="
+                    f"{shape['vocab_size']}: give {len(self.words)} or more, or leave it out"
+                )
             self.network = BertForSequenceClassification(BertConfig(**shape))
         # from_pretrained returns eval mode and Lightning keeps it: dropout would stay off.
         self.network.train()

@@ -44,9 +44,14 @@ class VGG16(Classifier):
             label_smoothing: as in `Classifier`.
             optimizer: as in `Classifier`.
             scheduler: as in `Classifier`.
+
+        Raises:
+            ValueError: the images are too small.
         """
         super().__init__(class_names, label_smoothing, optimizer, scheduler)
         self.save_hyperparameters(logger=False)
+        if image_size < 32:
+            raise ValueError(f"VGG16 halves an image five times, but data.image_size={image_size}: give 32 or more")
         build = vgg16_bn if batch_norm else vgg16
         # At 32 px the map is 1 x 1: the stock head would repeat it 49 times into 120 M useless weights.
         if head == "small" or (head == "auto" and image_size <= 64):
