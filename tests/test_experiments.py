@@ -20,6 +20,7 @@ def test_profile_writes_where_the_time_went(composed, tmp_path):
     assert "run_training_batch" in (tmp_path / "run" / "fit-profile.txt").read_text()
 
 
+@pytest.mark.slow
 def test_overfit_learns_its_batches_by_heart(composed):
     metrics = train.main(composed(*tiny("vgg16"), "experiment=overfit", "trainer.max_epochs=10"))
 

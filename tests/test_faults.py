@@ -71,8 +71,9 @@ def saved(folder: Path, name: str = "last") -> dict:
     return checkpoint_io.load(folder / "checkpoints" / f"{name}.ckpt")
 
 
-@pytest.mark.parametrize("value", ["nan", "inf"])
-@pytest.mark.parametrize("every", [1, 3])
+@pytest.mark.parametrize(
+    ("value", "every"), [("nan", 3), *(pytest.param(*way, marks=pytest.mark.slow) for way in [("nan", 1), ("inf", 1)])]
+)
 def test_a_loss_that_is_no_number_ends_the_run_before_it_is_saved(faulty, tmp_path, value, every):
     error, told = faulty(lambda self, loss: loss * float(value), f"trainer.log_every_n_steps={every}")
     batch = torch.load(tmp_path / "run" / "bad_batch.pt", weights_only=True)
@@ -209,6 +210,7 @@ def test_run_json_lists_starts_and_stops(small, tmp_path):
     assert all(start["started"] <= start["ended"] for start in starts)
 
 
+@pytest.mark.slow
 def test_a_folder_takes_one_training_at_a_time(small, tmp_path):
     folder = tmp_path / "run"
     trained([*SMALL, f"output_dir={folder}"], Spy())
@@ -332,6 +334,7 @@ def test_a_clock_that_was_set_back_harms_nothing(small, tmp_path, monkeypatch):
     assert record(tmp_path / "run")["seconds"] > 0
 
 
+@pytest.mark.slow
 def test_saving_by_minutes_and_by_steps(small, tmp_path, monkeypatch):
     from firstlight.callbacks.last_checkpoint import LastCheckpoint
 

@@ -25,6 +25,7 @@ def swept(monkeypatch, folder, *words):
         return stop.value.code, sweep_folder, list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_every_combination_is_a_row(monkeypatch, tmp_path, capsys):
     words = [*tiny("resnet50"), *FEW, "model=resnet50,vgg16", "data.batch_size=2,4"]
     words.remove("model=resnet50")

@@ -33,7 +33,7 @@ def records(folder: Path) -> dict[str, list[dict]]:
     return found
 
 
-@pytest.mark.parametrize("model", ["resnet50", "bert"])
+@pytest.mark.parametrize("model", [pytest.param("resnet50", marks=pytest.mark.slow), "bert"])
 def test_an_offline_run_holds_everything(composed, tmp_path, model, capfd):
     metrics = train.main(composed(*offline(model), "tags=[a,b]"))
     found = records(tmp_path / "run")
