@@ -17,6 +17,7 @@ from small import WORDS
 from firstlight import checkpoint_io, run, train
 from firstlight.callbacks.loss_guard import LossGuard
 from firstlight.compose import composed
+from firstlight.logger.metrics_csv import MetricsCSV
 from firstlight.mistake import sentence
 from firstlight.record import locked
 
@@ -159,8 +160,6 @@ def test_a_full_disk_ends_the_run_and_the_earlier_checkpoint_stands(small, littl
     ("number", "what"), [(errno.ENOSPC, "The disk is full"), (errno.EACCES, "cannot be written to")]
 )
 def test_a_disk_that_fails_under_metrics_csv(small, monkeypatch, tmp_path, number, what):
-    from firstlight.logger.metrics_csv import MetricsCSV
-
     def fail(self):
         raise OSError(number, os.strerror(number), "metrics.csv")
 
@@ -170,6 +169,29 @@ def test_a_disk_that_fails_under_metrics_csv(small, monkeypatch, tmp_path, numbe
 
     assert what in record(tmp_path / "run")["reason"]
     assert what in sentence(caught.value, "train", [])
+
+
+def test_a_disk_that_fills_up_inside_a_row_leaves_whole_rows(tmp_path, monkeypatch):
+    logger = MetricsCSV(str(tmp_path))
+    logger.log_metrics({"train/loss": 0.5}, step=0)
+    logger.save()
+    before = logger.path.read_text()
+    text = logger._lines
+
+    def half(rows):
+        with logger.path.open("a", encoding="utf-8") as file:
+            file.write(text(rows)[:3])
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(logger, "_lines", half)
+    logger.log_metrics({"train/loss": 0.25}, step=1)
+    with pytest.raises(OSError):
+        logger.save()
+    assert logger.path.read_text() == before
+    monkeypatch.setattr(logger, "_lines", text)
+    logger.finalize("failed")
+
+    assert [row["train/loss"] for row in logger._read()] == ["0.5", "0.25"]
 
 
 def test_a_folder_that_cannot_be_written_to_is_named():

@@ -146,7 +146,8 @@ def write_whole(path: Path, text: str) -> None:
     """
     beside = path.with_name(f".{path.name}.tmp")
     try:
-        beside.write_text(text, encoding="utf-8")
+        # Line ends as they are: the page of runs names its scripts by their hash.
+        beside.write_text(text, encoding="utf-8", errors="replace", newline="")
         os.replace(beside, path)
     except OSError:
         beside.unlink(missing_ok=True)

@@ -1,6 +1,5 @@
 """Show runs, sweeps and benchmarks on one page:  python -m firstlight.report runs=logs/sweep/<folder>"""
 
-import os
 import tempfile
 import webbrowser
 from collections import Counter
@@ -9,6 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from firstlight.command import command
+from firstlight.record import write_whole
 
 
 @command("report")
@@ -22,7 +22,7 @@ def main(cfg: DictConfig) -> Path:
 
     content = gather(folders)
     text = render(content)
-    write(output, text)
+    write_whole(output, text)
     counts = Counter(run["status"] for run in content.report["runs"])
     told = ", ".join(f"{number} {status}" for status, number in counts.most_common())
     print(f"runs      {counts.total()}" + (f" ({told})" if told else ""))
@@ -85,14 +85,6 @@ def chosen_output(cfg: DictConfig, folders: list[Path]) -> Path:
             "type output=<a file elsewhere>"
         ) from error
     return output
-
-
-def write(output: Path, text: str) -> None:
-    """Write the page as a whole, so that a browser never opens half of it."""
-    temporary = output.with_name(f".{output.name}.tmp")
-    # The page's policy names its scripts by their hash, which other line ends would change.
-    temporary.write_text(text, encoding="utf-8", errors="replace", newline="\n")
-    os.replace(temporary, output)
 
 
 if __name__ == "__main__":

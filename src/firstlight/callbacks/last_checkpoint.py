@@ -16,14 +16,15 @@ from firstlight.checkpoint_io import put_in_place
 from firstlight.random_state import snapshot
 
 # What asks a run to end: Ctrl-C, `kill`, Slurm before its time limit.
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class LastCheckpoint(Checkpoint):
     """Save the state of a training between two steps, so that a resumed run takes the steps it would have taken.
 
-    The first signal that asks for the end (Ctrl-C, SIGTERM, SIGUSR1) lets the step finish and saves, the second ends
-    the run at once.
+    The first signal that asks for the end (Ctrl-C, SIGTERM, SIGUSR1, SIGUSR2) lets the step finish and saves, the
+    second ends the run at once. Who listened to SIGUSR2 before hears of it once all is saved: by that signal submitit
+    queues a job of Slurm again.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class LastCheckpoint(Checkpoint):
         self.saved_at, self.saved_step = time.monotonic(), trainer.global_step
         self.asked, self.due = 0, False
         if threading.current_thread() is threading.main_thread():
+            self.requeue = signal.getsignal(signal.SIGUSR2)
             for number in SIGNALS:
                 signal.signal(number, self._listen)
 
@@ -120,6 +122,9 @@ class LastCheckpoint(Checkpoint):
     def _end_if_asked(self) -> None:
         if self.asked:
             print(f"saved; go on by `make train resume={self.path.parent.parent}`", flush=True)
+            if self.asked == signal.SIGUSR2 and callable(self.requeue):
+                with suppress(SystemExit):
+                    self.requeue(self.asked, None)
             raise SystemExit(128 + self.asked)
 
 

@@ -41,7 +41,7 @@ def start_worker(number: int) -> None:
     """Seed a worker process, and let it outlive a signal that is meant for its training."""
     pl_worker_init_function(number)
     # Ctrl-C and Slurm signal all processes of a run, and the training still wants its batches.
-    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(each, signal.SIG_IGN)
 
 

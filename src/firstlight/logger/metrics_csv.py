@@ -10,6 +10,8 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from firstlight.record import write_whole
+
 # At most so many seconds of figures are lost when the run is killed; a checkpoint comes with all figures before it.
 EVERY_S = 5.0
 
@@ -59,8 +61,13 @@ class MetricsCSV(Logger):
         new = {name for row in self.waiting for name in row} - {*self.columns}
         if new:
             self._rewrite(self._read(), sorted({*self.columns, *new}))
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            file.write(self._lines(self.waiting))
+        size = self.path.stat().st_size
+        try:
+            with self.path.open("a", newline="", encoding="utf-8") as file:
+                file.write(self._lines(self.waiting))
+        except OSError:
+            os.truncate(self.path, size)  # half a row must not stay
+            raise
         self.waiting, self.written_at = [], time.monotonic()
 
     @rank_zero_only
@@ -82,10 +89,8 @@ class MetricsCSV(Logger):
 
     def _rewrite(self, rows: list[dict[str, Any]], columns: list[str]) -> None:
         self.columns = columns
-        beside = self.path.with_name(f".{self.path.name}.tmp")
         header = dict(zip(columns, columns, strict=True))
-        beside.write_text(self._lines([header, *rows]) if columns else "", encoding="utf-8", newline="")
-        os.replace(beside, self.path)
+        write_whole(self.path, self._lines([header, *rows]) if columns else "")
 
     def _lines(self, rows: list[dict[str, Any]]) -> str:
         text = io.StringIO()
