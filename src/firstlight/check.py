@@ -40,8 +40,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "max_length": (3, 100_000),
     # Each is a process or a thread of its own.
     **dict.fromkeys(("num_workers", "threads"), (0, 1000)),
-    # A run trains on one device so far.
-    "num_nodes": (1, 1),
+    "num_nodes": (1, 10_000),
 }
 
 

@@ -21,6 +21,7 @@ from firstlight.check import CONFIGS
 from firstlight.compose import any_checkpoint, composed, root_config
 from firstlight.mistake import sentence
 from firstlight.mps.watermarks import set_watermarks
+from firstlight.ranks import follow, follows
 from firstlight.record import free_memory, locked, read_json
 
 # Warnings that nobody who trains can act on, each of a library about itself.
@@ -37,6 +38,8 @@ NOISE = (
     ".*`lr_scheduler.step\\(\\)` before `optimizer.step\\(\\)`",  # a skipped first step of 16-mixed
     ".*set_vital is deprecated",
     "GPU available but not used",  # trainer=cpu was typed
+    "It is recommended to use `self.log\\(",  # on several devices: what is logged is the same on all, or the first one's
+    "The `srun` command is available on your system but is not used",
     ".*mps.* does not have a deterministic implementation",  # trainer=mps allows them; `make preflight` names them
 )
 
@@ -68,6 +71,10 @@ def run_from_command_line(name: str, task: Callable[[DictConfig], Any]) -> None:
     # Hydra then raises its errors instead of printing them: here they become a sentence.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     failures: list[str] = []
+    if follows():
+        if name == "train":
+            follow(task)
+        return
     try:
         set_watermarks(os.environ)  # before torch is imported
         root, sys.argv[1:] = root_config(name, sys.argv[1:])

@@ -8,12 +8,12 @@ from omegaconf import DictConfig
 from firstlight.data.module import Data
 from firstlight.logger.metrics_csv import MetricsCSV
 from firstlight.model.classifier import Classifier
-from firstlight.record import Record
+from firstlight.record import Followed, Record
 from firstlight.trainer import Trainer
 
 
 @rank_zero_only
-def start(cfg: DictConfig, model: Classifier, data: Data, trainer: Trainer, record: Record) -> None:
+def start(cfg: DictConfig, model: Classifier, data: Data, trainer: Trainer, record: Record | Followed) -> None:
     """Tell the essentials of a run before its first step."""
     total = sum(each.numel() for each in model.parameters())
     trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
@@ -23,24 +23,35 @@ def start(cfg: DictConfig, model: Classifier, data: Data, trainer: Trainer, reco
     loggers = dict(zip([name for name, node in (cfg.logger or {}).items() if node], trackers, strict=True))
     record.update(
         device=device,
+        devices=trainer.world_size,
         precision=str(trainer.precision),
         parameters={"total": total, "trained": trained},
         samples=sizes,
         loggers={name: getattr(logger, "facts", {"path": logger.log_dir}) for name, logger in loggers.items()},
     )
     counts = ", ".join(f"{size:,} {name}" for name, size in sizes.items())
+    several = trainer.world_size
     lines = {
         "model": f"{type(model).__name__}, {total / 1e6:.1f} M parameters"
         + ("" if trained == total else f", {trained / 1e6:.1f} M of them trained"),
         "data": f"{type(data).__name__}, {counts} in {len(data.class_names)} classes, batches of {data.batch_size}",
         "device": f"{device}, precision {trainer.precision}",
+    }
+    if several > 1:
+        rate = f"lr {model.optimizer_settings['lr']:.4g} by trainer.scale_lr={cfg.trainer.scale_lr}"
+        lines["device"] = (
+            f"{several} x {trainer.strategy.root_device.type} by {cfg.trainer.strategy}, precision {trainer.precision}"
+        )
+        size = data.batch_size * several * trainer.accumulate_grad_batches
+        lines["step"] = f"{size} samples, {size // several} on each device, {rate}"
+    lines |= {
         "run": str(record.folder),
     } | {name: str(logger) for name, logger in loggers.items()}
     show(lines)
 
 
 @rank_zero_only
-def end(record: Record, figures: dict[str, float]) -> None:
+def end(record: Record | Followed, figures: dict[str, float]) -> None:
     """Tell the results, and what can be done with them."""
     record.update(metrics={**record.fields["metrics"], **figures}, checkpoints=checkpoints(record.folder))
     show({name: f"{value:.4f}" for name, value in figures.items() if name.startswith("test/")})
@@ -58,7 +69,7 @@ def metrics(trainer: Trainer) -> dict[str, float]:
 def checkpoints(folder: Path) -> dict[str, str]:
     """Return the paths of the best and the last checkpoint of a run, where they were written."""
     paths = {name: folder / "checkpoints" / f"{name}.ckpt" for name in ("best", "last")}
-    return {name: str(path) for name, path in paths.items() if path.is_file()}
+    return {name: str(path) for name, path in paths.items() if path.exists()}
 
 
 def show(lines: dict[str, str]) -> None:

@@ -23,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from firstlight.data.worker import worker_fault
 from firstlight.output_log import logged
+from firstlight.ranks import follows
 from firstlight.secret import hidden
 
 PACKAGES = ("torch", "torchvision", "lightning", "transformers", "torchmetrics", "hydra-core", "wandb")
@@ -36,10 +37,11 @@ RESERVE_BYTES = 64 * 1024
 class Record:
     """run.json, rewritten as a whole at each change, so that it is right whenever it is read."""
 
-    def __init__(self, folder: Path, fields: dict[str, Any]) -> None:
-        """Keep the folder and the first fields, and lay by room on the disk."""
+    def __init__(self, folder: Path, fields: dict[str, Any], cfg: DictConfig | None = None) -> None:
+        """Keep the folder, the first fields and the configuration, and lay by room on the disk."""
         self.folder = folder
         self.fields = fields
+        self.cfg = cfg
         self.started = time.perf_counter()
         self.reserve = folder / ".reserve"
         self.reserve.write_bytes(bytes(RESERVE_BYTES))
@@ -74,19 +76,35 @@ class Record:
         self.reserve.unlink(missing_ok=True)
 
 
+class Followed:
+    """The record of a run that another process keeps: this one only knows where."""
+
+    def __init__(self, cfg: DictConfig) -> None:
+        """Keep the folder and the configuration."""
+        self.folder = Path(cfg.output_dir)
+        self.cfg = cfg
+        self.fields: dict[str, Any] = {}
+
+    def update(self, **fields: Any) -> None:
+        """Leave it to the other process."""
+
+
 @contextmanager
-def recorded(cfg: DictConfig) -> Iterator[Record]:
-    """Claim the run's folder and keep its run.json true, however the run ends.
+def recorded(cfg: DictConfig) -> Iterator[Record | Followed]:
+    """Claim the run's folder and keep its run.json true, however the run ends; the first of several processes does.
 
     Raises:
         ValueError: another process trains in that folder.
         Exception: whatever the run raises, once it is written down.
     """
+    if follows():
+        yield Followed(cfg)
+        return
     folder = claimed(cfg)
     # The loader processes of a killed run see its end, and let go, after five seconds.
     with locked(folder, patience_s=8 if cfg.get("resume") else 0):
         fields = first_fields(cfg)
-        record = Record(folder, {**fields, **(earlier_fields(folder, fields) if cfg.get("resume") else {})})
+        record = Record(folder, {**fields, **(earlier_fields(folder, fields) if cfg.get("resume") else {})}, cfg)
         record.begin(fields["overrides"])
         write_whole(folder / "config.yaml", with_checksum(OmegaConf.to_yaml(OmegaConf.create(hidden(plain(cfg))))))
         exit_code = 1

@@ -18,11 +18,15 @@ from firstlight.device import best_precision
 from firstlight.locate import built, locate
 from firstlight.logger.metrics_csv import MetricsCSV
 from firstlight.model.classifier import Classifier
+from firstlight.parallel import num_devices
 from firstlight.record import plain
 from firstlight.secret import hidden
 from firstlight.trainer import Trainer, best_accelerator, require
 
 Settings = dict[str, Any]
+
+# What has been trained on several devices is evaluated, used and timed on one.
+ONE_DEVICE = {"devices": 1, "num_nodes": 1, "strategy": AUTO}
 
 
 def build(cfg: DictConfig, checkpoint: str | None = None) -> tuple[Classifier, Data, Trainer]:
@@ -42,6 +46,8 @@ def settings_here(cfg: DictConfig) -> Settings:
         ValueError: the machine lacks the accelerator, or the accelerator the precision.
     """
     settings = plain(cfg)
+    if settings["command"] != "train":
+        settings["trainer"] |= ONE_DEVICE
     settings["trainer"] = for_this_machine(settings["trainer"])
     require(settings["trainer"]["accelerator"], settings["trainer"]["precision"])
     return settings
@@ -87,12 +93,20 @@ def join(model: Classifier, data: Data, trainer: Trainer) -> None:
 
 def build_model(settings: Settings, facts: Settings) -> Classifier:
     """Build a model of what it needs to know of the data, and of its optimizer and schedule."""
-    known = {**facts, "optimizer": settings["optimizer"], "scheduler": settings["scheduler"]}
+    optimizer = {**settings["optimizer"], "lr": scaled_lr(settings)}
+    known = {**facts, "optimizer": optimizer, "scheduler": settings["scheduler"]}
     accepted = inspect.signature(locate(settings["model"]["_target_"])).parameters
     model: Classifier = construct(
         settings["model"], **{name: value for name, value in known.items() if name in accepted}
     )
     return model
+
+
+def scaled_lr(settings: Settings) -> float:
+    """Return the learning rate that the settings mean for all their devices."""
+    trainer, lr = settings["trainer"], settings["optimizer"]["lr"]
+    devices = num_devices(trainer["accelerator"], trainer["devices"]) * trainer["num_nodes"]
+    return float(lr * {None: 1, "linear": devices, "sqrt": devices**0.5}[trainer["scale_lr"]])
 
 
 def build_trainer(settings: Settings) -> Trainer:

@@ -16,7 +16,7 @@ def main(cfg: DictConfig) -> dict[str, float]:
             # Before torch: its classes search all modules that are there, which takes two seconds more afterwards.
             import wandb.apis.public  # noqa: F401
         # Imported late: a mistake in the configuration is told before torch is loaded.
-        from firstlight import outcome, run
+        from firstlight import outcome, ranks, run
 
         checkpoint = run.newest_checkpoint(cfg.resume) if cfg.resume else None
         model, data, trainer = run.build(cfg, checkpoint)
@@ -25,12 +25,13 @@ def main(cfg: DictConfig) -> dict[str, float]:
             from firstlight.mps.dry_run import quick
 
             outcome.show({"mps": quick(model, data, trainer)})
-        trainer.fit(model, data, ckpt_path=checkpoint, weights_only=True)
-        metrics = outcome.metrics(trainer)
-        if cfg.test:
-            best = outcome.checkpoints(record.folder).get("best")
-            trainer.test(model, data, ckpt_path=best, weights_only=True, verbose=False)
-            metrics |= outcome.metrics(trainer)
+        with ranks.together(trainer, cfg, record):
+            trainer.fit(model, data, ckpt_path=checkpoint, weights_only=True)
+            metrics = outcome.metrics(trainer)
+            if cfg.test:
+                best = outcome.checkpoints(record.folder).get("best")
+                trainer.test(model, data, ckpt_path=best, weights_only=True, verbose=False)
+                metrics |= outcome.metrics(trainer)
         outcome.end(record, metrics)
     return metrics
 

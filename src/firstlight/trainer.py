@@ -14,6 +14,7 @@ from lightning.pytorch.profilers import AdvancedProfiler, PassThroughProfiler, P
 from firstlight.callbacks.compile import Compile
 from firstlight.checkpoint_io import WholeCheckpoints
 from firstlight.device import cores
+from firstlight.parallel import STRATEGIES, num_devices, require_devices, require_processes
 
 # Read once: an earlier job of a sweep may set another number. torch sees the cores of the machine, not the share of
 # them that a container gets.
@@ -33,7 +34,7 @@ class NoProfiler(PassThroughProfiler):
 
 
 class Trainer(lightning.pytorch.Trainer):
-    """Lightning's Trainer for one accelerator.
+    """Lightning's Trainer for one kind of accelerator, one device of it or several.
 
     `Trainer()` of Lightning explains its own settings; these are ours.
     """
@@ -43,7 +44,9 @@ class Trainer(lightning.pytorch.Trainer):
         accelerator: str = "cpu",
         devices: int | str | list[int] = 1,
         num_nodes: int = 1,
-        strategy: str = "auto",
+        strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true", "fsdp"] = "auto",
+        scale_lr: Literal["linear", "sqrt"] | None = None,
+        sync_batchnorm: bool = False,
         precision: Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true"] = "32-true",
         max_epochs: int = 1,
         max_steps: int = -1,
@@ -75,9 +78,13 @@ class Trainer(lightning.pytorch.Trainer):
 
         Args:
             accelerator: "cpu", "mps" or "cuda".
-            devices: how many, or which.
+            devices: how many, or which; "auto" takes all GPUs of the machine.
             num_nodes: machines.
-            strategy: Lightning's name; "auto" is a single device.
+            strategy: how devices work together: "ddp" copies the model to each, "fsdp" spreads it over them; "auto" is
+                a single device.
+            scale_lr: multiply the learning rate by the number of devices ("linear": Goyal et al. 2017, for SGD) or its
+                root ("sqrt": Malladi et al. 2022, for Adam); None takes it as given.
+            sync_batchnorm: let batch normalisation count the samples of all devices, on CUDA; slower.
             precision: Lightning's name, such as 32-true, bf16-mixed, 16-mixed, bf16-true.
             max_epochs: epochs to train.
             max_steps: optimizer steps to train; -1 is no limit.
@@ -107,33 +114,39 @@ class Trainer(lightning.pytorch.Trainer):
             default_root_dir: folder for what a library writes unasked.
 
         Raises:
-            ValueError: this machine lacks the accelerator, or the accelerator the precision.
+            ValueError: this machine lacks the accelerator, or so many of it, or the accelerator the precision.
         """
         require(accelerator, precision)
-        if devices not in (1, "1") and not (isinstance(devices, list) and len(devices) == 1):
-            raise ValueError(f"A run trains on one device so far, but trainer.devices={devices}: give 1, or one as [2]")
+        several = num_devices(accelerator, devices) * num_nodes
+        require_devices(accelerator, devices, num_nodes, strategy)
+        require_processes(several)
         limits = {"max_epochs": max_epochs, "max_steps": max_steps, "limit_train_batches": limit_train_batches}
         for name, value in limits.items():
             if value == 0:
                 raise ValueError(f"A training takes a step at least, but trainer.{name}=0: give 1 or more")
         # Tips and notices about Lightning itself; its warnings stay.
-        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+        for name in ("lightning.pytorch", "lightning.fabric"):
+            logging.getLogger(name).setLevel(logging.WARNING)
         if not torch.cuda.is_available():
             # Lightning sets it; without a GPU each step of an optimizer would then look for NVIDIA's driver anew.
             os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
-        torch.set_num_threads(threads or THREADS)
+        torch.set_num_threads(threads or max(THREADS // num_devices(accelerator, devices), 1))
         torch.set_float32_matmul_precision(matmul_precision)
         # With "warn", too, torch would fill every empty tensor: a pass over all memory that helps nobody.
         torch.utils.deterministic.fill_uninitialized_memory = deterministic is True  # type: ignore[attr-defined]
         self.channels_last = channels_last
         self.fused_optimizer = fused_optimizer
-        if compile_network is not False:
+        # Compiling runs a rehearsal, for which spread weights would have to come together on all devices at once.
+        if compile_network is not False and not (several > 1 and strategy == "fsdp"):
             callbacks = [*(callbacks or []), Compile(compile_mode, from_steps=int(compile_network))]
         super().__init__(
             accelerator=accelerator,
             devices=devices,
             num_nodes=num_nodes,
-            strategy=strategy,
+            strategy=STRATEGIES[strategy](several) if several > 1 else "auto",
+            sync_batchnorm=sync_batchnorm,
+            # Ours divides the samples itself, and none is counted twice.
+            use_distributed_sampler=False,
             precision=precision,
             max_epochs=max_epochs,
             max_steps=max_steps,
@@ -164,6 +177,9 @@ class Trainer(lightning.pytorch.Trainer):
             enable_model_summary=False,
             num_sanity_val_steps=0,
         )
+        if several > 1:
+            # It would wait for the device in each step, to hear of a SIGTERM; LastCheckpoint hears of it.
+            self.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
 
     def prepare(self, network: torch.nn.Module) -> None:
         """Bring a network into the memory format that the settings ask for."""

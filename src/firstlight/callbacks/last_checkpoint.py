@@ -14,9 +14,12 @@ from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
 from firstlight.checkpoint_io import put_in_place
 from firstlight.random_state import snapshot
+from firstlight.ranks import Agreement, gathered
 
 # What asks a run to end: Ctrl-C, `kill`, Slurm before its time limit.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+# What a process asks for when the minutes or steps between savings have passed; signals have greater numbers.
+TIME = 1
 
 
 class LastCheckpoint(Checkpoint):
@@ -46,13 +49,16 @@ class LastCheckpoint(Checkpoint):
         self.every_epochs = every_epochs
         self.every_steps = every_steps
         self.every_minutes = every_minutes
-        self.asked = 0
+        # The signal that asked this process, and that which all processes know of.
+        self.asked = self.agreed = 0
         self.due = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock, and listen to signals; Lightning puts back the handlers of before."""
         self.saved_at, self.saved_step = time.monotonic(), trainer.global_step
-        self.asked, self.due = 0, False
+        self.asked = self.agreed = 0
+        self.due = False
+        self.agreement = Agreement()
         if threading.current_thread() is threading.main_thread():
             self.requeue = signal.getsignal(signal.SIGUSR2)
             for number in SIGNALS:
@@ -69,10 +75,11 @@ class LastCheckpoint(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Decide whether to save before the next batch; the chance which that draws on is what it is now."""
-        between_steps = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if between_steps and (self.asked or self._passed(trainer)):
-            self.due = True
-            self.random_states = snapshot()
+        if (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
+            self._agree(self.asked or int(self._passed(trainer)))
+            if self.agreed:
+                self.due = True
+                self.random_states = snapshot()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Save what is due, now that all of the step before is done, its validation included."""
@@ -84,13 +91,15 @@ class LastCheckpoint(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """End inside a validation, too: a run that goes on starts it anew."""
-        if self.asked:
+        self._agree(self.asked)
+        if self.agreed > TIME:
             self._save(trainer)
             self._end_if_asked()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save after an epoch and its validation."""
-        if self.due or self.asked or (self.every_epochs and (trainer.current_epoch + 1) % self.every_epochs == 0):
+        self._agree(self.asked)
+        if self.due or self.agreed or (self.every_epochs and (trainer.current_epoch + 1) % self.every_epochs == 0):
             self._save(trainer)
             self._end_if_asked()
 
@@ -98,7 +107,7 @@ class LastCheckpoint(Checkpoint):
         """Let a batch or a validation that has begun begin anew, with the chance that it had."""
         loops = checkpoint["loops"]["fit_loop"]
         if self.due:
-            checkpoint["random_states"] = self.random_states
+            checkpoint["random_states"] = gathered(self.random_states)
             progress = loops["epoch_loop.batch_progress"]
             for each in (progress["total"], progress["current"]):
                 each["ready"] = each["started"]
@@ -106,6 +115,9 @@ class LastCheckpoint(Checkpoint):
             progress = loops["epoch_loop.val_loop.batch_progress"]
             begun = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
             progress["total"], progress["current"] = begun, dict(begun)
+
+    def _agree(self, wish: int) -> None:
+        self.agreed = max(self.agreed, self.agreement(wish))
 
     def _passed(self, trainer: Trainer) -> bool:
         steps = trainer.global_step - self.saved_step
@@ -115,17 +127,19 @@ class LastCheckpoint(Checkpoint):
 
     def _save(self, trainer: Trainer) -> None:
         same = None if trainer.validating else just_saved(trainer)
-        if same is None or not linked(same, self.path):
+        done = same is not None and trainer.strategy.broadcast(trainer.is_global_zero and linked(same, self.path))
+        if not done:
             trainer.save_checkpoint(self.path)
         self.saved_at, self.saved_step, self.due = time.monotonic(), trainer.global_step, False
+        self.agreed *= self.agreed > TIME
 
     def _end_if_asked(self) -> None:
-        if self.asked:
+        if self.agreed:
             print(f"saved; go on by `make train resume={self.path.parent.parent}`", flush=True)
             if self.asked == signal.SIGUSR2 and callable(self.requeue):
                 with suppress(SystemExit):
                     self.requeue(self.asked, None)
-            raise SystemExit(128 + self.asked)
+            raise SystemExit(128 + self.agreed)
 
 
 def just_saved(trainer: Trainer) -> Path | None:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from firstlight.data.images import pictures
 from firstlight.logger.trackers import trackers
+from firstlight.ranks import gathered
 
 # How telling a sample is, from -1 (surely right) to 1 (surely wrong), and what is kept of it.
 Candidate = tuple[float, dict[str, Any]]
@@ -48,9 +49,10 @@ class Predictions(Callback):
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the files, and log the table."""
+        found = [candidate for each in gathered(self.found) for candidate in each]
         if not trainer.is_global_zero:
             return
-        rows = [row for _, row in self.found]
+        rows = [row for _, row in sorted(found, key=lambda each: -each[0])[: self.num_samples]]
         for index, row in enumerate(rows):
             if "image" in row:
                 (self.output_dir / "predictions").mkdir(parents=True, exist_ok=True)
@@ -67,7 +69,7 @@ class Predictions(Callback):
         least = self.found[-1][0] if len(self.found) == self.num_samples else -2.0
         names: list[str] = pl_module.class_names  # type: ignore[assignment]
         for row in telling.argsort(descending=True)[: self.num_samples].tolist():
-            if telling[row] > least:
+            if telling[row] > least and labels[row] >= 0:  # one that is read twice counts once
                 yield (
                     float(telling[row]),
                     {

@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from firstlight.checkpoint_io import FORMAT
 from firstlight.logger.metrics_csv import MetricsCSV
 from firstlight.random_state import restore, snapshot
+from firstlight.ranks import gathered
 
 
 class Resumption(Callback):
@@ -23,7 +25,7 @@ class Resumption(Callback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the format, the random states and the figures, once metrics.csv is on the disk."""
         checkpoint["format"] = FORMAT
-        checkpoint["random_states"] = snapshot()
+        checkpoint["random_states"] = gathered(snapshot())
         checkpoint["metrics"] = {name: float(value) for name, value in trainer.callback_metrics.items()}
         for logger in trainer.loggers:
             if isinstance(logger, MetricsCSV):
@@ -31,11 +33,14 @@ class Resumption(Callback):
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep what a training starts with; its figures so far are there even if nothing is left to train."""
-        self.random_states = checkpoint.get("random_states")
+        states = checkpoint.get("random_states")
+        self.random_states = states[trainer.global_rank % len(states)] if states else None
         trainer.callback_metrics.update(checkpoint.get("metrics", {}))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put everything back, at the last moment before the first step."""
+        """Put everything back, at the last moment before the first step; each device draws on chance of its own."""
+        if self.random_states is None and trainer.world_size > 1:
+            torch.manual_seed(torch.initial_seed() + trainer.global_rank)
         if self.random_states is not None:
             restore(self.random_states)
             for logger in trainer.loggers:

@@ -54,7 +54,7 @@ class Speed(Callback):
         """Start the clock, and measure memory anew: another job of the process may have used more."""
         self._restart()
         if pl_module.device.type == "cuda":
-            self.peak = matmul_flops(pl_module.device, str(trainer.precision))
+            self.peak = matmul_flops(pl_module.device, str(trainer.precision)) * trainer.world_size
         reset_peak_memory(pl_module.device)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -74,7 +74,7 @@ class Speed(Callback):
     ) -> None:
         """Count the samples; add the figures to those of a step that is logged."""
         self.span.steps += 1
-        self.span.samples += len(batch["ids"])
+        self.span.samples += len(batch["ids"]) * trainer.world_size
         if batch_idx + 1 == self.skip:
             synchronize(pl_module.device)
             self._restart()

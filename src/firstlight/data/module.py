@@ -1,5 +1,6 @@
 """What every data set has in common: one class, four loaders."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,13 +8,16 @@ from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from firstlight.data.labels import require_labels
 from firstlight.data.loader import TrainingLoader, sensible_workers, start_worker
 from firstlight.data.order import Order, Shuffled
 
 Batch = dict[str, Any]
+
+# The label that torch's cross_entropy leaves out.
+IGNORED = -100
 
 
 class Data(LightningDataModule, ABC):
@@ -84,12 +88,20 @@ class Data(LightningDataModule, ABC):
                 if (labels := getattr(dataset, "labels", None)) is not None:
                     require_labels(name, labels, self.class_names)
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """The number of this device, from 0, and how many there are."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
     def loader(self, dataset: Dataset[Any], order: Order | None = None) -> DataLoader[Any]:
-        """Return the loader of one data set; given an order, that of training."""
+        """Return the loader of one data set, of this device's share of it; given an order, that of training."""
+        rank, devices = self.place
         workers = self.num_workers
         if workers is None:
-            workers = 0 if self.in_memory else sensible_workers()
-        too_small_to_drop = len(dataset) <= self.batch_size  # type: ignore[arg-type]
+            workers = 0 if self.in_memory else max(sensible_workers() // devices, 1)
+        too_small_to_drop = len(dataset) <= self.batch_size * devices  # type: ignore[arg-type]
+        if order is None and devices > 1:
+            dataset = Share(dataset, rank, devices)
         return (TrainingLoader if order else DataLoader)(
             dataset,
             batch_size=self.batch_size,
@@ -110,7 +122,7 @@ class Data(LightningDataModule, ABC):
 
     def order(self, dataset: Dataset[Any]) -> Order:
         """Return the order in which training reads the samples."""
-        return Shuffled(len(dataset), self.batch_size, self.run_seed)  # type: ignore[arg-type]
+        return Shuffled(len(dataset), self.batch_size, self.run_seed, *self.place)  # type: ignore[arg-type]
 
     def take_inputs(self, path: str) -> list[str]:
         """Make the unlabelled inputs under a path what `predict` reads; return an id for each.
@@ -148,6 +160,31 @@ class Data(LightningDataModule, ABC):
     def predict_dataloader(self) -> DataLoader[Any]:
         """Return the batches of what `take_inputs` found."""
         return self.loader(self.datasets["predict"])
+
+
+class Share(Dataset[Any]):
+    """The samples that one of several devices evaluates: as many on each, so that none waits for another's batch.
+
+    What is read twice for that has the label `IGNORED` and the id -1: it counts nothing.
+    """
+
+    def __init__(self, dataset: Dataset[Any], rank: int, devices: int) -> None:
+        """Keep the data set and whose share of it this is."""
+        self.dataset: Any = dataset
+        self.rank, self.devices = rank, devices
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.dataset) / self.devices)
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        wanted = as_indices(indices) * self.devices + self.rank
+        within = (wanted % len(self.dataset)).tolist()
+        whole = hasattr(self.dataset, "__getitems__")
+        batch = self.dataset.__getitems__(within) if whole else default_collate([self.dataset[each] for each in within])
+        twice = wanted >= len(self.dataset)
+        for name, mark in {"labels": IGNORED, "ids": -1}.items() if twice.any() else ():
+            batch[name] = batch[name].masked_fill(twice.to(batch[name].device), mark)
+        return batch
 
 
 def whole_batch(batch: list[Any]) -> Batch:

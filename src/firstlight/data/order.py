@@ -14,15 +14,33 @@ POOL = 50
 
 
 class Order(Sampler[int], ABC):
-    """All samples once in each epoch, in an order of that epoch; each batch_size of them in a row make a batch."""
+    """All samples once in each epoch, in an order of that epoch; each batch_size of them in a row make a batch.
 
-    def __init__(self, samples: int, batch_size: int, seed: int) -> None:
-        """Keep the number of samples, the samples per batch and the seed of the run, and start with the first epoch."""
+    Several devices divide each step among them: the step takes the samples that one device would with batches of
+    `batch_size * devices`. A remainder that they cannot divide evenly is left out of the epoch.
+    """
+
+    def __init__(self, samples: int, batch_size: int, seed: int, rank: int = 0, devices: int = 1) -> None:
+        """Keep the settings, and start with the first epoch.
+
+        Args:
+            samples: number of samples.
+            batch_size: samples of a step on each device.
+            seed: that of the run.
+            rank: number of this device.
+            devices: how many there are.
+        """
         self.samples = samples
         self.batch_size = batch_size
         self.seed = seed
+        self.rank, self.devices = rank, devices
         self.epoch = 0
         self.first_batch = 0
+
+    @property
+    def step_size(self) -> int:
+        """Samples of a step on all devices."""
+        return self.batch_size * self.devices
 
     @abstractmethod
     def positions(self, seed: int) -> Tensor:
@@ -39,11 +57,15 @@ class Order(Sampler[int], ABC):
 
     def __len__(self) -> int:
         # Of the whole epoch: what was done before a restart counts as done.
-        return self.samples
+        steps, rest = divmod(self.samples, self.step_size)
+        return steps * self.batch_size + rest // self.devices
 
     def __iter__(self) -> Iterator[int]:
-        positions = self.positions(seed_of(self.seed, self.epoch))
-        return iter(positions[self.first_batch * self.batch_size :].tolist())
+        positions = self.positions(seed_of(self.seed, self.epoch))[self.first_batch * self.step_size :]
+        whole = len(positions) // self.step_size * self.step_size
+        own = positions[:whole].view(-1, self.devices, self.batch_size)[:, self.rank].flatten()
+        rest = (len(positions) - whole) // self.devices
+        return iter([*own.tolist(), *positions[whole + self.rank * rest :][:rest].tolist()])
 
 
 class Shuffled(Order):
@@ -62,14 +84,14 @@ class LengthGroups(Order):
     transformers' Trainer.
     """
 
-    def __init__(self, lengths: Tensor, batch_size: int, seed: int) -> None:
+    def __init__(self, lengths: Tensor, batch_size: int, seed: int, rank: int = 0, devices: int = 1) -> None:
         """Keep the length of each sample, shape (samples,); the others as in `Order`."""
-        super().__init__(len(lengths), batch_size, seed)
+        super().__init__(len(lengths), batch_size, seed, rank, devices)
         self.lengths = lengths
 
     def positions(self, seed: int) -> Tensor:
         """Return a permutation, that of `grouped`."""
-        return grouped(self.lengths, self.batch_size, seed)
+        return grouped(self.lengths, self.step_size, seed)
 
 
 def grouped(lengths: Tensor, batch_size: int, seed: int) -> Tensor:

@@ -114,7 +114,7 @@ class Text(Data):
         if self.group_by_length and isinstance(dataset, Tokens):
             lengths = dataset.padded_lengths
             if (lengths != lengths[0]).any():
-                return LengthGroups(lengths, self.batch_size, self.run_seed)
+                return LengthGroups(lengths, self.batch_size, self.run_seed, *self.place)
         return super().order(dataset)
 
 

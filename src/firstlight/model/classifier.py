@@ -73,6 +73,13 @@ class Classifier(LightningModule, ABC):
         """Return the arguments that build this network again without fetching pretrained weights."""
         return {"weights": None} if "weights" in self.hparams else {}
 
+    def configure_model(self) -> None:
+        """Spread the network over the devices, where the trainer does that."""
+        if self._device_mesh is not None:
+            from firstlight.parallel import spread
+
+            spread(self.network, self._device_mesh["data_parallel"])
+
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Return the loss of a batch; every `log_every_n_steps` steps, note its figures."""
         logits = self(batch["inputs"])
@@ -91,7 +98,7 @@ class Classifier(LightningModule, ABC):
         since the device is waited for.
         """
         if self.figures:
-            self.logged.append({name: float(value) for name, value in self.figures.items()})
+            self.logged.append({name: float(self._mean(value)) for name, value in self.figures.items()})
             self.figures = {}
             for logger in self.trainer.loggers:
                 logger.log_metrics(self.logged[-1], step=self.trainer.global_step - 1)
@@ -133,6 +140,10 @@ class Classifier(LightningModule, ABC):
             scores.cpu()
         scores.update(logits, labels)
         return logits
+
+    def _mean(self, value: Any) -> Any:
+        """Return the mean of a figure over the devices; a plain number is the same on all."""
+        return self.trainer.strategy.reduce(value, reduce_op="mean") if isinstance(value, Tensor) else value
 
     def _report_training(self) -> None:
         """Give callbacks the means of the epoch, over the steps that were logged."""

@@ -25,10 +25,10 @@ class Scores(Metric):
         self.add_state("loss", torch.tensor(0.0), dist_reduce_fx="sum")
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Add a batch of logits, shape (batch, classes), and labels, shape (batch,)."""
+        """Add a batch of logits, shape (batch, classes), and labels, shape (batch,); one below 0 counts nothing."""
         self.loss += functional.cross_entropy(logits, labels, reduction="sum")
-        cells = labels * self.num_classes + logits.argmax(1)
-        self.confusion.view(-1).scatter_add_(0, cells, torch.ones_like(cells))
+        cells = labels.clamp(min=0) * self.num_classes + logits.argmax(1)
+        self.confusion.view(-1).scatter_add_(0, cells, (labels >= 0).to(cells.dtype))
 
     def compute(self) -> dict[str, Tensor]:
         """Return "loss", "accuracy", "f1" and "confusion", rows the true classes, shape (classes, classes)."""

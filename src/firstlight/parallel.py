@@ -1,0 +1,136 @@
+"""Training on several devices: how many there are, and how they work together."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from lightning.fabric.plugins.environments import LightningEnvironment
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+from torch import nn
+
+from firstlight.ranks import environment
+
+# Parameters from which on a part of a network is spread over the devices by itself.
+MANY = 1_000_000
+
+
+class Launcher(_SubprocessScriptLauncher):
+    """Lightning's launcher of one process a device, without the thread that kills all when one has ended.
+
+    `Watch` sees to that: it writes down why first.
+    """
+
+    def launch(self, function: Callable[..., Any], *args: Any, trainer: Any = None, **kwargs: Any) -> Any:
+        """Start the other processes, if nobody has, and do what they do."""
+        self.cluster_environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
+        if not self.cluster_environment.creates_processes_externally:
+            self._call_children_scripts()
+        return function(*args, **kwargs)
+
+
+def launcher_of(strategy: Any) -> Launcher:
+    """Return the launcher of a strategy's processes on this machine."""
+    return Launcher(strategy.cluster_environment, strategy.num_processes, strategy.num_nodes)
+
+
+class Copies(DDPStrategy):
+    """Lightning's DDP: each device has all weights, and their gradients are averaged in each step."""
+
+    def __init__(self, devices: int, **settings: Any) -> None:
+        """Keep DDP's settings; gradients lie where they are averaged, which saves a copy of them."""
+        super().__init__(gradient_as_bucket_view=True, **settings)
+
+    def _configure_launcher(self) -> None:
+        self._launcher = launcher_of(self)
+
+
+class Shards(ModelParallelStrategy):
+    """Lightning's way to FSDP: each device has a part of each weight, of its gradient and of the optimizer's state.
+
+    Source: Y. Zhao et al., PyTorch FSDP, 2023, arXiv:2304.11277; `fully_shard` of torch is its second version.
+    """
+
+    def __init__(self, devices: int) -> None:
+        """Spread over all devices."""
+        super().__init__(data_parallel_size=devices, tensor_parallel_size=1)
+
+    def _configure_launcher(self) -> None:
+        self._launcher = launcher_of(self)
+
+    def lightning_module_state_dict(self) -> dict[str, Any]:
+        """Return this device's part of the weights; statistics are those of the first device."""
+        share_statistics(self.model)
+        return super().lightning_module_state_dict()
+
+
+STRATEGIES: dict[str, Callable[[int], Any]] = {
+    "ddp": Copies,
+    "ddp_find_unused_parameters_true": lambda devices: Copies(devices, find_unused_parameters=True),
+    "fsdp": Shards,
+}
+
+
+def spread(network: nn.Module, mesh: Any) -> None:
+    """Spread a network over the devices, block by block: one is whole only while it is used."""
+    from torch.distributed.fsdp import FSDPModule, fully_shard
+
+    if isinstance(network, FSDPModule):
+        return  # by the training before
+    lists = [each for each in network.modules() if isinstance(each, nn.ModuleList | nn.Sequential)]
+    blocks = [block for each in lists for block in each if sum(part.numel() for part in block.parameters()) >= MANY]
+    for block in reversed(blocks):  # the inner ones first
+        if not isinstance(block, FSDPModule | nn.ModuleList):
+            fully_shard(block, mesh=mesh)
+    fully_shard(network, mesh=mesh)
+    network.register_forward_pre_hook(lambda module, inputs: None if module.training else share_statistics(module))
+
+
+def share_statistics(network: nn.Module | None) -> None:
+    """Give each device the statistics of the first one, those of batch normalisation, as DDP does."""
+    for each in network.buffers() if network is not None else ():
+        if each.is_floating_point():
+            dist.broadcast(each, src=0)
+
+
+def num_devices(accelerator: str, devices: int | str | list[int]) -> int:
+    """Return how many devices of a machine `trainer.devices` means."""
+    if isinstance(devices, list):
+        return len(devices)
+    if devices in ("auto", -1, "-1"):
+        return max(torch.cuda.device_count(), 1) if accelerator == "cuda" else 1
+    return int(devices)
+
+
+def require_devices(accelerator: str, devices: int | str | list[int], num_nodes: int, strategy: str) -> None:
+    """Refuse more devices than there are, and several without a way to work together.
+
+    Raises:
+        ValueError: the text says what to type instead.
+    """
+    several = num_devices(accelerator, devices)
+    if several < 1:
+        raise ValueError(f"A training needs a device, but trainer.devices={devices}: give 1 or more")
+    here = torch.cuda.device_count()
+    if accelerator == "cuda" and several > here:
+        raise ValueError(f"This machine has {here} GPUs, but trainer.devices={devices}: give {here} or less, or auto")
+    if several * num_nodes > 1 and strategy == "auto":
+        raise ValueError(
+            f"Several devices need a strategy, but trainer.devices={devices} and trainer.num_nodes={num_nodes} have "
+            "none: type trainer=ddp or trainer=fsdp before them"
+        )
+
+
+def require_processes(devices: int) -> None:
+    """Refuse if Slurm or torchrun has started other processes than the settings name.
+
+    Raises:
+        ValueError: the numbers differ.
+    """
+    place = environment()
+    if not isinstance(place, LightningEnvironment) and place.world_size() != devices:
+        raise ValueError(
+            f"Each device has a process of its own, but {place.world_size()} were started by Slurm or torchrun for "
+            f"{devices} of trainer.devices x trainer.num_nodes: let the numbers agree"
+        )
