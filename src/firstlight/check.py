@@ -41,6 +41,10 @@ LIMITS: dict[str, tuple[float, float]] = {
     # Each is a process or a thread of its own.
     **dict.fromkeys(("num_workers", "threads"), (0, 1000)),
     "num_nodes": (1, 10_000),
+    # Of a sweep's launcher and its search.
+    **dict.fromkeys(("n_jobs", "at_once", "nodes", "tasks", "cpus"), (1, 10_000)),
+    **dict.fromkeys(("minutes", "memory_gb", "trials"), (1, 10**6)),
+    **dict.fromkeys(("gpus", "signal_delay_s", "max_requeues"), (0, 10**6)),
 }
 
 
@@ -63,6 +67,7 @@ def check(cfg: DictConfig) -> None:
             check_entry(group, name, node)
     if is_training:
         check_pair(settings["model"], settings["data"])
+        require_one_apple_gpu(settings["trainer"])
 
 
 def check_root(settings: dict[str, Any]) -> None:
@@ -133,6 +138,21 @@ def check_pair(model: dict[str, Any], data: dict[str, Any]) -> None:
         raise ValueError(
             f"{names[0]} reads {reads}, but {names[1]} yields {yields}: choose another data=, e.g. data={own[0]} "
             f"(of {', '.join(fitting)})"
+        )
+
+
+def require_one_apple_gpu(trainer: dict[str, Any]) -> None:
+    """Refuse to divide a training over the one GPU that a Mac has.
+
+    Raises:
+        ValueError: the settings ask for more than one device, or for a strategy of several.
+    """
+    devices, strategy = trainer.get("devices", 1), trainer.get("strategy", AUTO)
+    one = devices in (1, "1", AUTO) or (isinstance(devices, list) and len(devices) == 1)
+    if trainer.get("accelerator") == "mps" and not (one and strategy == AUTO and trainer.get("num_nodes", 1) == 1):
+        raise ValueError(
+            f"A Mac has one GPU, but trainer.devices={devices}, trainer.num_nodes={trainer.get('num_nodes', 1)} and "
+            f"trainer.strategy={strategy} divide the training: type trainer=mps alone, or trainer.accelerator=cpu"
         )
 
 

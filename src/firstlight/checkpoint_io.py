@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
+from firstlight import shards
+
 # Raised when what a checkpoint holds is read otherwise than before.
 FORMAT = 1
 
@@ -57,6 +59,9 @@ def require_whole(path: Path) -> None:
     Raises:
         ValueError: it is missing, truncated, or a bit of it has changed.
     """
+    if path.is_dir():
+        shards.require_whole(path)
+        return
     if not path.is_file():
         raise ValueError(f"There is no checkpoint {path}: give run=<folder> or ckpt=<file>")
     try:
@@ -76,7 +81,7 @@ def load(path: str | Path) -> dict[str, Any]:
     """
     require_whole(Path(path))
     try:
-        saved: Any = torch.load(path, map_location="cpu", weights_only=True)
+        saved: Any = read(Path(path))
     except Exception as error:  # torch raises many kinds for what it does not know
         raise ValueError(f"{path} is damaged or no checkpoint ({type(error).__name__}): give another file") from error
     if not isinstance(saved, dict) or "rebuild" not in saved:
@@ -89,6 +94,20 @@ def load(path: str | Path) -> dict[str, Any]:
     return saved
 
 
+def read(path: Path) -> Any:
+    """Return what a checkpoint holds, be it a file or a folder of parts."""
+    return shards.read(path) if path.is_dir() else torch.load(path, map_location="cpu", weights_only=True)
+
+
+def joined(folder: Path) -> None:
+    """Make one file of each checkpoint of a run that is in parts, so that any machine can use it alone."""
+    for place in (folder / "checkpoints").glob("*.ckpt"):
+        if place.is_dir():
+            beside = place.with_name(f".{place.name}.tmp")
+            torch.save(shards.read(place), beside)
+            shards.put_in_place(beside, place)
+
+
 def newest_whole(folder: Path) -> tuple[Path, list[str]]:
     """Return the newest checkpoint of a run that is whole, and a sentence for each newer one that is not.
 
@@ -99,8 +118,9 @@ def newest_whole(folder: Path) -> tuple[Path, list[str]]:
     names = ["last.ckpt", "best.ckpt"]
     others = sorted({path.name for path in (folder / "checkpoints").glob("*.ckpt")} - {*names})
     damaged: list[str] = []
-    for path in [folder / "checkpoints" / name for name in [*names, *others]]:
-        if path.is_file():
+    places = [folder / "checkpoints" / name for name in [*names, *others]]
+    for path in [each for place in places for each in (place, shards.earlier(place))]:
+        if path.exists():
             try:
                 require_whole(path)
                 return path, damaged

@@ -18,7 +18,14 @@ RESUMABLE += ("data.num_workers", "data.root", "model.allow_remote_code")
 # Settings of the trainer that decide over each step.
 FIXED = tuple(
     f"trainer.{name}"
-    for name in ("accumulate_grad_batches", "gradient_clip_val", "limit_train_batches", "overfit_batches")
+    for name in (
+        "devices",
+        "num_nodes",
+        "accumulate_grad_batches",
+        "gradient_clip_val",
+        "limit_train_batches",
+        "overfit_batches",
+    )
 )
 
 
@@ -138,7 +145,7 @@ def saved_config(source: Path) -> DictConfig:
             if not any_checkpoint(folder):
                 raise
             return copy_in_checkpoint(folder, source, error)
-    if not source.is_file():
+    if not source.exists():
         near = sorted(folder.parent.glob("*/config.yaml"), key=lambda each: each.stat().st_mtime)
         hint = f"the newest there is {near[-1].parent}" if near else "give the folder that a training printed as `run`"
         raise ValueError(f"There is no run in {source}: {hint}")

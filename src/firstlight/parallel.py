@@ -1,15 +1,18 @@
 """Training on several devices: how many there are, and how they work together."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from lightning.fabric.plugins.environments import LightningEnvironment
+from lightning.fabric.plugins import environments
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from torch import nn
 
+from firstlight import shards
+from firstlight.check import require_one_apple_gpu
 from firstlight.ranks import environment
 
 # Parameters from which on a part of a network is spread over the devices by itself.
@@ -64,6 +67,21 @@ class Shards(ModelParallelStrategy):
         share_statistics(self.model)
         return super().lightning_module_state_dict()
 
+    def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
+        """Let each device write its part into a folder, which gets its name when all are on the disk."""
+        place = Path(self.broadcast(filepath))
+        beside = place.with_name(f".{place.name}.tmp")
+        if self.global_rank == 0:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shards.remove(beside)
+        self.barrier()
+        super().save_checkpoint(checkpoint, beside, storage_options)
+        self.barrier()
+        if self.global_rank == 0:
+            shards.seal(beside)
+            shards.put_in_place(beside, place)
+        self.barrier()
+
 
 STRATEGIES: dict[str, Callable[[int], Any]] = {
     "ddp": Copies,
@@ -100,6 +118,8 @@ def num_devices(accelerator: str, devices: int | str | list[int]) -> int:
         return len(devices)
     if devices in ("auto", -1, "-1"):
         return max(torch.cuda.device_count(), 1) if accelerator == "cuda" else 1
+    if not str(devices).isdecimal():
+        raise ValueError(f"trainer.devices is a number, a list of numbers or auto, but it is {devices}: give one")
     return int(devices)
 
 
@@ -109,6 +129,9 @@ def require_devices(accelerator: str, devices: int | str | list[int], num_nodes:
     Raises:
         ValueError: the text says what to type instead.
     """
+    require_one_apple_gpu(
+        {"accelerator": accelerator, "devices": devices, "num_nodes": num_nodes, "strategy": strategy}
+    )
     several = num_devices(accelerator, devices)
     if several < 1:
         raise ValueError(f"A training needs a device, but trainer.devices={devices}: give 1 or more")
@@ -117,8 +140,8 @@ def require_devices(accelerator: str, devices: int | str | list[int], num_nodes:
         raise ValueError(f"This machine has {here} GPUs, but trainer.devices={devices}: give {here} or less, or auto")
     if several * num_nodes > 1 and strategy == "auto":
         raise ValueError(
-            f"Several devices need a strategy, but trainer.devices={devices} and trainer.num_nodes={num_nodes} have "
-            "none: type trainer=ddp or trainer=fsdp before them"
+            f"Several devices need a strategy, but trainer.devices={devices} and trainer.num_nodes={num_nodes} came "
+            "without: type trainer=ddp or trainer=fsdp, too"
         )
 
 
@@ -129,7 +152,7 @@ def require_processes(devices: int) -> None:
         ValueError: the numbers differ.
     """
     place = environment()
-    if not isinstance(place, LightningEnvironment) and place.world_size() != devices:
+    if not isinstance(place, environments.LightningEnvironment) and place.world_size() != devices:  # type: ignore[attr-defined]
         raise ValueError(
             f"Each device has a process of its own, but {place.world_size()} were started by Slurm or torchrun for "
             f"{devices} of trainer.devices x trainer.num_nodes: let the numbers agree"

@@ -5,9 +5,10 @@ others get the configuration from it by the store of torch.distributed, and only
 """
 
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,15 @@ def follows() -> bool:
 
 
 def follow(task: Callable[[DictConfig], Any]) -> None:
-    """Train along with the first process, in silence; an error ends this one, and by that the run."""
+    """Train along with the first process, in silence; an error ends this one, and by that the run.
+
+    What a user can mend is told by the first one, which hears of it.
+    """
     warnings.simplefilter("ignore")
-    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), suppress(ValueError):
         task(OmegaConf.create(store_of(environment()).get(_key()).decode()))
+        return
+    sys.exit(1)
 
 
 @contextmanager
@@ -61,22 +67,18 @@ def together(trainer: Any, cfg: DictConfig, record: Any) -> Iterator[None]:
 
 def environment() -> Any:
     """Return Lightning's view of who has started the processes."""
-    from lightning.fabric.plugins.environments import (
-        LightningEnvironment,
-        SLURMEnvironment,
-        TorchElasticEnvironment,
-    )
+    from lightning.fabric.plugins import environments
 
-    kinds = (TorchElasticEnvironment, SLURMEnvironment)
-    return next((kind() for kind in kinds if kind.detect()), LightningEnvironment())
+    kinds = (environments.TorchElasticEnvironment, environments.SLURMEnvironment)  # type: ignore[attr-defined]
+    return next((kind() for kind in kinds if kind.detect()), environments.LightningEnvironment())  # type: ignore[attr-defined]
 
 
 def store_of(place: Any, serve: bool = False) -> Any:
     """Return a connection to the store that all processes share; the first one serves it unless torchrun does."""
-    from torch.distributed import TCPStore
+    import torch.distributed as dist
 
     serve = serve and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
-    return TCPStore(
+    return dist.TCPStore(  # type: ignore[attr-defined]
         place.main_address,
         place.main_port,
         is_master=serve,
@@ -107,7 +109,7 @@ class Agreement:
 
         several = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
         # Between the CPUs: a GPU would have to be waited for.
-        self.group = dist.new_group(backend="gloo") if several else None
+        self.group: Any = dist.new_group(backend="gloo") if several else None
         self.work: Any = None
         self.asked: Any = None
 

@@ -18,7 +18,7 @@ from firstlight.device import best_precision
 from firstlight.locate import built, locate
 from firstlight.logger.metrics_csv import MetricsCSV
 from firstlight.model.classifier import Classifier
-from firstlight.parallel import num_devices
+from firstlight.parallel import num_devices, require_devices
 from firstlight.record import plain
 from firstlight.secret import hidden
 from firstlight.trainer import Trainer, best_accelerator, require
@@ -49,7 +49,9 @@ def settings_here(cfg: DictConfig) -> Settings:
     if settings["command"] != "train":
         settings["trainer"] |= ONE_DEVICE
     settings["trainer"] = for_this_machine(settings["trainer"])
-    require(settings["trainer"]["accelerator"], settings["trainer"]["precision"])
+    trainer = settings["trainer"]
+    require(trainer["accelerator"], trainer["precision"])
+    require_devices(*(trainer[name] for name in ("accelerator", "devices", "num_nodes", "strategy")))
     return settings
 
 
@@ -106,7 +108,7 @@ def scaled_lr(settings: Settings) -> float:
     """Return the learning rate that the settings mean for all their devices."""
     trainer, lr = settings["trainer"], settings["optimizer"]["lr"]
     devices = num_devices(trainer["accelerator"], trainer["devices"]) * trainer["num_nodes"]
-    return float(lr * {None: 1, "linear": devices, "sqrt": devices**0.5}[trainer["scale_lr"]])
+    return float(lr * {None: 1, "linear": devices, "sqrt": devices**0.5}[trainer.get("scale_lr")])
 
 
 def build_trainer(settings: Settings) -> Trainer:
@@ -172,7 +174,7 @@ def chosen_checkpoint(cfg: DictConfig) -> str:
         return str(cfg.ckpt)
     folder = Path(cfg.run) / "checkpoints"
     for name in [cfg.ckpt] if cfg.ckpt else ["best", "last"]:
-        if (folder / f"{name}.ckpt").is_file():
+        if (folder / f"{name}.ckpt").exists():
             return str(folder / f"{name}.ckpt")
     raise ValueError(f"{cfg.run} has no checkpoint yet: let its training finish an epoch, or give ckpt=<file>")
 

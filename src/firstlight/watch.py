@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from firstlight.record import Record, explain, locked, read_json
+from firstlight.record import Followed, Record, explain, locked, read_json
 
 # Seconds between two signs of life; without one for so long a process counts as ended; and how long this one may then
 # take to end by itself.
@@ -60,7 +60,10 @@ class Watch(threading.Thread):
         Raises:
             FeltError: another one was the first to fail.
         """
-        if error is None or isinstance(error, SystemExit | KeyboardInterrupt):
+        if error is not None and threading.current_thread() is threading.main_thread():
+            # It ends anyway, and torchrun asks it to when another one has failed.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if error is None or (isinstance(error, SystemExit | KeyboardInterrupt) and not felt(error)):
             self.ended.set()
             self._tell(OVER)
             return
@@ -69,10 +72,11 @@ class Watch(threading.Thread):
         while felt(error) and not self.fault and time.monotonic() < deadline:
             time.sleep(BEAT_S / 4)
         self.ended.set()
-        if self.fault:
-            raise FeltError(self.fault) from error
         if felt(error):
-            raise FeltError("another process of the training ended without a word: was it killed?") from error
+            self.fault = self.fault or "another process of the training ended without a word: was it killed?"
+        if self.fault:
+            self.write_down()
+            raise FeltError(self.fault) from error
         self._tell(FAILED + explain(error, self.record.cfg))
 
     def ended_child(self) -> str:
@@ -117,19 +121,31 @@ class Watch(threading.Thread):
     def give_up(self) -> None:
         """End this process, which waits for one that will not come; see that run.json tells why."""
         with suppress(Exception):
+            self.write_down()
             if isinstance(self.record, Record):
                 self.record.end("failed", self.fault)
                 print(f"train: {self.fault}", file=sys.stderr, flush=True)
-            elif read_json(self.record.folder / "run.json").get("status") == "running":
-                # Its lock is free only if the first process has ended.
-                with locked(self.record.folder, patience_s=GRACE_S):
-                    Record(self.record.folder, read_json(self.record.folder / "run.json")).end("failed", self.fault)
         for process in getattr(self.trainer.strategy.launcher, "procs", []):
             process.kill()
         os._exit(1)
 
+    def write_down(self) -> None:
+        """Let run.json tell the reason if the first process, whose task it is, has been killed."""
+        folder, deadline = self.record.folder, time.monotonic() + GRACE_S
+        while isinstance(self.record, Followed) and time.monotonic() < deadline:
+            if read_json(folder / "run.json").get("status") != "running":
+                return
+            # The first one holds the lock as long as it lives.
+            with suppress(ValueError), locked(folder):
+                Record(folder, read_json(folder / "run.json")).end("failed", self.fault)
+            time.sleep(BEAT_S)
 
-def felt(error: BaseException) -> bool:
-    """Say whether an error means that another process has ended."""
+
+def felt(error: BaseException | None) -> bool:
+    """Say whether an error, or what led to it, means that another process has ended."""
     signs = ("Connection closed by peer", "Connection reset by peer", "NCCL", "DistBackendError", "Broken pipe")
-    return any(sign in f"{type(error).__name__}: {error}" for sign in signs)
+    while error is not None:
+        if any(sign in f"{type(error).__name__}: {error}" for sign in signs):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

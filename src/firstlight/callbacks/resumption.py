@@ -1,11 +1,13 @@
 """Put into each checkpoint what Lightning leaves out and an exact resume needs."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 
-from firstlight.checkpoint_io import FORMAT
+from firstlight.checkpoint_io import FORMAT, joined
 from firstlight.logger.metrics_csv import MetricsCSV
 from firstlight.random_state import restore, snapshot
 from firstlight.ranks import gathered
@@ -33,6 +35,8 @@ class Resumption(Callback):
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep what a training starts with; its figures so far are there even if nothing is left to train."""
+        if trainer.state.fn != TrainerFn.FITTING:
+            return  # a test of the best one goes on with nothing
         states = checkpoint.get("random_states")
         self.random_states = states[trainer.global_rank % len(states)] if states else None
         trainer.callback_metrics.update(checkpoint.get("metrics", {}))
@@ -52,3 +56,9 @@ class Resumption(Callback):
         if self.random_states is not None:
             trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
             self.random_states = None
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Make files of checkpoints that several devices wrote in parts: what comes now needs one device."""
+        if trainer.is_global_zero:
+            joined(Path(trainer.default_root_dir))
+        trainer.strategy.barrier()

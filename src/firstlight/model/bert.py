@@ -63,6 +63,8 @@ class Bert(Classifier):
                     f"{shape['vocab_size']}: give {len(self.words)} or more, or leave it out"
                 )
             self.network = BertForSequenceClassification(BertConfig(**shape))
+        # Asked now: spread over devices it is of another class.
+        self.brings_code = type(self.network) is not BertForSequenceClassification
         # from_pretrained returns eval mode and Lightning keeps it: dropout would stay off.
         self.network.train()
         bert = self.network.bert
@@ -84,7 +86,7 @@ class Bert(Classifier):
 
         A class that came with its weights has to come from there again.
         """
-        if type(self.network) is not BertForSequenceClassification:
+        if self.brings_code:
             return {}
         return {
             "weights": None,

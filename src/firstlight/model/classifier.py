@@ -143,7 +143,7 @@ class Classifier(LightningModule, ABC):
 
     def _mean(self, value: Any) -> Any:
         """Return the mean of a figure over the devices; a plain number is the same on all."""
-        return self.trainer.strategy.reduce(value, reduce_op="mean") if isinstance(value, Tensor) else value
+        return self.trainer.strategy.reduce(value.clone(), reduce_op="mean") if isinstance(value, Tensor) else value
 
     def _report_training(self) -> None:
         """Give callbacks the means of the epoch, over the steps that were logged."""
