@@ -76,7 +76,7 @@ fix: $(READY)
 # Resolve the newest versions that pyproject.toml allows, for every platform; the file holds no address.
 lock:
 	uv pip compile -q --universal --upgrade --generate-hashes --no-header \
-		--extra samples --extra hub --extra dev pyproject.toml -o requirements.lock
+		--extra samples --extra hub --extra launchers --extra dev pyproject.toml -o requirements.lock
 
 clean:
 	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache

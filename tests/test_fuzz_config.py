@@ -271,7 +271,7 @@ def follow_sweep(place, chance):
 
     def go_on(cfg):
         sweep.unfinished(Path("sweeps"), asked)
-        sweep.num_finished(folder)
+        sweep.num_with(folder, "finished")
         if rows := sweep.collect(folder):
             sweep.write(folder, rows)
             sweep.show(folder, rows)

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 
 from firstlight.check import check, choices
 from firstlight.compose import composed
-from firstlight.sweep import combinations
+from firstlight.sweep_plan import combinations
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -11,6 +11,7 @@ from firstlight import sweep
 from firstlight.check import check
 from firstlight.compose import composed
 from firstlight.model.resnet50 import ResNet50
+from firstlight.sweep_plan import combinations
 
 FEW = ["trainer.limit_train_batches=2", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1"]
 
@@ -89,11 +90,11 @@ def test_jobs_over_paths_are_called_by_their_number():
 
 
 def test_experiments_can_be_swept():
-    assert len(sweep.combinations(["experiment=smoke,overfit"])) == 2
+    assert len(combinations(["experiment=smoke,overfit"])) == 2
 
 
 def test_a_stored_sweep_is_expanded():
-    jobs = sweep.combinations(["experiment=batch_sizes", "model=resnet50,vgg16"])
+    jobs = combinations(["experiment=batch_sizes", "model=resnet50,vgg16"])
 
     assert len(jobs) == 8
     assert sorted(jobs[0]) == ["data.batch_size=8", "experiment=batch_sizes", "model=resnet50"]

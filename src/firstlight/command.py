@@ -38,7 +38,7 @@ NOISE = (
     ".*`lr_scheduler.step\\(\\)` before `optimizer.step\\(\\)`",  # a skipped first step of 16-mixed
     ".*set_vital is deprecated",
     "GPU available but not used",  # trainer=cpu was typed
-    "It is recommended to use `self.log\\(",  # on several devices: what is logged is the same on all, or the first one's
+    "It is recommended to use `self.log\\(",  # on several devices all log the same
     "The `srun` command is available on your system but is not used",
     ".*mps.* does not have a deterministic implementation",  # trainer=mps allows them; `make preflight` names them
 )
@@ -94,12 +94,14 @@ def run_from_command_line(name: str, task: Callable[[DictConfig], Any]) -> None:
 
 def one(task: Callable[[DictConfig], Any], failures: list[str], cfg: DictConfig) -> Any:
     """Run one job; a failure is told and counted, so that the other jobs of a sweep go on."""
+    if follows():  # of a job that Slurm runs in several processes
+        return follow(task)
     job = HydraConfig.get().job
     in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     if in_sweep:
         name_job(cfg)
-        if may_go_on() and read_json(Path(cfg.output_dir) / "run.json").get("status") == "finished":
-            print(f"job {job.num}  {cfg.name}: is finished", flush=True)
+        if may_go_on() and (state := state_of(Path(cfg.output_dir))):
+            print(f"job {job.num}  {cfg.name}: {state}", flush=True)
             return None
         print(f"\njob {job.num}  {cfg.name}", flush=True)
     try:
@@ -110,6 +112,19 @@ def one(task: Callable[[DictConfig], Any], failures: list[str], cfg: DictConfig)
     # Outside the handler: the error's traceback held the job's model.
     free_memory()
     return None
+
+
+def state_of(folder: Path) -> str:
+    """Return why a job is not to be started: it is finished, or another process runs it; nothing if it is."""
+    status = read_json(folder / "run.json").get("status")
+    if status == "running":
+        try:
+            # The loader processes of a killed job see its end, and let go, after five seconds.
+            with locked(folder, patience_s=8):
+                return ""
+        except ValueError:
+            return "is running"
+    return "is finished" if status == "finished" else ""
 
 
 def name_job(cfg: DictConfig) -> None:

@@ -108,6 +108,8 @@ def _no_such_setting(text: str, name: str, words: list[str]) -> str:
     if found is None:
         return " ".join(text.split())
     path = found.group(1)
+    if path.partition(".")[0] in ("launcher", "sweeper") and name != "sweep":
+        return f"{path} is a setting of sweeps: type `make sweep`, or leave it out"
     try:
         cfg = _composed_without(path, name, words)
     except Exception:  # there is another mistake

@@ -10,6 +10,7 @@ from lightning.fabric.plugins import environments
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from firstlight import shards
 from firstlight.check import require_one_apple_gpu
@@ -47,6 +48,10 @@ class Copies(DDPStrategy):
 
     def _configure_launcher(self) -> None:
         self._launcher = launcher_of(self)
+
+    def _setup_model(self, model: nn.Module) -> DistributedDataParallel:
+        # Lightning does it on a stream of its own, for which each gradient then has to be waited for.
+        return DistributedDataParallel(model, device_ids=self.determine_ddp_device_ids(), **self._ddp_kwargs)
 
 
 class Shards(ModelParallelStrategy):

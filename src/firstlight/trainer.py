@@ -161,7 +161,7 @@ class Trainer(lightning.pytorch.Trainer):
             val_check_interval=val_check_interval,
             log_every_n_steps=log_every_n_steps,
             deterministic=deterministic,
-            benchmark=benchmark,
+            benchmark=benchmark and deterministic is not True,  # what it chooses varies
             detect_anomaly=detect_anomaly,
             # Into the run folder: on the screen it would drown the results.
             profiler=PROFILERS[profiler](dirpath=default_root_dir, filename="profile") if profiler else NoProfiler(),

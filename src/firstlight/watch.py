@@ -11,8 +11,8 @@ from typing import Any
 from firstlight.record import Followed, Record, explain, locked, read_json
 
 # Seconds between two signs of life; without one for so long a process counts as ended; and how long this one may then
-# take to end by itself.
-BEAT_S, DEAD_S, GRACE_S = 1.0, 40.0, 8.0
+# take to end by itself: together less than the 30 seconds after which torchrun kills.
+BEAT_S, DEAD_S, GRACE_S = 1.0, 20.0, 6.0
 OVER, FAILED = "over", "failed: "
 
 

@@ -66,7 +66,8 @@ class Speed(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Count the wait for the batch."""
         self.span.waited += time.perf_counter() - self.ended
-        if self.peak and not self.flops:
+        # One that is spread over devices cannot be copied to count on.
+        if self.peak and not self.flops and pl_module._device_mesh is None:
             self.flops = flops(pl_module, batch["inputs"])
 
     def on_train_batch_end(

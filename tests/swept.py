@@ -1,0 +1,58 @@
+"""Sweep over trainings of the smallest model, in whatever process a launcher runs them:
+
+    python tests/swept.py <words of make sweep>
+
+STEP_SECONDS makes each step last; a training of more than FAIL_ABOVE epochs fails, one of KILL_ABOVE is killed.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from firstlight import sweep, train
+from firstlight.command import command
+
+TESTS = str(Path(__file__).parent)
+
+
+def task(cfg):
+    """Train Small; launchers send this function to their processes by value."""
+    import os
+    import signal
+    import sys
+    import time
+
+    sys.path.insert(0, TESTS)
+    from small import Small
+
+    from firstlight import run
+
+    class Scripted(Small):
+        def training_step(self, batch, batch_idx):
+            time.sleep(float(os.environ.get("STEP_SECONDS", 0)))
+            if self.trainer.max_epochs > int(os.environ.get("FAIL_ABOVE", 10**6)):
+                raise RuntimeError("too long")
+            if self.trainer.max_epochs > int(os.environ.get("KILL_ABOVE", 10**6)):
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().training_step(batch, batch_idx)
+
+    run.build_model = lambda settings, facts: Scripted()
+    run.load_model = lambda *args: Scripted()
+    return train.main(cfg)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, TESTS)
+    from small import WORDS
+
+    swept = {word.partition("=")[0] for word in sys.argv[1:]}
+    words = [word for word in WORDS if word.partition("=")[0] not in swept]
+    words += ["data.num_samples=16", "callbacks.confusion_matrix=null", "callbacks.first_batch=null"]
+    sys.argv[1:] = [*words, "callbacks.curves=null", "trainer.log_every_n_steps=1", *sys.argv[1:]]
+
+    class Task:
+        main = staticmethod(command("train")(task))
+
+    sweep.train = Task
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    sweep.main()
