@@ -57,7 +57,7 @@ SENTENCES = [
     ("train", ["trainer=cuda"], "train: trainer=cuda needs an NVIDIA GPU and its driver, but this is"),
     ("train", ["trainer.accelerator=tpu"], "train: trainer.accelerator is cpu, mps, cuda or auto, but it is tpu"),
     ("train", ["resume=logs/nope"], "train: There is no run in logs/nope: give the folder that a training printed"),
-    ("train", ["trainer.devices=2", "output_dir=x"], "train: A run trains on one device so far, but trainer.devices=2"),
+    ("train", ["trainer.devices=2", "output_dir=x"], "train: Several devices need a strategy, but trainer.devices=2"),
     ("train", ["model.stem=big"], "train: model.stem is Literal['auto', 'stock', 'small'], but model.stem='big'"),
     ("train", ["trainer.precision=8"], "train: trainer.precision is Literal['32-true'"),
     (

@@ -45,6 +45,18 @@ def test_four_jobs_two_at_once_with_a_failing_one(cluster, tmp_path):
     assert "--mem" not in script.read_text()
 
 
+def test_a_job_on_two_devices_is_one_run_of_two_tasks(cluster, tmp_path):
+    several = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "launcher=slurm", "launcher.tasks=2"]
+    code, output, folder = swept(tmp_path, *several, "launcher.minutes=10", "seed=1", **cluster)
+    (run,) = folder.glob("0*")
+    record = json.loads((run / "run.json").read_text())
+
+    assert code == 0, output
+    assert (record["status"], record["devices"]) == ("finished", 2)
+    assert (run / "output.log").read_text().count("epoch 1/1") == 1
+    assert list((tmp_path / "logs").iterdir()) == [tmp_path / "logs" / "sweep"]
+
+
 def test_a_job_that_reaches_its_time_limit_ends_as_if_it_had_not(cluster, tmp_path):
     # Slurm looks at the limits each 30 s: the signal comes 60 to 90 s after the start, the steps take 92 s in all.
     words = ["trainer.max_epochs=46", "seed=1"]

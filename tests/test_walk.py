@@ -139,7 +139,7 @@ def test_data_with_other_classes_is_refused(trained):
     [
         (["optimizer.lr=1.0"], "A run that goes on keeps its settings, but optimizer.lr was .* and would become 1.0"),
         ([], "has finished: add trainer.max_epochs=<more> to train it further"),
-        (["trainer=brand_new"], "There is no trainer=brand_new: known are auto, cpu, cuda, mps"),
+        (["trainer=brand_new"], "There is no trainer=brand_new: known are auto, cpu, cuda, ddp, fsdp, mps"),
     ],
 )
 def test_a_resume_that_makes_no_sense_is_refused_and_nothing_is_lost(trained, words, sentence):

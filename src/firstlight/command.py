@@ -4,6 +4,7 @@ import contextlib
 import functools
 import os
 import signal
+import subprocess
 import sys
 import traceback
 import warnings
@@ -17,7 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
-from firstlight.check import CONFIGS
+from firstlight.check import AUTO, CONFIGS
 from firstlight.compose import any_checkpoint, composed, root_config
 from firstlight.mistake import sentence
 from firstlight.mps.watermarks import set_watermarks
@@ -105,6 +106,8 @@ def one(task: Callable[[DictConfig], Any], failures: list[str], cfg: DictConfig)
             return None
         print(f"\njob {job.num}  {cfg.name}", flush=True)
     try:
+        if in_sweep and starts_processes(cfg):
+            return run_apart(cfg, failures)
         return task(gone_on_with(cfg) if in_sweep and may_go_on() else cfg)
     except Exception as error:
         tell(error, cfg.command)
@@ -112,6 +115,31 @@ def one(task: Callable[[DictConfig], Any], failures: list[str], cfg: DictConfig)
     # Outside the handler: the error's traceback held the job's model.
     free_memory()
     return None
+
+
+def starts_processes(cfg: DictConfig) -> bool:
+    """Say whether a job makes processes for its devices, which none of the sweep's own can be."""
+    return "trainer" in cfg and cfg.trainer.strategy != AUTO and "SLURM_PROCID" not in os.environ
+
+
+def run_apart(cfg: DictConfig, failures: list[str]) -> None:
+    """Run a job as a command of its own, which tells what becomes of it."""
+    folder = Path(cfg.output_dir)
+    words = [f"resume={folder}"]
+    if not any_checkpoint(folder):
+        gone_on_with(cfg)
+        own = {"output_dir": folder, "name": cfg.name, "group": cfg.group}
+        words = [*HydraConfig.get().overrides.task, *(f"{name}='{value}'" for name, value in own.items())]
+    process = subprocess.Popen([sys.executable, "-m", f"firstlight.{cfg.command}", *words])
+    try:
+        code = process.wait()
+    except BaseException as stop:
+        # Ctrl-C has reached it, too; it saves before it ends.
+        if isinstance(stop, SystemExit):
+            process.terminate()
+        process.wait()
+        raise
+    failures += [cfg.command] if code else []
 
 
 def state_of(folder: Path) -> str:

@@ -236,5 +236,7 @@ def plugged_in(plan: Plan) -> list[str]:
 def is_swept(word: str) -> bool:
     """Say whether a setting has several values to try."""
     value = word.partition("=")[2]
-    outside = "".join(c for i, c in enumerate(value) if value[:i].count("[") == value[:i].count("]"))
+    steps = [(c in "[{(") - (c in "]})") for c in value]
+    inside = itertools.accumulate(steps)
+    outside = "".join(c for c, depth in zip(value, inside, strict=True) if depth == 0)
     return "," in outside or value.startswith(("range(", "choice(", "glob(", "interval(", "tag(", "shuffle("))

@@ -23,10 +23,16 @@ FIGURES = {
 }
 
 
+def settings_of(words: list[str]) -> dict[str, str]:
+    """Return the settings in the words of a job, but for what the sweep itself gives each."""
+    settings = dict(word.lstrip("+").split("=", 1) for word in words if "=" in word)
+    return {name: value for name, value in settings.items() if name not in ("output_dir", "name", "group")}
+
+
 def collect(folder: Path, metrics: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Return a row per job, in order: its overrides, status, figures, further metrics, and reason."""
     runs = [run for run in all_jobs(folder) if is_whole(run)]
-    overrides = [dict(word.lstrip("+").split("=", 1) for word in run["overrides"] if "=" in word) for run in runs]
+    overrides = [settings_of(run["overrides"]) for run in runs]
     names = differing(overrides) or list(dict.fromkeys(name for each in overrides for name in each))
     more = {name: ("metrics", name) for name in metrics if ("metrics", name) not in FIGURES.values()}
     return [

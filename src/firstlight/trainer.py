@@ -134,7 +134,8 @@ class Trainer(lightning.pytorch.Trainer):
         torch.set_float32_matmul_precision(matmul_precision)
         # With "warn", too, torch would fill every empty tensor: a pass over all memory that helps nobody.
         torch.utils.deterministic.fill_uninitialized_memory = deterministic is True  # type: ignore[attr-defined]
-        self.channels_last = channels_last
+        # torch spreads contiguous weights only.
+        self.channels_last = channels_last and not (several > 1 and strategy == "fsdp")
         self.fused_optimizer = fused_optimizer
         # Compiling runs a rehearsal, for which spread weights would have to come together on all devices at once.
         if compile_network is not False and not (several > 1 and strategy == "fsdp"):
