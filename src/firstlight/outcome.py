@@ -30,24 +30,26 @@ def start(cfg: DictConfig, model: Classifier, data: Data, trainer: Trainer, reco
         loggers={name: getattr(logger, "facts", {"path": logger.log_dir}) for name, logger in loggers.items()},
     )
     counts = ", ".join(f"{size:,} {name}" for name, size in sizes.items())
-    several = trainer.world_size
     lines = {
         "model": f"{type(model).__name__}, {total / 1e6:.1f} M parameters"
         + ("" if trained == total else f", {trained / 1e6:.1f} M of them trained"),
         "data": f"{type(data).__name__}, {counts} in {len(data.class_names)} classes, batches of {data.batch_size}",
         "device": f"{device}, precision {trainer.precision}",
-    }
-    if several > 1:
-        rate = f"lr {model.optimizer_settings['lr']:.4g} by trainer.scale_lr={cfg.trainer.scale_lr}"
-        lines["device"] = (
-            f"{several} x {trainer.strategy.root_device.type} by {cfg.trainer.strategy}, precision {trainer.precision}"
-        )
-        size = data.batch_size * several * trainer.accumulate_grad_batches
-        lines["step"] = f"{size} samples, {size // several} on each device, {rate}"
-    lines |= {
+        **(division(cfg, model, data, trainer) if trainer.world_size > 1 else {}),
         "run": str(record.folder),
     } | {name: str(logger) for name, logger in loggers.items()}
     show(lines)
+
+
+def division(cfg: DictConfig, model: Classifier, data: Data, trainer: Trainer) -> dict[str, str]:
+    """Return what to tell of a training that several devices divide among them."""
+    devices, kind, rule = trainer.world_size, trainer.strategy.root_device.type, cfg.trainer.get("scale_lr")
+    each = data.batch_size * trainer.accumulate_grad_batches
+    rate = f"lr {model.optimizer_settings['lr']:.4g}, " + (f"scaled by {rule}" if rule else "not scaled")
+    return {
+        "device": f"{devices} x {kind} by {cfg.trainer.strategy}, precision {trainer.precision}",
+        "step": f"{each * devices} samples, {each} on each device, {rate}",
+    }
 
 
 @rank_zero_only

@@ -32,7 +32,7 @@ def follow(task: Callable[[DictConfig], Any]) -> None:
     What a user can mend is told by the first one, which hears of it.
     """
     warnings.simplefilter("ignore")
-    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), suppress(ValueError):
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), suppress(ValueError, KeyboardInterrupt):
         task(OmegaConf.create(store_of(environment()).get(_key()).decode()))
         return
     sys.exit(1)

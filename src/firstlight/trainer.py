@@ -120,6 +120,10 @@ class Trainer(lightning.pytorch.Trainer):
         several = num_devices(accelerator, devices) * num_nodes
         require_devices(accelerator, devices, num_nodes, strategy)
         require_processes(several)
+        if sync_batchnorm and accelerator != "cuda":
+            raise ValueError(
+                f"trainer.sync_batchnorm=true needs CUDA, but trainer.accelerator={accelerator}: leave it out"
+            )
         limits = {"max_epochs": max_epochs, "max_steps": max_steps, "limit_train_batches": limit_train_batches}
         for name, value in limits.items():
             if value == 0:

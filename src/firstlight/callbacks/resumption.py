@@ -34,11 +34,20 @@ class Resumption(Callback):
                 logger.save()
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keep what a training starts with; its figures so far are there even if nothing is left to train."""
+        """Keep what a training starts with; its figures so far are there even if nothing is left to train.
+
+        Raises:
+            ValueError: it was trained on another number of devices, which took other samples in each step.
+        """
         if trainer.state.fn != TrainerFn.FITTING:
             return  # a test of the best one goes on with nothing
-        states = checkpoint.get("random_states")
-        self.random_states = states[trainer.global_rank % len(states)] if states else None
+        states = checkpoint.get("random_states") or [None]
+        if len(states) != trainer.world_size:
+            raise ValueError(
+                f"A run goes on with as many devices as before, but its checkpoint is of {len(states)} and this "
+                f"training of {trainer.world_size}: go on where there are {len(states)}, or start a new run"
+            )
+        self.random_states = states[trainer.global_rank]
         trainer.callback_metrics.update(checkpoint.get("metrics", {}))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
