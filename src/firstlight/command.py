@@ -40,6 +40,7 @@ NOISE = (
     ".*set_vital is deprecated",
     "GPU available but not used",  # trainer=cpu was typed
     "It is recommended to use `self.log\\(",  # on several devices all log the same
+    "torch.distributed is disabled, unavailable or uninitialized",  # a checkpoint in parts, read by one process
     "The `srun` command is available on your system but is not used",
     ".*mps.* does not have a deterministic implementation",  # trainer=mps allows them; `make preflight` names them
 )
