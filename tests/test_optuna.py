@@ -5,6 +5,7 @@ import json
 import re
 import signal
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ SPACE = ["optimizer.lr=interval(0.001,0.1)", "data.batch_size=4,8"]
 SMALL = [word for word in WORDS if not word.startswith("data.batch_size")]
 SMALL += ["data.num_samples=16", "callbacks.confusion_matrix=null", "callbacks.first_batch=null"]
 SMALL += ["callbacks.curves=null", "sweeper=optuna"]
+
+needs_optuna = pytest.mark.skipif(find_spec("optuna") is None, reason="the extra optuna is not installed")
 
 
 @pytest.fixture
@@ -56,6 +59,7 @@ def test_the_ends_of_what_may_be_tried_are_checked_first():
     assert {"seed=3"} == {job[2] for job in jobs}
 
 
+@needs_optuna
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -72,6 +76,7 @@ def test_a_search_that_cannot_work_is_refused_in_a_sentence(words, sentence):
         planned(own, [word for word in words if word not in own])
 
 
+@needs_optuna
 def test_more_trials_are_the_same_search_and_another_metric_is_another_one():
     few, more, other = (
         planned(["sweeper=optuna", word], SPACE)

@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 
 from firstlight.check import check, choices
 from firstlight.compose import composed
+from firstlight.record import with_checksum
 from firstlight.sweep_plan import combinations
 
 ROOT = Path(__file__).parents[1]
@@ -36,7 +37,8 @@ HELP = [
 @pytest.fixture
 def run_folder(tmp_path):
     """Return a folder that looks like a finished run."""
-    (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(composed("train", [f"output_dir={tmp_path}"])))
+    config = OmegaConf.to_yaml(composed("train", [f"output_dir={tmp_path}"]))
+    (tmp_path / "config.yaml").write_text(with_checksum(config))
     (tmp_path / "run.json").write_text(json.dumps({"loggers": {}, "status": "interrupted"}))
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "last.ckpt").touch()

@@ -21,6 +21,7 @@ from firstlight.model.bert import Bert
 from firstlight.model.vgg16 import VGG16
 from firstlight.page.gather import gather
 from firstlight.page.render import render
+from firstlight.record import with_checksum
 from firstlight.signature import PACKAGES
 
 HOSTILE = [
@@ -94,7 +95,7 @@ def hostile_run(folder, checkpoint, **changes):
     settings = OmegaConf.to_container(composed_from("train", [*tiny("vgg16"), f"output_dir={folder}"]), resolve=True)
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "run.json").write_text(json.dumps({"status": "interrupted", "loggers": {}}))
-    OmegaConf.save(OmegaConf.create({**settings, **changes}), folder / "config.yaml")
+    (folder / "config.yaml").write_text(with_checksum(OmegaConf.to_yaml(OmegaConf.create({**settings, **changes}))))
     torch.save(checkpoint, folder / "checkpoints" / "last.ckpt")
 
 

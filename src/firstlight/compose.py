@@ -145,7 +145,7 @@ def saved_config(source: Path) -> DictConfig:
             if not any_checkpoint(folder):
                 raise
             return copy_in_checkpoint(folder, source, error)
-    if not source.exists():
+    if not source.is_file() and not (source.is_dir() and source.suffix == ".ckpt"):
         near = sorted(folder.parent.glob("*/config.yaml"), key=lambda each: each.stat().st_mtime)
         hint = f"the newest there is {near[-1].parent}" if near else "give the folder that a training printed as `run`"
         raise ValueError(f"There is no run in {source}: {hint}")

@@ -178,9 +178,8 @@ def with_checksum(text: str) -> str:
 
 
 def is_as_written(text: str) -> bool:
-    """Say whether nothing was changed behind a run's back; a text without a checksum was written by hand."""
-    body, mark, _ = text.rpartition(CHECKSUM)
-    return not mark or with_checksum(body) == text
+    """Say whether nothing was changed behind a run's back, and nothing is missing at the end."""
+    return with_checksum(text.rpartition(CHECKSUM)[0]) == text
 
 
 def read_json(path: Path) -> dict[str, Any]:

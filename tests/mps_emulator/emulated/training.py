@@ -232,7 +232,7 @@ def test_varying_operators_are_allowed_by_default_and_refused_on_request(compose
     ("word", "sentence"),
     [
         ("trainer.precision=64-true", "An Apple GPU has no 64-bit floats, but trainer.precision=64-true: give trainer"),
-        ("trainer.devices=2", "A run trains on one device so far, but trainer.devices=2"),
+        ("trainer.devices=2", "A Mac has one GPU, but trainer.devices=2"),
     ],
 )
 def test_what_mps_has_not_is_refused_at_once(composed, word, sentence):
