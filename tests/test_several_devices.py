@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -18,8 +19,10 @@ from firstlight.check import check
 from firstlight.data.module import IGNORED, Share
 from firstlight.data.order import LengthGroups, Order, Shuffled
 from firstlight.model.scores import Scores
+from firstlight.sweep_plan import divided
 
 SCRIPT = Path(__file__).parent / "several_training.py"
+PAGE = (Path(__file__).parents[1] / "docs" / "several-devices.md").read_text()
 # 30 samples to train on and 7 to validate and test with: nothing that 2 or 4 could divide evenly.
 SAMPLES = ["data.num_samples=30", "data.num_classes=2", "trainer.max_epochs=3", "trainer.log_every_n_steps=1"]
 TRAINING = [*(word for word in WORDS if not word.startswith(("trainer.max", "data.batch"))), *SAMPLES]
@@ -198,7 +201,7 @@ def settings(*words):
     return compose.composed("train", [*words, "output_dir=run"])
 
 
-def divided(order_of, devices):
+def shares_of(order_of, devices):
     """Return what each device reads in an epoch."""
     return [list(order_of(rank)) for rank in range(devices)]
 
@@ -217,7 +220,7 @@ def test_devices_divide_each_step_of_one_device(devices, first_batch):
         whole = kind(what, 12, seed=3)
         whole.start(1, first_batch)
         expected = list(whole)
-        shares = divided(order, devices)
+        shares = shares_of(order, devices)
         steps = len(expected) // 12
 
         assert all(len(share) == len(shares[0]) for share in shares)
@@ -279,6 +282,15 @@ def test_a_mac_has_one_gpu(typed_words):
 def test_devices_that_cannot_train_are_refused(typed_words, told):
     with pytest.raises(ValueError, match=told):
         run.settings_here(settings(*typed_words))
+
+
+@pytest.mark.parametrize("line", re.findall(r"^(?:make|torchrun|srun) .*", PAGE, flags=re.MULTILINE))
+def test_a_command_of_the_page_composes(line):
+    typed_words = [word for word in re.split(r"\s{2,}", line)[0].split() if re.match(r"[\w.]+=", word)]
+    own, rest = divided(typed_words)
+
+    check(settings(*rest))
+    assert compose.composed("sweep", own).launcher.keys() if own else rest
 
 
 @pytest.mark.parametrize(("rule", "factor"), [("null", 1), ("linear", 4), ("sqrt", 2)])
