@@ -75,11 +75,10 @@ class LastCheckpoint(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Decide whether to save before the next batch; the chance which that draws on is what it is now."""
-        if (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
-            self._agree(self.asked or int(self._passed(trainer)))
-            if self.agreed:
-                self.due = True
-                self.random_states = snapshot()
+        between_steps = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if between_steps and self._agree(self.asked or int(self._passed(trainer))):
+            self.due = True
+            self.random_states = snapshot()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Save what is due, now that all of the step before is done, its validation included."""
@@ -92,7 +91,7 @@ class LastCheckpoint(Checkpoint):
     ) -> None:
         """End inside a validation, too: a run that goes on starts it anew."""
         self._agree(self.asked)
-        if self.agreed > TIME:
+        if self.agreed:
             self._save(trainer)
             self._end_if_asked()
 
@@ -116,8 +115,10 @@ class LastCheckpoint(Checkpoint):
             begun = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
             progress["total"], progress["current"] = begun, dict(begun)
 
-    def _agree(self, wish: int) -> None:
-        self.agreed = max(self.agreed, self.agreement(wish))
+    def _agree(self, wish: int) -> int:
+        agreed = self.agreement(wish)
+        self.agreed = max(self.agreed, agreed if agreed > TIME else 0)
+        return agreed
 
     def _passed(self, trainer: Trainer) -> bool:
         steps = trainer.global_step - self.saved_step
@@ -131,7 +132,6 @@ class LastCheckpoint(Checkpoint):
         if not done:
             trainer.save_checkpoint(self.path)
         self.saved_at, self.saved_step, self.due = time.monotonic(), trainer.global_step, False
-        self.agreed *= self.agreed > TIME
 
     def _end_if_asked(self) -> None:
         if self.agreed:
