@@ -1,7 +1,7 @@
 # `make` lists the commands. Words after a command go to Hydra as they are typed: make train model=bert trainer=mps
 # Works with GNU Make 3.81, which macOS ships, and 4.x.
 
-COMMANDS := help setup doctor preflight train evaluate predict sweep benchmark report wandb-sync wandb-sweep test check fix lock clean
+COMMANDS := help setup doctor preflight train evaluate predict sweep benchmark report export wandb-sync wandb-sweep mine new docs test check fix lock clean
 UNKNOWN := $(filter-out $(COMMANDS) ~%,$(MAKECMDGOALS))
 ifneq ($(UNKNOWN),)
 $(error $(shell python3 scripts/make.py refuse '$(subst ','\'',$(firstword $(UNKNOWN)))'))
@@ -34,6 +34,13 @@ doctor:
 	@python=$(PYTHON); $$python -c "" 2>/dev/null || python=python3; \
 	$$python scripts/doctor.py $(if $(filter-out $@ ~%,$(MAKECMDGOALS)),,$$ARGS)
 
+# These two edit the sources, and run before setup too.
+mine:
+	@python=$(PYTHON); $$python -c "" 2>/dev/null || python=python3; $$python scripts/make.py mine
+
+new:
+	@python=$(PYTHON); $$python -c "" 2>/dev/null || python=python3; $$python scripts/make.py new
+
 preflight: $(READY)
 	$(RUN) firstlight.preflight
 
@@ -55,6 +62,9 @@ benchmark: $(READY)
 report: $(READY)
 	$(RUN) firstlight.report
 
+export: $(READY)
+	$(RUN) firstlight.export
+
 wandb-sync: $(READY)
 	$(RUN) firstlight.wandb_sync
 
@@ -73,13 +83,17 @@ fix: $(READY)
 	@$(PYTHON) -m ruff check --fix .
 	@$(PYTHON) -m ruff format .
 
+docs: $(READY)
+	@$(PYTHON) -m sphinx --fail-on-warning --keep-going --quiet docs site
+	@echo "docs: open site/index.html"
+
 # Resolve the newest versions that pyproject.toml allows, for every platform; the file holds no address.
 lock:
 	uv pip compile -q --universal --upgrade --generate-hashes --no-header \
-		--extra samples --extra hub --extra launchers --extra dev pyproject.toml -o requirements.lock
+		--extra samples --extra hub --extra launchers --extra export --extra docs --extra dev pyproject.toml -o requirements.lock
 
 clean:
-	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv dist site .pytest_cache .mypy_cache .ruff_cache
 
 # A word such as ~callbacks.curves is a setting, not a goal.
 ~%:

@@ -15,8 +15,8 @@ from difflib import get_close_matches
 
 COMMANDS = (
     *("help", "setup", "doctor", "preflight", "train", "evaluate", "predict", "sweep", "benchmark"),
-    *("report", "wandb-sync", "wandb-sweep"),
-    *("test", "check", "fix", "lock", "clean"),
+    *("report", "export", "wandb-sync", "wandb-sweep"),
+    *("mine", "new", "docs", "test", "check", "fix", "lock", "clean"),
 )
 
 
