@@ -12,14 +12,13 @@ import sys
 from datetime import date
 from pathlib import Path
 
-import names
-import readme
-import tree
+from mine import names, tree
 
 ROOT = Path(__file__).resolve().parents[1]
 # Measurements of the examples on their authors' machines.
 MEASURED = "docs/measured/"
 LINE = 120
+PLACEHOLDER = "What this project trains, on which data, and how well: fill in one sentence."
 
 
 def settings(words: list[str]) -> dict[str, str]:
@@ -46,11 +45,15 @@ def renamed(text: str, old: str, new: str) -> str:
         name = new.replace("_", "-") if "-" in word else new
         return name.upper() if word.isupper() else name.title() if word[0].isupper() else name
 
+    # What stands in columns stays there.
+    columns = re.compile(rf"({names.pattern(old).pattern})([\w/.]*)(   +)", re.IGNORECASE)
+    less = len(old) - len(new)
+    text = columns.sub(lambda found: found[1] + found[2] + " " * max(2, len(found[3]) + less), text)
     return names.pattern(old).sub(fitting, text)
 
 
 def licensed(text: str, old: str, new: str) -> str:
-    """Return the licence with the new project as a further holder: the MIT licence asks to keep the first one's line."""
+    """Return the licence with the new project as a further holder: MIT asks to keep the line of the first."""
     holders = re.findall(r"^Copyright .*$", text, re.MULTILINE)
     if len(holders) != 1 or not names.pattern(old).search(holders[0]):
         return renamed(text, old, new)
@@ -64,17 +67,24 @@ def is_template(files: tree.Texts, package: str) -> bool:
     return len(holders) == 1 and bool(names.pattern(package).search(holders[0]))
 
 
+def head(text: str, name: str) -> str:
+    """Return README under a title and a sentence of its own, in place of what told of the template."""
+    begin = re.search(r"^(```|## )", text, re.MULTILINE)
+    rest = text[begin.start() :] if begin else ""
+    return f"# {name}\n\n{PLACEHOLDER}\n\n{rest}"
+
+
 def begun(files: tree.Texts, name: str) -> tree.Texts:
     """Return the files with the marks of a project that begins: its README's head, version, description, changelog."""
     project = re.sub(r'^version = ".*"', 'version = "0.1.0"', files["pyproject.toml"], count=1, flags=re.MULTILINE)
-    project = re.sub(r'^description = ".*"', f'description = "{readme.PLACEHOLDER}"', project, count=1, flags=re.MULTILINE)
+    project = re.sub(r'^description = ".*"', f'description = "{PLACEHOLDER}"', project, count=1, flags=re.MULTILINE)
     changes = "# Changelog\n\n## 0.1.0\n\nThe project begins.\n"
-    head = readme.head(files["README.md"], name)
-    return {**files, "pyproject.toml": project, "README.md": head, "CHANGELOG.md": changes}
+    readme = head(files["README.md"], name)
+    return {**files, "pyproject.toml": project, "README.md": readme, "CHANGELOG.md": changes}
 
 
 def roomy(text: str, sources: list[str]) -> str:
-    """Return pyproject.toml, with room for comments that the new name made longer than a line: ruff cannot break them."""
+    """Return pyproject.toml with room for comments that the new name made too long, which ruff cannot break."""
     longest = max((len(line) for source in sources for line in source.splitlines()), default=0)
     if longest <= LINE or "max-line-length" in text:
         return text
@@ -84,7 +94,7 @@ def roomy(text: str, sources: list[str]) -> str:
 
 def planned(files: tree.Texts, old: str, new: str, keep: list[str]) -> tree.Texts:
     """Return the files as they shall be, still under their old paths."""
-    import prune
+    from mine import prune
 
     after = prune.without(files, old, keep, [MEASURED] if is_template(files, old) else [])
     if is_template(files, old) and old != new:

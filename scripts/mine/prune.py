@@ -6,12 +6,9 @@ import ast
 import re
 from typing import NamedTuple
 
-import choices
-import prune_packages
-import prune_prose
-import prune_tests
-from choices import GROUPS, Keep
-from tree import Texts
+from mine import choices, packages, prose, suite
+from mine.choices import GROUPS, Keep
+from mine.tree import Texts
 
 
 class Gone(NamedTuple):
@@ -41,6 +38,12 @@ class Gone(NamedTuple):
         typed = ",".join(live)
         return f"[{typed}]" if value.startswith("[") and live else typed
 
+    def other_recipe(self, command: str, told: str) -> bool:
+        """Say whether a command's optimizer was meant for a model of another kind."""
+        models = [re.search(r"(?<![\w.])model=(\w+)", each) for each in (command, told)]
+        kinds = {self.keep.kinds.get(each.group(1)) for each in models if each}
+        return len(kinds) > 1 and bool(re.search(r"optimizer|scheduler", command))
+
 
 def without(files: Texts, package: str, keep: list[str], folders: list[str]) -> Texts:
     """Return the files without the examples that are not kept, and without some folders.
@@ -51,12 +54,32 @@ def without(files: Texts, package: str, keep: list[str], folders: list[str]) -> 
     keeping = choices.kept(files, keep or [name for group in GROUPS for name in choices.offered(files, group)])
     after = {path: text for path, text in files.items() if not path.startswith(tuple(folders) or ("\0",))}
     after, gone = pruned_sources(after, package, keeping, set(folders))
+    gone.choices["model"] |= examples(after, keeping)
     after = {path: configured(path, text, gone) if path.endswith(".yaml") else text for path, text in after.items()}
-    after, packages = prune_packages.pruned(files, after, package, gone.paths)
-    gone = gone._replace(packages=packages)
+    after, modules = packages.pruned(files, after, package, gone.paths)
+    gone = gone._replace(packages=modules)
     after = {path: retold(path, text, gone) for path, text in after.items()}
-    after, tests = prune_tests.pruned(after, package, gone)
-    return prune_prose.pruned(after, gone, tests)
+    after, tests = suite.pruned(after, package, gone)
+    return prose.pruned(after, gone, tests)
+
+
+def examples(files: Texts, keep: Keep) -> set[str]:
+    """Return the models that pages show as examples, of a kind that is left out."""
+    kinds = {keep.kinds[name] for name in keep.stay["model"]}
+    found = set()
+    for path, text in files.items():
+        for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if path.endswith(".md") else ():
+            name = re.search(r"^# src/\w+/(?:model|data)/(\w+)\.py", block)
+            kind = re.search(r'\breads\b[^=\n]*= *"(\w+)"', block) or re.search(
+                r"^class \w+\((Image|Text)", block, re.MULTILINE
+            )
+            if (
+                name
+                and kind
+                and kind.group(1).lower().replace("image", "images").replace("imagess", "images") not in kinds
+            ):
+                found.add(name.group(1))
+    return found
 
 
 def pruned_sources(files: Texts, package: str, keep: Keep, folders: set[str]) -> tuple[Texts, Gone]:
@@ -168,10 +191,14 @@ def listed(found: re.Match[str], gone: Gone) -> str:
 def retold(path: str, text: str, gone: Gone) -> str:
     """Return a source or config whose comments, hints and lists name what stays."""
     if path.startswith(("src/", "scripts/")) and path.endswith(".py"):
-        text = prune_tests.shortened(text, gone.names() | {each for each in spelled(gone.packages)})
+        text = suite.shortened(text, gone.names() | spelled(gone.packages))
     if path.startswith(("src/", "configs/", "sweeps/")) or path == "scripts/doctor.py":
-        text = prune_prose.retyped(text, gone)
-        text = re.sub(r"[;,]? ?\b(docs/)?measured/ [^.;\n]*\.?(?=\n)", ".", text) if "docs/measured/" in gone.paths else text
+        text = prose.retyped(text, gone)
+        text = (
+            re.sub(r"[;,]? ?\b(docs/)?measured/ [^.;\n]*\.?(?=\n)", ".", text)
+            if "docs/measured/" in gone.paths
+            else text
+        )
         if not path.endswith((".py", ".yaml")):
             for name in gone.choices["model"]:
                 text = re.sub(rf"\b{name}\b", gone.keep.instead("model", name), text)

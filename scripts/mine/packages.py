@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 import re
 
-from names import imports, plain
-from tree import Texts
+from mine.names import imports, plain
+from mine.tree import Texts
 
 REQUIREMENT = re.compile(r'"([A-Za-z][A-Za-z0-9._-]*)(?:\[[^]]*\])?\s*(?:[<>=!~;][^"]*)?"')
 
@@ -29,7 +29,8 @@ def pruned(before: Texts, after: Texts, package: str, gone: set[str]) -> tuple[T
         return after, set()
     project, extras = trimmed(project, candidates)
     lock = cut(after["requirements.lock"], package, candidates)
-    modules = {each for name in {*candidates, *locked(after["requirements.lock"])} - {*locked(lock)} for each in imports(name)}
+    lost_names = candidates | (set(locked(after["requirements.lock"])) - set(locked(lock)))
+    modules = {each for name in lost_names for each in imports(name)}
     project = without_modules(project, modules)
     edited = {path: without_extras(text, extras) for path, text in after.items() if not path.endswith((".py", ".lock"))}
     return {**after, **edited, "pyproject.toml": without_extras(project, extras), "requirements.lock": lock}, modules
@@ -44,17 +45,23 @@ def uses(source: str, calls: bool = True) -> set[str]:
         elif isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.Call) and calls:
-            found |= {each.value for each in node.args if isinstance(each, ast.Constant) and isinstance(each.value, str)}
+            found |= {
+                each.value for each in node.args if isinstance(each, ast.Constant) and isinstance(each.value, str)
+            }
     return {each.partition(".")[0] for each in found}
 
 
 def optional(sources: Texts, package: str) -> set[str]:
     """Return what is imported only by modules that no kept choice reaches."""
-    import prune
+    from mine import prune
 
     named = {path[len("src/") : -len(".py")].replace("/", ".") for path in sources}
     edges = {each: prune.imported(sources[f"src/{each.replace('.', '/')}.py"], named) for each in named}
-    begin = {each for each in named if re.match(rf"{package}\.(model|data)\.", each) and not any(each in found for found in edges.values())}
+    begin = {
+        each
+        for each in named
+        if re.match(rf"{package}\.(model|data)\.", each) and not any(each in found for found in edges.values())
+    }
     near = prune.reach(begin, edges)
     found: dict[bool, set[str]] = {True: set(), False: set()}
     for path, text in sources.items():
@@ -152,7 +159,8 @@ def without_askers(entry: str, own: str, dropped: set[str], lost: set[str]) -> s
     live = [
         each
         for each in names
-        if each.split()[0] not in lost and not (plain(each.split()[0]) == own and plain(entry.split("==")[0]) in dropped)
+        if each.split()[0] not in lost
+        and not (plain(each.split()[0]) == own and plain(entry.split("==")[0]) in dropped)
     ]
     if not mark or live == names:
         return entry

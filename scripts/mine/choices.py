@@ -7,13 +7,13 @@ import re
 from difflib import get_close_matches
 from typing import NamedTuple
 
-from tree import Texts
+from mine.tree import Texts
 
 GROUPS = ("model", "data")
 
 
 class Keep(NamedTuple):
-    """The models and data sets that stay and go, by group, in the order that was typed; and what each reads or yields."""
+    """The models and data sets that stay, in the order that was typed, those that go, and what each reads or yields."""
 
     stay: dict[str, list[str]]
     go: dict[str, set[str]]
@@ -37,7 +37,9 @@ def offered(files: Texts, group: str) -> list[str]:
 
 def bases(files: Texts, group: str, name: str) -> list[str]:
     """Return the choices of the same group that one builds on."""
-    block = re.search(r"^defaults:\n((?:[ \t]*(?:-.*|#.*)\n)+)", files[f"configs/{group}/{name}.yaml"] + "\n", re.MULTILINE)
+    block = re.search(
+        r"^defaults:\n((?:[ \t]*(?:-.*|#.*)\n)+)", files[f"configs/{group}/{name}.yaml"] + "\n", re.MULTILINE
+    )
     entries = re.findall(r"^\s*-\s*(\w+)\s*(?:#.*)?$", block.group(1), re.MULTILINE) if block else []
     known = [each for each in entries if f"configs/{group}/{each}.yaml" in files]
     return [each for entry in known for each in (*bases(files, group, entry), entry)]
@@ -46,7 +48,9 @@ def bases(files: Texts, group: str, name: str) -> list[str]:
 def target(files: Texts, group: str, name: str) -> str:
     """Return the class of a choice, by its path."""
     for each in (name, *bases(files, group, name)):
-        found = re.search(r"^(?:\w+:\n(?:\s.*\n)*?)?\s*_target_:\s*([\w.]+)", files[f"configs/{group}/{each}.yaml"], re.MULTILINE)
+        found = re.search(
+            r"^(?:\w+:\n(?:\s.*\n)*?)?\s*_target_:\s*([\w.]+)", files[f"configs/{group}/{each}.yaml"], re.MULTILINE
+        )
         if found:
             return found.group(1)
     return ""
@@ -56,6 +60,12 @@ def keys(files: Texts, group: str, name: str) -> set[str]:
     """Return the settings of a choice."""
     written = "\n".join(files[f"configs/{group}/{each}.yaml"] for each in (*bases(files, group, name), name))
     return set(re.findall(r"^\s*(\w+):", written, re.MULTILINE))
+
+
+def default(files: Texts, group: str) -> str:
+    """Return the choice that is taken when none is typed."""
+    found = re.search(rf"^\s*- {group}:\s*(\w+)", files["configs/train.yaml"], re.MULTILINE)
+    return found.group(1) if found else ""
 
 
 def kind(files: Texts, path: str) -> str:

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from prune import Gone
+    from mine.prune import Gone
 
 
 class Mentions:
@@ -19,7 +19,10 @@ class Mentions:
         self.names = gone.names()
         self.modules = {f"{package}.{each}" for each in gone.modules}
         files = {"/".join(path.split("/")[-2:]) for path in gone.paths if not path.endswith("/")}
-        words = [*(rf"(?<![\w/]){re.escape(each)}" for each in gone.paths if each.endswith("/")), *map(re.escape, files)]
+        words = [
+            *(rf"(?<![\w/]){re.escape(each)}" for each in gone.paths if each.endswith("/")),
+            *map(re.escape, files),
+        ]
         words += [rf"\b(?:{package}\.)?{re.escape(each)}\b" for each in gone.modules]
         words += [rf"\b{each}\b" for each in gone.classes]
         self.pattern = re.compile("|".join(words) or r"(?!)")
@@ -62,7 +65,9 @@ def bound(node: ast.AST) -> set[str]:
     if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
         return set()
     stores = {each.id for each in ast.walk(node) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)}
-    inner = {each.name for each in ast.walk(node) if isinstance(each, (ast.FunctionDef, ast.ClassDef)) and each is not node}
+    inner = {
+        each.name for each in ast.walk(node) if isinstance(each, (ast.FunctionDef, ast.ClassDef)) and each is not node
+    }
     return stores | inner
 
 

@@ -6,12 +6,12 @@ import re
 import textwrap
 from typing import TYPE_CHECKING
 
-import commands
-from commands import retyped
-from tree import Texts
+from mine import commands
+from mine.commands import retyped
+from mine.tree import Texts
 
 if TYPE_CHECKING:
-    from prune import Gone
+    from mine.prune import Gone
 
 WIDTH = 120
 __all__ = ["pruned", "retyped"]
@@ -29,13 +29,17 @@ class Prose:
         packages = {each.replace("_", "[-_]") for each in gone.packages if len(each) > 6 and each not in ("datasets",)}
         folders = {re.escape(each.partition("/")[2]) for each in gone.paths if each.endswith("/")}
         words = [rf"`[^`\n]*(?<![\w/]){re.escape(each)}(?![\w])[^`\n]*`" for each in self.code if each not in stems]
-        words += [rf"`{re.escape(each)}(?:\.py)?`|`(?:\w+=)[\w,]*\b{re.escape(each)}\b[\w,]*`" for each in stems | self.code]
+        words += [
+            rf"`{re.escape(each)}(?:\.py)?`|`(?:\w+=)[\w,]*\b{re.escape(each)}\b[\w,]*`" for each in stems | self.code
+        ]
         words += [rf"{re.escape(each)}" for each in files_of] + list(folders)
         words += [rf"(?<![\w-]){each}(?![\w-])" for each in packages]
         words += [rf"\b{re.sub('(?<=[a-z])(?=[A-Z0-9])', '[ -]?', each)}\b" for each in gone.classes]
         # MiniLM, BERT: a module's name as a proper name, not the word that it may be.
         proper = {each for each in stems if each not in ("text", "images")}
-        self.proper = re.compile("|".join(rf"\b{each.replace('_', '[ _-]?')}" for each in proper) or r"(?!)", re.IGNORECASE)
+        self.proper = re.compile(
+            "|".join(rf"\b{each.replace('_', '[ _-]?')}" for each in proper) or r"(?!)", re.IGNORECASE
+        )
         self.pattern = re.compile("|".join(words) or r"(?!)")
 
     def hit(self, text: str) -> bool:
@@ -56,7 +60,15 @@ class Prose:
             return ", ".join(live) if live and len(live) < len(items) else found.group()
 
         text = re.sub(r"`[^`\n]*`(?:(?:,? and |, )`[^`\n]*`)+", row, text)
-        return re.sub(r"\s*\([^()\n]*\)", lambda found: "" if self.hit(found.group()) and "](" not in text[max(0, found.start() - 1) : found.start() + 2] else found.group(), text)
+        return re.sub(
+            r"\s*\([^()\n]*\)",
+            lambda found: (
+                ""
+                if self.hit(found.group()) and "](" not in text[max(0, found.start() - 1) : found.start() + 2]
+                else found.group()
+            ),
+            text,
+        )
 
     def sentences(self, text: str) -> str:
         """Return a paragraph without the sentences that tell of what is gone."""
@@ -98,13 +110,16 @@ def pruned(files: Texts, gone: Gone, tests: set[str]) -> Texts:
 
 
 def page(text: str, prose: Prose) -> str:
-    """Return a page without what tells of what is gone."""
-    blocks = re.split(r"(^[ \t]*```[^\n]*\n.*?^[ \t]*```[ \t]*$|^[ \t]*~~~.*?^[ \t]*~~~$)", text, flags=re.MULTILINE | re.DOTALL)
-    told = []
-    for number, block in enumerate(blocks):
-        told.append(commands.fenced(block, prose) if number % 2 else written(block, prose))
-    joined = re.sub(r"\n{3,}", "\n\n", "".join(told))
-    return headings(joined)
+    """Return a page without what tells of what is gone, a section about a data set included."""
+    sections = re.split(r"(?m)^(?=## )", text)
+    text = "".join(each for number, each in enumerate(sections) if not number or not commands.about(each, prose))
+    blocks = re.split(
+        r"(^[ \t]*```[^\n]*\n.*?^[ \t]*```[ \t]*$|^[ \t]*~~~.*?^[ \t]*~~~$)", text, flags=re.MULTILINE | re.DOTALL
+    )
+    told = [
+        commands.fenced(block, prose) if number % 2 else written(block, prose) for number, block in enumerate(blocks)
+    ]
+    return headings(told)
 
 
 def written(text: str, prose: Prose) -> str:
@@ -125,7 +140,11 @@ def paragraph(text: str, prose: Prose) -> str:
         told = items(body, prose)
     elif body.startswith("#"):
         heading, _, rest = body.partition("\n")
-        told = f"{heading}\n{prose.sentences(rest)}" if rest else (heading if not prose.hit(heading) else f"{GONE} {heading}")
+        told = (
+            f"{heading}\n{prose.sentences(rest)}"
+            if rest
+            else (heading if not prose.hit(heading) else f"{GONE} {heading}")
+        )
     else:
         told = prose.sentences(body)
     return before + told + after
@@ -164,12 +183,28 @@ def items(body: str, prose: Prose) -> str:
     return "\n".join(live)
 
 
-def headings(text: str) -> str:
-    """Return a page without the headings under which nothing is left, and sentences that announce nothing."""
+def headings(blocks: list[str]) -> str:
+    """Return a page, of text and code by turns, without the headings under which nothing is left."""
+    # Code keeps its place as one character: a comment in it is no heading.
+    text = "\0".join(blocks[::2])
     text = re.sub(rf"^{re.escape(GONE)} (#+) .*\n(?:(?!#).*\n)*", "", text, flags=re.MULTILINE)
-    while True:
-        shorter = re.sub(r"^(#+) .*\n\s*(?=(#+) )", lambda found: "" if len(found.group(2)) <= len(found.group(1)) else found.group(), text, flags=re.MULTILINE)
-        shorter = re.sub(r"\n^##+ .*\n*\Z", "\n", shorter, flags=re.MULTILINE)
-        if shorter == text:
-            return text.rstrip("\n") + "\n"
-        text = shorter
+    code = [block for block in blocks[1::2]]
+    for place in [found.start() for found in re.finditer("\0", text)][::-1]:
+        if not code[text.count("\0", 0, place)]:
+            del code[text.count("\0", 0, place)]
+            text = text[:place] + text[place + 1 :]
+    before = ""
+    while before != text:
+        before = text
+        text = re.sub(r"^(#+) .*\n\s*(?=(#+) )", _empty, text, flags=re.MULTILINE)
+        text = re.sub(r"\n##+ .*\s*\Z", "\n", text)
+        # What announces a block that is gone.
+        text = re.sub(r"(\n\n|^)[^\n#|\0]*(?:\n[^\n#|\0]+)*:\n\n(?=\s*(#|\Z))", r"\1", text)
+    text = re.sub(r"\n{3,}", "\n\n", text).strip("\n") + "\n"
+    parts = text.split("\0")
+    return parts[0] + "".join(block + part for block, part in zip(code, parts[1:]))
+
+
+def _empty(found: re.Match[str]) -> str:
+    """Return a heading, or nothing if the next one is of its level or above."""
+    return "" if len(found.group(2)) <= len(found.group(1)) else found.group()

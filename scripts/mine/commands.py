@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-import choices
+from mine import choices
 
 if TYPE_CHECKING:
-    from prune import Gone
-    from prune_prose import Prose
+    from mine.prose import Prose
+    from mine.prune import Gone
 
 TYPED = re.compile(r"\b(model|data|experiment|models|keep)=(\[[\w, ]+\]|\w+(?:,\w+)*)")
 
@@ -22,6 +22,9 @@ def retyped(text: str, gone: Gone) -> str:
         word = gone.word(found.group(1), value)
         return found.group() if word in (value, "") else f"{found.group(1)}={word}"
 
+    # What a command reads is of the kind that is left.
+    if not any(gone.keep.kinds[name] == "images" for name in gone.keep.stay["model"]):
+        text = text.replace("input=photos/", "input=texts.csv")
     return TYPED.sub(instead, text)
 
 
@@ -46,6 +49,13 @@ def works(command: str, prose: Prose) -> bool:
     return keep.kinds[model] == keep.kinds[data]
 
 
+def about(section: str, prose: Prose) -> bool:
+    """Say whether all commands of a section use a data set that is gone."""
+    lines = re.findall(r"^\s*make (?:train|sweep|preflight) .*", section, re.MULTILINE)
+    gone = prose.gone.choices["data"]
+    return bool(lines) and all(set(re.findall(r"(?<![\w.])data=(\w+)", line)) & gone for line in lines)
+
+
 def fenced(block: str, prose: Prose) -> str:
     """Return a block of code without the lines that go; nothing if no line is left."""
     lines = block.splitlines()
@@ -53,7 +63,9 @@ def fenced(block: str, prose: Prose) -> str:
     if re.match(r"\s*```(python|yaml)", lines[0]):
         return "" if other_kind(block, prose) or prose.hit(retyped(block, prose.gone)) else retyped(block, prose.gone)
     live = [told for line in body for told in [line_of(line, prose)] if told is not None]
-    unique = [line for number, line in enumerate(live) if not line.strip() or bare(line) not in map(bare, live[:number])]
+    unique = [
+        line for number, line in enumerate(live) if not line.strip() or bare(line) not in map(bare, live[:number])
+    ]
     if not any(line.strip() for line in unique):
         return ""
     return "\n".join([lines[0], *unique, lines[-1]])
@@ -76,6 +88,8 @@ def line_of(line: str, prose: Prose) -> str | None:
     found = re.match(r"(.*?\S)(\s{2,}#?\s*|\s# )(\S.*)$", line)
     command, gap, comment = found.groups() if found else (line, "", "")
     told = retyped(command, prose.gone)
+    if prose.gone.other_recipe(command, told):
+        return None
     is_command = bool(re.match(r"\s*(make|python|torchrun|srun|\.venv)\b", command))
     if is_command and not works(told, prose):
         return None
@@ -87,7 +101,8 @@ def line_of(line: str, prose: Prose) -> str | None:
         comment = f"{model} on {keep.data_of(keep.kinds[model])}" if bare(told) == "make train" else ""
     if not comment:
         return told
-    gap = gap if told == command else " " * max(2, len(command) + len(gap.rstrip("# ")) - len(told)) + gap.lstrip()
+    mark = gap.lstrip(" ")
+    gap = " " * max(2, len(command) + len(gap) - len(mark) - len(told)) + mark
     return told + gap + comment
 
 

@@ -6,10 +6,9 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Dict, List
 
 # Python 3.9 reads this file: macOS brings it, and it runs before anything is installed.
-Texts = Dict[str, str]  # by path from the root
+Texts = dict[str, str]  # by path from the root
 
 
 def git(root: Path, *words: str) -> str:
@@ -23,7 +22,9 @@ def git(root: Path, *words: str) -> str:
     except FileNotFoundError:
         raise ValueError("git lists the files to edit, but there is no git on the PATH: install git") from None
     if done.returncode:
-        raise ValueError(f"git lists the files to edit, but says '{done.stderr.strip()}': make a clone with `git clone`")
+        raise ValueError(
+            f"git lists the files to edit, but says '{done.stderr.strip()}': make a clone with `git clone`"
+        )
     return done.stdout
 
 
@@ -34,7 +35,7 @@ def require_clean(root: Path) -> None:
     changed = git(root, "status", "--porcelain").splitlines()
     if changed:
         raise ValueError(
-            f"Changes that are not committed could get lost, and {changed[0][3:]} has some: commit them, or add force=true"
+            f"What is not committed could get lost, and {changed[0][3:]} is not: commit it, or add force=true"
         )
 
 
@@ -56,11 +57,21 @@ def texts(root: Path) -> Texts:
     return {path: text for path, text in found.items() if text is not None}
 
 
-def package_of(files: List[str]) -> str:
+def present(root: Path) -> Texts:
+    """Return sources and configs as they lie there, whether git knows them or not."""
+    found = [
+        path for folder in ("src", "configs") for path in (root / folder).rglob("*") if path.suffix in (".py", ".yaml")
+    ]
+    return {path.relative_to(root).as_posix(): path.read_text(encoding="utf-8") for path in found}
+
+
+def package_of(files: list[str]) -> str:
     """Return the name of the package, which is the folder in src/."""
     found = sorted({path.split("/")[1] for path in files if re.match(r"src/[^/]+/__init__\.py$", path)})
     if len(found) != 1:
-        raise ValueError(f"src/ holds the project's one package, but holds {', '.join(found) or 'none'}: leave one there")
+        raise ValueError(
+            f"src/ holds the project's one package, but holds {', '.join(found) or 'none'}: leave one there"
+        )
     return found[0]
 
 

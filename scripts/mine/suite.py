@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import ast
-import re
 from typing import TYPE_CHECKING
 
-from edits import Source
-from judge import Judge
-from mentions import Mentions, defined, is_fixture
-from tree import Texts
+from mine.cuts import shorter
+from mine.edits import Source
+from mine.judge import Judge
+from mine.mentions import Mentions, defined
+from mine.tree import Texts
+from mine.usage import Used, leave_unused, used
 
 if TYPE_CHECKING:
-    from prune import Gone
+    from mine.prune import Gone
 
 
 class File:
@@ -44,12 +45,41 @@ def pruned(files: Texts, package: str, gone: Gone) -> tuple[Texts, set[str]]:
     found = [File(path, text) for path, text in files.items() if path.startswith("tests/") and path.endswith(".py")]
     before = {name for file in found for name in file.tests()}
     judge = Judge(Mentions(gone, package), found)
-    first = {file.path: judge.used(file) for file in found}
-    while judge.round(first):
+    first = {file.path: used(judge, file) for file in found}
+    while passed(judge, first):
         pass
-    after = {**files, **{file.path: judge.text(file) for file in found}}
+    after = {**files, **{file.path: shorter(judge, file) for file in found}}
     left = {path: text for path, text in after.items() if not any(file.gone and file.path == path for file in found)}
     return left, before - {name for file in found if not file.gone for name in file.tests()}
+
+
+def passed(judge: Judge, first: Used) -> bool:
+    """Let go what mentions what has gone, then what nothing uses any more; say whether anything went."""
+    before = [(len(file.live), len(file.dead), file.gone) for file in judge.files]
+    for file in judge.files:
+        if not file.gone:
+            judged(judge, file)
+    leave_unused(judge, first)
+    return before != [(len(file.live), len(file.dead), file.gone) for file in judge.files]
+
+
+def judged(judge: Judge, file: File) -> None:
+    """Let go the statements of a file that cannot stay."""
+    dead = judge.dead_names(file)
+    for statement in list(file.live):
+        if isinstance(statement, (ast.Import, ast.ImportFrom)):
+            names = judge.dead_imports(statement)
+            file.dead |= names
+            if {alias.asname or alias.name.partition(".")[0] for alias in statement.names} <= names:
+                file.live.remove(statement)
+        elif judge.hit(statement, dead, []):
+            file.live.remove(statement)
+            if not isinstance(statement, ast.AugAssign):
+                file.dead |= defined(statement)
+            # A script without its main part is none.
+            file.gone = file.gone or (isinstance(statement, ast.If) and "__name__" in ast.dump(statement.test))
+        else:
+            file.dead |= judge.dead_keys(statement, dead)
 
 
 def shortened(text: str, names: set[str]) -> str:
@@ -68,6 +98,3 @@ def shortened(text: str, names: set[str]) -> str:
                 comma = "," if isinstance(node, ast.Tuple) and len(live) == 1 else ""
                 edits.append((start, end, f"{opening}{', '.join(live)}{comma}{closing}"))
     return source.edited(edits) if edits else text
-
-
-__all__ = ["File", "defined", "is_fixture", "pruned", "re", "shortened"]

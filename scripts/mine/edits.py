@@ -1,12 +1,11 @@
-"""Edits of a Python source by the places of its syntax tree, so that comments and layout survive. Standard library only."""
+"""Edits of a Python source by the places of its syntax tree: comments and layout survive. Standard library only."""
 
 from __future__ import annotations
 
 import ast
 import re
-from typing import List, Tuple
 
-Edits = List[Tuple[int, int, str]]  # from, to, instead
+Edits = list[tuple[int, int, str]]  # from, to, instead
 
 
 class Source:
@@ -38,7 +37,7 @@ class Source:
 
     def without_statement(self, node: ast.stmt) -> tuple[int, int, str]:
         """Return the edit that removes a statement and the comments right above it."""
-        start, end = self.span(node)
+        start, _ = self.span(node)
         first = self.text.count("\n", 0, start)
         indent = len(self.lines[first]) - len(self.lines[first].lstrip())
         while first and re.match(rf" {{{indent}}}#", self.lines[first - 1]):

@@ -8,7 +8,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from tree import Texts
+from mine.tree import Texts
 
 SOFT_KEYWORDS = {"match", "case", "type", "_"}
 # What is imported under another name than it is installed by.
@@ -62,7 +62,7 @@ def require_identifier(what: str, name: str) -> None:
         near = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
         near = near if re.match(r"[a-z]", near) else f"my_{near}".rstrip("_")
         raise ValueError(
-            f"{what} is made of lower-case letters, digits and underscores and begins with a letter, but {name!r} came: "
+            f"{what} is made of lower-case letters, digits and underscores, a letter first, but {name!r} came: "
             f"type {near}, for one"
         )
     if keyword.iskeyword(name) or name in SOFT_KEYWORDS:
