@@ -188,7 +188,7 @@ def headings(blocks: list[str]) -> str:
     # Code keeps its place as one character: a comment in it is no heading.
     text = "\0".join(blocks[::2])
     text = re.sub(rf"^{re.escape(GONE)} (#+) .*\n(?:(?!#).*\n)*", "", text, flags=re.MULTILINE)
-    code = [block for block in blocks[1::2]]
+    code = blocks[1::2]
     for place in [found.start() for found in re.finditer("\0", text)][::-1]:
         if not code[text.count("\0", 0, place)]:
             del code[text.count("\0", 0, place)]

@@ -191,7 +191,9 @@ def listed(found: re.Match[str], gone: Gone) -> str:
 def retold(path: str, text: str, gone: Gone) -> str:
     """Return a source or config whose comments, hints and lists name what stays."""
     if path.startswith(("src/", "scripts/")) and path.endswith(".py"):
-        text = suite.shortened(text, gone.names() | spelled(gone.packages))
+        text = suite.shortened(
+            text, {name for names in gone.keep.go.values() for name in names} | spelled(gone.packages)
+        )
     if path.startswith(("src/", "configs/", "sweeps/")) or path == "scripts/doctor.py":
         text = prose.retyped(text, gone)
         text = (

@@ -91,7 +91,8 @@ def shortened(text: str, names: set[str]) -> str:
         if isinstance(node, (ast.Tuple, ast.List, ast.Set)) and node.elts:
             words = [each.value for each in node.elts if isinstance(each, ast.Constant) and isinstance(each.value, str)]
             dead = [each for each in node.elts if isinstance(each, ast.Constant) and each.value in names]
-            if dead and len(words) == len(node.elts) > len(dead):
+            bare = source.code(node)[:1] not in ("(", "[", "{")
+            if dead and len(words) == len(node.elts) > len(dead) and not bare:
                 live = [source.code(each) for each in node.elts if each not in dead]
                 start, end = source.span(node)
                 opening, closing = text[start], text[end - 1]
