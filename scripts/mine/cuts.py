@@ -64,6 +64,8 @@ def _edits(judge: Judge, source: Source, node: ast.AST, dead: set[str]) -> Edits
         return _unfolded(source, node, node.body if judge.mentions.folded(node.test) else node.orelse)
     gone = judge.items(node, dead)
     items = rows(node)
+    if all(gone):
+        return [(*source.span(node), "{}")]
     spans = [(source.span(row[0])[0], source.span(row[-1])[1]) for row, lost in zip(items, gone) if lost]
     edits = source.without_items(node, spans)
     if isinstance(node, ast.Tuple) and gone.count(False) == 1:

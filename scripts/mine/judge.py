@@ -159,7 +159,8 @@ class Judge:
             for each in ast.iter_child_nodes(node):
                 self.hit(each, dead, cuts, False)
             return False
-        if all(gone) or (
+        # A table may be empty; what goes over a list would do nothing.
+        if (all(gone) and not isinstance(node, ast.Dict)) or (
             not cases and any(self._word(each) for each, lost in zip(getattr(node, "elts", []), gone) if lost)
         ):
             return True
