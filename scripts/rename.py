@@ -80,7 +80,11 @@ def begun(files: tree.Texts, name: str) -> tree.Texts:
     project = re.sub(r'^description = ".*"', f'description = "{PLACEHOLDER}"', project, count=1, flags=re.MULTILINE)
     changes = "# Changelog\n\n## 0.1.0\n\nThe project begins.\n"
     readme = head(files["README.md"], name)
-    return {**files, "pyproject.toml": project, "README.md": readme, "CHANGELOG.md": changes}
+    edited = {"pyproject.toml": project, "README.md": readme, "CHANGELOG.md": changes}
+    if "docs/index.md" in files:
+        told = re.sub(r"\A(# .*\n\n)[^\n]*\btemplate\b[^\n]*\n", rf"\1{PLACEHOLDER}\n", files["docs/index.md"])
+        edited["docs/index.md"] = told
+    return {**files, **edited}
 
 
 def roomy(text: str, sources: list[str]) -> str:

@@ -73,6 +73,9 @@ def fenced(block: str, prose: Prose) -> str:
 
 def other_kind(block: str, prose: Prose) -> bool:
     """Say whether an example of a class reads what no kept model does."""
+    path = re.search(r"^# (?:src|configs)/[\w/]*?(\w+)\.\w+$", block, re.MULTILINE)
+    if path and path.group(1) in prose.gone.choices["model"]:
+        return True
     found = re.search(r"\b(?:reads|yields)\b[^=\n]*= *\"(\w+)\"", block)
     kinds = {prose.gone.keep.kinds[name] for name in prose.gone.keep.stay["model"]}
     return bool(found and found.group(1) not in kinds)

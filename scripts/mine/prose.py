@@ -190,9 +190,10 @@ def headings(blocks: list[str]) -> str:
     text = re.sub(rf"^{re.escape(GONE)} (#+) .*\n(?:(?!#).*\n)*", "", text, flags=re.MULTILINE)
     code = blocks[1::2]
     for place in [found.start() for found in re.finditer("\0", text)][::-1]:
-        if not code[text.count("\0", 0, place)]:
-            del code[text.count("\0", 0, place)]
-            text = text[:place] + text[place + 1 :]
+        number = text.count("\0", 0, place)
+        if not code[number]:
+            del code[number]
+            text = _unannounced(text[:place]) + text[place + 1 :]
     before = ""
     while before != text:
         before = text
@@ -203,6 +204,14 @@ def headings(blocks: list[str]) -> str:
     text = re.sub(r"\n{3,}", "\n\n", text).strip("\n") + "\n"
     parts = text.split("\0")
     return parts[0] + "".join(block + part for block, part in zip(code, parts[1:]))
+
+
+def _unannounced(text: str) -> str:
+    """Return a text without the sentence at its end that announces what is gone."""
+    if not text.rstrip().endswith(":"):
+        return text
+    end = max(text.rfind(mark, 0, len(text.rstrip())) + len(mark) for mark in (". ", ".\n", "\n\n", "\0"))
+    return text[:end].rstrip(" ") + ("\n\n" if end else "")
 
 
 def _empty(found: re.Match[str]) -> str:
