@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mine.edits import Edits, Source
 from mine.judge import Judge, rows
-from mine.usage import used
+from mine.usage import all_names, used
 
 if TYPE_CHECKING:
     from mine.suite import File
@@ -26,8 +26,7 @@ def shorter(judge: Judge, file: File) -> str:
         elif isinstance(statement, (ast.Import, ast.ImportFrom)):
             edits += _import_edits(file, statement, now)
         else:
-            cuts: list[ast.AST] = []
-            judge.hit(statement, dead, cuts)
+            _, cuts = judge.verdict(statement, dead)
             for cut in cuts:
                 edits += _edits(judge, source, cut, dead)
             edits += _ids(judge, source, statement, cuts, dead)
@@ -35,7 +34,7 @@ def shorter(judge: Judge, file: File) -> str:
 
 
 def _import_edits(file: File, statement: ast.Import | ast.ImportFrom, now: set[str]) -> Edits:
-    first = {each.id for each in ast.walk(file.source.tree) if isinstance(each, ast.Name)}
+    first = {name for each in file.source.tree.body for name in all_names(each)}
     lost = [
         alias
         for alias in statement.names

@@ -19,6 +19,26 @@ class Judge:
         """Keep what is judged."""
         self.mentions, self.files = mentions, files
         self.modules = {file.module: file for file in files}
+        # Of each statement: its words, and whether it mentions what goes by itself.
+        self.words: dict[ast.AST, tuple[set[str], bool]] = {}
+
+    def verdict(self, statement: ast.stmt, dead: set[str]) -> tuple[bool, list[ast.AST]]:
+        """Say whether a statement of a module cannot stay, and which parts of it go alone."""
+        if statement not in self.words:
+            words = mentioned(statement)
+            speaks = any(self.mentions.text(each) for each in words)
+            speaks = speaks or any(
+                self.dead_imports(each)
+                for each in ast.walk(statement)
+                if isinstance(each, (ast.Import, ast.ImportFrom))
+            )
+            self.words[statement] = {part for each in words for part in re.findall(r"\w+", each)}, speaks
+        words, speaks = self.words[statement]
+        lost = {each.rpartition(" ")[2].partition("[")[0] for each in dead}
+        lost |= {file.module for file in self.files if file.gone or file.dead}
+        cuts: list[ast.AST] = []
+        # Most statements speak of nothing that goes: to walk through them each time would take a minute.
+        return (speaks or bool(words & lost)) and self.hit(statement, dead, cuts), cuts
 
     def dead_names(self, file: File) -> set[str]:
         """Return the names that a file can no longer use, the fixtures of conftest.py included."""
@@ -176,6 +196,20 @@ class Judge:
         return isinstance(node, (ast.Starred, ast.Constant, ast.JoinedStr)) and (
             isinstance(node, ast.Starred) or any("=" in each for each in parts)
         )
+
+
+def mentioned(statement: ast.AST) -> set[str]:
+    """Return the names and the strings of a statement."""
+    found = set()
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Constant) and isinstance(node.value, (str, bytes)):
+            found.add(node.value if isinstance(node.value, str) else node.value.decode("latin-1"))
+        elif isinstance(node, (ast.ImportFrom, ast.Import)):
+            found |= {part for alias in node.names for part in alias.name.split(".")}
+            found |= set((getattr(node, "module", None) or "").split("."))
+        else:
+            found |= {str(each) for each in (getattr(node, "id", ""), getattr(node, "arg", "")) if each}
+    return found
 
 
 def rows(node: ast.AST) -> list[list[ast.expr]]:

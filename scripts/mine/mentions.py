@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def docstring(node: ast.AST) -> ast.AST | None:
     return None
 
 
+@cache
 def bound(node: ast.AST) -> set[str]:
     """Return the names that a function gives to things of its own, its arguments left out."""
     if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):

@@ -72,7 +72,7 @@ def judged(judge: Judge, file: File) -> None:
             file.dead |= names
             if {alias.asname or alias.name.partition(".")[0] for alias in statement.names} <= names:
                 file.live.remove(statement)
-        elif judge.hit(statement, dead, []):
+        elif judge.verdict(statement, dead)[0]:
             file.live.remove(statement)
             if not isinstance(statement, ast.AugAssign):
                 file.dead |= defined(statement)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable
+from functools import cache
 from typing import TYPE_CHECKING
 
 from mine.judge import Judge, rows
@@ -31,13 +32,18 @@ def used(judge: Judge, file: File) -> set[str]:
     dead = judge.dead_names(file)
     found: set[str] = set()
     for statement in file.live:
-        cuts: list[ast.AST] = []
-        judge.hit(statement, dead, cuts)
+        _, cuts = judge.verdict(statement, dead)
         skipped = {id(each) for cut in cuts for each in cut_away(judge, cut, dead)}
         own = defined(statement) if not isinstance(statement, (ast.AugAssign, ast.Assign)) else set()
-        names = set(_names(statement, skipped))
+        names = set(_names(statement, skipped)) if skipped else all_names(statement)
         found |= names - own if not isinstance(statement, ast.Assign) else names
     return found
+
+
+@cache
+def all_names(statement: ast.AST) -> frozenset[str]:
+    """Return the names that a whole statement uses."""
+    return frozenset(_names(statement, set()))
 
 
 def _names(node: ast.AST, skipped: set[int]) -> Iterable[str]:
