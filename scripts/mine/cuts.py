@@ -68,9 +68,9 @@ def _edits(judge: Judge, source: Source, node: ast.AST, dead: set[str]) -> Edits
     spans = [(source.span(row[0])[0], source.span(row[-1])[1]) for row, lost in zip(items, gone) if lost]
     edits = source.without_items(node, spans)
     if isinstance(node, ast.Tuple) and gone.count(False) == 1:
-        last = source.span(node.elts[gone.index(False)])[1]
-        if not re.match(r"\s*,", source.text[last:]):
-            edits.append((last, last, ","))
+        end = source.span(node)[1] - 1
+        if source.text[end] == ")" and "," not in source.text[source.span(node.elts[-1])[1] : end]:
+            edits.append((end, end, ","))
     return edits
 
 

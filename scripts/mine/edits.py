@@ -46,7 +46,13 @@ class Source:
 
     def without_items(self, container: ast.AST, items: list[tuple[int, int]]) -> Edits:
         """Return the edits that remove items, given by their places, from a list, tuple, dict, set or import."""
-        return [self._without_item(container, *item) for item in items]
+        merged: list[tuple[int, int]] = []
+        for start, end in items:
+            if merged and re.fullmatch(r"(\s|,|#.*\n)*", self.text[merged[-1][1] : start]):
+                merged[-1] = (merged[-1][0], end)
+            else:
+                merged.append((start, end))
+        return [self._without_item(container, *item) for item in merged]
 
     def _without_item(self, container: ast.AST, start: int, end: int) -> tuple[int, int, str]:
         stop = self.span(container)[1]

@@ -56,10 +56,11 @@ def _names(node: ast.AST, skipped: set[int]) -> Iterable[str]:
     elif isinstance(node, ast.Constant) and isinstance(node.value, str):
         yield from re.findall(r"\w+\.py\b|^\w+$", node.value)
     elif isinstance(node, ast.ImportFrom) and node.module:
-        yield node.module
-        yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        yield f"import {node.module.rpartition('.')[2]}"
+        for alias in node.names:
+            yield from (f"import {alias.name}", f"{node.module.rpartition('.')[2]}.{alias.name}")
     elif isinstance(node, ast.Import):
-        yield from (alias.name for alias in node.names)
+        yield from (f"import {alias.name.rpartition('.')[2]}" for alias in node.names)
     elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
         yield f"{node.value.id}.{node.attr}"
     for each in ast.iter_child_nodes(node):
@@ -85,7 +86,7 @@ def leave_unused(judge: Judge, first: Used) -> None:
                 file.live.remove(statement)
         elsewhere = [name for path, found in now.items() if path != file.path for name in found]
         before = [name for path, found in first.items() if path != file.path for name in found]
-        known = {file.module, f"{file.module}.py"}
+        known = {f"import {file.module}", f"{file.module}.py"}
         wanted, had = known & set(elsewhere), known & set(before)
         if not file.tests() and not wanted and (file.had_tests or had) and file.module != "conftest":
             file.gone = True
