@@ -25,6 +25,7 @@ GONE = Gone(
     {"src/own/model/elm.py", "configs/model/elm.yaml", "docs/measured/"},
 )
 CONFIGS = {
+    "configs/train.yaml": "defaults:\n  - data: leaves\n  - model: oak\n",
     "configs/model/oak.yaml": "model:\n  _target_: own.model.oak.Oak\n  depth: 1\n",
     "configs/data/leaves.yaml": "_target_: own.data.leaves.Leaves\nroot: x\n",
 }
@@ -241,7 +242,9 @@ An oak is here. It grows.
 
 def test_commands_name_what_stays_or_go():
     text = """```bash
+make train                            # Elm on words
 make train model=elm                  # Elm in a minute
+make train model=elm seed=1           # Elm in a minute
 make train model=elm model.height=2   # a setting that oak has not
 make train model=oak model.depth=2    # stays
 make sweep model=oak,elm seed=1,2
@@ -252,7 +255,8 @@ make sweep model=oak,elm
     assert (
         page_of(text)
         == """```bash
-make train model=oak
+make train                            # oak on leaves
+make train model=oak seed=1
 make train model=oak model.depth=2    # stays
 make sweep model=oak seed=1,2
 ```

@@ -93,6 +93,8 @@ def line_of(line: str, prose: Prose) -> str | None:
     told = retyped(command, prose.gone)
     if prose.gone.other_recipe(command, told):
         return None
+    if told != command and bare(told) == f"make train model={choices.default(prose.files, 'model')}":
+        return None  # which `make train` does
     is_command = bool(re.match(r"\s*(make|python|torchrun|srun|\.venv)\b", command))
     if is_command and not works(told, prose):
         return None

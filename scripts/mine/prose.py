@@ -112,7 +112,11 @@ def pruned(files: Texts, gone: Gone, tests: set[str]) -> Texts:
 def page(text: str, prose: Prose) -> str:
     """Return a page without what tells of what is gone, a section about a data set included."""
     sections = re.split(r"(?m)^(?=## )", text)
-    text = "".join(each for number, each in enumerate(sections) if not number or not commands.about(each, prose))
+    live = [each for number, each in enumerate(sections) if not number or not commands.about(each, prose)]
+    if len(live) < len(sections):
+        # What counted the sections counts no longer.
+        live[0] = re.sub(r"(?m)^(?:Two|Three|Four|Five) of [^\n.]*(?:\n[^\n.]+)*\.\s?", "", live[0])
+    text = "".join(live)
     blocks = re.split(
         r"(^[ \t]*```[^\n]*\n.*?^[ \t]*```[ \t]*$|^[ \t]*~~~.*?^[ \t]*~~~$)", text, flags=re.MULTILINE | re.DOTALL
     )

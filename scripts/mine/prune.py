@@ -39,10 +39,10 @@ class Gone(NamedTuple):
         return f"[{typed}]" if value.startswith("[") and live else typed
 
     def other_recipe(self, command: str, told: str) -> bool:
-        """Say whether a command's optimizer was meant for a model of another kind."""
+        """Say whether a command's settings were meant for a model of another kind."""
         models = [re.search(r"(?<![\w.])model=(\w+)", each) for each in (command, told)]
         kinds = {self.keep.kinds.get(each.group(1)) for each in models if each}
-        return len(kinds) > 1 and bool(re.search(r"optimizer|scheduler", command))
+        return len(kinds) > 1 and bool(re.search(r"optimizer|scheduler|(?<![\w.])model\.", command))
 
 
 def without(files: Texts, package: str, keep: list[str], folders: list[str]) -> Texts:
