@@ -28,18 +28,18 @@ GONE = {gone!r}
 find_spec, from_name = importlib.machinery.PathFinder.find_spec, importlib.metadata.Distribution.from_name
 
 
-def find(name, path=None, target=None):
+def find(cls, name, path=None, target=None):
     return None if name in GONE else find_spec(name, path, target)
 
 
-def named(name):
+def named(cls, name):
     if name.lower().replace("-", "_") in GONE:
         raise importlib.metadata.PackageNotFoundError(name)
     return from_name(name)
 
 
-importlib.machinery.PathFinder.find_spec = staticmethod(find)
-importlib.metadata.Distribution.from_name = staticmethod(named)
+importlib.machinery.PathFinder.find_spec = classmethod(find)
+importlib.metadata.Distribution.from_name = classmethod(named)
 """
 
 

@@ -262,3 +262,13 @@ make sweep model=oak seed=1,2
 ```
 """
     )
+
+
+def test_what_was_typed_goes_with_its_answer():
+    text = "A mistake is told:\n\n```\n$ make train model=elm\ntrain: Elm is old\n```\n\nThe end.\n"
+
+    assert page_of(text) == "The end.\n"
+
+
+def test_a_paragraph_goes_with_the_words_that_head_it():
+    assert page_of("**A look takes long**: the `elm` has leaves. It grows.\n\nThe end.\n") == "The end.\n"

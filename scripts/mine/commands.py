@@ -62,6 +62,8 @@ def fenced(block: str, prose: Prose) -> str:
     body = lines[1:-1]
     if re.match(r"\s*```(python|yaml)", lines[0]):
         return "" if other_kind(block, prose) or prose.hit(retyped(block, prose.gone)) else retyped(block, prose.gone)
+    if any(line.startswith("$ ") for line in body):
+        return session(block, prose)
     live = [told for line in body for told in [line_of(line, prose)] if told is not None]
     unique = [
         line for number, line in enumerate(live) if not line.strip() or bare(line) not in map(bare, live[:number])
@@ -69,6 +71,14 @@ def fenced(block: str, prose: Prose) -> str:
     if not any(line.strip() for line in unique):
         return ""
     return "\n".join([lines[0], *unique, lines[-1]])
+
+
+def session(block: str, prose: Prose) -> str:
+    """Return what was typed and answered, without the pairs that tell of what is gone."""
+    first, *body, last = block.splitlines(keepends=True)
+    pairs = re.split(r"(?m)^(?=\$ )", "".join(body))
+    live = [each for each in pairs if not prose.hit(each)]
+    return "".join([first, *live, last]) if any(each.strip() for each in live) else ""
 
 
 def other_kind(block: str, prose: Prose) -> bool:
@@ -104,6 +114,8 @@ def line_of(line: str, prose: Prose) -> str | None:
         keep = prose.gone.keep
         model = keep.stay["model"][0]
         comment = f"{model} on {keep.data_of(keep.kinds[model])}" if bare(told) == "make train" else ""
+    if told == command and found and comment == found.group(3):
+        return line
     if not comment:
         return told
     mark = gap.lstrip(" ")
