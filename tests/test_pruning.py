@@ -23,6 +23,7 @@ GONE = Gone(
     {"model.elm", "model.ash", "data.words"},
     {"lexicon"},
     {"src/own/model/elm.py", "configs/model/elm.yaml", "docs/measured/"},
+    {"model.height"},
 )
 CONFIGS = {
     "configs/train.yaml": "defaults:\n  - data: leaves\n  - model: oak\n",
@@ -193,7 +194,7 @@ def test_a_module_that_only_a_removed_one_imported_goes():
 def test_rows_items_and_sentences_go():
     text = """# Trees
 
-An oak is here. The `elm` is not. It grows.
+An oak is here. The `elm` is not. It grows. It has a `model.height=2`.
 
 - `model=oak`, which stays
 - `model=ash`, which does not

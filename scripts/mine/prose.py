@@ -33,6 +33,7 @@ class Prose:
         words += [
             rf"`{re.escape(each)}(?:\.py)?`|`(?:\w+=)[\w,]*\b{re.escape(each)}\b[\w,]*`" for each in stems | self.code
         ]
+        words += [rf"`[^`\n]*(?<![\w.]){re.escape(each)}\b[^`\n]*`" for each in gone.settings]
         words += [rf"{re.escape(each)}" for each in files_of] + list(folders)
         words += [rf"(?<![\w-]){each}(?![\w-])" for each in packages]
         words += [rf"\b{re.sub('(?<=[a-z])(?=[A-Z0-9])', '[ -]?', each)}\b" for each in gone.classes]

@@ -20,6 +20,7 @@ class Gone(NamedTuple):
     modules: set[str]  # dotted, without the package
     packages: set[str]  # as modules spell them
     paths: set[str]  # files, and folders with a / at their end
+    settings: set[str]  # that no choice has any more, such as data.root
 
     def names(self) -> set[str]:
         """Return the names of choices."""
@@ -98,8 +99,18 @@ def pruned_sources(files: Texts, package: str, keep: Keep, folders: set[str]) ->
         {each.partition(".")[2] for each in modules},
         set(),
         paths | experiments | sources | folders,
+        {
+            f"{group}.{key}"
+            for group in GROUPS
+            for key in settings(files, group, keep.go[group]) - settings(files, group, set(keep.stay[group]))
+        },
     )
     return {path: text for path, text in rest.items() if path not in sources}, gone
+
+
+def settings(files: Texts, group: str, chosen: set[str]) -> set[str]:
+    """Return the settings of some choices."""
+    return {key for name in chosen for key in choices.keys(files, group, name)}
 
 
 def lost(text: str, keep: Keep) -> bool:
