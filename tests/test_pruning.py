@@ -22,7 +22,7 @@ GONE = Gone(
     {"Elm", "Ash", "Words"},
     {"model.elm", "model.ash", "data.words"},
     {"lexicon"},
-    {"src/own/model/elm.py", "configs/model/elm.yaml", "docs/measured/"},
+    {"src/own/model/elm.py", "configs/model/elm.yaml", "docs/old/"},
     {"model.height"},
 )
 CONFIGS = {
@@ -72,7 +72,7 @@ def test_oak():
             'run(f"data=words{1}")',
             'run("own.model.ash.Ash")',
         ),
-        *("from own.data import words", "import lexicon", 'open("configs/model/elm.yaml")', 'run("docs/measured/x")'),
+        *("from own.data import words", "import lexicon", 'open("configs/model/elm.yaml")', 'run("docs/old/x")'),
     ],
 )
 def test_whatever_names_it_lets_a_test_go(body):

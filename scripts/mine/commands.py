@@ -23,7 +23,7 @@ def retyped(text: str, gone: Gone) -> str:
         return found.group() if word in (value, "") else f"{found.group(1)}={word}"
 
     # What a command reads is of the kind that is left.
-    if not any(gone.keep.kinds[name] == "images" for name in gone.keep.stay["model"]):
+    if gone.names() and not any(gone.keep.kinds[name] == "images" for name in gone.keep.stay["model"]):
         text = text.replace("input=photos/", "input=texts.csv")
     return TYPED.sub(instead, text)
 
@@ -86,6 +86,8 @@ def other_kind(block: str, prose: Prose) -> bool:
     path = re.search(r"^# (?:src|configs)/[\w/]*?(\w+)\.\w+$", block, re.MULTILINE)
     if path and path.group(1) in prose.gone.choices["model"]:
         return True
+    if not prose.gone.names():
+        return False
     found = re.search(r"\b(?:reads|yields)\b[^=\n]*= *\"(\w+)\"", block)
     kinds = {prose.gone.keep.kinds[name] for name in prose.gone.keep.stay["model"]}
     return bool(found and found.group(1) not in kinds)
@@ -106,7 +108,7 @@ def line_of(line: str, prose: Prose) -> str | None:
     if told != command and bare(told) == f"make train model={choices.default(prose.files, 'model')}":
         return None  # which `make train` does
     is_command = bool(re.match(r"\s*(make|python|torchrun|srun|\.venv)\b", command))
-    if is_command and not works(told, prose):
+    if is_command and prose.gone.names() and not works(told, prose):
         return None
     if prose.hit(told):
         return None

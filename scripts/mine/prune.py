@@ -52,8 +52,17 @@ def without(files: Texts, package: str, keep: list[str], folders: list[str]) -> 
     Raises:
         ValueError: what is kept cannot train, or does not exist.
     """
-    keeping = choices.kept(files, keep or [name for group in GROUPS for name in choices.offered(files, group)])
     after = {path: text for path, text in files.items() if not path.startswith(tuple(folders) or ("\0",))}
+    if not keep:
+        # Nothing is parsed, which Python 3.9 could not.
+        all_stay = Keep({group: choices.offered(files, group) for group in GROUPS}, {}, {})
+        gone = Gone(
+            all_stay, {group: set() for group in (*GROUPS, "experiment")}, set(), set(), set(), set(folders), set()
+        )
+        after = {path: retold(path, text, gone) for path, text in after.items()} if folders else after
+        after, tests = suite.pruned(after, package, gone)
+        return prose.pruned(after, gone, tests)
+    keeping = choices.kept(files, keep)
     after, gone = pruned_sources(after, package, keeping, set(folders))
     gone.choices["model"] |= examples(after, keeping)
     after = {path: configured(path, text, gone) if path.endswith(".yaml") else text for path, text in after.items()}
