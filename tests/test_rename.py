@@ -225,6 +225,17 @@ second = ["alpha>=1", "gamma"]
 """
 
 
+def test_a_package_is_held_by_what_kept_choices_use_and_others_import_at_once():
+    sources = {
+        "src/own/model/oak.py": "from own.model import bark\n\ndef f():\n    import alpha",
+        "src/own/model/bark.py": 'found = find_spec("beta")',
+        "src/own/export.py": "import gamma\n\ndef f():\n    import delta",
+    }
+
+    assert {"own", "alpha", "beta", "gamma"} == packages.held(sources, "own", calls=True)
+    assert {"own", "alpha", "gamma"} == packages.held(sources, "own", calls=False)
+
+
 def test_an_extra_that_held_nothing_else_goes_with_its_comment():
     left, extras = packages.trimmed(PROJECT, {"alpha"})
 

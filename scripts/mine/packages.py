@@ -15,11 +15,10 @@ def pruned(before: Texts, after: Texts, package: str, gone: set[str]) -> tuple[T
     """Return the files without the packages that only removed sources use, and those packages as modules spell them."""
     removed = [before[path] for path in gone if path.endswith(".py") and path in before]
     sources = {path: text for path, text in after.items() if path.startswith("src/") and path.endswith(".py")}
-    used = {each for text in sources.values() for each in uses(text)}
+    used, wanted = held(sources, package, calls=True), held(sources, package, calls=False)
     no_longer = {each for text in removed for each in uses(text)} - used
     project = after["pyproject.toml"]
     candidates = {name for name in required(project) if imports(name) & no_longer and not imports(name) & used}
-    wanted = {each for text in sources.values() for each in uses(text, calls=False)} - optional(sources, package)
     for name in sorted(candidates):
         lost = set(locked(after["requirements.lock"])) - set(locked(cut(after["requirements.lock"], package, {name})))
         # Another package of the project comes with it.
@@ -31,42 +30,44 @@ def pruned(before: Texts, after: Texts, package: str, gone: set[str]) -> tuple[T
     lock = cut(after["requirements.lock"], package, candidates)
     lost_names = candidates | (set(locked(after["requirements.lock"])) - set(locked(lock)))
     modules = {each for name in lost_names for each in imports(name)}
-    project = without_modules(project, modules)
+    # What is imported on occasion, and need not be there, keeps its place in mypy's list.
+    project = without_modules(
+        project, modules - {each for text in sources.values() for each in uses(text, calls=False)}
+    )
     edited = {path: without_extras(text, extras) for path, text in after.items() if not path.endswith((".py", ".lock"))}
     return {**after, **edited, "pyproject.toml": without_extras(project, extras), "requirements.lock": lock}, modules
 
 
-def uses(source: str, calls: bool = True) -> set[str]:
+def uses(source: str, calls: bool = True, inner: bool = True) -> set[str]:
     """Return the packages that a source imports, or looks up by a call such as find_spec("sklearn")."""
-    found = set()
-    for node in ast.walk(ast.parse(source)):
+    found: set[str] = set()
+    waiting: list[ast.AST] = [ast.parse(source)]
+    while waiting:
+        node = waiting.pop()
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
             found.add(node.module)
         elif isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.Call) and calls:
-            found |= {
-                each.value for each in node.args if isinstance(each, ast.Constant) and isinstance(each.value, str)
-            }
+            words = [each.value for each in node.args if isinstance(each, ast.Constant)]
+            found |= {each for each in words if isinstance(each, str)}
+        if inner or not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            waiting += ast.iter_child_nodes(node)
     return {each.partition(".")[0] for each in found}
 
 
-def optional(sources: Texts, package: str) -> set[str]:
-    """Return what is imported only by modules that no kept choice reaches."""
+def held(sources: Texts, package: str, calls: bool) -> set[str]:
+    """Return the packages that must stay: those that kept choices use at all, and those that others import at once."""
     from mine import prune
 
-    named = {path[len("src/") : -len(".py")].replace("/", ".") for path in sources}
-    edges = {each: prune.imported(sources[f"src/{each.replace('.', '/')}.py"], named) for each in named}
-    begin = {
-        each
-        for each in named
-        if re.match(rf"{package}\.(model|data)\.", each) and not any(each in found for found in edges.values())
-    }
-    near = prune.reach(begin, edges)
-    found: dict[bool, set[str]] = {True: set(), False: set()}
-    for path, text in sources.items():
-        found[path[len("src/") : -len(".py")].replace("/", ".") in near] |= uses(text, calls=False)
-    return found[False] - found[True]
+    paths = {path[len("src/") : -len(".py")].replace("/", "."): path for path in sources}
+    edges = {each: prune.imported(sources[path], set(paths)) for each, path in paths.items()}
+    imported = {each for found in edges.values() for each in found}
+    chosen = {each for each in paths if re.match(rf"{package}\.(model|data)\.", each)} - imported
+    near = prune.reach(chosen, edges)
+    at_all = {each for module in near for each in uses(sources[paths[module]], calls)}
+    at_once = {each for path in sources.values() for each in uses(path, calls=False, inner=False)}
+    return at_all | at_once
 
 
 def required(project: str) -> set[str]:
