@@ -39,12 +39,29 @@ def launcher_of(strategy: Any) -> Launcher:
     return Launcher(strategy.cluster_environment, strategy.num_processes, strategy.num_nodes)
 
 
-class Copies(DDPStrategy):
+class SameStatistics:
+    """Measure with the first device's statistics, those of batch normalisation: its checkpoint holds them."""
+
+    model: nn.Module | None
+
+    def on_validation_start(self) -> None:
+        """Give them to all devices."""
+        share_statistics(self.model)
+
+    def on_test_start(self) -> None:
+        """Give them to all devices."""
+        share_statistics(self.model)
+
+
+class Copies(SameStatistics, DDPStrategy):
     """Lightning's DDP: each device has all weights, and their gradients are averaged in each step."""
 
     def __init__(self, devices: int, **settings: Any) -> None:
-        """Keep DDP's settings; gradients lie where they are averaged, which saves a copy of them."""
-        super().__init__(gradient_as_bucket_view=True, **settings)
+        """Keep DDP's settings, without a copy of each gradient and without sending statistics in each step.
+
+        ResNet50's 106 statistics took 0.35 ms of a step of 20 ms on two H200.
+        """
+        super().__init__(gradient_as_bucket_view=True, broadcast_buffers=False, **settings)
 
     def _configure_launcher(self) -> None:
         self._launcher = launcher_of(self)
@@ -54,7 +71,7 @@ class Copies(DDPStrategy):
         return DistributedDataParallel(model, device_ids=self.determine_ddp_device_ids(), **self._ddp_kwargs)
 
 
-class Shards(ModelParallelStrategy):
+class Shards(SameStatistics, ModelParallelStrategy):
     """Lightning's way to FSDP: each device has a part of each weight, of its gradient and of the optimizer's state.
 
     Source: Y. Zhao et al., PyTorch FSDP, 2023, arXiv:2304.11277; `fully_shard` of torch is its second version.
@@ -107,11 +124,10 @@ def spread(network: nn.Module, mesh: Any) -> None:
         if not isinstance(block, FSDPModule | nn.ModuleList):
             fully_shard(block, mesh=mesh)
     fully_shard(network, mesh=mesh)
-    network.register_forward_pre_hook(lambda module, inputs: None if module.training else share_statistics(module))
 
 
 def share_statistics(network: nn.Module | None) -> None:
-    """Give each device the statistics of the first one, those of batch normalisation, as DDP does."""
+    """Give each device the statistics of the first one, those of batch normalisation."""
     for each in network.buffers() if network is not None else ():
         if each.is_floating_point():
             dist.broadcast(each, src=0)
