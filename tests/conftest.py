@@ -13,7 +13,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from firstlight.check import CONFIGS, choices, signature
+from firstlight.check import CONFIGS, choice, signature
 
 # The smallest of everything, of the kind that a model reads.
 TINY = {
@@ -32,16 +32,30 @@ def names(group: str) -> list[str]:
 
 def takes(model: str, setting: str) -> bool:
     """Say whether a model has a setting."""
-    return setting in dict(choices("model"))[model]["model"]
+    return setting in choice("model", model)["model"]
+
+
+def kind_of(group: str, name: str) -> str:
+    """Return what a model reads or a data set yields: "images" or "text"."""
+    node = choice(group, name)
+    constants = signature.read(node.get(group, node)["_target_"]).constants
+    return str(constants.get("reads" if group == "model" else "yields"))
+
+
+def a_model(*kinds: str) -> str:
+    """Return the first model that reads one of these kinds, which are any where none is named, images first."""
+    for kind in kinds or TINY:
+        for name in names("model"):
+            if kind_of("model", name) == kind:
+                return name
+    pytest.skip(f"no model in configs/model reads {' or '.join(kinds)}")
 
 
 def tiny(model: str) -> list[str]:
     """Return the overrides for a model on the smallest data of its kind."""
-    node = dict(choices("model"))[model]
-    kind = signature.read(node["model"]["_target_"]).constants["reads"]
     # The stock stem is 15 times cheaper than the one for small images, which tests of its own cover.
     stem = ["model.stem=stock"] if takes(model, "stem") else []
-    return [f"model={model}", *stem, *TINY[str(kind)], *QUICK]
+    return [f"model={model}", *stem, *TINY[kind_of("model", model)], *QUICK]
 
 
 @pytest.fixture

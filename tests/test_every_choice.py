@@ -1,0 +1,88 @@
+"""What is in configs/ works: each model and each data set trains, is kept, is loaded again, and would run on a Mac."""
+
+import pickle
+import re
+import socket
+from typing import Any
+
+import pytest
+import torch
+from conftest import QUICK, a_model, kind_of, names, takes, tiny
+from stand_ins import absence, stand_in
+
+from firstlight import evaluate, preflight, run, train
+from firstlight.check import choice
+from firstlight.compose import composed
+
+CHOICES = [(group, name) for group in ("model", "data") for name in names(group)]
+SMALL = {"batch_size": 4, "num_workers": 0}
+BRIEF = [f"trainer.limit_{split}_batches=1" for split in ("train", "val", "test")]
+
+
+def unreachable(*args, **kwargs):
+    raise OSError("tests use no network")
+
+
+def words_for(name: str, files: dict[str, Any]) -> list[str]:
+    """Return the words of the smallest training on a data set with these settings."""
+    node, model = choice("data", name), a_model(kind_of("data", name))
+    own = {setting: value for setting, value in SMALL.items() if setting in node} | files
+    words = [f"data.{setting}={'null' if value is None else value}" for setting, value in own.items()]
+    return [f"model={model}", *(["model.stem=stock"] if takes(model, "stem") else []), f"data={name}", *words, *QUICK]
+
+
+@pytest.fixture(scope="module", params=CHOICES, ids="=".join)
+def trained(request, tmp_path_factory):
+    """Return a choice, the folder of a training of one step with it, and the words of that."""
+    group, name = request.param
+    folder = tmp_path_factory.mktemp(name)
+    (folder / "data").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", unreachable)
+        files = stand_in(name, folder / "data", patch) if group == "data" else {}
+        words = [*(tiny(name) if group == "model" else words_for(name, files)), *BRIEF]
+        try:
+            train.main(composed("train", [*words, f"output_dir={folder / 'run'}", "test=false"]))
+        except (OSError, ValueError, RuntimeError) as error:
+            if group == "data" and not files and (reason := absence(error, choice("data", name))):
+                pytest.skip(f"data={name} cannot be had here: {reason}")
+            raise
+        yield f"{group}={name}", folder / "run", words
+
+
+def test_its_checkpoints_load_without_running_code(trained):
+    chosen, folder, _ = trained
+    for file in (folder / "checkpoints").iterdir():
+        try:
+            saved = torch.load(file, weights_only=True)
+        except pickle.UnpicklingError as error:
+            (*_, kind) = ["an object", *re.findall(r"GLOBAL (\S+)", str(error))]
+            pytest.fail(
+                f"A checkpoint holds tensors and plain values, but that of {chosen} holds {kind}: give the class's "
+                "__init__ numbers, texts, lists and dictionaries, and save no other by save_hyperparameters()"
+            )
+        assert "hyper_parameters" in saved, f"{chosen}: call self.save_hyperparameters(logger=False) in its __init__"
+
+
+def test_its_model_is_built_again_from_the_checkpoint(trained):
+    _, folder, _ = trained
+    model = run.load_model(folder / "checkpoints" / "last.ckpt")
+    saved = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+    assert all(torch.equal(value, saved[name]) for name, value in model.state_dict().items())
+
+
+def test_it_is_evaluated_from_the_run_alone(trained):
+    _, folder, _ = trained
+    figures = evaluate.main(composed("evaluate", [f"run={folder}"]))
+
+    assert 0 <= figures["test/accuracy"] <= 1
+    assert figures["test/loss"] >= 0
+
+
+def test_it_would_train_on_a_mac(trained):
+    _, _, words = trained
+    own = [word for word in words if not word.startswith(("trainer=", "trainer.precision=", "logger="))]
+
+    # What a Mac would refuse is raised, in a sentence that says where.
+    assert preflight.main(composed("preflight", own))["works"]
