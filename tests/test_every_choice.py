@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import QUICK, a_model, kind_of, names, takes, tiny
-from stand_ins import absence, stand_in
+from stand_ins import absence, stand_in, unreachable
 
 from firstlight import evaluate, preflight, run, train
 from firstlight.check import choice
@@ -17,10 +17,6 @@ from firstlight.compose import composed
 CHOICES = [(group, name) for group in ("model", "data") for name in names(group)]
 SMALL = {"batch_size": 4, "num_workers": 0}
 BRIEF = [f"trainer.limit_{split}_batches=1" for split in ("train", "val", "test")]
-
-
-def unreachable(*args, **kwargs):
-    raise OSError("tests use no network")
 
 
 def words_for(name: str, files: dict[str, Any]) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import tiny
+from conftest import a_model, tiny
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf, open_dict
 from small import WORDS, Small
@@ -92,7 +92,7 @@ def test_other_classes_of_the_same_kinds_are_at_hand(target):
 
 def hostile_run(folder, checkpoint, **changes):
     """Write a run of somebody else's, with settings of its own."""
-    settings = OmegaConf.to_container(composed_from("train", [*tiny("vgg16"), f"output_dir={folder}"]), resolve=True)
+    settings = OmegaConf.to_container(composed_from("train", [*tiny(a_model()), f"output_dir={folder}"]), resolve=True)
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "run.json").write_text(json.dumps({"status": "interrupted", "loggers": {}}))
     (folder / "config.yaml").write_text(with_checksum(OmegaConf.to_yaml(OmegaConf.create({**settings, **changes}))))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import a_model, tiny
 from small import WORDS
 
 from firstlight import checkpoint_io, compose, run
@@ -176,8 +177,7 @@ def test_a_signal_to_any_rank_saves_and_stops_all_and_the_run_goes_on_exactly(pa
 
 @pytest.mark.slow
 def test_a_sweep_over_several_devices_has_a_command_for_each_job(tmp_path):
-    network = "{hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 1, intermediate_size: 16}"
-    few = ["model=bert", "model.weights=null", "model.freeze_layers=0", f"model.config={network}", "data=fake_text"]
+    few = [word for word in tiny(a_model()) if word not in ("trainer=cpu", "logger=none")]
     several = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "data.num_samples=8", "data.batch_size=2"]
     process = subprocess.run(
         [sys.executable, "-m", "firstlight.sweep", *few, *several, "logger=none", "seed=1"],

@@ -34,9 +34,7 @@ def require_the_same(one, other):
         torch.testing.assert_close(other[1][name], tensor, rtol=0, atol=0, msg=name)
 
 
-@pytest.mark.parametrize(
-    "model", [pytest.param(model, marks=[] if model == "bert" else pytest.mark.slow) for model in MODELS]
-)
+@pytest.mark.parametrize("model", [MODELS[0], *(pytest.param(model, marks=pytest.mark.slow) for model in MODELS[1:])])
 def test_all_callbacks_leave_losses_and_weights_bit_for_bit(composed, model):
     without = trained(composed, "without", model, "callbacks=none", "logger=none")
 
