@@ -67,3 +67,14 @@ def composed(tmp_path: Path) -> Callable[..., DictConfig]:
             return compose(root, [f"output_dir={tmp_path / folder}", *overrides])
 
     return compose_
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every training build the smallest model with dropout."""
+    from interrupted import Chancy
+
+    from firstlight import run
+
+    monkeypatch.setattr(run, "build_model", lambda settings, facts: Chancy())
+    monkeypatch.setattr(run, "load_model", lambda *args: Chancy())

@@ -28,7 +28,6 @@ SECONDS = 20
 # A run that is long, or a network of an hour's compilation, is no fault.
 LONG = ("max_epochs", "max_steps", "max_time", "compile_network", "num_samples")
 
-
 BRIEF = ["trainer.limit_train_batches=1", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1", "logger=none"]
 BRIEF += ["trainer=cpu", "trainer.precision=32-true", "trainer.max_epochs=1", "trainer.log_every_n_steps=1"]
 BRIEF += ["trainer.compile_network=false", "output_dir=new"]
@@ -37,8 +36,7 @@ GUARDED = [
     "+callbacks.loss_guard={_target_:firstlight.callbacks.loss_guard.LossGuard,output_dir:new}",
 ]
 FEW = ["data.num_samples=16", "data.num_classes=2", "data.batch_size=4"]
-READER = a_model("images")
-IMAGES = [f"model={READER}", "data=fake_images", "data.image_size=2", *FEW]
+IMAGES = [f"model={a_model('images')}", "data=fake_images", "data.image_size=2", *FEW]
 REAL = [name for name in names("model") if kind_of("model", name) == "images"]
 TEXTS = [name for name in names("model") if kind_of("model", name) == "text"]
 SHAPE = "{hidden_size:8,num_hidden_layers:1,num_attention_heads:1,intermediate_size:8}"
