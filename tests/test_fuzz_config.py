@@ -37,8 +37,7 @@ GUARDED = [
 ]
 FEW = ["data.num_samples=16", "data.num_classes=2", "data.batch_size=4"]
 IMAGES = [f"model={a_model('images')}", "data=fake_images", "data.image_size=2", *FEW]
-REAL = [name for name in names("model") if kind_of("model", name) == "images"]
-TEXTS = [name for name in names("model") if kind_of("model", name) == "text"]
+READERS = {kind: [name for name in names("model") if kind_of("model", name) == kind] for kind in TINY}
 SHAPE = "{hidden_size:8,num_hidden_layers:1,num_attention_heads:1,intermediate_size:8}"
 OWN = {"text_file": ["data.path=texts.csv"], "image_folder": ["data.root=images", "data.num_workers=0"]}
 # What each command reads of the run that is there.
@@ -207,8 +206,8 @@ def follow_sweep(place, chance):
 
 def follow_words(place, chance):
     """Type random values for random settings."""
-    real = [f"model={chance.choice(REAL)}", "data=fake_images", *FEW, "tags=[real]"]
-    texts = [[*little_text(), "data=fake_text", *FEW]] if TEXTS else []
+    real = [f"model={chance.choice(READERS['images'])}", "data=fake_images", *FEW, "tags=[real]"]
+    texts = [[*little_text(), "data=fake_text", *FEW]] if READERS["text"] else []
     data = chance.choice([IMAGES, IMAGES, real, *texts])
     groups = chance.choice([GUARDED, GUARDED, ["callbacks=default"]])
     groups = [*groups, *(f"{group}={chance.choice(names(group))}" for group in ("optimizer", "scheduler"))]
