@@ -1,6 +1,6 @@
 """The least that trains, for tests of what stands around a model."""
 
-from conftest import TINY, a_model, kind_of
+from choices import TINY, a_model, kind_of
 from torch import nn
 
 from firstlight import run
