@@ -3,6 +3,7 @@
 import pickle
 import re
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,30 +47,41 @@ def trained(request, tmp_path_factory):
         yield f"{group}={name}", folder / "run", words
 
 
+def loaded(chosen: str, file: Path) -> dict[str, Any]:
+    """Return a checkpoint, or fail with what to mend in the class that wrote it."""
+    why = None
+    try:
+        saved = torch.load(file, weights_only=True)
+    except pickle.UnpicklingError as error:
+        why = ["an object of its own", *re.findall(r"GLOBAL (\S+)", str(error))][-1]
+    if why:
+        pytest.fail(
+            f"A checkpoint holds tensors and plain values, but that of {chosen} holds {why}: give the __init__ of the "
+            "class numbers, texts, lists and dictionaries, and let save_hyperparameters() keep no other",
+            pytrace=False,
+        )
+    if "hyper_parameters" not in saved:
+        pytest.fail(f"{chosen}: call self.save_hyperparameters(logger=False) in the model's __init__", pytrace=False)
+    return saved
+
+
 def test_its_checkpoints_load_without_running_code(trained):
     chosen, folder, _ = trained
-    for file in (folder / "checkpoints").iterdir():
-        try:
-            saved = torch.load(file, weights_only=True)
-        except pickle.UnpicklingError as error:
-            (*_, kind) = ["an object", *re.findall(r"GLOBAL (\S+)", str(error))]
-            pytest.fail(
-                f"A checkpoint holds tensors and plain values, but that of {chosen} holds {kind}: give the class's "
-                "__init__ numbers, texts, lists and dictionaries, and save no other by save_hyperparameters()"
-            )
-        assert "hyper_parameters" in saved, f"{chosen}: call self.save_hyperparameters(logger=False) in its __init__"
+    for name in ("best", "last"):
+        assert loaded(chosen, folder / "checkpoints" / f"{name}.ckpt")["global_step"] == 1
 
 
 def test_its_model_is_built_again_from_the_checkpoint(trained):
-    _, folder, _ = trained
+    chosen, folder, _ = trained
+    saved = loaded(chosen, folder / "checkpoints" / "last.ckpt")["state_dict"]
     model = run.load_model(folder / "checkpoints" / "last.ckpt")
-    saved = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
 
     assert all(torch.equal(value, saved[name]) for name, value in model.state_dict().items())
 
 
 def test_it_is_evaluated_from_the_run_alone(trained):
-    _, folder, _ = trained
+    chosen, folder, _ = trained
+    loaded(chosen, folder / "checkpoints" / "best.ckpt")
     figures = evaluate.main(composed("evaluate", [f"run={folder}"]))
 
     assert 0 <= figures["test/accuracy"] <= 1
