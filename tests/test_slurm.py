@@ -58,9 +58,9 @@ def test_a_job_on_two_devices_is_one_run_of_two_tasks(cluster, tmp_path):
 
 
 def test_a_job_that_reaches_its_time_limit_ends_as_if_it_had_not(cluster, tmp_path):
-    # Slurm looks at the limits each 30 s: the signal comes 30 to 60 s after the start, the steps take 62 s in all.
-    words = ["trainer.max_epochs=31", "seed=1"]
-    limits = ["launcher=slurm", "launcher.minutes=2", "launcher.signal_delay_s=90"]
+    # Slurm looks at the limits each 30 s: the signal comes 60 to 90 s after the start, the steps take 92 s in all.
+    words = ["trainer.max_epochs=46", "seed=1"]
+    limits = ["launcher=slurm", "launcher.minutes=2", "launcher.signal_delay_s=60"]
     process = start(tmp_path / "limited", *limits, *words, **cluster, STEP_SECONDS="0.5")
     while process.poll() is None:
         hurry(cluster)
