@@ -52,7 +52,9 @@ def rows(folder: Path) -> list[dict]:
         return list(csv.DictReader(file))
 
 
-def test_a_sweep_goes_on_with_what_failed_what_was_interrupted_and_what_never_began(typed, monkeypatch):
+@pytest.fixture
+def stopped(typed, monkeypatch) -> tuple[int, str, list[str]]:
+    """Sweep with a job that fails, one that is interrupted, and one that never begins; return also the words."""
     step = Small.training_step
 
     def build_model(settings, facts):
@@ -70,7 +72,11 @@ def test_a_sweep_goes_on_with_what_failed_what_was_interrupted_and_what_never_be
     with monkeypatch.context() as broken:
         broken.setattr(run, "build_model", build_model)
         broken.setattr(Small, "training_step", interrupted)
-        code, told = typed(*words)
+        return *typed(*words), words
+
+
+def test_a_sweep_goes_on_with_what_failed_what_was_interrupted_and_what_never_began(stopped, typed):
+    code, told, words = stopped
     (folder,) = folders()
 
     assert code != 0
