@@ -6,8 +6,11 @@ project = "firstlight"
 extensions = ["myst_parser"]
 html_theme = "furo"
 html_title = project
+html_theme_options = {"light_css_variables": {"code-font-size": "0.74rem"}}  # a line of 100 characters fits
+html_show_copyright = False
 html_show_sphinx = False
 html_copy_source = False
+smartquotes = False
 # Anchors as GitHub makes them: a link works in both places.
 myst_heading_anchors = 3
 
