@@ -1,6 +1,5 @@
-"""What README and the pages of docs/ say is true: their commands, examples, links, settings, files and sentences."""
+"""What README and the pages of docs/ say is true: their commands, examples, links, settings and files."""
 
-import ast
 import json
 import os
 import re
@@ -13,12 +12,11 @@ from collections.abc import Iterator
 import pytest
 import yaml
 from omegaconf import OmegaConf
-from typed import FENCE, PAGES, ROOT, blocks, commands, hold, make, words_of
+from typed import FENCE, PAGES, ROOT, as_on_a_cluster, blocks, commands, hold, make, words_of
 
-from firstlight import signature, sweep_plan
+from firstlight import signature
 from firstlight.check import CONFIGS, choices, read
 from firstlight.compose import composed
-from firstlight.mistake import sentence
 from firstlight.record import with_checksum
 
 HELP = re.findall(r"^make .*?(?=\s{2,}|;|$)", (ROOT / "scripts/help.txt").read_text(), re.MULTILINE)
@@ -31,11 +29,6 @@ EXAMPLES = {
     for block in blocks(kind)
     if (found := re.search(r"^# ((?:src|configs)/\S+)$", block, re.MULTILINE))
 }
-TROUBLES = [
-    entry.split("\n", 1) if entry.startswith("$ ") else ["", entry]
-    for block in blocks("text", [ROOT / "docs/troubleshooting.md"])
-    for entry in block.strip().split("\n\n")
-]
 
 
 def name(page):
@@ -53,16 +46,9 @@ def run_folder(tmp_path):
     return tmp_path
 
 
-@pytest.fixture
-def cluster(monkeypatch):
-    """Let this machine look as if it had Slurm and all packages."""
-    monkeypatch.setattr(sweep_plan.shutil, "which", lambda program: program)
-    monkeypatch.setattr(sweep_plan.importlib.metadata, "version", lambda package: "1")
-
-
-@pytest.mark.usefixtures("cluster")
 @pytest.mark.parametrize("line", [*commands(), *HELP])
-def test_a_command_is_taken(line, run_folder):
+def test_a_command_is_taken(line, run_folder, monkeypatch):
+    as_on_a_cluster(monkeypatch)
     program, *words = words_of(line)
     words = [re.sub("logs/(train/<run>|sweep/<folder>)", str(run_folder), word) for word in words]
     words = [f"resume={run_folder}" if word == "resume=last" else word for word in words]
@@ -168,54 +154,6 @@ def test_settings_that_are_named_exist():
                 stale += [(name(page), word) for each in chosen if each not in there and (path, each) not in own]
 
     assert stale == []
-
-
-def parts(text: str) -> str:
-    """Return a pattern for a sentence of a page, in which ... stands for anything."""
-    return ".*".join(map(re.escape, " ".join(text.split()).split("...")))
-
-
-@pytest.mark.usefixtures("cluster")
-@pytest.mark.parametrize(("typed", "told"), [each for each in TROUBLES if each[0]])
-def test_a_mistake_is_answered_as_the_page_says(typed, told, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    _, command, *words = typed.removeprefix("$ ").split()
-    if unknown := [word for word in (command, *words) if "=" not in word and word not in make.COMMANDS]:
-        make.refuse(unknown[0])
-        assert re.fullmatch(parts(told), capsys.readouterr().out.strip())
-        return
-
-    with pytest.raises(Exception) as caught:
-        hold(command, words)
-
-    assert re.fullmatch(parts(told), f"{command}: {sentence(caught.value, command, words)}")
-
-
-def sentences_of_the_source() -> Iterator[tuple[str, int]]:
-    """Yield a pattern for each text in the source, and how many of its characters are fixed."""
-    for file in [*(ROOT / "src").rglob("*.py"), *(ROOT / "scripts").glob("*.py")]:
-        for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.JoinedStr):
-                fixed = [part.value if isinstance(part, ast.Constant) else None for part in node.values]
-                pattern = "".join(".*" if part is None else re.escape(part) for part in fixed)
-                yield pattern, sum(len(part or "") for part in fixed)
-            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                yield re.escape(node.value), len(node.value)
-    for text in re.findall(r'echo "(.*?)"', (ROOT / "scripts/setup.sh").read_text()):
-        yield re.escape(text), len(text)
-
-
-def test_every_sentence_of_the_page_is_one_of_the_source():
-    patterns = [each for each in sentences_of_the_source() if each[1] > 12]
-    told = [" ".join(told.split()) for typed, told in TROUBLES if not typed]
-    unknown = [
-        text
-        for text in told
-        if not any(fixed > 0.4 * len(text) and re.fullmatch(pattern, text) for pattern, fixed in patterns)
-    ]
-
-    assert len(told) > 15
-    assert unknown == []
 
 
 def test_what_is_to_be_read_before_a_change_is_as_little_as_it_says():

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from conftest import names
-from typed import hold
+from typed import as_on_a_cluster, hold
 
 from firstlight import sweep_plan
 from firstlight.check import CONFIGS
@@ -67,8 +67,7 @@ FILES = [*CONFIGS.glob("launcher/*.yaml"), *CONFIGS.glob("sweeper/*.yaml")]
 
 @pytest.mark.parametrize("line", re.findall(r"make (sweep .+)", "\n".join(file.read_text() for file in FILES)))
 def test_a_sweep_that_a_file_shows_composes(line, monkeypatch):
-    monkeypatch.setattr(sweep_plan.shutil, "which", lambda name: name)
-    monkeypatch.setattr(sweep_plan.importlib.metadata, "version", lambda name: "1")
+    as_on_a_cluster(monkeypatch)
 
     hold("sweep", shlex.split(line)[1:])
 

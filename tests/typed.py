@@ -5,6 +5,9 @@ import shlex
 import sys
 from pathlib import Path
 
+import pytest
+
+from firstlight import sweep_plan
 from firstlight.check import CONFIGS, check, choices
 from firstlight.compose import composed
 from firstlight.sweep_plan import check_jobs, divided, planned
@@ -35,6 +38,12 @@ def words_of(line: str) -> list[str]:
     while re.match(r"[A-Z_]+=", words[0]):
         words, end = words[1:], end - 1
     return words[:end]
+
+
+def as_on_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this machine look as if it had Slurm and all packages."""
+    monkeypatch.setattr(sweep_plan.shutil, "which", lambda program: program)
+    monkeypatch.setattr(sweep_plan.importlib.metadata, "version", lambda package: "1")
 
 
 def hold(command: str, words: list[str]) -> None:
