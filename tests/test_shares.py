@@ -1,8 +1,5 @@
 """How several devices share their work, and which settings of theirs are refused."""
 
-import re
-from pathlib import Path
-
 import pytest
 import torch
 from small import WORDS
@@ -12,9 +9,6 @@ from firstlight.check import check
 from firstlight.data.module import IGNORED, Share
 from firstlight.data.order import LengthGroups, Order, Shuffled
 from firstlight.model.scores import Scores
-from firstlight.sweep_plan import divided
-
-PAGE = (Path(__file__).parents[1] / "docs" / "several-devices.md").read_text()
 
 
 def settings(*words):
@@ -102,15 +96,6 @@ def test_a_mac_has_one_gpu(typed_words):
 def test_devices_that_cannot_train_are_refused(typed_words, told):
     with pytest.raises(ValueError, match=told):
         run.settings_here(settings(*typed_words))
-
-
-@pytest.mark.parametrize("line", re.findall(r"^(?:make|torchrun|srun) .*", PAGE, flags=re.MULTILINE))
-def test_a_command_of_the_page_composes(line):
-    typed_words = [word for word in re.split(r"\s{2,}", line)[0].split() if re.match(r"[\w.]+=", word)]
-    own, rest = divided(typed_words)
-
-    check(settings(*rest))
-    assert compose.composed("sweep", own).launcher.keys() if own else rest
 
 
 @pytest.mark.parametrize(("rule", "factor"), [("null", 1), ("linear", 4), ("sqrt", 2)])

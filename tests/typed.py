@@ -26,9 +26,10 @@ def blocks(kind: str, pages: list[Path] = PAGES) -> list[str]:
 
 
 def commands(pages: list[Path] = PAGES) -> list[str]:
-    """Return each line of the bash blocks once, without what is remarked behind it."""
-    lines = [line.partition("  # ")[0].strip() for block in blocks("bash", pages) for line in block.splitlines()]
-    return list(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
+    """Return the commands of bash blocks and tables, each once."""
+    lines = [line for block in blocks("bash", pages) for line in block.splitlines() if line]
+    lines += [line for page in pages for line in re.findall(r"^\| `(make [^`]*)` \|", page.read_text(), re.MULTILINE)]
+    return list(dict.fromkeys(lines))
 
 
 def words_of(line: str) -> list[str]:
