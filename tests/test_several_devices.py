@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -111,6 +112,20 @@ def test_several_devices_train_as_one_would(alone, tmp_path, devices, strategy):
     assert "Warning" not in told
     assert f"8 samples, {8 // devices} on each device" in told
     assert all(path.is_file() for path in (folder / "checkpoints").iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_what_is_measured_is_what_the_checkpoint_holds_statistics_included(tmp_path, strategy):
+    few = ["trainer.max_epochs=1", "test=false"]
+    code, told = typed(tmp_path, [*words(2, strategy), *few, "output_dir=run"], NORM="batch")
+    assert code == 0, told
+    code, told = typed(tmp_path, ["run=run", "ckpt=last", "split=val"], NORM="batch")
+    assert code == 0, told
+
+    # Each device has seen other samples, so that each has other statistics.
+    again = float(re.search(r"val/loss +([\d.]+)", told).group(1))
+    assert again == pytest.approx(record(tmp_path / "run")["metrics"]["val/loss"], abs=1e-6)
 
 
 @pytest.mark.slow
