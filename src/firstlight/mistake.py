@@ -12,7 +12,7 @@ from firstlight import signature
 from firstlight.check import CONFIGS, no_such_choice, read, unknown
 from firstlight.compose import composed
 from firstlight.data.worker import worker_fault
-from firstlight.record import disk_fault, out_of_memory, unwrapped
+from firstlight.fault import disk_fault, out_of_memory, unwrapped
 
 
 def sentence(error: BaseException, name: str, words: list[str]) -> str | None:

@@ -17,7 +17,8 @@ from firstlight.device import chip, cores, free_memory_gib, matmul_flops, memory
 from firstlight.measure import Contest
 from firstlight.mps.dry_run import dry_run
 from firstlight.mps.memory import GIB, advice
-from firstlight.record import free_memory, git_state, now, versions
+from firstlight.provenance import git_state, versions
+from firstlight.record import free_memory, now
 
 
 class Versus:

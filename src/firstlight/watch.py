@@ -8,7 +8,9 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from firstlight.record import Followed, Record, explain, locked, read_json
+from firstlight.fault import explain
+from firstlight.lock import locked
+from firstlight.record import Followed, Record, read_json
 
 # Seconds between two signs of life; without one for so long a process counts as ended; and how long this one may then
 # take to end by itself: together less than the 30 seconds after which torchrun kills.
