@@ -23,17 +23,16 @@ class FeltError(ValueError):
 
 
 class Watch(threading.Thread):
-    """Give signs of life by the store that all processes share, and end this process when another one's stop."""
+    """Give signs of life by the store that all processes share, and end this process when another one's stop.
+
+    Args:
+        trainer: its strategy knows rank, world size and the processes that it started.
+        store: a connection of its own to the store.
+        prefix: of the names in the store.
+        record: that of the run.
+    """
 
     def __init__(self, trainer: Any, store: Any, prefix: str, record: Any) -> None:
-        """Keep what is watched.
-
-        Args:
-            trainer: its strategy knows rank, world size and the processes that it started.
-            store: a connection of its own to the store.
-            prefix: of the names in the store.
-            record: that of the run.
-        """
         super().__init__(daemon=True, name="watch")
         self.trainer = trainer
         self.store = store

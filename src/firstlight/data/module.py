@@ -27,6 +27,12 @@ class Data(LightningDataModule, ABC):
     the sample's position in its split.
 
     A final class says what it yields and reads its samples; it downloads in `prepare_data` alone.
+
+    Args:
+        batch_size: samples per step.
+        num_workers: processes that read samples; None chooses for the platform.
+        drop_last: leave out the last training batch when it is shorter than the others:
+            shapes stay fixed, and batch normalisation never meets a single sample.
     """
 
     yields: ClassVar[str]
@@ -36,14 +42,6 @@ class Data(LightningDataModule, ABC):
     worker_timeout_s: ClassVar[float] = 300
 
     def __init__(self, batch_size: int, num_workers: int | None, drop_last: bool) -> None:
-        """Keep the settings of the loaders.
-
-        Args:
-            batch_size: samples per step.
-            num_workers: processes that read samples; None chooses for the platform.
-            drop_last: leave out the last training batch when it is shorter than the others:
-                shapes stay fixed, and batch normalisation never meets a single sample.
-        """
         super().__init__()
         if batch_size < 1:
             raise ValueError(f"A batch holds at least one sample, but data.batch_size={batch_size}")

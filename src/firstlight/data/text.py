@@ -24,6 +24,16 @@ class Text(Data):
 
     "inputs" of a batch are {"input_ids", "attention_mask"}, both int64 (batch, tokens). The tokens are those of
     the model's own tokenizer, which `connect` brings.
+
+    Args:
+        max_length: tokens that are read of each text; the rest is cut off.
+        pad_to: a batch is padded to its longest text, rounded up to a multiple of this. Few different shapes
+            keep compiled kernels and MPS's graph cache few; max_length gives one shape.
+        batch_size: texts per step.
+        num_workers: processes that read; None chooses for the platform.
+        drop_last: leave out a short last training batch.
+        group_by_length: put texts of similar length into the same training batch; which ones, and the order
+            of the batches, stay random. Without effect where all texts are padded to one length.
     """
 
     yields: ClassVar[str] = "text"
@@ -42,18 +52,6 @@ class Text(Data):
         drop_last: bool,
         group_by_length: bool,
     ) -> None:
-        """Keep the settings.
-
-        Args:
-            max_length: tokens that are read of each text; the rest is cut off.
-            pad_to: a batch is padded to its longest text, rounded up to a multiple of this. Few different shapes
-                keep compiled kernels and MPS's graph cache few; max_length gives one shape.
-            batch_size: texts per step.
-            num_workers: processes that read; None chooses for the platform.
-            drop_last: leave out a short last training batch.
-            group_by_length: put texts of similar length into the same training batch; which ones, and the order
-                of the batches, stay random. Without effect where all texts are padded to one length.
-        """
         super().__init__(batch_size=batch_size, num_workers=num_workers, drop_last=drop_last)
         if max_length < 3:
             raise ValueError(f"A text has at least 3 tokens ([CLS], one word, [SEP]), but data.max_length={max_length}")

@@ -25,6 +25,12 @@ class Classifier(LightningModule, ABC):
     """Map inputs to one logit per class, and learn by cross-entropy.
 
     A final class says what it reads, builds `network` and fills in `forward`.
+
+    Args:
+        class_names: name of each class, in the order of the logits.
+        label_smoothing: share of the target spread over all classes, 0 to 1 (Szegedy et al. 2016, section 7).
+        optimizer: `_target_`, the path of a torch.optim class, and its arguments.
+        scheduler: `_target_`, the path of a schedule's class, its arguments, `interval` and `monitor`.
     """
 
     reads: ClassVar[str]
@@ -34,14 +40,6 @@ class Classifier(LightningModule, ABC):
     def __init__(
         self, class_names: list[str], label_smoothing: float, optimizer: Settings | None, scheduler: Settings | None
     ) -> None:
-        """Keep the settings and set the scores to zero.
-
-        Args:
-            class_names: name of each class, in the order of the logits.
-            label_smoothing: share of the target spread over all classes, 0 to 1 (Szegedy et al. 2016, section 7).
-            optimizer: `_target_`, the path of a torch.optim class, and its arguments.
-            scheduler: `_target_`, the path of a schedule's class, its arguments, `interval` and `monitor`.
-        """
         super().__init__()
         if len(class_names) < 2:
             raise ValueError(f"A classifier tells two classes or more apart, but the data has {class_names}")
