@@ -16,17 +16,13 @@ from firstlight.record import is_as_written, read_json
 RESUMABLE: tuple[str, ...] = ("resume", "trainer", "callbacks", "logger", "name", "tags", "test")
 RESUMABLE += ("data.num_workers", "data.root", "model.allow_remote_code")
 # Settings of the trainer that decide over each step.
-FIXED = tuple(
-    f"trainer.{name}"
-    for name in (
-        "devices",
-        "num_nodes",
-        "accumulate_grad_batches",
-        "gradient_clip_val",
-        "limit_train_batches",
-        "overfit_batches",
-    )
+FIXED: tuple[str, ...] = (
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.accumulate_grad_batches",
+    "trainer.gradient_clip_val",
 )
+FIXED += ("trainer.limit_train_batches", "trainer.overfit_batches")
 
 
 def composed(name: str, words: list[str], hydra: bool = False) -> DictConfig:

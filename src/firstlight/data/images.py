@@ -60,7 +60,12 @@ class Images(Data):
         }
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Augment (in training) and normalise a batch on the device."""
+        """Augment (in training) and normalise a batch on the device.
+
+        Args:
+            batch: its "inputs" are (batch, 3, size, size) uint8; they become floats of the trainer's precision.
+            dataloader_idx: of no meaning here.
+        """
         assert self.trainer is not None
         images = batch["inputs"]
         if self.augment and self.trainer.training:
@@ -72,7 +77,13 @@ class Images(Data):
         return {**batch, "inputs": self.trainer.precision_plugin.convert_input(normalised(images))}
 
     def augmented(self, images: Tensor, ids: Tensor, epoch: int) -> Tensor:
-        """Return a batch with each image shifted and mirrored at random, (batch, 3, size, size) uint8."""
+        """Return a batch with each image shifted and mirrored at random, (batch, 3, size, size) uint8.
+
+        Args:
+            images: (batch, 3, size, size) uint8.
+            ids: each image's position in its split, (batch,) int64: with the seed and the epoch it decides over chance.
+            epoch: that of the training, from 0.
+        """
         if not (self.max_shift or self.mirror):
             return images
         down, right, flip = chances(ids, self.run_seed, epoch, count=3)
@@ -84,7 +95,11 @@ class Images(Data):
         return images
 
     def read_inputs(self, path: Path) -> tuple[list[str], Dataset[Any]]:
-        """Return the paths of the images under a folder, or of one image, and their data set."""
+        """Return the paths of the images under a folder, or of one image, and their data set.
+
+        Raises:
+            ValueError: there is none.
+        """
         paths = image_paths(path)
         return [str(each) for each in paths], UnlabelledFiles(paths, self.image_size)
 

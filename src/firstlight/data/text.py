@@ -34,6 +34,9 @@ class Text(Data):
         drop_last: leave out a short last training batch.
         group_by_length: put texts of similar length into the same training batch; which ones, and the order
             of the batches, stay random. Without effect where all texts are padded to one length.
+
+    Raises:
+        ValueError: too few tokens for a word.
     """
 
     yields: ClassVar[str] = "text"
@@ -63,7 +66,11 @@ class Text(Data):
 
     @abstractmethod
     def read_texts(self) -> tuple[list[str], dict[str, Texts]]:
-        """Return the class names and, by split, the texts and their labels."""
+        """Return the class names and, by split, the texts and their labels, positions among the names.
+
+        Raises:
+            ValueError: the data is not there, or cannot be read.
+        """
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -84,7 +91,11 @@ class Text(Data):
         }
 
     def read_inputs(self, path: Path) -> tuple[list[str], Dataset[Any]]:
-        """Return the number of each row of a CSV or JSON Lines file, from 1, and the data set of their texts."""
+        """Return the number of each row of a CSV or JSON Lines file, from 1, and the data set of their texts.
+
+        Raises:
+            ValueError: the file has no row, or no column of texts.
+        """
         self.rows = list(rows(path, self.text_column))
         if not self.rows:
             raise ValueError(f"{path} holds no row: give a file with at least one text")
@@ -97,7 +108,13 @@ class Text(Data):
         return f"row {name}: {self.rows[int(name) - 1][1]}"
 
     def tokens(self, texts: list[str], labels: Sequence[int] | None, ids: Sequence[int] | None = None) -> Tokens:
-        """Return texts as a data set of tokens."""
+        """Return texts as a data set of tokens.
+
+        Args:
+            texts: the texts.
+            labels: class of each; None for texts to predict.
+            ids: number of each, -1 for one that could not be read; None counts from 0.
+        """
         assert self.tokenizer is not None, "connect() comes before tokens()"
         # Texts to predict are read once: not worth a file.
         token_ids = (
@@ -117,7 +134,14 @@ class Text(Data):
 
 
 def split_texts(texts: list[str], labels: Sequence[int], val_fraction: float, test_fraction: float) -> dict[str, Texts]:
-    """Return texts and labels by split, each class in the same proportion."""
+    """Return texts and labels by split, each class in the same proportion.
+
+    Args:
+        texts: all texts.
+        labels: class of each.
+        val_fraction: share of them for validation, 0 to 1.
+        test_fraction: share of them for the test, 0 to 1; the rest is for training.
+    """
     chosen = stratified(labels, val_fraction, test_fraction)
     return {name: ([texts[i] for i in indices], [int(labels[i]) for i in indices]) for name, indices in chosen.items()}
 
