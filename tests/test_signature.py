@@ -3,6 +3,7 @@
 import inspect
 import subprocess
 import sys
+from typing import is_typeddict
 
 import pytest
 from conftest import names
@@ -21,14 +22,19 @@ TARGETS = sorted(
 )
 
 
+def fields(kind):
+    return kind.__annotations__ if is_typeddict(kind) else ()
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_text_tells_what_the_class_takes(target):
     seen = inspect.signature(locate(target).__init__).parameters.values()
     variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    taken = {each.name for each in seen if each.kind not in variadic} - {"self"}
+    # Unpack[Fields] takes the fields of a TypedDict.
+    taken |= {name for each in seen for kind in getattr(each.annotation, "__args__", ()) for name in fields(kind)}
 
-    assert {each.name for each in seen if each.kind not in variadic} - {"self"} == set(
-        signature.read(target).parameters
-    )
+    assert taken == set(signature.read(target).parameters)
 
 
 def test_reading_imports_nothing():

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 from small import WORDS, Small
+from swept import in_process
 
 from firstlight import run, sweep
 from firstlight.record import locked
@@ -23,20 +24,7 @@ FIRST = "sweep     2 jobs, "
 
 @pytest.fixture
 def typed(monkeypatch, tmp_path, capsys):
-    """Return a function that sweeps over trainings of Small in process, and gives the exit code and what it told."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(run, "build_model", lambda settings, facts: Small())
-    monkeypatch.setattr(run, "load_model", lambda *args: Small())
-
-    def sweep_(*words: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["sweep", *words])
-        with pytest.raises(SystemExit) as stop:
-            sweep.main()
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        told = capsys.readouterr()
-        return stop.value.code, told.out + told.err
-
-    return sweep_
+    return in_process(monkeypatch, tmp_path, capsys)
 
 
 def folders() -> list[Path]:

@@ -13,7 +13,7 @@ from PIL import Image
 from firstlight import evaluate, predict, train
 from firstlight.check import choice
 from firstlight.compose import composed as composed_from
-from firstlight.record import PACKAGES
+from firstlight.provenance import PACKAGES
 
 MODELS = names("model")
 

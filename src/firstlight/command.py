@@ -20,10 +20,11 @@ from omegaconf import DictConfig, open_dict
 
 from firstlight.check import AUTO, CONFIGS
 from firstlight.compose import any_checkpoint, composed, root_config
+from firstlight.lock import LET_GO_S, is_free, locked
 from firstlight.mistake import sentence
 from firstlight.mps.watermarks import set_watermarks
 from firstlight.ranks import follow, follows
-from firstlight.record import free_memory, locked, read_json
+from firstlight.record import free_memory, read_json
 
 # Warnings that nobody who trains can act on, each of a library about itself.
 NOISE = (
@@ -147,12 +148,7 @@ def state_of(folder: Path) -> str:
     """Return why a job is not to be started: it is finished, or another process runs it; nothing if it is."""
     status = read_json(folder / "run.json").get("status")
     if status == "running":
-        try:
-            # The loader processes of a killed job see its end, and let go, after five seconds.
-            with locked(folder, patience_s=8):
-                return ""
-        except ValueError:
-            return "is running"
+        return "" if is_free(folder, LET_GO_S) else "is running"
     return "is finished" if status == "finished" else ""
 
 

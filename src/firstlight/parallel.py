@@ -149,6 +149,11 @@ def num_devices(accelerator: str, devices: int | str | list[int]) -> int:
     return int(devices)
 
 
+def num_processes(accelerator: str, devices: int | str | list[int], num_nodes: int) -> int:
+    """Return how many processes train: one for each device of each machine."""
+    return num_devices(accelerator, devices) * num_nodes
+
+
 def require_devices(accelerator: str, devices: int | str | list[int], num_nodes: int, strategy: str) -> None:
     """Refuse more devices than there are, and several without a way to work together.
 
@@ -164,22 +169,22 @@ def require_devices(accelerator: str, devices: int | str | list[int], num_nodes:
     here = torch.cuda.device_count()
     if accelerator == "cuda" and several > here:
         raise ValueError(f"This machine has {here} GPUs, but trainer.devices={devices}: give {here} or less, or auto")
-    if several * num_nodes > 1 and strategy == "auto":
+    if num_processes(accelerator, devices, num_nodes) > 1 and strategy == "auto":
         raise ValueError(
             f"Several devices need a strategy, but trainer.devices={devices} and trainer.num_nodes={num_nodes} came "
             "without: type trainer=ddp or trainer=fsdp, too"
         )
 
 
-def require_processes(devices: int) -> None:
+def require_processes(accelerator: str, devices: int | str | list[int], num_nodes: int) -> None:
     """Refuse if Slurm or torchrun has started other processes than the settings name.
 
     Raises:
         ValueError: the numbers differ.
     """
-    place = environment()
-    if not isinstance(place, environments.LightningEnvironment) and place.world_size() != devices:  # type: ignore[attr-defined]
+    place, wanted = environment(), num_processes(accelerator, devices, num_nodes)
+    if not isinstance(place, environments.LightningEnvironment) and place.world_size() != wanted:  # type: ignore[attr-defined]
         raise ValueError(
             f"Each device has a process of its own, but {place.world_size()} were started by Slurm or torchrun for "
-            f"{devices} of trainer.devices x trainer.num_nodes: let the numbers agree"
+            f"{wanted} of trainer.devices x trainer.num_nodes: let the numbers agree"
         )
