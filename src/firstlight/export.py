@@ -1,4 +1,4 @@
-"""Write a trained model for other programs:  python -m firstlight.export run=logs/train/<run> format=onnx."""
+"""Write a trained model for other programs:  python -m firstlight.export run=logs/train/<run> format=onnx"""
 
 from importlib import import_module
 from importlib.util import find_spec
