@@ -70,8 +70,8 @@ def as_a_stranger(folder: Path, description: str, inputs: dict) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("format", "description"),
     [
-        ("torch", "model.pt2.json"),
         ("safetensors", "config.json"),
+        pytest.param("torch", "model.pt2.json", marks=pytest.mark.slow),
         pytest.param("onnx", "model.onnx.json", marks=pytest.mark.slow),
     ],
 )
@@ -143,7 +143,7 @@ class Lottery(Small):
     """A model that never says the same twice."""
 
     def forward(self, inputs):
-        return self.network(inputs) + torch.rand(len(inputs), 2)
+        return self.network(inputs) + torch.rand(inputs.shape[0], 2)
 
 
 class Choosy(Small):
@@ -173,17 +173,37 @@ def test_an_export_that_differs_is_an_error_and_leaves_no_file(module, tmp_path)
     assert not tmp_path.exists()
 
 
-def test_a_model_that_cannot_be_followed_is_told(tmp_path):
-    with pytest.raises(ValueError, match="torch.export cannot follow the forward of Choosy"):
-        torch_program.write(source(Choosy()), tmp_path)
+class Counting(Small):
+    """A model that makes a number of the size of a batch."""
+
+    def forward(self, inputs):
+        return self.network(inputs.view(len(inputs), -1))
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        (Choosy, "torch.export cannot follow the forward of Choosy"),
+        (
+            Counting,
+            r"Counting can be exported for one size of batch alone.*: write inputs.shape\[0\] in the place of len",
+        ),
+    ],
+)
+def test_a_model_that_cannot_be_followed_is_told(tmp_path, kind, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        torch_program.write(source(kind()), tmp_path)
 
 
 def test_a_failed_export_leaves_the_earlier_one(tmp_path):
     (tmp_path / "model.pt2").write_text("earlier")
 
-    with pytest.raises(ValueError), folders.filled(tmp_path) as inside:
+    def fail(inside: Path):
         (inside / "model.pt2").write_text("half")
-        raise ValueError
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError), folders.filled(tmp_path) as inside:
+        fail(inside)
     assert [path.read_text() for path in tmp_path.iterdir()] == ["earlier"]
 
 

@@ -16,7 +16,7 @@ def program(source: Source) -> ExportedProgram:
     """Return the graph for batches of any size, and texts of any length where the model can read such.
 
     Raises:
-        ValueError: torch.export cannot follow the model.
+        ValueError: torch.export cannot follow the model, or for one size of batch alone.
     """
     sample = source.inputs.draw(2, source.inputs.longest or 0)
     free = {0: Dim.DYNAMIC} if source.inputs.longest is None else {0: Dim.DYNAMIC, 1: Dim.AUTO}
@@ -34,6 +34,11 @@ def traced(source: Source, sample: Any, shapes: tuple[Any] | None = None) -> Exp
         with quiet():
             return torch.export.export(source.model, (sample,), dynamic_shapes=shapes)
     except Exception as error:  # torch raises many kinds
+        if "Constraints violated" in str(error):
+            raise ValueError(
+                f"{type(source.model).__name__} can be exported for one size of batch alone, as its forward makes a "
+                "number of it: write inputs.shape[0] in the place of len(inputs), or choose format=safetensors"
+            ) from error
         raise ValueError(
             f"torch.export cannot follow the forward of {type(source.model).__name__} ({first_line(error)}): choose "
             "format=safetensors, or write it without decisions on the numbers in a tensor"
