@@ -13,4 +13,7 @@ def __getattr__(name: str) -> object:
     """Fetch the two functions when they are asked for: they import torch, which takes seconds."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from firstlight.command import quieten
+
+    quieten()  # libraries warn while they are imported, too
     return getattr(import_module("firstlight.notebook"), name)

@@ -12,7 +12,6 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from firstlight import outcome, run
 from firstlight.check import check
-from firstlight.command import quieten
 from firstlight.compose import composed, harmless, saved_config
 from firstlight.data.module import Data
 from firstlight.data.text import Text
@@ -64,7 +63,6 @@ def load(source: str | os.PathLike[str]) -> Loaded:
     Raises:
         ValueError: there is no such run, it has no checkpoint yet, or that is damaged.
     """
-    quieten()
     path = Path(source)
     cfg = harmless(saved_config(path))
     check(cfg)
@@ -91,7 +89,6 @@ def build(overrides: list[str] | None = None) -> Built:
         ValueError: what the words describe cannot be built here.
         HydraException: a word is none that Hydra can read, or names no setting.
     """
-    quieten()
     words = list(overrides or [])
     if not any(word.startswith(("logger=", "resume=")) for word in words):
         words.append("logger=none")  # a run of W&B begins as soon as it is built
