@@ -39,6 +39,7 @@ NOISE = (
     "You called `self.log\\('.*`, but have no logger configured",
     ".*`lr_scheduler.step\\(\\)` before `optimizer.step\\(\\)`",  # a skipped first step of 16-mixed
     ".*set_vital is deprecated",
+    "IProgress not found",  # in a notebook, of a bar that is never shown
     "GPU available but not used",  # trainer=cpu was typed
     "It is recommended to use `self.log\\(",  # on several devices all log the same
     "torch.distributed is disabled, unavailable or uninitialized",  # a checkpoint in parts, read by one process

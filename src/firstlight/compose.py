@@ -46,7 +46,7 @@ def root_config(name: str, words: list[str]) -> tuple[str, list[str]]:
     given = dict(word.split("=", 1) for word in words if "=" in word and not word.startswith("-"))
     source = given.get("resume") or given.get("run") or given.get("ckpt")
     if source in (None, "null"):
-        if name in ("evaluate", "predict") and not set(words) & {"--help", "-h", "--hydra-help"}:
+        if name in ("evaluate", "predict", "export") and not set(words) & {"--help", "-h", "--hydra-help"}:
             raise ValueError(f"{name} needs a trained model: give run=logs/train/<run> or ckpt=<file>")
         return name, words
     saved = harmless(saved_config(Path(source)))

@@ -84,10 +84,11 @@ class Text(Data):
             self.datasets[name] = self.tokens(texts, labels)
 
     def read(self) -> tuple[list[str], dict[str, Dataset[Any]]]:
-        """Return the class names and the data sets, whose tokens come with `connect`."""
+        """Return the class names and the data sets, whose tokens come with `connect`, before this or after it."""
         class_names, self.texts = self.read_texts()
         return class_names, {
-            name: Tokens(Ragged.of([[]] * len(texts)), labels) for name, (texts, labels) in self.texts.items()
+            name: self.tokens(texts, labels) if self.tokenizer else Tokens(Ragged.of([[]] * len(texts)), labels)
+            for name, (texts, labels) in self.texts.items()
         }
 
     def read_inputs(self, path: Path) -> tuple[list[str], Dataset[Any]]:
