@@ -1,6 +1,7 @@
 """Hand the words after `make <command>` to the command exactly as they were typed. Standard library only.
 
     python scripts/make.py run firstlight.train     what the Makefile's recipes call
+    python scripts/make.py mine                     becomes scripts/rename.py, `new` becomes scripts/new.py
     python scripts/make.py refuse trian             says which command was meant
 
 Pasting $(MAKEOVERRIDES) into a recipe would let the shell expand `$`, `;` and `*`. The recipe's environment holds the
@@ -11,8 +12,11 @@ import os
 import re
 import shlex
 import sys
+from collections.abc import Callable
 from difflib import get_close_matches
+from pathlib import Path
 
+SCRIPTS = Path(__file__).resolve().parent
 COMMANDS = (
     *("help", "setup", "doctor", "preflight", "train", "evaluate", "predict", "sweep", "benchmark"),
     *("report", "export", "wandb-sync", "wandb-sweep"),
@@ -32,15 +36,30 @@ def overrides(makeflags: str) -> list[str]:
     return [word for word in reversed(given) if not re.match(r"[A-Z_]+[:+?]?=", word)]
 
 
-def run(module: str) -> None:
-    """Become `python -m MODULE` with those words, the `~name` goals and the flags of ARGS="..."."""
+def become(*program: str) -> None:
+    """Become `python PROGRAM` with those words, the `~name` goals and the flags of ARGS="..."."""
     environment = {
         k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")
     }
     deletions = environment.pop("DELETIONS", "").split()
     flags = shlex.split(environment.pop("ARGS", ""))
     words = [*overrides(os.environ.get("MAKEFLAGS", "")), *deletions, *flags]
-    os.execve(sys.executable, [sys.executable, "-m", module, *words], environment)
+    os.execve(sys.executable, [sys.executable, *program, *words], environment)
+
+
+def run(module: str) -> None:
+    """Become a command of the package."""
+    become("-m", module)
+
+
+def mine() -> None:
+    """Give the project its own name, and leave out examples."""
+    become(str(SCRIPTS / "rename.py"))
+
+
+def new() -> None:
+    """Begin a model or a data set."""
+    become(str(SCRIPTS / "new.py"))
 
 
 def refuse(goal: str) -> None:
@@ -51,4 +70,5 @@ def refuse(goal: str) -> None:
 
 
 if __name__ == "__main__":
-    {"run": run, "refuse": refuse}[sys.argv[1]](*sys.argv[2:3])
+    functions: dict[str, Callable[..., None]] = {"run": run, "mine": mine, "new": new, "refuse": refuse}
+    functions[sys.argv[1]](*sys.argv[2:3])

@@ -13,7 +13,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 import make  # noqa: E402
 
 WORDS = [
-    "model=bert",
+    "model=net",
     "+x=y",
     "++z=1",
     "a=[1,2]",
@@ -62,7 +62,7 @@ def test_every_word_arrives_as_typed_and_in_order(makefile):
 
 @pytest.mark.parametrize("flags", [["-s"], ["-k"], ["-j2"]])
 def test_flags_of_make_are_no_settings(makefile, flags):
-    assert words_of(makefile, *flags, "train", "model=bert") == ["model=bert"]
+    assert words_of(makefile, *flags, "train", "model=net") == ["model=net"]
 
 
 def test_a_deletion_is_a_setting(makefile):
@@ -78,7 +78,7 @@ def test_the_same_word_twice_keeps_the_last(makefile):
 
 
 def test_make_3_81_passes_the_words_without_a_double_dash():
-    assert make.overrides(r"p=$${x} b='c\ d' model=bert") == ["model=bert", "b='c d'", "p=${x}"]
+    assert make.overrides(r"p=$${x} b='c\ d' model=net") == ["model=net", "b='c d'", "p=${x}"]
 
 
 @pytest.mark.parametrize(("goal", "near"), [("trian", "train"), ("sweeep", "sweep"), ("evalute", "evaluate")])
@@ -90,10 +90,10 @@ def test_an_unknown_goal_is_refused_with_the_nearest(goal, near):
 
 
 def test_an_unknown_word_beside_a_command_stops_it():
-    result = subprocess.run(["make", "-C", str(ROOT), "train", "bert"], capture_output=True, text=True)
+    result = subprocess.run(["make", "-C", str(ROOT), "train", "net"], capture_output=True, text=True)
 
     assert result.returncode == 2
-    assert "There is no command 'bert'" in result.stderr
+    assert "There is no command 'net'" in result.stderr
 
 
 def test_make_alone_lists_every_command():

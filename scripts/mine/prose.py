@@ -1,0 +1,219 @@
+"""Leave out of pages and help what tells of what is gone. Standard library only."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from typing import TYPE_CHECKING
+
+from mine import commands
+from mine.commands import retyped
+from mine.tree import Texts
+
+if TYPE_CHECKING:
+    from mine.prune import Gone
+
+WIDTH = 120
+__all__ = ["pruned", "retyped"]
+
+
+class Prose:
+    """Judges texts, and cuts out of them what goes."""
+
+    def __init__(self, gone: Gone, tests: set[str], files: Texts) -> None:
+        """Keep what is looked for: choices as code, classes and modules as the names that they have in the field."""
+        self.gone, self.files = gone, files
+        self.code = gone.names() | tests
+        files_of = {"/".join(each.split("/")[-2:]) for each in gone.paths if not each.endswith("/")}
+        stems = {each.rpartition(".")[2] for each in gone.modules}
+        packages = {each.replace("_", "[-_]") for each in gone.packages if len(each) > 6 and each not in ("datasets",)}
+        folders = {re.escape(each.partition("/")[2]) for each in gone.paths if each.endswith("/")}
+        words = [rf"`[^`\n]*(?<![\w/]){re.escape(each)}(?![\w])[^`\n]*`" for each in self.code if each not in stems]
+        words += [
+            rf"`{re.escape(each)}(?:\.py)?`|`(?:\w+=)[\w,]*\b{re.escape(each)}\b[\w,]*`" for each in stems | self.code
+        ]
+        words += [rf"{re.escape(each)}" for each in files_of] + list(folders)
+        words += [rf"(?<![\w-]){each}(?![\w-])" for each in packages]
+        words += [rf"\b{re.sub('(?<=[a-z])(?=[A-Z0-9])', '[ -]?', each)}\b" for each in gone.classes]
+        # MiniLM, BERT: a module's name as a proper name, not the word that it may be.
+        proper = {each for each in stems if each not in ("text", "images")}
+        self.proper = re.compile(
+            "|".join(rf"\b{each.replace('_', '[ _-]?')}" for each in proper) or r"(?!)", re.IGNORECASE
+        )
+        self.pattern = re.compile("|".join(words) or r"(?!)")
+
+    def hit(self, text: str) -> bool:
+        """Say whether a text tells of what is gone."""
+        bare = re.sub(r"\b(?:model|data|keep|experiment|models)=\[?[\w,]+\]?", "", text)
+        return (
+            bool(self.pattern.search(text))
+            or any(re.search(r"\w[A-Z]", each) for each in self.proper.findall(bare))
+            or retyped(text, self.gone) != text
+        )
+
+    def clipped(self, text: str) -> str:
+        """Return a text without the code words in a row of such words, and the brackets, that tell of what is gone."""
+
+        def row(found: re.Match[str]) -> str:
+            items = re.findall(r"`[^`]*`", found.group())
+            live = [each for each in items if each.strip("`") not in self.code]
+            return ", ".join(live) if live and len(live) < len(items) else found.group()
+
+        text = re.sub(r"`[^`\n]*`(?:(?:,? and |, )`[^`\n]*`)+", row, text)
+        return re.sub(
+            r"\s*\([^()\n]*\)",
+            lambda found: (
+                ""
+                if self.hit(found.group()) and "](" not in text[max(0, found.start() - 1) : found.start() + 2]
+                else found.group()
+            ),
+            text,
+        )
+
+    def sentences(self, text: str) -> str:
+        """Return a paragraph without the sentences that tell of what is gone."""
+        if not self.hit(text):
+            return text
+        lead = re.match(r"\s*\*\*.*?\*\*", text, re.DOTALL)
+        if lead and self.hit(self.clipped(lead.group())):
+            return ""
+        parts = re.split(r"(?<=[.!?])\s+(?=[A-Z\[`*\"(])", " ".join(text.split()))
+        clipped = [part if not self.hit(part) else self.clipped(part) for part in parts]
+        live = [self.clauses(part) if self.hit(part) else part for part in clipped]
+        live = [part for part in live if part]
+        told = " ".join(live)
+        if not told or (lead and len(told) <= len(" ".join(lead.group().split()))):
+            return ""
+        return textwrap.fill(told, WIDTH, break_long_words=False, break_on_hyphens=False)
+
+    def clauses(self, sentence: str) -> str:
+        """Return a sentence without the clauses that go, parted by semicolons; nothing if its first one goes."""
+        parts = re.split(r";\s+", sentence)
+        live = [part for part in parts if not self.hit(part)]
+        if not live or live[0] is not parts[0]:
+            return ""
+        return "; ".join(live).rstrip(".,:") + (sentence[-1] if sentence[-1] in ".!?:" else "")
+
+
+def pruned(files: Texts, gone: Gone, tests: set[str]) -> Texts:
+    """Return the files with shorter pages and help."""
+    if not gone.names() and not gone.paths:
+        return files
+    prose = Prose(gone, tests, files)
+    after = dict(files)
+    for path, text in files.items():
+        if path.endswith(".md"):
+            after[path] = page(text, prose)
+        elif path == "scripts/help.txt":
+            after[path] = commands.helped(text, prose)
+    return after
+
+
+def page(text: str, prose: Prose) -> str:
+    """Return a page without what tells of what is gone, a section about a data set included."""
+    sections = re.split(r"(?m)^(?=## )", text)
+    text = "".join(each for number, each in enumerate(sections) if not number or not commands.about(each, prose))
+    blocks = re.split(
+        r"(^[ \t]*```[^\n]*\n.*?^[ \t]*```[ \t]*$|^[ \t]*~~~.*?^[ \t]*~~~$)", text, flags=re.MULTILINE | re.DOTALL
+    )
+    told = [
+        commands.fenced(block, prose) if number % 2 else written(block, prose) for number, block in enumerate(blocks)
+    ]
+    return headings(told)
+
+
+def written(text: str, prose: Prose) -> str:
+    """Return what stands between blocks of code: paragraphs, lists and tables."""
+    paragraphs = re.split(r"(\n[ \t]*\n)", text)
+    return "".join(part if number % 2 else paragraph(part, prose) for number, part in enumerate(paragraphs))
+
+
+def paragraph(text: str, prose: Prose) -> str:
+    """Return a paragraph, list or table without what goes."""
+    body = text.strip("\n")
+    if not body or (not prose.hit(body)):
+        return text
+    before, after = text[: len(text) - len(text.lstrip("\n"))], text[len(text.rstrip("\n")) :]
+    if body.lstrip().startswith("|"):
+        told = table(body, prose)
+    elif re.match(r"\s*([-*]|\d+\.) ", body):
+        told = items(body, prose)
+    elif body.startswith("#"):
+        heading, _, rest = body.partition("\n")
+        told = (
+            f"{heading}\n{prose.sentences(rest)}"
+            if rest
+            else (heading if not prose.hit(heading) else f"{GONE} {heading}")
+        )
+    else:
+        told = prose.sentences(body)
+    return before + told + after
+
+
+# A heading under which nothing is left, or which itself is gone.
+GONE = "<!-- gone -->"
+
+
+def table(body: str, prose: Prose) -> str:
+    """Return a table without the rows that go; of a row about a choice that stays, only parts of its cells go."""
+    lines = body.splitlines()
+    live = []
+    for line in lines[2:]:
+        cells = re.split(r"(?<!\\)\|", line.strip().strip("|"))
+        told = [prose.clipped(cell) if prose.hit(cell) else cell for cell in cells]
+        subject = re.findall(r"`([^`]+)`", told[0])
+        if any(prose.hit(cell) for cell in told) and subject and not prose.hit(told[0]) and len(cells) > 2:
+            told = [f" {prose.clauses(cell.strip())} " if prose.hit(cell) else cell for cell in told]
+        lost_tests = any(re.search(r"`test_\w+`", cell) for cell in told if prose.hit(cell))
+        if not any(prose.hit(cell) for cell in told) and not lost_tests:
+            live.append(f"|{'|'.join(told)}|" if told != cells else line)
+    return "\n".join([*lines[:2], *live]) if live else ""
+
+
+def items(body: str, prose: Prose) -> str:
+    """Return a list without the items that go."""
+    found = re.split(r"\n(?=\s*(?:[-*]|\d+\.) )", body)
+    live = []
+    for each in found:
+        mark = re.match(r"\s*(?:[-*]|\d+\.) ", each)
+        begin = mark.group() if mark else ""
+        told = prose.sentences(each[len(begin) :])
+        if told:
+            live.append(begin + told.replace("\n", "\n" + " " * len(begin)) if prose.hit(each) else each)
+    return "\n".join(live)
+
+
+def headings(blocks: list[str]) -> str:
+    """Return a page, of text and code by turns, without the headings under which nothing is left."""
+    # Code keeps its place as one character: a comment in it is no heading.
+    text = "\0".join(blocks[::2])
+    text = re.sub(rf"^{re.escape(GONE)} (#+) .*\n(?:(?!#).*\n)*", "", text, flags=re.MULTILINE)
+    code = blocks[1::2]
+    for place in [found.start() for found in re.finditer("\0", text)][::-1]:
+        number = text.count("\0", 0, place)
+        if not code[number]:
+            del code[number]
+            text = _unannounced(text[:place]) + text[place + 1 :]
+    before = ""
+    while before != text:
+        before = text
+        text = re.sub(r"^(#+) .*\n\s*(?=(#+) )", _empty, text, flags=re.MULTILINE)
+        text = re.sub(r"\n##+ .*\s*\Z", "\n", text)
+        # What announces a block that is gone.
+        text = re.sub(r"(\n\n|^)[^\n#|\0]*(?:\n[^\n#|\0]+)*:\n\n(?=\s*(#|\Z))", r"\1", text)
+    text = re.sub(r"\n{3,}", "\n\n", text).strip("\n") + "\n"
+    parts = text.split("\0")
+    return parts[0] + "".join(block + part for block, part in zip(code, parts[1:]))
+
+
+def _unannounced(text: str) -> str:
+    """Return a text without the sentence at its end that announces what is gone."""
+    if not text.rstrip().endswith(":"):
+        return text
+    end = max(text.rfind(mark, 0, len(text.rstrip())) + len(mark) for mark in (". ", ".\n", "\n\n", "\0"))
+    return text[:end].rstrip(" ") + ("\n\n" if end else "")
+
+
+def _empty(found: re.Match[str]) -> str:
+    """Return a heading, or nothing if the next one is of its level or above."""
+    return "" if len(found.group(2)) <= len(found.group(1)) else found.group()

@@ -1,0 +1,148 @@
+"""`make mine` and `make new` from end to end: a project of one's own passes what this one does."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "scripts"))
+import rename  # noqa: E402
+from mine import choices, names, packages, tree  # noqa: E402
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(5400)]
+NAME = "name=zephyr".partition("=")[2]
+FILES = tree.texts(ROOT)
+PACKAGE = tree.package_of(list(FILES))
+PAIRS = [("bert", "bbc_news"), ("resnet50", "digits")]
+# A package that is not there: neither imported nor known by its version.
+WITHOUT = """
+import importlib.machinery
+import importlib.metadata
+
+GONE = {gone!r}
+find_spec, from_name = importlib.machinery.PathFinder.find_spec, importlib.metadata.Distribution.from_name
+
+
+def find(name, path=None, target=None):
+    return None if name in GONE else find_spec(name, path, target)
+
+
+def named(name):
+    if name.lower().replace("-", "_") in GONE:
+        raise importlib.metadata.PackageNotFoundError(name)
+    return from_name(name)
+
+
+importlib.machinery.PathFinder.find_spec = staticmethod(find)
+importlib.metadata.Distribution.from_name = staticmethod(named)
+"""
+
+
+class Clone:
+    """A clone of this project, with what is not committed, and commands in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.hook = folder, folder.parent / "hook"
+        self.hook.mkdir()
+        subprocess.run(["git", "clone", "-q", str(ROOT), str(folder)], check=True)
+        for path in tree.paths(folder):
+            (folder / path).unlink()
+        for path in tree.paths(ROOT):
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / path, folder / path)
+        built = ROOT / "tests" / "mps_emulator" / "build"
+        if built.exists():
+            shutil.copytree(built, folder / "tests" / "mps_emulator" / "build")
+        self.commit()
+
+    def commit(self) -> None:
+        self.run("git", "add", "-A")
+        self.run("git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "all", "--allow-empty")
+
+    def leave_out(self, gone: set[str]) -> None:
+        """Let Python find these packages no more."""
+        (self.hook / "sitecustomize.py").write_text(WITHOUT.replace("{gone!r}", repr(gone)))
+
+    def run(self, *command: str) -> str:
+        """Run a command as a shell outside of this test would."""
+        outer = ("PYTEST_", "MAKE", "MFLAGS", "COV_")
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(outer)}
+        environment |= {"PYTHONPATH": f"{self.folder / 'src'}:{self.hook}", "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-20000:]}\n{done.stderr[-5000:]}"
+        return done.stdout + done.stderr
+
+    def make(self, *words: str) -> str:
+        return self.run("make", "READY=", f"PYTHON={sys.executable}", *words)
+
+    def python(self, *words: str) -> str:
+        return self.run(sys.executable, "-m", *words)
+
+
+@pytest.mark.parametrize(("model", "data"), PAIRS, ids="-".join)
+def test_a_project_of_ones_own_trains_and_passes_its_tests(tmp_path, model, data):
+    clone = Clone(tmp_path / "clone")
+    before = packages.required(FILES["pyproject.toml"])
+    clone.make("mine", f"name={NAME}", f"keep={model},{data}")
+    after = tree.texts(clone.folder)
+    clone.leave_out(
+        {
+            each
+            for name in set(packages.locked(FILES["requirements.lock"]))
+            - set(packages.locked(after["requirements.lock"]))
+            for each in names.imports(name)
+        }
+    )
+    kind = choices.kind(FILES, choices.target(FILES, "model", model))
+    clone.make("new", "model=my_net", f"kind={kind}")
+    clone.make("new", "data=my_set", f"kind={kind}")
+
+    # Nothing is left of what was not kept.
+    left = [each for each in tree.paths(clone.folder) if names.pattern(PACKAGE).search(each)]
+    text = {path: each for path, each in tree.texts(clone.folder).items() if path != "LICENSE"}
+    assert left + [path for path, each in text.items() if names.pattern(PACKAGE).search(each)] == []
+    assert {model, "my_net"} == set(choices.offered(text, "model"))
+    assert {data, "my_set", f"fake_{kind}"} == set(choices.offered(text, "data"))
+    needs_transformers = model == "bert"
+    assert needs_transformers == ("transformers" in packages.required(text["pyproject.toml"]))
+    assert needs_transformers == ("transformers" in packages.locked(text["requirements.lock"]))
+    assert packages.required(text["pyproject.toml"]) <= before
+
+    # What was begun trains, is swept, evaluated and exported.
+    few = ["logger=none", "trainer=cpu", "experiment=smoke"]
+    told = clone.make("train", "model=my_net", "data=my_set", *few, "output_dir=logs/train/mine")
+    assert "test/accuracy" in told
+    clone.make("sweep", "model=my_net", f"data=fake_{kind}", "seed=0,1", *few)
+    assert len(list(clone.folder.glob("logs/sweep/*/results.csv"))) == 1
+    assert re.search(r"test/accuracy\s+[\d.]+", clone.make("evaluate", "run=logs/train/mine", "logger=none"))
+    if (clone.folder / f"src/{NAME}/export.py").exists():
+        clone.make("export", "run=logs/train/mine", "format=safetensors")
+    clone.make("train", *few)
+
+    clone.commit()
+    clone.make("check")
+    passed = clone.python("pytest", "-m", "not slow", "-p", "no:cacheprovider", "-p", "no:xdist", "--tb=short")
+    assert int(re.search(r"(\d+) passed", passed).group(1)) > 300
+
+
+def test_what_began_is_renamed_and_shortened_again(tmp_path):
+    model, data = PAIRS[0]
+    clone = Clone(tmp_path / "clone")
+    clone.make("mine", f"name={NAME}")
+    clone.commit()
+    clone.make("mine", f"keep={model},{data}")
+    clone.commit()
+    second = "name=borealis".partition("=")[2]
+    clone.make("mine", f"name={second}")
+    text = tree.texts(clone.folder)
+
+    assert [path for path, each in text.items() if names.pattern(NAME).search(path + each)] == []
+    assert [model] == choices.offered(text, "model")
+    assert not rename.is_template(text, second)
+    clone.commit()
+    clone.make("check")
