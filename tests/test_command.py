@@ -36,51 +36,51 @@ def typed(tmp_path, monkeypatch, capsys):
     return run
 
 
-@pytest.mark.parametrize(
-    ("name", "words", "sentence"),
-    [
-        ("train", ["data.batchsize=8"], "train: There is no setting data.batchsize: did you mean data.batch_size?"),
-        ("train", ["modle=x"], "train: There is no setting modle: did you mean model?"),
-        ("train", ["model=brt"], "train: There is no model=brt: "),
-        ("train", ["experiment=smok"], "train: There is no experiment=smok: did you mean experiment=smoke?"),
-        ("train", ["data.batch_size=8,16"], "train: data.batch_size=8,16 is a list: use `make sweep` to run each"),
-        ("train", ["data.batch_size=x"], "train: data.batch_size is int, but data.batch_size='x'"),
-        ("train", ["+data.sead=1"], "train: There is no setting data.sead: known here are"),
-        (
-            "train",
-            ["optimizer.eps=1"],
-            "train: optimizer.eps is known but not in the configuration: add it by +optimizer.e",
-        ),
-        ("train", ["~callbacks.curvs"], "train: There is no setting callbacks.curvs: did you mean callbacks.curves?"),
-        (
-            "train",
-            ["logger=null"],
-            "train: logger=null names no choice: write group=name, and name none",
-        ),
-        ("train", ["a b"], "train: 'a b' cannot be read as a setting"),
-        ("train", ["model=bert", "data=digits"], "train: Bert reads text, but Digits yields images"),
-        ("train", ["trainer=mps"], "train: trainer=mps needs a Mac with an Apple GPU and an arm64 Python, but this is"),
-        ("train", ["trainer=cuda"], "train: trainer=cuda needs an NVIDIA GPU and its driver, but this is"),
-        ("train", ["trainer.accelerator=tpu"], "train: trainer.accelerator is cpu, mps, cuda or auto, but it is tpu"),
-        ("train", ["resume=logs/nope"], "train: There is no run in logs/nope: give the folder that a training printed"),
-        (
-            "train",
-            ["trainer.devices=2", "output_dir=x"],
-            "train: Several devices need a strategy, but trainer.dev",
-        ),
-        ("train", ["trainer.precision=8"], "train: trainer.precision is Literal['32-true'"),
-        (
-            "train",
-            ["data.num_workers=-1", "output_dir=x"],
-            "train: data.num_workers is 0 to 1,000, but data.num_workers=-1",
-        ),
-        ("evaluate", [], "evaluate: evaluate needs a trained model: give run=logs/train/<run> or ckpt=<file>"),
-        ("evaluate", ["ckpt=nope.ckpt"], "evaluate: There is no run in nope.ckpt"),
-        ("predict", ["input=x"], "predict: predict needs a trained model: give run=logs/train/<run> or ckpt=<file>"),
-        ("sweep", ["data.batchsize=1,2"], "train: There is no setting data.batchsize: did you mean data.batch_size?"),
-        ("sweep", ["model=resnet50,bert", "data=digits"], "train: Bert reads text, but Digits yields images"),
-    ],
-)
+MISTAKES = [
+    ("train", ["data.batchsize=8"], "train: There is no setting data.batchsize: did you mean data.batch_size?"),
+    ("train", ["modle=x"], "train: There is no setting modle: did you mean model?"),
+    ("train", ["model=brt"], "train: There is no model=brt: "),
+    ("train", ["experiment=smok"], "train: There is no experiment=smok: did you mean experiment=smoke?"),
+    ("train", ["data.batch_size=8,16"], "train: data.batch_size=8,16 is a list: use `make sweep` to run each"),
+    ("train", ["data.batch_size=x"], "train: data.batch_size is int, but data.batch_size='x'"),
+    ("train", ["+data.sead=1"], "train: There is no setting data.sead: known here are"),
+    (
+        "train",
+        ["optimizer.eps=1"],
+        "train: optimizer.eps is known but not in the configuration: add it by +optimizer.e",
+    ),
+    ("train", ["~callbacks.curvs"], "train: There is no setting callbacks.curvs: did you mean callbacks.curves?"),
+    (
+        "train",
+        ["logger=null"],
+        "train: logger=null names no choice: write group=name, and name none",
+    ),
+    ("train", ["a b"], "train: 'a b' cannot be read as a setting"),
+    ("train", ["model=bert", "data=digits"], "train: Bert reads text, but Digits yields images"),
+    ("train", ["trainer=mps"], "train: trainer=mps needs a Mac with an Apple GPU and an arm64 Python, but this is"),
+    ("train", ["trainer=cuda"], "train: trainer=cuda needs an NVIDIA GPU and its driver, but this is"),
+    ("train", ["trainer.accelerator=tpu"], "train: trainer.accelerator is cpu, mps, cuda or auto, but it is tpu"),
+    ("train", ["resume=logs/nope"], "train: There is no run in logs/nope: give the folder that a training printed"),
+    (
+        "train",
+        ["trainer.devices=2", "output_dir=x"],
+        "train: Several devices need a strategy, but trainer.dev",
+    ),
+    ("train", ["trainer.precision=8"], "train: trainer.precision is Literal['32-true'"),
+    (
+        "train",
+        ["data.num_workers=-1", "output_dir=x"],
+        "train: data.num_workers is 0 to 1,000, but data.num_workers=-1",
+    ),
+    ("evaluate", [], "evaluate: evaluate needs a trained model: give run=logs/train/<run> or ckpt=<file>"),
+    ("evaluate", ["ckpt=nope.ckpt"], "evaluate: There is no run in nope.ckpt"),
+    ("predict", ["input=x"], "predict: predict needs a trained model: give run=logs/train/<run> or ckpt=<file>"),
+    ("sweep", ["data.batchsize=1,2"], "train: There is no setting data.batchsize: did you mean data.batch_size?"),
+    ("sweep", ["model=resnet50,bert", "data=digits"], "train: Bert reads text, but Digits yields images"),
+]
+
+
+@pytest.mark.parametrize(("name", "words", "sentence"), MISTAKES)
 def test_a_mistake_is_a_sentence_and_exit_code_1(typed, name, words, sentence):
     code, out, err = typed(name, *words)
 

@@ -15,8 +15,10 @@ from firstlight.check import check
 from firstlight.compose import composed, harmless, saved_config
 from firstlight.data.module import Data
 from firstlight.data.text import Text
+from firstlight.fault import explain
+from firstlight.lock import locked
 from firstlight.model.classifier import Classifier
-from firstlight.record import Record, explain, first_fields, locked, plain, with_checksum, write_whole
+from firstlight.record import Record, first_fields, plain, with_checksum, write_whole
 from firstlight.secret import hidden
 from firstlight.trainer import Trainer
 

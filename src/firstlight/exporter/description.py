@@ -6,7 +6,7 @@ from typing import Any
 
 from firstlight.exporter.program import Axes
 from firstlight.exporter.source import Source
-from firstlight.record import versions
+from firstlight.provenance import versions
 from firstlight.secret import hidden
 
 
