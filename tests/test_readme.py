@@ -57,7 +57,7 @@ def test_a_command_composes(words, run_folder):
         assert len(jobs) > 1
         for job in jobs:
             check(composed("train", [*job, "output_dir=logs"]))
-    elif command in ("train", "evaluate", "predict", "preflight"):
+    elif command in ("train", "evaluate", "predict", "export", "preflight"):
         output = [] if any("resume=" in word for word in words) or command != "train" else ["output_dir=logs"]
         check(composed(command, [*words, *output]))
 
