@@ -39,6 +39,7 @@ def outputs(notebook) -> list:
     return [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
 
 
+@pytest.mark.slow
 def test_no_cell_fails_or_warns(executed):
     notebook, seconds, _ = executed
 
@@ -47,6 +48,7 @@ def test_no_cell_fails_or_warns(executed):
     assert seconds < 60 or os.getloadavg()[0] > (os.cpu_count() or 1)
 
 
+@pytest.mark.slow
 def test_it_shows_pictures_and_makes_a_run(executed):
     notebook, _, folder = executed
 
