@@ -87,9 +87,10 @@ def begun(files: tree.Texts, name: str) -> tree.Texts:
     return {**files, **edited}
 
 
-def roomy(text: str, sources: list[str]) -> str:
+def roomy(text: str, name: str, sources: list[str]) -> str:
     """Return pyproject.toml with room for comments that the new name made too long, which ruff cannot break."""
-    longest = max((len(line) for source in sources for line in source.splitlines()), default=0)
+    lines = [line for source in sources for line in source.splitlines() if name in line]
+    longest = max(map(len, lines), default=0)
     if longest <= LINE or "max-line-length" in text:
         return text
     room = f"[tool.ruff.lint.pycodestyle]\nmax-line-length = {longest}  # of comments with the project's name\n\n"
@@ -107,7 +108,7 @@ def planned(files: tree.Texts, old: str, new: str, keep: list[str]) -> tree.Text
         return after
     named = {path: (licensed if path == "LICENSE" else renamed)(text, old, new) for path, text in after.items()}
     sources = [text for path, text in named.items() if path.endswith(".py")]
-    return {**named, "pyproject.toml": roomy(named["pyproject.toml"], sources)}
+    return {**named, "pyproject.toml": roomy(named["pyproject.toml"], new, sources)}
 
 
 def mine(root: Path, words: list[str]) -> str:

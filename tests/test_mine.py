@@ -15,9 +15,10 @@ import rename  # noqa: E402
 from mine import choices, names, packages, tree  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(5400)]
-NAME = "name=zephyr".partition("=")[2]
+WORDS = ("name=zephyr", "name=borealis", "name=halcyon", "name=meridian")
 FILES = tree.texts(ROOT)
 PACKAGE = tree.package_of(list(FILES))
+NAME, NEXT, *_ = dict.fromkeys(word[len("name=") :] for word in WORDS if word != f"name={PACKAGE}")
 PAIRS = [("bert", "bbc_news"), ("resnet50", "digits")]
 # A package that is not there: neither imported nor known by its version.
 WITHOUT = """
@@ -28,18 +29,18 @@ GONE = {gone!r}
 find_spec, from_name = importlib.machinery.PathFinder.find_spec, importlib.metadata.Distribution.from_name
 
 
-def find(name, path=None, target=None):
+def find(cls, name, path=None, target=None):
     return None if name in GONE else find_spec(name, path, target)
 
 
-def named(name):
+def named(cls, name):
     if name.lower().replace("-", "_") in GONE:
         raise importlib.metadata.PackageNotFoundError(name)
     return from_name(name)
 
 
-importlib.machinery.PathFinder.find_spec = staticmethod(find)
-importlib.metadata.Distribution.from_name = staticmethod(named)
+importlib.machinery.PathFinder.find_spec = classmethod(find)
+importlib.metadata.Distribution.from_name = classmethod(named)
 """
 
 
@@ -137,12 +138,11 @@ def test_what_began_is_renamed_and_shortened_again(tmp_path):
     clone.commit()
     clone.make("mine", f"keep={model},{data}")
     clone.commit()
-    second = "name=borealis".partition("=")[2]
-    clone.make("mine", f"name={second}")
+    clone.make("mine", f"name={NEXT}")
     text = tree.texts(clone.folder)
 
     assert [path for path, each in text.items() if names.pattern(NAME).search(path + each)] == []
     assert [model] == choices.offered(text, "model")
-    assert not rename.is_template(text, second)
+    assert not rename.is_template(text, NEXT)
     clone.commit()
     clone.make("check")

@@ -22,9 +22,11 @@ GONE = Gone(
     {"Elm", "Ash", "Words"},
     {"model.elm", "model.ash", "data.words"},
     {"lexicon"},
-    {"src/own/model/elm.py", "configs/model/elm.yaml", "docs/measured/"},
+    {"src/own/model/elm.py", "configs/model/elm.yaml", "docs/old/"},
+    {"model.height"},
 )
 CONFIGS = {
+    "configs/train.yaml": "defaults:\n  - data: leaves\n  - model: oak\n",
     "configs/model/oak.yaml": "model:\n  _target_: own.model.oak.Oak\n  depth: 1\n",
     "configs/data/leaves.yaml": "_target_: own.data.leaves.Leaves\nroot: x\n",
 }
@@ -70,7 +72,7 @@ def test_oak():
             'run(f"data=words{1}")',
             'run("own.model.ash.Ash")',
         ),
-        *("from own.data import words", "import lexicon", 'open("configs/model/elm.yaml")', 'run("docs/measured/x")'),
+        *("from own.data import words", "import lexicon", 'open("configs/model/elm.yaml")', 'run("docs/old/x")'),
     ],
 )
 def test_whatever_names_it_lets_a_test_go(body):
@@ -192,7 +194,7 @@ def test_a_module_that_only_a_removed_one_imported_goes():
 def test_rows_items_and_sentences_go():
     text = """# Trees
 
-An oak is here. The `elm` is not. It grows.
+An oak is here. The `elm` is not. It grows. It has a `model.height=2`.
 
 - `model=oak`, which stays
 - `model=ash`, which does not
@@ -241,7 +243,9 @@ An oak is here. It grows.
 
 def test_commands_name_what_stays_or_go():
     text = """```bash
+make train                            # Elm on words
 make train model=elm                  # Elm in a minute
+make train model=elm seed=1           # Elm in a minute
 make train model=elm model.height=2   # a setting that oak has not
 make train model=oak model.depth=2    # stays
 make sweep model=oak,elm seed=1,2
@@ -252,9 +256,20 @@ make sweep model=oak,elm
     assert (
         page_of(text)
         == """```bash
-make train model=oak
+make train                            # oak on leaves
+make train model=oak seed=1
 make train model=oak model.depth=2    # stays
 make sweep model=oak seed=1,2
 ```
 """
     )
+
+
+def test_what_was_typed_goes_with_its_answer():
+    text = "A mistake is told:\n\n```\n$ make train model=elm\ntrain: Elm is old\n```\n\nThe end.\n"
+
+    assert page_of(text) == "The end.\n"
+
+
+def test_a_paragraph_goes_with_the_words_that_head_it():
+    assert page_of("**A look takes long**: the `elm` has leaves. It grows.\n\nThe end.\n") == "The end.\n"

@@ -13,10 +13,10 @@ import rename  # noqa: E402
 from mine import choices, names, packages, tree  # noqa: E402
 
 # Written behind name= everywhere: a name that stands elsewhere in the tree is refused.
-NAME = "name=zephyr".partition("=")[2]
-NEXT = "name=borealis".partition("=")[2]
+WORDS = ("name=zephyr", "name=borealis", "name=halcyon", "name=meridian")
 FILES = tree.texts(ROOT)
 PACKAGE = tree.package_of(list(FILES))
+NAME, NEXT, *_ = dict.fromkeys(word[len("name=") :] for word in WORDS if word != f"name={PACKAGE}")
 MODEL, DATA = choices.offered(FILES, "model")[0], choices.default(FILES, "data")
 IS_TEMPLATE = rename.is_template(FILES, PACKAGE)
 

@@ -23,7 +23,7 @@ def retyped(text: str, gone: Gone) -> str:
         return found.group() if word in (value, "") else f"{found.group(1)}={word}"
 
     # What a command reads is of the kind that is left.
-    if not any(gone.keep.kinds[name] == "images" for name in gone.keep.stay["model"]):
+    if gone.names() and not any(gone.keep.kinds[name] == "images" for name in gone.keep.stay["model"]):
         text = text.replace("input=photos/", "input=texts.csv")
     return TYPED.sub(instead, text)
 
@@ -62,6 +62,8 @@ def fenced(block: str, prose: Prose) -> str:
     body = lines[1:-1]
     if re.match(r"\s*```(python|yaml)", lines[0]):
         return "" if other_kind(block, prose) or prose.hit(retyped(block, prose.gone)) else retyped(block, prose.gone)
+    if any(line.startswith("$ ") for line in body):
+        return session(block, prose)
     live = [told for line in body for told in [line_of(line, prose)] if told is not None]
     unique = [
         line for number, line in enumerate(live) if not line.strip() or bare(line) not in map(bare, live[:number])
@@ -71,11 +73,21 @@ def fenced(block: str, prose: Prose) -> str:
     return "\n".join([lines[0], *unique, lines[-1]])
 
 
+def session(block: str, prose: Prose) -> str:
+    """Return what was typed and answered, without the pairs that tell of what is gone."""
+    first, *body, last = block.splitlines(keepends=True)
+    pairs = re.split(r"(?m)^(?=\$ )", "".join(body))
+    live = [each for each in pairs if not prose.hit(each)]
+    return "".join([first, *live, last]) if any(each.strip() for each in live) else ""
+
+
 def other_kind(block: str, prose: Prose) -> bool:
     """Say whether an example of a class reads what no kept model does."""
     path = re.search(r"^# (?:src|configs)/[\w/]*?(\w+)\.\w+$", block, re.MULTILINE)
     if path and path.group(1) in prose.gone.choices["model"]:
         return True
+    if not prose.gone.names():
+        return False
     found = re.search(r"\b(?:reads|yields)\b[^=\n]*= *\"(\w+)\"", block)
     kinds = {prose.gone.keep.kinds[name] for name in prose.gone.keep.stay["model"]}
     return bool(found and found.group(1) not in kinds)
@@ -93,8 +105,10 @@ def line_of(line: str, prose: Prose) -> str | None:
     told = retyped(command, prose.gone)
     if prose.gone.other_recipe(command, told):
         return None
+    if told != command and bare(told) == f"make train model={choices.default(prose.files, 'model')}":
+        return None  # which `make train` does
     is_command = bool(re.match(r"\s*(make|python|torchrun|srun|\.venv)\b", command))
-    if is_command and not works(told, prose):
+    if is_command and prose.gone.names() and not works(told, prose):
         return None
     if prose.hit(told):
         return None
@@ -102,6 +116,8 @@ def line_of(line: str, prose: Prose) -> str | None:
         keep = prose.gone.keep
         model = keep.stay["model"][0]
         comment = f"{model} on {keep.data_of(keep.kinds[model])}" if bare(told) == "make train" else ""
+    if told == command and found and comment == found.group(3):
+        return line
     if not comment:
         return told
     mark = gap.lstrip(" ")

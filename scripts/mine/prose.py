@@ -24,6 +24,7 @@ class Prose:
         """Keep what is looked for: choices as code, classes and modules as the names that they have in the field."""
         self.gone, self.files = gone, files
         self.code = gone.names() | tests
+        self.kept = {name for names in gone.keep.stay.values() for name in names}
         files_of = {"/".join(each.split("/")[-2:]) for each in gone.paths if not each.endswith("/")}
         stems = {each.rpartition(".")[2] for each in gone.modules}
         packages = {each.replace("_", "[-_]") for each in gone.packages if len(each) > 6 and each not in ("datasets",)}
@@ -32,6 +33,7 @@ class Prose:
         words += [
             rf"`{re.escape(each)}(?:\.py)?`|`(?:\w+=)[\w,]*\b{re.escape(each)}\b[\w,]*`" for each in stems | self.code
         ]
+        words += [rf"`[^`\n]*(?<![\w.]){re.escape(each)}\b[^`\n]*`" for each in gone.settings]
         words += [rf"{re.escape(each)}" for each in files_of] + list(folders)
         words += [rf"(?<![\w-]){each}(?![\w-])" for each in packages]
         words += [rf"\b{re.sub('(?<=[a-z])(?=[A-Z0-9])', '[ -]?', each)}\b" for each in gone.classes]
@@ -82,7 +84,8 @@ class Prose:
         live = [self.clauses(part) if self.hit(part) else part for part in clipped]
         live = [part for part in live if part]
         told = " ".join(live)
-        if not told or (lead and len(told) <= len(" ".join(lead.group().split()))):
+        # A paragraph goes with its first words, where they are its heading.
+        if not told or (lead and not told.startswith(" ".join(lead.group().split()))):
             return ""
         return textwrap.fill(told, WIDTH, break_long_words=False, break_on_hyphens=False)
 
@@ -112,7 +115,11 @@ def pruned(files: Texts, gone: Gone, tests: set[str]) -> Texts:
 def page(text: str, prose: Prose) -> str:
     """Return a page without what tells of what is gone, a section about a data set included."""
     sections = re.split(r"(?m)^(?=## )", text)
-    text = "".join(each for number, each in enumerate(sections) if not number or not commands.about(each, prose))
+    live = [each for number, each in enumerate(sections) if not number or not commands.about(each, prose)]
+    if len(live) < len(sections):
+        # What counted the sections counts no longer.
+        live[0] = re.sub(r"(?m)^(?:Two|Three|Four|Five) of [^\n.]*(?:\n[^\n.]+)*\.\s?", "", live[0])
+    text = "".join(live)
     blocks = re.split(
         r"(^[ \t]*```[^\n]*\n.*?^[ \t]*```[ \t]*$|^[ \t]*~~~.*?^[ \t]*~~~$)", text, flags=re.MULTILINE | re.DOTALL
     )
@@ -161,9 +168,11 @@ def table(body: str, prose: Prose) -> str:
     for line in lines[2:]:
         cells = re.split(r"(?<!\\)\|", line.strip().strip("|"))
         told = [prose.clipped(cell) if prose.hit(cell) else cell for cell in cells]
-        subject = re.findall(r"`([^`]+)`", told[0])
-        if any(prose.hit(cell) for cell in told) and subject and not prose.hit(told[0]) and len(cells) > 2:
+        about_kept = prose.kept & set(re.findall(r"`([^`]+)`", told[0]))
+        if about_kept:
             told = [f" {prose.clauses(cell.strip())} " if prose.hit(cell) else cell for cell in told]
+        elif any(cell.strip() and not new.strip() for cell, new in zip(cells, told)):
+            continue
         lost_tests = any(re.search(r"`test_\w+`", cell) for cell in told if prose.hit(cell))
         if not any(prose.hit(cell) for cell in told) and not lost_tests:
             live.append(f"|{'|'.join(told)}|" if told != cells else line)
@@ -210,7 +219,9 @@ def _unannounced(text: str) -> str:
     """Return a text without the sentence at its end that announces what is gone."""
     if not text.rstrip().endswith(":"):
         return text
-    end = max(text.rfind(mark, 0, len(text.rstrip())) + len(mark) for mark in (". ", ".\n", "\n\n", "\0"))
+    last = len(text.rstrip())
+    ends = [text.rfind(mark, 0, last) + len(mark) for mark in (". ", ".\n", "\n\n", "\0") if mark in text[:last]]
+    end = max(ends, default=0)
     return text[:end].rstrip(" ") + ("\n\n" if end else "")
 
 

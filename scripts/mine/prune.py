@@ -20,6 +20,7 @@ class Gone(NamedTuple):
     modules: set[str]  # dotted, without the package
     packages: set[str]  # as modules spell them
     paths: set[str]  # files, and folders with a / at their end
+    settings: set[str]  # that no choice has any more, such as data.root
 
     def names(self) -> set[str]:
         """Return the names of choices."""
@@ -39,10 +40,10 @@ class Gone(NamedTuple):
         return f"[{typed}]" if value.startswith("[") and live else typed
 
     def other_recipe(self, command: str, told: str) -> bool:
-        """Say whether a command's optimizer was meant for a model of another kind."""
+        """Say whether a command's settings were meant for a model of another kind."""
         models = [re.search(r"(?<![\w.])model=(\w+)", each) for each in (command, told)]
         kinds = {self.keep.kinds.get(each.group(1)) for each in models if each}
-        return len(kinds) > 1 and bool(re.search(r"optimizer|scheduler", command))
+        return len(kinds) > 1 and bool(re.search(r"optimizer|scheduler|(?<![\w.])model\.", command))
 
 
 def without(files: Texts, package: str, keep: list[str], folders: list[str]) -> Texts:
@@ -51,8 +52,17 @@ def without(files: Texts, package: str, keep: list[str], folders: list[str]) -> 
     Raises:
         ValueError: what is kept cannot train, or does not exist.
     """
-    keeping = choices.kept(files, keep or [name for group in GROUPS for name in choices.offered(files, group)])
     after = {path: text for path, text in files.items() if not path.startswith(tuple(folders) or ("\0",))}
+    if not keep:
+        # Nothing is parsed, which Python 3.9 could not.
+        all_stay = Keep({group: choices.offered(files, group) for group in GROUPS}, {}, {})
+        gone = Gone(
+            all_stay, {group: set() for group in (*GROUPS, "experiment")}, set(), set(), set(), set(folders), set()
+        )
+        after = {path: retold(path, text, gone) for path, text in after.items()} if folders else after
+        after, tests = suite.pruned(after, package, gone)
+        return prose.pruned(after, gone, tests)
+    keeping = choices.kept(files, keep)
     after, gone = pruned_sources(after, package, keeping, set(folders))
     gone.choices["model"] |= examples(after, keeping)
     after = {path: configured(path, text, gone) if path.endswith(".yaml") else text for path, text in after.items()}
@@ -98,8 +108,18 @@ def pruned_sources(files: Texts, package: str, keep: Keep, folders: set[str]) ->
         {each.partition(".")[2] for each in modules},
         set(),
         paths | experiments | sources | folders,
+        {
+            f"{group}.{key}"
+            for group in GROUPS
+            for key in settings(files, group, keep.go[group]) - settings(files, group, set(keep.stay[group]))
+        },
     )
     return {path: text for path, text in rest.items() if path not in sources}, gone
+
+
+def settings(files: Texts, group: str, chosen: set[str]) -> set[str]:
+    """Return the settings of some choices."""
+    return {key for name in chosen for key in choices.keys(files, group, name)}
 
 
 def lost(text: str, keep: Keep) -> bool:

@@ -42,7 +42,10 @@ def pruned(files: Texts, package: str, gone: Gone) -> tuple[Texts, set[str]]:
     """Return the files with shorter tests, and the names of tests that are gone."""
     if not gone.paths and not gone.names():
         return files, set()
-    found = [File(path, text) for path, text in files.items() if path.startswith("tests/") and path.endswith(".py")]
+    written = {path: text for path, text in files.items() if path.startswith("tests/") and path.endswith(".py")}
+    if not gone.names() and not any(folder in text for folder in gone.paths for text in written.values()):
+        return files, set()
+    found = [File(path, text) for path, text in written.items()]
     before = {name for file in found for name in file.tests()}
     judge = Judge(Mentions(gone, package), found)
     first = {file.path: used(judge, file) for file in found}
