@@ -145,7 +145,8 @@ def test_settings_that_are_named_exist():
             if found and found.group(2) in ("True", "False"):  # of Python
                 continue
             path = found.group(1) if found else word
-            is_path = found or re.fullmatch(rf"({'|'.join(groups)})\.(?!py$|yaml$|fit$)[\w.]+", word)
+            is_file = word.endswith((".py", ".yaml", ".fit", ".safetensors", ".mlpackage", ".onnx", ".pt2", ".json"))
+            is_path = found or (re.fullmatch(rf"({'|'.join(groups)})\.[\w.]+", word) and not is_file)
             if is_path and path not in known | {"name", "key", "group"}:
                 stale.append((name(page), word))
             if found and path in groups:

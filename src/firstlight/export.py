@@ -52,7 +52,7 @@ def require_format(name: str) -> None:
     _, packages, extra = FORMATS[name]
     if missing := [package for package in packages if find_spec(package) is None]:
         raise ValueError(
-            f"format={name} needs the package {missing[0]}: install it by pip install 'firstlight[{extra}]', or choose "
+            f"format={name} needs the package {missing[0]}: install it by pip install -e '.[{extra}]', or choose "
             "another format"
         )
 
