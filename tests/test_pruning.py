@@ -1,4 +1,4 @@
-"""Tests and pages without the examples that are left out."""
+"""Tests and modules without the examples that are left out."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
-from mine import prose, suite  # noqa: E402
+from mine import suite  # noqa: E402
 from mine.choices import Keep  # noqa: E402
 from mine.prune import Gone, unreached  # noqa: E402
 
@@ -25,22 +25,12 @@ GONE = Gone(
     {"src/own/model/elm.py", "configs/model/elm.yaml", "docs/old/"},
     {"model.height"},
 )
-CONFIGS = {
-    "configs/train.yaml": "defaults:\n  - data: leaves\n  - model: oak\n",
-    "configs/model/oak.yaml": "model:\n  _target_: own.model.oak.Oak\n  depth: 1\n",
-    "configs/data/leaves.yaml": "_target_: own.data.leaves.Leaves\nroot: x\n",
-}
 
 
 def left_of(**files: str) -> dict[str, str]:
     """Return what is left of test files."""
     after, _ = suite.pruned({f"tests/{name}.py": text for name, text in files.items()}, "own", GONE)
     return {Path(path).stem: text for path, text in after.items()}
-
-
-def page_of(text: str) -> str:
-    """Return what is left of a page."""
-    return prose.pruned({**CONFIGS, "docs/page.md": text}, GONE, {"test_gone"})["docs/page.md"]
 
 
 def test_a_test_that_names_what_goes_goes_with_its_imports():
@@ -189,87 +179,3 @@ def test_a_module_that_only_a_removed_one_imported_goes():
     }
 
     assert unreached(files, "own", {"own.model.elm"}) == {"own.model.elm", "own.model.bark", "own.model.sap"}
-
-
-def test_rows_items_and_sentences_go():
-    text = """# Trees
-
-An oak is here. The `elm` is not. It grows. It has a `model.height=2`.
-
-- `model=oak`, which stays
-- `model=ash`, which does not
-
-| model= | what |
-|---|---|
-| `oak` | a tree |
-| `elm` | another |
-| `leaves`, `words` | data |
-
-## Elms alone
-
-| model= | what |
-|---|---|
-| `elm` | another |
-
-## Faults
-
-| fault | test |
-|---|---|
-| one | `test_gone`, `test_kept` |
-| two | `test_gone` |
-"""
-
-    assert (
-        page_of(text)
-        == """# Trees
-
-An oak is here. It grows.
-
-- `model=oak`, which stays
-
-| model= | what |
-|---|---|
-| `oak` | a tree |
-| `leaves` | data |
-
-## Faults
-
-| fault | test |
-|---|---|
-| one | `test_kept` |
-"""
-    )
-
-
-def test_commands_name_what_stays_or_go():
-    text = """```bash
-make train                            # Elm on words
-make train model=elm                  # Elm in a minute
-make train model=elm seed=1           # Elm in a minute
-make train model=elm model.height=2   # a setting that oak has not
-make train model=oak model.depth=2    # stays
-make sweep model=oak,elm seed=1,2
-make sweep model=oak,elm
-```
-"""
-
-    assert (
-        page_of(text)
-        == """```bash
-make train                            # oak on leaves
-make train model=oak seed=1
-make train model=oak model.depth=2    # stays
-make sweep model=oak seed=1,2
-```
-"""
-    )
-
-
-def test_what_was_typed_goes_with_its_answer():
-    text = "A mistake is told:\n\n```\n$ make train model=elm\ntrain: Elm is old\n```\n\nThe end.\n"
-
-    assert page_of(text) == "The end.\n"
-
-
-def test_a_paragraph_goes_with_the_words_that_head_it():
-    assert page_of("**A look takes long**: the `elm` has leaves. It grows.\n\nThe end.\n") == "The end.\n"

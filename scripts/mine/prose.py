@@ -34,6 +34,7 @@ class Prose:
             rf"`{re.escape(each)}(?:\.py)?`|`(?:\w+=)[\w,]*\b{re.escape(each)}\b[\w,]*`" for each in stems | self.code
         ]
         words += [rf"`[^`\n]*(?<![\w.]){re.escape(each)}\b[^`\n]*`" for each in gone.settings]
+        words += [rf"(?<![\w.]){re.escape(each)}=" for each in gone.settings]
         words += [rf"{re.escape(each)}" for each in files_of] + list(folders)
         words += [rf"(?<![\w-]){each}(?![\w-])" for each in packages]
         words += [rf"\b{re.sub('(?<=[a-z])(?=[A-Z0-9])', '[ -]?', each)}\b" for each in gone.classes]
@@ -126,6 +127,10 @@ def page(text: str, prose: Prose) -> str:
     told = [
         commands.fenced(block, prose) if number % 2 else written(block, prose) for number, block in enumerate(blocks)
     ]
+    for number in range(1, len(blocks), 2):
+        if not told[number] and blocks[number].startswith("```text") and not blocks[number - 1].rstrip().endswith(":"):
+            # What explains an example goes with it.
+            told[number + 1] = re.sub(r"\A\s*[^#\s](?:.+\n)+", "\n", told[number + 1])
     return headings(told)
 
 
