@@ -39,6 +39,8 @@ def typed(tmp_path, monkeypatch, capsys):
 MISTAKES = [
     ("train", ["data.batchsize=8"], "train: There is no setting data.batchsize: did you mean data.batch_size?"),
     ("train", ["modle=x"], "train: There is no setting modle: did you mean model?"),
+    ("train", ["lr=0.1"], "train: There is no setting lr: did you mean optimizer.lr?"),
+    ("train", ["batch_size=8"], "train: There is no setting batch_size: did you mean data.batch_size?"),
     ("train", ["model=brt"], "train: There is no model=brt: "),
     ("train", ["experiment=smok"], "train: There is no experiment=smok: did you mean experiment=smoke?"),
     ("train", ["data.batch_size=8,16"], "train: data.batch_size=8,16 is a list: use `make sweep` to run each"),

@@ -123,6 +123,8 @@ def _no_such_setting(text: str, name: str, words: list[str]) -> str:
         return unknown(parent or path, _names(OmegaConf.select(cfg, parent.rpartition(".")[0]) if parent else cfg))
     if "_target_" in node and last in signature.read(node["_target_"]).parameters:
         return f"{path} is known but not in the configuration: add it by +{path}=<value>"
+    if inside := [str(group) for group, each in cfg.items_ex(resolve=False) if not parent and last in _names(each)]:
+        return f"There is no setting {path}: did you mean {inside[0]}.{path}?"
     groups = [folder.name for folder in CONFIGS.iterdir() if folder.is_dir()] if not parent else []
     return unknown(path, [*_names(node), *groups])
 

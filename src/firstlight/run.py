@@ -94,13 +94,22 @@ def join(model: Classifier, data: Data, trainer: Trainer) -> None:
 
 
 def build_model(settings: Settings, facts: Settings) -> Classifier:
-    """Build a model of what it needs to know of the data, and of its optimizer and schedule."""
+    """Build a model of what it needs to know of the data, and of its optimizer and schedule.
+
+    Raises:
+        ValueError: its class does not keep its settings, so that no checkpoint could be loaded.
+    """
     optimizer = {**settings["optimizer"], "lr": scaled_lr(settings)}
     known = {**facts, "optimizer": optimizer, "scheduler": settings["scheduler"]}
     accepted = inspect.signature(locate(settings["model"]["_target_"])).parameters
     model: Classifier = construct(
         settings["model"], **{name: value for name, value in known.items() if name in accepted}
     )
+    if not model.hparams:
+        raise ValueError(
+            f"A checkpoint holds its model's settings, but {type(model).__name__} keeps none: call "
+            "self.save_hyperparameters(logger=False) in its __init__"
+        )
     return model
 
 

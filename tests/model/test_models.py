@@ -7,6 +7,7 @@ from conftest import a_model, names, takes, tiny
 from firstlight import run, train
 from firstlight.check import choice
 from firstlight.locate import locate
+from firstlight.model.classifier import Classifier
 
 MODELS = names("model")
 BATCH = ["data.num_samples=8", "data.batch_size=8", "test=false", "callbacks=none"]
@@ -35,6 +36,13 @@ def test_a_model_starts_in_training_mode(composed, model):
     network, _, _ = run.build(composed(*tiny(model), *thawed(model)))
 
     assert all(each.training for each in network.network.modules())
+
+
+def test_a_model_that_could_not_be_loaded_again_is_refused_before_it_trains(composed, monkeypatch):
+    monkeypatch.setattr(Classifier, "save_hyperparameters", lambda model, **settings: None)
+
+    with pytest.raises(ValueError, match=r"but \w+ keeps none: call self.save_hyperparameters\(logger=False\) in its"):
+        run.build(composed(*tiny(a_model())))
 
 
 @pytest.mark.parametrize("model", MODELS)
