@@ -81,6 +81,24 @@ def test_make_3_81_passes_the_words_without_a_double_dash():
     assert make.overrides(r"p=$${x} b='c\ d' model=net") == ["model=net", "b='c d'", "p=${x}"]
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            ["mine", "nmae=a;b"],
+            "mine: `make mine` takes name=my_project keep=<models,data> force=true, but nmae=a;b came",
+        ),
+        (["new", "modle=a"], "new: `make new` takes model= or data=, and kind=, but modle= came: did you mean model=?"),
+    ],
+)
+def test_mine_and_new_get_their_words_too(words, told):
+    command = ["make", "-C", str(ROOT), f"PYTHON={sys.executable}", *words]
+    result = subprocess.run(command, capture_output=True, text=True)
+
+    assert told in result.stderr
+    assert result.returncode == 2
+
+
 @pytest.mark.parametrize(("goal", "near"), [("trian", "train"), ("sweeep", "sweep"), ("evalute", "evaluate")])
 def test_an_unknown_goal_is_refused_with_the_nearest(goal, near):
     result = subprocess.run(["make", "-C", str(ROOT), goal], capture_output=True, text=True)
