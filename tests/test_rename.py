@@ -151,7 +151,7 @@ def test_a_project_begins_afresh(project):
     rename.mine(project, [f"name={NAME}"])
     project_file = (project / "pyproject.toml").read_text()
 
-    assert (project / "README.md").read_text().startswith(f"# {NAME}\n\n{rename.PLACEHOLDER}\n\n```bash\n")
+    assert (project / "README.md").read_text().startswith(f"# {NAME}\n\n{rename.PLACEHOLDER}\n\n| command |")
     assert (project / "CHANGELOG.md").read_text().startswith("# Changelog\n\n## 0.1.0\n")
     assert f'name = "{NAME}"\nversion = "0.1.0"\ndescription = "{rename.PLACEHOLDER}"' in project_file
 
