@@ -69,7 +69,7 @@ def is_template(files: tree.Texts, package: str) -> bool:
 
 def head(text: str, name: str) -> str:
     """Return README under a title and a sentence of its own, in place of what told of the template."""
-    begin = re.search(r"^(```|## )", text, re.MULTILINE)
+    begin = re.search(r"^(```|## |\| )", text, re.MULTILINE)
     rest = text[begin.start() :] if begin else ""
     return f"# {name}\n\n{PLACEHOLDER}\n\n{rest}"
 

@@ -10,38 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from choices import QUICK, TINY, a_model, kind_of, names, takes, tiny
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from firstlight.check import CONFIGS, choices, signature
+from firstlight.check import CONFIGS
 
-# The smallest of everything, of the kind that a model reads.
-TINY = {
-    "images": ["data=fake_images", "data.num_samples=16", "data.num_classes=2", "data.batch_size=4"],
-    "text": ["data=fake_text", "data.num_samples=16", "data.num_classes=2", "data.batch_size=4"],
-}
-# 32-true on each CPU: a chip with AMX would take bf16-mixed.
-QUICK = ["trainer=cpu", "trainer.precision=32-true", "trainer.max_epochs=1", "trainer.log_every_n_steps=1"]
-QUICK += ["logger=none"]
-
-
-def names(group: str) -> list[str]:
-    """Return the choices of a group."""
-    return sorted(file.stem for file in (CONFIGS / group).glob("*.yaml"))
-
-
-def takes(model: str, setting: str) -> bool:
-    """Say whether a model has a setting."""
-    return setting in dict(choices("model"))[model]["model"]
-
-
-def tiny(model: str) -> list[str]:
-    """Return the overrides for a model on the smallest data of its kind."""
-    node = dict(choices("model"))[model]
-    kind = signature.read(node["model"]["_target_"]).constants["reads"]
-    # The stock stem is 15 times cheaper than the one for small images, which tests of its own cover.
-    stem = ["model.stem=stock"] if takes(model, "stem") else []
-    return [f"model={model}", *stem, *TINY[str(kind)], *QUICK]
+__all__ = ["QUICK", "TINY", "a_model", "composed", "kind_of", "names", "small", "takes", "tiny"]
 
 
 @pytest.fixture
@@ -53,3 +28,14 @@ def composed(tmp_path: Path) -> Callable[..., DictConfig]:
             return compose(root, [f"output_dir={tmp_path / folder}", *overrides])
 
     return compose_
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every training build the smallest model with dropout."""
+    from interrupted import Chancy
+
+    from firstlight import run
+
+    monkeypatch.setattr(run, "build_model", lambda settings, facts: Chancy())
+    monkeypatch.setattr(run, "load_model", lambda *args: Chancy())

@@ -1,6 +1,7 @@
 """Trainings that are stopped at a chosen moment and go on, for tests that hold them against undisturbed ones."""
 
 import csv
+import json
 import os
 import signal
 from pathlib import Path
@@ -8,11 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch import Callback
-from small import Small
+from small import WORDS, Small
 from torch import nn
 
-from firstlight import run, train
+from firstlight import checkpoint_io, run, train
 from firstlight.compose import composed
+
+# 4 steps an epoch, each of which is logged.
+SMALL = [*WORDS, "data.num_samples=16", "trainer.max_epochs=3", "trainer.log_every_n_steps=1", "test=false"]
 
 
 class Spy(Callback):
@@ -98,3 +102,13 @@ def rows(folder: Path) -> list[dict[str, str]]:
         found = csv.DictReader(file)
         kept = [{k: v for k, v in row.items() if v and not k.startswith("speed/")} for row in found]
     return [row for row in kept if row.keys() - {"step", "epoch"}]
+
+
+def record(folder: Path) -> dict:
+    """Return run.json."""
+    return json.loads((folder / "run.json").read_text())
+
+
+def saved(folder: Path, name: str = "last") -> dict:
+    """Return a checkpoint of a run."""
+    return checkpoint_io.load(folder / "checkpoints" / f"{name}.ckpt")

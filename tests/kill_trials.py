@@ -19,20 +19,20 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parent))
 
 import torch
-from conftest import tiny
+from conftest import names, takes, tiny
 from interrupted import rows
 from omegaconf import OmegaConf
+from torchvision import models
 from torchvision.models.resnet import Bottleneck, ResNet
 from torchvision.models.vgg import VGG, make_layers
 
 from firstlight import checkpoint_io, train
 from firstlight.compose import composed
-from firstlight.model import resnet50, vgg16
 
-MODELS = ("resnet50", "vgg16", "bert")
+MODELS = names("model")
 # Narrow ones of the same kinds of layers: a checkpoint of some MB takes as many moments as one of some hundred.
-resnet50.resnet50 = partial(ResNet, Bottleneck, [1, 1, 1, 1], width_per_group=8)
-vgg16.vgg16_bn = lambda **settings: VGG(make_layers([8, "M", 8, "M", 16, "M", 16, "M", 512, "M"], True), **settings)
+models.resnet50 = partial(ResNet, Bottleneck, [1, 1, 1, 1], width_per_group=8)
+models.vgg16_bn = lambda **settings: VGG(make_layers([8, "M", 8, "M", 16, "M", 16, "M", 512, "M"], True), **settings)
 SHAPE = "{hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 2, intermediate_size: 64}"
 WORDS = ["trainer.max_epochs=2", "test=false", "callbacks.last.every_steps=1"]
 WORDS += ["optimizer=sgd", "optimizer.momentum=0", "optimizer.nesterov=false"]
@@ -42,11 +42,7 @@ KILLS = 3
 
 def words(model: str) -> list[str]:
     """Return the settings of the smallest training of a model that saves after each step."""
-    small = (
-        ["model.weights=null", "model.freeze_layers=0", f"model.config={SHAPE}"]
-        if model == "bert"
-        else ["data.image_size=32"]
-    )
+    small = ["model.weights=null", "model.freeze_layers=0", f"model.config={SHAPE}"] if takes(model, "config") else []
     return [*tiny(model), *small, *WORDS]
 
 

@@ -55,7 +55,7 @@ def write_benchmark(folder):
     """Write benchmark.json of one model on two devices."""
     folder.mkdir(parents=True)
     devices = {"cpu": 1.0, "cuda": 12.0}
-    common = {"model": "bert", "batch_size": 8, "precision": "32-true"}
+    common = {"model": "deep", "batch_size": 8, "precision": "32-true"}
     result = {
         "started": "2026-11-20T10:00:00+00:00",
         "versions": {"torch": "2.15"},
@@ -69,13 +69,13 @@ def write_benchmark(folder):
 def write_logs(root):
     """Write a sweep, one run of each other kind, and a benchmark, and return their folder."""
     for number in range(4):
-        words = [f"data.batch_size={16 * (1 + number // 2)}", f"seed={number % 2}", "model=vgg16"]
+        words = [f"data.batch_size={16 * (1 + number // 2)}", f"seed={number % 2}", "model=wide"]
         started = f"2026-11-21T1{number}:00Z"
         write_run(root / f"sweep/now/{number}_x", words, accuracy=0.5 + number / 10, started=started)
     write_test(root / "sweep/now/3_x", names=(HOSTILE, "<b>x</b> & y"))
-    failed = write_run(root / "train/failed", ["model=bert"], status="failed")
+    failed = write_run(root / "train/failed", ["model=deep"], status="failed")
     (failed / "output.log").write_text("".join(f"\x1b[31mline\x1b[0m {index}\n" for index in range(100)))
-    write_run(root / "train/running", ["model=bert"], status="running", rows=3)
+    write_run(root / "train/running", ["model=deep"], status="running", rows=3)
     (root / "train/half").mkdir()
     (root / "train/half/run.json").write_text('{"command": "py')
     (root / "train/half/metrics.csv").touch()

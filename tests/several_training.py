@@ -1,6 +1,7 @@
 """Train a small model as `python -m firstlight.train` does; FAULT=rank:step:what makes that rank go wrong then.
 
 python tests/several_training.py trainer=ddp trainer.accelerator=cpu trainer.devices=2 ...
+python tests/several_training.py run=logs/train/<run>      evaluate it
 """
 
 import os
@@ -14,17 +15,17 @@ import torch
 from small import Small
 from torch import nn
 
-from firstlight import checkpoint_io, run
-from firstlight.train import main
+from firstlight import checkpoint_io, evaluate, run, train
 
 
 class Even(Small):
-    """Without batch normalisation: its steps do not depend on how their samples are divided; DROPOUT makes them."""
+    """Its steps do not depend on how their samples are divided; DROPOUT, and NORM=batch, make them."""
 
     def __init__(self):
         super().__init__()
         dropout = nn.Dropout(float(os.environ.get("DROPOUT", 0)))
-        self.network = nn.Sequential(nn.Flatten(), nn.Linear(12, 8), nn.ReLU(), dropout, nn.Linear(8, 2))
+        norm = nn.BatchNorm1d(8) if "NORM" in os.environ else nn.Identity()
+        self.network = nn.Sequential(nn.Flatten(), nn.Linear(12, 8), norm, nn.ReLU(), dropout, nn.Linear(8, 2))
 
     def configure_optimizers(self):
         return torch.optim.AdamW(self.parameters(), lr=0.01)
@@ -52,4 +53,4 @@ run.build_model = lambda settings, facts: Even()
 run.load_model = load_model
 
 if __name__ == "__main__":
-    main()
+    (evaluate if sys.argv[1].startswith("run=") else train).main()

@@ -6,8 +6,11 @@ STEP_SECONDS makes each step last; a training of more than FAIL_ABOVE epochs fai
 """
 
 import os
+import signal
 import sys
 from pathlib import Path
+
+import pytest
 
 from firstlight import sweep, train
 from firstlight.command import command
@@ -39,6 +42,30 @@ def task(cfg):
     run.build_model = lambda settings, facts: Scripted()
     run.load_model = lambda *args: Scripted()
     return train.main(cfg)
+
+
+def in_process(monkeypatch, tmp_path, capsys, *always):
+    """Return a function that sweeps over trainings of Small in this process, and gives the exit code and what it told.
+
+    `always` are words of each sweep, before those that it is called with.
+    """
+    from small import Small
+
+    from firstlight import run
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run, "build_model", lambda settings, facts: Small())
+    monkeypatch.setattr(run, "load_model", lambda *args: Small())
+
+    def typed(*words: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["sweep", *always, *words])
+        with pytest.raises(SystemExit) as stop:
+            sweep.main()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        told = capsys.readouterr()
+        return stop.value.code, told.out + told.err
+
+    return typed
 
 
 if __name__ == "__main__":

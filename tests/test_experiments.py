@@ -1,7 +1,7 @@
 """Stored experiments do what they are for."""
 
 import pytest
-from conftest import names, tiny
+from conftest import a_model, names, tiny
 
 from firstlight import train
 
@@ -15,13 +15,13 @@ def test_smoke_runs_everything_once(composed, model):
 
 
 def test_profile_writes_where_the_time_went(composed, tmp_path):
-    train.main(composed(*tiny("vgg16"), "experiment=profile"))
+    train.main(composed(*tiny(a_model()), "experiment=profile"))
 
     assert "run_training_batch" in (tmp_path / "run" / "fit-profile.txt").read_text()
 
 
 @pytest.mark.slow
 def test_overfit_learns_its_batches_by_heart(composed):
-    metrics = train.main(composed(*tiny("vgg16"), "experiment=overfit", "trainer.max_epochs=10"))
+    metrics = train.main(composed(*tiny(a_model()), "experiment=overfit", "trainer.max_epochs=10"))
 
     assert metrics["train/accuracy"] == 1.0

@@ -3,22 +3,21 @@
 import json
 import math
 import shutil
-import signal
 import traceback
-from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
 import pytest
 import torch
-from conftest import names
-from hypothesis import HealthCheck, Phase, given, note, settings
+from accidents import FUZZ, TYPED, damaged, leaves, within
+from conftest import TINY, a_model, kind_of, names, takes
+from hypothesis import given, note, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from PIL import Image
 from torch import nn
 
-from firstlight import check, command, compose, evaluate, mistake, predict, report, run, signature, sweep, train
+from firstlight import check, command, compose, evaluate, mistake, predict, report, run, sweep, train
 from firstlight.model.classifier import Classifier
 
 CONFIGS = check.CONFIGS
@@ -26,18 +25,8 @@ FILES = sorted(str(file.relative_to(CONFIGS)) for file in CONFIGS.rglob("*.yaml"
 COMMANDS = {"train": train.main, "evaluate": evaluate.main, "predict": predict.main, "report": report.main}
 SECONDS = 20
 
-# What is put in the place of a value; the first ones cannot be typed.
-NASTY = ["!!python/object/apply:os.system [x]", "!!binary x", "&a [1]", "*nope", "2020-01-01", "[[]", "\t", "- x", "{}"]
-TYPED = ["null", "-1", "0", "1", "2.5", "-0.5", "1e999", "-1e999", ".nan", "true", "false", '""', "[]", "{}", "[1,2]"]
-TYPED += ["x" * 999, "${nope}", "${seed}", "${output_dir}", "${a", "???", "auto", "'1'", "1e-3", "1e-300", "{a: 1}"]
-TYPED += ["4294967296", "999999999999", "9223372036854775807", "1" + 30 * "0", "[[]]", "/", "é\\0", "[null]", "\\n"]
-TYPED += ["torch.optim.SGD", "firstlight.trainer.Trainer", "firstlight.data.digits.Digits", "lightning.pytorch.Trainer"]
-NASTY += TYPED
 # A run that is long, or a network of an hour's compilation, is no fault.
 LONG = ("max_epochs", "max_steps", "max_time", "compile_network", "num_samples")
-# Few levels: what they grow to is 6 ** 4 values.
-LAUGHS = "".join(f"l{n}: &l{n} [{', '.join([f'*l{n - 1}' if n else 'ha'] * 6)}]\n" for n in range(4)).encode()
-
 
 BRIEF = ["trainer.limit_train_batches=1", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1", "logger=none"]
 BRIEF += ["trainer=cpu", "trainer.precision=32-true", "trainer.max_epochs=1", "trainer.log_every_n_steps=1"]
@@ -47,9 +36,9 @@ GUARDED = [
     "+callbacks.loss_guard={_target_:firstlight.callbacks.loss_guard.LossGuard,output_dir:new}",
 ]
 FEW = ["data.num_samples=16", "data.num_classes=2", "data.batch_size=4"]
-IMAGES = ["model=vgg16", "data=fake_images", "data.image_size=2", *FEW]
-TINY_BERT = ["model=bert", "model.weights=null", "model.freeze_layers=0"]
-TINY_BERT += ["model.config={hidden_size:8,num_hidden_layers:1,num_attention_heads:1,intermediate_size:8}"]
+IMAGES = [f"model={a_model('images')}", "data=fake_images", "data.image_size=2", *FEW]
+READERS = {kind: [name for name in names("model") if kind_of("model", name) == kind] for kind in TINY}
+SHAPE = "{hidden_size:8,num_hidden_layers:1,num_attention_heads:1,intermediate_size:8}"
 OWN = {"text_file": ["data.path=texts.csv"], "image_folder": ["data.root=images", "data.num_workers=0"]}
 # What each command reads of the run that is there.
 SOURCES = {
@@ -71,24 +60,6 @@ class Little(Classifier):
 
     def forward(self, inputs):
         return self.network(inputs)
-
-
-class Hang(BaseException):
-    """An example takes too long."""
-
-
-@contextmanager
-def within(seconds):
-    def stop(*args):
-        raise Hang
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def told(name, words, task=None):
@@ -147,73 +118,26 @@ def place(tmp_path_factory):
     torch.use_deterministic_algorithms(False)
 
 
+def little_text():
+    """Return the words of a small model that reads texts."""
+    model = a_model("text")
+    small = ["model.weights=null", "model.freeze_layers=0", f"model.config={SHAPE}"] if takes(model, "config") else []
+    return [f"model={model}", *small]
+
+
 def words_for(file):
     """Return the words of a small training that reads this file of configs/."""
     group, _, choice = file.removesuffix(".yaml").rpartition("/")
     if group == "callbacks":
         return [*BRIEF, *IMAGES, f"callbacks={choice}"]
     if group == "model":
-        kind = "fake_text" if choice == "bert" else "fake_images"
-        return [*BRIEF, *GUARDED, f"model={choice}", f"data={kind}", *FEW, "tags=[real]"]
+        fake = TINY[kind_of(group, choice)][0]
+        return [*BRIEF, *GUARDED, f"model={choice}", fake, *FEW, "tags=[real]"]
     if group == "data":
-        yields = signature.read(check.choice(group, choice)["_target_"]).constants["yields"]
-        model = TINY_BERT if yields == "text" else ["model=vgg16"]
+        yields = kind_of(group, choice)
+        model = little_text() if yields == "text" else [f"model={a_model(yields)}"]
         return [*BRIEF, *GUARDED, *model, f"data={choice}", *OWN.get(choice, [])]
     return [*BRIEF, *GUARDED, *IMAGES, *([f"{group}={choice}"] if group else [])]
-
-
-def damaged(chance, content):
-    """Return a file's bytes after one or two accidents."""
-    for _ in range(chance.randint(1, 2)):
-        content = chance.choice([value_replaced, value_replaced, *ACCIDENTS])(chance, content)
-    return content
-
-
-def value_replaced(chance, content):
-    lines = content.splitlines(keepends=True)
-    valued = [number for number, line in enumerate(lines) if b":" in line.partition(b"#")[0]]
-    if valued:
-        one = chance.choice(valued)
-        comma = "," if lines[one].rstrip().endswith(b",") else ""  # of JSON
-        lines[one] = lines[one].partition(b":")[0] + f": {chance.choice(NASTY)}{comma}\n".encode()
-    return b"".join(lines)
-
-
-def line_changed(chance, content):
-    """Delete, double, move or replace a line."""
-    lines = content.splitlines(keepends=True) or [b""]
-    one, other = chance.randrange(len(lines)), chance.randrange(len(lines))
-    taken = lines.pop(one) if chance.random() < 0.7 else lines[one]
-    lines[other:other] = [taken] * chance.randrange(3)
-    return b"".join(lines)
-
-
-def byte_changed(chance, content):
-    """Put something in the place of some bytes, or between two."""
-    at, some = chance.randrange(len(content) + 1), chance.randrange(3)
-    inserted = [b"", b":", b"-", b" ", b"\n", b"#", b"'", b"{", b"0", b"\t", b"\xff\xfe", b"\0", b"&a ", b"*a", b"${"]
-    return content[:at] + chance.choice([*inserted, chance.randbytes(5)]) + content[at + some :]
-
-
-def cut_off(chance, content):
-    at = chance.randrange(len(content) + 1)
-    return content[:at] + chance.choice([b"", b"", b"[" * 3000, chance.randbytes(99)])
-
-
-def enlarged(chance, content):
-    return chance.choice([content + LAUGHS, LAUGHS + content, b"", b"[]", b"5", b"- a\n", chance.randbytes(99)])
-
-
-ACCIDENTS = [value_replaced, line_changed, line_changed, byte_changed, byte_changed, cut_off, enlarged]
-
-# To shrink a failure takes as many examples again.
-FUZZ = {
-    "phases": [Phase.generate],
-    "deadline": None,
-    "derandomize": True,
-    "database": None,
-    "suppress_health_check": list(HealthCheck),
-}
 
 
 def follow_configs(place, chance):
@@ -282,8 +206,9 @@ def follow_sweep(place, chance):
 
 def follow_words(place, chance):
     """Type random values for random settings."""
-    real = [f"model={chance.choice(['vgg16', 'resnet50'])}", "data=fake_images", *FEW, "tags=[real]"]
-    data = chance.choice([IMAGES, IMAGES, real, [*TINY_BERT, "data=fake_text", *FEW]])
+    real = [f"model={chance.choice(READERS['images'])}", "data=fake_images", *FEW, "tags=[real]"]
+    texts = [[*little_text(), "data=fake_text", *FEW]] if READERS["text"] else []
+    data = chance.choice([IMAGES, IMAGES, real, *texts])
     groups = chance.choice([GUARDED, GUARDED, ["callbacks=default"]])
     groups = [*groups, *(f"{group}={chance.choice(names(group))}" for group in ("optimizer", "scheduler"))]
     words = [*BRIEF, *groups, *data]
@@ -299,15 +224,6 @@ def follow_words(place, chance):
         trained([*words, *typed])
     else:
         told("train", [*words, *typed])
-
-
-def leaves(cfg, prefix=""):
-    """Return the dotted names of all settings, the groups themselves included."""
-    found = []
-    for name, value in cfg.items():
-        found.append(f"{prefix}{name}")
-        found += leaves(value, f"{prefix}{name}.") if isinstance(value, dict) else []
-    return found
 
 
 # What is followed: in every run of the tests, and in the slow one, 300 in all.

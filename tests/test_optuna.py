@@ -3,15 +3,14 @@
 import csv
 import json
 import re
-import signal
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from small import WORDS, Small
+from swept import in_process
 
-from firstlight import run, sweep
+from firstlight import run
 from firstlight.sweep_plan import combinations, planned
 
 SPACE = ["optimizer.lr=interval(0.001,0.1)", "data.batch_size=4,8"]
@@ -24,21 +23,8 @@ needs_optuna = pytest.mark.skipif(find_spec("optuna") is None, reason="the extra
 
 @pytest.fixture
 def typed(monkeypatch, tmp_path, capsys):
-    """Return a function that searches over trainings of Small in process, and gives the exit code and what it told."""
     pytest.importorskip("optuna")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(run, "build_model", lambda settings, facts: Small())
-    monkeypatch.setattr(run, "load_model", lambda *args: Small())
-
-    def sweep_(*words: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["sweep", *SMALL, *words])
-        with pytest.raises(SystemExit) as stop:
-            sweep.main()
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        told = capsys.readouterr()
-        return stop.value.code, told.out + told.err
-
-    return sweep_
+    return in_process(monkeypatch, tmp_path, capsys, *SMALL)
 
 
 def folder() -> Path:

@@ -5,10 +5,11 @@ import multiprocessing
 from pathlib import Path
 
 import pytest
-from conftest import tiny
+from conftest import a_model, tiny
 from omegaconf import OmegaConf
 
 from firstlight import checkpoint_io, train
+from firstlight.model.classifier import Classifier
 from firstlight.record import claimed, explain, recorded
 
 
@@ -45,7 +46,7 @@ def test_a_finished_run_says_so(composed, tmp_path):
     ],
 )
 def test_a_run_that_ends_early_says_why(composed, tmp_path, error, status, reason):
-    with pytest.raises(type(error)), recorded(composed()):
+    with pytest.raises(type(error)), recorded(composed("data.batch_size=32")):
         raise error
     record = record_of(tmp_path / "run")
 
@@ -55,19 +56,17 @@ def test_a_run_that_ends_early_says_why(composed, tmp_path, error, status, reaso
 
 
 def test_a_run_that_fails_in_a_step_keeps_what_it_saved(composed, tmp_path, monkeypatch):
-    from firstlight.model.resnet50 import ResNet50
-
-    step = ResNet50.training_step
+    step = Classifier.training_step
 
     def break_down(self, batch, batch_idx):
         if batch_idx == 2:
             raise RuntimeError("broke down")
         return step(self, batch, batch_idx)
 
-    monkeypatch.setattr(ResNet50, "training_step", break_down)
+    monkeypatch.setattr(Classifier, "training_step", break_down)
 
     with pytest.raises(RuntimeError, match="broke down"):
-        train.main(composed(*tiny("resnet50"), "callbacks.last.every_steps=1"))
+        train.main(composed(*tiny(a_model()), "callbacks.last.every_steps=1"))
     assert record_of(tmp_path / "run")["reason"] == "RuntimeError: broke down"
     assert checkpoint_io.load(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"] == 2
 
@@ -86,7 +85,7 @@ def test_runs_of_the_same_second_get_folders_of_their_own(tmp_path):
 
 
 def test_the_resolved_configuration_is_kept(composed, tmp_path):
-    with recorded(composed("model=vgg16")):
+    with recorded(composed(f"model={a_model()}")):
         pass
     saved = OmegaConf.load(tmp_path / "run" / "config.yaml")
 

@@ -151,7 +151,7 @@ def test_a_project_begins_afresh(project):
     rename.mine(project, [f"name={NAME}"])
     project_file = (project / "pyproject.toml").read_text()
 
-    assert (project / "README.md").read_text().startswith(f"# {NAME}\n\n{rename.PLACEHOLDER}\n\n```bash\n")
+    assert (project / "README.md").read_text().startswith(f"# {NAME}\n\n{rename.PLACEHOLDER}\n\n| command |")
     assert (project / "CHANGELOG.md").read_text().startswith("# Changelog\n\n## 0.1.0\n")
     assert f'name = "{NAME}"\nversion = "0.1.0"\ndescription = "{rename.PLACEHOLDER}"' in project_file
 
@@ -247,3 +247,11 @@ def test_an_extra_that_held_nothing_else_goes_with_its_comment():
     assert packages.without_extras("pip install -e .[dev,first] --extra first --extra dev", extras) == (
         "pip install -e .[dev] --extra dev"
     )
+
+
+def test_the_first_commands_stay_in_readme():
+    text = rename.head("# old\n\nWhat it was.\n\n| command | what it does |\n|---|---|\n\n```bash\nmake\n```\n", "new")
+
+    assert text.splitlines()[0] == "# new"
+    assert "What it was." not in text
+    assert text.index("| command") < text.index("```")

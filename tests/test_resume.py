@@ -4,12 +4,11 @@ import signal
 
 import pytest
 from conftest import names, tiny
-from interrupted import Chancy, resumed_like_undisturbed
+from interrupted import SMALL, resumed_like_undisturbed
 from PIL import Image
-from small import WORDS
+from small import KIND
 
-from firstlight import run
-from firstlight.data.fake_images import FakeImages
+needs_images = pytest.mark.skipif(KIND != "images", reason="no model in configs/model reads images")
 
 # 16 training samples in batches of 4: 4 steps an epoch, each of which is logged; one batch of validation.
 MOMENTS = {
@@ -22,13 +21,6 @@ MOMENTS = {
     "last step": ("train_batch_end", 11),
     "last validation": ("validation_batch_start", 2),
 }
-SMALL = [*WORDS, "data.num_samples=16", "trainer.max_epochs=3", "trainer.log_every_n_steps=1"]
-
-
-@pytest.fixture
-def small(monkeypatch):
-    monkeypatch.setattr(run, "build_model", lambda settings, facts: Chancy())
-    monkeypatch.setattr(run, "load_model", lambda *args: Chancy())
 
 
 @pytest.mark.parametrize(
@@ -63,12 +55,16 @@ def test_with_any_setting(small, moment, words, tmp_path):
     resumed_like_undisturbed(tmp_path, [*SMALL, *words], [moment])
 
 
+@needs_images
 def test_with_augmentation_on_the_device(small, monkeypatch, tmp_path):
+    from firstlight.data.fake_images import FakeImages
+
     monkeypatch.setattr(FakeImages, "max_shift", 1)
     monkeypatch.setattr(FakeImages, "mirror", True)
     resumed_like_undisturbed(tmp_path, [*SMALL, "data.augment=true"], [MOMENTS["mid-epoch"]])
 
 
+@needs_images
 @pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_with_augmentation_on_the_host(small, workers, tmp_path):
     for index in range(40):

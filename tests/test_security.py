@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import tiny
+from conftest import a_model, tiny
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf, open_dict
 from small import WORDS, Small
@@ -17,8 +17,6 @@ from firstlight.callbacks.code_snapshot import code_files
 from firstlight.check import check, check_node
 from firstlight.compose import composed as composed_from
 from firstlight.locate import locate
-from firstlight.model.bert import Bert
-from firstlight.model.vgg16 import VGG16
 from firstlight.page.gather import gather
 from firstlight.page.render import render
 from firstlight.record import with_checksum
@@ -43,8 +41,6 @@ HOSTILE = [
 # It would start a program as soon as it is built.
 STARTER = "torch.distributed.elastic.multiprocessing.subprocess_handler.subprocess_handler.SubprocessHandler"
 SECRETS = {"WANDB_API_KEY": "local-" + "0123456789abcdef" * 2 + "01234567", "HF_TOKEN": "hf_DistinctiveTokenOfATest"}
-TWO = ["a", "b"]
-SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
 
 
 class Bomb:
@@ -92,7 +88,7 @@ def test_other_classes_of_the_same_kinds_are_at_hand(target):
 
 def hostile_run(folder, checkpoint, **changes):
     """Write a run of somebody else's, with settings of its own."""
-    settings = OmegaConf.to_container(composed_from("train", [*tiny("vgg16"), f"output_dir={folder}"]), resolve=True)
+    settings = OmegaConf.to_container(composed_from("train", [*tiny(a_model()), f"output_dir={folder}"]), resolve=True)
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "run.json").write_text(json.dumps({"status": "interrupted", "loggers": {}}))
     (folder / "config.yaml").write_text(with_checksum(OmegaConf.to_yaml(OmegaConf.create({**settings, **changes}))))
@@ -109,14 +105,6 @@ def test_a_pickle_in_a_checkpoint_is_refused(tmp_path, command):
     with pytest.raises(ValueError, match=r"last.ckpt is damaged or no checkpoint \(UnpicklingError\): give another"):
         command.main(composed_from(name, [word, *([f"input={tmp_path}"] if command is predict else [])]))
     assert not mark.exists()
-
-
-def test_a_pickle_as_weights_is_refused(tmp_path):
-    torch.save({"state_dict": Bomb(tmp_path / "mark")}, tmp_path / "weights.pt")
-
-    with pytest.raises(ValueError, match="weights.pt holds something else than weights .UnpicklingError.: give anoth"):
-        VGG16(TWO, 32, weights=str(tmp_path / "weights.pt"))
-    assert not (tmp_path / "mark").exists()
 
 
 @pytest.mark.parametrize("target", ["os.system", STARTER])
@@ -136,82 +124,6 @@ def test_a_run_cannot_choose_what_hydra_builds(tmp_path):
     cfg = composed_from("evaluate", [f"run={tmp_path / 'run'}"], hydra=True)
 
     assert "mark" not in (cfg.hydra.callbacks or {})
-
-
-def bert_folder(folder):
-    """Save a tiny BERT, and return it."""
-    model = Bert(TWO, vocabulary=["good", "bad"], weights=None, config=SMALL)
-    model.network.save_pretrained(folder)
-    model.tokenizer.save_pretrained(folder)
-    return model
-
-
-def add_code(folder, mark):
-    """Let a saved BERT bring a class of its own, which touches a file as soon as it is imported."""
-    (folder / "modeling_own.py").write_text(
-        "from pathlib import Path\nfrom transformers import BertForSequenceClassification\n"
-        f"Path({str(mark)!r}).touch()\nclass Own(BertForSequenceClassification):\n    pass\n"
-    )
-    config = json.loads((folder / "config.json").read_text())
-    config["auto_map"] = {"AutoModelForSequenceClassification": "modeling_own.Own"}
-    (folder / "config.json").write_text(json.dumps(config))
-
-
-def test_code_that_comes_with_weights_is_refused(tmp_path):
-    bert_folder(tmp_path / "bert")
-    add_code(tmp_path / "bert", tmp_path / "mark")
-
-    with pytest.raises(ValueError, match=r"brings Python code .*: read it and add model.allow_remote_code=true, or"):
-        Bert(TWO, weights=str(tmp_path / "bert"))
-    assert not (tmp_path / "mark").exists()
-
-
-def test_code_that_comes_with_weights_runs_on_request(tmp_path, monkeypatch):
-    # Where transformers copies such code to.
-    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
-    bert_folder(tmp_path / "bert")
-    add_code(tmp_path / "bert", tmp_path / "mark")
-    model = Bert(TWO, weights=str(tmp_path / "bert"), allow_remote_code=True)
-
-    assert type(model.network).__name__ == "Own"
-    assert (tmp_path / "mark").exists()
-
-
-def test_consent_to_code_is_typed_again_for_each_command(tmp_path, monkeypatch):
-    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
-    bert_folder(tmp_path / "bert")
-    add_code(tmp_path / "bert", tmp_path / "mark")
-    words = [*tiny("bert"), f"model.weights={tmp_path / 'bert'}", "model.allow_remote_code=true"]
-    words += ["model.freeze_layers=0", f"output_dir={tmp_path / 'run'}"]
-    figures = train.main(composed_from("train", words))
-    told = [f"run={tmp_path / 'run'}"]
-
-    with pytest.raises(ValueError, match="brings Python code of its own"):
-        evaluate.main(composed_from("evaluate", told))
-    again = evaluate.main(composed_from("evaluate", [*told, "model.allow_remote_code=true"]))
-    assert again["test/loss"] == figures["test/loss"]
-
-
-def test_a_checkpoint_cannot_allow_code(tmp_path):
-    bert_folder(tmp_path / "bert")
-    add_code(tmp_path / "bert", tmp_path / "mark")
-    settings = {"class_names": TWO, "weights": str(tmp_path / "bert"), "allow_remote_code": True}
-    node = {"_target_": "firstlight.model.bert.Bert"}
-    saved = {"config": {"model": node}, "hyper_parameters": settings, "rebuild": settings, "state_dict": {}}
-    torch.save(saved, tmp_path / "last.ckpt")
-
-    with pytest.raises(ValueError, match="brings Python code of its own"):
-        run.load_model(tmp_path / "last.ckpt")
-    assert not (tmp_path / "mark").exists()
-
-
-def test_weights_as_a_pickle_are_refused(tmp_path):
-    model = bert_folder(tmp_path)
-    (tmp_path / "model.safetensors").unlink()
-    torch.save(model.network.state_dict(), tmp_path / "pytorch_model.bin")
-
-    with pytest.raises(ValueError, match=r"could not be loaded \(.*\): give a folder .* with weights as safetensors"):
-        Bert(TWO, weights=str(tmp_path))
 
 
 def test_the_code_at_wandb_holds_no_secret_files(tmp_path):

@@ -11,20 +11,16 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-import torch
+from conftest import a_model, tiny
 from small import WORDS
 
-from firstlight import checkpoint_io, compose, run
-from firstlight.check import check
-from firstlight.data.module import IGNORED, Share
-from firstlight.data.order import LengthGroups, Order, Shuffled
-from firstlight.model.scores import Scores
-from firstlight.sweep_plan import divided
+from firstlight import checkpoint_io
 
 SCRIPT = Path(__file__).parent / "several_training.py"
-PAGE = (Path(__file__).parents[1] / "docs" / "several-devices.md").read_text()
+
 # 30 samples to train on and 7 to validate and test with: nothing that 2 or 4 could divide evenly.
 SAMPLES = ["data.num_samples=30", "data.num_classes=2", "trainer.max_epochs=3", "trainer.log_every_n_steps=1"]
+
 TRAINING = [*(word for word in WORDS if not word.startswith(("trainer.max", "data.batch"))), *SAMPLES]
 
 
@@ -119,6 +115,20 @@ def test_several_devices_train_as_one_would(alone, tmp_path, devices, strategy):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_what_is_measured_is_what_the_checkpoint_holds_statistics_included(tmp_path, strategy):
+    few = ["trainer.max_epochs=1", "test=false"]
+    code, told = typed(tmp_path, [*words(2, strategy), *few, "output_dir=run"], NORM="batch")
+    assert code == 0, told
+    code, told = typed(tmp_path, ["run=run", "ckpt=last", "split=val"], NORM="batch")
+    assert code == 0, told
+
+    # Each device has seen other samples, so that each has other statistics.
+    again = float(re.search(r"val/loss +([\d.]+)", told).group(1))
+    assert again == pytest.approx(record(tmp_path / "run")["metrics"]["val/loss"], abs=1e-6)
+
+
+@pytest.mark.slow
 def test_torchrun_trains_the_same_run(pair, tmp_path):
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     code, told = typed(tmp_path, words(2), launcher, DROPOUT="0.3", OMP_NUM_THREADS="1")
@@ -176,8 +186,7 @@ def test_a_signal_to_any_rank_saves_and_stops_all_and_the_run_goes_on_exactly(pa
 
 @pytest.mark.slow
 def test_a_sweep_over_several_devices_has_a_command_for_each_job(tmp_path):
-    network = "{hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 1, intermediate_size: 16}"
-    few = ["model=bert", "model.weights=null", "model.freeze_layers=0", f"model.config={network}", "data=fake_text"]
+    few = [word for word in tiny(a_model()) if word not in ("trainer=cpu", "logger=none")]
     several = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "data.num_samples=8", "data.batch_size=2"]
     process = subprocess.run(
         [sys.executable, "-m", "firstlight.sweep", *few, *several, "logger=none", "seed=1"],
@@ -195,124 +204,3 @@ def test_a_sweep_over_several_devices_has_a_command_for_each_job(tmp_path):
     assert "output_dir" not in rows[0]
     assert [path.name for path in sorted(folder.glob("*/"))] == ["0_"]
     assert not (tmp_path / "logs" / "train").exists()
-
-
-def settings(*words):
-    return compose.composed("train", [*words, "output_dir=run"])
-
-
-def shares_of(order_of, devices):
-    """Return what each device reads in an epoch."""
-    return [list(order_of(rank)) for rank in range(devices)]
-
-
-@pytest.mark.parametrize("devices", [2, 3, 4])
-@pytest.mark.parametrize("first_batch", [0, 2])
-def test_devices_divide_each_step_of_one_device(devices, first_batch):
-    lengths = torch.arange(50) % 7
-    for kind, what in ((Shuffled, 50), (LengthGroups, lengths)):
-
-        def order(rank, kind=kind, what=what) -> Order:
-            made = kind(what, 12 // devices, seed=3, rank=rank, devices=devices)
-            made.start(1, first_batch)
-            return made
-
-        whole = kind(what, 12, seed=3)
-        whole.start(1, first_batch)
-        expected = list(whole)
-        shares = shares_of(order, devices)
-        steps = len(expected) // 12
-
-        assert all(len(share) == len(shares[0]) for share in shares)
-        size = 12 // devices
-        for step in range(steps):
-            together = [each for share in shares for each in share[step * size : (step + 1) * size]]
-            assert together == expected[step * 12 : (step + 1) * 12]
-        read = [each for share in shares for each in share]
-        assert len(set(read)) == len(read) > len(expected) - devices
-        if not first_batch:
-            assert len(order(0)) == len(shares[0])
-
-
-@pytest.mark.parametrize(("samples", "devices"), [(7, 2), (8, 4), (9, 4), (3, 4)])
-def test_an_evaluation_counts_each_sample_once(samples, devices):
-    labels = torch.arange(samples) % 2
-    logits = torch.randn(samples, 2, generator=torch.Generator().manual_seed(0))
-
-    class Few(torch.utils.data.Dataset):
-        def __len__(self):
-            return samples
-
-        def __getitem__(self, index):
-            return {"inputs": logits[index], "labels": labels[index], "ids": torch.tensor(index)}
-
-    alone, together = Scores(2), Scores(2)
-    alone.update(logits, labels)
-    shares = [Share(Few(), rank, devices) for rank in range(devices)]
-    assert len({len(share) for share in shares}) == 1
-    ids = []
-    for share in shares:
-        batch = share.__getitems__(range(len(share)))
-        assert ((batch["labels"] == IGNORED) == (batch["ids"] == -1)).all()
-        together.update(batch["inputs"], batch["labels"])
-        ids += batch["ids"].tolist()
-
-    assert sorted(each for each in ids if each >= 0) == list(range(samples))
-    assert (together.confusion == alone.confusion).all()
-    assert torch.allclose(together.compute()["loss"], alone.compute()["loss"])
-
-
-@pytest.mark.parametrize(
-    "typed_words", [["trainer=mps", "trainer.devices=2"], ["trainer=ddp", "trainer.accelerator=mps"],
-                    ["trainer=fsdp", "trainer.accelerator=mps"], ["trainer=mps", "trainer.num_nodes=2"]]
-)  # fmt: skip
-def test_a_mac_has_one_gpu(typed_words):
-    with pytest.raises(ValueError, match="A Mac has one GPU, but .*: type trainer=mps alone"):
-        check(settings(*typed_words))
-
-
-@pytest.mark.parametrize(
-    ("typed_words", "told"),
-    [
-        (["trainer=cpu", "trainer.devices=2"], "Several devices need a strategy, but trainer.devices=2"),
-        (["trainer=cpu", "trainer.devices=0"], "A training needs a device, but trainer.devices=0"),
-        (["trainer=cpu", "trainer.devices=many"], "trainer.devices is a number, a list of numbers or auto"),
-    ],
-)
-def test_devices_that_cannot_train_are_refused(typed_words, told):
-    with pytest.raises(ValueError, match=told):
-        run.settings_here(settings(*typed_words))
-
-
-@pytest.mark.parametrize("line", re.findall(r"^(?:make|torchrun|srun) .*", PAGE, flags=re.MULTILINE))
-def test_a_command_of_the_page_composes(line):
-    typed_words = [word for word in re.split(r"\s{2,}", line)[0].split() if re.match(r"[\w.]+=", word)]
-    own, rest = divided(typed_words)
-
-    check(settings(*rest))
-    assert compose.composed("sweep", own).launcher.keys() if own else rest
-
-
-@pytest.mark.parametrize(("rule", "factor"), [("null", 1), ("linear", 4), ("sqrt", 2)])
-def test_the_learning_rate_is_scaled_on_request(rule, factor):
-    cfg = settings("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=4", f"trainer.scale_lr={rule}")
-
-    assert run.scaled_lr(run.settings_here(cfg)) == pytest.approx(cfg.optimizer.lr * factor)
-
-
-def test_what_was_trained_on_several_devices_is_evaluated_on_one():
-    cfg = settings("trainer=ddp", "trainer.devices=4", "trainer.accelerator=cpu", "command=evaluate")
-
-    assert run.settings_here(cfg)["trainer"]["devices"] == 1
-
-
-def test_processes_that_were_started_must_be_as_many_as_the_devices(monkeypatch, composed):
-    for name, value in {
-        "SLURM_NTASKS": "4",
-        "SLURM_NTASKS_PER_NODE": "4",
-        "SLURM_JOB_NAME": "train",
-        "SLURM_JOB_ID": "1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(ValueError, match="4 were started by Slurm or torchrun for 1 of"):
-        run.build(composed(*WORDS, "data.image_size=32"))

@@ -20,7 +20,7 @@ def folder(tmp_path):
     """A checkpoint in parts of a model that has taken a step."""
     model = Small()
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
-    model(torch.randn(4, 3, 2, 2)).sum().backward()
+    model.network(torch.randn(4, 12)).sum().backward()
     optimizer.step()
     place = tmp_path / "run" / "checkpoints" / "last.ckpt"
     state = {"state_dict": model.state_dict(), "optimizer_0": get_optimizer_state_dict(model, optimizer)}

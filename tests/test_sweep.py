@@ -5,12 +5,12 @@ import json
 import sys
 
 import pytest
-from conftest import tiny
+from conftest import a_model, tiny
 
 from firstlight import sweep
 from firstlight.check import check
 from firstlight.compose import composed
-from firstlight.model.resnet50 import ResNet50
+from firstlight.model.classifier import Classifier
 from firstlight.sweep_plan import combinations
 
 FEW = ["trainer.limit_train_batches=2", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1"]
@@ -28,26 +28,24 @@ def swept(monkeypatch, folder, *words):
 
 @pytest.mark.slow
 def test_every_combination_is_a_row(monkeypatch, tmp_path, capsys):
-    words = [*tiny("resnet50"), *FEW, "model=resnet50,vgg16", "data.batch_size=2,4"]
-    words.remove("model=resnet50")
-    words.remove("model.stem=stock")
-    words.remove("data.batch_size=4")
+    words = [word for word in tiny(a_model()) if word != "data.batch_size=4"]
+    words = [*words, *FEW, "optimizer.lr=1e-3,1e-4", "data.batch_size=2,4"]
     code, folder, rows = swept(monkeypatch, tmp_path, *words)
     told = capsys.readouterr().out
 
     assert code == 0
-    assert [(row["model"], row["data.batch_size"]) for row in rows] == [
-        ("resnet50", "2"),
-        ("resnet50", "4"),
-        ("vgg16", "2"),
-        ("vgg16", "4"),
+    assert [(row["optimizer.lr"], row["data.batch_size"]) for row in rows] == [
+        ("1e-3", "2"),
+        ("1e-3", "4"),
+        ("1e-4", "2"),
+        ("1e-4", "4"),
     ]
     assert {"finished"} == {row["status"] for row in rows}
     assert all(float(row["test/accuracy"]) >= 0 and float(row["samples/s"]) > 0 for row in rows)
     assert (folder / "results.png").is_file()
-    assert "0_data.batch_size-2_model-resnet50" in [path.name for path in folder.iterdir()]
+    assert "0_data.batch_size-2_optimizer.lr-1e-3" in [path.name for path in folder.iterdir()]
     assert "4 jobs" in told
-    assert "vgg16" in told
+    assert "1e-4" in told
     check(composed("evaluate", [f"run={rows[3]['folder']}"]))  # the folder's name can be typed
     record = json.loads((tmp_path / rows[0]["folder"] / "run.json").read_text())
     assert float(rows[0]["test/accuracy"]) == record["metrics"]["test/accuracy"]
@@ -55,13 +53,15 @@ def test_every_combination_is_a_row(monkeypatch, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_a_job_out_of_memory_is_a_row_and_the_others_go_on(monkeypatch, tmp_path, capsys):
-    def forward(self, inputs):
-        if len(inputs) > 4:
-            raise RuntimeError("MPS backend out of memory (MPS allocated: 9.00 GB, max allowed: 9.07 GB)")
-        return self.network(inputs)
+    step = Classifier.training_step
 
-    monkeypatch.setattr(ResNet50, "forward", forward)
-    words = [word for word in tiny("resnet50") if not word.startswith("data.batch_size")]
+    def training_step(self, batch, batch_idx):
+        if len(batch["labels"]) > 4:
+            raise RuntimeError("MPS backend out of memory (MPS allocated: 9.00 GB, max allowed: 9.07 GB)")
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(Classifier, "training_step", training_step)
+    words = [word for word in tiny(a_model()) if not word.startswith("data.batch_size")]
     code, _, rows = swept(monkeypatch, tmp_path, *words, *FEW, "data.batch_size=2,8,4")
     told = capsys.readouterr()
 
@@ -94,7 +94,7 @@ def test_experiments_can_be_swept():
 
 
 def test_a_stored_sweep_is_expanded():
-    jobs = combinations(["experiment=batch_sizes", "model=resnet50,vgg16"])
+    jobs = combinations(["experiment=batch_sizes", "seed=1,2"])
 
     assert len(jobs) == 8
-    assert sorted(jobs[0]) == ["data.batch_size=8", "experiment=batch_sizes", "model=resnet50"]
+    assert sorted(jobs[0]) == ["data.batch_size=8", "experiment=batch_sizes", "seed=1"]

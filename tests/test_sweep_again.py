@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 from small import WORDS, Small
+from swept import in_process
 
 from firstlight import run, sweep
 from firstlight.record import locked
@@ -23,20 +24,7 @@ FIRST = "sweep     2 jobs, "
 
 @pytest.fixture
 def typed(monkeypatch, tmp_path, capsys):
-    """Return a function that sweeps over trainings of Small in process, and gives the exit code and what it told."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(run, "build_model", lambda settings, facts: Small())
-    monkeypatch.setattr(run, "load_model", lambda *args: Small())
-
-    def sweep_(*words: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["sweep", *words])
-        with pytest.raises(SystemExit) as stop:
-            sweep.main()
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        told = capsys.readouterr()
-        return stop.value.code, told.out + told.err
-
-    return sweep_
+    return in_process(monkeypatch, tmp_path, capsys)
 
 
 def folders() -> list[Path]:
@@ -52,7 +40,9 @@ def rows(folder: Path) -> list[dict]:
         return list(csv.DictReader(file))
 
 
-def test_a_sweep_goes_on_with_what_failed_what_was_interrupted_and_what_never_began(typed, monkeypatch):
+@pytest.fixture
+def stopped(typed, monkeypatch) -> tuple[int, str, list[str]]:
+    """Sweep with a job that fails, one that is interrupted, and one that never begins; return also the words."""
     step = Small.training_step
 
     def build_model(settings, facts):
@@ -70,7 +60,11 @@ def test_a_sweep_goes_on_with_what_failed_what_was_interrupted_and_what_never_be
     with monkeypatch.context() as broken:
         broken.setattr(run, "build_model", build_model)
         broken.setattr(Small, "training_step", interrupted)
-        code, told = typed(*words)
+        return *typed(*words), words
+
+
+def test_a_sweep_goes_on_with_what_failed_what_was_interrupted_and_what_never_began(stopped, typed):
+    code, told, words = stopped
     (folder,) = folders()
 
     assert code != 0

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import names, tiny
+from conftest import kind_of, names, tiny
 from PIL import Image
 
 from firstlight import evaluate, predict, train
+from firstlight.check import choice
 from firstlight.compose import composed as composed_from
-from firstlight.record import PACKAGES
+from firstlight.provenance import PACKAGES
 
 MODELS = names("model")
 
@@ -34,7 +35,7 @@ def test_a_run_writes_its_folder(trained):
     record = record_of(folder)
     always = {"config.yaml", "run.json", "output.log", "metrics.csv", "curves.png", "checkpoints"}
     always |= {"confusion_matrix.png", "confusion_matrix.json", "predictions.json"}
-    pictures = {"first_batch.png", "predictions"} if "data=fake_images" in tiny(model) else set()
+    pictures = {"first_batch.png", "predictions"} if kind_of("model", model) == "images" else set()
 
     assert always | pictures == {path.name for path in folder.iterdir()} - {".lock"}
     assert {"best.ckpt", "last.ckpt"} == {path.name for path in (folder / "checkpoints").iterdir()}
@@ -61,7 +62,7 @@ def test_a_checkpoint_loads_with_weights_only_and_explains_itself(trained):
     folder, _, model = trained
     for name in ("best", "last"):
         saved = torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)
-        assert model in saved["config"]["model"]["_target_"]
+        assert choice("model", model)["model"]["_target_"] == saved["config"]["model"]["_target_"]
 
 
 @pytest.mark.parametrize("by", ["run", "ckpt"])
@@ -94,7 +95,7 @@ def test_evaluate_takes_overrides_and_another_split(trained):
 
 def inputs_for(model: str, folder: Path) -> Path:
     """Write two good inputs and a bad one."""
-    if model == "bert":
+    if kind_of("model", model) == "text":
         (folder / "in.csv").write_text('text,note\nword1 word2 class0,x\n"",x\nclass1 class1 class1,x\n')
         return folder / "in.csv"
     for index, name in enumerate(("a.png", "c.jpg")):
@@ -112,11 +113,12 @@ def test_predict_writes_each_input_and_reports_the_unreadable(trained, tmp_path,
     assert predict.main(composed_from("predict", words)) == 2
     with output.open() as file:
         rows = list(csv.DictReader(file))
-    expected = ["1", "3"] if model == "bert" else [str(tmp_path / "a.png"), str(tmp_path / "c.jpg")]
+    texts = kind_of("model", model) == "text"
+    expected = ["1", "3"] if texts else [str(tmp_path / "a.png"), str(tmp_path / "c.jpg")]
     told = capsys.readouterr()
     assert expected == [row["id"] for row in rows]
     assert all(row["label"] in ("class 0", "class 1") and 0.5 <= float(row["probability"]) <= 1 for row in rows)
-    assert ("row 2: no text in column 'text'" if model == "bert" else "Cannot read the image") in told.err
+    assert ("row 2: no text in column 'text'" if texts else "Cannot read the image") in told.err
     assert "2 of 3 inputs" in told.out
 
 

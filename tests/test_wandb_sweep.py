@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import wandb
 import yaml
+from conftest import a_model, tiny
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from firstlight import wandb_sweep
@@ -17,6 +18,7 @@ from firstlight.compose import composed
 from firstlight.logger import key
 
 STORED = Path(__file__).parents[1] / "sweeps" / "optimizer.yaml"
+STARTS = yaml.safe_load(STORED.read_text())["parameters"]["model"]["value"]
 
 
 def sweep_file(folder, **changes):
@@ -32,7 +34,7 @@ def run(file, *words):
 
 def test_the_stored_sweep_is_checked_without_a_server(capsys):
     assert run(STORED, "dry_run=true") is None
-    assert "python -m firstlight.train model=resnet50 optimizer.lr=1e-05 data.batch_size=16" in capsys.readouterr().out
+    assert f"python -m firstlight.train model={STARTS} optimizer.lr=1e-05 data.batch_size=16" in capsys.readouterr().out
 
 
 def test_it_is_checked_without_torch():
@@ -112,7 +114,7 @@ def test_it_is_created_and_worked_on(monkeypatch):
 
 @pytest.mark.parametrize("rate", [1e-05, 0.01, 3, "1e-4"])
 def test_what_the_agent_types_composes(rate):
-    values = {"model": "vgg16", "optimizer.lr": rate, "data.batch_size": 16, "trainer.max_epochs": 1, "test": False}
+    values = {"model": a_model(), "optimizer.lr": rate, "data.batch_size": 16, "trainer.max_epochs": 1, "test": False}
     words = create_sweep_command_args({"args": {name: {"value": value} for name, value in values.items()}})
     cfg = composed("train", [*words["args_no_hyphens"], "output_dir=logs"])
     check(cfg)
@@ -123,8 +125,7 @@ def test_what_the_agent_types_composes(rate):
 
 @pytest.mark.slow
 def test_a_job_of_the_agent_trains_in_a_folder_of_its_own(tmp_path):
-    words = ["optimizer.lr=1e-05", "data.batch_size=4", "experiment=smoke", "trainer=cpu", "trainer.precision=32-true"]
-    words += ["model=vgg16", "data=fake_images", "data.image_size=32", "data.num_samples=16"]
+    words = ["optimizer.lr=1e-05", "experiment=smoke", *(word for word in tiny(a_model()) if word != "logger=none")]
     command = shlex.split("/usr/bin/env python -m firstlight.train")
     path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
     environment = {"PATH": path, "HOME": str(tmp_path), "WANDB_MODE": "offline", "WANDB_RUN_ID": "chosen"}

@@ -16,7 +16,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     for name in cfg.models:
         check(composed("train", words(cfg, name)))
     # Imported late: a mistake in the configuration is told before torch is loaded.
-    from firstlight.trainer import best_accelerator
+    from firstlight.accelerator import best_accelerator
     from firstlight.versus import Versus
 
     accelerators = list(dict.fromkeys(cfg.accelerators or ["cpu", best_accelerator()]))

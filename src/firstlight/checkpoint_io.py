@@ -31,16 +31,25 @@ class WholeCheckpoints(TorchCheckpointIO):
         """
         place = Path(path)
         place.parent.mkdir(parents=True, exist_ok=True)
-        beside = place.with_name(f".{place.name}.tmp")
-        try:
-            with beside.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            put_in_place(beside, place)
-        except BaseException:
-            beside.unlink(missing_ok=True)
-            raise
+        put_in_place(written(checkpoint, place), place)
+
+
+def written(checkpoint: dict[str, Any], place: Path) -> Path:
+    """Write a checkpoint beside its place, and return that file once it is on the disk.
+
+    Raises:
+        OSError: it cannot be written; nothing is left of it.
+    """
+    beside = place.with_name(f".{place.name}.tmp")
+    try:
+        with beside.open("wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    return beside
 
 
 def put_in_place(beside: Path, place: Path) -> None:
@@ -103,9 +112,7 @@ def joined(folder: Path) -> None:
     """Make one file of each checkpoint of a run that is in parts, so that any machine can use it alone."""
     for place in (folder / "checkpoints").glob("*.ckpt"):
         if place.is_dir():
-            beside = place.with_name(f".{place.name}.tmp")
-            torch.save(shards.read(place), beside)
-            shards.put_in_place(beside, place)
+            shards.put_in_place(written(shards.read(place), place), place)
 
 
 def newest_whole(folder: Path) -> tuple[Path, list[str]]:

@@ -20,10 +20,11 @@ from omegaconf import DictConfig, open_dict
 
 from firstlight.check import AUTO, CONFIGS
 from firstlight.compose import any_checkpoint, composed, root_config
+from firstlight.lock import LET_GO_S, is_free, locked
 from firstlight.mistake import sentence
 from firstlight.mps.watermarks import set_watermarks
 from firstlight.ranks import follow, follows
-from firstlight.record import free_memory, locked, read_json
+from firstlight.record import free_memory, read_json
 
 # Warnings that nobody who trains can act on, each of a library about itself.
 NOISE = (
@@ -38,6 +39,7 @@ NOISE = (
     "You called `self.log\\('.*`, but have no logger configured",
     ".*`lr_scheduler.step\\(\\)` before `optimizer.step\\(\\)`",  # a skipped first step of 16-mixed
     ".*set_vital is deprecated",
+    "IProgress not found",  # in a notebook, of a bar that is never shown
     "GPU available but not used",  # trainer=cpu was typed
     "It is recommended to use `self.log\\(",  # on several devices all log the same
     "torch.distributed is disabled, unavailable or uninitialized",  # a checkpoint in parts, read by one process
@@ -147,12 +149,7 @@ def state_of(folder: Path) -> str:
     """Return why a job is not to be started: it is finished, or another process runs it; nothing if it is."""
     status = read_json(folder / "run.json").get("status")
     if status == "running":
-        try:
-            # The loader processes of a killed job see its end, and let go, after five seconds.
-            with locked(folder, patience_s=8):
-                return ""
-        except ValueError:
-            return "is running"
+        return "" if is_free(folder, LET_GO_S) else "is running"
     return "is finished" if status == "finished" else ""
 
 

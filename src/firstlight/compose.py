@@ -1,6 +1,5 @@
 """Compose a command's configuration: from configs/, or from that of an earlier run."""
 
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +9,20 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from firstlight.check import CONFIGS, choice, no_such_choice
-from firstlight.record import is_as_written, locked, read_json
+from firstlight.lock import is_free
+from firstlight.record import is_as_written, read_json
 
 # What may be changed when a run goes on; anything else would make it another run.
 RESUMABLE: tuple[str, ...] = ("resume", "trainer", "callbacks", "logger", "name", "tags", "test")
 RESUMABLE += ("data.num_workers", "data.root", "model.allow_remote_code")
 # Settings of the trainer that decide over each step.
-FIXED = tuple(
-    f"trainer.{name}"
-    for name in (
-        "devices",
-        "num_nodes",
-        "accumulate_grad_batches",
-        "gradient_clip_val",
-        "limit_train_batches",
-        "overfit_batches",
-    )
+FIXED: tuple[str, ...] = (
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.accumulate_grad_batches",
+    "trainer.gradient_clip_val",
 )
+FIXED += ("trainer.limit_train_batches", "trainer.overfit_batches")
 
 
 def composed(name: str, words: list[str], hydra: bool = False) -> DictConfig:
@@ -50,7 +46,7 @@ def root_config(name: str, words: list[str]) -> tuple[str, list[str]]:
     given = dict(word.split("=", 1) for word in words if "=" in word and not word.startswith("-"))
     source = given.get("resume") or given.get("run") or given.get("ckpt")
     if source in (None, "null"):
-        if name in ("evaluate", "predict") and not set(words) & {"--help", "-h", "--hydra-help"}:
+        if name in ("evaluate", "predict", "export") and not set(words) & {"--help", "-h", "--hydra-help"}:
             raise ValueError(f"{name} needs a trained model: give run=logs/train/<run> or ckpt=<file>")
         return name, words
     saved = harmless(saved_config(Path(source)))
@@ -98,9 +94,9 @@ def newest_unfinished(parent: Path) -> Path:
     started = {}
     for file in parent.glob("*/run.json"):
         record = read_json(file)
-        if record.get("status") in ("running", "interrupted", "failed") and any_checkpoint(file.parent):
-            with suppress(ValueError), locked(file.parent):
-                started[file.parent] = record.get("started")
+        waits = record.get("status") in ("running", "interrupted", "failed") and any_checkpoint(file.parent)
+        if waits and is_free(file.parent):
+            started[file.parent] = record.get("started")
     if not started:
         raise ValueError(f"No run in {parent} waits to go on: all have finished, or have no checkpoint yet")
     return max(started, key=lambda folder: str(started[folder]))

@@ -1,11 +1,11 @@
 """The jobs of a sweep, as their folders tell: which there are, and what became of each."""
 
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from firstlight.command import SWEEP_FILE
-from firstlight.record import locked, read_json
+from firstlight.lock import is_free
+from firstlight.record import read_json
 
 # Of a job without a run.json, and of one that nobody runs although its run.json says so.
 NOT_STARTED, KILLED = "not started", "killed"
@@ -37,13 +37,6 @@ def all_jobs(sweep: Path) -> list[dict[str, Any]]:
 def job_number(path: Path) -> int:
     """Return the number that a job's folder starts with."""
     return int(path.parts[0].partition("_")[0])
-
-
-def is_free(folder: Path, patience_s: float = 0) -> bool:
-    """Say whether no process trains in a folder."""
-    with suppress(ValueError), locked(folder, patience_s):
-        return True
-    return False
 
 
 def num_with(sweep: Path, *statuses: str) -> int:

@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import Logger
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from firstlight.record import out_of_memory
+from firstlight.fault import out_of_memory
 from firstlight.signature import is_trusted, require_trusted
 
 # The packages alone are no fence: torch has classes that start a program when they are built.

@@ -12,7 +12,7 @@ from firstlight import signature
 from firstlight.check import CONFIGS, no_such_choice, read, unknown
 from firstlight.compose import composed
 from firstlight.data.worker import worker_fault
-from firstlight.record import disk_fault, out_of_memory, unwrapped
+from firstlight.fault import disk_fault, out_of_memory, unwrapped
 
 
 def sentence(error: BaseException, name: str, words: list[str]) -> str | None:
@@ -37,17 +37,8 @@ def sentence(error: BaseException, name: str, words: list[str]) -> str | None:
             return _no_such_setting(text or str(error.__cause__), name, words)
         case HydraException() | OmegaConfBaseException():
             return " ".join(text.split())
-        case ValueError() if "Config group override must be" in text:
-            groups = [word for word in words if word.partition("=")[2] in ("null", "") or word.startswith("=")]
-            return (
-                f"{' '.join(groups) or 'A choice'} names no choice: write group=name, and name none to switch one off"
-            )
-        case ValueError() if "Expected more than 1 value per channel when training" in text:
-            return "Batch normalisation needs two samples, but a batch held one: give data.batch_size=2 or more"
-        case ValueError():
-            # A rule of ours is one line; a library's own ValueError deep in a step needs its traceback.
-            if _is_ours(error) or text != str(error).strip() or _names_setting(text):
-                return " ".join(text.split())
+        case ValueError() if (told := _rule(error, text, words)) is not None:
+            return told
     # Lightning refuses its own settings by an exception of its own; importing it here would import torch.
     if type(error).__name__ == "MisconfigurationException":
         return " ".join(text.split())
@@ -57,6 +48,18 @@ def sentence(error: BaseException, name: str, words: list[str]) -> str | None:
             or f"The configuration cannot be composed ({type(error).__name__}: {' '.join(text.split())}): mend it"
         )
     return None
+
+
+def _rule(error: ValueError, text: str, words: list[str]) -> str | None:
+    """Return the sentence for a value that was refused, or None where a library did so deep in a step."""
+    if "Config group override must be" in text:
+        groups = [word for word in words if word.partition("=")[2] in ("null", "") or word.startswith("=")]
+        return f"{' '.join(groups) or 'A choice'} names no choice: write group=name, and name none to switch one off"
+    if "Expected more than 1 value per channel when training" in text:
+        return "Batch normalisation needs two samples, but a batch held one: give data.batch_size=2 or more"
+    # A rule of ours is one line.
+    is_rule = _is_ours(error) or text != str(error).strip() or _names_setting(text)
+    return " ".join(text.split()) if is_rule else None
 
 
 def _is_ours(error: BaseException) -> bool:
@@ -120,6 +123,8 @@ def _no_such_setting(text: str, name: str, words: list[str]) -> str:
         return unknown(parent or path, _names(OmegaConf.select(cfg, parent.rpartition(".")[0]) if parent else cfg))
     if "_target_" in node and last in signature.read(node["_target_"]).parameters:
         return f"{path} is known but not in the configuration: add it by +{path}=<value>"
+    if inside := [str(group) for group, each in cfg.items_ex(resolve=False) if not parent and last in _names(each)]:
+        return f"There is no setting {path}: did you mean {inside[0]}.{path}?"
     groups = [folder.name for folder in CONFIGS.iterdir() if folder.is_dir()] if not parent else []
     return unknown(path, [*_names(node), *groups])
 

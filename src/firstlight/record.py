@@ -1,15 +1,11 @@
 """The folder of a run, and run.json in it: what was asked, how it went, what came out."""
 
-import errno
 import gc
 import hashlib
-import importlib.metadata
 import json
 import os
 import platform
 import shlex
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -18,16 +14,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from firstlight.data.worker import worker_fault
+from firstlight.fault import explain, stopped_by
+from firstlight.lock import LET_GO_S, locked
 from firstlight.output_log import logged
+from firstlight.provenance import git_state, versions
 from firstlight.ranks import follows
 from firstlight.secret import hidden
-
-PACKAGES = ("torch", "torchvision", "lightning", "transformers", "torchmetrics", "hydra-core", "wandb")
-
 
 CHECKSUM = "# sha256 of the above: "
 # Written at the start and given back when the disk is full: run.json must be able to say so.
@@ -101,8 +95,7 @@ def recorded(cfg: DictConfig) -> Iterator[Record | Followed]:
         yield Followed(cfg)
         return
     folder = claimed(cfg)
-    # The loader processes of a killed run see its end, and let go, after five seconds.
-    with locked(folder, patience_s=8 if cfg.get("resume") else 0):
+    with locked(folder, patience_s=LET_GO_S if cfg.get("resume") else 0):
         fields = first_fields(cfg)
         record = Record(folder, {**fields, **(earlier_fields(folder, fields) if cfg.get("resume") else {})}, cfg)
         record.begin(fields["overrides"])
@@ -121,39 +114,6 @@ def recorded(cfg: DictConfig) -> Iterator[Record | Followed]:
                 raise
             finally:
                 finish_wandb(exit_code)
-
-
-@contextmanager
-def locked(folder: Path, patience_s: float = 0) -> Iterator[None]:
-    """Keep a run's folder for this process; the system gives it back however that ends.
-
-    Args:
-        folder: the run's.
-        patience_s: how long to wait for the end of a process that has it.
-
-    Raises:
-        ValueError: another process has it.
-    """
-    lock = FileLock(folder / ".lock", timeout=patience_s)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise ValueError(
-            f"{folder} is in use by another process that trains there: wait for its end, or stop it"
-        ) from error
-    except NotImplementedError:
-        print(f"The file system of {folder} has no locks: see that no second process trains there", flush=True)
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def stopped_by(stop: BaseException) -> str:
-    """Return a sentence for what ended a run from outside."""
-    number = stop.code - 128 if isinstance(stop, SystemExit) and isinstance(stop.code, int) else signal.SIGINT
-    known = {each.value: each.name for each in signal.Signals}
-    return f"stopped by {known.get(number, type(stop).__name__)}"
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -248,72 +208,6 @@ def earlier_fields(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
         earlier["starts"] = [each for each in earlier["starts"] if isinstance(each, dict)]
     known = {name: type(value) for name, value in fields.items() if value is not None}
     return {name: value for name, value in earlier.items() if isinstance(value, known.get(name, object))}
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of the packages that decide over a result, as far as they are installed."""
-    found = {}
-    for name in PACKAGES:
-        with suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
-
-
-def git(*words: str, folder: Path | None = None) -> str:
-    """Return what git says of a folder, the working directory by default.
-
-    Raises:
-        OSError, subprocess.SubprocessError: there is no git, or it has nothing to say.
-    """
-    command = ["git", *words]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-
-
-def git_state() -> dict[str, Any] | None:
-    """Return the commit of the working directory and whether it has changes; None outside git."""
-    try:
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def explain(error: BaseException, cfg: DictConfig) -> str:
-    """Return a sentence for an error; out of memory is told with what to try."""
-    text = unwrapped(error)
-    if (told := disk_fault(error) or worker_fault(error)) is not None:
-        return told
-    if out_of_memory(error) and isinstance(error, ValueError):
-        return text  # the check before the first step says what fits
-    if out_of_memory(error):
-        size = OmegaConf.select(cfg, "data.batch_size")
-        return f"out of memory with data.batch_size={size}: try data.batch_size={max((size or 2) // 2, 1)}"
-    if isinstance(error, ValueError) and text:
-        return text.splitlines()[0]  # a rule of ours, in one sentence
-    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
-
-
-def disk_fault(error: BaseException) -> str | None:
-    """Return a sentence for a disk that is full or a place that cannot be written to."""
-    if not isinstance(error, OSError):
-        return None
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"The disk is full ({error.filename or 'no room left'}): free some space, then go on by resume=<folder>"
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"{error.filename} cannot be written to ({error.strerror}): give output_dir=<a folder of yours>"
-    return None
-
-
-def unwrapped(error: BaseException) -> str:
-    """Return the text of an error, that of a loader's process without the traceback around it."""
-    text = str(error).strip()
-    return text.splitlines()[-1].partition(": ")[2] if text.startswith("Caught ") and "worker process" in text else text
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Say whether an error of CUDA, MPS or the CPU means that memory ran out."""
-    text = str(error)
-    known = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
-    return isinstance(error, MemoryError) or any(each in text for each in known)
 
 
 def finish_wandb(exit_code: int) -> None:

@@ -9,6 +9,7 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
 from firstlight import checkpoint_io
+from firstlight.accelerator import best_accelerator, require_machine
 from firstlight.callbacks.recipe import Recipe
 from firstlight.callbacks.resumption import Resumption
 from firstlight.check import AUTO, CONFIGS, choice
@@ -18,10 +19,10 @@ from firstlight.device import best_precision
 from firstlight.locate import built, locate
 from firstlight.logger.metrics_csv import MetricsCSV
 from firstlight.model.classifier import Classifier
-from firstlight.parallel import num_devices, require_devices
+from firstlight.parallel import num_processes
 from firstlight.record import plain
 from firstlight.secret import hidden
-from firstlight.trainer import Trainer, best_accelerator, require
+from firstlight.trainer import Trainer
 
 Settings = dict[str, Any]
 
@@ -43,15 +44,14 @@ def settings_here(cfg: DictConfig) -> Settings:
     """Return a configuration as plain values, the trainer's as this machine has them.
 
     Raises:
-        ValueError: the machine lacks the accelerator, or the accelerator the precision.
+        ValueError: this machine cannot train so, whatever the data.
     """
     settings = plain(cfg)
     if settings["command"] != "train":
         settings["trainer"] |= ONE_DEVICE
     settings["trainer"] = for_this_machine(settings["trainer"])
-    trainer = settings["trainer"]
-    require(trainer["accelerator"], trainer["precision"])
-    require_devices(*(trainer[name] for name in ("accelerator", "devices", "num_nodes", "strategy")))
+    decisive = ("accelerator", "devices", "num_nodes", "strategy", "precision")
+    require_machine(**{name: settings["trainer"][name] for name in decisive})
     return settings
 
 
@@ -94,20 +94,29 @@ def join(model: Classifier, data: Data, trainer: Trainer) -> None:
 
 
 def build_model(settings: Settings, facts: Settings) -> Classifier:
-    """Build a model of what it needs to know of the data, and of its optimizer and schedule."""
+    """Build a model of what it needs to know of the data, and of its optimizer and schedule.
+
+    Raises:
+        ValueError: its class does not keep its settings, so that no checkpoint could be loaded.
+    """
     optimizer = {**settings["optimizer"], "lr": scaled_lr(settings)}
     known = {**facts, "optimizer": optimizer, "scheduler": settings["scheduler"]}
     accepted = inspect.signature(locate(settings["model"]["_target_"])).parameters
     model: Classifier = construct(
         settings["model"], **{name: value for name, value in known.items() if name in accepted}
     )
+    if not model.hparams:
+        raise ValueError(
+            f"A checkpoint holds its model's settings, but {type(model).__name__} keeps none: call "
+            "self.save_hyperparameters(logger=False) in its __init__"
+        )
     return model
 
 
 def scaled_lr(settings: Settings) -> float:
     """Return the learning rate that the settings mean for all their devices."""
     trainer, lr = settings["trainer"], settings["optimizer"]["lr"]
-    devices = num_devices(trainer["accelerator"], trainer["devices"]) * trainer["num_nodes"]
+    devices = num_processes(trainer["accelerator"], trainer["devices"], trainer["num_nodes"])
     return float(lr * {None: 1, "linear": devices, "sqrt": devices**0.5}[trainer.get("scale_lr")])
 
 

@@ -67,7 +67,8 @@ def _signature(module: str, node: ast.ClassDef) -> Signature:
     constants |= _constants(node)
     for item in node.body:
         if isinstance(item, ast.FunctionDef) and item.name == "__init__":
-            return Signature(_arguments(item), constants, item.args.kwarg is not None)
+            more = _unpacked(module, item.args.kwarg)
+            return Signature(_arguments(item) | more, constants, item.args.kwarg is not None and not more)
     inherited = next((base for base in bases if base.parameters or base.takes_any), Signature())
     return Signature(inherited.parameters, constants, inherited.takes_any)
 
@@ -77,6 +78,16 @@ def _arguments(function: ast.FunctionDef) -> dict[str, str]:
     return {
         each.arg: ast.unparse(each.annotation) if each.annotation else "" for each in arguments if each.arg != "self"
     }
+
+
+def _unpacked(module: str, argument: ast.arg | None) -> dict[str, str]:
+    """Return what ``**name: Unpack[Fields]`` takes: the fields of a TypedDict."""
+    match argument:
+        case ast.arg(annotation=ast.Subscript(value=ast.Name(id="Unpack"), slice=ast.Name(id=name))):
+            found = _find(module, name)
+            fields = [item for item in found[1].body if isinstance(item, ast.AnnAssign)] if found else []
+            return {ast.unparse(field.target): ast.unparse(field.annotation) for field in fields}
+    return {}
 
 
 def _constants(node: ast.ClassDef) -> dict[str, object]:

@@ -14,7 +14,8 @@ from typing import Any
 from firstlight import train
 from firstlight.command import SWEEP_FILE, tell
 from firstlight.job import num_with
-from firstlight.record import locked, read_json, write_whole
+from firstlight.lock import locked
+from firstlight.record import read_json, write_whole
 from firstlight.secret import hidden
 from firstlight.sweep_plan import Plan, check_jobs, divided, is_swept, planned, plugged_in
 from firstlight.sweep_table import collect, show, write

@@ -17,20 +17,20 @@ from firstlight.device import chip, cores, free_memory_gib, matmul_flops, memory
 from firstlight.measure import Contest
 from firstlight.mps.dry_run import dry_run
 from firstlight.mps.memory import GIB, advice
-from firstlight.record import free_memory, git_state, now, versions
+from firstlight.provenance import git_state, versions
+from firstlight.record import free_memory, now
 
 
 class Versus:
-    """The figures of all trainings, kept in benchmark.json as they come."""
+    """The figures of all trainings, kept in benchmark.json as they come.
+
+    Args:
+        output_dir: folder of the outcome.
+        seconds: of each repeat.
+        repeats: how often everything is measured.
+    """
 
     def __init__(self, output_dir: str, seconds: float, repeats: int) -> None:
-        """Make the folder.
-
-        Args:
-            output_dir: folder of the outcome.
-            seconds: of each repeat.
-            repeats: how often everything is measured.
-        """
         self.folder = Path(output_dir)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.seconds = seconds

@@ -8,7 +8,9 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from firstlight.record import Followed, Record, explain, locked, read_json
+from firstlight.fault import explain
+from firstlight.lock import locked
+from firstlight.record import Followed, Record, read_json
 
 # Seconds between two signs of life; without one for so long a process counts as ended; and how long this one may then
 # take to end by itself: together less than the 30 seconds after which torchrun kills.
@@ -21,17 +23,16 @@ class FeltError(ValueError):
 
 
 class Watch(threading.Thread):
-    """Give signs of life by the store that all processes share, and end this process when another one's stop."""
+    """Give signs of life by the store that all processes share, and end this process when another one's stop.
+
+    Args:
+        trainer: its strategy knows rank, world size and the processes that it started.
+        store: a connection of its own to the store.
+        prefix: of the names in the store.
+        record: that of the run.
+    """
 
     def __init__(self, trainer: Any, store: Any, prefix: str, record: Any) -> None:
-        """Keep what is watched.
-
-        Args:
-            trainer: its strategy knows rank, world size and the processes that it started.
-            store: a connection of its own to the store.
-            prefix: of the names in the store.
-            record: that of the run.
-        """
         super().__init__(daemon=True, name="watch")
         self.trainer = trainer
         self.store = store

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import names, tiny
+from conftest import a_model, names, tiny
+from small import WORDS
 
 from firstlight import run
 from firstlight.callbacks import curves
@@ -14,11 +15,12 @@ from firstlight.record import finish_wandb
 
 ALL = list(choice("callbacks", "wandb"))
 MODELS = names("model")
+SMALL = [*(word for word in WORDS if word != "logger=none"), "data.num_samples=16", "trainer.log_every_n_steps=1"]
 
 
-def trained(composed, folder: str, model: str, *words: str) -> tuple[list, dict]:
+def trained(composed, folder: str, training: list[str], *words: str) -> tuple[list, dict]:
     """Return the losses of the steps and the weights of a training of four steps."""
-    words = (*tiny(model), *words, "trainer.limit_train_batches=4", "trainer.limit_val_batches=1")
+    words = (*training, *words, "trainer.limit_train_batches=4", "trainer.limit_val_batches=1")
     cfg = composed(*words, "trainer.limit_test_batches=1", folder=folder)
     model, data, trainer = run.build(cfg)
     trainer.fit(model, data)
@@ -34,38 +36,50 @@ def require_the_same(one, other):
         torch.testing.assert_close(other[1][name], tensor, rtol=0, atol=0, msg=name)
 
 
-@pytest.mark.parametrize(
-    "model", [pytest.param(model, marks=[] if model == "bert" else pytest.mark.slow) for model in MODELS]
-)
+@pytest.mark.parametrize("model", [MODELS[0], *(pytest.param(model, marks=pytest.mark.slow) for model in MODELS[1:])])
 def test_all_callbacks_leave_losses_and_weights_bit_for_bit(composed, model):
-    without = trained(composed, "without", model, "callbacks=none", "logger=none")
+    without = trained(composed, "without", tiny(model), "callbacks=none", "logger=none")
 
-    require_the_same(without, trained(composed, "all", model, "logger=wandb", "callbacks.watch.every=2"))
+    require_the_same(without, trained(composed, "all", tiny(model), "logger=wandb", "callbacks.watch.every=2"))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("model", MODELS)
-def test_each_callback_alone_does_so(composed, model):
-    without = trained(composed, "without", model, "callbacks=none", "logger=none")
+def alone_as_without(composed, training: list[str]) -> None:
+    without = trained(composed, "without", training, "callbacks=none", "logger=none")
 
     for name in ALL:
         others = [f"callbacks.{other}=null" for other in ALL if other != name]
-        alone = trained(composed, name, model, "logger=wandb", *others)
-        require_the_same(without, alone)
+        require_the_same(without, trained(composed, name, training, "logger=wandb", *others))
         # The same callback without W&B.
-        require_the_same(without, trained(composed, f"{name}_local", model, "callbacks=wandb", "logger=none", *others))
+        words = ["callbacks=wandb", "logger=none", *others]
+        require_the_same(without, trained(composed, f"{name}_local", training, *words))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", MODELS)
+def test_each_callback_alone_does_so(composed, small):
+    alone_as_without(composed, SMALL)
+
+
+@pytest.mark.slow
+def test_each_callback_alone_does_so_with_texts(composed):
+    alone_as_without(composed, tiny(a_model("text")))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
-def test_each_can_be_switched_off(composed, model, name):
-    trained(composed, "off", model, "logger=wandb", f"callbacks.{name}=null")
+def test_each_can_be_switched_off(composed, small, name):
+    trained(composed, "off", SMALL, "logger=wandb", f"callbacks.{name}=null")
+
+
+@pytest.mark.parametrize("name", names("callbacks"))
+def test_every_choice_of_callbacks_sees_a_training(composed, small, name):
+    losses, _ = trained(composed, "run", SMALL, f"callbacks={name}", "logger=none")
+
+    assert len(losses) == 4
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_a_run_folder_shows_what_was_predicted(composed, tmp_path, model):
-    trained(composed, "run", model, "callbacks=default")
+    trained(composed, "run", tiny(model), "callbacks=default")
     found = json.loads((tmp_path / "run" / "predictions.json").read_text())
     matrix = json.loads((tmp_path / "run" / "confusion_matrix.json").read_text())
     wrong = [row["true"] != row["predicted"] for row in found]

@@ -1,13 +1,8 @@
 """Splits: every sample once, every class in proportion, the same each time."""
 
-import runpy
-import sys
-
 import numpy as np
 import pytest
 
-from firstlight.data import digits, split
-from firstlight.data.digits import Digits, read_digits
 from firstlight.data.split import stratified
 
 RARE = [0] * 500 + [1] * 60 + [2] * 33 + [3] * 10
@@ -48,30 +43,3 @@ def test_a_split_is_drawn_at_random_from_all_of_a_class():
 
 def test_labels_may_be_any_values():
     assert {name: len(each) for name, each in stratified(["b", "a"] * 10, 0, 0.2).items()} == {"train": 16, "test": 4}
-
-
-def test_digits_are_those_of_scikit_learn():
-    datasets = pytest.importorskip("sklearn.datasets")
-    source = datasets.load_digits()
-    ink, labels = read_digits()
-
-    assert np.array_equal(ink, source.images)
-    assert np.array_equal(labels, source.target)
-
-
-def test_digits_are_read_without_importing_scikit_learn(monkeypatch):
-    for name in [each for each in sys.modules if each.partition(".")[0] == "sklearn"]:
-        monkeypatch.delitem(sys.modules, name)
-    runpy.run_path(split.__file__)
-    runpy.run_path(digits.__file__)["read_digits"]()
-
-    assert "sklearn" not in sys.modules
-
-
-def test_missing_digits_say_how_to_get_them(monkeypatch):
-    monkeypatch.setattr(digits, "find_spec", lambda name: None)
-
-    with pytest.raises(
-        ValueError, match="data=digits reads .*digits.csv.gz of scikit-learn: install .* by `make setup`"
-    ):
-        Digits().setup()

@@ -7,13 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import tiny
+from conftest import a_model, names, tiny
 
 from firstlight import sweep, train
 from firstlight.logger import weights_and_biases
 from firstlight.logger.key import chosen_mode
-from firstlight.model.resnet50 import ResNet50
+from firstlight.model.classifier import Classifier
 
+MODELS = names("model")
 WANDB = ["logger=wandb", "trainer.limit_train_batches=2"]
 
 
@@ -33,7 +34,7 @@ def records(folder: Path) -> dict[str, list[dict]]:
     return found
 
 
-@pytest.mark.parametrize("model", [pytest.param("resnet50", marks=pytest.mark.slow), "bert"])
+@pytest.mark.parametrize("model", [MODELS[0], *(pytest.param(model, marks=pytest.mark.slow) for model in MODELS[1:2])])
 def test_an_offline_run_holds_everything(composed, tmp_path, model, capfd):
     metrics = train.main(composed(*offline(model), "tags=[a,b]"))
     found = records(tmp_path / "run")
@@ -59,14 +60,16 @@ def test_an_offline_run_holds_everything(composed, tmp_path, model, capfd):
 
 @pytest.mark.slow
 def test_jobs_of_a_sweep_are_runs_of_one_group(monkeypatch, tmp_path):
-    def forward(self, inputs):
-        if len(inputs) > 2:
-            raise RuntimeError("broke down")
-        return self.network(inputs)
+    step = Classifier.training_step
 
-    monkeypatch.setattr(ResNet50, "forward", forward)
+    def training_step(self, batch, batch_idx):
+        if len(batch["labels"]) > 2:
+            raise RuntimeError("broke down")
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(Classifier, "training_step", training_step)
     monkeypatch.chdir(tmp_path)
-    words = [word for word in offline("resnet50") if not word.startswith("data.batch_size")]
+    words = [word for word in offline(a_model()) if not word.startswith("data.batch_size")]
     monkeypatch.setattr(sys, "argv", ["sweep", *words, "data.batch_size=2,4", "trainer.limit_test_batches=1"])
     with pytest.raises(SystemExit):
         sweep.main()

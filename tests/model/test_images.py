@@ -1,5 +1,7 @@
 """ResNet50 and VGG16: stems, heads and pretrained weights."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -88,3 +90,22 @@ def test_one_class_is_refused():
 def test_images_that_vgg16_would_halve_to_nothing_are_refused():
     with pytest.raises(ValueError, match="VGG16 halves an image five times, but data.image_size=31: give 32 or more"):
         VGG16(TWO, image_size=31)
+
+
+class Bomb:
+    """Touch a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("kind", [ResNet50, VGG16])
+def test_a_pickle_as_weights_is_refused(tmp_path, kind):
+    torch.save({"state_dict": Bomb(tmp_path / "mark")}, tmp_path / "weights.pt")
+
+    with pytest.raises(ValueError, match="weights.pt holds something else than weights .UnpicklingError.: give anoth"):
+        kind(TWO, 32, weights=str(tmp_path / "weights.pt"))
+    assert not (tmp_path / "mark").exists()

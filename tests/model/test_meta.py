@@ -2,41 +2,39 @@
 
 import pytest
 import torch
-from conftest import tiny
+from conftest import a_model, tiny
 
 from firstlight import run
-from firstlight.model.bert import Bert
+from firstlight.locate import locate
 from firstlight.model.meta import flops, on_meta
-from firstlight.model.resnet50 import ResNet50
-from firstlight.model.vgg16 import VGG16
 
 IMAGES = torch.empty(4, 3, 224, 224)
 TEXTS = {name: torch.ones(4, 128, dtype=torch.int64) for name in ("input_ids", "attention_mask")}
 
 
 @pytest.mark.parametrize(
-    ("build", "inputs", "training"),
+    ("name", "settings", "inputs", "training"),
     [
-        (lambda: ResNet50(["a", "b"], image_size=224), IMAGES, 24.29),
-        (lambda: VGG16(["a", "b"], image_size=224, batch_norm=False), IMAGES, 92.6),
-        (lambda: Bert(["a", "b"], weights=None, config={"vocab_size": 30522}), TEXTS, 67.05),
+        ("resnet50.ResNet50", {"image_size": 224}, IMAGES, 24.29),
+        ("vgg16.VGG16", {"image_size": 224, "batch_norm": False}, IMAGES, 92.6),
+        ("bert.Bert", {"weights": None, "config": {"vocab_size": 30522}}, TEXTS, 67.05),
     ],
     ids=["resnet50", "vgg16", "bert"],
 )
-def test_they_are_the_published_ones(build, inputs, training):
-    model = build()
+def test_they_are_the_published_ones(name, settings, inputs, training):
+    model = locate(f"firstlight.model.{name}")(["a", "b"], **settings)
 
     assert flops(model, inputs) / 1e9 == pytest.approx(training, rel=2e-3)
     assert flops(model, inputs, training=False) / 1e9 == pytest.approx(training / 3, rel=0.02)
 
 
 def test_a_copy_has_shapes_only_and_the_model_stays_as_it_is(composed):
-    model, data, trainer = run.build(composed(*tiny("vgg16"), "callbacks=none"))
+    model, data, trainer = run.build(composed(*tiny(a_model("images")), "callbacks=none"))
     trainer.fit(model, data)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     state = torch.random.get_rng_state()
     twin = on_meta(model)
-    flops(model, torch.empty(4, 3, 32, 32))
+    flops(model, torch.empty(4, 3, data.image_size, data.image_size))
 
     assert all(each.is_meta for each in twin.parameters())
     assert model.trainer is trainer

@@ -67,7 +67,7 @@ def test_a_benchmark_gives_a_bar_for_each_model_and_its_caption(logs):
     found = gather([logs]).report["benchmarks"]
 
     assert found[0]["bars"] == {"training": [12.0]}
-    assert found[0]["models"] == ["bert, batch size 8"]
+    assert found[0]["models"] == ["deep, batch size 8"]
     assert "cuda: chip of cuda, 8 GiB, 32-true" in found[0]["caption"]
 
 

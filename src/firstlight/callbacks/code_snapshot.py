@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from firstlight.check import CONFIGS
 from firstlight.logger.trackers import trackers
-from firstlight.record import git
+from firstlight.provenance import git
 
 # Larger files are data.
 LARGEST = 1_000_000

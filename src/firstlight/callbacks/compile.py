@@ -19,15 +19,13 @@ class Compile(Callback):
 
     Each new shape is rehearsed first: a network that cannot be compiled is trained as it is, after a line that says so.
     A batch shorter than the first one (the last of an epoch) runs uncompiled: compiling takes longer than it.
+
+    Args:
+        mode: torch.compile's "default", "reduce-overhead" (CUDA graphs) or "max-autotune" (minutes of trials).
+        from_steps: planned steps from which on compiling pays.
     """
 
     def __init__(self, mode: str, from_steps: int) -> None:
-        """Keep the settings.
-
-        Args:
-            mode: torch.compile's "default", "reduce-overhead" (CUDA graphs) or "max-autotune" (minutes of trials).
-            from_steps: planned steps from which on compiling pays.
-        """
         self.mode = mode
         self.from_steps = from_steps
         self.active: bool | None = None

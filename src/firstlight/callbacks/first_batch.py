@@ -28,6 +28,7 @@ class FirstBatch(Callback):
         inputs = batch["inputs"]
         if trainer.global_step == 0 and batch_idx == 0 and isinstance(inputs, torch.Tensor) and trainer.is_global_zero:
             file = self.output_dir / "first_batch.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
             grid = make_grid(pictures(inputs[: self.num_samples]), nrow=8, pad_value=255)
             Image.fromarray(grid.permute(1, 2, 0).numpy()).save(file)
             for logger in trackers(trainer):

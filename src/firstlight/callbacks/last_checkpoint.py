@@ -28,6 +28,12 @@ class LastCheckpoint(Checkpoint):
     The first signal that asks for the end (Ctrl-C, SIGTERM, SIGUSR1, SIGUSR2) lets the step finish and saves, the
     second ends the run at once. Who listened to SIGUSR2 before hears of it once all is saved: by that signal submitit
     queues a job of Slurm again.
+
+    Args:
+        dirpath: folder of last.ckpt.
+        every_epochs: epochs between savings.
+        every_steps: optimizer steps between savings.
+        every_minutes: minutes between savings; the first step after them saves.
     """
 
     def __init__(
@@ -37,14 +43,6 @@ class LastCheckpoint(Checkpoint):
         every_steps: int | None = None,
         every_minutes: float | None = None,
     ) -> None:
-        """Keep the settings.
-
-        Args:
-            dirpath: folder of last.ckpt.
-            every_epochs: epochs between savings.
-            every_steps: optimizer steps between savings.
-            every_minutes: minutes between savings; the first step after them saves.
-        """
         self.path = Path(dirpath) / "last.ckpt"
         self.every_epochs = every_epochs
         self.every_steps = every_steps

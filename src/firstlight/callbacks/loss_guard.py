@@ -27,15 +27,13 @@ class LossGuard(Callback):
 
     The device is waited for every `log_every_n_steps` steps, and before each checkpoint: the last one holds no bad
     weight.
+
+    Args:
+        output_dir: folder that gets the batch of a bad step, as bad_batch.pt.
+        spike: warn of a loss so many times the median of the 200 before; None never does.
     """
 
     def __init__(self, output_dir: str, spike: float | None = 10.0) -> None:
-        """Keep the settings.
-
-        Args:
-            output_dir: folder that gets the batch of a bad step, as bad_batch.pt.
-            spike: warn of a loss so many times the median of the 200 before; None never does.
-        """
         self.output_dir = Path(output_dir)
         self.spike = spike
         self.steps: list[Step] = []

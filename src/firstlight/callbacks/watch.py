@@ -8,15 +8,14 @@ from firstlight.logger.trackers import trackers
 
 
 class Watch(Callback):
-    """Log histograms of gradients, parameters or both every so many steps."""
+    """Log histograms of gradients, parameters or both every so many steps.
+
+    Args:
+        log: what to show.
+        every: steps between two histograms; each reads all of it from the device.
+    """
 
     def __init__(self, log: Literal["gradients", "parameters", "all"] = "gradients", every: int = 1000) -> None:
-        """Keep what to log.
-
-        Args:
-            log: what to show.
-            every: steps between two histograms; each reads all of it from the device.
-        """
         self.what = log  # not self.log: Lightning gives each callback a function of that name
         self.every = every
 

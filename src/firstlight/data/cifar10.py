@@ -14,6 +14,14 @@ class CIFAR10(ImagesInMemory):
 
     Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009. The authors state no
     licence; the photos were collected from the web for research.
+
+    Args:
+        root: folder of the downloaded archive (163 MiB).
+        batch_size: images per step.
+        num_workers: processes that read; None chooses for the platform.
+        augment: as in `Images`.
+        drop_last: as in `Images`.
+        on_device: as in `ImagesInMemory`.
     """
 
     max_shift: ClassVar[int] = 4
@@ -28,16 +36,6 @@ class CIFAR10(ImagesInMemory):
         drop_last: bool = True,
         on_device: bool = True,
     ) -> None:
-        """Keep the settings.
-
-        Args:
-            root: folder of the downloaded archive (163 MiB).
-            batch_size: images per step.
-            num_workers: processes that read; None chooses for the platform.
-            augment: as in `Images`.
-            drop_last: as in `Images`.
-            on_device: as in `ImagesInMemory`.
-        """
         super().__init__(32, batch_size, num_workers, augment, drop_last, on_device)
         self.root = root
 

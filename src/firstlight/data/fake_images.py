@@ -8,7 +8,19 @@ from firstlight.data.images import ImagesInMemory
 
 
 class FakeImages(ImagesInMemory):
-    """Seeded noise around a colour of its own for each class, so that a model can learn it."""
+    """Seeded noise around a colour of its own for each class, so that a model can learn it.
+
+    Args:
+        num_classes: classes, each in equal number.
+        num_samples: training images; val and test have a quarter of that each, at least one per class.
+        seed: chooses the noise.
+        image_size: side in pixels.
+        batch_size: images per step.
+        num_workers: processes that read; None chooses for the platform.
+        augment: as in `Images`.
+        drop_last: as in `Images`.
+        on_device: as in `ImagesInMemory`.
+    """
 
     def __init__(
         self,
@@ -22,19 +34,6 @@ class FakeImages(ImagesInMemory):
         drop_last: bool = True,
         on_device: bool = True,
     ) -> None:
-        """Keep the settings.
-
-        Args:
-            num_classes: classes, each in equal number.
-            num_samples: training images; val and test have a quarter of that each, at least one per class.
-            seed: chooses the noise.
-            image_size: side in pixels.
-            batch_size: images per step.
-            num_workers: processes that read; None chooses for the platform.
-            augment: as in `Images`.
-            drop_last: as in `Images`.
-            on_device: as in `ImagesInMemory`.
-        """
         super().__init__(image_size, batch_size, num_workers, augment, drop_last, on_device)
         self.num_classes = num_classes
         self.num_samples = num_samples

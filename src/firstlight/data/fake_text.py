@@ -8,7 +8,20 @@ from firstlight.data.text import Text
 
 
 class FakeText(Text):
-    """Seeded words, a fifth of them the class's own, so that a model can learn it."""
+    """Seeded words, a fifth of them the class's own, so that a model can learn it.
+
+    Args:
+        num_classes: classes, each in equal number.
+        num_samples: training texts; val and test have a quarter of that each, at least one per class.
+        num_words: size of the vocabulary that the texts draw from.
+        seed: chooses the words.
+        max_length: tokens per text.
+        pad_to: as in `Text`.
+        batch_size: texts per step.
+        num_workers: processes that read; None chooses for the platform.
+        drop_last: as in `Text`.
+        group_by_length: as in `Text`.
+    """
 
     def __init__(
         self,
@@ -23,20 +36,6 @@ class FakeText(Text):
         drop_last: bool = True,
         group_by_length: bool = True,
     ) -> None:
-        """Keep the settings.
-
-        Args:
-            num_classes: classes, each in equal number.
-            num_samples: training texts; val and test have a quarter of that each, at least one per class.
-            num_words: size of the vocabulary that the texts draw from.
-            seed: chooses the words.
-            max_length: tokens per text.
-            pad_to: as in `Text`.
-            batch_size: texts per step.
-            num_workers: processes that read; None chooses for the platform.
-            drop_last: as in `Text`.
-            group_by_length: as in `Text`.
-        """
         super().__init__(max_length, pad_to, batch_size, num_workers, drop_last, group_by_length)
         self.num_classes = num_classes
         self.num_samples = num_samples

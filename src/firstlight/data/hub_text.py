@@ -10,6 +10,21 @@ class HubText(Text):
     """Labelled texts from a data set of the hub, or from a folder that `datasets` saved.
 
     Missing splits are taken from "train": a tenth each, every class in the same proportion.
+
+    Args:
+        name: name on the hub, such as stanfordnlp/imdb, or a local folder.
+        subset: configuration of the data set, such as sst2 of glue.
+        text_column: column that holds the text.
+        label_column: column that holds the class as a number.
+        test_split: labelled split for the test; None takes a tenth of train.
+        val_split: labelled split for validation; None takes a tenth of train.
+        cache_dir: folder of the downloads.
+        max_length: tokens read of each text.
+        pad_to: as in `Text`.
+        batch_size: texts per step.
+        num_workers: processes that read; None chooses for the platform.
+        drop_last: as in `Text`.
+        group_by_length: as in `Text`.
     """
 
     def __init__(
@@ -28,23 +43,6 @@ class HubText(Text):
         drop_last: bool = True,
         group_by_length: bool = True,
     ) -> None:
-        """Keep the settings.
-
-        Args:
-            name: name on the hub, such as stanfordnlp/imdb, or a local folder.
-            subset: configuration of the data set, such as sst2 of glue.
-            text_column: column that holds the text.
-            label_column: column that holds the class as a number.
-            test_split: labelled split for the test; None takes a tenth of train.
-            val_split: labelled split for validation; None takes a tenth of train.
-            cache_dir: folder of the downloads.
-            max_length: tokens read of each text.
-            pad_to: as in `Text`.
-            batch_size: texts per step.
-            num_workers: processes that read; None chooses for the platform.
-            drop_last: as in `Text`.
-            group_by_length: as in `Text`.
-        """
         super().__init__(max_length, pad_to, batch_size, num_workers, drop_last, group_by_length)
         self.source = name
         self.subset = subset

@@ -22,6 +22,15 @@ class ImageFolder(Images):
 
     Either ROOT/CLASS/*.jpg, which is split 80/10/10, or ROOT/{train,val,test}/CLASS/*.jpg, which is used as it is
     (without val, a tenth of train serves; without test, val serves twice).
+
+    Args:
+        root: folder that holds the class folders.
+        image_size: side of the crops in pixels.
+        batch_size: images per step.
+        num_workers: processes that decode; None chooses for the platform.
+        augment: crop and mirror training images at random (Szegedy et al. 2015, section 6).
+        drop_last: as in `Images`.
+        max_bad: images of a split that may be unreadable and are left out.
     """
 
     in_memory: ClassVar[bool] = False
@@ -36,17 +45,6 @@ class ImageFolder(Images):
         drop_last: bool = True,
         max_bad: int = 0,
     ) -> None:
-        """Keep the settings.
-
-        Args:
-            root: folder that holds the class folders.
-            image_size: side of the crops in pixels.
-            batch_size: images per step.
-            num_workers: processes that decode; None chooses for the platform.
-            augment: crop and mirror training images at random (Szegedy et al. 2015, section 6).
-            drop_last: as in `Images`.
-            max_bad: images of a split that may be unreadable and are left out.
-        """
         super().__init__(image_size, batch_size, num_workers, augment, drop_last)
         self.root = root
         self.max_bad = max_bad
@@ -84,21 +82,20 @@ class ImageFolder(Images):
 
 
 class LabelledFiles(Dataset[Any]):
-    """Image files with a class each; those that cannot be read are left out of their batch."""
+    """Image files with a class each; those that cannot be read are left out of their batch.
+
+    Args:
+        paths: the files.
+        labels: class of each.
+        image_size: side of the images in pixels.
+        augment: crop and mirror at random, each image anew in each epoch.
+        seed: seed of the run.
+        max_bad: files that may be unreadable.
+    """
 
     def __init__(
         self, paths: list[Path], labels: list[int], image_size: int, augment: bool, seed: int = 0, max_bad: int = 0
     ) -> None:
-        """Keep the settings.
-
-        Args:
-            paths: the files.
-            labels: class of each.
-            image_size: side of the images in pixels.
-            augment: crop and mirror at random, each image anew in each epoch.
-            seed: seed of the run.
-            max_bad: files that may be unreadable.
-        """
         self.paths = paths
         self.labels = labels
         self.image_size = image_size

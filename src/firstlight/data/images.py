@@ -27,6 +27,13 @@ class Images(Data):
 
     "inputs" of a batch are uint8 (batch, 3, size, size) from the loader, and float32, normalised by ImageNet's
     mean and standard deviation, once they are on the device.
+
+    Args:
+        image_size: side of the square images in pixels.
+        batch_size: images per step.
+        num_workers: processes that read images; None chooses for the platform.
+        augment: shift and mirror the training images at random.
+        drop_last: leave out a short last training batch.
     """
 
     yields: ClassVar[str] = "images"
@@ -39,15 +46,6 @@ class Images(Data):
     def __init__(
         self, image_size: int, batch_size: int, num_workers: int | None, augment: bool, drop_last: bool
     ) -> None:
-        """Keep the settings.
-
-        Args:
-            image_size: side of the square images in pixels.
-            batch_size: images per step.
-            num_workers: processes that read images; None chooses for the platform.
-            augment: shift and mirror the training images at random.
-            drop_last: leave out a short last training batch.
-        """
         super().__init__(batch_size=batch_size, num_workers=num_workers, drop_last=drop_last)
         self.image_size = image_size
         self.augment = augment
@@ -62,7 +60,12 @@ class Images(Data):
         }
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Augment (in training) and normalise a batch on the device."""
+        """Augment (in training) and normalise a batch on the device.
+
+        Args:
+            batch: its "inputs" are (batch, 3, size, size) uint8; they become floats of the trainer's precision.
+            dataloader_idx: of no meaning here.
+        """
         assert self.trainer is not None
         images = batch["inputs"]
         if self.augment and self.trainer.training:
@@ -74,7 +77,13 @@ class Images(Data):
         return {**batch, "inputs": self.trainer.precision_plugin.convert_input(normalised(images))}
 
     def augmented(self, images: Tensor, ids: Tensor, epoch: int) -> Tensor:
-        """Return a batch with each image shifted and mirrored at random, (batch, 3, size, size) uint8."""
+        """Return a batch with each image shifted and mirrored at random, (batch, 3, size, size) uint8.
+
+        Args:
+            images: (batch, 3, size, size) uint8.
+            ids: each image's position in its split, (batch,) int64: with the seed and the epoch it decides over chance.
+            epoch: that of the training, from 0.
+        """
         if not (self.max_shift or self.mirror):
             return images
         down, right, flip = chances(ids, self.run_seed, epoch, count=3)
@@ -86,7 +95,11 @@ class Images(Data):
         return images
 
     def read_inputs(self, path: Path) -> tuple[list[str], Dataset[Any]]:
-        """Return the paths of the images under a folder, or of one image, and their data set."""
+        """Return the paths of the images under a folder, or of one image, and their data set.
+
+        Raises:
+            ValueError: there is none.
+        """
         paths = image_paths(path)
         return [str(each) for each in paths], UnlabelledFiles(paths, self.image_size)
 
@@ -100,21 +113,20 @@ class Images(Data):
 
 
 class ImagesInMemory(Images):
-    """Images that fit in memory as one array, that of the GPU under CUDA."""
+    """Images that fit in memory as one array, that of the GPU under CUDA.
+
+    Args:
+        image_size: as in `Images`.
+        batch_size: as in `Images`.
+        num_workers: as in `Images`; processes cannot read what a GPU holds.
+        augment: as in `Images`.
+        drop_last: as in `Images`.
+        on_device: under CUDA, hold all images in the GPU's memory: a batch is then picked there.
+    """
 
     def __init__(
         self, image_size: int, batch_size: int, num_workers: int | None, augment: bool, drop_last: bool, on_device: bool
     ) -> None:
-        """Keep the settings.
-
-        Args:
-            image_size: as in `Images`.
-            batch_size: as in `Images`.
-            num_workers: as in `Images`; processes cannot read what a GPU holds.
-            augment: as in `Images`.
-            drop_last: as in `Images`.
-            on_device: under CUDA, hold all images in the GPU's memory: a batch is then picked there.
-        """
         super().__init__(image_size, batch_size, num_workers, augment, drop_last)
         self.on_device = on_device and not num_workers
 

@@ -27,6 +27,15 @@ class Data(LightningDataModule, ABC):
     the sample's position in its split.
 
     A final class says what it yields and reads its samples; it downloads in `prepare_data` alone.
+
+    Args:
+        batch_size: samples per step.
+        num_workers: processes that read samples; None chooses for the platform.
+        drop_last: leave out the last training batch when it is shorter than the others:
+            shapes stay fixed, and batch normalisation never meets a single sample.
+
+    Raises:
+        ValueError: a batch of no sample, or less than no process.
     """
 
     yields: ClassVar[str]
@@ -36,14 +45,6 @@ class Data(LightningDataModule, ABC):
     worker_timeout_s: ClassVar[float] = 300
 
     def __init__(self, batch_size: int, num_workers: int | None, drop_last: bool) -> None:
-        """Keep the settings of the loaders.
-
-        Args:
-            batch_size: samples per step.
-            num_workers: processes that read samples; None chooses for the platform.
-            drop_last: leave out the last training batch when it is shorter than the others:
-                shapes stay fixed, and batch normalisation never meets a single sample.
-        """
         super().__init__()
         if batch_size < 1:
             raise ValueError(f"A batch holds at least one sample, but data.batch_size={batch_size}")
@@ -59,13 +60,22 @@ class Data(LightningDataModule, ABC):
 
     @abstractmethod
     def read(self) -> tuple[list[str], dict[str, Dataset[Any]]]:
-        """Return the class names, and the data sets "train", "val" and "test" (and nothing downloaded)."""
+        """Return the class names, and the data sets "train", "val" and "test"; nothing is downloaded.
+
+        A sample's label is the position of its class among the names.
+
+        Raises:
+            ValueError: the data is not there, or cannot be read.
+        """
 
     @abstractmethod
     def read_inputs(self, path: Path) -> tuple[list[str], Dataset[Any]]:
         """Return an id for each unlabelled input under a path, and the data set of them.
 
         An input that cannot be read keeps its place there, with the id -1.
+
+        Raises:
+            ValueError: there is nothing to read.
         """
 
     @abstractmethod
@@ -78,7 +88,11 @@ class Data(LightningDataModule, ABC):
         """What a model must know of the data to be built, by the names of its arguments."""
 
     def setup(self, stage: str | None = None) -> None:
-        """Read the three splits, once."""
+        """Read the three splits, once.
+
+        Raises:
+            ValueError: one is empty, or has a label without a class.
+        """
         if not self.class_names and stage != "predict":
             self.class_names, datasets = self.read()
             self.datasets |= datasets
@@ -94,7 +108,12 @@ class Data(LightningDataModule, ABC):
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def loader(self, dataset: Dataset[Any], order: Order | None = None) -> DataLoader[Any]:
-        """Return the loader of one data set, of this device's share of it; given an order, that of training."""
+        """Return the loader of a data set, in batches of `batch_size` samples on this device.
+
+        Args:
+            dataset: all samples of a split.
+            order: this device's order of training; None reads this device's share of an evaluation, one after another.
+        """
         rank, devices = self.place
         workers = self.num_workers
         if workers is None:

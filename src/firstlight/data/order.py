@@ -18,18 +18,16 @@ class Order(Sampler[int], ABC):
 
     Several devices divide each step among them: the step takes the samples that one device would with batches of
     `batch_size * devices`. A remainder that they cannot divide evenly is left out of the epoch.
+
+    Args:
+        samples: number of samples.
+        batch_size: samples of a step on each device.
+        seed: that of the run.
+        rank: number of this device.
+        devices: how many there are.
     """
 
     def __init__(self, samples: int, batch_size: int, seed: int, rank: int = 0, devices: int = 1) -> None:
-        """Keep the settings, and start with the first epoch.
-
-        Args:
-            samples: number of samples.
-            batch_size: samples of a step on each device.
-            seed: that of the run.
-            rank: number of this device.
-            devices: how many there are.
-        """
         self.samples = samples
         self.batch_size = batch_size
         self.seed = seed

@@ -24,6 +24,19 @@ class Text(Data):
 
     "inputs" of a batch are {"input_ids", "attention_mask"}, both int64 (batch, tokens). The tokens are those of
     the model's own tokenizer, which `connect` brings.
+
+    Args:
+        max_length: tokens that are read of each text; the rest is cut off.
+        pad_to: a batch is padded to its longest text, rounded up to a multiple of this. Few different shapes
+            keep compiled kernels and MPS's graph cache few; max_length gives one shape.
+        batch_size: texts per step.
+        num_workers: processes that read; None chooses for the platform.
+        drop_last: leave out a short last training batch.
+        group_by_length: put texts of similar length into the same training batch; which ones, and the order
+            of the batches, stay random. Without effect where all texts are padded to one length.
+
+    Raises:
+        ValueError: too few tokens for a word.
     """
 
     yields: ClassVar[str] = "text"
@@ -42,18 +55,6 @@ class Text(Data):
         drop_last: bool,
         group_by_length: bool,
     ) -> None:
-        """Keep the settings.
-
-        Args:
-            max_length: tokens that are read of each text; the rest is cut off.
-            pad_to: a batch is padded to its longest text, rounded up to a multiple of this. Few different shapes
-                keep compiled kernels and MPS's graph cache few; max_length gives one shape.
-            batch_size: texts per step.
-            num_workers: processes that read; None chooses for the platform.
-            drop_last: leave out a short last training batch.
-            group_by_length: put texts of similar length into the same training batch; which ones, and the order
-                of the batches, stay random. Without effect where all texts are padded to one length.
-        """
         super().__init__(batch_size=batch_size, num_workers=num_workers, drop_last=drop_last)
         if max_length < 3:
             raise ValueError(f"A text has at least 3 tokens ([CLS], one word, [SEP]), but data.max_length={max_length}")
@@ -65,7 +66,11 @@ class Text(Data):
 
     @abstractmethod
     def read_texts(self) -> tuple[list[str], dict[str, Texts]]:
-        """Return the class names and, by split, the texts and their labels."""
+        """Return the class names and, by split, the texts and their labels, positions among the names.
+
+        Raises:
+            ValueError: the data is not there, or cannot be read.
+        """
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -79,14 +84,19 @@ class Text(Data):
             self.datasets[name] = self.tokens(texts, labels)
 
     def read(self) -> tuple[list[str], dict[str, Dataset[Any]]]:
-        """Return the class names and the data sets, whose tokens come with `connect`."""
+        """Return the class names and the data sets, whose tokens come with `connect`, before this or after it."""
         class_names, self.texts = self.read_texts()
         return class_names, {
-            name: Tokens(Ragged.of([[]] * len(texts)), labels) for name, (texts, labels) in self.texts.items()
+            name: self.tokens(texts, labels) if self.tokenizer else Tokens(Ragged.of([[]] * len(texts)), labels)
+            for name, (texts, labels) in self.texts.items()
         }
 
     def read_inputs(self, path: Path) -> tuple[list[str], Dataset[Any]]:
-        """Return the number of each row of a CSV or JSON Lines file, from 1, and the data set of their texts."""
+        """Return the number of each row of a CSV or JSON Lines file, from 1, and the data set of their texts.
+
+        Raises:
+            ValueError: the file has no row, or no column of texts.
+        """
         self.rows = list(rows(path, self.text_column))
         if not self.rows:
             raise ValueError(f"{path} holds no row: give a file with at least one text")
@@ -99,7 +109,13 @@ class Text(Data):
         return f"row {name}: {self.rows[int(name) - 1][1]}"
 
     def tokens(self, texts: list[str], labels: Sequence[int] | None, ids: Sequence[int] | None = None) -> Tokens:
-        """Return texts as a data set of tokens."""
+        """Return texts as a data set of tokens.
+
+        Args:
+            texts: the texts.
+            labels: class of each; None for texts to predict.
+            ids: number of each, -1 for one that could not be read; None counts from 0.
+        """
         assert self.tokenizer is not None, "connect() comes before tokens()"
         # Texts to predict are read once: not worth a file.
         token_ids = (
@@ -119,7 +135,14 @@ class Text(Data):
 
 
 def split_texts(texts: list[str], labels: Sequence[int], val_fraction: float, test_fraction: float) -> dict[str, Texts]:
-    """Return texts and labels by split, each class in the same proportion."""
+    """Return texts and labels by split, each class in the same proportion.
+
+    Args:
+        texts: all texts.
+        labels: class of each.
+        val_fraction: share of them for validation, 0 to 1.
+        test_fraction: share of them for the test, 0 to 1; the rest is for training.
+    """
     chosen = stratified(labels, val_fraction, test_fraction)
     return {name: ([texts[i] for i in indices], [int(labels[i]) for i in indices]) for name, indices in chosen.items()}
 

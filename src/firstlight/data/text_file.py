@@ -12,6 +12,20 @@ class TextFile(Text):
     """Labelled texts from a file of your own.
 
     One file is split 80/10/10; with `val_path` and `test_path` the files are used as they are.
+
+    Args:
+        path: file of the training texts.
+        val_path: file of the validation texts; None takes a tenth of `path`.
+        test_path: file of the test texts; None takes a tenth of `path`.
+        text_column: column that holds the text.
+        label_column: column that holds the class, a name or a number.
+        max_length: tokens read of each text.
+        pad_to: as in `Text`.
+        batch_size: texts per step.
+        num_workers: processes that read; None chooses for the platform.
+        drop_last: as in `Text`.
+        group_by_length: as in `Text`.
+        max_bad: rows of a file that may be unusable and are skipped.
     """
 
     def __init__(
@@ -29,22 +43,6 @@ class TextFile(Text):
         group_by_length: bool = True,
         max_bad: int = 0,
     ) -> None:
-        """Keep the settings.
-
-        Args:
-            path: file of the training texts.
-            val_path: file of the validation texts; None takes a tenth of `path`.
-            test_path: file of the test texts; None takes a tenth of `path`.
-            text_column: column that holds the text.
-            label_column: column that holds the class, a name or a number.
-            max_length: tokens read of each text.
-            pad_to: as in `Text`.
-            batch_size: texts per step.
-            num_workers: processes that read; None chooses for the platform.
-            drop_last: as in `Text`.
-            group_by_length: as in `Text`.
-            max_bad: rows of a file that may be unusable and are skipped.
-        """
         super().__init__(max_length, pad_to, batch_size, num_workers, drop_last, group_by_length)
         self.path = path
         self.val_path = val_path

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from firstlight.job import job_folder
 from firstlight.record import read_json, write_whole
 
 
@@ -45,8 +46,7 @@ def in_slurm() -> set[str] | None:
 
 def finished(sweep: Path, number: int) -> bool:
     """Say whether a job of a sweep needs no further start."""
-    files = [*sweep.glob(f"{number}_*/run.json"), sweep / str(number) / "run.json"]
-    return any(read_json(file).get("status") == "finished" for file in files)
+    return read_json(job_folder(sweep, number) / "run.json").get("status") == "finished"
 
 
 def has_result(job: Any) -> bool:

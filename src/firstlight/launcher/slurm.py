@@ -15,7 +15,25 @@ ASK_S, ASK_LEAST_S, LATE_S = 2.0, 15.0, 5.0
 
 
 class Slurm(Submitted):
-    """Jobs of Slurm's: at its time limit each saves, queues again and goes on."""
+    """Jobs of Slurm's: at its time limit each saves, queues again and goes on.
+
+    Args:
+        partition: where it waits.
+        gpus: of each node.
+        cpus: of each task.
+        memory_gb: of each node.
+        minutes: time limit of each start.
+        nodes: how many.
+        tasks: processes on each node.
+        at_once: jobs that run at the same time.
+        signal_delay_s: time before the limit in which it saves.
+        max_requeues: starts that may reach the limit.
+        account: who pays.
+        qos: quality of service.
+        constraint: features of the node.
+        setup: commands before the training.
+        more: further options of sbatch.
+    """
 
     program = "sbatch"
     cluster = "slurm"
@@ -38,25 +56,6 @@ class Slurm(Submitted):
         setup: list[str] | None = None,
         more: dict[str, Any] | None = None,
     ) -> None:
-        """Keep what each job asks for.
-
-        Args:
-            partition: where it waits.
-            gpus: of each node.
-            cpus: of each task.
-            memory_gb: of each node.
-            minutes: time limit of each start.
-            nodes: how many.
-            tasks: processes on each node.
-            at_once: jobs that run at the same time.
-            signal_delay_s: time before the limit in which it saves.
-            max_requeues: starts that may reach the limit.
-            account: who pays.
-            qos: quality of service.
-            constraint: features of the node.
-            setup: commands before the training.
-            more: further options of sbatch.
-        """
         super().__init__()
         self.max_requeues = max_requeues
         asked = {
@@ -115,18 +114,17 @@ class Slurm(Submitted):
 
 
 class SlurmLocal(Submitted):
-    """The same in processes of this machine, without Slurm."""
+    """The same in processes of this machine, without Slurm.
+
+    Args:
+        gpus: how many it sees, the first ones.
+        minutes: time limit of each start; submitit asks for the end 30 seconds before.
+        at_once: jobs that run at the same time.
+    """
 
     cluster = "local"
 
     def __init__(self, gpus: int | None = None, minutes: int = 60, at_once: int = 1) -> None:
-        """Keep what each job gets.
-
-        Args:
-            gpus: how many it sees, the first ones.
-            minutes: time limit of each start; submitit asks for the end 30 seconds before.
-            at_once: jobs that run at the same time.
-        """
         super().__init__()
         self.at_once = at_once
         self.asked = {"gpus_per_node": gpus or 0, "timeout_min": minutes}

@@ -23,7 +23,6 @@ class MetricsCSV(Logger):
         """Write to the folder `save_dir`."""
         super().__init__()
         self.path = Path(save_dir) / "metrics.csv"
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         self.waiting: list[dict[str, Any]] = []
         self.written_at = time.monotonic()
         self.columns: list[str] = []
@@ -58,6 +57,7 @@ class MetricsCSV(Logger):
         """
         if not self.waiting:
             return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         new = {name for row in self.waiting for name in row} - {*self.columns}
         if new:
             self._rewrite(self._read(), sorted({*self.columns, *new}))

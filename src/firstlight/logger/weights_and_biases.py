@@ -26,7 +26,20 @@ BEST = {"val/accuracy": "max", "val/f1": "max", "val/loss": "min"}
 
 
 class WeightsAndBiases(WandbLogger):
-    """Lightning's WandbLogger, which needs neither account nor network."""
+    """Lightning's WandbLogger, which needs neither account nor network.
+
+    Args:
+        save_dir: folder that gets the run's files, under wandb/.
+        project: project on the server.
+        entity: user or team; None takes the account's own.
+        name: shown name; None lets W&B invent one.
+        group: runs that belong together, such as a sweep.
+        job_type: the command.
+        tags: words to find the run by.
+        notes: a longer remark.
+        id: id of the run to go on with; None starts a new one.
+        mode: "auto" is online if a key is found, else offline.
+    """
 
     def __init__(
         self,
@@ -41,20 +54,6 @@ class WeightsAndBiases(WandbLogger):
         id: str | None = None,
         mode: Literal["auto", "online", "offline", "disabled"] = "auto",
     ) -> None:
-        """Start a W&B run, or go on with one.
-
-        Args:
-            save_dir: folder that gets the run's files, under wandb/.
-            project: project on the server.
-            entity: user or team; None takes the account's own.
-            name: shown name; None lets W&B invent one.
-            group: runs that belong together, such as a sweep.
-            job_type: the command.
-            tags: words to find the run by.
-            notes: a longer remark.
-            id: id of the run to go on with; None starts a new one.
-            mode: "auto" is online if a key is found, else offline.
-        """
         settings: dict[str, Any] = {
             "project": project,
             "entity": entity,

@@ -11,7 +11,22 @@ from firstlight.model.minilm import minilm_folder
 
 
 class Bert(Classifier):
-    """BERT for sequence classification (Devlin et al. 2019, section 4.1)."""
+    """BERT for sequence classification (Devlin et al. 2019, section 4.1).
+
+    Args:
+        class_names: name of each class, in the order of the logits.
+        vocabulary: words of the data, for a model without pretrained weights.
+        weights: a name on the Hugging Face hub, a folder, "minilm" (the packaged 22 M parameter
+            all-MiniLM-L6-v2), or None for random weights of the shape that `config` gives.
+        config: settings of transformers.BertConfig for random weights, such as hidden_size.
+        tokenizer: a tokenizer as JSON; None takes that of the weights, or makes one from the vocabulary.
+        freeze_layers: leave the embeddings and so many layers untrained; 0 trains all.
+        dropout: share dropped in every layer; None keeps that of the weights.
+        allow_remote_code: run the Python code that some weights bring, which can do whatever you can.
+        label_smoothing: as in `Classifier`.
+        optimizer: as in `Classifier`.
+        scheduler: as in `Classifier`.
+    """
 
     reads: ClassVar[str] = "text"
 
@@ -29,22 +44,6 @@ class Bert(Classifier):
         optimizer: dict[str, Any] | None = None,
         scheduler: dict[str, Any] | None = None,
     ) -> None:
-        """Build the network and its tokenizer.
-
-        Args:
-            class_names: name of each class, in the order of the logits.
-            vocabulary: words of the data, for a model without pretrained weights.
-            weights: a name on the Hugging Face hub, a folder, "minilm" (the packaged 22 M parameter
-                all-MiniLM-L6-v2), or None for random weights of the shape that `config` gives.
-            config: settings of transformers.BertConfig for random weights, such as hidden_size.
-            tokenizer: a tokenizer as JSON; None takes that of the weights, or makes one from the vocabulary.
-            freeze_layers: leave the embeddings and so many layers untrained; 0 trains all.
-            dropout: share dropped in every layer; None keeps that of the weights.
-            allow_remote_code: run the Python code that some weights bring, which can do whatever you can.
-            label_smoothing: as in `Classifier`.
-            optimizer: as in `Classifier`.
-            scheduler: as in `Classifier`.
-        """
         super().__init__(class_names, label_smoothing, optimizer, scheduler)
         # Long, and saved with the checkpoint by `rebuild_settings`.
         self.save_hyperparameters(ignore=["vocabulary", "tokenizer"], logger=False)

@@ -24,7 +24,16 @@ FUSED = (SGD, Adam, AdamW)
 class Classifier(LightningModule, ABC):
     """Map inputs to one logit per class, and learn by cross-entropy.
 
-    A final class says what it reads, builds `network` and fills in `forward`.
+    A final class says what it reads ("images" or "text"), builds `network` and fills in `forward`.
+
+    Args:
+        class_names: name of each class, in the order of the logits.
+        label_smoothing: share of the target spread over all classes, 0 to 1 (Szegedy et al. 2016, section 7).
+        optimizer: `_target_`, the path of a torch.optim class, and its arguments.
+        scheduler: `_target_`, the path of a schedule's class, its arguments, `interval` and `monitor`.
+
+    Raises:
+        ValueError: there are fewer than two classes.
     """
 
     reads: ClassVar[str]
@@ -34,14 +43,6 @@ class Classifier(LightningModule, ABC):
     def __init__(
         self, class_names: list[str], label_smoothing: float, optimizer: Settings | None, scheduler: Settings | None
     ) -> None:
-        """Keep the settings and set the scores to zero.
-
-        Args:
-            class_names: name of each class, in the order of the logits.
-            label_smoothing: share of the target spread over all classes, 0 to 1 (Szegedy et al. 2016, section 7).
-            optimizer: `_target_`, the path of a torch.optim class, and its arguments.
-            scheduler: `_target_`, the path of a schedule's class, its arguments, `interval` and `monitor`.
-        """
         super().__init__()
         if len(class_names) < 2:
             raise ValueError(f"A classifier tells two classes or more apart, but the data has {class_names}")
@@ -57,7 +58,7 @@ class Classifier(LightningModule, ABC):
 
     @abstractmethod
     def forward(self, inputs: Any) -> Tensor:
-        """Return the logits, shape (batch, classes)."""
+        """Return the logits, shape (batch, classes), of a batch's "inputs": as `Images` or `Text` gives them."""
 
     @property
     def tokenizer(self) -> Any:
@@ -81,7 +82,7 @@ class Classifier(LightningModule, ABC):
             spread(self.network, self._device_mesh["data_parallel"])
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Return the loss of a batch; every `log_every_n_steps` steps, note its figures."""
+        """Return the mean loss of a batch, a scalar; every `log_every_n_steps` optimizer steps, note its figures."""
         logits = self(batch["inputs"])
         loss = functional.cross_entropy(logits, batch["labels"], label_smoothing=self.label_smoothing)
         steps = (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0
@@ -159,7 +160,11 @@ class Classifier(LightningModule, ABC):
         scores.reset()
 
     def configure_optimizers(self) -> Any:
-        """Build optimizer and schedule from their settings."""
+        """Build optimizer and schedule from their settings.
+
+        Raises:
+            ValueError: one of them refuses its settings, or the schedule needs an end that the training has not.
+        """
         # Lightning's own Trainer has no such setting.
         optimizer = self.build_optimizer(fused=self.fuses(getattr(self.trainer, "fused_optimizer", False)))
         if self.trainer.gradient_clip_val:
@@ -210,7 +215,11 @@ class Classifier(LightningModule, ABC):
         return bool(settings.get("fused", offered and able))
 
     def build_optimizer(self, fused: bool = False) -> Optimizer:
-        """Build the optimizer from its settings; weight decay spares biases and norms."""
+        """Build the optimizer from its settings; weight decay spares biases and norms.
+
+        Raises:
+            ValueError: it refuses its settings.
+        """
         settings = dict(self.optimizer_settings)
         optimizer = locate(settings.pop("_target_"))
         if fused:

@@ -10,7 +10,19 @@ from firstlight.model.weights import load_torchvision
 
 
 class ResNet50(Classifier):
-    """ResNet50 (He et al. 2015, table 1; stride in the 3 x 3 convolution, as in torchvision)."""
+    """ResNet50 (He et al. 2015, table 1; stride in the 3 x 3 convolution, as in torchvision).
+
+    Args:
+        class_names: name of each class, in the order of the logits.
+        image_size: side of the images in pixels.
+        native_size: side before they were enlarged to image_size; None if they were not.
+        weights: torchvision's name, such as IMAGENET1K_V2, a file, or None for random weights.
+        stem: "stock" (7 x 7, reduces by 4), "small" (3 x 3, reduces by 1), or "auto".
+        freeze_layers: leave the stem and so many of the 4 stages untrained; 0 trains all.
+        label_smoothing: as in `Classifier`.
+        optimizer: as in `Classifier`.
+        scheduler: as in `Classifier`.
+    """
 
     reads: ClassVar[str] = "images"
 
@@ -26,19 +38,6 @@ class ResNet50(Classifier):
         optimizer: dict[str, Any] | None = None,
         scheduler: dict[str, Any] | None = None,
     ) -> None:
-        """Build the network.
-
-        Args:
-            class_names: name of each class, in the order of the logits.
-            image_size: side of the images in pixels.
-            native_size: side before they were enlarged to image_size; None if they were not.
-            weights: torchvision's name, such as IMAGENET1K_V2, a file, or None for random weights.
-            stem: "stock" (7 x 7, reduces by 4), "small" (3 x 3, reduces by 1), or "auto".
-            freeze_layers: leave the stem and so many of the 4 stages untrained; 0 trains all.
-            label_smoothing: as in `Classifier`.
-            optimizer: as in `Classifier`.
-            scheduler: as in `Classifier`.
-        """
         super().__init__(class_names, label_smoothing, optimizer, scheduler)
         self.save_hyperparameters(logger=False)
         if stem == "auto":

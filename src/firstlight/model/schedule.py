@@ -10,16 +10,14 @@ class WarmupCosine(LambdaLR):
     """Rise from 0 to the learning rate in a straight line, then fall to 0 along half a cosine.
 
     Loshchilov & Hutter 2017 (SGDR), equation 5, with the warm-up of Goyal et al. 2017, section 2.2.
+
+    Args:
+        optimizer: its learning rates are the peak.
+        total_steps: calls of `step` until the end.
+        warmup_fraction: share of the steps that rise, 0 to 1.
     """
 
     def __init__(self, optimizer: Optimizer, total_steps: int, warmup_fraction: float = 0.1) -> None:
-        """Schedule an optimizer.
-
-        Args:
-            optimizer: its learning rates are the peak.
-            total_steps: calls of `step` until the end.
-            warmup_fraction: share of the steps that rise, 0 to 1.
-        """
         if not 0 <= warmup_fraction < 1:
             raise ValueError(f"warmup_fraction is a share of the steps, 0 to below 1, but it is {warmup_fraction}")
         self.total_steps = max(total_steps, 1)

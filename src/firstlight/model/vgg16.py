@@ -12,7 +12,24 @@ from firstlight.model.weights import load_torchvision
 
 
 class VGG16(Classifier):
-    """VGG16 (Simonyan & Zisserman 2014, configuration D)."""
+    """VGG16 (Simonyan & Zisserman 2014, configuration D).
+
+    Args:
+        class_names: name of each class, in the order of the logits.
+        image_size: side of the images in pixels.
+        native_size: side before they were enlarged to image_size; not needed here.
+        weights: torchvision's name, such as IMAGENET1K_V1, a file, or None for random weights.
+        batch_norm: normalise after each convolution, as vgg16_bn does; False is the plain VGG16.
+        head: "stock" (7 x 7 map, two layers of 4096), "small" (mean of the map, one layer), or "auto".
+        freeze_layers: leave so many of the 5 blocks untrained; 0 trains all.
+        dropout: share of units dropped in the stock head.
+        label_smoothing: as in `Classifier`.
+        optimizer: as in `Classifier`.
+        scheduler: as in `Classifier`.
+
+    Raises:
+        ValueError: the images are too small.
+    """
 
     reads: ClassVar[str] = "images"
 
@@ -30,24 +47,6 @@ class VGG16(Classifier):
         optimizer: dict[str, Any] | None = None,
         scheduler: dict[str, Any] | None = None,
     ) -> None:
-        """Build the network.
-
-        Args:
-            class_names: name of each class, in the order of the logits.
-            image_size: side of the images in pixels.
-            native_size: side before they were enlarged to image_size; not needed here.
-            weights: torchvision's name, such as IMAGENET1K_V1, a file, or None for random weights.
-            batch_norm: normalise after each convolution, as vgg16_bn does; False is the plain VGG16.
-            head: "stock" (7 x 7 map, two layers of 4096), "small" (mean of the map, one layer), or "auto".
-            freeze_layers: leave so many of the 5 blocks untrained; 0 trains all.
-            dropout: share of units dropped in the stock head.
-            label_smoothing: as in `Classifier`.
-            optimizer: as in `Classifier`.
-            scheduler: as in `Classifier`.
-
-        Raises:
-            ValueError: the images are too small.
-        """
         super().__init__(class_names, label_smoothing, optimizer, scheduler)
         self.save_hyperparameters(logger=False)
         if image_size < 32:

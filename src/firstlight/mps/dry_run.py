@@ -1,56 +1,21 @@
-"""One step of training and one of evaluation without numbers: on torch's `meta` device in the place of MPS."""
+"""Whether a training would work on MPS: a rehearsal on torch's `meta` device in its place, without numbers."""
 
-import copy
 import re
 import subprocess
 import sys
 import warnings
-from collections import Counter
-from dataclasses import dataclass, field
-from typing import Any
 
-import lightning.pytorch
 import torch
-from lightning.pytorch.plugins.precision import HalfPrecision
 from lightning.pytorch.utilities.seed import isolate_rng
-from torch import Tensor, nn
-from torch.utils._pytree import keystr, tree_leaves, tree_map_with_path
 
 from firstlight.data.module import Data
-from firstlight.data.text import Text
 from firstlight.model.classifier import Classifier
-from firstlight.model.meta import META, on_meta
-from firstlight.mps.dispatch import as_mps, autocast
-from firstlight.mps.memory import GIB, HEADROOM, Need, advice, this_mac
-from firstlight.mps.recorder import Recorder
-from firstlight.mps.rules import Finding, operators
+from firstlight.mps.dispatch import as_mps
+from firstlight.mps.memory import GIB, HEADROOM, advice, this_mac
+from firstlight.mps.report import Report
+from firstlight.mps.rules import Finding
+from firstlight.mps.step import Step
 from firstlight.trainer import Trainer
-
-# Samples that are read: shapes of larger batches follow. A prime, which other dimensions rarely are.
-SAMPLES = 7
-
-
-@dataclass
-class Report:
-    """What a dry run found."""
-
-    findings: list[Finding] = field(default_factory=list)
-    # Calls of each operator in a step of "training" and of "evaluation".
-    operators: dict[str, Counter[str]] = field(default_factory=dict)
-    # Operators whose result varies from run to run.
-    varying: list[str] = field(default_factory=list)
-    # Bytes at the peak by part.
-    peaks: dict[str, dict[str, int]] = field(default_factory=dict)
-    need: Need | None = None
-
-    def texts(self, kind: str) -> list[str]:
-        """Return the sentences of the "fault"s or the "warning"s, each with its first place."""
-        places: dict[str, list[str]] = {}
-        for each in self.findings:
-            if each.kind == kind:
-                places.setdefault(each.text, []).append(each.where)
-        more = {text: f" (and {len(where) - 1} more)" if len(where) > 1 else "" for text, where in places.items()}
-        return [f"{text}{where[0] and ', in '}{where[0]}{more[text]}" for text, where in places.items()]
 
 
 def dry_run(model: Classifier, data: Data, trainer: Trainer, precision: str, deterministic: bool) -> Report:
@@ -120,167 +85,3 @@ def has_early_chip() -> bool:
         return False
     asked = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, timeout=10)
     return re.search(r"\bM[12]\b", asked.stdout) is not None
-
-
-class Step:
-    """A copy of the model on `meta`, with what a step needs around it."""
-
-    def __init__(self, model: Classifier, data: Data, trainer: Trainer, precision: str, deterministic: bool) -> None:
-        """Copy the structure of a model to `meta`, and read a batch of each kind."""
-        self.batch_size = data.batch_size
-        self.clip = trainer.gradient_clip_val
-        self.fused = model.fuses(trainer.fused_optimizer)
-        self.model = quiet_twin(model)
-        self.trainer = stand_in(trainer)
-        if precision.endswith("-true") and precision != "32-true":
-            self.trainer.strategy.precision_plugin = HalfPrecision(precision)  # type: ignore[arg-type]
-        self.plugin = self.trainer.precision_plugin
-        self.batches = {"training": first_batch(data, training=True), "evaluation": first_batch(data, training=False)}
-        self.recorder = Recorder(self.model, deterministic)
-        self.trainer.strategy.connect(self.model)
-        self.trainer._data_connector.attach_data(self.model, datamodule=quiet(data))
-        self.trainer.training = True
-        self.plugin.convert_module(self.model)
-
-    def measure(self, report: Report) -> None:
-        """Train two steps and evaluate two, and write what they took into a report."""
-        recorder, size = self.recorder, self.batch_size
-        for each in [*self.model.parameters(), *self.model.buffers()]:
-            recorder.count(each, "weights")
-        self.trainer.strategy.setup_optimizers(self.trainer)
-        # What the first step leaves behind: gradients, which live through the next forward pass, and optimizer state.
-        for each in filter(lambda weight: weight.requires_grad, self.model.parameters()):
-            # torch's own annotation is missing.
-            each.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
-                lambda weight: recorder.count(weight.grad, "gradients")
-            )
-            each.grad = torch.empty_like(each)
-            recorder.count(each.grad, "gradients")
-        step_peak = self.optimize()
-        peak = self.learn(size)
-        report.operators["training"] = Counter(recorder.operators)
-        # A second size for the slope; what it breaks is no fault of this training.
-        recorder.judging = False
-        slope = (total(self.learn(2 * size)) - total(peak)) / size
-        recorder.judging = True
-        report.need = Need(total(peak) - slope * size, slope, total(step_peak))
-        report.peaks["training"] = max(peak, step_peak, key=total)
-        recorder.operators.clear()
-        report.peaks["evaluation"] = self.evaluate(size)
-        report.operators["evaluation"] = Counter(recorder.operators)
-
-    def learn(self, size: int) -> dict[str, int]:
-        """Run forward and backward pass in Lightning's order, and return the peak by part."""
-        batch = self.batch("training", size)
-        self.recorder.restart()
-        with self.plugin.train_step_context(), autocast():
-            result: Any = self.model.training_step(batch, 0)
-        loss = result["loss"] if isinstance(result, dict) else result
-        self.model.zero_grad(set_to_none=True)
-        (loss / self.trainer.accumulate_grad_batches).backward()
-        if self.clip:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
-        return self.recorder.peak
-
-    def optimize(self) -> dict[str, int]:
-        """Step each optimizer, and return the peak by part; a fused one has no temporaries."""
-        self.recorder.restart()
-        for optimizer in self.trainer.strategy.optimizers:
-            optimizer.step()
-            for each in optimizer.state.values():
-                for tensor in each.values():
-                    if isinstance(tensor, Tensor) and tensor.is_meta:
-                        self.recorder.count(tensor, "optimizer state")
-            # On `meta` the step is not fused; on the device it is this operator.
-            name = f"aten::_fused_{type(optimizer).__name__.lower()}_"
-            if self.fused and not operators().get(name.removeprefix("aten::"), False):
-                self.recorder.tell(Finding("fault", f"{name} has no MPS kernel: set optimizer.fused=false"))
-        return dict(self.recorder.bytes) if self.fused else self.recorder.peak
-
-    def evaluate(self, size: int) -> dict[str, int]:
-        """Run two validation steps of a model alone, and return the peak by part."""
-        self.model.zero_grad(set_to_none=True)
-        for optimizer in self.trainer.strategy.optimizers:
-            optimizer.state.clear()
-        self.model.eval()
-        self.trainer.validating = True
-        self.recorder.restart()
-        with torch.no_grad(), self.plugin.val_step_context(), autocast():
-            for _ in range(2):
-                self.model.validation_step(self.batch("evaluation", size), 0)
-        return self.recorder.peak
-
-    def batch(self, kind: str, size: int) -> Any:
-        """Return a batch of a size on the device, as Lightning would hand it to a step."""
-
-        def moved(path: Any, value: Any) -> Any:
-            if not isinstance(value, Tensor):
-                return value
-            if value.dtype in (torch.float64, torch.complex128):
-                where = f"batch{keystr(path)} of {kind}"
-                self.recorder.tell(Finding("fault", f"{value.dtype} does not fit MPS: cast it in the data set", where))
-            shape = (size, *value.shape[1:]) if value.dim() and len(value) == length else value.shape
-            result = torch.empty(shape, dtype=value.dtype, device=META)
-            self.recorder.count(result, "inputs")
-            return result
-
-        read, length = self.batches[kind]
-        batch = self.plugin.convert_input(read)
-        batch = tree_map_with_path(moved, self.model._on_before_batch_transfer(batch))
-        batch = self.model._call_batch_hook("on_after_batch_transfer", batch, 0)
-        for each in tree_leaves(batch):
-            if isinstance(each, Tensor) and each.is_meta:
-                self.recorder.count(each, "inputs")
-        return batch
-
-
-def total(parts: dict[str, int]) -> int:
-    """Return the bytes of all parts."""
-    return sum(parts.values())
-
-
-def quiet_twin(model: Classifier) -> Classifier:
-    """Return a copy of a model whose weights have shapes only, and which logs nothing."""
-    twin = on_meta(model)
-    # A fused step refuses `meta`; the results of others have the same shapes.
-    twin.optimizer_settings = {name: value for name, value in twin.optimizer_settings.items() if name != "fused"}
-    twin.log = twin.log_dict = lambda *_, **__: None  # type: ignore[method-assign, assignment]
-    return twin
-
-
-def stand_in(trainer: Trainer) -> lightning.pytorch.Trainer:
-    """Return a trainer on the CPU with the settings that a step may ask for."""
-    return lightning.pytorch.Trainer(
-        accelerator="cpu",
-        devices=1,
-        max_epochs=trainer.max_epochs,
-        max_steps=trainer.max_steps,
-        limit_train_batches=trainer.limit_train_batches,
-        overfit_batches=trainer.overfit_batches,  # type: ignore[attr-defined]
-        accumulate_grad_batches=trainer.accumulate_grad_batches,
-        log_every_n_steps=trainer.log_every_n_steps,  # type: ignore[attr-defined]
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-
-
-def quiet(data: Data) -> Data:
-    """Return a data set whose loaders and trainer can be changed without changing the given one."""
-    twin = copy.copy(data)
-    twin.num_workers = 0
-    twin.datasets = dict(data.datasets)
-    return twin
-
-
-def first_batch(data: Data, training: bool) -> tuple[Any, int]:
-    """Return a small batch of the largest shape, and how many samples it holds."""
-    twin = quiet(data)
-    name = "train" if training else "val"
-    twin.batch_size = min(SAMPLES, len(twin.datasets[name]))  # type: ignore[arg-type]
-    if isinstance(data, Text):
-        twin.datasets[name] = copy.copy(twin.datasets[name])
-        twin.datasets[name].pad_to = data.max_length  # type: ignore[attr-defined]
-    loader = twin.train_dataloader() if training else twin.val_dataloader()
-    return next(iter(loader)), twin.batch_size

@@ -24,15 +24,14 @@ HERE = Path(__file__).parent
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Record operators, findings and bytes, and answer what only real numbers could answer."""
+    """Record operators, findings and bytes, and answer what only real numbers could answer.
+
+    Args:
+        model: its modules name the places of findings.
+        deterministic: whether operators whose result varies are faults.
+    """
 
     def __init__(self, model: nn.Module, deterministic: bool) -> None:
-        """Watch a model whose weights are on `meta`.
-
-        Args:
-            model: its modules name the places of findings.
-            deterministic: whether operators whose result varies are faults.
-        """
         super().__init__()  # type: ignore[no-untyped-call]
         self.deterministic = deterministic
         self.judging = True

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from firstlight.mps.dry_run import Report
 from firstlight.mps.memory import GIB, HEADROOM, MACS, Need, advice, this_mac, usable
 from firstlight.mps.recorder import PARTS
+from firstlight.mps.report import Report
 
 
 def of(report: Report, batch_size: int, memory_gb: float | None) -> dict[str, Any]:

@@ -22,7 +22,16 @@ STUDY_FILE, STUDY = "study.db", "sweep"
 
 
 class Optuna(Sweeper):
-    """Hydra's sweeper by Optuna, which goes on after an interruption and does not mind a trial that fails."""
+    """Hydra's sweeper by Optuna, which goes on after an interruption and does not mind a trial that fails.
+
+    Args:
+        trials: how many, those that fail included.
+        metric: what is to become best; several are weighed against each other.
+        direction: "maximize" or "minimize", of each.
+        at_once: trials that are chosen together, and handed to the launcher.
+        seed: of the choices.
+        params: what a stored sweep varies.
+    """
 
     package = "hydra-optuna-sweeper"
     extra = "optuna"
@@ -36,16 +45,6 @@ class Optuna(Sweeper):
         seed: int = 0,
         params: dict[str, Any] | None = None,
     ) -> None:
-        """Keep the settings.
-
-        Args:
-            trials: how many, those that fail included.
-            metric: what is to become best; several are weighed against each other.
-            direction: "maximize" or "minimize", of each.
-            at_once: trials that are chosen together, and handed to the launcher.
-            seed: of the choices.
-            params: what a stored sweep varies.
-        """
         self.num_trials = trials
         self.metrics = listed(metric)
         self.directions = directions(self.metrics, direction)

@@ -1,0 +1,61 @@
+"""Write a trained model for other programs:  python -m firstlight.export run=logs/train/<run> format=onnx"""
+
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from firstlight.check import AUTO, check
+from firstlight.command import command
+from firstlight.record import plain
+
+# The module of exporter/ that writes a format, the packages it needs besides, and the extra that brings them.
+FORMATS: dict[str, tuple[str, tuple[str, ...], str]] = {
+    "torch": ("torch_program", (), ""),
+    "onnx": ("onnx_graph", ("onnx", "onnxscript", "onnxruntime"), "export"),
+    "safetensors": ("safetensors_folder", (), ""),
+    "coreml": ("coreml_package", ("coremltools",), "coreml"),
+}
+
+
+@command("export")
+def main(cfg: DictConfig) -> list[str]:
+    """Write the model of a run, and what a stranger must know to use it; return the paths."""
+    check(cfg)
+    require_format(cfg.format)
+    from firstlight import outcome, run
+    from firstlight.exporter import folder
+    from firstlight.exporter.source import source_of
+
+    checkpoint = run.chosen_checkpoint(cfg)
+    source = source_of(plain(cfg), checkpoint)
+    output = folder.beside(Path(checkpoint)) if cfg.output == AUTO else Path(cfg.output)
+    write = import_module(f"firstlight.exporter.{FORMATS[cfg.format][0]}").write
+    with folder.filled(output) as temporary:
+        checked = write(source, temporary)
+        names = sorted(each.name for each in temporary.iterdir())
+    paths = [output / name for name in names]
+    files = {f"  {path.name}": folder.size(path) for path in paths}
+    outcome.show({"checkpoint": checkpoint, "written": str(output), **files, "checked": checked})
+    return [str(path) for path in paths]
+
+
+def require_format(name: str) -> None:
+    """Refuse a format that is unknown, or whose packages are not here.
+
+    Raises:
+        ValueError: so it is.
+    """
+    if name not in FORMATS:
+        raise ValueError(f"format is one of {', '.join(FORMATS)}, but format={name}: choose one of these")
+    _, packages, extra = FORMATS[name]
+    if missing := [package for package in packages if find_spec(package) is None]:
+        raise ValueError(
+            f"format={name} needs the package {missing[0]}: install it by pip install -e '.[{extra}]', or choose "
+            "another format"
+        )
+
+
+if __name__ == "__main__":
+    main()

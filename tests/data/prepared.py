@@ -1,0 +1,17 @@
+"""Data sets as a training finds them."""
+
+from firstlight.data.text import Text
+from firstlight.model import wordpiece
+
+
+def prepared(data):
+    data.prepare_data()
+    data.setup()
+    if isinstance(data, Text):
+        data.connect(wordpiece.of_words(data.facts["vocabulary"]))
+    return data
+
+
+def labels_of(dataset, most: int = 500) -> list[int]:
+    """Return the labels of the first samples."""
+    return dataset.__getitems__(range(min(len(dataset), most)))["labels"].tolist()

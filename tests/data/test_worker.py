@@ -1,0 +1,53 @@
+"""The end of a loader process is explained."""
+
+import os
+import signal
+import time
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from firstlight.data.worker import worker_fault
+
+
+class Ending(Dataset):
+    """Samples whose reading ends the process, or takes too long."""
+
+    def __init__(self, end):
+        self.end = end
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        self.end()
+        return torch.zeros(1)
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [
+        (
+            lambda: os.kill(os.getpid(), signal.SIGKILL),
+            "The system killed a loader process, most likely because memory",
+        ),
+        (lambda: os.kill(os.getpid(), signal.SIGBUS), "shared memory .* is full: give fewer data.num_workers"),
+        (lambda: os.kill(os.getpid(), signal.SIGSEGV), "ended by the signal Segmentation fault: data.num_workers=0"),
+        (lambda: os._exit(1), "ended without a word: data.num_workers=0 shows the error itself"),
+        (lambda: time.sleep(60), "gave no batch for 1 seconds: see whether the disk of the data answers"),
+    ],
+)
+def test_the_end_of_a_loader_process_is_explained(end, expected):
+    with pytest.raises(RuntimeError) as caught:
+        list(DataLoader(Ending(end), num_workers=1, timeout=1))
+
+    assert worker_fault(caught.value) is not None
+    with pytest.raises(ValueError, match=expected):
+        raise ValueError(worker_fault(caught.value))
+    assert len(str(worker_fault(caught.value)).splitlines()) == 1
+
+
+def test_other_errors_are_left_to_others():
+    assert worker_fault(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None
+    assert worker_fault(ValueError("Caught ValueError in DataLoader worker process 0.\nValueError: x")) is None

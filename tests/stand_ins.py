@@ -1,0 +1,83 @@
+"""Small files in the place of what a data set would download, or reads from a path of the user's."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from firstlight.check import choice
+from firstlight.locate import locate
+
+ROWS = [(f"word{index} word{index % 7} class{index % 2}", index % 2) for index in range(40)]
+
+
+def images(node: dict[str, Any], folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Write a folder of images for each of two classes."""
+    for index, (_, label) in enumerate(ROWS):
+        path = folder / f"class {label}" / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 30), (index, 200 * label, 90)).save(path)
+    return {"root": str(folder)}
+
+
+def texts(node: dict[str, Any], folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Write a file with the columns that are asked for."""
+    file = folder / "texts.csv"
+    lines = [f"{node['text_column']},{node['label_column']}", *(f"{text},{label}" for text, label in ROWS)]
+    file.write_text("\n".join(lines))
+    return {"path": str(file), "val_path": None, "test_path": None}
+
+
+def hub(node: dict[str, Any], folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Save a set with the splits and the columns that are asked for."""
+    datasets = pytest.importorskip("datasets")
+    columns = {node["text_column"]: [text for text, _ in ROWS], node["label_column"]: [label for _, label in ROWS]}
+    splits = {"train", node["val_split"], node["test_split"]} - {None}
+    datasets.DatasetDict({name: datasets.Dataset.from_dict(columns) for name in splits}).save_to_disk(str(folder))
+    return {"name": str(folder)}
+
+
+def cifar(node: dict[str, Any], folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Let torchvision have read a few photos."""
+
+    class Source:
+        classes = ("cat", "dog")
+
+        def __init__(self, root: str, train: bool = True, download: bool = False) -> None:
+            count = 40 if train else 10
+            self.data = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+            self.targets = [index % 2 for index in range(count)]
+
+    patch.setattr("torchvision.datasets.CIFAR10", Source)
+    return {"root": str(folder)}
+
+
+# By the name of the class, or of one that it builds on.
+STAND_INS = {"ImageFolder": images, "TextFile": texts, "HubText": hub, "CIFAR10": cifar}
+
+
+def stand_in(name: str, folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Return the settings by which a choice of data reads small files of our own; none where it needs none."""
+    node = choice("data", name)
+    for base in locate(node["_target_"]).__mro__:
+        if base.__name__ in STAND_INS:
+            return STAND_INS[base.__name__](node, folder, patch)
+    return {}
+
+
+def unreachable(*args: Any, **kwargs: Any) -> None:
+    """Be `socket.getaddrinfo` of a machine without a network."""
+    raise OSError("tests use no network")
+
+
+def absence(error: BaseException | None, node: dict[str, Any]) -> str | None:
+    """Return why a data set cannot be had here, if an error says so: a file is missing, or a download failed."""
+    paths = [value for value in node.values() if isinstance(value, str) and "/" in value]
+    why = str(error)
+    while error is not None:
+        if isinstance(error, OSError):
+            return why
+        error = error.__cause__ or error.__context__
+    return why if any(not Path(path).exists() for path in paths) else None
