@@ -67,13 +67,10 @@ def as_a_stranger(folder: Path, description: str, inputs: dict) -> torch.Tensor:
     return load_file(folder / "logits.safetensors")["logits"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("format", "description"),
-    [
-        ("safetensors", "config.json"),
-        pytest.param("torch", "model.pt2.json", marks=pytest.mark.slow),
-        pytest.param("onnx", "model.onnx.json", marks=pytest.mark.slow),
-    ],
+    [("safetensors", "config.json"), ("torch", "model.pt2.json"), ("onnx", "model.onnx.json")],
 )
 def test_a_stranger_gets_the_same_logits_by_the_lines_of_the_description(trained, tmp_path, format, description):
     exported(trained, tmp_path, f"format={format}")

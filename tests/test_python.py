@@ -10,14 +10,14 @@ from pathlib import Path
 import lightning.pytorch
 import pytest
 import torch
-from conftest import names, tiny
+from conftest import kind_of, names, tiny
 
 import firstlight
 from firstlight import evaluate, train
 from firstlight.compose import composed as composed_from
 
 
-@pytest.fixture(scope="module", params=names("model"))
+@pytest.fixture(scope="module", params=sorted({kind_of("model", name): name for name in names("model")}.values()))
 def trained(request, tmp_path_factory):
     """Return the folder of a finished run."""
     folder = tmp_path_factory.mktemp(request.param) / "run"

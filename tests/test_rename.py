@@ -247,11 +247,3 @@ def test_an_extra_that_held_nothing_else_goes_with_its_comment():
     assert packages.without_extras("pip install -e .[dev,first] --extra first --extra dev", extras) == (
         "pip install -e .[dev] --extra dev"
     )
-
-
-def test_the_first_commands_stay_in_readme():
-    text = rename.head("# old\n\nWhat it was.\n\n| command | what it does |\n|---|---|\n\n```bash\nmake\n```\n", "new")
-
-    assert text.splitlines()[0] == "# new"
-    assert "What it was." not in text
-    assert text.index("| command") < text.index("```")
