@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 import rename  # noqa: E402
-from mine import choices, names, packages, tree  # noqa: E402
+from mine import choices, names, tree  # noqa: E402
 
 # Written behind name= everywhere: a name that stands elsewhere in the tree is refused.
 WORDS = ("name=zephyr", "name=borealis", "name=halcyon", "name=meridian")
@@ -182,68 +182,9 @@ def test_columns_stay_where_they_are():
     ]
 
 
-LOCK = """\
-alpha==1.0 \\
-    --hash=sha256:00
-    # via own (pyproject.toml)
-beta==2.0 ; python_version < '3.12' \\
-    --hash=sha256:11
-    # via
-    #   alpha
-    #   own (pyproject.toml)
-beta==2.1 ; python_version >= '3.12' \\
-    --hash=sha256:12
-    # via
-    #   alpha
-    #   own (pyproject.toml)
-gamma==3.0 \\
-    --hash=sha256:22
-    # via alpha
-"""
+def test_the_first_commands_stay_in_readme():
+    text = rename.head("# old\n\nWhat it was.\n\n| command | what it does |\n|---|---|\n\n```bash\nmake\n```\n", "new")
 
-
-def test_a_lock_loses_what_only_a_removed_package_asked_for():
-    left = packages.cut(LOCK, "own", {"alpha"})
-
-    assert set(packages.locked(left)) == {"beta"}
-    assert left.count("    # via own (pyproject.toml)\n") == 2
-    assert packages.cut(LOCK, "own", set()) == LOCK
-
-
-PROJECT = """\
-dependencies = [
-    "alpha>=1",   # reads "beta"
-    "beta[extra]>=2",
-]
-
-[project.optional-dependencies]
-# What alpha brings.
-first = ["alpha>=1"]
-second = ["alpha>=1", "gamma"]
-
-[tool.x]
-"""
-
-
-def test_a_package_is_held_by_what_kept_choices_use_and_others_import_at_once():
-    sources = {
-        "src/own/model/oak.py": "from own.model import bark\n\ndef f():\n    import alpha",
-        "src/own/model/bark.py": 'found = find_spec("beta")',
-        "src/own/export.py": "import gamma\n\ndef f():\n    import delta",
-    }
-
-    assert {"own", "alpha", "beta", "gamma"} == packages.held(sources, "own", calls=True)
-    assert {"own", "alpha", "gamma"} == packages.held(sources, "own", calls=False)
-
-
-def test_an_extra_that_held_nothing_else_goes_with_its_comment():
-    left, extras = packages.trimmed(PROJECT, {"alpha"})
-
-    assert extras == {"first"}
-    assert left.splitlines() == [
-        *("dependencies = [", '    "beta[extra]>=2",', "]", ""),
-        *("[project.optional-dependencies]", 'second = ["gamma"]', "", "[tool.x]"),
-    ]
-    assert packages.without_extras("pip install -e .[dev,first] --extra first --extra dev", extras) == (
-        "pip install -e .[dev] --extra dev"
-    )
+    assert text.splitlines()[0] == "# new"
+    assert "What it was." not in text
+    assert text.index("| command") < text.index("```")
