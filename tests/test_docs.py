@@ -212,5 +212,14 @@ def test_the_examples_train_and_the_model_is_tested_like_all(tmp_path):
 
     assert "max_epochs: 30" in python("firstlight.train", "experiment=mine", "--cfg", "job")
 
-    tested = python("pytest", "tests", "-k", "linear", "-p", "no:cacheprovider")
+    tested = python(
+        "pytest",
+        "tests/model",
+        "tests/test_walk.py",
+        "tests/test_every_choice.py",
+        "-k",
+        "linear",
+        "-p",
+        "no:cacheprovider",
+    )
     assert int(re.search(r"(\d+) passed", tested).group(1)) >= 10
