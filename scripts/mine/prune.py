@@ -214,7 +214,7 @@ def retold(path: str, text: str, gone: Gone) -> str:
         text = suite.shortened(
             text, {name for names in gone.keep.go.values() for name in names} | spelled(gone.packages)
         )
-    if path.startswith(("src/", "configs/", "sweeps/")) or path.startswith("scripts/doctor"):
+    if path.startswith(("src/", "configs/", "sweeps/", "scripts/doctor")):
         text = prose.retyped(text, gone)
         text = (
             re.sub(r"[;,]? ?\b(docs/)?measured/ [^.;\n]*\.?(?=\n)", ".", text)
