@@ -29,23 +29,23 @@ def swept(monkeypatch, folder, *words):
 @pytest.mark.slow
 def test_every_combination_is_a_row(monkeypatch, tmp_path, capsys):
     words = [word for word in tiny(a_model()) if word != "data.batch_size=4"]
-    words = [*words, *FEW, "optimizer.lr=1e-3,1e-4", "data.batch_size=2,4"]
+    words = [*words, *FEW, "optimizer.lr=0.01,0.02", "data.batch_size=2,4"]
     code, folder, rows = swept(monkeypatch, tmp_path, *words)
     told = capsys.readouterr().out
 
     assert code == 0
     assert [(row["optimizer.lr"], row["data.batch_size"]) for row in rows] == [
-        ("1e-3", "2"),
-        ("1e-3", "4"),
-        ("1e-4", "2"),
-        ("1e-4", "4"),
+        ("0.01", "2"),
+        ("0.01", "4"),
+        ("0.02", "2"),
+        ("0.02", "4"),
     ]
     assert {"finished"} == {row["status"] for row in rows}
     assert all(float(row["test/accuracy"]) >= 0 and float(row["samples/s"]) > 0 for row in rows)
     assert (folder / "results.png").is_file()
-    assert "0_data.batch_size-2_optimizer.lr-1e-3" in [path.name for path in folder.iterdir()]
+    assert "0_data.batch_size-2_optimizer.lr-0.01" in [path.name for path in folder.iterdir()]
     assert "4 jobs" in told
-    assert "1e-4" in told
+    assert "0.02" in told
     check(composed("evaluate", [f"run={rows[3]['folder']}"]))  # the folder's name can be typed
     record = json.loads((tmp_path / rows[0]["folder"] / "run.json").read_text())
     assert float(rows[0]["test/accuracy"]) == record["metrics"]["test/accuracy"]
