@@ -8,13 +8,32 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, TextIO
 
+import omegaconf.omegaconf
 import pytest
+import yaml
 from choices import QUICK, TINY, a_model, kind_of, names, takes, tiny
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from firstlight.check import CONFIGS
+
+PARSED: dict[str, Any] = {}
+
+
+def parse_once(stream: TextIO | str, Loader: type) -> Any:  # noqa: N803
+    """Return what YAML says: most tests compose the same thirty files, and parsing takes longer than the rest."""
+    text = stream if isinstance(stream, str) else stream.read()
+    if text not in PARSED:
+        # By the stream, so that an error names the file.
+        isinstance(stream, str) or stream.seek(0)
+        PARSED[text] = yaml.load(stream, Loader)
+    return PARSED[text]
+
+
+omegaconf.omegaconf.yaml = SimpleNamespace(load=parse_once, dump=yaml.dump)
 
 __all__ = ["QUICK", "TINY", "a_model", "composed", "kind_of", "names", "small", "takes", "tiny"]
 

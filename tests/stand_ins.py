@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from torch import Tensor, nn
 
 from firstlight.check import choice
 from firstlight.locate import locate
+from firstlight.model.classifier import Classifier
 
 ROWS = [(f"word{index} word{index % 7} class{index % 2}", index % 2) for index in range(40)]
 
@@ -65,6 +67,20 @@ def stand_in(name: str, folder: Path, patch: pytest.MonkeyPatch) -> dict[str, An
         if base.__name__ in STAND_INS:
             return STAND_INS[base.__name__](node, folder, patch)
     return {}
+
+
+class Pixels(Classifier):
+    """One layer in the place of a network for images, whatever else that takes."""
+
+    reads = "images"
+
+    def __init__(self, class_names, image_size, optimizer=None, scheduler=None, **others):
+        super().__init__(class_names, 0.0, optimizer, scheduler)
+        self.save_hyperparameters(logger=False)
+        self.network = nn.Sequential(nn.Flatten(), nn.Linear(3 * image_size**2, len(class_names)))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.network(inputs)
 
 
 def unreachable(*args: Any, **kwargs: Any) -> None:

@@ -13,32 +13,25 @@ import emulator
 FILES = sorted((Path(__file__).parent / "emulated").glob("*.py"))
 # The others have no slow tests.
 TRAININGS = [file for file in FILES if re.search("in_full|mark.slow", file.read_text())]
+SLOW = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 
 @pytest.mark.parametrize(
-    ("file", "marked"),
+    ("files", "marked"),
     [
-        *((file, "not slow") for file in FILES),
-        *(pytest.param(file, "slow", marks=[pytest.mark.slow, pytest.mark.timeout(1500)]) for file in TRAININGS),
+        pytest.param(FILES, "not slow", id="quick"),
+        *(pytest.param([file], "slow", marks=SLOW, id=file.stem) for file in TRAININGS),
     ],
-    ids=lambda value: getattr(value, "stem", value),
 )
-def test_under_the_emulator(file, marked, tmp_path):
+def test_under_the_emulator(files, marked, tmp_path):
     if reason := emulator.why_not():
         pytest.skip(reason)
-    words = [
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:xdist",
-        "--tb=short",
-        "-m",
-        marked,
-        f"--basetemp={tmp_path / 'tests'}",
-        str(file),
-    ]
+    words = ["-p", "no:cacheprovider", "-p", "no:xdist", "--tb=short", "-m", marked, f"--basetemp={tmp_path / 'tests'}"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *words], env=emulator.environment(), capture_output=True, text=True
+        [sys.executable, "-m", "pytest", *words, *map(str, files)],
+        env=emulator.environment(),
+        capture_output=True,
+        text=True,
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
