@@ -27,10 +27,7 @@ seen = Seen()
     [
         ("bert", ["model.freeze_layers=0"]),
         pytest.param("bert", ["trainer.precision=bf16-mixed"], marks=pytest.mark.slow),
-        pytest.param("resnet50", ["data.image_size=96"], marks=pytest.mark.slow),
-        pytest.param("resnet50", ["data.image_size=96", "trainer.precision=bf16-mixed"], marks=pytest.mark.slow),
         pytest.param("resnet50", ["data.image_size=96", "trainer.precision=16-mixed"], marks=pytest.mark.slow),
-        pytest.param("vgg16", ["data.image_size=96", "model.batch_norm=false"], marks=pytest.mark.slow),
         pytest.param("vgg16", ["data.image_size=64", "trainer.precision=bf16-true"], marks=pytest.mark.slow),
         pytest.param("vgg16", ["optimizer=sgd", "trainer.gradient_clip_val=null"], marks=pytest.mark.slow),
     ],

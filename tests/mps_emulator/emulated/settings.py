@@ -19,9 +19,12 @@ from mps_words import PRECISIONS, in_full, on_mps
 seen = Seen()
 
 
-@pytest.mark.parametrize(("optimizer", "operator"), [("adamw", "_fused_adamw_"), in_full("sgd", "_fused_sgd_")])
-@pytest.mark.parametrize("precision", [PRECISIONS[0], *map(in_full, PRECISIONS[1:])])
-def test_optimizers_are_fused_and_clip_in_every_precision(composed, optimizer, operator, precision):
+@pytest.mark.parametrize(
+    ("optimizer", "precision"),
+    [("adamw", PRECISIONS[0]), *(in_full("adamw", each) for each in PRECISIONS[1:]), in_full("sgd", PRECISIONS[0])],
+)
+def test_optimizers_are_fused_and_clip_in_every_precision(composed, optimizer, precision):
+    operator = f"_fused_{optimizer}_"
     before = seen.count(operator)
     words = [f"optimizer={optimizer}", f"trainer.precision={precision}", "trainer.gradient_clip_val=0.01"]
     network, data, trainer = run.build(composed(*on_mps(a_model("images")), *words, "callbacks=none", "logger=none"))
@@ -133,8 +136,9 @@ def test_what_mps_has_not_is_refused_at_once(composed, word, sentence):
         run.build(composed(*on_mps(a_model("images")), word))
 
 
-@pytest.mark.parametrize("size", ["32", in_full("96"), in_full("160"), in_full("224")])
-@pytest.mark.parametrize("head", ["small", in_full("stock")])
+@pytest.mark.parametrize(
+    ("size", "head"), [(32, "small"), in_full(96, "stock"), in_full(160, "small"), in_full(224, "stock")]
+)
 def test_vgg16_trains_at_any_size(composed, size, head):
     words = [f"data.image_size={size}", f"model.head={head}", "data.batch_size=2", "trainer.limit_train_batches=1"]
     network, data, trainer = run.build(composed(*on_mps("vgg16"), *words, "callbacks=none", "optimizer=sgd"))
