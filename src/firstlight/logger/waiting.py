@@ -82,9 +82,8 @@ def upload(run: list[Part], timeout_s: float | None = None) -> tuple[bool, str]:
     folders = [str(part.folder) for part in run]
     command = [sys.executable, "-m", "wandb", "sync", "--include-online", *folders]
     environment = {name: value for name, value in os.environ.items() if name not in ("WANDB_MODE", "WANDB_SILENT")}
-    environment["WANDB_DIR"] = str(run[-1].home.resolve())  # for its log, which would lie where one stands
-    # Its logs stay beside the run's own.
-    environment["WANDB_DIR"] = str(run[-1].home)
+    # Its logs stay beside the run's own, and not where one stands.
+    environment["WANDB_DIR"] = str(run[-1].home.resolve())
     try:
         done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=timeout_s)
     except subprocess.TimeoutExpired:
