@@ -48,7 +48,7 @@ def trained(request, tmp_path_factory):
         inputs = torch.randn(3, 3, 32, 32)
     else:
         mask = torch.tensor([[1] * 20, [1] * 5 + [0] * 15])
-        inputs = {"input_ids": torch.randint(1000, (2, 20)) * mask, "attention_mask": mask}
+        inputs = {"input_ids": torch.randint(len(model.tokenizer), (2, 20)) * mask, "attention_mask": mask}
     with torch.no_grad():
         logits = model(inputs)
     return folder, inputs if isinstance(inputs, dict) else {"images": inputs}, logits
@@ -134,14 +134,24 @@ def test_export_needs_a_run():
         composed_from("export", [])
 
 
-class Lottery(Small):
+class Little(Small):
+    """A model of images in any project."""
+
+    reads = "images"
+    tokenizer = None
+
+    def forward(self, inputs):
+        return self.network(inputs)
+
+
+class Lottery(Little):
     """A model that never says the same twice."""
 
     def forward(self, inputs):
         return self.network(inputs) + torch.rand(inputs.shape[0], 2)
 
 
-class Choosy(Small):
+class Choosy(Little):
     """A model whose way depends on the numbers it reads."""
 
     def forward(self, inputs):
@@ -155,7 +165,7 @@ def source(model) -> Source:
 
 @pytest.mark.parametrize("module", [torch_program, onnx_graph, safetensors_folder])
 def test_a_model_of_ones_own_is_exported_as_it_is(module, tmp_path):
-    checked = module.write(source(Small()), tmp_path)
+    checked = module.write(source(Little()), tmp_path)
 
     assert "largest deviation" in checked or "equal to the last bit" in checked
     assert any(path.suffix == ".json" for path in tmp_path.iterdir())
@@ -168,7 +178,7 @@ def test_an_export_that_differs_is_an_error_and_leaves_no_file(module, tmp_path)
     assert not tmp_path.exists()
 
 
-class Counting(Small):
+class Counting(Little):
     """A model that makes a number of the size of a batch."""
 
     def forward(self, inputs):
@@ -204,7 +214,7 @@ def test_a_failed_export_leaves_the_earlier_one(tmp_path):
 
 def test_inputs_of_any_data_set_are_read_from_it():
     data = FakeImages(num_classes=2, num_samples=8, image_size=2, batch_size=2)
-    drawn = read(Small(), data).draw(5, 0)
+    drawn = read(Little(), data).draw(5, 0)
 
     assert drawn.shape == (5, 3, 2, 2)
     assert drawn.dtype == torch.float32

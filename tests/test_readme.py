@@ -14,7 +14,7 @@ README = (ROOT / "README.md").read_text()
 
 def test_the_first_screen_shows_the_whole_way():
     screen = "\n".join(README.splitlines()[:45])
-    way = ["`make setup", "`make train`", "`make train model=", "`make sweep ", "`make report", "`make mine "]
+    way = ["`make setup", "`make train`", "`make train model=", "`make sweep ", "`make report", "**Make it yours"]
 
     assert sorted(way, key=screen.index) == way
 

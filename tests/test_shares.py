@@ -120,4 +120,4 @@ def test_processes_that_were_started_must_be_as_many_as_the_devices(monkeypatch,
     }.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ValueError, match="4 were started by Slurm or torchrun for 1 of"):
-        run.build(composed(*WORDS, "data.image_size=32"))
+        run.build(composed(*WORDS))

@@ -20,9 +20,10 @@ class Keep(NamedTuple):
     kinds: dict[str, str]
 
     def instead(self, group: str, name: str) -> str:
-        """Return the kept choice that stands in for one that goes: of its kind, if there is one."""
+        """Return the kept choice that stands in for one that goes: of its kind, or as fake as it is."""
         same = [each for each in self.stay[group] if self.kinds.get(each) == self.kinds.get(name)]
-        return (same or self.stay[group])[0]
+        fakes = [each for each in self.stay[group] if each.startswith("fake_") and name.startswith("fake_")]
+        return (same or fakes or self.stay[group])[0]
 
     def data_of(self, kind: str) -> str:
         """Return the kept data set that a model of this kind trains on."""

@@ -64,7 +64,11 @@ def fenced(block: str, prose: Prose) -> str:
         return "" if other_kind(block, prose) or prose.hit(retyped(block, prose.gone)) else retyped(block, prose.gone)
     if any(line.startswith("$ ") for line in body):
         return session(block, prose)
-    live = [told for line in body for told in [line_of(line, prose)] if told is not None]
+    if lines[0].strip() == "```text":
+        entries = "\n".join(body).split("\n\n")
+        live = "\n\n".join(each for each in entries if not prose.hit(each)).splitlines()
+    else:
+        live = [told for line in body for told in [line_of(line, prose)] if told is not None]
     unique = [
         line for number, line in enumerate(live) if not line.strip() or bare(line) not in map(bare, live[:number])
     ]
@@ -123,6 +127,18 @@ def line_of(line: str, prose: Prose) -> str | None:
     mark = gap.lstrip(" ")
     gap = " " * max(2, len(command) + len(gap) - len(mark) - len(told)) + mark
     return told + gap + comment
+
+
+def row(line: str, prose: Prose) -> str | None:
+    """Return a row of a table of commands with what stays, or nothing."""
+    _, command, comment, _ = re.split(r"(?<!\\)\|", line)
+    if prose.gone.names() and "make mine" in command:
+        return None  # done
+    told = line_of(f"{command.strip().strip('`')}  # {comment.strip()}", prose)
+    if told is None:
+        return None
+    command, _, comment = told.partition("  # ")
+    return f"| `{command.strip()}` | {comment.strip()} |" if comment else None
 
 
 def helped(text: str, prose: Prose) -> str:

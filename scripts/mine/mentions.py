@@ -24,7 +24,8 @@ class Mentions:
             *(rf"(?<![\w/]){re.escape(each)}" for each in gone.paths if each.endswith("/")),
             *map(re.escape, files),
         ]
-        words += [rf"\b(?:{package}\.)?{re.escape(each)}\b" for each in gone.modules]
+        # model.weights.load is in a module, model.weights=null is a setting.
+        words += [rf"\b(?:{package}\.)?{re.escape(each)}\b(?!=)" for each in gone.modules]
         words += [rf"\b{each}\b" for each in gone.classes]
         self.pattern = re.compile("|".join(words) or r"(?!)")
 

@@ -171,6 +171,10 @@ def table(body: str, prose: Prose) -> str:
     lines = body.splitlines()
     live = []
     for line in lines[2:]:
+        if re.match(r"\| `(?:make|python|torchrun|srun) [^|`]*` \|[^|]*\|$", line):
+            row = commands.row(line, prose)
+            live += [row] if row and row not in live else []
+            continue
         cells = re.split(r"(?<!\\)\|", line.strip().strip("|"))
         told = [prose.clipped(cell) if prose.hit(cell) else cell for cell in cells]
         about_kept = prose.kept & set(re.findall(r"`([^`]+)`", told[0]))
