@@ -122,7 +122,8 @@ def test_a_project_of_ones_own_trains_and_passes_its_tests(tmp_path, model, data
 
     clone.commit()
     clone.make("check")
-    passed = clone.python("pytest", "-m", "not slow", "-p", "no:cacheprovider", "-p", "no:xdist", "--tb=short")
+    own = ["-p", "no:cacheprovider", "-p", "no:xdist", "--tb=short", f"--basetemp={tmp_path / 'tests'}"]
+    passed = clone.python("pytest", "-m", "not slow", *own)
     assert int(re.search(r"(\d+) passed", passed).group(1)) > 300
 
 

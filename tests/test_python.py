@@ -11,6 +11,7 @@ import lightning.pytorch
 import pytest
 import torch
 from conftest import kind_of, names, tiny
+from PIL import Image
 
 import firstlight
 from firstlight import evaluate, train
@@ -47,8 +48,8 @@ def test_a_loaded_model_measures_what_evaluate_does(trained, place):
 def test_inputs_are_predicted_without_the_data_of_the_training(trained, tmp_path):
     loaded = firstlight.load(trained)
     (tmp_path / "texts.csv").write_text("text\nword1 word2\nword3\n")
-    folder = Path(__file__).parents[1] / "docs" / "measured"
-    found = loaded.data.take_inputs(str(folder if loaded.model.reads == "images" else tmp_path / "texts.csv"))
+    Image.new("RGB", (40, 30)).save(tmp_path / "photo.png")
+    found = loaded.data.take_inputs(str(tmp_path if loaded.model.reads == "images" else tmp_path / "texts.csv"))
     trainer = lightning.pytorch.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
     batches = trainer.predict(loaded.model, loaded.data)
 

@@ -77,7 +77,7 @@ def test_without_network_a_download_is_refused_in_a_sentence(monkeypatch, tmp_pa
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", unreachable)
 
     with pytest.raises(
-        ValueError, match="IMAGENET1K_V2 could not be downloaded .* connect to the network, or give a f"
+        ValueError, match="IMAGENET1K_V2 of ResNet50 could not be downloaded .* connect to the network, or give a f"
     ):
         ResNet50(TWO, image_size=224, weights="IMAGENET1K_V2")
 

@@ -50,10 +50,12 @@ def _read(file: str) -> dict[str, torch.Tensor]:
 
 
 def _download(choice: Any) -> dict[str, torch.Tensor]:
+    network = type(choice).__name__.removesuffix("_Weights")
     try:
         state: dict[str, torch.Tensor] = choice.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except OSError as error:
         raise ValueError(
-            f"model.weights={choice.name} could not be downloaded ({error}): connect to the network, or give a file"
+            f"model.weights={choice.name} of {network} could not be downloaded ({error}): connect to the network, or "
+            "give a file"
         ) from error
     return state
