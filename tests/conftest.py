@@ -1,12 +1,13 @@
 """What tests share: one thread each, no network, and configurations composed in process."""
 
 import os
+import sys
 
 # Before torch is imported: tests run side by side, and threads that spin for a core halve the speed of all.
 os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", WANDB_MODE="offline", WANDB_SILENT="true")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TextIO
@@ -36,6 +37,14 @@ def parse_once(stream: TextIO | str, Loader: type) -> Any:  # noqa: N803
 omegaconf.omegaconf.yaml = SimpleNamespace(load=parse_once, dump=yaml.dump)
 
 __all__ = ["QUICK", "TINY", "a_model", "composed", "kind_of", "names", "small", "takes", "tiny"]
+
+
+@pytest.fixture(autouse=True)
+def varying() -> Iterator[None]:
+    """Take back what a training with trainer.deterministic=true asked of torch."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].use_deterministic_algorithms(False)
 
 
 @pytest.fixture

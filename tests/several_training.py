@@ -28,7 +28,10 @@ class Even(Small):
         self.network = nn.Sequential(nn.Flatten(), nn.Linear(12, 8), norm, nn.ReLU(), dropout, nn.Linear(8, 2))
 
     def configure_optimizers(self):
-        return torch.optim.AdamW(self.parameters(), lr=0.01)
+        # In two groups, as those of the models are: in another order than the model has its weights.
+        named = list(self.named_parameters())
+        groups = [[each for name, each in named if ("bias" in name) == bias] for bias in (False, True)]
+        return torch.optim.AdamW([{"params": group} for group in groups], lr=0.01)
 
     def training_step(self, batch, batch_idx):
         loss = super().training_step(batch, batch_idx)

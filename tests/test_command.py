@@ -143,6 +143,7 @@ train.main()
     assert told.stdout.splitlines()[-1] == "[]", told.stderr
 
 
+@pytest.mark.slow
 def test_sigterm_ends_a_run_as_interrupted_with_a_checkpoint(tmp_path):
     words = [*tiny(a_model()), "trainer.max_epochs=1000", f"output_dir={tmp_path / 'run'}"]
     process = subprocess.Popen(

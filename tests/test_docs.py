@@ -174,6 +174,7 @@ def test_an_extra_that_is_to_be_installed_exists():
     assert {each for _, code in CODE for each in re.findall(r"'\.\[(\w+)\]'", code)} <= set(extras)
 
 
+@pytest.mark.slow
 def test_the_site_is_built_without_a_warning_and_needs_no_network(tmp_path):
     pytest.importorskip("furo")
     pytest.importorskip("myst_parser")

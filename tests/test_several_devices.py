@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -112,6 +113,18 @@ def test_several_devices_train_as_one_would(alone, tmp_path, devices, strategy):
     assert "Warning" not in told
     assert f"8 samples, {8 // devices} on each device" in told
     assert all(path.is_file() for path in (folder / "checkpoints").iterdir())
+
+
+@pytest.mark.slow
+def test_what_was_trained_in_parts_goes_on_from_its_file(alone, tmp_path):
+    shutil.copytree(alone, tmp_path / "alone")
+    code, told = typed(tmp_path, ["resume=alone", "trainer.max_epochs=4"])
+    assert code == 0, told
+    for epochs in (["output_dir=parts", *words(2, "fsdp")], ["resume=parts", "trainer.max_epochs=4"]):
+        code, told = typed(tmp_path, epochs)
+        assert code == 0, told
+
+    assert furthest(tmp_path / "parts", tmp_path / "alone") < 1e-6
 
 
 @pytest.mark.slow

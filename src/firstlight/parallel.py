@@ -94,6 +94,27 @@ class Shards(SameStatistics, ModelParallelStrategy):
         share_statistics(self.model)
         return super().lightning_module_state_dict()
 
+    def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
+        """Read a checkpoint in parts, or a file, whose optimizers number the weights in an order of their own.
+
+        Lightning would take these numbers for those of the model's weights.
+        """
+        from torch.distributed.checkpoint import state_dict as spread_out
+
+        path = Path(self.broadcast(checkpoint_path))
+        if path.is_dir():
+            return super().load_checkpoint(path, weights_only)
+        assert self.model is not None
+        saved: dict[str, Any] = torch.load(path, mmap=True, map_location="cpu", weights_only=True)
+        options = spread_out.StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
+        spread_out.set_model_state_dict(self.model, saved["state_dict"], options=options)
+        names = {weight: name for name, weight in self.model.named_parameters()}
+        for optimizer, state in zip(self.optimizers, saved["optimizer_states"], strict=False):
+            order = [names[weight] for group in optimizer.param_groups for weight in group["params"]]
+            named = shards.by_name(state, order)
+            spread_out.set_optimizer_state_dict(self.model, optimizer, named, options=options)
+        return saved
+
     def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
         """Let each device write its part into a folder, which gets its name when all are on the disk."""
         place = Path(self.broadcast(filepath))

@@ -109,6 +109,12 @@ def by_number(state: dict[str, Any]) -> dict[str, Any]:
     return {"state": {numbers[name]: values for name, values in state["state"].items()}, "param_groups": groups}
 
 
+def by_name(state: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    """Return the state of an optimizer that counts its weights as one that names them."""
+    groups = [{**group, "params": [names[number] for number in group["params"]]} for group in state["param_groups"]]
+    return {"state": {names[number]: values for number, values in state["state"].items()}, "param_groups": groups}
+
+
 def parts(folder: Path) -> list[Path]:
     """Return the files of a checkpoint, but that of the checksums."""
     return sorted(path for path in folder.iterdir() if path.is_file() and path.name != CHECKSUMS)

@@ -28,6 +28,14 @@ def test_they_are_the_published_ones(name, settings, inputs, training):
     assert flops(model, inputs, training=False) / 1e9 == pytest.approx(training / 3, rel=0.02)
 
 
+def test_statistics_of_all_devices_count_like_those_of_one(composed):
+    model, data, _ = run.build(composed(*tiny(a_model("images")), "callbacks=none"))
+    images = torch.empty(4, 3, data.image_size, data.image_size)
+    expected = flops(model, images)
+
+    assert flops(torch.nn.SyncBatchNorm.convert_sync_batchnorm(model), images) == expected > 0
+
+
 def test_a_copy_has_shapes_only_and_the_model_stays_as_it_is(composed):
     model, data, trainer = run.build(composed(*tiny(a_model("images")), "callbacks=none"))
     trainer.fit(model, data)

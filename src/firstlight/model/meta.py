@@ -1,12 +1,14 @@
 """Copies of a model that have shapes and no numbers, and what can be counted on them."""
 
 import copy
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
 from lightning.fabric.utilities.throughput import measure_flops
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_map_only
 
 META = torch.device("meta")
@@ -36,6 +38,9 @@ def flops(model: LightningModule, inputs: Any, training: bool = True) -> float:
         training: count the backward pass, too.
     """
     twin = on_meta(model).train(training)
+    for each in twin.modules():
+        if isinstance(each, nn.SyncBatchNorm):  # it refuses all but GPUs; its arithmetic is that of any other
+            each.forward = partial(_BatchNorm.forward, each)  # type: ignore[method-assign]
     # Two samples: batch normalisation refuses one.
     few = tree_map_only(Tensor, lambda each: torch.empty(2, *each.shape[1:], dtype=each.dtype, device=META), inputs)
     with torch.set_grad_enabled(training), torch.random.fork_rng(devices=[]):
