@@ -35,11 +35,16 @@ def name(page):
     return str(page.relative_to(ROOT))
 
 
+@pytest.fixture(scope="module")
+def config():
+    """Return the configuration of a training as its folder keeps it."""
+    return with_checksum(OmegaConf.to_yaml(composed("train", ["output_dir=logs/train/one"])))
+
+
 @pytest.fixture
-def run_folder(tmp_path):
+def run_folder(tmp_path, config):
     """Return a folder that looks like an interrupted run."""
-    config = OmegaConf.to_yaml(composed("train", [f"output_dir={tmp_path}"]))
-    (tmp_path / "config.yaml").write_text(with_checksum(config))
+    (tmp_path / "config.yaml").write_text(config)
     (tmp_path / "run.json").write_text(json.dumps({"loggers": {}, "status": "interrupted"}))
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "last.ckpt").touch()
