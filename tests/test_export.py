@@ -37,7 +37,11 @@ save_file({"logits": torch.as_tensor(logits).detach()}, "logits.safetensors")
 """
 
 
-@pytest.fixture(scope="module", params=MODELS)
+# The first one in every run of the tests.
+OTHERS = [pytest.param(model, marks=pytest.mark.slow) for model in MODELS[1:]]
+
+
+@pytest.fixture(scope="module", params=[MODELS[0], *OTHERS])
 def trained(request, tmp_path_factory):
     """Return the folder of a run, and inputs by name with the logits that its model gives for them."""
     folder = tmp_path_factory.mktemp(request.param) / "run"

@@ -226,25 +226,16 @@ def follow_words(place, chance):
         told("train", [*words, *typed])
 
 
-# What is followed: in every run of the tests, and in the slow one, 100 in all.
-COUNTS = {follow_configs: (8, 40), follow_run: (6, 20), follow_sweep: (3, 10), follow_words: (8, 30)}
+# What is followed how often, 100 times in all.
+COUNTS = {follow_configs: 40, follow_run: 20, follow_sweep: 10, follow_words: 30}
 
 
-def fuzz(place, follow, count):
-    @settings(max_examples=count, **FUZZ)
+@pytest.mark.slow
+@pytest.mark.parametrize("follow", COUNTS)
+def test_what_is_damaged_or_senseless_works_or_is_refused_in_a_sentence(place, follow):
+    @settings(max_examples=COUNTS[follow], **FUZZ)
     @given(seed=st.integers(0, 2**62))
     def examples(seed):
         follow(place, Random(seed))
 
     examples()
-
-
-@pytest.mark.parametrize("follow", COUNTS)
-def test_what_is_damaged_or_senseless_works_or_is_refused_in_a_sentence(place, follow):
-    fuzz(place, follow, COUNTS[follow][0])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("follow", COUNTS)
-def test_so_do_100_examples(place, follow):
-    fuzz(place, follow, COUNTS[follow][1])

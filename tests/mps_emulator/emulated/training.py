@@ -34,7 +34,7 @@ def inputs_for(model: str, folder: Path) -> Path:
     return folder
 
 
-# Each precision and each model once, beside the first of both; all other pairs train.
+# Each precision and each model once, beside the first of both; as many other pairs train.
 WAYS = [(MODELS[0], PRECISIONS[0]), *zip(MODELS[1:] + MODELS, PRECISIONS[1:], strict=False)]
 
 
@@ -69,9 +69,9 @@ def test_the_whole_way_runs_on_mps(model, precision, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "precision"),
-    [way for model in MODELS for precision in PRECISIONS if (way := (model, precision)) not in WAYS],
+    [way for way in zip(MODELS, [*PRECISIONS[2:], PRECISIONS[1]], strict=False) if way not in WAYS],
 )
-def test_every_model_trains_in_every_precision(composed, model, precision):
+def test_each_model_trains_in_another_precision_too(composed, model, precision):
     words = [*on_mps(model), f"trainer.precision={precision}", "callbacks=none"]
     network, data, trainer = run.build(composed(*words))
     trainer.fit(network, data)
