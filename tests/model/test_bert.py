@@ -32,7 +32,10 @@ def test_a_local_folder_is_as_good_as_the_hub(tmp_path):
     second = Bert(TWO, weights=str(tmp_path))
 
     assert first.tokenizer("good bad")["input_ids"] == second.tokenizer("good bad")["input_ids"]
-    torch.testing.assert_close(logits(first, ["good"]), logits(second, ["good"]), rtol=0, atol=0)
+    for name, weight in first.state_dict().items():
+        assert torch.equal(weight, second.state_dict()[name]), name
+    # Not bit for bit: weights read from a file may lie where the processor adds up in another order.
+    torch.testing.assert_close(logits(first, ["good"]), logits(second, ["good"]), rtol=1e-5, atol=1e-8)
 
 
 def test_a_name_that_cannot_be_had_is_refused():
