@@ -10,10 +10,10 @@ import time
 import pytest
 from conftest import a_model, tiny
 
-from firstlight import evaluate, predict, sweep, train
+from firstlight import evaluate, export, predict, sweep, train
 from firstlight.mistake import sentence
 
-COMMANDS = {"train": train, "evaluate": evaluate, "predict": predict, "sweep": sweep}
+COMMANDS = {"train": train, "evaluate": evaluate, "predict": predict, "sweep": sweep, "export": export}
 
 
 @pytest.fixture
@@ -77,6 +77,8 @@ MISTAKES = [
     ("evaluate", [], "evaluate: evaluate needs a trained model: give run=logs/train/<run> or ckpt=<file>"),
     ("evaluate", ["ckpt=nope.ckpt"], "evaluate: There is no run in nope.ckpt"),
     ("predict", ["input=x"], "predict: predict needs a trained model: give run=logs/train/<run> or ckpt=<file>"),
+    ("export", [], "export: export needs a trained model: give run=logs/train/<run> or ckpt=<file>"),
+    ("export", ["run=nope", "format=onnx"], "export: There is no run in nope: give the folder that a training"),
     ("sweep", ["data.batchsize=1,2"], "train: There is no setting data.batchsize: did you mean data.batch_size?"),
     ("sweep", ["model=resnet50,bert", "data=digits"], "train: Bert reads text, but Digits yields images"),
 ]
