@@ -9,6 +9,8 @@ import sys
 import pytest
 import torch
 from interrupted import SMALL, Spy, record, saved, trained
+from small import Small
+from torch.optim import AdamW
 
 from firstlight import checkpoint_io
 from firstlight.compose import composed
@@ -127,6 +129,23 @@ def test_a_setting_that_would_make_it_another_run_is_refused_with_both_values(st
         composed("train", [f"resume={stopped}", word])
 
     assert before == {path: path.stat().st_mtime_ns for path in stopped.rglob("*")}
+
+
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("after", [False, True])
+def test_an_optimizer_goes_on_with_the_kernel_it_is_built_with(small, tmp_path, monkeypatch, before, after):
+    def built(fused):
+        monkeypatch.setattr(Small, "configure_optimizers", lambda self: AdamW(self.parameters(), fused=fused))
+
+    built(before)
+    with pytest.raises(SystemExit):
+        trained([*SMALL, f"output_dir={tmp_path}"], Spy(("train_batch_end", 5)))
+    built(after)
+    trained([f"resume={tmp_path}"], Spy())
+
+    (group,) = saved(tmp_path)["optimizer_states"][0]["param_groups"]
+    assert bool(group["fused"]) == after
+    assert all(state["step"] == 12 for state in saved(tmp_path)["optimizer_states"][0]["state"].values())
 
 
 def test_the_same_value_again_is_no_change(stopped):

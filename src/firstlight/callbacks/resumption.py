@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
+from torch.optim import Optimizer
 
 from firstlight.checkpoint_io import FORMAT, joined
 from firstlight.logger.metrics_csv import MetricsCSV
@@ -50,6 +51,11 @@ class Resumption(Callback):
         self.random_states = states[trainer.global_rank]
         trainer.callback_metrics.update(checkpoint.get("metrics", {}))
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let an optimizer go on with the kernel it was built with: that of the device which is here now."""
+        for optimizer in trainer.optimizers:
+            optimizer.register_load_state_dict_pre_hook(keep_kernel)
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put everything back, at the last moment before the first step; each device draws on chance of its own."""
         if self.random_states is None and trainer.world_size > 1:
@@ -71,3 +77,9 @@ class Resumption(Callback):
         if trainer.is_global_zero:
             joined(Path(trainer.default_root_dir))
         trainer.strategy.barrier()
+
+
+def keep_kernel(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """Put `fused` and `foreach` of an optimizer's groups into a state that it is going to load."""
+    for own, saved in zip(optimizer.param_groups, state["param_groups"], strict=False):
+        saved.update({name: own[name] for name in ("fused", "foreach") if name in own})

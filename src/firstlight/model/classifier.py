@@ -198,15 +198,11 @@ class Classifier(LightningModule, ABC):
         checkpoint["logged"] = self.logged
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Let a resumed run stretch its schedule to a new end, and use the kernels of the device that is here now."""
+        """Let a resumed run stretch its schedule to a new end."""
         self.logged = checkpoint.get("logged", [])
         for state in checkpoint.get("lr_schedulers", []):
             for name in ("total_steps", "T_max", "_schedule_phases"):
                 state.pop(name, None)
-        fused = self.fuses(getattr(self.trainer, "fused_optimizer", False))
-        for state in checkpoint.get("optimizer_states", []):
-            for group in state["param_groups"]:
-                group.update({"fused": fused or None} if "fused" in group else {})
 
     def fuses(self, offered: bool) -> bool:
         """Say whether one kernel updates all weights: as the settings say, else as the trainer offers."""
