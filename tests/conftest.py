@@ -1,11 +1,15 @@
 """What tests share: one thread each, no network, and configurations composed in process."""
 
 import os
+import signal
 import sys
 
 # Before torch is imported: tests run side by side, and threads that spin for a core halve the speed of all.
 os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", WANDB_MODE="offline", WANDB_SILENT="true")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+# A shell lets what it starts in the background ignore Ctrl-C, and so would all that a test starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
