@@ -15,7 +15,7 @@ from nbclient import NotebookClient
 
 import firstlight
 
-NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "first_steps.ipynb"
+NOTEBOOK = Path(__file__).parents[1] / "notebooks/first_steps.ipynb"
 
 
 @pytest.fixture(scope="module")

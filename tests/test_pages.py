@@ -6,18 +6,23 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 from mine import prose  # noqa: E402
-from test_pruning import GONE  # noqa: E402
+from test_pruning import GONE, KEEP  # noqa: E402
 
 CONFIGS = {
     "configs/train.yaml": "defaults:\n  - data: leaves\n  - model: oak\n",
     "configs/model/oak.yaml": "model:\n  _target_: own.model.oak.Oak\n  depth: 1\n",
-    "configs/data/leaves.yaml": "_target_: own.data.leaves.Leaves\nroot: x\n",
+    "configs/data/leaves.yaml": "_target_: own.data.leaves.Leaves\nroot: x\nbatch_size: 8\n",
+    "configs/data/fake_images.yaml": "_target_: own.data.fake.Fake\nbatch_size: 8\n",
 }
+# What said a sentence is gone, or still there.
+ELM = """raise ValueError(f"{folder} holds no leaf of an elm: "
+    f"give one that holds {number} of them")"""
 
 
 def page_of(text: str) -> str:
     """Return what is left of a page."""
-    return prose.pruned({**CONFIGS, "docs/page.md": text}, GONE, {"test_gone"})["docs/page.md"]
+    files = {**CONFIGS, "docs/page.md": text, "src/own/oak.py": 'raise ValueError(f"{tree} has too few leaves")'}
+    return prose.pruned({**files, "src/own/elm.py": ELM}, files, GONE, {"test_gone"})["docs/page.md"]
 
 
 def test_items_and_sentences_go():
@@ -111,3 +116,37 @@ def test_what_explains_an_example_goes_with_it():
     text = "First.\n\n```text\nmodel.height=0 is low\n```\n\nTrees are high,\nall of them.\n\nThe end.\n"
 
     assert page_of(text) == "First.\n\nThe end.\n"
+
+
+def test_a_sentence_goes_with_the_source_that_told_it():
+    text = """# Errors
+
+```text
+... holds no leaf of an elm: give one that
+holds ... of them
+
+... has too few leaves
+```
+"""
+
+    assert page_of(text) == "# Errors\n\n```text\n... has too few leaves\n```\n"
+
+
+def test_a_command_whose_settings_were_meant_for_other_data_goes():
+    leaves = KEEP._replace(
+        stay={**KEEP.stay, "data": ["fake_images", "leaves"]}, go={**KEEP.go, "data": {"words", "ferns"}}
+    )
+    gone = GONE._replace(
+        keep=leaves._replace(kinds={**KEEP.kinds, "ferns": "images"}),
+        choices={**GONE.choices, "data": {"words", "ferns"}},
+    )
+    text = """| command | what |
+|---|---|
+| `make train data=ferns data.root=x` | from a folder |
+| `make train data=ferns data.batch_size=9` | in other batches |
+"""
+    files = {**CONFIGS, "docs/page.md": text}
+
+    assert prose.pruned(files, files, gone, set())["docs/page.md"] == (
+        "| command | what |\n|---|---|\n| `make train data=fake_images data.batch_size=9` | in other batches |\n"
+    )

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 from mine import suite  # noqa: E402
 from mine.choices import Keep  # noqa: E402
-from mine.prune import Gone, unreached  # noqa: E402
+from mine.prune import Gone, shows, unreached  # noqa: E402
 
 KEEP = Keep(
     {"model": ["oak"], "data": ["leaves", "fake_images"]},
@@ -67,6 +67,19 @@ def test_oak():
 )
 def test_whatever_names_it_lets_a_test_go(body):
     assert "test_a" not in left_of(test_a=f"def test_it():\n    {body}\n")
+
+
+def test_a_notebook_goes_with_what_it_shows():
+    assert shows('"source": ["words = [\\"model=elm\\", \\"data=leaves\\"]"]', KEEP)
+    assert not shows('"source": ["words = [\\"model=oak\\", \\"data=leaves\\"]"]', KEEP)
+
+
+def test_what_python_loads_by_itself_stays():
+    text = "import sys\n\nsys.path.append('.')\n"
+
+    assert left_of(sitecustomize=text, test_a='def test_it():\n    run("sitecustomize.py", "model=elm")\n') == {
+        "sitecustomize": text
+    }
 
 
 @pytest.mark.parametrize(

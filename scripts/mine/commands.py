@@ -49,6 +49,18 @@ def works(command: str, prose: Prose) -> bool:
     return keep.kinds[model] == keep.kinds[data]
 
 
+def own_settings(command: str, told: str, prose: Prose) -> bool:
+    """Say whether a command sets what only some data sets have, and those were meant for one that goes."""
+    name = re.compile(r"(?<![\w.])data=(\w+)")
+    before, after = name.search(command), name.search(told)
+    if not before or not after or before.group(1) == after.group(1) or after.group(1) not in prose.gone.keep.kinds:
+        return False
+    keep = prose.gone.keep
+    same = [each for each in keep.stay["data"] if keep.kinds[each] == keep.kinds[after.group(1)]]
+    common = set.intersection(*(choices.keys(prose.files, "data", each) for each in same))
+    return bool(set(re.findall(r"(?<![\w.])data\.(\w+)=", command)) - common)
+
+
 def about(section: str, prose: Prose) -> bool:
     """Say whether all commands of a section use a data set that is gone."""
     lines = re.findall(r"^\s*make (?:train|sweep|preflight) .*", section, re.MULTILINE)
@@ -66,7 +78,7 @@ def fenced(block: str, prose: Prose) -> str:
         return session(block, prose)
     if lines[0].strip() == "```text":
         entries = "\n".join(body).split("\n\n")
-        live = "\n\n".join(each for each in entries if not prose.hit(each)).splitlines()
+        live = "\n\n".join(each for each in entries if not prose.hit(each) and not prose.unsaid(each)).splitlines()
     else:
         live = [told for line in body for told in [line_of(line, prose)] if told is not None]
     unique = [
@@ -108,6 +120,8 @@ def line_of(line: str, prose: Prose) -> str | None:
     command, gap, comment = found.groups() if found else (line, "", "")
     told = retyped(command, prose.gone)
     if prose.gone.other_recipe(command, told):
+        return None
+    if own_settings(command, told, prose):
         return None
     if told != command and bare(told) == f"make train model={choices.default(prose.files, 'model')}":
         return None  # which `make train` does

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from mine import commands
 from mine.commands import retyped
+from mine.headings import GONE, headings
 from mine.tree import Texts
 
 if TYPE_CHECKING:
@@ -20,9 +22,11 @@ __all__ = ["pruned", "retyped"]
 class Prose:
     """Judges texts, and cuts out of them what goes."""
 
-    def __init__(self, gone: Gone, tests: set[str], files: Texts) -> None:
+    def __init__(self, gone: Gone, tests: set[str], files: Texts, lost: Texts) -> None:
         """Keep what is looked for: choices as code, classes and modules as the names that they have in the field."""
         self.gone, self.files = gone, files
+        self.said = joined(text for path, text in files.items() if path.endswith(".py"))
+        self.said_no_more = joined(text for path, text in lost.items() if path.endswith(".py"))
         self.code = gone.names() | tests
         self.kept = {name for names in gone.keep.stay.values() for name in names}
         files_of = {"/".join(each.split("/")[-2:]) for each in gone.paths if not each.endswith("/")}
@@ -53,6 +57,11 @@ class Prose:
             or any(re.search(r"\w[A-Z]", each) for each in self.proper.findall(bare))
             or retyped(text, self.gone) != text
         )
+
+    def unsaid(self, text: str) -> bool:
+        """Say whether a sentence with ... for what varies was one of a source that is gone."""
+        fixed = max((part.strip() for part in " ".join(text.split()).split("...")), key=len)
+        return len(fixed) > 12 and fixed in self.said_no_more and fixed not in self.said
 
     def clipped(self, text: str) -> str:
         """Return a text without the code words in a row of such words, and the brackets, that tell of what is gone."""
@@ -99,11 +108,16 @@ class Prose:
         return "; ".join(live).rstrip(".,:") + (sentence[-1] if sentence[-1] in ".!?:" else "")
 
 
-def pruned(files: Texts, gone: Gone, tests: set[str]) -> Texts:
+def joined(sources: Iterable[str]) -> str:
+    """Return sources as one text, in which a string that is broken over lines is whole."""
+    return re.sub(r'"\s*\n\s*f?"', "", "\n".join(sources))
+
+
+def pruned(before: Texts, files: Texts, gone: Gone, tests: set[str]) -> Texts:
     """Return the files with shorter pages and help."""
     if not gone.names() and not gone.paths:
         return files
-    prose = Prose(gone, tests, files)
+    prose = Prose(gone, tests, files, {path: text for path, text in before.items() if path not in files})
     after = dict(files)
     for path, text in files.items():
         if path.endswith(".md"):
@@ -162,10 +176,6 @@ def paragraph(text: str, prose: Prose) -> str:
     return before + told + after
 
 
-# A heading under which nothing is left, or which itself is gone.
-GONE = "<!-- gone -->"
-
-
 def table(body: str, prose: Prose) -> str:
     """Return a table without the rows that go; of a row about a choice that stays, only parts of its cells go."""
     lines = body.splitlines()
@@ -199,41 +209,3 @@ def items(body: str, prose: Prose) -> str:
         if told:
             live.append(begin + told.replace("\n", "\n" + " " * len(begin)) if prose.hit(each) else each)
     return "\n".join(live)
-
-
-def headings(blocks: list[str]) -> str:
-    """Return a page, of text and code by turns, without the headings under which nothing is left."""
-    # Code keeps its place as one character: a comment in it is no heading.
-    text = "\0".join(blocks[::2])
-    text = re.sub(rf"^{re.escape(GONE)} (#+) .*\n(?:(?!#).*\n)*", "", text, flags=re.MULTILINE)
-    code = blocks[1::2]
-    for place in [found.start() for found in re.finditer("\0", text)][::-1]:
-        number = text.count("\0", 0, place)
-        if not code[number]:
-            del code[number]
-            text = _unannounced(text[:place]) + text[place + 1 :]
-    before = ""
-    while before != text:
-        before = text
-        text = re.sub(r"^(#+) .*\n\s*(?=(#+) )", _empty, text, flags=re.MULTILINE)
-        text = re.sub(r"\n##+ .*\s*\Z", "\n", text)
-        # What announces a block that is gone.
-        text = re.sub(r"(\n\n|^)[^\n#|\0]*(?:\n[^\n#|\0]+)*:\n\n(?=\s*(#|\Z))", r"\1", text)
-    text = re.sub(r"\n{3,}", "\n\n", text).strip("\n") + "\n"
-    parts = text.split("\0")
-    return parts[0] + "".join(block + part for block, part in zip(code, parts[1:]))
-
-
-def _unannounced(text: str) -> str:
-    """Return a text without the sentence at its end that announces what is gone."""
-    if not text.rstrip().endswith(":"):
-        return text
-    last = len(text.rstrip())
-    ends = [text.rfind(mark, 0, last) + len(mark) for mark in (". ", ".\n", "\n\n", "\0") if mark in text[:last]]
-    end = max(ends, default=0)
-    return text[:end].rstrip(" ") + ("\n\n" if end else "")
-
-
-def _empty(found: re.Match[str]) -> str:
-    """Return a heading, or nothing if the next one is of its level or above."""
-    return "" if len(found.group(2)) <= len(found.group(1)) else found.group()

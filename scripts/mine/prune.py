@@ -61,7 +61,7 @@ def without(files: Texts, package: str, keep: list[str], folders: list[str]) -> 
         )
         after = {path: retold(path, text, gone) for path, text in after.items()} if folders else after
         after, tests = suite.pruned(after, package, gone)
-        return prose.pruned(after, gone, tests)
+        return prose.pruned(files, after, gone, tests)
     keeping = choices.kept(files, keep)
     after, gone = pruned_sources(after, package, keeping, set(folders))
     gone.choices["model"] |= examples(after, keeping)
@@ -70,7 +70,7 @@ def without(files: Texts, package: str, keep: list[str], folders: list[str]) -> 
     gone = gone._replace(packages=modules)
     after = {path: retold(path, text, gone) for path, text in after.items()}
     after, tests = suite.pruned(after, package, gone)
-    return prose.pruned(after, gone, tests)
+    return prose.pruned(files, after, gone, tests)
 
 
 def examples(files: Texts, keep: Keep) -> set[str]:
@@ -95,6 +95,7 @@ def examples(files: Texts, keep: Keep) -> set[str]:
 def pruned_sources(files: Texts, package: str, keep: Keep, folders: set[str]) -> tuple[Texts, Gone]:
     """Return the files without configs and modules that go, and what that is."""
     paths = {f"configs/{group}/{name}.yaml" for group in GROUPS for name in keep.go[group]}
+    paths |= {path for path in files if path.endswith(".ipynb") and shows(files[path], keep)}
     experiments = {path for path in files if path.startswith("configs/experiment/") and lost(files[path], keep)}
     staying = {choices.target(files, group, name) for group in GROUPS for name in keep.stay[group]}
     targets = {choices.target(files, group, name) for group in GROUPS for name in keep.go[group]} - staying
@@ -128,6 +129,11 @@ def lost(text: str, keep: Keep) -> bool:
         if name in keep.go.get(group, ()) and keep.kinds[keep.instead(group, name)] != keep.kinds[name]:
             return True
     return False
+
+
+def shows(notebook: str, keep: Keep) -> bool:
+    """Say whether a notebook uses a choice that goes: its pictures are made for that."""
+    return any(name in keep.go[group] for group, name in re.findall(r"\b(model|data)=(\w+)", notebook))
 
 
 def unreached(files: Texts, package: str, targets: set[str]) -> set[str]:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from mine.suite import File
 
 Used = dict[str, set[str]]  # names by file
+# What pytest and Python load by themselves.
+LOADED = ("conftest", "sitecustomize")
 
 
 def cut_away(judge: Judge, node: ast.AST, dead: set[str]) -> list[ast.expr] | list[ast.AST]:
@@ -88,7 +90,7 @@ def leave_unused(judge: Judge, first: Used) -> None:
         before = [name for path, found in first.items() if path != file.path for name in found]
         known = {f"import {file.module}", f"{file.module}.py"}
         wanted, had = known & set(elsewhere), known & set(before)
-        if not file.tests() and not wanted and (file.had_tests or had) and file.module != "conftest":
+        if not file.tests() and not wanted and (file.had_tests or had) and file.module not in LOADED:
             file.gone = True
 
 
