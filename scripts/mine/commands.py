@@ -130,7 +130,7 @@ def line_of(line: str, prose: Prose) -> str | None:
         return None
     if prose.hit(told):
         return None
-    if comment and prose.hit(comment):
+    if comment and (prose.hit(comment) or (prose.other_default and bare(told) == "make train")):
         keep = prose.gone.keep
         model = keep.stay["model"][0]
         comment = f"{model} on {keep.data_of(keep.kinds[model])}" if bare(told) == "make train" else ""

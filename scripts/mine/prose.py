@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from mine import commands
+from mine import choices, commands
 from mine.commands import retyped
 from mine.headings import GONE, headings
 from mine.tree import Texts
@@ -22,11 +22,13 @@ __all__ = ["pruned", "retyped"]
 class Prose:
     """Judges texts, and cuts out of them what goes."""
 
-    def __init__(self, gone: Gone, tests: set[str], files: Texts, lost: Texts) -> None:
+    def __init__(self, gone: Gone, tests: set[str], files: Texts, before: Texts) -> None:
         """Keep what is looked for: choices as code, classes and modules as the names that they have in the field."""
         self.gone, self.files = gone, files
         self.said = joined(text for path, text in files.items() if path.endswith(".py"))
-        self.said_no_more = joined(text for path, text in lost.items() if path.endswith(".py"))
+        self.said_no_more = joined(text for path, text in before.items() if path not in files and path.endswith(".py"))
+        groups = gone.keep.stay
+        self.other_default = any(choices.default(before, each) not in groups[each] for each in groups)
         self.code = gone.names() | tests
         self.kept = {name for names in gone.keep.stay.values() for name in names}
         files_of = {"/".join(each.split("/")[-2:]) for each in gone.paths if not each.endswith("/")}
@@ -60,8 +62,8 @@ class Prose:
 
     def unsaid(self, text: str) -> bool:
         """Say whether a sentence with ... for what varies was one of a source that is gone."""
-        fixed = max((part.strip() for part in " ".join(text.split()).split("...")), key=len)
-        return len(fixed) > 12 and fixed in self.said_no_more and fixed not in self.said
+        fixed = [part.strip() for part in " ".join(text.split()).split("...")]
+        return any(len(part) > 12 and part in self.said_no_more and part not in self.said for part in fixed)
 
     def clipped(self, text: str) -> str:
         """Return a text without the code words in a row of such words, and the brackets, that tell of what is gone."""
@@ -117,7 +119,7 @@ def pruned(before: Texts, files: Texts, gone: Gone, tests: set[str]) -> Texts:
     """Return the files with shorter pages and help."""
     if not gone.names() and not gone.paths:
         return files
-    prose = Prose(gone, tests, files, {path: text for path, text in before.items() if path not in files})
+    prose = Prose(gone, tests, files, before)
     after = dict(files)
     for path, text in files.items():
         if path.endswith(".md"):
