@@ -142,3 +142,15 @@ def test_what_began_is_renamed_and_shortened_again(tmp_path):
     assert not rename.is_template(text, NEXT)
     clone.commit()
     clone.make("check")
+
+
+@pytest.mark.parametrize("keep", ["keep=vgg16,bert,cifar10,text_file", "keep=resnet50,image_folder"])
+def test_what_the_pages_tell_of_another_choice_is_true(tmp_path, keep):
+    clone = Clone(tmp_path / "clone")
+    clone.make("mine", keep)
+    clone.make("check")
+
+    pages = ["tests/test_docs.py", "tests/test_readme.py", "tests/test_troubleshooting.py", "tests/test_doctor.py"]
+    clone.python("pytest", "-m", "not slow", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'tests'}", *pages)
+    assert (clone.folder / "tests/mps_emulator/site/sitecustomize.py").exists()
+    assert not list(clone.folder.rglob("*.ipynb"))
