@@ -1,5 +1,6 @@
 """What a run prints is kept."""
 
+import os
 import sys
 
 import pytest
@@ -47,6 +48,18 @@ def test_a_stream_that_outlives_the_run_writes_to_the_screen_alone(tmp_path, cap
 
     assert (tmp_path / "output.log").read_text() == ""
     assert capsys.readouterr().out == "later\n"
+
+
+def test_a_reader_that_has_enough_does_not_stop_the_run(tmp_path, monkeypatch):
+    reader, writer = os.pipe()
+    monkeypatch.setattr(sys, "stdout", os.fdopen(writer, "w"))
+    os.close(reader)
+    with logged(tmp_path / "output.log"):
+        print("unseen", flush=True)
+        print("too", flush=True)
+
+    assert (tmp_path / "output.log").read_text() == "unseen\ntoo\n"
+    os.dup2(os.open(os.devnull, os.O_WRONLY), writer)  # what waits in the stream is written when it is closed
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/dev/full is Linux's full disk")

@@ -77,7 +77,7 @@ def test_with_augmentation_on_the_host(small, workers, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
 def test_after_any_signal(small, number, tmp_path):
     resumed_like_undisturbed(tmp_path, SMALL, [MOMENTS["mid-epoch"]], number)
 

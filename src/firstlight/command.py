@@ -25,6 +25,7 @@ from firstlight.mistake import sentence
 from firstlight.mps.watermarks import set_watermarks
 from firstlight.ranks import follow, follows
 from firstlight.record import free_memory, read_json
+from firstlight.signals import listen
 
 # Warnings that nobody who trains can act on, each of a library about itself.
 NOISE = (
@@ -71,7 +72,7 @@ def run_from_command_line(name: str, task: Callable[[DictConfig], Any]) -> None:
     """Compose by Hydra, run the task once or for each job of a sweep, and leave with an exit code."""
     quieten()
     received: list[int] = []
-    signal.signal(signal.SIGTERM, functools.partial(terminated, received))
+    listen((signal.SIGTERM, signal.SIGHUP), functools.partial(terminated, received))
     # Hydra then raises its errors instead of printing them: here they become a sentence.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     failures: list[str] = []
@@ -205,7 +206,7 @@ def show_table(table: Any) -> None:
 
 
 def terminated(received: list[int], number: int, frame: FrameType | None) -> None:
-    """End on SIGTERM as on Ctrl-C, by way of every `finally`."""
+    """End on a signal as on Ctrl-C, by way of every `finally`."""
     received.append(number)
     raise SystemExit(128 + number)
 

@@ -6,26 +6,62 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from io import FileIO
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
+
+from rich.console import Console
+from rich.file_proxy import FileProxy
 
 from firstlight.secret import hidden
 
 
-class Both:
+class Shown:
+    """A stream that stops no run when nobody looks any more: a terminal was closed, or `| head` has enough."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        """Write to it."""
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        """Write the text."""
+        with suppress(OSError):
+            self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Show what was written."""
+        with suppress(OSError):
+            self.stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+class Both(Shown):
     """A stream that also writes to a file, for as long as that is open."""
 
     def __init__(self, stream: IO[str], file: FileIO) -> None:
         """Write to both."""
-        self.stream = stream
+        super().__init__(stream)
         self.file = file
 
     def write(self, text: str) -> int:
         """Write the text."""
         keep(self.file, text)
-        return self.stream.write(text)
+        return super().write(text)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.stream, name)
+
+@contextmanager
+def above(console: Console) -> Iterator[None]:
+    """Let what is printed meanwhile appear above the bar of a console, and be kept as before."""
+    streams = [(each, each.stream) for each in (sys.stdout, sys.stderr) if isinstance(each, Both)]
+    for both, stream in streams:
+        both.stream = cast(IO[str], FileProxy(console, stream))
+    try:
+        yield
+    finally:
+        for both, stream in streams:
+            both.flush()
+            both.stream = stream
 
 
 @contextmanager

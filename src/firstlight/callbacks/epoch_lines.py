@@ -2,11 +2,14 @@
 
 import sys
 import time
-from typing import Any
+from contextlib import ExitStack
+from typing import IO, Any, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from firstlight.output_log import Both, Shown, above
 
 
 class EpochLines(Callback):
@@ -18,9 +21,10 @@ class EpochLines(Callback):
     def __init__(self) -> None:
         """Make no bar yet."""
         self.bar: Progress | None = None
+        self.around = ExitStack()
         self.console = Console(file=sys.stdout, soft_wrap=True, highlight=False)
         # The bar is for the terminal alone, past the run's output.log.
-        self.terminal = Console(file=sys.__stdout__)
+        self.terminal = Console(file=cast(IO[str], Shown(sys.__stdout__)) if sys.__stdout__ else None)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock: a run that goes on in mid-epoch does not start that epoch."""
@@ -76,9 +80,14 @@ class EpochLines(Callback):
     def _open(self, name: str, total: int | float) -> None:
         if self.console.is_terminal and self.terminal.is_terminal:
             columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self.bar = Progress(*columns, console=self.terminal, transient=True)
+            # Rich's own way with what is printed meanwhile would keep it from output.log.
+            own = not isinstance(sys.stdout, Both)
+            self.bar = Progress(
+                *columns, console=self.terminal, transient=True, redirect_stdout=own, redirect_stderr=own
+            )
             self.task = self.bar.add_task(name, total=total)
             self.bar.start()
+            self.around.enter_context(above(self.terminal))
 
     def _move(self, done: int) -> None:
         if self.bar is not None and done % self.every == 0:
@@ -86,5 +95,6 @@ class EpochLines(Callback):
 
     def _close(self) -> None:
         if self.bar is not None:
+            self.around.close()
             self.bar.stop()
             self.bar = None

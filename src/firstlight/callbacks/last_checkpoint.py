@@ -15,19 +15,18 @@ from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from firstlight.checkpoint_io import put_in_place
 from firstlight.random_state import snapshot
 from firstlight.ranks import Agreement, gathered
+from firstlight.signals import ASKING, listen
 
-# What asks a run to end: Ctrl-C, `kill`, Slurm before its time limit.
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-# What a process asks for when the minutes or steps between savings have passed; signals have greater numbers.
+# What a process asks for when the minutes or steps between savings have passed; a signal is its number more.
 TIME = 1
 
 
 class LastCheckpoint(Checkpoint):
     """Save the state of a training between two steps, so that a resumed run takes the steps it would have taken.
 
-    The first signal that asks for the end (Ctrl-C, SIGTERM, SIGUSR1, SIGUSR2) lets the step finish and saves, the
-    second ends the run at once. Who listened to SIGUSR2 before hears of it once all is saved: by that signal submitit
-    queues a job of Slurm again.
+    The first signal that asks for the end (`firstlight.signals`) lets the step finish and saves, the second ends the
+    run at once. Who listened to SIGUSR2 before hears of it once all is saved: by that signal submitit queues a job of
+    Slurm again.
 
     Args:
         dirpath: folder of last.ckpt.
@@ -59,8 +58,7 @@ class LastCheckpoint(Checkpoint):
         self.agreement = Agreement()
         if threading.current_thread() is threading.main_thread():
             self.requeue = signal.getsignal(signal.SIGUSR2)
-            for number in SIGNALS:
-                signal.signal(number, self._listen)
+            listen(ASKING, self._listen)
 
     def _listen(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
@@ -74,7 +72,7 @@ class LastCheckpoint(Checkpoint):
     ) -> None:
         """Decide whether to save before the next batch; the chance which that draws on is what it is now."""
         between_steps = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if between_steps and self._agree(self.asked or int(self._passed(trainer))):
+        if between_steps and self._agree(self._passed(trainer)):
             self.due = True
             self.random_states = snapshot()
 
@@ -88,14 +86,14 @@ class LastCheckpoint(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """End inside a validation, too: a run that goes on starts it anew."""
-        self._agree(self.asked)
+        self._agree()
         if self.agreed:
             self._save(trainer)
             self._end_if_asked()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save after an epoch and its validation."""
-        self._agree(self.asked)
+        self._agree()
         if self.due or self.agreed or (self.every_epochs and (trainer.current_epoch + 1) % self.every_epochs == 0):
             self._save(trainer)
             self._end_if_asked()
@@ -113,9 +111,9 @@ class LastCheckpoint(Checkpoint):
             begun = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
             progress["total"], progress["current"] = begun, dict(begun)
 
-    def _agree(self, wish: int) -> int:
-        agreed = self.agreement(wish)
-        self.agreed = max(self.agreed, agreed if agreed > TIME else 0)
+    def _agree(self, passed: bool = False) -> int:
+        agreed = self.agreement(TIME + self.asked if self.asked else TIME * passed)
+        self.agreed = max(self.agreed, agreed - TIME)
         return agreed
 
     def _passed(self, trainer: Trainer) -> bool:

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from firstlight.data.order import Order
 from firstlight.device import cores
+from firstlight.signals import ASKING
 
 
 class TrainingLoader(DataLoader[Any]):
@@ -40,8 +41,8 @@ class TrainingLoader(DataLoader[Any]):
 def start_worker(number: int) -> None:
     """Seed a worker process, and let it outlive a signal that is meant for its training."""
     pl_worker_init_function(number)
-    # Ctrl-C and Slurm signal all processes of a run, and the training still wants its batches.
-    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+    # A terminal and Slurm signal all processes of a run, and the training still wants its batches.
+    for each in ASKING:
         signal.signal(each, signal.SIG_IGN)
 
 
