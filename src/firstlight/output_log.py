@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from io import FileIO
 from pathlib import Path
-from typing import IO, Any, cast
-
-from rich.console import Console
-from rich.file_proxy import FileProxy
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from firstlight.secret import hidden
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 class Shown:
@@ -51,8 +51,10 @@ class Both(Shown):
 
 
 @contextmanager
-def above(console: Console) -> Iterator[None]:
+def above(console: "Console") -> Iterator[None]:
     """Let what is printed meanwhile appear above the bar of a console, and be kept as before."""
+    from rich.file_proxy import FileProxy
+
     streams = [(each, each.stream) for each in (sys.stdout, sys.stderr) if isinstance(each, Both)]
     for both, stream in streams:
         both.stream = cast(IO[str], FileProxy(console, stream))
