@@ -10,7 +10,12 @@ NASTY = ["!!python/object/apply:os.system [x]", "!!binary x", "&a [1]", "*nope",
 TYPED = ["null", "-1", "0", "1", "2.5", "-0.5", "1e999", "-1e999", ".nan", "true", "false", '""', "[]", "{}", "[1,2]"]
 TYPED += ["x" * 999, "${nope}", "${seed}", "${output_dir}", "${a", "???", "auto", "'1'", "1e-3", "1e-300", "{a: 1}"]
 TYPED += ["4294967296", "999999999999", "9223372036854775807", "1" + 30 * "0", "[[]]", "/", "é\\0", "[null]", "\\n"]
-TYPED += ["torch.optim.SGD", "firstlight.trainer.Trainer", "firstlight.data.module.Data", "lightning.pytorch.Trainer"]
+TYPED += [
+    "torch.optim.SGD",
+    "firstlight.trainer.trainer.Trainer",
+    "firstlight.data.datamodule.Data",
+    "lightning.pytorch.Trainer",
+]
 NASTY += TYPED
 # Few levels: what they grow to is 6 ** 4 values.
 LAUGHS = "".join(f"l{n}: &l{n} [{', '.join([f'*l{n - 1}' if n else 'ha'] * 6)}]\n" for n in range(4)).encode()

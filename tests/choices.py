@@ -2,8 +2,8 @@
 
 import pytest
 
-from firstlight import signature
-from firstlight.check import CONFIGS, choice
+from firstlight.config import schema
+from firstlight.config.options import CONFIGS, choice
 
 # The smallest of everything, of the kind that a model reads.
 TINY = {
@@ -28,7 +28,7 @@ def takes(model: str, setting: str) -> bool:
 def kind_of(group: str, name: str) -> str:
     """Return what a model reads or a data set yields: "images" or "text"."""
     node = choice(group, name)
-    constants = signature.read(node.get(group, node)["_target_"]).constants
+    constants = schema.read(node.get(group, node)["_target_"]).constants
     return str(constants.get("reads" if group == "model" else "yields"))
 
 

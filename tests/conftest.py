@@ -23,7 +23,7 @@ from choices import QUICK, TINY, a_model, kind_of, names, takes, tiny
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from firstlight.check import CONFIGS
+from firstlight.config.options import CONFIGS
 
 PARSED: dict[str, Any] = {}
 
@@ -67,7 +67,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every training build the smallest model with dropout."""
     from interrupted import Chancy
 
-    from firstlight import run
+    from firstlight import build
 
-    monkeypatch.setattr(run, "build_model", lambda settings, facts: Chancy())
-    monkeypatch.setattr(run, "load_model", lambda *args: Chancy())
+    monkeypatch.setattr(build, "build_model", lambda settings, facts: Chancy())
+    monkeypatch.setattr(build, "load_model", lambda *args: Chancy())

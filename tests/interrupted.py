@@ -12,8 +12,10 @@ from lightning.pytorch import Callback
 from small import WORDS, Small
 from torch import nn
 
-from firstlight import checkpoint_io, run, train
-from firstlight.compose import composed
+from firstlight import build as builder
+from firstlight import train
+from firstlight.checkpoint import io as checkpoint_io
+from firstlight.config.compose import composed
 
 # 4 steps an epoch, each of which is logged.
 SMALL = [*WORDS, "data.num_samples=16", "trainer.max_epochs=3", "trainer.log_every_n_steps=1", "test=false"]
@@ -59,7 +61,7 @@ class Chancy(Small):
 
 def trained(words, spy):
     """Train as the command line would, with a spy among the callbacks; return the weights after the last step."""
-    build = run.build_trainer
+    build = builder.build_trainer
     kept = {}
 
     def spied(settings):
@@ -69,7 +71,7 @@ def trained(words, spy):
         return trainer
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "build_trainer", spied)
+        patch.setattr(builder, "build_trainer", spied)
         train.main(composed("train", [*words, "test=false"]))
     return {name: value.clone() for name, value in kept["trainer"].lightning_module.state_dict().items()}
 

@@ -26,8 +26,9 @@ from torchvision import models
 from torchvision.models.resnet import Bottleneck, ResNet
 from torchvision.models.vgg import VGG, make_layers
 
-from firstlight import checkpoint_io, train
-from firstlight.compose import composed
+from firstlight import train
+from firstlight.checkpoint import io as checkpoint_io
+from firstlight.config.compose import composed
 
 MODELS = names("model")
 # Narrow ones of the same kinds of layers: a checkpoint of some MB takes as many moments as one of some hundred.

@@ -4,9 +4,9 @@ import json
 
 from hydra import compose, initialize_config_dir
 
-from firstlight.check import CONFIGS
-from firstlight.page.gather import gather
-from firstlight.page.render import render
+from firstlight.config.options import CONFIGS
+from firstlight.report.gather import gather
+from firstlight.report.render import render
 
 HOSTILE = "<script>alert(1)</script>"
 # The smallest PNG: one grey pixel.

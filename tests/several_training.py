@@ -15,7 +15,8 @@ import torch
 from small import Small
 from torch import nn
 
-from firstlight import checkpoint_io, evaluate, run, train
+from firstlight import build, evaluate, train
+from firstlight.checkpoint import io as checkpoint_io
 
 
 class Even(Small):
@@ -52,8 +53,8 @@ def load_model(checkpoint, *args):
     return model
 
 
-run.build_model = lambda settings, facts: Even()
-run.load_model = load_model
+build.build_model = lambda settings, facts: Even()
+build.load_model = load_model
 
 if __name__ == "__main__":
     (evaluate if sys.argv[1].startswith("run=") else train).main()

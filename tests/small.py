@@ -3,8 +3,8 @@
 from choices import TINY, a_model, kind_of
 from torch import nn
 
-from firstlight import run
-from firstlight.model import wordpiece
+from firstlight import build as builder
+from firstlight.data import word_tokenizer
 from firstlight.model.classifier import Classifier
 
 # Images, or texts where no model reads images.
@@ -29,7 +29,7 @@ class Small(Classifier):
 
     @property
     def tokenizer(self):
-        return None if KIND == "images" else wordpiece.of_words([f"word{index}" for index in range(1000)])
+        return None if KIND == "images" else word_tokenizer.of_words([f"word{index}" for index in range(1000)])
 
     def forward(self, inputs):
         return self.network(inputs if KIND == "images" else inputs["input_ids"] / 1000)
@@ -37,6 +37,6 @@ class Small(Classifier):
 
 def build(composed, monkeypatch, *words):
     """Return model, data, trainer and configuration of a training of it."""
-    monkeypatch.setattr(run, "build_model", lambda settings, facts: Small())
+    monkeypatch.setattr(builder, "build_model", lambda settings, facts: Small())
     cfg = composed(*WORDS, *words)
-    return *run.build(cfg), cfg
+    return *builder.build(cfg), cfg

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 from torch import Tensor, nn
 
-from firstlight.check import choice
-from firstlight.locate import locate
+from firstlight.config.instantiate import locate
+from firstlight.config.options import choice
 from firstlight.model.classifier import Classifier
 
 ROWS = [(f"word{index} word{index % 7} class{index % 2}", index % 2) for index in range(40)]

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from firstlight import sweep, train
-from firstlight.command import command
+from firstlight import train
+from firstlight.cli.command import command
+from firstlight.sweep import __main__ as sweep
 
 TESTS = str(Path(__file__).parent)
 
@@ -28,7 +29,7 @@ def task(cfg):
     sys.path.insert(0, TESTS)
     from small import Small
 
-    from firstlight import run
+    from firstlight import build
 
     class Scripted(Small):
         def training_step(self, batch, batch_idx):
@@ -39,8 +40,8 @@ def task(cfg):
                 os.kill(os.getpid(), signal.SIGKILL)
             return super().training_step(batch, batch_idx)
 
-    run.build_model = lambda settings, facts: Scripted()
-    run.load_model = lambda *args: Scripted()
+    build.build_model = lambda settings, facts: Scripted()
+    build.load_model = lambda *args: Scripted()
     return train.main(cfg)
 
 
@@ -51,11 +52,11 @@ def in_process(monkeypatch, tmp_path, capsys, *always):
     """
     from small import Small
 
-    from firstlight import run
+    from firstlight import build
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(run, "build_model", lambda settings, facts: Small())
-    monkeypatch.setattr(run, "load_model", lambda *args: Small())
+    monkeypatch.setattr(build, "build_model", lambda settings, facts: Small())
+    monkeypatch.setattr(build, "load_model", lambda *args: Small())
 
     def typed(*words: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["sweep", *always, *words])

@@ -7,12 +7,12 @@ import torch
 from conftest import a_model, names, tiny
 from lightning.pytorch.accelerators import CUDAAccelerator
 
-from firstlight import benchmark
-from firstlight.chart import caption, draw_speedups
-from firstlight.check import CONFIGS, read
-from firstlight.measure import Contest
-from firstlight.run import settings_here
-from firstlight.versus import Versus, speedups
+from firstlight.benchmark import __main__ as benchmark
+from firstlight.benchmark.plots import caption, draw_speedups
+from firstlight.benchmark.suite import Versus, speedups
+from firstlight.benchmark.throughput import Contest
+from firstlight.build import settings_here
+from firstlight.config.options import CONFIGS, read
 
 SMALL = ["image_size=32", "max_length=16", "batch_size=2", "seconds=0.01", "repeats=2", "accelerators=[cpu]"]
 SMALL += ["precision=32-true"]
@@ -94,7 +94,7 @@ def test_a_speedup_needs_the_cpu_of_the_same_training():
 
 
 def test_a_training_that_does_not_fit_is_refused_beforehand(composed, monkeypatch):
-    monkeypatch.setattr("firstlight.versus.free_memory_gib", lambda device: 1e-4)
+    monkeypatch.setattr("firstlight.benchmark.suite.free_memory_gib", lambda device: 1e-4)
     training = composed(*tiny(a_model()), "data.batch_size=64")
 
     with pytest.raises(ValueError, match=r"it on cpu with batch size 64 needs about .* GiB, but 0\.0 are free"):

@@ -7,7 +7,9 @@ import pytest
 from conftest import QUICK, a_model, kind_of, names
 from omegaconf import OmegaConf, open_dict
 
-from firstlight.check import CONFIGS, accepts, check, read
+from firstlight.config.options import CONFIGS, read
+from firstlight.config.schema import accepts
+from firstlight.config.validate import check
 
 GROUPS = sorted({folder.name for folder in CONFIGS.iterdir() if folder.is_dir()} - {"launcher", "sweeper"})
 
@@ -46,7 +48,7 @@ def test_every_choice_of_every_group_composes(composed, group, name):
         ("callbacks.curves", -1, "callbacks.curves has no _target_"),
         ("data", None, "data is a choice with a _target_, but it is None"),
         ("tags", "abc", "tags is a list [a,b], but tags='abc'"),
-        ("model._target_", "firstlight.trainer.Trainr", "There is no firstlight.trainer.Trainr"),
+        ("model._target_", "firstlight.trainer.trainer.Trainr", "There is no firstlight.trainer.trainer.Trainr"),
     ],
 )
 def test_a_wrong_setting_is_refused_in_a_sentence(composed, setting, value, sentence):

@@ -10,8 +10,10 @@ import time
 import pytest
 from conftest import a_model, tiny
 
-from firstlight import evaluate, export, predict, sweep, train
-from firstlight.mistake import sentence
+from firstlight import evaluate, predict, train
+from firstlight.cli.errors import sentence
+from firstlight.export import __main__ as export
+from firstlight.sweep import __main__ as sweep
 
 COMMANDS = {"train": train, "evaluate": evaluate, "predict": predict, "sweep": sweep, "export": export}
 
@@ -104,12 +106,12 @@ def test_a_misspelt_key_in_an_experiment_file_is_refused(typed, tmp_path):
 
 
 def test_an_error_of_the_code_keeps_its_traceback(typed, monkeypatch):
-    from firstlight import run
+    from firstlight import build
 
     def broken(cfg, checkpoint):
         raise KeyError("a bug of ours")
 
-    monkeypatch.setattr(run, "build", broken)
+    monkeypatch.setattr(build, "build", broken)
     code, _, err = typed("train", *QUIET)
 
     assert code == 1
@@ -121,9 +123,9 @@ QUIET = ["logger=none", "output_dir=run"]
 
 
 def test_a_missing_accelerator_is_told_before_data_and_model(typed, monkeypatch):
-    from firstlight import run
+    from firstlight import build
 
-    monkeypatch.setattr(run, "construct", lambda *args, **kwargs: pytest.fail("built"))
+    monkeypatch.setattr(build, "construct", lambda *args, **kwargs: pytest.fail("built"))
     code, _, err = typed("train", "trainer=mps", *QUIET)
 
     assert code == 1

@@ -7,7 +7,8 @@ import torch
 from interrupted import Chancy, Spy, trained
 from small import WORDS
 
-from firstlight import checkpoint_io, run
+from firstlight import build
+from firstlight.checkpoint import io as checkpoint_io
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +16,7 @@ def saved(tmp_path_factory):
     """Return the bytes of a checkpoint and what it holds."""
     folder = tmp_path_factory.mktemp("saved") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "build_model", lambda *args: Chancy())
+        patch.setattr(build, "build_model", lambda *args: Chancy())
         trained([*WORDS, "data.num_samples=16", f"output_dir={folder}"], Spy())
     file = folder / "checkpoints" / "last.ckpt"
     return file.read_bytes(), checkpoint_io.load(file)

@@ -6,7 +6,7 @@ import platform
 import pytest
 import torch
 
-from firstlight import device
+from firstlight.hardware import device
 
 CPU = torch.device("cpu")
 

@@ -14,10 +14,10 @@ import yaml
 from omegaconf import OmegaConf
 from typed import FENCE, PAGES, ROOT, as_on_a_cluster, blocks, commands, hold, make, words_of
 
-from firstlight import signature
-from firstlight.check import CONFIGS, choices, read
-from firstlight.compose import composed
-from firstlight.record import with_checksum
+from firstlight.config import schema
+from firstlight.config.compose import composed
+from firstlight.config.options import CONFIGS, choices, read
+from firstlight.run.files import with_checksum
 
 HELP = re.findall(r"^make .*?(?=\s{2,}|;|$)", (ROOT / "scripts/help.txt").read_text(), re.MULTILINE)
 PROSE = {page: FENCE.sub("", page.read_text()) for page in PAGES}
@@ -122,7 +122,7 @@ def test_a_file_that_is_named_exists(page, code):
 def settings(prefix: str, node: object) -> Iterator[str]:
     """Yield the paths of all settings below a node of configs/, those that a class would take included."""
     if isinstance(node, dict):
-        known = list(signature.read(node["_target_"]).parameters) if "_target_" in node else []
+        known = list(schema.read(node["_target_"]).parameters) if "_target_" in node else []
         for key in {*node, *known}:
             yield f"{prefix}{key}"
             yield from settings(f"{prefix}{key}.", node.get(key))

@@ -11,9 +11,11 @@ import torch
 from conftest import QUICK, a_model, kind_of, names, tiny
 from stand_ins import absence, stand_in, unreachable
 
-from firstlight import evaluate, preflight, run, signature, train
-from firstlight.check import choice
-from firstlight.compose import composed
+from firstlight import build, evaluate, train
+from firstlight.config import schema
+from firstlight.config.compose import composed
+from firstlight.config.options import choice
+from firstlight.preflight import __main__ as preflight
 
 CHOICES = [(group, name) for group in ("model", "data") for name in names(group)]
 SMALL = {"batch_size": 4, "num_workers": 0}
@@ -38,7 +40,7 @@ def trained(request, tmp_path_factory):
     (folder / "data").mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket, "getaddrinfo", unreachable)
-        patch.setattr(signature, "PACKAGES", (*signature.PACKAGES, "stand_ins"))
+        patch.setattr(schema, "PACKAGES", (*schema.PACKAGES, "stand_ins"))
         files = stand_in(name, folder / "data", patch) if group == "data" else {}
         words = [*(tiny(name) if group == "model" else words_for(name, files)), *BRIEF]
         try:
@@ -77,7 +79,7 @@ def test_its_checkpoints_load_without_running_code(trained):
 def test_its_model_is_built_again_from_the_checkpoint(trained):
     chosen, folder, _ = trained
     saved = loaded(chosen, folder / "checkpoints" / "last.ckpt")["state_dict"]
-    model = run.load_model(folder / "checkpoints" / "last.ckpt")
+    model = build.load_model(folder / "checkpoints" / "last.ckpt")
 
     assert all(torch.equal(value, saved[name]) for name, value in model.state_dict().items())
 

@@ -13,12 +13,13 @@ from conftest import names, tiny
 from safetensors.torch import load_file, save_file
 from small import Small
 
-from firstlight import export, run, train
-from firstlight.compose import composed as composed_from
+from firstlight import build, train
+from firstlight.config.compose import composed as composed_from
 from firstlight.data.fake_images import FakeImages
-from firstlight.exporter import folder as folders
-from firstlight.exporter import onnx_graph, safetensors_folder, torch_program
-from firstlight.exporter.source import Inputs, Source, read
+from firstlight.export import __main__ as export
+from firstlight.export import folder as folders
+from firstlight.export import onnx, safetensors, torch_export
+from firstlight.export.source import Inputs, Source, read
 
 MODELS = names("model")
 
@@ -48,7 +49,7 @@ def trained(request, tmp_path_factory):
     words = [*tiny(request.param), "trainer.limit_train_batches=1", "test=false", f"output_dir={folder}"]
     cfg = composed_from("train", words)
     train.main(cfg)
-    model = run.load_model(folder / "checkpoints" / "last.ckpt").eval()
+    model = build.load_model(folder / "checkpoints" / "last.ckpt").eval()
     if model.reads == "images":
         inputs = torch.randn(3, 3, 32, 32)
     else:
@@ -168,7 +169,7 @@ def source(model) -> Source:
     return Source(model.eval(), inputs, "last.ckpt", {"model": {"_target_": "small.Small"}})
 
 
-@pytest.mark.parametrize("module", [torch_program, onnx_graph, safetensors_folder])
+@pytest.mark.parametrize("module", [torch_export, onnx, safetensors])
 def test_a_model_of_ones_own_is_exported_as_it_is(module, tmp_path):
     checked = module.write(source(Little()), tmp_path)
 
@@ -176,7 +177,7 @@ def test_a_model_of_ones_own_is_exported_as_it_is(module, tmp_path):
     assert any(path.suffix == ".json" for path in tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("module", [torch_program, onnx_graph])
+@pytest.mark.parametrize("module", [torch_export, onnx])
 def test_an_export_that_differs_is_an_error_and_leaves_no_file(module, tmp_path):
     with pytest.raises(ValueError, match="not the model: .* its logits are off by"), folders.filled(tmp_path) as inside:
         module.write(source(Lottery()), inside)
@@ -202,7 +203,7 @@ class Counting(Little):
 )
 def test_a_model_that_cannot_be_followed_is_told(tmp_path, kind, sentence):
     with pytest.raises(ValueError, match=sentence):
-        torch_program.write(source(kind()), tmp_path)
+        torch_export.write(source(kind()), tmp_path)
 
 
 def test_a_failed_export_leaves_the_earlier_one(tmp_path):

@@ -9,11 +9,11 @@ import pytest
 import torch
 from interrupted import SMALL, Chancy, Spy, record, saved, trained
 
-from firstlight import run, train
+from firstlight import build, train
 from firstlight.callbacks.loss_guard import LossGuard
-from firstlight.compose import composed
+from firstlight.cli.errors import sentence
+from firstlight.config.compose import composed
 from firstlight.logger.metrics_csv import MetricsCSV
-from firstlight.mistake import sentence
 
 
 class Faulty(Chancy):
@@ -27,8 +27,8 @@ class Faulty(Chancy):
 @pytest.fixture
 def faulty(monkeypatch, tmp_path):
     """Return a function that trains with a fault, and returns the error and the run's record."""
-    monkeypatch.setattr(run, "build_model", lambda settings, facts: Faulty())
-    monkeypatch.setattr(run, "load_model", lambda *args: Faulty())
+    monkeypatch.setattr(build, "build_model", lambda settings, facts: Faulty())
+    monkeypatch.setattr(build, "load_model", lambda *args: Faulty())
 
     def train_(fault, *words):
         Faulty.fault = fault

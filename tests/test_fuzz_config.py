@@ -17,10 +17,15 @@ from omegaconf import OmegaConf
 from PIL import Image
 from torch import nn
 
-from firstlight import check, command, compose, evaluate, mistake, predict, report, run, sweep, train
+from firstlight import build as builder
+from firstlight import evaluate, predict, train
+from firstlight.cli import command, errors
+from firstlight.config import compose, options, validate
 from firstlight.model.classifier import Classifier
+from firstlight.report import __main__ as report
+from firstlight.sweep import __main__ as sweep
 
-CONFIGS = check.CONFIGS
+CONFIGS = options.CONFIGS
 FILES = sorted(str(file.relative_to(CONFIGS)) for file in CONFIGS.rglob("*.yaml"))
 COMMANDS = {"train": train.main, "evaluate": evaluate.main, "predict": predict.main, "report": report.main}
 SECONDS = 20
@@ -66,10 +71,10 @@ def told(name, words, task=None):
     """Return the one line in which a command refuses, or None where it works."""
     try:
         with within(SECONDS):
-            (task or COMMANDS.get(name, check.check))(compose.composed(name, words))
+            (task or COMMANDS.get(name, validate.check))(compose.composed(name, words))
         return None
     except Exception as error:
-        line = mistake.sentence(error, name, words)
+        line = errors.sentence(error, name, words)
         trace = "".join(traceback.format_exception(error))
 
     assert line, f"{words}: {trace}"
@@ -99,7 +104,7 @@ def place(tmp_path_factory):
     for number in range(40):
         (folder / "images" / str(number % 2)).mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 8), number).save(folder / "images" / str(number % 2) / f"{number}.png")
-    threads, real = torch.get_num_threads(), run.build_model
+    threads, real = torch.get_num_threads(), builder.build_model
 
     def build(settings, facts):
         if "vocabulary" in facts or "real" in settings["tags"]:
@@ -108,10 +113,10 @@ def place(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for module in (check, command, compose, mistake, run):
+        for module in (validate, command, compose, errors, builder):
             patch.setattr(module, "CONFIGS", folder / "configs")
-        patch.setattr(run, "build_model", build)
-        patch.setattr(run, "load_model", lambda *args: Little(["class 0", "class 1"], 2))
+        patch.setattr(builder, "build_model", build)
+        patch.setattr(builder, "load_model", lambda *args: Little(["class 0", "class 1"], 2))
         assert told("train", [*BRIEF, *IMAGES, "output_dir=run"]) is None
         yield folder
     torch.set_num_threads(threads)
@@ -155,7 +160,7 @@ def follow_configs(place, chance):
         elif root in ("benchmark", "preflight", "wandb_sync", "wandb_sweep"):
             told(root, [])
         if root == "data/cifar10":
-            told("train", words, check.check)  # it would be downloaded
+            told("train", words, validate.check)  # it would be downloaded
         else:
             trained(words)
     finally:

@@ -12,10 +12,10 @@ from interrupted import SMALL, Spy, record, saved, trained
 from small import Small
 from torch.optim import AdamW
 
-from firstlight import checkpoint_io
-from firstlight.compose import composed
-from firstlight.mistake import sentence
-from firstlight.record import locked
+from firstlight.checkpoint import io as checkpoint_io
+from firstlight.cli.errors import sentence
+from firstlight.config.compose import composed
+from firstlight.run.record import locked
 
 
 def test_the_second_signal_ends_at_once(small, tmp_path):
@@ -54,7 +54,7 @@ def test_a_folder_takes_one_training_at_a_time(small, tmp_path):
     before = (folder / "run.json").read_bytes()
     hold = """
 import pathlib, sys, time
-from firstlight.record import locked
+from firstlight.run.record import locked
 with locked(pathlib.Path(sys.argv[1])):
     print(flush=True)
     time.sleep(60)
@@ -172,7 +172,7 @@ def test_resume_last_without_any_says_so(tmp_path, monkeypatch):
 
 
 def test_a_clock_that_was_set_back_harms_nothing(small, tmp_path, monkeypatch):
-    from firstlight import record as module
+    from firstlight.run import record as module
 
     times = iter(f"20{99 - index:02}-01-01T00:00:00+00:00" for index in range(99))
     monkeypatch.setattr(module, "now", lambda: next(times))

@@ -15,13 +15,13 @@ import pytest
 from conftest import names
 from typed import as_on_a_cluster, hold
 
-from firstlight import sweep_plan
-from firstlight.check import CONFIGS
-from firstlight.job import all_jobs
-from firstlight.launcher.worker import spread
-from firstlight.record import locked
-from firstlight.sweep_plan import check_jobs, combinations, divided, planned
-from firstlight.sweep_table import collect
+from firstlight.config.options import CONFIGS
+from firstlight.run.record import locked
+from firstlight.sweep import plan as sweep_plan
+from firstlight.sweep.jobs import all_jobs
+from firstlight.sweep.launcher.worker import spread
+from firstlight.sweep.plan import check_jobs, combinations, divided, planned
+from firstlight.sweep.results import collect
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = Path(__file__).parent / "swept.py"
@@ -101,7 +101,7 @@ def test_a_wrong_setting_of_a_sweep_is_refused_in_a_sentence(own, sentence, monk
 
 
 def test_slurm_that_is_not_here_is_told_before_a_folder_is_made(monkeypatch, tmp_path, capsys):
-    from firstlight import sweep
+    from firstlight.sweep import __main__ as sweep
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -4,10 +4,10 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from firstlight.locate import built
-from firstlight.mistake import sentence
-from firstlight.model.schedule import WarmupCosine
-from firstlight.trainer import Trainer
+from firstlight.cli.errors import sentence
+from firstlight.config.instantiate import built
+from firstlight.model.lr_scheduler import WarmupCosine
+from firstlight.trainer.trainer import Trainer
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import pytest
 from small import WORDS, Small
 from swept import in_process
 
-from firstlight import run
-from firstlight.sweep_plan import combinations, planned
+from firstlight import build
+from firstlight.sweep.plan import combinations, planned
 
 SPACE = ["optimizer.lr=interval(0.001,0.1)", "data.batch_size=4,8"]
 SMALL = [word for word in WORDS if not word.startswith("data.batch_size")]
@@ -84,7 +84,7 @@ def test_a_failing_trial_does_not_end_the_search_and_more_trials_go_on(typed, mo
         return step(self, batch, batch_idx)
 
     monkeypatch.setattr(Small, "training_step", training_step)
-    monkeypatch.setattr(run, "build_model", lambda settings, facts: built.append(1) or Small())
+    monkeypatch.setattr(build, "build_model", lambda settings, facts: built.append(1) or Small())
     code, told = typed(*SPACE, "sweeper.trials=3")
 
     assert code == 0, told

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from firstlight.output_log import logged
+from firstlight.run.console_log import logged
 
 
 def test_what_is_printed_is_shown_and_kept(tmp_path, capsys):

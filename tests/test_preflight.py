@@ -9,8 +9,8 @@ import sys
 import pytest
 from conftest import QUICK, a_model, kind_of, tiny
 
-from firstlight import preflight
-from firstlight.compose import composed
+from firstlight.config.compose import composed
+from firstlight.preflight import __main__ as preflight
 
 MODEL = a_model("text", "images")
 # BERT in small: the largest batches of nothing are quickly counted.

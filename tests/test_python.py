@@ -1,4 +1,4 @@
-"""What a notebook gets: `firstlight.load` and `firstlight.build`."""
+"""What a notebook gets: `firstlight.load` and `firstlight.create`."""
 
 import csv
 import json
@@ -15,7 +15,7 @@ from PIL import Image
 
 import firstlight
 from firstlight import evaluate, train
-from firstlight.compose import composed as composed_from
+from firstlight.config.compose import composed as composed_from
 
 
 @pytest.fixture(scope="module", params=sorted({kind_of("model", name): name for name in names("model")}.values()))
@@ -58,7 +58,7 @@ def test_inputs_are_predicted_without_the_data_of_the_training(trained, tmp_path
 
 def test_what_is_built_trains_into_a_run_that_loads(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    built = firstlight.build(tiny("vgg16"))
+    built = firstlight.create(tiny("vgg16"))
     folder = Path(built.config.output_dir)
     assert not (tmp_path / "logs").exists()
 
@@ -75,7 +75,7 @@ def test_what_is_built_trains_into_a_run_that_loads(tmp_path, monkeypatch):
 
 
 def test_a_training_that_fails_is_written_down(tmp_path):
-    built = firstlight.build([*tiny("vgg16"), f"output_dir={tmp_path / 'run'}"])
+    built = firstlight.create([*tiny("vgg16"), f"output_dir={tmp_path / 'run'}"])
     built.model.training_step = lambda *_: 1 / 0
 
     with pytest.raises(ZeroDivisionError):
@@ -86,7 +86,7 @@ def test_a_training_that_fails_is_written_down(tmp_path):
 
 def test_a_folder_of_another_run_is_refused(tmp_path):
     (tmp_path / "run.json").write_text("{}")
-    built = firstlight.build([*tiny("vgg16"), f"output_dir={tmp_path}"])
+    built = firstlight.create([*tiny("vgg16"), f"output_dir={tmp_path}"])
 
     with pytest.raises(ValueError, match="holds a run already: build with output_dir=<a new folder>"):
         built.trainer.fit(built.model, built.data)
@@ -97,8 +97,8 @@ def test_a_folder_of_another_run_is_refused(tmp_path):
     ("make", "sentence"),
     [
         (lambda: firstlight.load("logs/nope"), "There is no run in logs/nope: give the folder that a training printed"),
-        (lambda: firstlight.build(["model=bert", "data=digits"]), "Bert reads text, but Digits yields images"),
-        (lambda: firstlight.build(["data.batch_size=x"]), "data.batch_size is int, but data.batch_size='x'"),
+        (lambda: firstlight.create(["model=bert", "data=digits"]), "Bert reads text, but Digits yields images"),
+        (lambda: firstlight.create(["data.batch_size=x"]), "data.batch_size is int, but data.batch_size='x'"),
     ],
 )
 def test_mistakes_are_the_sentences_of_the_commands(make, sentence):

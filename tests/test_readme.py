@@ -7,7 +7,7 @@ import pytest
 import yaml
 from typed import ROOT
 
-from firstlight.check import choices
+from firstlight.config.options import choices
 
 README = (ROOT / "README.md").read_text()
 

@@ -8,9 +8,10 @@ import pytest
 from conftest import a_model, tiny
 from omegaconf import OmegaConf
 
-from firstlight import checkpoint_io, train
+from firstlight import train
+from firstlight.checkpoint import io as checkpoint_io
 from firstlight.model.classifier import Classifier
-from firstlight.record import claimed, explain, recorded
+from firstlight.run.record import claimed, explain, recorded
 
 
 def record_of(folder: Path) -> dict:

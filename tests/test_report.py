@@ -6,9 +6,9 @@ import re
 import pytest
 from runs import HOSTILE, cfg, write_logs, write_page, write_run
 
-from firstlight import report
-from firstlight.page.library import library
-from firstlight.page.render import embedded
+from firstlight.report import __main__ as report
+from firstlight.report.library import library
+from firstlight.report.render import embedded
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,8 @@
 import pytest
 from omegaconf import OmegaConf
 
-from firstlight.output_log import logged
-from firstlight.secret import hidden
+from firstlight.run.console_log import logged
+from firstlight.run.redaction import hidden
 
 KEY = "local-0123456789abcdef"
 

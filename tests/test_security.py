@@ -12,15 +12,15 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf, open_dict
 from small import WORDS, Small
 
-from firstlight import evaluate, predict, run, train
-from firstlight.callbacks.code_snapshot import code_files
-from firstlight.check import check, check_node
-from firstlight.compose import composed as composed_from
-from firstlight.locate import locate
-from firstlight.page.gather import gather
-from firstlight.page.render import render
-from firstlight.record import with_checksum
-from firstlight.signature import PACKAGES
+from firstlight import build, evaluate, predict, train
+from firstlight.callbacks.weights_and_biases.code_snapshot import code_files
+from firstlight.config.compose import composed as composed_from
+from firstlight.config.instantiate import locate
+from firstlight.config.schema import PACKAGES
+from firstlight.config.validate import check, check_node
+from firstlight.report.gather import gather
+from firstlight.report.render import render
+from firstlight.run.files import with_checksum
 
 HOSTILE = [
     "os.system",
@@ -30,9 +30,9 @@ HOSTILE = [
     "runpy.run_path",
     "hydra.utils.instantiate",
     "eval",
-    "firstlight.record.subprocess.run",
-    "firstlight.record.git",
-    "firstlight.record.Path",
+    "firstlight.run.record.subprocess.run",
+    "firstlight.run.record.git",
+    "firstlight.run.record.Path",
     "torch.os.system",
     "torch.load",
     "torch.hub.load",
@@ -77,7 +77,7 @@ def test_the_refusal_says_where_to_add_a_package():
 
     assert str(refused.value) == (
         f"A _target_ names a class of {', '.join(PACKAGES)}, but it is timm.optim.Lion: choose one of these, or add "
-        "the package to PACKAGES in signature.py"
+        "the package to PACKAGES in schema.py"
     )
 
 
@@ -114,7 +114,7 @@ def test_a_checkpoint_cannot_choose_what_is_built(tmp_path, target):
     torch.save(saved, tmp_path / "last.ckpt")
 
     with pytest.raises(ValueError, match=f"A _target_ names a class of .* but .*{target}"):
-        run.load_model(tmp_path / "last.ckpt")
+        build.load_model(tmp_path / "last.ckpt")
     assert not (tmp_path / "mark").exists()
 
 
@@ -154,7 +154,7 @@ def test_no_file_of_a_run_holds_a_key(tmp_path, monkeypatch):
     cfg = composed_from("train", words, hydra=True)
     monkeypatch.setattr(HydraConfig.instance(), "cfg", cfg.copy())
     monkeypatch.setattr(sys, "argv", ["train.py", *words])
-    monkeypatch.setattr(run, "build_model", lambda settings, facts: Small())
+    monkeypatch.setattr(build, "build_model", lambda settings, facts: Small())
     with open_dict(cfg):
         del cfg.hydra
     train.main(cfg)

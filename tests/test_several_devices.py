@@ -15,7 +15,7 @@ import pytest
 from conftest import a_model, tiny
 from small import WORDS
 
-from firstlight import checkpoint_io
+from firstlight.checkpoint import io as checkpoint_io
 
 SCRIPT = Path(__file__).parent / "several_training.py"
 

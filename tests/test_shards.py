@@ -11,8 +11,9 @@ from small import Small
 from torch.distributed.checkpoint import save
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 
-from firstlight import checkpoint_io, shards
-from firstlight.callbacks.resumption import Resumption
+from firstlight.callbacks.resume_state import Resumption
+from firstlight.checkpoint import io as checkpoint_io
+from firstlight.checkpoint import sharded
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def folder(tmp_path):
     torch.save(
         {"rebuild": {}, "format": 1, "expected": (model.state_dict(), optimizer.state_dict())}, place / "meta.pt"
     )
-    shards.seal(place)
+    sharded.seal(place)
     return place
 
 
@@ -82,7 +83,7 @@ class Harmful:
 def test_a_list_of_parts_cannot_run_code(folder, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (folder / ".metadata").write_bytes(pickle.dumps(Harmful()))
-    shards.seal(folder)
+    sharded.seal(folder)
 
     with pytest.raises(ValueError, match="names posix.mkdir"):
         checkpoint_io.load(folder)
@@ -90,9 +91,9 @@ def test_a_list_of_parts_cannot_run_code(folder, monkeypatch, tmp_path):
 
 
 def test_a_swap_that_was_cut_off_leaves_the_earlier_one(folder):
-    os.replace(folder, shards.earlier(folder))
+    os.replace(folder, sharded.earlier(folder))
 
-    assert checkpoint_io.newest_whole(folder.parents[1])[0] == shards.earlier(folder)
+    assert checkpoint_io.newest_whole(folder.parents[1])[0] == sharded.earlier(folder)
 
 
 def test_a_run_goes_on_with_as_many_devices_as_before():

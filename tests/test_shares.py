@@ -4,11 +4,12 @@ import pytest
 import torch
 from small import WORDS
 
-from firstlight import compose, run
-from firstlight.check import check
-from firstlight.data.module import IGNORED, Share
-from firstlight.data.order import LengthGroups, Order, Shuffled
-from firstlight.model.scores import Scores
+from firstlight import build
+from firstlight.config import compose
+from firstlight.config.validate import check
+from firstlight.data.datamodule import IGNORED, Share
+from firstlight.data.sampler import LengthGroups, Order, Shuffled
+from firstlight.model.metrics import Scores
 
 
 def settings(*words):
@@ -95,20 +96,20 @@ def test_a_mac_has_one_gpu(typed_words):
 )
 def test_devices_that_cannot_train_are_refused(typed_words, told):
     with pytest.raises(ValueError, match=told):
-        run.settings_here(settings(*typed_words))
+        build.settings_here(settings(*typed_words))
 
 
 @pytest.mark.parametrize(("rule", "factor"), [("null", 1), ("linear", 4), ("sqrt", 2)])
 def test_the_learning_rate_is_scaled_on_request(rule, factor):
     cfg = settings("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=4", f"trainer.scale_lr={rule}")
 
-    assert run.scaled_lr(run.settings_here(cfg)) == pytest.approx(cfg.optimizer.lr * factor)
+    assert build.scaled_lr(build.settings_here(cfg)) == pytest.approx(cfg.optimizer.lr * factor)
 
 
 def test_what_was_trained_on_several_devices_is_evaluated_on_one():
     cfg = settings("trainer=ddp", "trainer.devices=4", "trainer.accelerator=cpu", "command=evaluate")
 
-    assert run.settings_here(cfg)["trainer"]["devices"] == 1
+    assert build.settings_here(cfg)["trainer"]["devices"] == 1
 
 
 def test_processes_that_were_started_must_be_as_many_as_the_devices(monkeypatch, composed):
@@ -120,4 +121,4 @@ def test_processes_that_were_started_must_be_as_many_as_the_devices(monkeypatch,
     }.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ValueError, match="4 were started by Slurm or torchrun for 1 of"):
-        run.build(composed(*WORDS))
+        build.build(composed(*WORDS))

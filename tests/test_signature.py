@@ -8,9 +8,9 @@ from typing import is_typeddict
 import pytest
 from conftest import names
 
-from firstlight import signature
-from firstlight.check import choice
-from firstlight.locate import locate
+from firstlight.config import schema
+from firstlight.config.instantiate import locate
+from firstlight.config.options import choice
 
 TARGETS = sorted(
     {
@@ -34,13 +34,14 @@ def test_the_text_tells_what_the_class_takes(target):
     # Unpack[Fields] takes the fields of a TypedDict.
     taken |= {name for each in seen for kind in getattr(each.annotation, "__args__", ()) for name in fields(kind)}
 
-    assert taken == set(signature.read(target).parameters)
+    assert taken == set(schema.read(target).parameters)
 
 
 def test_reading_imports_nothing():
     code = (
-        "import sys; from firstlight import signature; signature.read('lightning.pytorch.Trainer');"
-        "signature.read('firstlight.trainer.Trainer'); print([m for m in ('torch', 'lightning') if m in sys.modules])"
+        "import sys; from firstlight.config import schema; schema.read('lightning.pytorch.Trainer');"
+        "schema.read('firstlight.trainer.trainer.Trainer');"
+        "print([m for m in ('torch', 'lightning') if m in sys.modules])"
     )
 
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
@@ -48,10 +49,10 @@ def test_reading_imports_nothing():
 
 def test_constants_come_from_the_bases_too():
     for name in names("data"):
-        assert signature.read(choice("data", name)["_target_"]).constants["yields"] in ("images", "text")
+        assert schema.read(choice("data", name)["_target_"]).constants["yields"] in ("images", "text")
 
 
-@pytest.mark.parametrize("target", ["firstlight.trainer.Trainr", "nowhere.at.all.Net", "Net"])
+@pytest.mark.parametrize("target", ["firstlight.trainer.trainer.Trainr", "nowhere.at.all.Net", "Net"])
 def test_a_class_that_is_not_there_is_refused(target):
     with pytest.raises(ValueError, match=f"There is no {target}: give the dotted path of a class"):
-        signature.read(target)
+        schema.read(target)

@@ -7,11 +7,11 @@ import sys
 import pytest
 from conftest import a_model, tiny
 
-from firstlight import sweep
-from firstlight.check import check
-from firstlight.compose import composed
+from firstlight.config.compose import composed
+from firstlight.config.validate import check
 from firstlight.model.classifier import Classifier
-from firstlight.sweep_plan import combinations
+from firstlight.sweep import __main__ as sweep
+from firstlight.sweep.plan import combinations
 
 FEW = ["trainer.limit_train_batches=2", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1"]
 

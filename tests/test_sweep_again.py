@@ -13,8 +13,9 @@ from omegaconf import OmegaConf
 from small import WORDS, Small
 from swept import in_process
 
-from firstlight import run, sweep
-from firstlight.record import locked
+from firstlight import build
+from firstlight.run.record import locked
+from firstlight.sweep import __main__ as sweep
 
 SCRIPT = Path(__file__).parent / "logger" / "small_training.py"
 SMALL = [*WORDS, "data.num_samples=16"]
@@ -58,7 +59,7 @@ def stopped(typed, monkeypatch) -> tuple[int, str, list[str]]:
     words = [*SMALL, *BARE, "trainer.max_epochs=1,3,2"]
     words.remove("trainer.max_epochs=1")
     with monkeypatch.context() as broken:
-        broken.setattr(run, "build_model", build_model)
+        broken.setattr(build, "build_model", build_model)
         broken.setattr(Small, "training_step", interrupted)
         return *typed(*words), words
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from firstlight.signals import listen
+from firstlight.run.signals import listen
 
 TRAINING = [sys.executable, str(Path(__file__).parent / "logger" / "small_training.py"), "train", "logger=none"]
 

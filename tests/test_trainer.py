@@ -2,7 +2,7 @@
 
 import torch
 
-from firstlight.trainer import THREADS, Trainer
+from firstlight.trainer.trainer import THREADS, Trainer
 
 
 def test_the_threads_of_one_job_are_not_those_of_the_next():

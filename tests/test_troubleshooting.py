@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from typed import ROOT, as_on_a_cluster, blocks, hold, make
 
-from firstlight.mistake import sentence
+from firstlight.cli.errors import sentence
 
 # What is typed, if the page says so, and what is told then.
 TROUBLES = [

@@ -11,9 +11,9 @@ from conftest import kind_of, names, tiny
 from PIL import Image
 
 from firstlight import evaluate, predict, train
-from firstlight.check import choice
-from firstlight.compose import composed as composed_from
-from firstlight.provenance import PACKAGES
+from firstlight.config.compose import composed as composed_from
+from firstlight.config.options import choice
+from firstlight.run.provenance import PACKAGES
 
 MODELS = names("model")
 

@@ -13,9 +13,9 @@ from conftest import a_model, tiny
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from firstlight import wandb_sweep
-from firstlight.check import check
-from firstlight.compose import composed
-from firstlight.logger import key
+from firstlight.config.compose import composed
+from firstlight.config.validate import check
+from firstlight.logger import wandb_auth
 
 STORED = Path(__file__).parents[1] / "sweeps" / "optimizer.yaml"
 STARTS = yaml.safe_load(STORED.read_text())["parameters"]["model"]["value"]
@@ -93,7 +93,7 @@ def test_a_sweep_that_is_none_is_refused(tmp_path, changes, sentence):
 
 
 def test_without_a_key_there_is_no_sweep(monkeypatch):
-    monkeypatch.setattr(key, "chosen_mode", lambda mode: ("offline", "no API key found"))
+    monkeypatch.setattr(wandb_auth, "chosen_mode", lambda mode: ("offline", "no API key found"))
 
     with pytest.raises(ValueError, match="A sweep of W&B exists online only .no API key found.: run `wandb login`"):
         run(STORED)
@@ -101,7 +101,7 @@ def test_without_a_key_there_is_no_sweep(monkeypatch):
 
 def test_it_is_created_and_worked_on(monkeypatch):
     calls = []
-    monkeypatch.setattr(key, "chosen_mode", lambda mode: ("online", "a key was found"))
+    monkeypatch.setattr(wandb_auth, "chosen_mode", lambda mode: ("online", "a key was found"))
     monkeypatch.setattr(wandb, "sweep", lambda sweep, **where: calls.append((sweep, where)) or "abc")
     monkeypatch.setattr(wandb, "agent", lambda name, **settings: calls.append((name, settings)))
     monkeypatch.setenv("PATH", "/usr/bin")

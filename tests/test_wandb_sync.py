@@ -7,9 +7,9 @@ import socket
 import pytest
 
 from firstlight import wandb_sync
-from firstlight.compose import composed
-from firstlight.logger import key
-from firstlight.logger.waiting import parts, waiting
+from firstlight.config.compose import composed
+from firstlight.logger import wandb_auth
+from firstlight.logger.wandb_offline import parts, waiting
 
 
 def part(folder, name, synced=False, content=b"something"):
@@ -74,7 +74,7 @@ def test_without_a_key_nothing_is_uploaded(tmp_path, monkeypatch, found, sentenc
             raise found
         return False
 
-    monkeypatch.setattr(key, "has_key", has_key)
+    monkeypatch.setattr(wandb_auth, "has_key", has_key)
     part(tmp_path, "offline-run-20260101_000000-aaa")
 
     with pytest.raises(ValueError) as refused:
@@ -83,7 +83,7 @@ def test_without_a_key_nothing_is_uploaded(tmp_path, monkeypatch, found, sentenc
 
 
 def test_a_run_that_does_not_arrive_is_named(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(key, "has_key", lambda verify: True)
+    monkeypatch.setattr(wandb_auth, "has_key", lambda verify: True)
     monkeypatch.setenv("WANDB_API_KEY", "local" + 40 * "0")
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     part(tmp_path, "offline-run-20260101_000000-aaa")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from firstlight.check import choices
+from firstlight.config.options import choices
 
 ROOT = Path(__file__).parents[1]
 

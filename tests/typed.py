@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from firstlight import sweep_plan
-from firstlight.check import CONFIGS, check, choices
-from firstlight.compose import composed
-from firstlight.sweep_plan import check_jobs, divided, planned
+from firstlight.config.compose import composed
+from firstlight.config.options import CONFIGS, choices
+from firstlight.config.validate import check
+from firstlight.sweep import plan as sweep_plan
+from firstlight.sweep.plan import check_jobs, divided, planned
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))

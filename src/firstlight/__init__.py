@@ -1,19 +1,19 @@
-"""Deep learning from the first light on: `load` what was trained, or `build` what a command would."""
+"""Deep learning from the first light on: `load` what was trained, or `create` what a command would."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from firstlight.notebook import build, load
+    from firstlight.api import create, load
 
-__all__ = ["build", "load"]
+__all__ = ["create", "load"]
 
 
 def __getattr__(name: str) -> object:
     """Fetch the two functions when they are asked for: they import torch, which takes seconds."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from firstlight.command import quieten
+    from firstlight.cli.console import quieten
 
     quieten()  # libraries warn while they are imported, too
-    return getattr(import_module("firstlight.notebook"), name)
+    return getattr(import_module("firstlight.api"), name)

@@ -2,8 +2,8 @@
 
 from omegaconf import DictConfig
 
-from firstlight.check import check
-from firstlight.command import command
+from firstlight.cli.command import command
+from firstlight.config.validate import check
 
 
 @command("evaluate")
@@ -14,17 +14,18 @@ def main(cfg: DictConfig) -> dict[str, float]:
         raise ValueError(f"split is train, val or test, but split={cfg.split}")
     if "augment" in cfg.data:
         cfg.data.augment = False  # or split=train would measure altered images
-    from firstlight import outcome, run
+    from firstlight import build
+    from firstlight.cli import console, summary
 
-    checkpoint = run.chosen_checkpoint(cfg)
-    model, data, trainer = run.build(cfg, checkpoint)
-    outcome.show({"checkpoint": checkpoint, "device": f"{trainer.strategy.root_device}, precision {trainer.precision}"})
+    checkpoint = build.chosen_checkpoint(cfg)
+    model, data, trainer = build.build(cfg, checkpoint)
+    console.show({"checkpoint": checkpoint, "device": f"{trainer.strategy.root_device}, precision {trainer.precision}"})
     if cfg.split != "test":
         data.datasets["test"] = data.datasets[cfg.split]
     trainer.test(model, data, verbose=False)
-    metrics = {name.replace("test/", f"{cfg.split}/"): value for name, value in outcome.metrics(trainer).items()}
+    metrics = {name.replace("test/", f"{cfg.split}/"): value for name, value in summary.metrics(trainer).items()}
     # All digits: the figures of the training are repeated to the last one.
-    outcome.show({name: repr(value) for name, value in metrics.items()})
+    console.show({name: repr(value) for name, value in metrics.items()})
     return metrics
 
 

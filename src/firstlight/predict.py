@@ -7,8 +7,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from firstlight.check import check
-from firstlight.command import command
+from firstlight.cli.command import command
+from firstlight.config.validate import check
 
 
 @command("predict")
@@ -17,10 +17,11 @@ def main(cfg: DictConfig) -> int:
     check(cfg)
     if cfg.input is None:
         raise ValueError("predict needs something to read: give input=<folder of images> or input=<file of texts>")
-    from firstlight import outcome, run
+    from firstlight import build
+    from firstlight.cli import console
 
-    checkpoint = run.chosen_checkpoint(cfg)
-    model, data, trainer, names = run.build_for_inputs(cfg, checkpoint)
+    checkpoint = build.chosen_checkpoint(cfg)
+    model, data, trainer, names = build.build_for_inputs(cfg, checkpoint)
     labels: dict[int, tuple[str, float]] = {}
     batches: list[Any] = trainer.predict(model, data) or []
     for batch in batches:
@@ -40,7 +41,7 @@ def main(cfg: DictConfig) -> int:
     if len(unreadable) == len(names):
         raise ValueError(f"None of the {len(names)} inputs under {cfg.input} could be read: see the lines above")
     written = len(names) - len(unreadable)
-    outcome.show({"checkpoint": checkpoint, "read": f"{written} of {len(names)} inputs", "written": str(output)})
+    console.show({"checkpoint": checkpoint, "read": f"{written} of {len(names)} inputs", "written": str(output)})
     return written
 
 

@@ -2,9 +2,9 @@
 
 from omegaconf import DictConfig
 
-from firstlight.check import check
-from firstlight.command import command
-from firstlight.record import recorded
+from firstlight.cli.command import command
+from firstlight.config.validate import check
+from firstlight.run.record import recorded
 
 
 @command("train")
@@ -16,23 +16,26 @@ def main(cfg: DictConfig) -> dict[str, float]:
             # Before torch: its classes search all modules that are there, which takes two seconds more afterwards.
             import wandb.apis.public  # noqa: F401
         # Imported late: a mistake in the configuration is told before torch is loaded.
-        from firstlight import outcome, ranks, run
+        from firstlight import build
+        from firstlight.cli import console, summary
+        from firstlight.distributed import ranks
+        from firstlight.run import files
 
-        checkpoint = run.newest_checkpoint(cfg.resume) if cfg.resume else None
-        model, data, trainer = run.build(cfg, checkpoint)
-        outcome.start(cfg, model, data, trainer, record)
+        checkpoint = build.newest_checkpoint(cfg.resume) if cfg.resume else None
+        model, data, trainer = build.build(cfg, checkpoint)
+        summary.start(cfg, model, data, trainer, record)
         if trainer.strategy.root_device.type == "mps":
             from firstlight.mps.dry_run import quick
 
-            outcome.show({"mps": quick(model, data, trainer)})
+            console.show({"mps": quick(model, data, trainer)})
         with ranks.together(trainer, cfg, record):
             trainer.fit(model, data, ckpt_path=checkpoint, weights_only=True)
-            metrics = outcome.metrics(trainer)
+            metrics = summary.metrics(trainer)
             if cfg.test:
-                best = outcome.checkpoints(record.folder).get("best")
+                best = files.checkpoints(record.folder).get("best")
                 trainer.test(model, data, ckpt_path=best, weights_only=True, verbose=False)
-                metrics |= outcome.metrics(trainer)
-        outcome.end(record, metrics)
+                metrics |= summary.metrics(trainer)
+        summary.end(record, metrics)
     return metrics
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 from omegaconf import DictConfig, OmegaConf
 
-from firstlight.check import check
-from firstlight.command import command
-from firstlight.compose import composed
-from firstlight.mistake import sentence
+from firstlight.cli.command import command
+from firstlight.cli.errors import sentence
+from firstlight.config.compose import composed
+from firstlight.config.validate import check
 
 METHODS = ("bayes", "random", "grid")
 
@@ -42,7 +42,7 @@ def search(sweep: dict[str, Any], count: int) -> str:
     # Imported late: a mistake in the file is told first.
     import wandb
 
-    from firstlight.logger.key import chosen_mode
+    from firstlight.logger.wandb_auth import chosen_mode
 
     mode, reason = chosen_mode("auto")
     if mode != "online":

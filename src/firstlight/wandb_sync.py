@@ -4,9 +4,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from firstlight.check import check
-from firstlight.command import command
-from firstlight.logger.waiting import Part, upload, waiting
+from firstlight.cli.command import command
+from firstlight.config.validate import check
+from firstlight.logger.wandb_offline import Part, upload, waiting
 
 
 @command("wandb_sync")
@@ -58,7 +58,7 @@ def require_key() -> None:
     # Imported late: without anything to upload it is not needed.
     import wandb
 
-    from firstlight.logger.key import has_key
+    from firstlight.logger.wandb_auth import has_key
 
     try:
         found = has_key(verify=True)

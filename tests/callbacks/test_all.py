@@ -8,10 +8,10 @@ import torch
 from conftest import a_model, names, tiny
 from small import WORDS
 
-from firstlight import run
-from firstlight.callbacks import curves
-from firstlight.check import choice
-from firstlight.record import finish_wandb
+from firstlight import build
+from firstlight.callbacks import learning_curves
+from firstlight.config.options import choice
+from firstlight.run.record import finish_wandb
 
 ALL = list(choice("callbacks", "wandb"))
 MODELS = names("model")
@@ -22,11 +22,11 @@ def trained(composed, folder: str, training: list[str], *words: str) -> tuple[li
     """Return the losses of the steps and the weights of a training of four steps."""
     words = (*training, *words, "trainer.limit_train_batches=4", "trainer.limit_val_batches=1")
     cfg = composed(*words, "trainer.limit_test_batches=1", folder=folder)
-    model, data, trainer = run.build(cfg)
+    model, data, trainer = build.build(cfg)
     trainer.fit(model, data)
     trainer.test(model, data, verbose=False)
     finish_wandb(0)
-    return curves.read(Path(cfg.output_dir) / "metrics.csv")["train/loss"], model.state_dict()
+    return learning_curves.read(Path(cfg.output_dir) / "metrics.csv")["train/loss"], model.state_dict()
 
 
 def require_the_same(one, other):

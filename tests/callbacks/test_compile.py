@@ -8,7 +8,7 @@ import torch
 from small import build
 from torch import nn
 
-from firstlight.callbacks.compile import Compile
+from firstlight.trainer.compile import Compile
 
 ASKED = ["data.num_samples=10", "callbacks=none", "trainer.compile_network=true"]
 

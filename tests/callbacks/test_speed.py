@@ -6,8 +6,8 @@ import pytest
 import torch
 from small import build
 
-from firstlight.callbacks import speed
-from firstlight.callbacks.speed import Speed
+from firstlight.callbacks import throughput
+from firstlight.callbacks.throughput import Speed
 
 
 class Clock:
@@ -23,7 +23,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(speed.time, "perf_counter", clock.perf_counter)
+    monkeypatch.setattr(throughput.time, "perf_counter", clock.perf_counter)
     return clock
 
 
@@ -71,7 +71,7 @@ def test_validation_does_not_count(composed, monkeypatch, clock):
 def test_the_share_of_the_peak_is_arithmetic(composed):
     callback = Speed()
     callback.flops, callback.peak = 2e9, 1e12
-    span = speed.Span(steps=10, samples=100, seconds=2.0)
+    span = throughput.Span(steps=10, samples=100, seconds=2.0)
 
     class Module:
         device = torch.device("cpu")

@@ -1,14 +1,14 @@
 """Data sets as a training finds them."""
 
+from firstlight.data import word_tokenizer
 from firstlight.data.text import Text
-from firstlight.model import wordpiece
 
 
 def prepared(data):
     data.prepare_data()
     data.setup()
     if isinstance(data, Text):
-        data.connect(wordpiece.of_words(data.facts["vocabulary"]))
+        data.connect(word_tokenizer.of_words(data.facts["vocabulary"]))
     return data
 
 

@@ -7,9 +7,8 @@ import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch.utils.data import DataLoader
 
-from firstlight.data import cutting
-from firstlight.data.cutting import PARALLELISM, all_cores, cut, reads_word_by_word
-from firstlight.model import wordpiece
+from firstlight.data import tokenization, word_tokenizer
+from firstlight.data.tokenization import PARALLELISM, all_cores, cut, reads_word_by_word
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789.,!?[]-'\u4e2d\u6587\u3042\u03c3"
 PIECES = [
@@ -36,13 +35,13 @@ ODD = {
 
 
 def bert_like() -> object:
-    pieces = dict.fromkeys([*wordpiece.SPECIAL, *LETTERS, *(f"##{letter}" for letter in LETTERS), "word", "##s"])
+    pieces = dict.fromkeys([*word_tokenizer.SPECIAL, *LETTERS, *(f"##{letter}" for letter in LETTERS), "word", "##s"])
     vocabulary = {piece: index for index, piece in enumerate(pieces)}
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    return wordpiece.from_json(tokenizer.to_str())
+    return word_tokenizer.from_json(tokenizer.to_str())
 
 
 class Counting:
@@ -62,7 +61,7 @@ class Counting:
 
 @pytest.fixture(scope="module", params=["bert", "words"])
 def tokenizer(request):
-    return bert_like() if request.param == "bert" else wordpiece.of_words(["word", "words", "a", "b", "ab"])
+    return bert_like() if request.param == "bert" else word_tokenizer.of_words(["word", "words", "a", "b", "ab"])
 
 
 def rows(ragged):
@@ -83,7 +82,7 @@ def test_odd_texts_give_the_tokens_of_the_whole(tokenizer, max_length):
 def test_portions_make_no_difference(tokenizer, monkeypatch):
     texts = list(ODD.values())
     whole = rows(cut(texts, tokenizer, 8))
-    monkeypatch.setattr(cutting, "PORTION", 3)
+    monkeypatch.setattr(tokenization, "PORTION", 3)
 
     assert whole == rows(cut(texts, tokenizer, 8))
     assert rows(cut([], tokenizer, 8)) == []
@@ -145,8 +144,8 @@ def test_only_large_sets_use_all_cores(tokenizer, monkeypatch):
         return [[0]] * len(texts)
 
     monkeypatch.setenv(PARALLELISM, "false")
-    monkeypatch.setattr(cutting, "LARGE", 4)
-    monkeypatch.setattr(cutting, "_token_ids", spy)
+    monkeypatch.setattr(tokenization, "LARGE", 4)
+    monkeypatch.setattr(tokenization, "_token_ids", spy)
     cut(["a"] * 3, tokenizer, 8)
     cut(["a"] * 4, tokenizer, 8)
 
@@ -155,7 +154,7 @@ def test_only_large_sets_use_all_cores(tokenizer, monkeypatch):
 
 def test_loader_processes_do_not_warn_of_threads(tokenizer, monkeypatch, capfd):
     monkeypatch.setenv(PARALLELISM, "false")
-    monkeypatch.setattr(cutting, "LARGE", 1)
+    monkeypatch.setattr(tokenization, "LARGE", 1)
     cut(["word " * 100] * 100, tokenizer, 8)
     read = [int(each) for each in DataLoader(range(8), num_workers=2)]
 

@@ -9,10 +9,10 @@ from conftest import names
 from prepared import labels_of, prepared
 from stand_ins import absence, stand_in, unreachable
 
-from firstlight.check import choice
+from firstlight.build import construct
+from firstlight.config.options import choice
 from firstlight.data.images import normalised, shifted
 from firstlight.data.split import stratified
-from firstlight.run import construct
 
 
 @pytest.fixture(scope="module", params=names("data"))

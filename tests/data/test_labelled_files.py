@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from firstlight.data.datamodule import whole_batch
 from firstlight.data.image_file import central_part, read_image
 from firstlight.data.image_folder import ImageFolder, LabelledFiles, random_part
-from firstlight.data.module import whole_batch
 
 
 def encoded(kind: str) -> bytes:

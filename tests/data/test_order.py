@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch.utils.data import SequentialSampler
 
-from firstlight.data.order import LengthGroups, Shuffled, grouped
+from firstlight.data import word_tokenizer
+from firstlight.data.sampler import LengthGroups, Shuffled, grouped
 from firstlight.data.text_file import TextFile
-from firstlight.model import wordpiece
 
 
 def lengths_of(count, mean=30, most=128):
@@ -85,7 +85,7 @@ def make(tmp_path):
         (tmp_path / "texts.csv").write_text("\n".join(["text,label", *rows]))
         data = TextFile(str(tmp_path / "texts.csv"), **{"max_length": 40, "pad_to": 8, "batch_size": 10} | settings)
         data.setup()
-        data.connect(wordpiece.of_words(["word"]))
+        data.connect(word_tokenizer.of_words(["word"]))
         return data
 
     return make

@@ -7,9 +7,9 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
+from firstlight.data.datamodule import whole_batch
 from firstlight.data.image_file import central_part, read_image
 from firstlight.data.image_folder import LabelledFiles, random_part
-from firstlight.data.module import whole_batch
 
 ORIENTATION = 0x0112
 # What brings an upright image to the way it is stored, by its EXIF orientation.

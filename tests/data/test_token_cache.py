@@ -6,12 +6,11 @@ import sys
 import pytest
 import torch
 
-from firstlight.data import token_cache
-from firstlight.data.cutting import cut
+from firstlight.data import token_cache, word_tokenizer
 from firstlight.data.text import Text
 from firstlight.data.text_file import TextFile
 from firstlight.data.token_cache import kept_or_cut, read
-from firstlight.model import wordpiece
+from firstlight.data.tokenization import cut
 
 TEXTS = [f"word{index % 7} " * (index % 12) for index in range(40)]
 
@@ -23,7 +22,7 @@ def forty_texts_are_many(monkeypatch):
 
 @pytest.fixture
 def tokenizer():
-    return wordpiece.of_words([f"word{index}" for index in range(7)])
+    return word_tokenizer.of_words([f"word{index}" for index in range(7)])
 
 
 @pytest.fixture
@@ -69,7 +68,7 @@ def test_whatever_changes_the_tokens_is_kept_apart(folder, tokenizer):
     kept_or_cut([*TEXTS[1:], "word1"], tokenizer, 8, folder)
     kept_or_cut([*TEXTS[:2], "word1 word1", "", *TEXTS[4:]], tokenizer, 8, folder)
     kept_or_cut([*TEXTS[:2], "word1 ", "word1", *TEXTS[4:]], tokenizer, 8, folder)
-    kept_or_cut(TEXTS, wordpiece.of_words(["word1"]), 8, folder)
+    kept_or_cut(TEXTS, word_tokenizer.of_words(["word1"]), 8, folder)
 
     assert len(list(folder.iterdir())) == 6
 
@@ -79,7 +78,7 @@ def test_the_tokenizer_of_a_checkpoint_finds_what_its_training_kept(folder, toke
     tokenizer(["word1"], truncation=True, max_length=5)
     monkeypatch.setattr(token_cache, "cut", no_cutting)
 
-    kept_or_cut(TEXTS, wordpiece.from_json(wordpiece.to_json(tokenizer)), 8, folder)
+    kept_or_cut(TEXTS, word_tokenizer.from_json(word_tokenizer.to_json(tokenizer)), 8, folder)
 
 
 def test_a_damaged_file_is_made_anew(folder, tokenizer):

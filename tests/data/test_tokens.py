@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from firstlight.data.tokens import Ragged, Tokens
+from firstlight.data.token_dataset import Ragged, Tokens
 
 
 def row_by_row(rows, indices, padding, length):

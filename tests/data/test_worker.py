@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from firstlight.data.worker import worker_fault
+from firstlight.run.failure import worker_fault
 
 
 class Ending(Dataset):

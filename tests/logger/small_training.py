@@ -12,7 +12,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from small import WORDS, Small
 
-from firstlight import run, sweep, train
+from firstlight import build, train
+from firstlight.sweep import __main__ as sweep
 
 
 class Scripted(Small):
@@ -28,8 +29,8 @@ class Scripted(Small):
         return super().training_step(batch, batch_idx)
 
 
-run.build_model = lambda settings, facts: Scripted()
-run.load_model = lambda *args: Scripted()
+build.build_model = lambda settings, facts: Scripted()
+build.load_model = lambda *args: Scripted()
 command, *words = sys.argv[1:]
 resumes = any(word.startswith("resume=") for word in words)
 swept = {word.partition("=")[0] for word in words}

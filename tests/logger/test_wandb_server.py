@@ -8,7 +8,7 @@ import time
 import pytest
 from wandb_server import MISSING, PYTHON, TRAINING, Client, Server, free_port, wait_until
 
-from firstlight.page.gather import gather
+from firstlight.report.gather import gather
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not PYTHON.is_file(), reason=MISSING)]
 

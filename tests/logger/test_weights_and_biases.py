@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from conftest import a_model, names, tiny
 
-from firstlight import sweep, train
-from firstlight.logger import weights_and_biases
-from firstlight.logger.key import chosen_mode
+from firstlight import train
+from firstlight.logger import wandb_logger
+from firstlight.logger.wandb_auth import chosen_mode
 from firstlight.model.classifier import Classifier
+from firstlight.sweep import __main__ as sweep
 
 MODELS = names("model")
 WANDB = ["logger=wandb", "trainer.limit_train_batches=2"]
@@ -96,7 +97,7 @@ def test_the_mode_is_what_was_asked_for(monkeypatch, variable, setting, mode):
 
 def test_a_key_that_is_none_is_no_reason_not_to_train():
     # In a process of its own: wandb reads the variable once.
-    code = "from firstlight.logger.key import chosen_mode; print(*chosen_mode('auto'))"
+    code = "from firstlight.logger.wandb_auth import chosen_mode; print(*chosen_mode('auto'))"
     environment = {**os.environ, "WANDB_API_KEY": "abc"}
     del environment["WANDB_MODE"]
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
@@ -121,8 +122,8 @@ def test_an_id_that_is_still_held_does_not_stop_a_training(monkeypatch):
             raise Exception("run ID held is in use")
         return "run"
 
-    monkeypatch.setattr(weights_and_biases, "started", started)
+    monkeypatch.setattr(wandb_logger, "started", started)
 
-    assert weights_and_biases.started_offline({"id": "held", "resume": None}) == "run"
+    assert wandb_logger.started_offline({"id": "held", "resume": None}) == "run"
     assert [("held", "offline"), (asked[1][0], "offline")] == asked
     assert len(asked[1][0]) == 8

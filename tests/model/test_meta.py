@@ -4,9 +4,9 @@ import pytest
 import torch
 from conftest import a_model, tiny
 
-from firstlight import run
-from firstlight.locate import locate
-from firstlight.model.meta import flops, on_meta
+from firstlight import build
+from firstlight.config.instantiate import locate
+from firstlight.model.flops import flops, on_meta
 
 IMAGES = torch.empty(4, 3, 224, 224)
 TEXTS = {name: torch.ones(4, 128, dtype=torch.int64) for name in ("input_ids", "attention_mask")}
@@ -29,7 +29,7 @@ def test_they_are_the_published_ones(name, settings, inputs, training):
 
 
 def test_statistics_of_all_devices_count_like_those_of_one(composed):
-    model, data, _ = run.build(composed(*tiny(a_model("images")), "callbacks=none"))
+    model, data, _ = build.build(composed(*tiny(a_model("images")), "callbacks=none"))
     images = torch.empty(4, 3, data.image_size, data.image_size)
     expected = flops(model, images)
 
@@ -37,7 +37,7 @@ def test_statistics_of_all_devices_count_like_those_of_one(composed):
 
 
 def test_a_copy_has_shapes_only_and_the_model_stays_as_it_is(composed):
-    model, data, trainer = run.build(composed(*tiny(a_model("images")), "callbacks=none"))
+    model, data, trainer = build.build(composed(*tiny(a_model("images")), "callbacks=none"))
     trainer.fit(model, data)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     state = torch.random.get_rng_state()

@@ -4,9 +4,9 @@ import pytest
 import torch
 from conftest import a_model, names, takes, tiny
 
-from firstlight import run, train
-from firstlight.check import choice
-from firstlight.locate import locate
+from firstlight import build, train
+from firstlight.config.instantiate import locate
+from firstlight.config.options import choice
 from firstlight.model.classifier import Classifier
 
 MODELS = names("model")
@@ -33,7 +33,7 @@ def test_a_model_learns_a_batch_by_heart(composed, model, precision):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_a_model_starts_in_training_mode(composed, model):
-    network, _, _ = run.build(composed(*tiny(model), *thawed(model)))
+    network, _, _ = build.build(composed(*tiny(model), *thawed(model)))
 
     assert all(each.training for each in network.network.modules())
 
@@ -42,13 +42,13 @@ def test_a_model_that_could_not_be_loaded_again_is_refused_before_it_trains(comp
     monkeypatch.setattr(Classifier, "save_hyperparameters", lambda model, **settings: None)
 
     with pytest.raises(ValueError, match=r"but \w+ keeps none: call self.save_hyperparameters\(logger=False\) in its"):
-        run.build(composed(*tiny(a_model())))
+        build.build(composed(*tiny(a_model())))
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_dropout_is_active_while_training(composed, model):
     cfg = composed(*tiny(model), *thawed(model), "trainer.limit_train_batches=1", "test=false")
-    network, data, trainer = run.build(cfg)
+    network, data, trainer = build.build(cfg)
     seen = []
     for module in network.modules():
         if isinstance(module, torch.nn.Dropout | torch.nn.BatchNorm2d):
@@ -65,7 +65,7 @@ def test_dropout_is_active_while_training(composed, model):
 @pytest.mark.parametrize("model", [name for name in MODELS if takes(name, "freeze_layers")])
 def test_frozen_layers_stay_as_they_are(composed, model):
     overrides = ["model.freeze_layers=2", "trainer.max_epochs=1", "test=false", "callbacks=none"]
-    network, data, trainer = run.build(composed(*tiny(model), *overrides))
+    network, data, trainer = build.build(composed(*tiny(model), *overrides))
     before = {name: value.clone() for name, value in network.network.state_dict().items()}
     frozen = {name for name, each in network.network.named_parameters() if not each.requires_grad}
     trainer.fit(network, data)
@@ -82,7 +82,7 @@ def test_frozen_layers_stay_as_they_are(composed, model):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_settings_of_a_model_are_plain_values(composed, model):
-    network, _, _ = run.build(composed(*tiny(model)))
+    network, _, _ = build.build(composed(*tiny(model)))
 
     assert is_plain(dict(network.hparams))
     assert is_plain(network.rebuild_settings())
@@ -97,7 +97,7 @@ def is_plain(value) -> bool:
 
 
 def test_weight_decay_spares_biases_and_norms(composed):
-    network, _, _ = run.build(composed(*tiny(a_model()), "optimizer.weight_decay=0.1"))
+    network, _, _ = build.build(composed(*tiny(a_model()), "optimizer.weight_decay=0.1"))
     decayed, spared = network.build_optimizer().param_groups
 
     assert (decayed["weight_decay"], spared["weight_decay"]) == (0.1, 0.0)
@@ -109,7 +109,7 @@ def test_weight_decay_spares_biases_and_norms(composed):
 @pytest.mark.parametrize("scheduler", names("scheduler"))
 def test_every_optimizer_works_with_every_schedule(composed, optimizer, scheduler):
     choices = [f"optimizer={optimizer}", f"scheduler={scheduler}", "callbacks=none", "trainer.limit_train_batches=2"]
-    network, data, trainer = run.build(composed(*tiny(a_model()), *choices))
+    network, data, trainer = build.build(composed(*tiny(a_model()), *choices))
     trainer.fit(network, data)
 
     assert trainer.global_step == 2
@@ -118,7 +118,7 @@ def test_every_optimizer_works_with_every_schedule(composed, optimizer, schedule
 def test_a_schedule_can_follow_a_metric(composed):
     plateau = ["scheduler._target_=torch.optim.lr_scheduler.ReduceLROnPlateau", "scheduler.interval=epoch"]
     remaining = ["~scheduler.warmup_fraction", "scheduler.monitor=val/loss", "callbacks=none"]
-    network, data, trainer = run.build(composed(*tiny(a_model()), *plateau, *remaining))
+    network, data, trainer = build.build(composed(*tiny(a_model()), *plateau, *remaining))
     trainer.fit(network, data)
 
     assert trainer.lr_scheduler_configs[0].monitor == "val/loss"
@@ -126,7 +126,7 @@ def test_a_schedule_can_follow_a_metric(composed):
 
 def test_a_schedule_without_an_end_is_refused(composed):
     cfg = composed(*tiny(a_model()), "trainer.max_epochs=-1", "trainer.max_time=00:00:00:05", "callbacks=none")
-    network, data, trainer = run.build(cfg)
+    network, data, trainer = build.build(cfg)
 
     with pytest.raises(ValueError, match="WarmupCosine needs to know the end, but trainer.max_epochs=-1: give"):
         trainer.fit(network, data)
@@ -134,7 +134,7 @@ def test_a_schedule_without_an_end_is_refused(composed):
 
 def test_total_steps_are_those_of_the_run(composed):
     steps = ["trainer.max_epochs=3", "callbacks=none", "trainer.accumulate_grad_batches=2"]
-    network, data, trainer = run.build(composed(*tiny(a_model()), *steps))
+    network, data, trainer = build.build(composed(*tiny(a_model()), *steps))
     trainer.fit(network, data)
 
     # 16 samples in batches of 4 make 4 batches, 2 optimizer steps an epoch.

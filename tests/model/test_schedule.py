@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from firstlight.model.schedule import WarmupCosine
+from firstlight.model.lr_scheduler import WarmupCosine
 
 
 def rates(total: int, warmup: float) -> list[float]:

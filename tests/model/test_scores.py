@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassF1Score
 
-from firstlight.model.scores import Scores
+from firstlight.model.metrics import Scores
 
 
 @pytest.mark.parametrize("classes", [2, 5, 40])

@@ -9,8 +9,8 @@ import torch
 from conftest import a_model, tiny
 from torch import nn
 
-from firstlight import run
-from firstlight.compose import composed
+from firstlight import build
+from firstlight.config.compose import composed
 from firstlight.mps.dry_run import dry_run, quick
 
 GIB = 2**30
@@ -19,7 +19,7 @@ GIB = 2**30
 @functools.cache
 def built(model, *overrides):
     """Return model, data and trainer on the CPU; a dry run leaves them as they are."""
-    return run.build(composed("train", ["output_dir=.", *tiny(model), *overrides]))
+    return build.build(composed("train", ["output_dir=.", *tiny(model), *overrides]))
 
 
 def small(*parts):

@@ -2,7 +2,8 @@
 
 import pytest
 
-from firstlight.mps.memory import GIB, Need, usable
+from firstlight.hardware.device import GIB
+from firstlight.mps.memory import Need, usable
 
 
 def test_a_step_takes_what_its_batch_or_the_optimizer_takes():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from firstlight.mps.watermarks import HIGH, LOW, set_watermarks
+from firstlight.hardware.mps_watermarks import HIGH, LOW, set_watermarks
 
 
 @pytest.mark.parametrize(

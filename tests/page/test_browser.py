@@ -5,7 +5,7 @@ import shutil
 import pytest
 from runs import HOSTILE, cfg, write_logs, write_page, write_run
 
-from firstlight import report
+from firstlight.report import __main__ as report
 
 pytestmark = pytest.mark.slow
 

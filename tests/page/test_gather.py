@@ -5,11 +5,11 @@ import json
 import pytest
 from runs import HOSTILE, PNG, write_logs, write_run
 
-from firstlight.page.curves import curves
-from firstlight.page.evaluation import Pictures, evaluation
-from firstlight.page.facts import facts
-from firstlight.page.gather import gather
-from firstlight.page.render import render
+from firstlight.report.curves import curves
+from firstlight.report.evaluation import Pictures, evaluation
+from firstlight.report.facts import facts
+from firstlight.report.gather import gather
+from firstlight.report.render import render
 
 
 @pytest.fixture(scope="module")

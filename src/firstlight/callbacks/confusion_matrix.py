@@ -8,8 +8,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from firstlight.class_scores import ClassScores, class_scores
 from firstlight.logger.trackers import trackers
+from firstlight.model.per_class_metrics import ClassScores, class_scores
 
 
 class ConfusionMatrix(Callback):

@@ -12,10 +12,10 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
-from firstlight.checkpoint_io import put_in_place
-from firstlight.random_state import snapshot
-from firstlight.ranks import Agreement, gathered
-from firstlight.signals import ASKING, listen
+from firstlight.checkpoint.io import put_in_place
+from firstlight.checkpoint.rng_state import snapshot
+from firstlight.distributed.collectives import Agreement, gathered
+from firstlight.run.signals import ASKING, listen
 
 # What a process asks for when the minutes or steps between savings have passed; a signal is its number more.
 TIME = 1
@@ -24,9 +24,9 @@ TIME = 1
 class LastCheckpoint(Checkpoint):
     """Save the state of a training between two steps, so that a resumed run takes the steps it would have taken.
 
-    The first signal that asks for the end (`firstlight.signals`) lets the step finish and saves, the second ends the
-    run at once. Who listened to SIGUSR2 before hears of it once all is saved: by that signal submitit queues a job of
-    Slurm again.
+    The first signal that asks for the end (`firstlight.run.signals`) lets the step finish and saves, the second ends
+    the run at once. Who listened to SIGUSR2 before hears of it once all is saved: by that signal submitit queues a job
+    of Slurm again.
 
     Args:
         dirpath: folder of last.ckpt.

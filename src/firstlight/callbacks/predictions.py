@@ -10,8 +10,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from PIL import Image
 
 from firstlight.data.images import pictures
+from firstlight.distributed.collectives import gathered
 from firstlight.logger.trackers import trackers
-from firstlight.ranks import gathered
 
 # How telling a sample is, from -1 (surely right) to 1 (surely wrong), and what is kept of it.
 Candidate = tuple[float, dict[str, Any]]

@@ -10,10 +10,10 @@ from PIL import Image
 from torch.utils.data import Dataset, default_collate
 from torchvision.transforms import v2
 
-from firstlight.data.chance import seeded
+from firstlight.data.datamodule import Batch
 from firstlight.data.image_file import Box, central_part, image_paths, read_image
 from firstlight.data.images import Images
-from firstlight.data.module import Batch
+from firstlight.data.seeding import seeded
 from firstlight.data.split import stratified
 
 

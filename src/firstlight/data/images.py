@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from firstlight.data.chance import chances
+from firstlight.data.datamodule import Batch, Data, as_indices
 from firstlight.data.image_file import central_part, image_paths, read_image
-from firstlight.data.module import Batch, Data, as_indices
-from firstlight.data.order import Order
+from firstlight.data.sampler import Order
+from firstlight.data.seeding import chances
 
 # Mean and standard deviation of ImageNet's RGB channels: what torchvision's pretrained weights expect.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

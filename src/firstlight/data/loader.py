@@ -10,9 +10,9 @@ from typing import Any
 from lightning.fabric.utilities.seed import pl_worker_init_function
 from torch.utils.data import DataLoader
 
-from firstlight.data.order import Order
-from firstlight.device import cores
-from firstlight.signals import ASKING
+from firstlight.data.sampler import Order
+from firstlight.hardware.device import cores
+from firstlight.run.signals import ASKING
 
 
 class TrainingLoader(DataLoader[Any]):

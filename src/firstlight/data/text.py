@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 
 from torch.utils.data import Dataset
 
-from firstlight.data.cutting import Tokenizer, cut
-from firstlight.data.module import Data
-from firstlight.data.order import LengthGroups, Order
+from firstlight.data.datamodule import Data
+from firstlight.data.sampler import LengthGroups, Order
 from firstlight.data.split import stratified
 from firstlight.data.table import rows
 from firstlight.data.token_cache import kept_or_cut
-from firstlight.data.tokens import Ragged, Tokens
+from firstlight.data.token_dataset import Ragged, Tokens
+from firstlight.data.tokenization import Tokenizer, cut
 
 Texts = tuple[list[str], Sequence[int]]
 

@@ -10,8 +10,8 @@ from uuid import uuid4
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from firstlight.data.cutting import Tokenizer, cut
-from firstlight.data.tokens import Ragged
+from firstlight.data.token_dataset import Ragged
+from firstlight.data.tokenization import Tokenizer, cut
 
 # So many texts take longer to cut than to read.
 KEPT = 1_000

@@ -10,7 +10,7 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from firstlight.record import write_whole
+from firstlight.run.files import write_whole
 
 # At most so many seconds of figures are lost when the run is killed; a checkpoint comes with all figures before it.
 EVERY_S = 5.0

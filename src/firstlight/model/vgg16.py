@@ -8,7 +8,7 @@ from torchvision.models import VGG16_BN_Weights, VGG16_Weights, vgg16, vgg16_bn
 
 from firstlight.model.classifier import Classifier, freeze
 from firstlight.model.pooling import AdaptiveMean
-from firstlight.model.weights import load_torchvision
+from firstlight.model.pretrained import load_torchvision
 
 
 class VGG16(Classifier):

@@ -8,14 +8,15 @@ import warnings
 import torch
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from firstlight.data.module import Data
+from firstlight.data.datamodule import Data
+from firstlight.hardware.device import GIB, this_mac
 from firstlight.model.classifier import Classifier
 from firstlight.mps.dispatch import as_mps
-from firstlight.mps.memory import GIB, HEADROOM, advice, this_mac
-from firstlight.mps.report import Report
+from firstlight.mps.findings import Report
+from firstlight.mps.memory import HEADROOM, advice
 from firstlight.mps.rules import Finding
 from firstlight.mps.step import Step
-from firstlight.trainer import Trainer
+from firstlight.trainer.trainer import Trainer
 
 
 def dry_run(model: Classifier, data: Data, trainer: Trainer, precision: str, deterministic: bool) -> Report:

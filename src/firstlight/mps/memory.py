@@ -1,13 +1,9 @@
 """How much memory a step takes by its batch size, and on which Mac it fits."""
 
-import os
 from dataclasses import dataclass
 
-import torch
+from firstlight.hardware.device import GIB
 
-from firstlight.mps.watermarks import HIGH
-
-GIB = 2**30
 # Memory of Macs in GB, which Apple counts as GiB.
 MACS = (8, 16, 24, 32, 64, 128)
 # macOS wires so much of the memory to the GPU at most: two thirds up to 32 GB, three quarters above.
@@ -44,9 +40,3 @@ def advice(need: Need, available: float) -> str:
 def usable(memory_gb: float) -> float:
     """Return the bytes that a training may plan with on a Mac of so much memory."""
     return memory_gb * GIB * (SHARE if memory_gb <= LARGE else LARGE_SHARE) * (1 - HEADROOM)
-
-
-def this_mac() -> float | None:
-    """Return the bytes that MPS lends here: a ratio of what macOS recommends; None without MPS or limit."""
-    ratio = float(os.environ.get(HIGH, 1.0)) if torch.backends.mps.is_available() else 0.0
-    return ratio * torch.mps.recommended_max_memory() if ratio else None

@@ -10,16 +10,16 @@ from lightning.pytorch.plugins.precision import HalfPrecision
 from torch import Tensor, nn
 from torch.utils._pytree import keystr, tree_leaves, tree_map_with_path
 
-from firstlight.data.module import Data
+from firstlight.data.datamodule import Data
 from firstlight.data.text import Text
 from firstlight.model.classifier import Classifier
-from firstlight.model.meta import META, on_meta
+from firstlight.model.flops import META, on_meta
 from firstlight.mps.dispatch import autocast
+from firstlight.mps.findings import Report
 from firstlight.mps.memory import Need
 from firstlight.mps.recorder import Recorder
-from firstlight.mps.report import Report
 from firstlight.mps.rules import Finding, operators
-from firstlight.trainer import Trainer
+from firstlight.trainer.trainer import Trainer
 
 # Samples that are read: shapes of larger batches follow. A prime, which other dimensions rarely are.
 SAMPLES = 7

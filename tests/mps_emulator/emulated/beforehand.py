@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from conftest import a_model
 
-from firstlight import run, train
-from firstlight.compose import composed as composed_from
+from firstlight import build, train
+from firstlight.config.compose import composed as composed_from
 from firstlight.mps.dry_run import dry_run
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -33,7 +33,7 @@ seen = Seen()
     ],
 )
 def test_the_estimated_memory_is_what_the_device_allocates(composed, model, words):
-    network, data, trainer = run.build(composed(*on_mps(model), *words, "callbacks=none", "logger=none"))
+    network, data, trainer = build.build(composed(*on_mps(model), *words, "callbacks=none", "logger=none"))
     report = dry_run(network, data, trainer, trainer.precision, deterministic=False)
     before = seen.live()
     seen.reset_peak()

@@ -7,10 +7,10 @@ import pytest
 import torch
 from conftest import a_model
 
-from firstlight import run, train
-from firstlight.callbacks.compile import Compile
-from firstlight.compose import composed as composed_from
+from firstlight import build, train
+from firstlight.config.compose import composed as composed_from
 from firstlight.mps.dry_run import dry_run
+from firstlight.trainer.compile import Compile
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from emulator import Seen
@@ -27,7 +27,7 @@ def test_optimizers_are_fused_and_clip_in_every_precision(composed, optimizer, p
     operator = f"_fused_{optimizer}_"
     before = seen.count(operator)
     words = [f"optimizer={optimizer}", f"trainer.precision={precision}", "trainer.gradient_clip_val=0.01"]
-    network, data, trainer = run.build(composed(*on_mps(a_model("images")), *words, "callbacks=none", "logger=none"))
+    network, data, trainer = build.build(composed(*on_mps(a_model("images")), *words, "callbacks=none", "logger=none"))
     trainer.fit(network, data)
 
     # 16-mixed may leave out a first step whose gradients overflow.
@@ -39,7 +39,7 @@ def test_optimizers_are_fused_and_clip_in_every_precision(composed, optimizer, p
 def test_an_optimizer_without_a_fused_kernel_of_mps_steps_as_it_can(composed, optimizer):
     # Adagrad takes fused=True, but has no such kernel on MPS.
     words = [f"optimizer._target_=torch.optim.{optimizer}", "trainer.limit_train_batches=1", "callbacks=none"]
-    network, data, trainer = run.build(composed(*on_mps(a_model("images")), *words))
+    network, data, trainer = build.build(composed(*on_mps(a_model("images")), *words))
     trainer.fit(network, data)
 
     assert trainer.global_step == 1
@@ -47,7 +47,7 @@ def test_an_optimizer_without_a_fused_kernel_of_mps_steps_as_it_can(composed, op
 
 def test_a_fused_kernel_that_mps_lacks_is_told_beforehand(composed):
     words = ["optimizer._target_=torch.optim.Adagrad", "+optimizer.fused=true", "callbacks=none"]
-    report = dry_run(*run.build(composed(*on_mps(a_model("images")), *words)), "32-true", deterministic=False)
+    report = dry_run(*build.build(composed(*on_mps(a_model("images")), *words)), "32-true", deterministic=False)
 
     assert report.texts("fault") == ["aten::_fused_adagrad_ has no MPS kernel: set optimizer.fused=false"]
 
@@ -65,7 +65,7 @@ def test_a_resumed_training_keeps_the_users_choice_of_kernels(tmp_path):
 
 def test_clipping_under_loss_scaling_clips_the_true_gradients(composed):
     words = ["trainer.precision=16-mixed", "trainer.gradient_clip_val=0.5", "callbacks=none", "optimizer=sgd"]
-    network, data, trainer = run.build(composed(*on_mps(a_model("images")), *words))
+    network, data, trainer = build.build(composed(*on_mps(a_model("images")), *words))
     norms = []
     network.on_before_zero_grad = lambda optimizer: norms.append(
         [each.grad.float().norm().item() for each in network.parameters() if each.grad is not None]
@@ -78,7 +78,7 @@ def test_clipping_under_loss_scaling_clips_the_true_gradients(composed):
 
 
 def test_a_network_keeps_its_memory_format(composed):
-    network, _, trainer = run.build(composed(*on_mps(a_model("images"))))
+    network, _, trainer = build.build(composed(*on_mps(a_model("images"))))
 
     assert not trainer.channels_last
     assert not any(isinstance(each, Compile) for each in trainer.callbacks)
@@ -86,7 +86,7 @@ def test_a_network_keeps_its_memory_format(composed):
 
 
 def test_batches_are_neither_pinned_nor_copied_behind_the_programs_back(composed):
-    network, data, _ = run.build(composed(*on_mps(a_model("images"))))
+    network, data, _ = build.build(composed(*on_mps(a_model("images"))))
     copies = []
 
     class Watched(torch.Tensor):
@@ -104,7 +104,7 @@ def test_batches_are_neither_pinned_nor_copied_behind_the_programs_back(composed
 
 
 def test_metrics_are_counted_on_the_cpu(composed):
-    network, data, trainer = run.build(composed(*on_mps(a_model("images")), "callbacks=none"))
+    network, data, trainer = build.build(composed(*on_mps(a_model("images")), "callbacks=none"))
     before = seen.count("scatter_add")
     trainer.validate(network, data, verbose=False)
 
@@ -115,10 +115,10 @@ def test_metrics_are_counted_on_the_cpu(composed):
 
 
 def test_varying_operators_are_allowed_by_default_and_refused_on_request(composed):
-    network, data, trainer = run.build(composed(*on_mps("vgg16"), "callbacks=none"))
+    network, data, trainer = build.build(composed(*on_mps("vgg16"), "callbacks=none"))
     with pytest.warns(UserWarning, match="does not have a deterministic implementation"):
         trainer.fit(network, data)
-    network, data, trainer = run.build(composed(*on_mps("vgg16"), "callbacks=none", "trainer.deterministic=true"))
+    network, data, trainer = build.build(composed(*on_mps("vgg16"), "callbacks=none", "trainer.deterministic=true"))
 
     with pytest.raises(RuntimeError, match="does not have a deterministic implementation"):
         trainer.fit(network, data)
@@ -133,7 +133,7 @@ def test_varying_operators_are_allowed_by_default_and_refused_on_request(compose
 )
 def test_what_mps_has_not_is_refused_at_once(composed, word, sentence):
     with pytest.raises(ValueError, match=sentence):
-        run.build(composed(*on_mps(a_model("images")), word))
+        build.build(composed(*on_mps(a_model("images")), word))
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_what_mps_has_not_is_refused_at_once(composed, word, sentence):
 )
 def test_vgg16_trains_at_any_size(composed, size, head):
     words = [f"data.image_size={size}", f"model.head={head}", "data.batch_size=2", "trainer.limit_train_batches=1"]
-    network, data, trainer = run.build(composed(*on_mps("vgg16"), *words, "callbacks=none", "optimizer=sgd"))
+    network, data, trainer = build.build(composed(*on_mps("vgg16"), *words, "callbacks=none", "optimizer=sgd"))
     trainer.fit(network, data)
 
     assert trainer.global_step == 1
@@ -149,7 +149,7 @@ def test_vgg16_trains_at_any_size(composed, size, head):
 
 def test_texts_come_in_few_shapes(composed):
     words = ["data.max_length=64", "data.pad_to=16", "data.num_samples=64", "trainer.limit_train_batches=8"]
-    network, data, _trainer = run.build(composed(*on_mps(a_model("text")), *words, "callbacks=none"))
+    network, data, _trainer = build.build(composed(*on_mps(a_model("text")), *words, "callbacks=none"))
     # Texts of every length up to the longest.
     data.texts["train"] = ([" ".join(["word1"] * (1 + i)) for i in range(64)], [i % 2 for i in range(64)])
     data.connect(network.tokenizer)

@@ -11,8 +11,8 @@ import torch
 from conftest import a_model, kind_of, names, takes
 from lightning.pytorch.accelerators import MPSAccelerator
 
-from firstlight import evaluate, predict, run, train
-from firstlight.compose import composed as composed_from
+from firstlight import build, evaluate, predict, train
+from firstlight.config.compose import composed as composed_from
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from emulator import Seen
@@ -73,7 +73,7 @@ def test_the_whole_way_runs_on_mps(model, precision, tmp_path):
 )
 def test_each_model_trains_in_another_precision_too(composed, model, precision):
     words = [*on_mps(model), f"trainer.precision={precision}", "callbacks=none"]
-    network, data, trainer = run.build(composed(*words))
+    network, data, trainer = build.build(composed(*words))
     trainer.fit(network, data)
     (figures,) = trainer.test(network, data, verbose=False)
 
@@ -92,7 +92,7 @@ def test_the_weights_are_those_of_a_training_on_the_cpu(model, tmp_path):
         # AdamW would blow up the rounding errors of gradients that are 0, such as those of biases before a batch norm.
         words += ["optimizer=sgd", "optimizer.lr=0.01"]
         words += ["trainer.deterministic=null", "trainer.channels_last=false", f"output_dir={tmp_path / trainer}"]
-        network, data, fit = run.build(composed_from("train", words))
+        network, data, fit = build.build(composed_from("train", words))
         fit.fit(network, data)
         weights.append({name: value.cpu() for name, value in network.network.state_dict().items()})
 
@@ -117,7 +117,7 @@ def test_a_training_moves_between_devices(tmp_path):
 
 
 def test_lightnings_own_accelerator_is_the_automatic_choice(composed):
-    _, _, trainer = run.build(composed(*on_mps(a_model("images")), "trainer=auto", "callbacks=none"))
+    _, _, trainer = build.build(composed(*on_mps(a_model("images")), "trainer=auto", "callbacks=none"))
 
     assert isinstance(trainer.accelerator, MPSAccelerator)
     assert (torch.device("mps", 0), "32-true", 1) == (
@@ -129,7 +129,7 @@ def test_lightnings_own_accelerator_is_the_automatic_choice(composed):
 
 @pytest.mark.slow
 def test_data_sets_read_by_spawned_workers_feed_mps(composed):
-    network, data, trainer = run.build(composed(*on_mps(a_model("images")), "data.num_workers=1", "callbacks=none"))
+    network, data, trainer = build.build(composed(*on_mps(a_model("images")), "data.num_workers=1", "callbacks=none"))
     loader = data.train_dataloader()
     loader.multiprocessing_context = multiprocessing.get_context("spawn")
     data.train_dataloader = lambda: loader

@@ -1,0 +1,159 @@
+"""For notebooks and scripts: load what was trained, or build what `make train` would."""
+
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from lightning.pytorch import Callback, LightningModule
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from firstlight import build as builder
+from firstlight.cli import summary
+from firstlight.config.compose import composed, harmless, saved_config
+from firstlight.config.validate import check
+from firstlight.data.datamodule import Data
+from firstlight.data.text import Text
+from firstlight.model.classifier import Classifier
+from firstlight.run import files
+from firstlight.run.failure import explain
+from firstlight.run.files import plain, with_checksum, write_whole
+from firstlight.run.lock import locked
+from firstlight.run.record import Record, first_fields
+from firstlight.run.redaction import hidden
+from firstlight.trainer.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A trained model.
+
+    Attributes:
+        model: with its weights, on the CPU, in evaluation mode.
+        data: what it was trained on, its texts cut by the model's tokenizer. Nothing is read or downloaded yet: a
+            trainer does that, or `data.prepare_data()` and `data.setup()`.
+        config: the configuration of its training.
+    """
+
+    model: Classifier
+    data: Data
+    config: DictConfig
+
+
+@dataclass(frozen=True)
+class Built:
+    """A training that can start.
+
+    Attributes:
+        model: on the CPU, in training mode.
+        data: read, and its texts cut by the model's tokenizer.
+        trainer: `trainer.fit(model, data)` trains, and makes the run's folder, `config.output_dir`.
+        config: the configuration.
+    """
+
+    model: Classifier
+    data: Data
+    trainer: Trainer
+    config: DictConfig
+
+
+def load(source: str | os.PathLike[str]) -> Loaded:
+    """Load a trained model.
+
+    Args:
+        source: the folder of a run, of which the best checkpoint is taken, else the last one; or a checkpoint.
+
+    Raises:
+        ValueError: there is no such run, it has no checkpoint yet, or that is damaged.
+    """
+    path = Path(source)
+    cfg = harmless(saved_config(path))
+    check(cfg)
+    is_file = path.suffix == ".ckpt"
+    checkpoint = builder.chosen_checkpoint(OmegaConf.create({"run": str(path), "ckpt": str(path) if is_file else None}))
+    settings = plain(cfg)
+    model = builder.load_model(checkpoint, builder.allows_code(settings)).eval()
+    data: Data = builder.construct(settings["data"])
+    if isinstance(data, Text):
+        data.connect(model.tokenizer)
+    return Loaded(model, data, cfg)
+
+
+def create(overrides: list[str] | None = None) -> Built:
+    """Build model, data and trainer as `make train` does, but without a logger unless the overrides name one.
+
+    Metrics and checkpoints go to a folder below logs/train of the working directory, or `output_dir=<folder>`; it is
+    made when the training starts, or by a logger.
+
+    Args:
+        overrides: words of the command line, such as ["model=bert", "data.batch_size=8"].
+
+    Raises:
+        ValueError: what the words describe cannot be built here.
+        HydraException: a word is none that Hydra can read, or names no setting.
+    """
+    words = list(overrides or [])
+    if not any(word.startswith(("logger=", "resume=")) for word in words):
+        words.append("logger=none")  # a run of W&B begins as soon as it is built
+    cfg = composed("train", words, hydra=True)
+    HydraConfig.instance().set_config(cfg)  # the name of the folder tells its choices
+    with open_dict(cfg):
+        cfg.output_dir = str(cfg.output_dir)
+        cfg.pop("hydra")
+    HydraConfig.instance().cfg = None
+    check(cfg)
+    model, data, trainer = builder.build(cfg)
+    trainer.callbacks.append(Recorded(cfg, words))  # type: ignore[attr-defined]
+    return Built(model, data, trainer, cfg)
+
+
+class Recorded(Callback):
+    """Keep config.yaml and run.json of a training that no command started, from its first step on."""
+
+    def __init__(self, cfg: DictConfig, words: list[str]) -> None:
+        """Keep the configuration and the words that it is of."""
+        self.cfg, self.words = cfg, words
+        self.folder = Path(cfg.output_dir)
+        self.record: Record | None = None
+        self.training = False
+        self.stack = ExitStack()
+
+    def setup(self, trainer: Any, pl_module: LightningModule, stage: str) -> None:
+        """Make the run's folder.
+
+        Raises:
+            ValueError: it holds another run.
+        """
+        if stage != "fit":
+            return
+        if self.record is None and (self.folder / "run.json").exists():
+            raise ValueError(f"{self.folder} holds a run already: build with output_dir=<a new folder>")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.stack.enter_context(locked(self.folder))
+        fields = {**first_fields(self.cfg), "command": "firstlight.create", "overrides": self.words}
+        self.record = Record(self.folder, self.record.fields if self.record else fields, self.cfg)
+        self.record.begin(self.words)
+        self.training = True
+        text = OmegaConf.to_yaml(OmegaConf.create(hidden(plain(self.cfg))))
+        write_whole(self.folder / "config.yaml", with_checksum(text))
+        summary.start(self.cfg, pl_module, trainer.datamodule, trainer, self.record)  # type: ignore[arg-type]
+
+    def on_exception(self, trainer: Any, pl_module: LightningModule, exception: BaseException) -> None:
+        """Write down how the training ended."""
+        stopped = isinstance(exception, KeyboardInterrupt | SystemExit)
+        self._end("interrupted" if stopped else "failed", explain(exception, self.cfg))
+
+    def teardown(self, trainer: Any, pl_module: LightningModule, stage: str) -> None:
+        """Write down what came out."""
+        if self.record is not None:
+            figures = {**self.record.fields["metrics"], **summary.metrics(trainer)}
+            self.record.update(metrics=figures, checkpoints=files.checkpoints(self.folder))
+        self._end("finished")
+
+    def _end(self, status: str, reason: str | None = None) -> None:
+        if self.record is not None and self.training:
+            self.record.end(status, reason)
+        self.training = False
+        self.stack.close()

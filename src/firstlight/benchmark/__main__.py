@@ -1,0 +1,69 @@
+"""Measure how much faster than the CPU this machine's accelerator is:  python -m firstlight.benchmark"""
+
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from firstlight.cli.command import command
+from firstlight.config.compose import composed
+from firstlight.config.validate import check
+
+
+@command("benchmark")
+def main(cfg: DictConfig) -> dict[str, Any]:
+    """Train and evaluate each model on each accelerator; print, write and draw what came out, and return it."""
+    require_sensible(cfg)
+    for name in cfg.models:
+        check(composed("train", words(cfg, name)))
+    # Imported late: a mistake in the configuration is told before torch is loaded.
+    from firstlight.benchmark.suite import Versus
+    from firstlight.hardware.accelerator import best_accelerator
+
+    accelerators = list(dict.fromkeys(cfg.accelerators or ["cpu", best_accelerator()]))
+    versus = Versus(cfg.output_dir, cfg.seconds, cfg.repeats)
+    trainings = [
+        (name, composed("train", [*words(cfg, name), f"trainer={accelerator}"]))
+        for name in cfg.models
+        for accelerator in accelerators
+    ]
+    for name, training in trainings:
+        versus.require_memory(name, training)
+    for name, training in trainings:
+        versus.measure(name, training, list(cfg.phases))
+    return versus.finish()
+
+
+def words(cfg: DictConfig, name: str) -> list[str]:
+    """Return a training as the words of `make train`."""
+    fixed = ["trainer.max_epochs=1", "trainer.gradient_clip_val=null", "name=benchmark"]
+    fixed.append(f"output_dir={cfg.output_dir}/runs")
+    given = {"data.batch_size": cfg.batch_size, "trainer.precision": cfg.precision}
+    return [*cfg.trainings[name], *fixed, *(f"{key}={value}" for key, value in given.items() if value), *cfg.settings]
+
+
+def require_sensible(cfg: DictConfig) -> None:
+    """Refuse what cannot be measured.
+
+    Raises:
+        ValueError: an unknown training, phase or accelerator, or a size that is no positive number.
+    """
+    known = {"models": list(cfg.trainings), "phases": ["train", "eval"], "accelerators": ["cpu", "cuda", "mps"]}
+    for name, choices in known.items():
+        given = cfg[name]
+        if given is None and name == "accelerators":
+            continue
+        if not OmegaConf.is_list(given) or not given or any(each not in choices for each in given):
+            raise ValueError(
+                f"{name} is a list of some of {', '.join(choices)}, but {name}={given}: type {name}=[{choices[0]}]"
+            )
+    for name in ("batch_size", "image_size", "max_length", "seconds", "repeats"):
+        value = cfg[name]
+        kinds = (int, float) if name == "seconds" else (int,)
+        if name == "batch_size" and value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, kinds) or value <= 0:
+            raise ValueError(f"{name} is a positive number, but {name}={value}: give another one")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""Draw the results of a benchmark."""
+
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+
+def draw_speedups(result: dict[str, Any], picture: Path) -> None:
+    """Draw how many times faster than the CPU an accelerator trains and evaluates: a pair of bars for each model.
+
+    Args:
+        result: what benchmark.json holds.
+        picture: file to write.
+    """
+    bars = [each for each in result["speedups"] if each["device"] != "cpu"]
+    models = list(dict.fromkeys((each["model"], each["batch_size"]) for each in bars))
+    phases = [phase for phase in ("train", "eval") if any(each["phase"] == phase for each in bars)]
+    figure = Figure(figsize=(8.4, 4.8), layout="constrained")
+    axes = figure.subplots()
+    width = 0.8 / len(phases)
+    for index, phase in enumerate(phases):
+        times = {(each["model"], each["batch_size"]): each["times"] for each in bars if each["phase"] == phase}
+        places = [place + (index - (len(phases) - 1) / 2) * width for place in range(len(models))]
+        label = {"train": "training", "eval": "evaluation"}[phase]
+        drawn = axes.bar(places, [times.get(model, 0) for model in models], width * 0.94, label=label)
+        axes.bar_label(drawn, fmt=lambda value: f"{value:.0f}x" if value >= 10 else f"{value:.1f}x", padding=2)
+    axes.set_xticks(range(len(models)), [f"{name}\nbatch size {size}" for name, size in models])
+    axes.set_ylabel("times faster than the CPU")
+    axes.margins(y=0.12)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(frameon=False, loc="outside upper center", ncols=2)
+    figure.supxlabel(caption(result), fontsize=8, color="dimgrey")
+    figure.savefig(picture, dpi=150)
+
+
+def caption(result: dict[str, Any]) -> str:
+    """Return chips, precisions, versions and number of measurements of a benchmark, in lines."""
+    machine, versions = result["machine"], result["versions"]
+    through = [each for each in result["figures"] if each["loop"] == "trainer"]
+    lines = []
+    for device in dict.fromkeys(each["device"] for each in through):
+        precisions = sorted({each["precision"] for each in through if each["device"] == device})
+        about = f", {machine['cores']} cores" if device == "cpu" else ""
+        lines.append(f"{device}: {machine[device]['chip']}{about}, {machine[device]['memory_gib']:.0f} GiB, "
+                     f"{', '.join(precisions)}")  # fmt: skip
+    packages = ", ".join(f"{name} {versions[name]}" for name in ("torch", "lightning") if name in versions)
+    repeats = max(each["repeats"] for each in through)
+    return "\n".join([*lines, f"{packages}; median of n = {repeats}"])

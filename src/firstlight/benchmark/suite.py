@@ -1,0 +1,160 @@
+"""Compare accelerators: measure each training on each, and write, print and draw the outcome."""
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from rich.table import Table
+
+from firstlight import build
+from firstlight.benchmark.plots import draw_speedups
+from firstlight.benchmark.throughput import Contest
+from firstlight.cli.console import show_table
+from firstlight.hardware.device import GIB, chip, cores, free_memory, free_memory_gib, matmul_flops, memory_gib
+from firstlight.mps.dry_run import dry_run
+from firstlight.mps.memory import advice
+from firstlight.run.files import now
+from firstlight.run.provenance import git_state, versions
+
+
+class Versus:
+    """The figures of all trainings, kept in benchmark.json as they come.
+
+    Args:
+        output_dir: folder of the outcome.
+        seconds: of each repeat.
+        repeats: how often everything is measured.
+    """
+
+    def __init__(self, output_dir: str, seconds: float, repeats: int) -> None:
+        self.folder = Path(output_dir)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.seconds = seconds
+        self.repeats = repeats
+        self.peaks: dict[tuple[str, str], float] = {}
+        self.figures: list[dict[str, Any]] = []
+        self.about = {"started": now(), "versions": versions(), "git": git_state()}
+
+    def require_memory(self, name: str, training: DictConfig) -> None:
+        """Refuse a training that would not fit, before anything is measured.
+
+        Raises:
+            ValueError: by arithmetic it needs more than is free.
+        """
+        model, data, trainer = build.build_here({**build.settings_here(training), "logger": None})
+        device, precision = trainer.strategy.root_device, str(trainer.precision)
+        # The arithmetic is that of MPS, which keeps more in 32 bits than others do: this is the least they need.
+        least = precision if device.type == "mps" else precision.replace("-mixed", "-true")
+        need = dry_run(model, data, trainer, least, deterministic=False).need
+        free = free_memory_gib(device) * GIB
+        if need is not None and need.at(data.batch_size) > free:
+            raise ValueError(
+                f"{name} on {device.type} with batch size {data.batch_size} needs about "
+                f"{need.at(data.batch_size) / GIB:.1f} GiB, but {free / GIB:.1f} are free: "
+                f"{advice(need, free).replace('data.', '')}"
+            )
+
+    def measure(self, name: str, training: DictConfig, phases: list[str]) -> None:
+        """Measure a training on its accelerator; what a failure leaves is what was measured before it."""
+        contest = Contest(build.settings_here(training))
+        device = contest.device
+        precision = str(contest.trainer.precision)
+        if (device.type, precision) not in self.peaks:
+            self.peaks[device.type, precision] = matmul_flops(device, precision)
+        for phase in phases:
+            for figure in contest.measured(phase, self.seconds, self.repeats):
+                share = figure.flops_per_s / self.peaks[device.type, precision]
+                self.figures.append({"model": name, "chip": chip(device), **asdict(figure), "matmul_share": share})
+                print(f"{name:<9} {phase:<5} {device.type:<4} {figure.loop:<7}  {speed(self.figures[-1])}", flush=True)
+            self.write()
+        del contest
+        free_memory()
+
+    def finish(self) -> dict[str, Any]:
+        """Print the table, draw the chart, and return everything."""
+        shutil.rmtree(self.folder / "runs", ignore_errors=True)
+        result = self.write()
+        show(result)
+        others = [each for each in result["speedups"] if each["device"] != "cpu"]
+        if others:
+            draw_speedups(result, self.folder / "speedup.png")
+            print(f"chart     {self.folder}/speedup.png")
+        else:
+            print("chart     none: there is no accelerator here that the CPU could be compared with")
+        print(f"figures   {self.folder}/benchmark.json")
+        return result
+
+    def write(self) -> dict[str, Any]:
+        """Write benchmark.json, and return what is in it."""
+        devices = {each["device"] for each in self.figures}
+        machine = {
+            "cores": cores(),
+            **{
+                name: {"chip": chip(torch.device(name)), "memory_gib": round(memory_gib(torch.device(name)), 1)}
+                for name in sorted(devices | {"cpu"})
+            },
+        }
+        peaks = [{"device": d, "precision": p, "matmul_flops_per_s": peak} for (d, p), peak in self.peaks.items()]
+        result = {
+            **self.about,
+            "machine": machine,
+            "peaks": peaks,
+            "figures": self.figures,
+            "speedups": speedups(self.figures),
+        }
+        (self.folder / "benchmark.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        return result
+
+
+def speedups(figures: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return, for each training through the Trainer, how many times faster than the CPU its device is."""
+    through = [each for each in figures if each["loop"] == "trainer"]
+    cpu = {(each["model"], each["phase"]): each["samples_per_s"] for each in through if each["device"] == "cpu"}
+    return [
+        {
+            **{key: each[key] for key in ("model", "phase", "device", "precision", "batch_size", "samples_per_s")},
+            "times": each["samples_per_s"] / cpu[each["model"], each["phase"]],
+        }
+        for each in through
+        if (each["model"], each["phase"]) in cpu
+    ]
+
+
+def speed(figure: dict[str, Any]) -> str:
+    """Return the speed of a figure with its spread."""
+    low, high = figure["lowest"], figure["highest"]
+    return f"{digits(figure['samples_per_s'])} samples/s ({digits(low)} to {digits(high)})"
+
+
+def digits(value: float) -> str:
+    """Return a number with three digits or more."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print a row for each training: its speed, that of the bare loop, memory, arithmetic, and times the CPU."""
+    names = ("model", "phase", "batch", "device", "precision", "samples/s", "of bare loop", "GiB", "TFLOP/s")
+    table = Table(*names, "of matmul peak", "x CPU")
+    bare = {key(each): each["samples_per_s"] for each in result["figures"] if each["loop"] == "bare"}
+    times = {key(each): each["times"] for each in result["speedups"]}
+    for each in result["figures"]:
+        if each["loop"] == "trainer":
+            table.add_row(
+                *(each["model"], each["phase"], str(each["batch_size"]), each["device"], each["precision"]),
+                digits(each["samples_per_s"]),
+                f"{each['samples_per_s'] / bare[key(each)]:.2f}",
+                f"{each['peak_memory_gib']:.1f}",
+                f"{each['flops_per_s'] / 1e12:.3g}",
+                f"{each['matmul_share']:.0%}",
+                f"{times[key(each)]:.1f}" if key(each) in times else "",
+            )
+    show_table(table)
+
+
+def key(figure: dict[str, Any]) -> tuple[str, str, str]:
+    """Return what tells a figure from the others of its loop."""
+    return figure["model"], figure["phase"], figure["device"]

@@ -1,0 +1,100 @@
+"""Show how training goes: a bar while an epoch runs (on a terminal), and a line when it is done."""
+
+import sys
+import time
+from contextlib import ExitStack
+from typing import IO, Any, cast
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from firstlight.run.console_log import Both, Shown, above
+
+
+class EpochLines(Callback):
+    """Print one line per epoch; on a terminal, a bar beside it that costs the steps next to nothing."""
+
+    # A refresh each so many steps: the bar draws itself ten times a second at most.
+    every = 5
+
+    def __init__(self) -> None:
+        """Make no bar yet."""
+        self.bar: Progress | None = None
+        self.around = ExitStack()
+        self.console = Console(file=sys.stdout, soft_wrap=True, highlight=False)
+        # The bar is for the terminal alone, past the run's output.log.
+        self.terminal = Console(file=cast(IO[str], Shown(sys.__stdout__)) if sys.__stdout__ else None)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock: a run that goes on in mid-epoch does not start that epoch."""
+        self.started = time.perf_counter()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock, and the bar."""
+        self.started = time.perf_counter()
+        self._open(f"epoch {trainer.current_epoch + 1}", trainer.num_training_batches)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Move the bar."""
+        self._move(batch_idx + 1)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the epoch's line."""
+        self._close()
+        if trainer.is_global_zero:
+            figures = [f"{name} {float(value):.4g}" for name, value in sorted(trainer.callback_metrics.items())
+                       if name.startswith(("train/", "val/")) and name != "train/lr"]  # fmt: skip
+            seconds = time.perf_counter() - self.started
+            speed = trainer.callback_metrics.get("speed/samples_per_s")
+            figures += [f"{float(speed):.0f} samples/s"] if speed is not None else []
+            of = f"/{trainer.max_epochs}" if (trainer.max_epochs or -1) > 0 else ""
+            self.console.print(f"epoch {trainer.current_epoch + 1}{of}  " + "  ".join([*figures, f"{seconds:.1f} s"]))
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the bar."""
+        self._open("test", sum(int(each) for each in trainer.num_test_batches))
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Move the bar."""
+        self._move(batch_idx + 1)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the bar away."""
+        self._close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Take the bar away, so that the error stands alone."""
+        self._close()
+
+    def _open(self, name: str, total: int | float) -> None:
+        if self.console.is_terminal and self.terminal.is_terminal:
+            columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            # Rich's own way with what is printed meanwhile would keep it from output.log.
+            own = not isinstance(sys.stdout, Both)
+            self.bar = Progress(
+                *columns, console=self.terminal, transient=True, redirect_stdout=own, redirect_stderr=own
+            )
+            self.task = self.bar.add_task(name, total=total)
+            self.bar.start()
+            self.around.enter_context(above(self.terminal))
+
+    def _move(self, done: int) -> None:
+        if self.bar is not None and done % self.every == 0:
+            self.bar.update(self.task, completed=done)
+
+    def _close(self) -> None:
+        if self.bar is not None:
+            self.around.close()
+            self.bar.stop()
+            self.bar = None

@@ -1,0 +1,85 @@
+"""Put into each checkpoint what Lightning leaves out and an exact resume needs."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+from torch.optim import Optimizer
+
+from firstlight.checkpoint.io import FORMAT, joined
+from firstlight.checkpoint.rng_state import restore, snapshot
+from firstlight.distributed.collectives import gathered
+from firstlight.logger.metrics_csv import MetricsCSV
+
+
+class Resumption(Callback):
+    """Save the random states and put them back; let metrics.csv go on where the checkpoint stands.
+
+    The order of the data and its augmentation are functions of seed and epoch (`data/order.py`, `data/chance.py`):
+    they need no saving.
+    """
+
+    def __init__(self) -> None:
+        """Resume nothing yet."""
+        self.random_states: dict[str, Any] | None = None
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add the format, the random states and the figures, once metrics.csv is on the disk."""
+        checkpoint["format"] = FORMAT
+        checkpoint["random_states"] = gathered(snapshot())
+        checkpoint["metrics"] = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        for logger in trainer.loggers:
+            if isinstance(logger, MetricsCSV):
+                logger.save()
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep what a training starts with; its figures so far are there even if nothing is left to train.
+
+        Raises:
+            ValueError: it was trained on another number of devices, which took other samples in each step.
+        """
+        if trainer.state.fn != TrainerFn.FITTING:
+            return  # a test of the best one goes on with nothing
+        states = checkpoint.get("random_states") or [None]
+        if len(states) != trainer.world_size:
+            raise ValueError(
+                f"A run goes on with as many devices as before, but its checkpoint is of {len(states)} and this "
+                f"training of {trainer.world_size}: go on where there are {len(states)}, or start a new run"
+            )
+        self.random_states = states[trainer.global_rank]
+        trainer.callback_metrics.update(checkpoint.get("metrics", {}))
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let an optimizer go on with the kernel it was built with: that of the device which is here now."""
+        for optimizer in trainer.optimizers:
+            optimizer.register_load_state_dict_pre_hook(keep_kernel)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put everything back, at the last moment before the first step; each device draws on chance of its own."""
+        if self.random_states is None and trainer.world_size > 1:
+            torch.manual_seed(torch.initial_seed() + trainer.global_rank)
+        if self.random_states is not None:
+            restore(self.random_states)
+            for logger in trainer.loggers:
+                if isinstance(logger, MetricsCSV):
+                    logger.keep(trainer.global_step)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Set right by which step Lightning names the figures of validations: it counts a restart as one."""
+        if self.random_states is not None:
+            trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
+            self.random_states = None
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Make files of checkpoints that several devices wrote in parts: what comes now needs one device."""
+        if trainer.is_global_zero:
+            joined(Path(trainer.default_root_dir))
+        trainer.strategy.barrier()
+
+
+def keep_kernel(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """Put `fused` and `foreach` of an optimizer's groups into a state that it is going to load."""
+    for own, saved in zip(optimizer.param_groups, state["param_groups"], strict=False):
+        saved.update({name: own[name] for name in ("fused", "foreach") if name in own})

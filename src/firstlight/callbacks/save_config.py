@@ -1,0 +1,20 @@
+"""Make each checkpoint explain itself."""
+
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from firstlight.run.redaction import hidden
+
+
+class Recipe(Callback):
+    """Put into each checkpoint what rebuilds its model: the resolved configuration, and what replaces downloads."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        """Keep the resolved configuration, plain values only, without secrets."""
+        self.config = hidden(config)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add "config" and "rebuild"."""
+        checkpoint["config"] = self.config
+        checkpoint["rebuild"] = pl_module.rebuild_settings()  # type: ignore[operator]

@@ -1,0 +1,126 @@
+"""Measure what training takes: time, waiting for data, memory, and the use of the device; without slowing the steps."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from firstlight.hardware.device import matmul_flops, peak_memory_gib, reset_peak_memory, synchronize
+from firstlight.model.flops import flops
+
+# The first steps compile kernels and fill caches: they measure the compiler, not the model.
+WARMUP_STEPS = 3
+
+
+@dataclass
+class Span:
+    """Steps in a row, and the seconds that they took."""
+
+    steps: int = 0
+    samples: int = 0
+    seconds: float = 0.0
+    # Of those seconds, how long the loop waited for a batch.
+    waited: float = 0.0
+
+    def add(self, other: "Span") -> None:
+        """Add the steps of another span."""
+        self.steps += other.steps
+        self.samples += other.samples
+        self.seconds += other.seconds
+        self.waited += other.waited
+
+
+class Speed(Callback):
+    """Log every n steps, and for each epoch, under "speed/": samples_per_s, step_ms, data_wait, peak_memory_gib.
+
+    data_wait is the share of the time in which the loop waited for a batch, 0 to 1. On CUDA there is also mfu, the
+    model's FLOP per second as a share of what a large matrix product reaches on this device at this precision (after
+    Chowdhery et al. 2022, appendix B, who divide by the maker's figure).
+
+    The device is waited for every n steps, when the loss is read anyway, and never in between.
+    """
+
+    def __init__(self) -> None:
+        """Set the clock to zero."""
+        self.span = Span()
+        self.epoch = Span()
+        self.skip = 0
+        self.started = self.ended = time.perf_counter()
+        # FLOP of a sample, forward and backward, and those of the device in a second; 0 where they are not measured.
+        self.flops = self.peak = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock, and measure memory anew: another job of the process may have used more."""
+        self._restart()
+        if pl_module.device.type == "cuda":
+            self.peak = matmul_flops(pl_module.device, str(trainer.precision)) * trainer.world_size
+        reset_peak_memory(pl_module.device)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget the last epoch."""
+        self.epoch = Span()
+        self.skip = WARMUP_STEPS if trainer.num_training_batches > 2 * WARMUP_STEPS else 0
+        self._restart()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Count the wait for the batch."""
+        self.span.waited += time.perf_counter() - self.ended
+        # One that is spread over devices cannot be copied to count on.
+        if self.peak and not self.flops and pl_module._device_mesh is None:
+            self.flops = flops(pl_module, batch["inputs"])
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the samples; add the figures to those of a step that is logged."""
+        self.span.steps += 1
+        self.span.samples += len(batch["ids"]) * trainer.world_size
+        if batch_idx + 1 == self.skip:
+            synchronize(pl_module.device)
+            self._restart()
+        elif batch_idx >= self.skip and pl_module.figures:
+            pl_module.figures.update(self._figures(self._close(pl_module), pl_module))  # type: ignore[operator, union-attr]
+        self.ended = time.perf_counter()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop the clock during validation."""
+        self._close(pl_module)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock again."""
+        self._restart()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the figures of the epoch; a run that went on behind its last step has none."""
+        self._close(pl_module)
+        if self.epoch.steps:
+            pl_module.log_dict(self._figures(self.epoch, pl_module))
+
+    def _figures(self, span: Span, pl_module: LightningModule) -> dict[str, float]:
+        """Return the figures of a span by name."""
+        seconds = max(span.seconds, 1e-9)
+        speed = span.samples / seconds
+        found = {
+            "samples_per_s": speed,
+            "step_ms": 1000 * seconds / max(span.steps, 1),
+            "data_wait": span.waited / seconds,
+            "peak_memory_gib": peak_memory_gib(pl_module.device),
+        }
+        if self.flops:
+            found["mfu"] = speed * self.flops / self.peak
+        return {f"speed/{name}": value for name, value in found.items()}
+
+    def _close(self, pl_module: LightningModule) -> Span:
+        """Add what ran since the last log to the epoch, and return it."""
+        synchronize(pl_module.device)
+        span = self.span
+        if span.steps:
+            span.seconds = time.perf_counter() - self.started
+            self.epoch.add(span)
+        self._restart()
+        return span
+
+    def _restart(self) -> None:
+        self.span = Span()
+        self.started = self.ended = time.perf_counter()

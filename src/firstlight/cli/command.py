@@ -1,0 +1,73 @@
+"""Make a function of a configuration a command: Hydra composes, a mistake is one sentence, the exit code tells."""
+
+import functools
+import os
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig
+
+from firstlight.cli.console import quieten
+from firstlight.cli.errors import tell
+from firstlight.cli.job import one
+from firstlight.config.compose import root_config
+from firstlight.config.options import CONFIGS
+from firstlight.distributed.ranks import follow
+from firstlight.hardware.mps_watermarks import set_watermarks
+from firstlight.run.rank import follows
+from firstlight.run.signals import listen
+
+
+def command(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[..., Any]]:
+    """Return the decorator that makes a function of cfg the command with this name.
+
+    Called with a configuration, the function runs as it is; called without, it reads the command line.
+    """
+
+    def decorate(task: Callable[[DictConfig], Any]) -> Callable[..., Any]:
+        @functools.wraps(task)
+        def main(cfg: DictConfig | None = None) -> Any:
+            return task(cfg) if cfg is not None else run_from_command_line(name, task)
+
+        return main
+
+    return decorate
+
+
+def run_from_command_line(name: str, task: Callable[[DictConfig], Any]) -> None:
+    """Compose by Hydra, run the task once or for each job of a sweep, and leave with an exit code."""
+    quieten()
+    received: list[int] = []
+    listen((signal.SIGTERM, signal.SIGHUP), functools.partial(terminated, received))
+    # Hydra then raises its errors instead of printing them: here they become a sentence.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    failures: list[str] = []
+    if follows():
+        if name == "train":
+            follow(task)
+        return
+    try:
+        set_watermarks(os.environ)  # before torch is imported
+        root, sys.argv[1:] = root_config(name, sys.argv[1:])
+        job = functools.partial(one, task, failures)
+        hydra.main(config_path=str(CONFIGS), config_name=root, version_base="1.3")(job)()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except SystemExit as stop:
+        # Lightning may turn the signal into an exit of its own, with code 0.
+        sys.exit(128 + received[0] if received else stop.code)
+    except Exception as error:
+        tell(error, name)
+        sys.exit(1)
+    if failures:
+        sys.exit(1)
+
+
+def terminated(received: list[int], number: int, frame: FrameType | None) -> None:
+    """End on a signal as on Ctrl-C, by way of every `finally`."""
+    received.append(number)
+    raise SystemExit(128 + number)

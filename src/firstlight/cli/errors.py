@@ -1,0 +1,154 @@
+"""Turn an error into the sentence a user can act on: the rule, what came, how to mend it."""
+
+import re
+import sys
+import traceback
+from pathlib import Path
+from traceback import extract_tb
+
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from firstlight.config import schema
+from firstlight.config.compose import composed
+from firstlight.config.options import CONFIGS, no_such_choice, read, unknown
+from firstlight.run.failure import disk_fault, out_of_memory, unwrapped, worker_fault
+
+
+def sentence(error: BaseException, name: str, words: list[str]) -> str | None:
+    """Return the sentence for an error of a command, or None where only a traceback helps.
+
+    Args:
+        error: what was raised.
+        name: the command.
+        words: its command line.
+    """
+    text = unwrapped(error)
+    if (told := disk_fault(error) or worker_fault(error)) is not None:
+        return told
+    if out_of_memory(error) and not isinstance(error, ValueError):
+        return f"memory ran out ({text.splitlines()[0] if text else 'no more to be had'}): halve data.batch_size"
+    match error:
+        case OverrideParseException():
+            return f"{error.override!r} cannot be read as a setting ({text.splitlines()[0]}): write name=value"
+        case MissingConfigException():
+            return _no_such_choice(text)
+        case ConfigCompositionException():
+            return _no_such_setting(text or str(error.__cause__), name, words)
+        case HydraException() | OmegaConfBaseException():
+            return " ".join(text.split())
+        case ValueError() if (told := _rule(error, text, words)) is not None:
+            return told
+    # Lightning refuses its own settings by an exception of its own; importing it here would import torch.
+    if type(error).__name__ == "MisconfigurationException":
+        return " ".join(text.split())
+    if _is_of_configuration(error):
+        return (
+            _unreadable()
+            or f"The configuration cannot be composed ({type(error).__name__}: {' '.join(text.split())}): mend it"
+        )
+    return None
+
+
+def _rule(error: ValueError, text: str, words: list[str]) -> str | None:
+    """Return the sentence for a value that was refused, or None where a library did so deep in a step."""
+    if "Config group override must be" in text:
+        groups = [word for word in words if word.partition("=")[2] in ("null", "") or word.startswith("=")]
+        return f"{' '.join(groups) or 'A choice'} names no choice: write group=name, and name none to switch one off"
+    if "Expected more than 1 value per channel when training" in text:
+        return "Batch normalisation needs two samples, but a batch held one: give data.batch_size=2 or more"
+    # A rule of ours is one line.
+    is_rule = _is_ours(error) or text != str(error).strip() or _names_setting(text)
+    return " ".join(text.split()) if is_rule else None
+
+
+def _is_ours(error: BaseException) -> bool:
+    frames = extract_tb(error.__traceback__)
+    return bool(frames) and _ours(frames[-1].filename)
+
+
+def _names_setting(text: str) -> bool:
+    """Say whether Lightning complains of a setting of its trainer."""
+    found = re.match(r"`(\w+)`", text)
+    return found is not None and found.group(1) in schema.read("firstlight.trainer.trainer.Trainer").parameters
+
+
+def _is_of_configuration(error: BaseException) -> bool:
+    """Say whether Hydra, OmegaConf or YAML raised it, not something that they called."""
+    files = [frame.filename for frame in extract_tb(error.__traceback__)]
+    last = max((number for number, file in enumerate(files) if _ours(file)), default=-1)
+    parts = {part for file in files[last + 1 :] for part in Path(file).parts}
+    return bool(parts & {"hydra", "omegaconf", "yaml"})
+
+
+def _ours(file: str) -> bool:
+    # By its file: under `python -m` a command's module is called __main__.
+    return Path(file).is_relative_to(Path(__file__).parents[1])
+
+
+def _unreadable() -> str | None:
+    """Return the sentence about the first file of configs/ that cannot be read."""
+    for file in sorted(CONFIGS.rglob("*.yaml")):
+        try:
+            read(file)
+        except ValueError as error:
+            return str(error)
+    return None
+
+
+def _no_such_choice(text: str) -> str:
+    found = re.search(r"Could not (?:find|load) '([\w/.\-]+)/([^'/]+)'", text)
+    if found is None:
+        return " ".join(text.split())
+    return no_such_choice(*found.groups())
+
+
+def _no_such_setting(text: str, name: str, words: list[str]) -> str:
+    found = re.search(r"Could not (?:override|delete from config\.) '([^']+)'", text)
+    if "Ambiguous value" in text or "requires --multirun" in text:
+        word = re.search(r"'([^']+)'", text)
+        return f"{word.group(1) if word else 'A list of values'} is a list: use `make sweep` to run each, or key=[a,b]"
+    if found is None:
+        return " ".join(text.split())
+    path = found.group(1)
+    if path.partition(".")[0] in ("launcher", "sweeper") and name != "sweep":
+        return f"{path} is a setting of sweeps: type `make sweep`, or leave it out"
+    try:
+        cfg = _composed_without(path, name, words)
+    except Exception:  # there is another mistake
+        return " ".join(text.split())
+    parent, _, last = path.rpartition(".")
+    node = OmegaConf.select(cfg, parent) if parent else cfg
+    if not isinstance(node, DictConfig):
+        return unknown(parent or path, _names(OmegaConf.select(cfg, parent.rpartition(".")[0]) if parent else cfg))
+    if "_target_" in node and last in schema.read(node["_target_"]).parameters:
+        return f"{path} is known but not in the configuration: add it by +{path}=<value>"
+    if inside := [str(group) for group, each in cfg.items_ex(resolve=False) if not parent and last in _names(each)]:
+        return f"There is no setting {path}: did you mean {inside[0]}.{path}?"
+    groups = [folder.name for folder in CONFIGS.iterdir() if folder.is_dir()] if not parent else []
+    return unknown(path, [*_names(node), *groups])
+
+
+def _names(node: object) -> list[str]:
+    if not isinstance(node, DictConfig):
+        return []
+    own = list(schema.read(node["_target_"]).parameters) if "_target_" in node else []
+    return [*map(str, node), *own]
+
+
+def _composed_without(path: str, name: str, words: list[str]) -> DictConfig:
+    """Compose what was asked for but the settings that are in doubt, to see which names are there."""
+    choices = [word for word in words if re.fullmatch(r"[\w/]+=[\w]+", word) and not word.startswith(f"{path}=")]
+    known = [word for word in choices if (CONFIGS / word.partition("=")[0]).is_dir()]
+    sources = [word for word in words if word.startswith(("run=", "ckpt=", "resume="))]
+    return composed(name, [*known, *sources])
+
+
+def tell(error: Exception, name: str) -> None:
+    """Print a mistake of the user's as a sentence, anything else with its traceback."""
+    text = sentence(error, name, sys.argv[1:])
+    if text is None:
+        traceback.print_exception(error)
+    else:
+        print(f"{name}: {text}", file=sys.stderr, flush=True)

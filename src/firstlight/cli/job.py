@@ -1,0 +1,117 @@
+"""A job of a sweep: its name, its folder, and whether it runs, goes on or is done."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, open_dict
+
+from firstlight.cli.errors import tell
+from firstlight.config.compose import any_checkpoint, composed
+from firstlight.config.options import AUTO
+from firstlight.distributed.ranks import follow
+from firstlight.run.files import read_json
+from firstlight.run.lock import LET_GO_S, is_free, locked
+from firstlight.run.rank import follows
+
+# What was asked for by `make sweep`, in the sweep's folder.
+SWEEP_FILE = "sweep.json"
+
+
+def one(task: Callable[[DictConfig], Any], failures: list[str], cfg: DictConfig) -> Any:
+    """Run one job; a failure is told and counted, so that the other jobs of a sweep go on."""
+    if follows():  # of a job that Slurm runs in several processes
+        return follow(task)
+    job = HydraConfig.get().job
+    in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+    if in_sweep:
+        name_job(cfg)
+        if may_go_on() and (state := state_of(Path(cfg.output_dir))):
+            print(f"job {job.num}  {cfg.name}: {state}", flush=True)
+            return None
+        print(f"\njob {job.num}  {cfg.name}", flush=True)
+    try:
+        if in_sweep and starts_processes(cfg):
+            return run_apart(cfg, failures)
+        return task(gone_on_with(cfg) if in_sweep and may_go_on() else cfg)
+    except Exception as error:
+        tell(error, cfg.command)
+        failures.append(cfg.command)
+    # Outside the handler: the error's traceback held the job's model.
+    if "torch" in sys.modules:
+        from firstlight.hardware.device import free_memory
+
+        free_memory()
+    return None
+
+
+def starts_processes(cfg: DictConfig) -> bool:
+    """Say whether a job makes processes for its devices, which none of the sweep's own can be."""
+    return "trainer" in cfg and cfg.trainer.strategy != AUTO and "SLURM_PROCID" not in os.environ
+
+
+def run_apart(cfg: DictConfig, failures: list[str]) -> None:
+    """Run a job as a command of its own, which tells what becomes of it."""
+    folder = Path(cfg.output_dir)
+    words = [f"resume={folder}"]
+    if not any_checkpoint(folder):
+        gone_on_with(cfg)
+        own = {"output_dir": folder, "name": cfg.name, "group": cfg.group}
+        words = [*HydraConfig.get().overrides.task, *(f"{name}='{value}'" for name, value in own.items())]
+    process = subprocess.Popen([sys.executable, "-m", f"firstlight.{cfg.command}", *words])
+    try:
+        code = process.wait()
+    except BaseException as stop:
+        # Ctrl-C has reached it, too; it saves before it ends.
+        if isinstance(stop, SystemExit):
+            process.terminate()
+        process.wait()
+        raise
+    failures += [cfg.command] if code else []
+
+
+def state_of(folder: Path) -> str:
+    """Return why a job is not to be started: it is finished, or another process runs it; nothing if it is."""
+    status = read_json(folder / "run.json").get("status")
+    if status == "running":
+        return "" if is_free(folder, LET_GO_S) else "is running"
+    return "is finished" if status == "finished" else ""
+
+
+def name_job(cfg: DictConfig) -> None:
+    """Give a job of a sweep its folder, its name and its group."""
+    hydra_cfg = HydraConfig.get()
+    with open_dict(cfg):
+        cfg.output_dir = os.path.relpath(hydra_cfg.runtime.output_dir)
+        cfg.name = cfg.name or what_differs()
+        cfg.group = cfg.group or Path(hydra_cfg.sweep.dir).name
+
+
+def may_go_on() -> bool:
+    """Say whether the sweep is one of `make sweep`, whose folder is no other's: what lies there is its own."""
+    return (Path(HydraConfig.get().sweep.dir) / SWEEP_FILE).is_file()
+
+
+def gone_on_with(cfg: DictConfig) -> DictConfig:
+    """Return the configuration by which a job goes on from its last checkpoint; without one, it starts anew."""
+    folder = Path(cfg.output_dir)
+    if read_json(folder / "run.json") and any_checkpoint(folder):
+        return composed(cfg.command, [f"resume={folder}"])
+    with locked(folder):
+        # A folder with run.json is taken: that goes last.
+        for name in ("output.log", "metrics.csv", "run.json"):
+            if (folder / name).is_file():
+                (folder / name).replace(folder / f"earlier_{name}")
+    return cfg
+
+
+def what_differs() -> str:
+    """Return the settings of this job of a sweep that are not the same in all of them."""
+    cfg = HydraConfig.get()
+    same = cfg.job.config.override_dirname.exclude_keys
+    return ",".join(word for word in cfg.overrides.task if word.partition("=")[0].lstrip("+~") not in same)

@@ -1,0 +1,201 @@
+"""Compose a command's configuration: from configs/, or from that of an earlier run."""
+
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
+
+from firstlight.config.options import CONFIGS, choice, no_such_choice
+from firstlight.run.files import is_as_written, read_json
+from firstlight.run.lock import is_free
+
+# What may be changed when a run goes on; anything else would make it another run.
+RESUMABLE: tuple[str, ...] = ("resume", "trainer", "callbacks", "logger", "name", "tags", "test")
+RESUMABLE += ("data.num_workers", "data.root", "model.allow_remote_code")
+# Settings of the trainer that decide over each step.
+FIXED: tuple[str, ...] = (
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.accumulate_grad_batches",
+    "trainer.gradient_clip_val",
+)
+FIXED += ("trainer.limit_train_batches", "trainer.overfit_batches")
+
+
+def composed(name: str, words: list[str], hydra: bool = False) -> DictConfig:
+    """Return the configuration that a command gets from its words, Hydra's own part included on request."""
+    root, words = root_config(name, words)
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return compose(root, words, return_hydra_config=hydra)
+
+
+def root_config(name: str, words: list[str]) -> tuple[str, list[str]]:
+    """Return the configuration to start from, and the words that are left for Hydra.
+
+    That of an earlier run becomes the choice `saved`, with the groups that are typed besides put into it.
+
+    Raises:
+        ValueError: the run or checkpoint is not there, or cannot go on.
+    """
+    if "resume=last" in words:
+        words = [f"resume={newest_unfinished(Path('logs/train'))}" if word == "resume=last" else word for word in words]
+    given = dict(word.split("=", 1) for word in words if "=" in word and not word.startswith("-"))
+    source = given.get("resume") or given.get("run") or given.get("ckpt")
+    if source in (None, "null"):
+        if name in ("evaluate", "predict", "export") and not set(words) & {"--help", "-h", "--hydra-help"}:
+            raise ValueError(f"{name} needs a trained model: give run=logs/train/<run> or ckpt=<file>")
+        return name, words
+    saved = harmless(saved_config(Path(source)))
+    groups = {group: given[group] for group in ("trainer", "logger", "callbacks") if group in given}
+    for group, chosen in groups.items():
+        change_group(saved, group, chosen)
+    if "resume" in given:
+        require_unfinished(Path(source), given, saved)
+        keep_trackers(Path(source), saved)
+    ConfigStore.instance().store(name="saved", node=saved)
+    left = [word for word in words if word.partition("=")[0] not in groups]
+    return ("resume" if "resume" in given else name), left
+
+
+def harmless(saved: DictConfig) -> DictConfig:
+    """Return a saved configuration, which may be a stranger's, without what would let it run code.
+
+    That is Hydra's own part, whose callbacks Hydra builds itself, and the consent to code that comes with weights.
+    """
+    for name in ("hydra", "defaults"):
+        saved.pop(name, None)
+    if "allow_remote_code" in saved.get("model", {}):
+        saved.model.allow_remote_code = False
+    return saved
+
+
+def change_group(saved: DictConfig, group: str, chosen: str) -> None:
+    """Put another choice of a group into a saved configuration; of a trainer, what its own file says."""
+    if not (CONFIGS / group / f"{chosen}.yaml").is_file():
+        raise ValueError(no_such_choice(group, chosen))
+    node = choice(group, chosen)
+    if group == "trainer":
+        base = choice(group, "auto")
+        node = {**saved.trainer, **{name: value for name, value in node.items() if value != base[name]}}
+        node |= {} if chosen != "auto" else {name: value for name, value in base.items() if value == "auto"}
+    saved[group] = node
+
+
+def newest_unfinished(parent: Path) -> Path:
+    """Return the run that was started last of those which did not finish and no process trains.
+
+    Raises:
+        ValueError: there is none.
+    """
+    started = {}
+    for file in parent.glob("*/run.json"):
+        record = read_json(file)
+        waits = record.get("status") in ("running", "interrupted", "failed") and any_checkpoint(file.parent)
+        if waits and is_free(file.parent):
+            started[file.parent] = record.get("started")
+    if not started:
+        raise ValueError(f"No run in {parent} waits to go on: all have finished, or have no checkpoint yet")
+    return max(started, key=lambda folder: str(started[folder]))
+
+
+def any_checkpoint(folder: Path) -> bool:
+    """Say whether a run has saved anything."""
+    return any((folder / "checkpoints").glob("*.ckpt"))
+
+
+def require_unfinished(folder: Path, given: dict[str, str], saved: DictConfig) -> None:
+    """Refuse to resume what has nothing left to do, nothing to start from, or would become another run."""
+    if folder.suffix == ".ckpt":
+        raise ValueError(f"resume= takes the folder of a run, but it is {folder}: give {folder.parent.parent}")
+    if not any_checkpoint(folder):
+        raise ValueError(f"{folder} has no checkpoint to go on from: start again by `make train`")
+    for name, value in given.items():
+        if name.startswith(FIXED) or not name.startswith((*RESUMABLE, "hydra.")):
+            before = str(OmegaConf.select(saved, name.lstrip("+")))
+            if value != before:
+                raise ValueError(
+                    f"A run that goes on keeps its settings, but {name} was {before} and would become {value}: start a "
+                    f"new run, or change only {', '.join(RESUMABLE[1:])}"
+                )
+    if read_json(folder / "run.json").get("status") == "finished" and not any(
+        name.startswith("trainer.max_") for name in given
+    ):
+        raise ValueError(f"{folder} has finished: add trainer.max_epochs=<more> to train it further")
+
+
+def saved_config(source: Path) -> DictConfig:
+    """Return the configuration of a run folder or of a checkpoint.
+
+    Raises:
+        ValueError: there is none.
+    """
+    folder = source.parent.parent if source.suffix == ".ckpt" else source
+    if (folder / "config.yaml").is_file():
+        try:
+            return moved(loaded(folder / "config.yaml"), folder)
+        except ValueError as error:
+            if not any_checkpoint(folder):
+                raise
+            return copy_in_checkpoint(folder, source, error)
+    if not source.is_file() and not (source.is_dir() and source.suffix == ".ckpt"):
+        near = sorted(folder.parent.glob("*/config.yaml"), key=lambda each: each.stat().st_mtime)
+        hint = f"the newest there is {near[-1].parent}" if near else "give the folder that a training printed as `run`"
+        raise ValueError(f"There is no run in {source}: {hint}")
+    from firstlight.checkpoint import io as checkpoint_io
+
+    config: dict[str, Any] = checkpoint_io.load(source)["config"]
+    return OmegaConf.create(config)
+
+
+def copy_in_checkpoint(folder: Path, source: Path, why: ValueError) -> DictConfig:
+    """Return the configuration that a checkpoint holds, in place of a damaged file, and tell of it."""
+    from firstlight.checkpoint import io as checkpoint_io
+
+    path = source if source.suffix == ".ckpt" else checkpoint_io.newest_whole(folder)[0]
+    config: dict[str, Any] = checkpoint_io.load(path)["config"]
+    print(f"{str(why).partition(': ')[0]}; the copy in {path.name} is taken", flush=True)
+    return moved(OmegaConf.create(config), folder)
+
+
+def loaded(file: Path) -> DictConfig:
+    """Return the configuration in a run's file.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+        config = OmegaConf.create(text)
+    except Exception as error:  # YAML and OmegaConf raise many kinds
+        raise ValueError(f"{file} is damaged ({type(error).__name__}): restore it") from error
+    if not isinstance(config, DictConfig) or not isinstance(config.get("output_dir"), str):
+        raise ValueError(f"{file} is no configuration of a run: restore it")
+    if not is_as_written(text):
+        raise ValueError(f"{file} is not as its run wrote it: restore it")
+    return config
+
+
+def moved(saved: Any, folder: Path) -> DictConfig:
+    """Return a saved configuration with its paths where the run's folder is now."""
+    before = str(saved.output_dir)
+
+    def replaced(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: replaced(each) for name, each in value.items()}
+        if isinstance(value, str) and (value == before or value.startswith(f"{before}/")):
+            return f"{folder}{value[len(before) :]}"
+        return value
+
+    return OmegaConf.create(replaced(OmegaConf.to_container(saved)))
+
+
+def keep_trackers(folder: Path, saved: DictConfig) -> None:
+    """Let a resumed run go on in the same run of its trackers, whose ids are in run.json."""
+    known = read_json(folder / "run.json").get("loggers")
+    for name, facts in known.items() if isinstance(known, dict) else ():
+        if isinstance(facts, dict) and "id" in facts and name in (saved.logger or {}):
+            saved.logger[name].id = facts["id"]

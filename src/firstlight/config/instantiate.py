@@ -1,0 +1,60 @@
+"""From a dotted path to the class it names: the one place where a setting chooses code."""
+
+import inspect
+from importlib import import_module
+from pathlib import Path
+from traceback import extract_tb
+from typing import Any
+
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.loggers import Logger
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from firstlight.config.schema import is_trusted, require_trusted
+from firstlight.run.failure import out_of_memory
+
+# The packages alone are no fence: torch has classes that start a program when they are built.
+KINDS = (LightningModule, LightningDataModule, Trainer, Optimizer, LRScheduler, Callback, Logger)
+
+
+def locate(target: str) -> Any:
+    """Import the class with this dotted path.
+
+    Raises:
+        ValueError: it cannot be imported, or is no class that a configuration may build.
+    """
+    require_trusted(target)
+    module, _, name = target.rpartition(".")
+    try:
+        found = getattr(import_module(module), name, None)
+    except ImportError as error:
+        raise ValueError(
+            f"There is no {target} ({error}): give the dotted path of a class that is installed"
+        ) from error
+    if not isinstance(found, type) or not issubclass(found, KINDS) or not is_trusted(found.__module__):
+        kinds = ", ".join(kind.__name__ for kind in KINDS)
+        raise ValueError(f"A _target_ names a class of the kind {kinds}, but {target} is none: name such a class")
+    return found
+
+
+def built(kind: Any, *parts: Any, **settings: Any) -> Any:
+    """Build an object of a class; a library that refuses its settings is told in one sentence.
+
+    Raises:
+        ValueError: the class takes other settings, or other values.
+    """
+    try:
+        inspect.signature(kind).bind(*parts, **settings)
+    except TypeError as error:
+        raise ValueError(
+            f"{kind.__name__} is built of other settings ({error}): correct those beside its _target_"
+        ) from error
+    try:
+        return kind(*parts, **settings)
+    except Exception as error:  # libraries raise many kinds
+        ours = Path(extract_tb(error.__traceback__)[-1].filename).is_relative_to(Path(__file__).parents[1])
+        if ours or isinstance(error, OSError) or out_of_memory(error):
+            raise
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{kind.__name__} refuses its settings ({why}): correct those beside its _target_") from error

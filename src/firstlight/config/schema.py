@@ -1,0 +1,210 @@
+"""Read a class's settings from its source text: importing it would import torch, which takes seconds."""
+
+import ast
+import sys
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.machinery import PathFinder
+from pathlib import Path
+from typing import Any
+
+# What a `_target_` may name, since naming a class runs its code: add your own package here.
+PACKAGES = ("firstlight", "torch", "torchvision", "lightning", "torchmetrics", "transformers")
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What the text of a class tells.
+
+    Attributes:
+        parameters: name of each argument -> its annotation as written, "" without one.
+        constants: the plain values that the class body assigns, those of its bases included.
+        takes_any: it has ``**kwargs``, so any further name is accepted.
+    """
+
+    parameters: dict[str, str] = field(default_factory=dict)
+    constants: dict[str, object] = field(default_factory=dict)
+    takes_any: bool = False
+
+
+@cache
+def read(target: str) -> Signature:
+    """Return the signature of the class with this dotted path.
+
+    Raises:
+        ValueError: no such module, no such class in it, or one that it has from a package which is not trusted.
+    """
+    module, _, name = target.rpartition(".")
+    definition = _find(module, name)
+    if definition is None:
+        raise ValueError(f"There is no {target}: give the dotted path of a class that is installed")
+    source, node = definition
+    require_trusted(f"{source}.{node.name}")
+    return _signature(source, node)
+
+
+def require_trusted(target: str) -> None:
+    """Refuse a dotted path into any other package than those of `PACKAGES`.
+
+    Raises:
+        ValueError: that is where it leads.
+    """
+    if not is_trusted(target):
+        raise ValueError(
+            f"A _target_ names a class of {', '.join(PACKAGES)}, but it is {target}: choose one of these, or add the "
+            f"package to PACKAGES in {Path(__file__).name}"
+        )
+
+
+def is_trusted(path: str) -> bool:
+    """Say whether a dotted path leads into one of `PACKAGES`."""
+    return path.partition(".")[0] in PACKAGES
+
+
+def _signature(module: str, node: ast.ClassDef) -> Signature:
+    found = [_find(module, ast.unparse(base)) for base in node.bases]
+    bases = [_signature(*base) for base in found if base is not None]
+    constants = {name: value for base in reversed(bases) for name, value in base.constants.items()}
+    constants |= _constants(node)
+    for item in node.body:
+        if isinstance(item, ast.FunctionDef) and item.name == "__init__":
+            more = _unpacked(module, item.args.kwarg)
+            return Signature(_arguments(item) | more, constants, item.args.kwarg is not None and not more)
+    inherited = next((base for base in bases if base.parameters or base.takes_any), Signature())
+    return Signature(inherited.parameters, constants, inherited.takes_any)
+
+
+def _arguments(function: ast.FunctionDef) -> dict[str, str]:
+    arguments = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+    return {
+        each.arg: ast.unparse(each.annotation) if each.annotation else "" for each in arguments if each.arg != "self"
+    }
+
+
+def _unpacked(module: str, argument: ast.arg | None) -> dict[str, str]:
+    """Return what ``**name: Unpack[Fields]`` takes: the fields of a TypedDict."""
+    match argument:
+        case ast.arg(annotation=ast.Subscript(value=ast.Name(id="Unpack"), slice=ast.Name(id=name))):
+            found = _find(module, name)
+            fields = [item for item in found[1].body if isinstance(item, ast.AnnAssign)] if found else []
+            return {ast.unparse(field.target): ast.unparse(field.annotation) for field in fields}
+    return {}
+
+
+def _constants(node: ast.ClassDef) -> dict[str, object]:
+    constants: dict[str, object] = {}
+    for item in node.body:
+        target: ast.expr | None = item.target if isinstance(item, ast.AnnAssign) else None
+        if isinstance(item, ast.Assign) and len(item.targets) == 1:
+            target = item.targets[0]
+        if isinstance(target, ast.Name) and isinstance(getattr(item, "value", None), ast.Constant):
+            constants[target.id] = item.value.value  # type: ignore[attr-defined]
+    return constants
+
+
+def _find(module: str, name: str) -> tuple[str, ast.ClassDef] | None:
+    """Follow a name, `import ... as` and re-exports included, to the module that defines it."""
+    tree = _parse(module)
+    if tree is None:
+        return None
+    first, _, rest = name.partition(".")
+    stars = []
+    for node in _statements(tree):
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            return module, node
+        if isinstance(node, ast.ImportFrom):
+            source = _absolute(module, node)
+            for alias in node.names:
+                if alias.name == "*":
+                    stars.append(source)
+                elif (alias.asname or alias.name) == first and rest:
+                    return _find(*f"{source}.{alias.name}.{rest}".rsplit(".", 1))
+                elif (alias.asname or alias.name) == name:
+                    return _find(source, alias.name)
+        if isinstance(node, ast.Import) and rest:
+            for alias in node.names:
+                if (alias.asname or alias.name.partition(".")[0]) == first:
+                    dotted = f"{alias.name if alias.asname else first}.{rest}"
+                    return _find(*dotted.rsplit(".", 1))
+    return next((found for source in stars if (found := _find(source, name))), None)
+
+
+def _statements(tree: ast.Module) -> list[ast.stmt]:
+    """Return the top-level statements, those under `if` and `try` included."""
+    statements: list[ast.stmt] = []
+    waiting = list(tree.body)
+    while waiting:
+        node = waiting.pop(0)
+        statements.append(node)
+        if isinstance(node, ast.If | ast.Try):
+            waiting = [*node.body, *node.orelse, *waiting]
+    return statements
+
+
+def _absolute(module: str, node: ast.ImportFrom) -> str:
+    if not node.level:
+        return node.module or ""
+    source = _source(module)
+    parts = module.split(".")
+    keep = len(parts) - node.level + (source is not None and source.name == "__init__.py")
+    return ".".join([*parts[:keep], *([node.module] if node.module else [])])
+
+
+@cache
+def _parse(module: str) -> ast.Module | None:
+    source = _source(module)
+    return ast.parse(source.read_text(encoding="utf-8")) if source else None
+
+
+@cache
+def _source(module: str) -> Path | None:
+    """Return the file of a module, found without running any of its parent packages."""
+    path: list[str] | None = None
+    spec = None
+    for depth in range(len(parts := module.split("."))):
+        loaded = sys.modules.get(".".join(parts[: depth + 1]))
+        spec = getattr(loaded, "__spec__", None) or PathFinder.find_spec(".".join(parts[: depth + 1]), path)
+        if spec is None:
+            return None
+        path = list(spec.submodule_search_locations or [])
+    is_source = spec is not None and spec.origin is not None and spec.origin.endswith(".py")
+    return Path(spec.origin) if is_source and spec and spec.origin else None
+
+
+def accepts(annotation: ast.expr, value: Any) -> bool:
+    """Say whether a value from YAML fits an annotation; what is not understood is accepted."""
+    match annotation:
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return accepts(left, value) or accepts(right, value)
+        case ast.Constant(value=None) | ast.Name(id="None"):
+            return value is None
+        case ast.Constant(value=str(text)):
+            return accepts(ast.parse(text, mode="eval").body, value)
+        case ast.Subscript(value=outer, slice=inner):
+            return _accepts_subscript(ast.unparse(outer).rpartition(".")[2], inner, value)
+        case ast.Name(id="Any" | "object"):
+            return True
+        case ast.Name(id=name):
+            return _accepts_name(name, value)
+    return True
+
+
+def _accepts_subscript(outer: str, inner: ast.expr, value: Any) -> bool:
+    parts = inner.elts if isinstance(inner, ast.Tuple) else [inner]
+    if outer in ("Optional", "Union"):
+        return (outer == "Optional" and value is None) or any(accepts(part, value) for part in parts)
+    if outer == "Literal":
+        return any(isinstance(part, ast.Constant) and part.value == value for part in parts)
+    if outer in ("list", "List", "Sequence"):
+        return isinstance(value, list) and all(accepts(parts[0], each) for each in value)
+    return not isinstance(value, str | int | float | bool) if outer in ("dict", "Dict", "tuple", "Tuple") else True
+
+
+def _accepts_name(name: str, value: Any) -> bool:
+    kinds: dict[str, type | tuple[type, ...]] = {"str": str, "int": int, "float": (int, float), "bool": bool}
+    if name == "Tensor":
+        return False
+    if name not in kinds:
+        return name not in ("list", "dict", "tuple") or isinstance(value, list | dict)
+    # bool is an int to Python, but `batch_size: true` is a mistake.
+    return isinstance(value, kinds[name]) and isinstance(value, bool) == (name == "bool")

@@ -1,0 +1,89 @@
+"""Token ids of many texts in one array, handed out as padded batches."""
+
+from collections.abc import Sequence
+from itertools import accumulate, chain
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from firstlight.data.datamodule import Batch, as_indices
+
+
+class Ragged(NamedTuple):
+    """Rows of different lengths, end to end: row i is values[starts[i] : starts[i + 1]]."""
+
+    starts: Tensor  # (rows + 1,) int64
+    values: Tensor  # (tokens,) int32
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[int]]) -> "Ragged":
+        """Return lists of ids as one array."""
+        starts = torch.tensor(list(accumulate(map(len, rows), initial=0)))
+        values = np.fromiter(chain.from_iterable(rows), dtype=np.int32, count=int(starts[-1]))
+        return cls(starts, torch.from_numpy(values))
+
+    @classmethod
+    def joined(cls, parts: Sequence["Ragged"]) -> "Ragged":
+        """Return the rows of all parts, one after the other."""
+        lengths = torch.cat([each.lengths for each in parts])
+        starts = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
+        return cls(starts, torch.cat([each.values for each in parts]))
+
+    @property
+    def lengths(self) -> Tensor:
+        """Length of each row, shape (rows,) int64."""
+        return self.starts.diff()
+
+
+class Tokens(Dataset[Any]):
+    """Texts as token ids: `__getitems__` returns a batch, padded to its longest text.
+
+    "inputs" of a batch are {"input_ids", "attention_mask"}, both int64 (batch, tokens).
+    """
+
+    def __init__(
+        self,
+        token_ids: Ragged,
+        labels: Sequence[int] | None,
+        ids: Sequence[int] | None = None,
+        padding: int = 0,
+        pad_to: int = 1,
+        max_length: int = 1,
+    ) -> None:
+        """Keep the ids of each text, its label (None where there is none) and its own id (its position)."""
+        self.starts, self.token_ids = token_ids
+        self.labels = None if labels is None else torch.as_tensor(labels, dtype=torch.int64)
+        self.ids = torch.arange(len(self.starts) - 1) if ids is None else as_indices(ids)
+        self.padding = padding
+        self.pad_to = pad_to
+        self.max_length = max_length
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def padded_lengths(self) -> Tensor:
+        """Length of each text in a batch of its own, shape (texts,) int64."""
+        return self._padded(self.starts.diff())
+
+    def _padded(self, lengths: Tensor) -> Tensor:
+        return (-(-lengths // self.pad_to) * self.pad_to).clamp(max=self.max_length)
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        chosen = as_indices(indices)
+        starts = self.starts[chosen]
+        lengths = self.starts[chosen + 1] - starts
+        length = int(self._padded(lengths.max()))
+        columns = torch.arange(length)
+        mask = columns < lengths.unsqueeze(1)  # (batch, tokens)
+        # Behind its end a row reads the next text, and the last text of all itself: the mask hides both.
+        places = (starts.unsqueeze(1) + columns).clamp_(max=len(self.token_ids) - 1)
+        # Not token_ids[places]: that wakes all threads for each batch.
+        read = self.token_ids.index_select(0, places.flatten()).view(places.shape)
+        input_ids = read.long().masked_fill_(~mask, self.padding)  # (batch, tokens)
+        inputs = {"input_ids": input_ids, "attention_mask": mask.long()}
+        batch = {"inputs": inputs, "ids": self.ids[chosen]}
+        return batch if self.labels is None else {**batch, "labels": self.labels[chosen]}

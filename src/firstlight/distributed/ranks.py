@@ -1,0 +1,81 @@
+"""The processes of a training on several devices: the first one decides, the others follow it.
+
+Who starts them is Lightning, torchrun or Slurm. The first one composes the configuration and owns the run's folder; the
+others get the configuration from it by the store of torch.distributed, and only train.
+"""
+
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from firstlight.distributed.environment import environment
+from firstlight.run.rank import follows
+
+# How long the others wait for the first one, which may have data to fetch.
+PATIENCE = timedelta(hours=1)
+
+
+def follow(task: Callable[[DictConfig], Any]) -> None:
+    """Train along with the first process, in silence; an error ends this one, and by that the run.
+
+    What a user can mend is told by the first one, which hears of it.
+    """
+    warnings.simplefilter("ignore")
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), suppress(ValueError, KeyboardInterrupt):
+        task(OmegaConf.create(store_of(environment()).get(_key()).decode()))
+        return
+    sys.exit(1)
+
+
+@contextmanager
+def together(trainer: Any, cfg: DictConfig, record: Any) -> Iterator[None]:
+    """Train with the other processes, if there are any, and end with them.
+
+    Raises:
+        SystemExit: another process has ended before its time.
+    """
+    if trainer.world_size == 1:
+        yield
+        return
+    from firstlight.distributed.watchdog import Watch
+
+    place = trainer.strategy.cluster_environment
+    first = not follows()
+    store = store_of(place, serve=first)
+    if first:
+        store.set(_key(), OmegaConf.to_yaml(cfg, resolve=True))
+    watch = Watch(trainer, store_of(place), f"{_key()}/alive", record)
+    watch.start()
+    try:
+        yield
+    except BaseException as error:
+        watch.end(error)
+        raise
+    watch.end()
+
+
+def store_of(place: Any, serve: bool = False) -> Any:
+    """Return a connection to the store that all processes share; the first one serves it unless torchrun does."""
+    import torch.distributed as dist
+
+    serve = serve and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+    return dist.TCPStore(  # type: ignore[attr-defined]
+        place.main_address,
+        place.main_port,
+        is_master=serve,
+        timeout=PATIENCE,
+        wait_for_workers=False,
+        # torch.distributed makes its own one in this process at the same port.
+        multi_tenant=True,
+    )
+
+
+def _key() -> str:
+    return f"firstlight/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"

@@ -1,0 +1,153 @@
+"""See that no process of a training waits for another one that has ended: a GPU would wait for it for ever."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import suppress
+from typing import Any
+
+from firstlight.run.failure import explain
+from firstlight.run.files import read_json
+from firstlight.run.lock import locked
+from firstlight.run.record import Followed, Record
+
+# Seconds between two signs of life; without one for so long a process counts as ended; and how long this one may then
+# take to end by itself: together less than the 30 seconds after which torchrun kills.
+BEAT_S, DEAD_S, GRACE_S = 1.0, 20.0, 6.0
+OVER, FAILED = "over", "failed: "
+
+
+class FeltError(ValueError):
+    """Another process was the first to fail; here only its end was felt."""
+
+
+class Watch(threading.Thread):
+    """Give signs of life by the store that all processes share, and end this process when another one's stop.
+
+    Args:
+        trainer: its strategy knows rank, world size and the processes that it started.
+        store: a connection of its own to the store.
+        prefix: of the names in the store.
+        record: that of the run.
+    """
+
+    def __init__(self, trainer: Any, store: Any, prefix: str, record: Any) -> None:
+        super().__init__(daemon=True, name="watch")
+        self.trainer = trainer
+        self.store = store
+        self.prefix = prefix
+        self.record = record
+        self.rank = int(trainer.global_rank)
+        self.others = [each for each in range(trainer.world_size) if each != self.rank]
+        self.seen: dict[int, tuple[str, float]] = {}
+        self.ended = threading.Event()
+        self.fault = ""
+
+    def run(self) -> None:
+        """Watch until this process is done, or another one has ended before its time."""
+        beat = 0
+        while not self.ended.wait(BEAT_S):
+            beat += 1
+            self.fault = self.ended_child() or self.silent_rank(beat)
+            if self.fault:
+                break
+        if self.fault and not self.ended.wait(GRACE_S):
+            self.give_up()
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Tell the others that this process is done, or why it fails.
+
+        Raises:
+            FeltError: another one was the first to fail.
+        """
+        if error is not None and threading.current_thread() is threading.main_thread():
+            # It ends anyway, and torchrun asks it to when another one has failed.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if error is None or (isinstance(error, SystemExit | KeyboardInterrupt) and not felt(error)):
+            self.ended.set()
+            self._tell(OVER)
+            return
+        # What fails here may come of what failed there: the reason arrives with the next signs of life.
+        deadline = time.monotonic() + 3 * BEAT_S
+        while felt(error) and not self.fault and time.monotonic() < deadline:
+            time.sleep(BEAT_S / 4)
+        self.ended.set()
+        if felt(error):
+            self.fault = self.fault or "another process of the training ended without a word: was it killed?"
+        if self.fault:
+            self.write_down()
+            raise FeltError(self.fault) from error
+        self._tell(FAILED + explain(error, self.record.cfg))
+
+    def ended_child(self) -> str:
+        """Return what became of a process that Lightning has started here, if one has failed."""
+        for index, process in enumerate(getattr(self.trainer.strategy.launcher, "procs", [])):
+            code = process.poll()
+            if code:
+                said = self._heard(self.rank + 1 + index)
+                by = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+                return said or f"rank {self.rank + 1 + index} {by}"
+        return ""
+
+    def silent_rank(self, beat: int) -> str:
+        """Give a sign of life, and return which process gives none any more, or tells of its failure."""
+        try:
+            self.store.set(f"{self.prefix}/{self.rank}", str(beat))
+            for rank in self.others:
+                if said := self._heard(rank):
+                    return said
+        except Exception:  # the store is gone, and with it the process that served it
+            return "rank 0 ended without a word: was it killed?"
+        return ""
+
+    def _heard(self, rank: int) -> str:
+        key = f"{self.prefix}/{rank}"
+        with suppress(RuntimeError):
+            if self.store.check([key]):
+                sign = self.store.get(key).decode()
+                if sign.startswith(FAILED):
+                    return f"rank {rank}: {sign.removeprefix(FAILED)}"
+                before, since = self.seen.get(rank, ("", 0.0))
+                if sign != before:
+                    self.seen[rank] = (sign, time.monotonic())
+                elif sign != OVER and time.monotonic() - since > DEAD_S:
+                    return f"rank {rank} gave no sign of life for {DEAD_S:.0f} s: was it killed?"
+        return ""
+
+    def _tell(self, sign: str) -> None:
+        with suppress(Exception):  # it tells nobody, then
+            self.store.set(f"{self.prefix}/{self.rank}", sign)
+
+    def give_up(self) -> None:
+        """End this process, which waits for one that will not come; see that run.json tells why."""
+        with suppress(Exception):
+            self.write_down()
+            if isinstance(self.record, Record):
+                self.record.end("failed", self.fault)
+                print(f"train: {self.fault}", file=sys.stderr, flush=True)
+        for process in getattr(self.trainer.strategy.launcher, "procs", []):
+            process.kill()
+        os._exit(1)
+
+    def write_down(self) -> None:
+        """Let run.json tell the reason if the first process, whose task it is, has been killed."""
+        folder, deadline = self.record.folder, time.monotonic() + GRACE_S
+        while isinstance(self.record, Followed) and time.monotonic() < deadline:
+            if read_json(folder / "run.json").get("status") != "running":
+                return
+            # The first one holds the lock as long as it lives.
+            with suppress(ValueError), locked(folder):
+                Record(folder, read_json(folder / "run.json")).end("failed", self.fault)
+            time.sleep(BEAT_S)
+
+
+def felt(error: BaseException | None) -> bool:
+    """Say whether an error, or what led to it, means that another process has ended."""
+    signs = ("Connection closed by peer", "Connection reset by peer", "NCCL", "DistBackendError", "Broken pipe")
+    while error is not None:
+        if any(sign in f"{type(error).__name__}: {error}" for sign in signs):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

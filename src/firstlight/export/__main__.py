@@ -1,0 +1,63 @@
+"""Write a trained model for other programs:  python -m firstlight.export run=logs/train/<run> format=onnx"""
+
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from firstlight.cli.command import command
+from firstlight.config.options import AUTO
+from firstlight.config.validate import check
+from firstlight.run.files import plain
+
+# The module of this package that writes a format, the packages it needs besides, and the extra that brings them.
+FORMATS: dict[str, tuple[str, tuple[str, ...], str]] = {
+    "torch": ("torch_export", (), ""),
+    "onnx": ("onnx", ("onnx", "onnxscript", "onnxruntime"), "export"),
+    "safetensors": ("safetensors", (), ""),
+    "coreml": ("coreml", ("coremltools",), "coreml"),
+}
+
+
+@command("export")
+def main(cfg: DictConfig) -> list[str]:
+    """Write the model of a run, and what a stranger must know to use it; return the paths."""
+    check(cfg)
+    require_format(cfg.format)
+    from firstlight import build
+    from firstlight.cli import console
+    from firstlight.export import folder
+    from firstlight.export.source import source_of
+
+    checkpoint = build.chosen_checkpoint(cfg)
+    source = source_of(plain(cfg), checkpoint)
+    output = folder.beside(Path(checkpoint)) if cfg.output == AUTO else Path(cfg.output)
+    write = import_module(f"firstlight.export.{FORMATS[cfg.format][0]}").write
+    with folder.filled(output) as temporary:
+        checked = write(source, temporary)
+        names = sorted(each.name for each in temporary.iterdir())
+    paths = [output / name for name in names]
+    files = {f"  {path.name}": folder.size(path) for path in paths}
+    console.show({"checkpoint": checkpoint, "written": str(output), **files, "checked": checked})
+    return [str(path) for path in paths]
+
+
+def require_format(name: str) -> None:
+    """Refuse a format that is unknown, or whose packages are not here.
+
+    Raises:
+        ValueError: so it is.
+    """
+    if name not in FORMATS:
+        raise ValueError(f"format is one of {', '.join(FORMATS)}, but format={name}: choose one of these")
+    _, packages, extra = FORMATS[name]
+    if missing := [package for package in packages if find_spec(package) is None]:
+        raise ValueError(
+            f"format={name} needs the package {missing[0]}: install it by pip install -e '.[{extra}]', or choose "
+            "another format"
+        )
+
+
+if __name__ == "__main__":
+    main()

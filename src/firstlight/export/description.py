@@ -1,0 +1,55 @@
+"""What a stranger must know to use an exported model, as JSON beside it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from firstlight.export.program import Axes
+from firstlight.export.source import Source
+from firstlight.run.provenance import versions
+from firstlight.run.redaction import hidden
+
+
+def description(source: Source, format: str, load: list[str], shapes: Axes | None = None) -> dict[str, Any]:
+    """Return what the inputs and the outputs mean, how to load the file, and where it comes from.
+
+    Args:
+        source: the model.
+        format: name of the format.
+        load: lines of Python that load the file from the folder it lies in.
+        shapes: of each input; None takes those of the inputs, the batch and the length of texts open.
+    """
+    drawn = source.inputs.named(source.inputs.draw(1, source.inputs.longest or 0))
+    is_text = source.inputs.longest is not None
+    inputs = {
+        name: {
+            "shape": shapes[name] if shapes else ["batch", *(["length"] if is_text else value.shape[1:])],
+            "dtype": str(value.dtype).removeprefix("torch."),
+            "meaning": source.inputs.meaning[name],
+        }
+        for name, value in drawn.items()
+    }
+    model = {name: value for name, value in source.settings["model"].items() if name != "allow_remote_code"}
+    return {
+        "format": format,
+        "load": load,
+        "class_names": source.model.class_names,
+        "inputs": inputs,
+        "outputs": {"logits": {"shape": ["batch", len(source.model.class_names)], "dtype": "float32"}},
+        "probabilities": "softmax of the logits",
+        "preprocessing": source.inputs.preprocessing,
+        "model": hidden(model),
+        "checkpoint": source.checkpoint,
+        "versions": versions(),
+    }
+
+
+def write(path: Path, content: dict[str, Any]) -> None:
+    """Write it as JSON."""
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_tokenizer(source: Source, folder: Path) -> None:
+    """Write what cuts texts for the model, if it is a model of texts."""
+    if source.model.tokenizer is not None:
+        source.model.tokenizer.save_pretrained(folder)

@@ -1,0 +1,67 @@
+"""Make the page: one file that holds its style, its scripts, the charts' library and all data."""
+
+import base64
+import hashlib
+import html
+import json
+from importlib.resources import files
+from string import Template
+from typing import Any
+
+from firstlight.report.gather import Content
+from firstlight.report.library import library
+
+# In this order they are one script.
+SCRIPTS = ("table.js", "charts.js", "sweep.js", "run.js")
+# In the text of a script element these could end it.
+ESCAPES = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
+
+
+def render(content: Content) -> str:
+    """Return the page as HTML; it runs its own scripts only, and nothing in it can reach a network."""
+    script = "".join(resource(name) for name in SCRIPTS)
+    start, plotly = "start();", library()
+    assert "</script" not in (script + plotly).lower()
+    chosen = [index for index, run in enumerate(content.report["runs"]) if run["chosen"]]
+    others = [index for index in range(len(content.details)) if index not in chosen]
+    return Template(resource("page.html")).substitute(
+        policy=policy(script, plotly, start),
+        title=html.escape(f"Runs in {content.report['source']}"),
+        style=resource("style.css"),
+        report=embedded(content.report),
+        # The first chart needs the chosen runs alone: the browser reads the others once it is there.
+        chosen=details(content, chosen),
+        others=details(content, others),
+        script=script,
+        plotly=plotly,
+        start=start,
+    )
+
+
+def details(content: Content, places: list[int]) -> str:
+    """Return an element for each of these runs."""
+    return "\n".join(
+        f'<script type="application/json" id="run-{index}">{embedded(content.details[index])}</script>'
+        for index in places
+    )
+
+
+def resource(name: str) -> str:
+    """Return the text of a file beside this one."""
+    return files("firstlight.report").joinpath("page").joinpath(name).read_text(encoding="utf-8").replace("\r\n", "\n")
+
+
+def embedded(value: Any) -> str:
+    """Return JSON in ASCII that no HTML parser takes for markup."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return text.translate(ESCAPES)
+
+
+def policy(*scripts: str) -> str:
+    """Return a Content-Security-Policy that allows these scripts, inline styles, pictures inside the page, no more."""
+    hashes = (base64.b64encode(hashlib.sha256(each.encode()).digest()).decode() for each in scripts)
+    allowed = " ".join(f"'sha256-{each}'" for each in hashes)
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )

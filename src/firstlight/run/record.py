@@ -1,0 +1,176 @@
+"""The folder of a run, and run.json in it: what was asked, how it went, what came out."""
+
+import json
+import os
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from firstlight.run.console_log import logged
+from firstlight.run.failure import explain, stopped_by
+from firstlight.run.files import now, plain, read_json, with_checksum, write_whole
+from firstlight.run.lock import LET_GO_S, locked
+from firstlight.run.provenance import git_state, versions
+from firstlight.run.rank import follows
+from firstlight.run.redaction import hidden
+
+# Written at the start and given back when the disk is full: run.json must be able to say so.
+RESERVE_BYTES = 64 * 1024
+
+
+class Record:
+    """run.json, rewritten as a whole at each change, so that it is right whenever it is read."""
+
+    def __init__(self, folder: Path, fields: dict[str, Any], cfg: DictConfig | None = None) -> None:
+        """Keep the folder, the first fields and the configuration, and lay by room on the disk."""
+        self.folder = folder
+        self.fields = fields
+        self.cfg = cfg
+        self.started = time.perf_counter()
+        self.reserve = folder / ".reserve"
+        self.reserve.write_bytes(bytes(RESERVE_BYTES))
+
+    def update(self, **fields: Any) -> None:
+        """Set fields and write the file; a reader never meets half of it."""
+        self.fields |= fields
+        text = json.dumps(hidden(self.fields), indent=2, default=str) + "\n"
+        try:
+            write_whole(self.folder / "run.json", text)
+        except OSError:
+            self.reserve.unlink(missing_ok=True)
+            write_whole(self.folder / "run.json", text)
+
+    def begin(self, overrides: list[str]) -> None:
+        """Say that the run starts, or goes on: what it was and reached before stays."""
+        start = {"started": now(), "ended": None, "status": "running", "reason": None, "overrides": overrides}
+        starts = [*self.fields.get("starts", []), start]
+        self.update(status="running", reason=None, ended=None, starts=starts)
+
+    def end(self, status: str, reason: str | None = None) -> None:
+        """Say how the run ended."""
+        seconds = round(time.perf_counter() - self.started, 3)
+        end = {"ended": now(), "status": status, "reason": reason}
+        starts = [*self.fields["starts"][:-1], {**self.fields["starts"][-1], **end, "seconds": seconds}]
+        # Of a start that was killed nobody knows how long it took.
+        self.update(
+            **end,
+            seconds=round(sum(each["seconds"] for each in starts if isinstance(each.get("seconds"), float)), 3),
+            starts=starts,
+        )
+        self.reserve.unlink(missing_ok=True)
+
+
+class Followed:
+    """The record of a run that another process keeps: this one only knows where."""
+
+    def __init__(self, cfg: DictConfig) -> None:
+        """Keep the folder and the configuration."""
+        self.folder = Path(cfg.output_dir)
+        self.cfg = cfg
+        self.fields: dict[str, Any] = {}
+
+    def update(self, **fields: Any) -> None:
+        """Leave it to the other process."""
+
+
+@contextmanager
+def recorded(cfg: DictConfig) -> Iterator[Record | Followed]:
+    """Claim the run's folder and keep its run.json true, however the run ends; the first of several processes does.
+
+    Raises:
+        ValueError: another process trains in that folder.
+        Exception: whatever the run raises, once it is written down.
+    """
+    if follows():
+        yield Followed(cfg)
+        return
+    folder = claimed(cfg)
+    with locked(folder, patience_s=LET_GO_S if cfg.get("resume") else 0):
+        fields = first_fields(cfg)
+        record = Record(folder, {**fields, **(earlier_fields(folder, fields) if cfg.get("resume") else {})}, cfg)
+        record.begin(fields["overrides"])
+        write_whole(folder / "config.yaml", with_checksum(OmegaConf.to_yaml(OmegaConf.create(hidden(plain(cfg))))))
+        exit_code = 1
+        with logged(folder / "output.log"):
+            try:
+                yield record
+                exit_code = 0
+                record.end("finished")
+            except (KeyboardInterrupt, SystemExit) as stop:
+                record.end("interrupted", stopped_by(stop))
+                raise
+            except BaseException as error:
+                record.end("failed", explain(error, cfg))
+                raise
+            finally:
+                finish_wandb(exit_code)
+
+
+def claimed(cfg: DictConfig) -> Path:
+    """Make the run's folder its own, and return it; a second run of the same second gets a name of its own."""
+    if cfg.get("resume"):
+        return Path(cfg.output_dir)
+    wanted = folder = Path(cfg.output_dir)
+    for number in range(2, 1000):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "run.json").touch(exist_ok=False)
+            break
+        except FileExistsError:
+            folder = wanted.with_name(f"{wanted.name}_{number}")
+        except OSError as error:
+            raise ValueError(
+                f"The folder {folder} cannot be made ({error.strerror}): give output_dir=<a folder of yours>"
+            ) from error
+    with open_dict(cfg):
+        cfg.output_dir = str(folder)
+        cfg.name = cfg.get("name") or folder.name
+    return folder
+
+
+def first_fields(cfg: DictConfig) -> dict[str, Any]:
+    """Return what is known before anything runs."""
+    from hydra.core.hydra_config import HydraConfig
+
+    overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    return {
+        "command": shlex.join(["python", "-m", f"firstlight.{cfg.command}", *overrides]),
+        "overrides": overrides,
+        "status": "running",
+        "reason": None,
+        "started": now(),
+        "ended": None,
+        "seconds": None,
+        "starts": [],
+        "seed": cfg.get("seed"),
+        "git": git_state(),
+        "machine": {"system": platform.platform(), "python": platform.python_version(), "cores": os.cpu_count()},
+        "versions": versions(),
+        "metrics": {},
+        "checkpoints": {},
+        "loggers": {},
+    }
+
+
+def earlier_fields(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
+    """Return what run.json told of the earlier starts, but for fields that are of another kind: they are damaged."""
+    earlier = read_json(folder / "run.json")
+    if isinstance(earlier.get("starts"), list):
+        earlier["starts"] = [each for each in earlier["starts"] if isinstance(each, dict)]
+    known = {name: type(value) for name, value in fields.items() if value is not None}
+    return {name: value for name, value in earlier.items() if isinstance(value, known.get(name, object))}
+
+
+def finish_wandb(exit_code: int) -> None:
+    """End an open W&B run: left open, the next job of a sweep would write into it."""
+    if "wandb" in sys.modules:
+        from firstlight.logger.wandb_logger import finish
+
+        finish(exit_code)

@@ -1,0 +1,135 @@
+"""Train for each combination of settings:  python -m firstlight.sweep model=resnet50,vgg16 data.batch_size=16,32
+
+Typed again, it goes on with the newest sweep of the same words until all jobs are finished; force=true starts over.
+launcher=joblib, slurm or slurm_local runs jobs side by side; sweeper=optuna searches instead of trying all.
+"""
+
+import json
+import re
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from firstlight import train
+from firstlight.cli.errors import tell
+from firstlight.cli.job import SWEEP_FILE
+from firstlight.run.files import read_json, write_whole
+from firstlight.run.lock import locked
+from firstlight.run.redaction import hidden
+from firstlight.sweep.jobs import num_with
+from firstlight.sweep.plan import Plan, check_jobs, divided, is_swept, planned, plugged_in
+from firstlight.sweep.results import collect, show, write
+
+
+def main() -> None:
+    """Run the jobs; a failing one is a row of the table, and the exit code tells."""
+    words = sys.argv[1:]
+    if any(word in ("--help", "-h", "--cfg", "-c", "--info", "-i") for word in words):
+        train.main()
+        return
+    parent = Path("logs/sweep")
+    try:
+        words, force = without_force(words)
+        own, words = divided(words)
+        plan = planned(own, words)
+        check_jobs(plan)
+        asked = hidden({"words": words, **plan.asked})
+        folder = (None if force else unfinished(parent, asked, plan)) or started(parent, asked, plan)
+        with locked(folder):
+            run(folder, words, plan)
+    except Exception as error:
+        tell(error, "train")
+        sys.exit(1)
+
+
+def run(folder: Path, words: list[str], plan: Plan) -> None:
+    """Run what is left of a sweep, show the table however that ends, and leave with an exit code."""
+    choices = plugged_in(plan)
+    sys.argv[1:] = ["--multirun", *words, f"hydra.sweep.dir={folder}", *choices, *named_by_what_differs(words)]
+    code: Any = 0
+    try:
+        train.main()
+    except SystemExit as stop:
+        code = stop.code or 0
+    finally:
+        rows = collect(folder, plan.metrics)
+        if rows:
+            write(folder, rows)
+            show(folder, rows)
+            show_found(folder, plan)
+        left = plan.num_jobs - num_done(folder, plan)
+        if left:
+            print(f"next      the same command goes on with what is left, {left} of {plan.num_jobs} jobs")
+    # What was ended from outside says so; else the table decides.
+    sys.exit(code if code not in (0, 1) else 1 if left or not num_with(folder, "finished") else 0)
+
+
+def show_found(folder: Path, plan: Plan) -> None:
+    """Print what a search has found."""
+    if plan.is_search and num_with(folder, "finished"):
+        from firstlight.sweep.optuna import show_best
+
+        show_best(folder, plan.metrics)
+
+
+def without_force(words: list[str]) -> tuple[list[str], bool]:
+    """Return the words for Hydra, and whether a new sweep was asked for, whatever there is."""
+    values = [word.partition("=")[2] for word in words if word.partition("=")[0] == "force"]
+    for value in values:
+        if value not in ("true", "false"):
+            raise ValueError(f"force is true or false, but it is {value!r}: type force=true to start the sweep over")
+    return [word for word in words if word.partition("=")[0] != "force"], values[-1:] == ["true"]
+
+
+def unfinished(parent: Path, asked: dict[str, Any], plan: Plan | None = None) -> Path | None:
+    """Return the newest sweep of the same words and jobs, unless all of them are finished, and tell of it."""
+    plan = plan or Plan(asked["jobs"])
+    same = [file.parent for file in parent.glob(f"*/{SWEEP_FILE}") if read_json(file) == asked]
+    if not same:
+        return None
+    newest = max(same, key=lambda folder: [int(number) for number in re.findall(r"\d+", folder.name)])
+    done = num_done(newest, plan)
+    if done >= plan.num_jobs:
+        return None
+    print(f"sweep     goes on in {newest}, {done} of {plan.num_jobs} jobs are finished (force=true starts over)")
+    return newest
+
+
+def num_done(folder: Path, plan: Plan) -> int:
+    """Return how many jobs of a sweep need no further start: in a search, a trial that failed is one."""
+    return num_with(folder, "finished", "failed") if plan.is_search else num_with(folder, "finished")
+
+
+def started(parent: Path, asked: dict[str, Any], plan: Plan) -> Path:
+    """Return the folder of a new sweep, which keeps what was asked for, and tell of it."""
+    folder = new_folder(parent)
+    write_whole(folder / SWEEP_FILE, json.dumps(asked, indent=2) + "\n")
+    print(f"sweep     {plan.num_jobs} jobs, {folder}")
+    return folder
+
+
+def new_folder(parent: Path) -> Path:
+    """Make a folder named by the time, another one if a sweep of the same second has it."""
+    stamp = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    for number in range(1, 1000):
+        folder = parent / (stamp if number == 1 else f"{stamp}_{number}")
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            continue
+    raise ValueError(f"{parent} holds a thousand sweeps of this second: wait for the next one")
+
+
+def named_by_what_differs(words: list[str]) -> list[str]:
+    """Return the setting by which Hydra names jobs after the swept settings alone."""
+    constant = [word.lstrip("+~").partition("=")[0] for word in words if "=" in word and not is_swept(word)]
+    settings = [f"hydra.job.config.override_dirname.exclude_keys=[{','.join(constant)}]"] if constant else []
+    # Values such as paths are no folder names: those jobs are called by their number alone.
+    odd = any(re.search(r"[^\w.,+-]", word.partition("=")[2]) for word in words if is_swept(word))
+    return [*settings, "hydra.sweep.subdir=${hydra.job.num}"] if odd else settings
+
+
+if __name__ == "__main__":
+    main()

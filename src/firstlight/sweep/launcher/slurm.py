@@ -1,0 +1,149 @@
+"""Each training of a sweep as a job of Slurm's, by submitit; or the same without Slurm."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from firstlight.sweep.launcher import queue
+from firstlight.sweep.launcher.submitted import Submitted
+
+# End a job as soon as one of its processes ends badly; give it its cores, which srun 22.05 and newer would not.
+SETUP = ["export SLURM_KILL_BAD_EXIT=1", "export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}"]
+# Seconds between two questions to Slurm, at first and at most; and how late a result may reach this machine's disk.
+ASK_S, ASK_LEAST_S, LATE_S = 2.0, 15.0, 5.0
+
+
+class Slurm(Submitted):
+    """Jobs of Slurm's: at its time limit each saves, queues again and goes on.
+
+    Args:
+        partition: where it waits.
+        gpus: of each node.
+        cpus: of each task.
+        memory_gb: of each node.
+        minutes: time limit of each start.
+        nodes: how many.
+        tasks: processes on each node.
+        at_once: jobs that run at the same time.
+        signal_delay_s: time before the limit in which it saves.
+        max_requeues: starts that may reach the limit.
+        account: who pays.
+        qos: quality of service.
+        constraint: features of the node.
+        setup: commands before the training.
+        more: further options of sbatch.
+    """
+
+    program = "sbatch"
+    cluster = "slurm"
+
+    def __init__(
+        self,
+        partition: str | None = None,
+        gpus: int | None = None,
+        cpus: int | None = None,
+        memory_gb: int | None = None,
+        minutes: int = 60,
+        nodes: int = 1,
+        tasks: int = 1,
+        at_once: int = 256,
+        signal_delay_s: int = 120,
+        max_requeues: int = 1000,
+        account: str | None = None,
+        qos: str | None = None,
+        constraint: str | None = None,
+        setup: list[str] | None = None,
+        more: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.max_requeues = max_requeues
+        asked = {
+            "slurm_partition": partition,
+            "gpus_per_node": gpus,
+            "cpus_per_task": cpus,
+            "mem_gb": memory_gb,
+            "slurm_account": account,
+            "slurm_qos": qos,
+            "slurm_constraint": constraint,
+        }
+        self.asked = {name: value for name, value in asked.items() if value is not None} | {
+            "timeout_min": minutes,
+            "nodes": nodes,
+            "tasks_per_node": tasks,
+            "slurm_array_parallelism": at_once,
+            "slurm_signal_delay_s": signal_delay_s,
+            "slurm_setup": [*SETUP, *(setup or [])],
+            "slurm_additional_parameters": {"requeue": True, **(more or {})},
+        }
+
+    def queued(self, folder: Path, numbers: Sequence[int]) -> dict[int, Any]:
+        """Return the jobs of an earlier start of this sweep that still wait or run."""
+        from submitit import SlurmJob
+
+        known, there = queue.ids(folder), queue.in_slurm() or set()
+        place, tasks = queue.folder_of(folder) / "%j", range(self.asked["nodes"] * self.asked["tasks_per_node"])
+        return {each: SlurmJob(place, known[each], tasks) for each in numbers if known.get(each) in there}
+
+    def start(self, folder: Path, numbers: list[int], arguments: list[tuple[Any, ...]]) -> dict[int, Any]:
+        """Submit jobs, several as an array."""
+        jobs = dict(zip(numbers, self.executor(folder).map_array(self, *zip(*arguments, strict=True)), strict=True))
+        queue.keep(folder, jobs)
+        return jobs
+
+    def wait(self, jobs: dict[int, Any]) -> None:
+        """Wait until each job has a result, or Slurm knows it no more."""
+        waited_for = set(jobs.values())
+        pause, asked_at = ASK_S, time.monotonic()
+        while waited_for:
+            waited_for = {job for job in waited_for if not queue.has_result(job)}
+            if waited_for and time.monotonic() - asked_at > pause:
+                if gone := queue.gone(waited_for):
+                    time.sleep(LATE_S)
+                    waited_for -= set(gone)
+                pause, asked_at = min(2 * pause, ASK_LEAST_S), time.monotonic()
+            time.sleep(0.5)
+
+    def left_behind(self, jobs: dict[int, Any]) -> str:
+        """Say how to go on with jobs that nobody waits for."""
+        ids = sorted({str(job.job_id).partition("_")[0] for job in jobs.values()})
+        return (
+            f"the jobs stay in Slurm's queue: `squeue --me` lists them, `scancel {' '.join(ids)}` ends them, "
+            "`make report` shows them"
+        )
+
+
+class SlurmLocal(Submitted):
+    """The same in processes of this machine, without Slurm.
+
+    Args:
+        gpus: how many it sees, the first ones.
+        minutes: time limit of each start; submitit asks for the end 30 seconds before.
+        at_once: jobs that run at the same time.
+    """
+
+    cluster = "local"
+
+    def __init__(self, gpus: int | None = None, minutes: int = 60, at_once: int = 1) -> None:
+        super().__init__()
+        self.at_once = at_once
+        self.asked = {"gpus_per_node": gpus or 0, "timeout_min": minutes}
+
+    def start(self, folder: Path, numbers: list[int], arguments: list[tuple[Any, ...]]) -> dict[int, Any]:
+        """Start jobs, each as soon as fewer than `at_once` run."""
+        executor = self.executor(folder)
+        jobs: dict[int, Any] = {}
+        for number, each in zip(numbers, arguments, strict=True):
+            while sum(not job.done() for job in jobs.values()) >= self.at_once:
+                time.sleep(0.2)
+            jobs[number] = executor.submit(self, *each)
+        return jobs
+
+    def wait(self, jobs: dict[int, Any]) -> None:
+        """Wait until each process has ended."""
+        while not all(job.done() for job in jobs.values()):
+            time.sleep(0.2)
+
+    def left_behind(self, jobs: dict[int, Any]) -> str:
+        """Say what becomes of processes that nobody waits for."""
+        return "the jobs that had begun were asked to end"

@@ -1,0 +1,111 @@
+"""What all launchers by submitit share: jobs are pickled, run in other processes, and waited for."""
+
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn
+from hydra_plugins.hydra_submitit_launcher.submitit_launcher import BaseSubmititLauncher
+
+from firstlight.sweep.launcher import queue
+from firstlight.sweep.launcher.worker import nothing, prepare
+
+
+class Submitted(BaseSubmititLauncher):
+    """Hydra's launcher by submitit, which waits for every job, whatever becomes of the others."""
+
+    package = "hydra-submitit-launcher"
+    extra = "launchers"
+    cluster = ""
+    max_requeues = 1000
+
+    def __init__(self) -> None:
+        """Start with no settings."""
+        super().__init__()
+        self.asked: dict[str, Any] = {}
+
+    def __call__(self, *args: Any) -> JobReturn:
+        """Run a job, in the process that submitit has started for it."""
+        prepare()
+        requeue: Any = signal.getsignal(signal.SIGUSR2)
+        codes: list[Any] = []
+
+        def keep_code(number: int, frame: Any) -> None:
+            try:
+                requeue(number, frame)
+            except SystemExit as stop:
+                codes.append(stop.code)
+                raise
+
+        signal.signal(signal.SIGUSR2, keep_code)
+        try:
+            return super().__call__(*args)
+        except SystemExit:
+            # By its code submitit's own runner learns that a job is to start again.
+            if codes:
+                raise SystemExit(codes[0]) from None
+            raise
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Submit the jobs that no queue has yet, and wait for all; return their results.
+
+        Raises:
+            KeyboardInterrupt: the waiting was ended, which the jobs in a queue do not hear of.
+            SystemExit: likewise.
+        """
+        assert self.config is not None
+        folder = Path(str(self.config.hydra.sweep.dir))
+        numbers = range(initial_job_idx, initial_job_idx + len(job_overrides))
+        jobs = self.queued(folder, numbers)
+        new = [number for number in numbers if number not in jobs and not queue.finished(folder, number)]
+        state = Singleton.get_state()
+        arguments = [
+            (list(job_overrides[each - initial_job_idx]), "hydra.sweep.dir", each, str(each), state) for each in new
+        ]
+        try:
+            jobs |= self.start(folder, new, arguments) if new else {}
+            queue.tell(jobs)
+            self.wait(jobs)
+        except (KeyboardInterrupt, SystemExit):
+            print(f"\n{self.left_behind(jobs)}", flush=True)
+            raise
+        return [result(jobs[number]) if number in jobs else nothing() for number in numbers]
+
+    def executor(self, folder: Path) -> Any:
+        """Return what submits jobs of a sweep."""
+        from submitit import AutoExecutor
+
+        settings = {f"{self.cluster}_max_num_timeout": self.max_requeues}
+        executor = AutoExecutor(str(queue.folder_of(folder) / "%j"), cluster=self.cluster, **settings)
+        executor.update_parameters(name=f"{folder.name}", **self.asked)
+        return executor
+
+    def queued(self, folder: Path, numbers: Sequence[int]) -> dict[int, Any]:
+        """Return the jobs of an earlier start of this sweep that still wait or run."""
+        return {}
+
+    def start(self, folder: Path, numbers: list[int], arguments: list[tuple[Any, ...]]) -> dict[int, Any]:
+        """Submit jobs and return them by their numbers."""
+        raise NotImplementedError
+
+    def wait(self, jobs: dict[int, Any]) -> None:
+        """Wait until no job runs any more."""
+        raise NotImplementedError
+
+    def left_behind(self, jobs: dict[int, Any]) -> str:
+        """Say what becomes of jobs that nobody waits for."""
+        raise NotImplementedError
+
+
+def result(job: Any) -> JobReturn:
+    """Return what a job gave, once it has ended; of one that was stopped or killed its run.json tells."""
+    if not queue.has_result(job):
+        return nothing()
+    outcome, value = job.task(0)._get_outcome_and_result()
+    if outcome == "error":
+        # What a training raises is a row of the table; this is of the process around it.
+        print(f"job {job.job_id} could not run: {value.strip().splitlines()[-1]}", flush=True)
+        return nothing()
+    return value

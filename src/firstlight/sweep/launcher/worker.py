@@ -1,0 +1,44 @@
+"""A process that a launcher has started to run a job of a sweep."""
+
+import functools
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import DictConfig
+
+from firstlight.cli.command import terminated
+from firstlight.cli.console import quieten
+
+
+def prepare() -> None:
+    """Make this process what a command's own one is: quiet, and ended by SIGTERM by way of every `finally`."""
+    quieten()
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, functools.partial(terminated, []))
+
+
+def spread(task: Callable[[DictConfig], Any], gpus: list[str], number: int, cfg: DictConfig) -> Any:
+    """Run a task on one of several GPUs, if torch has not chosen yet.
+
+    Args:
+        task: what to run.
+        gpus: their names; empty leaves the choice to torch.
+        number: of this process.
+        cfg: the task's configuration.
+    """
+    if gpus and "torch" not in sys.modules:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
+    return task(cfg)
+
+
+def nothing() -> JobReturn:
+    """Return the result of a job that gave none: its run.json tells why."""
+    result = JobReturn()
+    result.status = JobStatus.COMPLETED
+    result.return_value = None
+    return result

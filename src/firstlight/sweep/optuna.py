@@ -1,0 +1,141 @@
+"""A search for the best settings by Optuna, kept in the sweep's folder."""
+
+import math
+import shlex
+import warnings
+from pathlib import Path
+from typing import Any
+
+import optuna
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from hydra_plugins.hydra_optuna_sweeper._impl import create_params_from_overrides
+from omegaconf import DictConfig
+from optuna.trial import FrozenTrial, TrialState
+
+from firstlight.run.files import read_json
+from firstlight.sweep.jobs import job_folder
+from firstlight.sweep.plan import directions, listed
+
+STUDY_FILE, STUDY = "study.db", "sweep"
+
+
+class Optuna(Sweeper):
+    """Hydra's sweeper by Optuna, which goes on after an interruption and does not mind a trial that fails.
+
+    Args:
+        trials: how many, those that fail included.
+        metric: what is to become best; several are weighed against each other.
+        direction: "maximize" or "minimize", of each.
+        at_once: trials that are chosen together, and handed to the launcher.
+        seed: of the choices.
+        params: what a stored sweep varies.
+    """
+
+    package = "hydra-optuna-sweeper"
+    extra = "optuna"
+
+    def __init__(
+        self,
+        trials: int = 20,
+        metric: str | list[str] = "val/accuracy",
+        direction: str | list[str] | None = None,
+        at_once: int | None = None,
+        seed: int = 0,
+        params: dict[str, Any] | None = None,
+    ) -> None:
+        self.num_trials = trials
+        self.metrics = listed(metric)
+        self.directions = directions(self.metrics, direction)
+        self.at_once = at_once or 1
+        self.seed = seed
+        self.params = params or {}
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keep where to search, and what runs the trials."""
+        self.folder = Path(str(config.hydra.sweep.dir))
+        self.runner = Plugins.instance().instantiate_launcher(
+            config=config, hydra_context=hydra_context, task_function=task_function
+        )
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Try settings until there are as many trials as asked for, beginning with those that were interrupted."""
+        space, fixed = create_params_from_overrides([*(f"{k}={v}" for k, v in self.params.items()), *arguments])
+        study = opened(self.folder, self.directions, self.seed)
+        self.settle(study)
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            self.try_out(study, [trial.number], fixed)
+        while (left := self.num_trials - len(study.trials)) > 0:
+            numbers = [study.ask(space).number for _ in range(min(self.at_once, left))]
+            self.try_out(study, numbers, fixed)
+
+    def try_out(self, study: optuna.Study, numbers: list[int], fixed: dict[str, Any]) -> None:
+        """Run trials with consecutive numbers, and tell the study what came of them."""
+        trials = study.get_trials(deepcopy=False)
+        words = [words_of(trials[number], fixed) for number in numbers]
+        self.runner.launch(words, initial_job_idx=numbers[0])
+        self.settle(study)
+
+    def settle(self, study: optuna.Study) -> None:
+        """Tell the study the values of trials that have ended; one that was interrupted stays open.
+
+        Raises:
+            ValueError: a training has no such metric.
+        """
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            record = read_json(job_folder(self.folder, trial.number) / "run.json")
+            if record.get("status") == "finished":
+                values = values_of(record.get("metrics", {}), self.metrics)
+                whole = all(math.isfinite(value) for value in values)
+                study.tell(trial.number, values if whole else None, TrialState.COMPLETE if whole else TrialState.FAIL)
+            elif record.get("status") == "failed":
+                study.tell(trial.number, state=TrialState.FAIL)
+
+
+def opened(folder: Path, goals: list[str], seed: int) -> optuna.Study:
+    """Return the study in a sweep's folder; its further choices are not those that it made before."""
+    study = optuna.create_study(storage=stored(folder), study_name=STUDY, directions=goals, load_if_exists=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some of its ways are called experimental
+        study.sampler = optuna.samplers.TPESampler(seed=(seed + 1000 * len(study.trials)) % 2**32)
+    return study
+
+
+def stored(folder: Path) -> optuna.storages.RDBStorage:
+    """Return the database in a sweep's folder."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    # Optuna 2 leaves it to SQLAlchemy to commit, which its version 2 no longer does by itself.
+    commits = {"isolation_level": "AUTOCOMMIT"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return optuna.storages.RDBStorage(f"sqlite:///{folder / STUDY_FILE}", engine_kwargs=commits)
+
+
+def values_of(metrics: dict[str, Any], wanted: list[str]) -> list[float]:
+    """Return the metrics that are searched for.
+
+    Raises:
+        ValueError: the training has no such metric.
+    """
+    for name in wanted:
+        if name not in metrics:
+            raise ValueError(
+                f"sweeper.metric is a metric of the training, but it has no {name}: give one of {', '.join(metrics)}"
+            )
+    return [float(metrics[name]) for name in wanted]
+
+
+def words_of(trial: FrozenTrial, fixed: dict[str, Any]) -> list[str]:
+    """Return the settings of a trial."""
+    return [f"{name}={value}" for name, value in {**fixed, **trial.params}.items()]
+
+
+def show_best(folder: Path, metrics: list[str]) -> None:
+    """Print the command that trains with the best settings, or with those between which there is a choice."""
+    best = optuna.load_study(study_name=STUDY, storage=stored(folder)).best_trials
+    # Trials with the same value are equally good: the first one stands for them.
+    for trial in best[:1] if len(metrics) == 1 else best:
+        values = ", ".join(f"{name} {value:.4g}" for name, value in zip(metrics, trial.values, strict=True))
+        words = read_json(job_folder(folder, trial.number) / "run.json").get("overrides", [])
+        print(f"best      job {trial.number}, {values}: {shlex.join(['make', 'train', *words])}")

@@ -1,0 +1,64 @@
+"""Draw the results of sweeps and benchmarks."""
+
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+PANELS = ("test/accuracy", "samples/s", "peak GiB")
+
+
+def draw_results(rows: list[dict[str, Any]], figures: list[str], picture: Path) -> None:
+    """Draw a bar per job for accuracy, speed and memory.
+
+    Args:
+        rows: a row per job: its overrides first, then "status" and the figures.
+        figures: names of the columns that are figures, not overrides.
+        picture: file to write.
+    """
+    overrides = list(rows[0])[: list(rows[0]).index("status")]
+    names = [", ".join(str(row[name]) for name in overrides) or str(index) for index, row in enumerate(rows)]
+    panels = [name for name in PANELS if name in figures]
+    height = 1.6 + 0.32 * len(rows)
+    figure = Figure(figsize=(3.2 * len(panels) + 1.8, height), layout="constrained")
+    figure.suptitle(", ".join(overrides), fontsize=10)
+    for axes, panel in zip(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, strict=True):
+        values = [row[panel] if isinstance(row[panel], int | float) else 0 for row in rows]
+        axes.barh(names, values, color=["tab:blue" if row["status"] == "finished" else "tab:red" for row in rows])
+        for index, (row, value) in enumerate(zip(rows, values, strict=True)):
+            axes.text(value, index, f" {value:.3g}" if value else f" {row['status']}", va="center", fontsize=8)
+        axes.set_title(panel, fontsize=10)
+        axes.margins(x=0.2)
+        axes.spines[["top", "right"]].set_visible(False)
+    axes.invert_yaxis()
+    figure.savefig(picture, dpi=150)
+
+
+def draw_batch_sizes(rows: list[dict[str, Any]], picture: Path) -> None:
+    """Draw throughput and memory against batch size, a line for each combination of the other settings.
+
+    Args:
+        rows: as in `draw_results`, "data.batch_size" among the overrides.
+        picture: file to write.
+    """
+    overrides = list(rows[0])[: list(rows[0]).index("status")]
+    others = [name for name in overrides if name != "data.batch_size"]
+    lines: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        if row["status"] == "finished":
+            lines.setdefault(", ".join(str(row[name]) for name in others), []).append(row)
+    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    for axes, column, label in zip(
+        figure.subplots(1, 2), ("samples/s", "peak GiB"), ("samples per second", "peak memory in GiB"), strict=True
+    ):
+        for name, line in lines.items():
+            points = sorted((int(row["data.batch_size"]), row[column]) for row in line if row[column])
+            axes.plot(*zip(*points, strict=True), "o-", label=name or None)
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter("{x:.0f}")
+        axes.set(xlabel="batch size", ylabel=label, ylim=(0, None))
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        if others and axes.lines:
+            axes.legend(frameon=False, title=", ".join(others))
+    figure.savefig(picture, dpi=150)
