@@ -1,0 +1,246 @@
+"""Damaged configuration and random settings: a run that works, or one sentence; no traceback, and no hang."""
+
+import json
+import math
+import shutil
+import traceback
+from pathlib import Path
+from random import Random
+
+import pytest
+import torch
+from hypothesis import given, note, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+from PIL import Image
+from torch import nn
+
+from firstlight import build as builder
+from firstlight import evaluate, predict, train
+from firstlight.cli import command, errors
+from firstlight.config import compose, options, validate
+from firstlight.model.classifier import Classifier
+from firstlight.report import __main__ as report
+from firstlight.sweep import __main__ as sweep
+from support.accidents import FUZZ, TYPED, damaged, leaves, within
+from support.choices import TINY, a_model, kind_of, names, takes
+
+CONFIGS = options.CONFIGS
+FILES = sorted(str(file.relative_to(CONFIGS)) for file in CONFIGS.rglob("*.yaml"))
+COMMANDS = {"train": train.main, "evaluate": evaluate.main, "predict": predict.main, "report": report.main}
+SECONDS = 20
+
+# A run that is long, or a network of an hour's compilation, is no fault.
+LONG = ("max_epochs", "max_steps", "max_time", "compile_network", "num_samples")
+
+BRIEF = ["trainer.limit_train_batches=1", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1", "logger=none"]
+BRIEF += ["trainer=cpu", "trainer.precision=32-true", "trainer.max_epochs=1", "trainer.log_every_n_steps=1"]
+BRIEF += ["trainer.compile_network=false", "output_dir=new"]
+GUARDED = [
+    "callbacks=none",
+    "+callbacks.loss_guard={_target_:firstlight.callbacks.loss_guard.LossGuard,output_dir:new}",
+]
+FEW = ["data.num_samples=16", "data.num_classes=2", "data.batch_size=4"]
+IMAGES = [f"model={a_model('images')}", "data=fake_images", "data.image_size=2", *FEW]
+READERS = {kind: [name for name in names("model") if kind_of("model", name) == kind] for kind in TINY}
+SHAPE = "{hidden_size:8,num_hidden_layers:1,num_attention_heads:1,intermediate_size:8}"
+OWN = {"text_file": ["data.path=texts.csv"], "image_folder": ["data.root=images", "data.num_workers=0"]}
+# What each command reads of the run that is there.
+SOURCES = {
+    "resume": ["resume=again", "trainer.max_epochs=2"],
+    "evaluate": ["run=again"],
+    "predict": ["run=again", "input=images/0"],
+    "report": ["runs=again", "output=report.html"],
+}
+
+
+class Little(Classifier):
+    """One layer on the pixels, with the optimizer and the schedule that are configured."""
+
+    reads = "images"
+
+    def __init__(self, class_names, image_size, optimizer=None, scheduler=None):
+        super().__init__(class_names, 0.0, optimizer, scheduler)
+        self.network = nn.Sequential(nn.Flatten(), nn.Linear(3 * image_size**2, len(class_names)))
+
+    def forward(self, inputs):
+        return self.network(inputs)
+
+
+def told(name, words, task=None):
+    """Return the one line in which a command refuses, or None where it works."""
+    try:
+        with within(SECONDS):
+            (task or COMMANDS.get(name, validate.check))(compose.composed(name, words))
+        return None
+    except Exception as error:
+        line = errors.sentence(error, name, words)
+        trace = "".join(traceback.format_exception(error))
+
+    assert line, f"{words}: {trace}"
+    assert len(line.splitlines()) == 1, line
+    return line
+
+
+def trained(words):
+    """Train, or be refused in one line; what was trained has figures that are figures."""
+    if told("train", words) is not None:
+        return
+    record = json.loads(Path("new", "run.json").read_text())
+
+    assert record["status"] == "finished"
+    assert record["metrics"]["train/loss"] >= 0
+    for name, value in record["metrics"].items():
+        assert math.isfinite(value), name
+        assert 0 <= value <= 1 or not name.endswith(("accuracy", "f1")), name
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Return a folder with a copy of configs/, data and a run, and let the package work in it."""
+    folder = tmp_path_factory.mktemp("fuzz")
+    shutil.copytree(CONFIGS, folder / "configs")
+    (folder / "texts.csv").write_text("text,label\n" + "".join(f"word{n} more,{n % 2}\n" for n in range(40)))
+    for number in range(40):
+        (folder / "images" / str(number % 2)).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), number).save(folder / "images" / str(number % 2) / f"{number}.png")
+    threads, real = torch.get_num_threads(), builder.build_model
+
+    def build(settings, facts):
+        if "vocabulary" in facts or "real" in settings["tags"]:
+            return real(settings, facts)
+        return Little(facts["class_names"], facts["image_size"], settings["optimizer"], settings["scheduler"])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for module in (validate, command, compose, errors, builder):
+            patch.setattr(module, "CONFIGS", folder / "configs")
+        patch.setattr(builder, "build_model", build)
+        patch.setattr(builder, "load_model", lambda *args: Little(["class 0", "class 1"], 2))
+        assert told("train", [*BRIEF, *IMAGES, "output_dir=run"]) is None
+        yield folder
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(False)
+
+
+def little_text():
+    """Return the words of a small model that reads texts."""
+    model = a_model("text")
+    small = ["model.weights=null", "model.freeze_layers=0", f"model.config={SHAPE}"] if takes(model, "config") else []
+    return [f"model={model}", *small]
+
+
+def words_for(file):
+    """Return the words of a small training that reads this file of configs/."""
+    group, _, choice = file.removesuffix(".yaml").rpartition("/")
+    if group == "callbacks":
+        return [*BRIEF, *IMAGES, f"callbacks={choice}"]
+    if group == "model":
+        fake = TINY[kind_of(group, choice)][0]
+        return [*BRIEF, *GUARDED, f"model={choice}", fake, *FEW, "tags=[real]"]
+    if group == "data":
+        yields = kind_of(group, choice)
+        model = little_text() if yields == "text" else [f"model={a_model(yields)}"]
+        return [*BRIEF, *GUARDED, *model, f"data={choice}", *OWN.get(choice, [])]
+    return [*BRIEF, *GUARDED, *IMAGES, *([f"{group}={choice}"] if group else [])]
+
+
+def follow_configs(place, chance):
+    """Damage a file of configs/, and follow the command that reads it."""
+    name = chance.choice(FILES)
+    words, file = words_for(name), place / "configs" / name
+    whole = file.read_bytes()
+    renew()
+    try:
+        file.write_bytes(damaged(chance, whole))
+        note(f"{name}: {file.read_bytes()!r}")
+        root = name.removesuffix(".yaml")
+        if root in SOURCES:
+            told("train" if root == "resume" else root, SOURCES[root])
+        elif root in ("benchmark", "preflight", "wandb_sync", "wandb_sweep"):
+            told(root, [])
+        if root == "data/cifar10":
+            told("train", words, validate.check)  # it would be downloaded
+        else:
+            trained(words)
+    finally:
+        file.write_bytes(whole)
+
+
+def renew():
+    """Make `again` a copy of the run."""
+    for name in ("new", "again"):
+        shutil.rmtree(name, ignore_errors=True)
+    shutil.copytree("run", "again")
+
+
+def follow_run(place, chance):
+    """Damage a file of a run, and follow the commands that read it."""
+    renew()
+    file = Path("again", chance.choice(["config.yaml", "config.yaml", "run.json"]))
+    file.write_bytes(damaged(chance, file.read_bytes()))
+    note(f"{file}: {file.read_bytes()!r}")
+    name, words = chance.choice(list(SOURCES.items()))
+    if name == "resume":
+        name = "train"
+    told(name, words)
+
+
+def follow_sweep(place, chance):
+    """Damage sweep.json or the run.json of a job, and follow what reads it."""
+    renew()
+    folder = Path("sweeps", "2000-01-01")
+    asked = {"words": ["seed=1,2"], "jobs": [["seed=1"], ["seed=2"]]}
+    shutil.rmtree("sweeps", ignore_errors=True)
+    shutil.copytree("again", folder / "0_seed-1")
+    (folder / "sweep.json").write_text(json.dumps(asked, indent=2))
+    file = chance.choice([folder / "sweep.json", folder / "0_seed-1" / "run.json"])
+    file.write_bytes(damaged(chance, file.read_bytes()))
+    note(f"{file}: {file.read_bytes()!r}")
+
+    def go_on(cfg):
+        sweep.unfinished(Path("sweeps"), asked)
+        sweep.num_with(folder, "finished")
+        if rows := sweep.collect(folder):
+            sweep.write(folder, rows)
+            sweep.show(folder, rows)
+
+    told("train", [], go_on)
+    told("report", ["runs=sweeps", "output=report.html"])
+
+
+def follow_words(place, chance):
+    """Type random values for random settings."""
+    real = [f"model={chance.choice(READERS['images'])}", "data=fake_images", *FEW, "tags=[real]"]
+    texts = [[*little_text(), "data=fake_text", *FEW]] if READERS["text"] else []
+    data = chance.choice([IMAGES, IMAGES, real, *texts])
+    groups = chance.choice([GUARDED, GUARDED, ["callbacks=default"]])
+    groups = [*groups, *(f"{group}={chance.choice(names(group))}" for group in ("optimizer", "scheduler"))]
+    words = [*BRIEF, *groups, *data]
+    known = [
+        name
+        for name in leaves(OmegaConf.to_container(compose.composed("train", words)))
+        if name.rpartition(".")[2] not in LONG
+    ]
+    typed = [f"{chance.choice(known)}={chance.choice(TYPED)}" for _ in range(chance.choice([1, 1, 1, 2, 3]))]
+    note(f"{groups} {typed}")
+    renew()
+    if not any(word.startswith("output_dir=") for word in typed):
+        trained([*words, *typed])
+    else:
+        told("train", [*words, *typed])
+
+
+# What is followed how often, 100 times in all.
+COUNTS = {follow_configs: 40, follow_run: 20, follow_sweep: 10, follow_words: 30}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("follow", COUNTS)
+def test_what_is_damaged_or_senseless_works_or_is_refused_in_a_sentence(place, follow):
+    @settings(max_examples=COUNTS[follow], **FUZZ)
+    @given(seed=st.integers(0, 2**62))
+    def examples(seed):
+        follow(place, Random(seed))
+
+    examples()

@@ -1,0 +1,58 @@
+"""Signatures are read from source, and agree with what Python sees once the class is imported."""
+
+import inspect
+import subprocess
+import sys
+from typing import is_typeddict
+
+import pytest
+
+from firstlight.config import schema
+from firstlight.config.instantiate import locate
+from firstlight.config.options import choice
+from support.choices import names
+
+TARGETS = sorted(
+    {
+        choice(group, name)[key]["_target_"] if key else choice(group, name)["_target_"]
+        for group, key in {"model": "model", "data": "", "trainer": "", "optimizer": "", "scheduler": ""}.items()
+        for name in names(group)
+    }
+    | {"lightning.pytorch.callbacks.ModelCheckpoint", "lightning.pytorch.loggers.TensorBoardLogger"}
+)
+
+
+def fields(kind):
+    return kind.__annotations__ if is_typeddict(kind) else ()
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_text_tells_what_the_class_takes(target):
+    seen = inspect.signature(locate(target).__init__).parameters.values()
+    variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    taken = {each.name for each in seen if each.kind not in variadic} - {"self"}
+    # Unpack[Fields] takes the fields of a TypedDict.
+    taken |= {name for each in seen for kind in getattr(each.annotation, "__args__", ()) for name in fields(kind)}
+
+    assert taken == set(schema.read(target).parameters)
+
+
+def test_reading_imports_nothing():
+    code = (
+        "import sys; from firstlight.config import schema; schema.read('lightning.pytorch.Trainer');"
+        "schema.read('firstlight.trainer.trainer.Trainer');"
+        "print([m for m in ('torch', 'lightning') if m in sys.modules])"
+    )
+
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_constants_come_from_the_bases_too():
+    for name in names("data"):
+        assert schema.read(choice("data", name)["_target_"]).constants["yields"] in ("images", "text")
+
+
+@pytest.mark.parametrize("target", ["firstlight.trainer.trainer.Trainr", "nowhere.at.all.Net", "Net"])
+def test_a_class_that_is_not_there_is_refused(target):
+    with pytest.raises(ValueError, match=f"There is no {target}: give the dotted path of a class"):
+        schema.read(target)

@@ -1,0 +1,100 @@
+"""run.json is right however a run ends."""
+
+import json
+import multiprocessing
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from firstlight import train
+from firstlight.checkpoint import io as checkpoint_io
+from firstlight.model.classifier import Classifier
+from firstlight.run.record import claimed, explain, recorded
+from support.choices import a_model, tiny
+
+
+def record_of(folder: Path) -> dict:
+    return json.loads((folder / "run.json").read_text())
+
+
+def test_a_finished_run_says_so(composed, tmp_path):
+    with recorded(composed()):
+        assert record_of(tmp_path / "run")["status"] == "running"
+    record = record_of(tmp_path / "run")
+
+    assert record["status"] == "finished"
+    assert record["ended"] >= record["started"]
+    assert record["command"].startswith("python -m firstlight.train")
+    assert {"commit", "dirty"} == set(record["git"])
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        (ValueError("no good\nat all"), "failed", "no good"),
+        (
+            RuntimeError("CUDA out of memory. Tried"),
+            "failed",
+            "out of memory with data.batch_size=32: try data.batch_s",
+        ),
+        (RuntimeError("MPS backend out of memory (MPS allocated"), "failed", "out of memory with data.batch_size=32"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you"), "failed", "out of memory with data.batch_si"),
+        (MemoryError(), "failed", "out of memory with data.batch_size=32: try data.batch_size=16"),
+        (KeyboardInterrupt(), "interrupted", "stopped by SIGINT"),
+        (SystemExit(143), "interrupted", "stopped by SIGTERM"),
+        (SystemExit(1), "interrupted", "stopped by SystemExit"),
+    ],
+)
+def test_a_run_that_ends_early_says_why(composed, tmp_path, error, status, reason):
+    with pytest.raises(type(error)), recorded(composed("data.batch_size=32")):
+        raise error
+    record = record_of(tmp_path / "run")
+
+    assert status == record["status"]
+    assert record["reason"].startswith(reason)
+    assert record["ended"] is not None
+
+
+def test_a_run_that_fails_in_a_step_keeps_what_it_saved(composed, tmp_path, monkeypatch):
+    step = Classifier.training_step
+
+    def break_down(self, batch, batch_idx):
+        if batch_idx == 2:
+            raise RuntimeError("broke down")
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(Classifier, "training_step", break_down)
+
+    with pytest.raises(RuntimeError, match="broke down"):
+        train.main(composed(*tiny(a_model()), "callbacks.last.every_steps=1"))
+    assert record_of(tmp_path / "run")["reason"] == "RuntimeError: broke down"
+    assert checkpoint_io.load(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"] == 2
+
+
+def claim(folder: str) -> str:
+    return str(claimed(OmegaConf.create({"output_dir": folder})))
+
+
+@pytest.mark.slow
+def test_runs_of_the_same_second_get_folders_of_their_own(tmp_path):
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        folders = pool.map(claim, [str(tmp_path / "run")] * 8, chunksize=1)
+
+    assert len(set(folders)) == 8
+    assert all((Path(each) / "run.json").exists() for each in folders)
+
+
+def test_the_resolved_configuration_is_kept(composed, tmp_path):
+    with recorded(composed(f"model={a_model()}")):
+        pass
+    saved = OmegaConf.load(tmp_path / "run" / "config.yaml")
+
+    assert str(tmp_path / "run" / "checkpoints") == saved.callbacks.best.dirpath
+    assert "${" not in (tmp_path / "run" / "config.yaml").read_text()
+
+
+def test_memory_is_told_by_the_size_to_try(composed):
+    cfg = composed("data.batch_size=1")
+
+    assert explain(MemoryError(), cfg) == "out of memory with data.batch_size=1: try data.batch_size=1"

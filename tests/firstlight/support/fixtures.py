@@ -1,0 +1,73 @@
+"""What tests share: one thread each, no network, and configurations composed in process."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+# Before torch is imported: tests run side by side, and threads that spin for a core halve the speed of all.
+os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", WANDB_MODE="offline", WANDB_SILENT="true")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+# What a test starts in a process of its own finds these helpers, too.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
+# A shell lets what it starts in the background ignore Ctrl-C, and so would all that a test starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any, TextIO
+
+import omegaconf.omegaconf
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from firstlight.config.options import CONFIGS
+
+PARSED: dict[str, Any] = {}
+
+
+def parse_once(stream: TextIO | str, Loader: type) -> Any:  # noqa: N803
+    """Return what YAML says: most tests compose the same thirty files, and parsing takes longer than the rest."""
+    text = stream if isinstance(stream, str) else stream.read()
+    if text not in PARSED:
+        # By the stream, so that an error names the file.
+        isinstance(stream, str) or stream.seek(0)
+        PARSED[text] = yaml.load(stream, Loader)
+    return PARSED[text]
+
+
+omegaconf.omegaconf.yaml = SimpleNamespace(load=parse_once, dump=yaml.dump)
+
+__all__ = ["composed", "small", "varying"]
+
+
+@pytest.fixture(autouse=True)
+def varying() -> Iterator[None]:
+    """Take back what a training with trainer.deterministic=true asked of torch."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].use_deterministic_algorithms(False)
+
+
+@pytest.fixture
+def composed(tmp_path: Path) -> Callable[..., DictConfig]:
+    """Return a function that composes a training into a folder of the test's own."""
+
+    def compose_(*overrides: str, root: str = "train", folder: str = "run") -> DictConfig:
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            return compose(root, [f"output_dir={tmp_path / folder}", *overrides])
+
+    return compose_
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every training build the smallest model with dropout."""
+    from firstlight import build
+    from support.interrupted import Chancy
+
+    monkeypatch.setattr(build, "build_model", lambda settings, facts: Chancy())
+    monkeypatch.setattr(build, "load_model", lambda *args: Chancy())

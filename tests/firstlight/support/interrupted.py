@@ -1,0 +1,116 @@
+"""Trainings that are stopped at a chosen moment and go on, for tests that hold them against undisturbed ones."""
+
+import csv
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+from torch import nn
+
+from firstlight import build as builder
+from firstlight import train
+from firstlight.checkpoint import io as checkpoint_io
+from firstlight.config.compose import composed
+from support.small import WORDS, Small
+
+# 4 steps an epoch, each of which is logged.
+SMALL = [*WORDS, "data.num_samples=16", "trainer.max_epochs=3", "trainer.log_every_n_steps=1", "test=false"]
+
+
+class Spy(Callback):
+    """Note each loss, and send this process a signal at one moment.
+
+    A moment is (hook, n): the n-th call of that hook, from 0.
+    """
+
+    def __init__(self, moment=None, number=signal.SIGTERM):
+        self.moment, self.number = moment, number
+        self.losses = {}
+        self.calls = {}
+
+    def _called(self, hook):
+        count = self.calls[hook] = self.calls.get(hook, -1) + 1
+        if (hook, count) == self.moment:
+            os.kill(os.getpid(), self.number)
+
+    def on_train_batch_start(self, *args):
+        self._called("train_batch_start")
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.losses[trainer.current_epoch, batch_idx] = outputs["loss"].item(), batch["ids"].tolist()
+        self._called("train_batch_end")
+
+    def on_validation_batch_start(self, *args):
+        self._called("validation_batch_start")
+
+    def on_train_epoch_end(self, *args):
+        self._called("train_epoch_end")
+
+
+class Chancy(Small):
+    """The smallest model with dropout."""
+
+    def __init__(self):
+        super().__init__()
+        self.network.insert(4, nn.Dropout(0.5))
+
+
+def trained(words, spy):
+    """Train as the command line would, with a spy among the callbacks; return the weights after the last step."""
+    build = builder.build_trainer
+    kept = {}
+
+    def spied(settings):
+        trainer = build(settings)
+        trainer.callbacks.insert(0, spy)
+        kept["trainer"] = trainer
+        return trainer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(builder, "build_trainer", spied)
+        train.main(composed("train", [*words, "test=false"]))
+    return {name: value.clone() for name, value in kept["trainer"].lightning_module.state_dict().items()}
+
+
+def resumed_like_undisturbed(folder: Path, words, moments, number=signal.SIGTERM, resume=()):
+    """Train undisturbed, and stopped at each moment and resumed; refuse any difference."""
+    undisturbed = Spy()
+    expected = trained([*words, f"output_dir={folder / 'undisturbed'}"], undisturbed)
+    losses = {}
+    start = [*words, f"output_dir={folder / 'stopped'}"]
+    for moment in moments:
+        spy = Spy(moment, number)
+        with pytest.raises(SystemExit):
+            trained(start, spy)
+        assert not set(spy.losses) & set(losses), "steps were taken twice"
+        losses |= spy.losses
+        start = [f"resume={folder / 'stopped'}", *resume]
+    spy = Spy()
+    weights = trained(start, spy)
+
+    assert not set(spy.losses) & set(losses), "steps were taken twice"
+    assert losses | spy.losses == undisturbed.losses
+    assert all(torch.equal(weights[name], value) for name, value in expected.items())
+    assert rows(folder / "stopped") == rows(folder / "undisturbed")
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    """Return the rows of metrics.csv, but for the figures of speed, which are no result."""
+    with (folder / "metrics.csv").open() as file:
+        found = csv.DictReader(file)
+        kept = [{k: v for k, v in row.items() if v and not k.startswith("speed/")} for row in found]
+    return [row for row in kept if row.keys() - {"step", "epoch"}]
+
+
+def record(folder: Path) -> dict:
+    """Return run.json."""
+    return json.loads((folder / "run.json").read_text())
+
+
+def saved(folder: Path, name: str = "last") -> dict:
+    """Return a checkpoint of a run."""
+    return checkpoint_io.load(folder / "checkpoints" / f"{name}.ckpt")

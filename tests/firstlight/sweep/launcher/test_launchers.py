@@ -1,0 +1,182 @@
+"""Sweeps whose jobs run side by side: by joblib, and by submitit without Slurm."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from firstlight.config.options import CONFIGS
+from firstlight.run.record import locked
+from firstlight.sweep import plan as sweep_plan
+from firstlight.sweep.jobs import all_jobs
+from firstlight.sweep.launcher.worker import spread
+from firstlight.sweep.plan import check_jobs, combinations, divided, planned
+from firstlight.sweep.results import collect
+from support.choices import names
+from support.launched import start, statuses, sweep_folder, swept, until
+from support.typed import as_on_a_cluster, hold
+
+ROOT = Path(__file__).parents[4]
+
+
+FILES = [*CONFIGS.glob("launcher/*.yaml"), *CONFIGS.glob("sweeper/*.yaml")]
+
+
+@pytest.mark.parametrize("line", re.findall(r"make (sweep .+)", "\n".join(file.read_text() for file in FILES)))
+def test_a_sweep_that_a_file_shows_composes(line, monkeypatch):
+    as_on_a_cluster(monkeypatch)
+
+    hold("sweep", shlex.split(line)[1:])
+
+
+@pytest.mark.parametrize(("group", "name"), [(group, name) for group in sweep_plan.GROUPS for name in names(group)])
+def test_every_choice_of_a_sweep_composes(group, name, monkeypatch):
+    monkeypatch.setattr(sweep_plan.shutil, "which", lambda name: name)
+    monkeypatch.setattr(sweep_plan.importlib.metadata, "version", lambda name: "1")
+
+    assert planned([f"{group}={name}"], ["seed=0,1"]).num_jobs > 1
+
+
+@pytest.mark.parametrize(
+    ("own", "sentence"),
+    [
+        (["launcher=joblib", "launcher.n_jobs=0"], "launcher.n_jobs is 1 to 10,000, but launcher.n_jobs=0"),
+        (["launcher=joblib", "launcher.n_jobs=two"], "launcher.n_jobs is int, but launcher.n_jobs='two'"),
+        (["launcher=joblib", "launcher.n_job=2"], "There is no setting launcher.n_job: did you mean launcher.n_jobs?"),
+        (["launcher=job"], "There is no launcher=job: did you mean launcher=joblib?"),
+        (["launcher.n_jobs=2"], "launcher.n_jobs has no effect without a launcher"),
+        (["sweeper.trials=2"], "sweeper.trials has no effect without a sweeper"),
+        (["launcher=slurm", "launcher.memory_gb=0"], "launcher.memory_gb is 1 to 1,000,000"),
+        (["launcher=slurm", "launcher.minutes=2"], "A job trains until signal_delay_s before its limit, but"),
+        (["launcher=slurm", "launcher.tasks=2"], "but launcher.tasks=2 and trainer.devices=1: give launcher.tasks=1"),
+    ],
+)
+def test_a_wrong_setting_of_a_sweep_is_refused_in_a_sentence(own, sentence, monkeypatch):
+    monkeypatch.setattr(sweep_plan.shutil, "which", lambda name: name)
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        check_jobs(planned(own, ["seed=0,1"]))
+
+
+def test_slurm_that_is_not_here_is_told_before_a_folder_is_made(monkeypatch, tmp_path, capsys):
+    from firstlight.sweep import __main__ as sweep
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["sweep", "launcher=slurm", "seed=0,1"])
+    with pytest.raises(SystemExit) as stop:
+        sweep.main()
+
+    assert stop.value.code == 1
+    assert "launcher=slurm needs Slurm, but there is no sbatch on the PATH" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("own", ["launcher=joblib", "launcher=slurm_local", "sweeper=optuna"])
+def test_a_package_that_is_not_installed_is_named(own, monkeypatch):
+    def version(name):
+        raise sweep_plan.importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(sweep_plan.importlib.metadata, "version", version)
+    with pytest.raises(ValueError, match=rf"{own} needs the package hydra-\S+, which is not installed: type `uv pip"):
+        planned([own], ["seed=0,1"])
+
+
+def test_the_launcher_makes_no_other_sweep_and_is_no_setting_of_a_training():
+    words = ["seed=0,1", "launcher=joblib", "launcher.n_jobs=3"]
+    own, rest = divided(words)
+
+    assert (own, rest) == (["launcher=joblib", "launcher.n_jobs=3"], ["seed=0,1"])
+    assert planned(own, rest).asked == planned([], rest).asked
+    assert combinations(words) == [["seed=0"], ["seed=1"]]
+
+
+def test_a_launcher_of_a_training_is_told_where_it_belongs(monkeypatch, capsys):
+    from firstlight import train
+
+    monkeypatch.setattr(sys, "argv", ["train", "launcher=slurm"])
+    with pytest.raises(SystemExit):
+        train.main()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    assert "train: launcher is a setting of sweeps: type `make sweep`, or leave it out" in capsys.readouterr().err
+
+
+def test_jobs_that_never_began_and_jobs_that_were_killed_are_rows(tmp_path):
+    (tmp_path / "sweep.json").write_text(json.dumps({"jobs": [[f"seed={number}"] for number in range(4)]}))
+    for number, status in enumerate(["finished", "running", "running"]):
+        (tmp_path / f"{number}_seed-{number}").mkdir()
+        record = {"status": status, "overrides": [f"seed={number}"]}
+        (tmp_path / f"{number}_seed-{number}" / "run.json").write_text(json.dumps(record))
+    with locked(tmp_path / "1_seed-1"):
+        found = collect(tmp_path)
+
+    assert [row["status"] for row in found] == ["finished", "running", "killed", "not started"]
+    assert [row["seed"] for row in found] == ["0", "1", "2", "3"]
+    assert len(all_jobs(tmp_path)) == 4
+
+
+def test_processes_are_spread_over_the_gpus(monkeypatch):
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    seen = [spread(lambda cfg: os.environ["CUDA_VISIBLE_DEVICES"], ["4", "6"], number, {}) for number in range(3)]
+
+    assert seen == ["4", "6", "4"]
+
+
+@pytest.mark.slow
+def test_joblib_runs_two_jobs_at_once_and_a_failing_one_is_a_row(tmp_path):
+    words = ["launcher=joblib", "launcher.n_jobs=2", "trainer.max_epochs=1,3,2"]
+    code, told, folder = swept(tmp_path, *words, FAIL_ABOVE="2")
+
+    assert code == 1
+    assert statuses(folder) == ["finished", "failed", "finished"]
+    assert "next      the same command goes on with what is left, 1 of 3 jobs" in told
+    assert "Warning" not in told
+
+    code, told, _ = swept(tmp_path, "trainer.max_epochs=1,3,2")  # without the launcher it is the same sweep
+
+    assert code == 0
+    assert statuses(folder) == ["finished"] * 3
+    assert told.count("is finished") == 2
+
+
+@pytest.mark.slow
+def test_a_job_that_is_killed_is_a_row(tmp_path):
+    words = ["launcher=joblib", "launcher.n_jobs=2", "trainer.max_epochs=5,6,7"]
+    code, told, folder = swept(tmp_path, *words, KILL_ABOVE="4")
+
+    assert code == 1
+    assert "killed" in statuses(folder)
+    assert set(statuses(folder)) <= {"killed", "running", "not started"}
+    assert "a process of the sweep was killed" in told
+    assert "Traceback" not in told
+
+
+@pytest.mark.slow
+def test_ctrl_c_lets_the_processes_of_joblib_save(tmp_path):
+    process = start(tmp_path, "launcher=joblib", "launcher.n_jobs=2", "trainer.max_epochs=50,60,70", STEP_SECONDS="0.2")
+    until(lambda: len(list(tmp_path.rglob("last.ckpt"))) == 2)
+    os.killpg(process.pid, signal.SIGINT)
+    told, _ = process.communicate(timeout=60)
+    folder = sweep_folder(tmp_path)
+
+    assert process.returncode == 130
+    assert statuses(folder) == ["interrupted", "interrupted", "not started"]
+    assert told.count("asked to end: the step is finished and saved first") == 2
+
+
+@pytest.mark.slow
+def test_jobs_run_by_submitit_without_slurm(tmp_path):
+    code, told, folder = swept(tmp_path, "launcher=slurm_local", "trainer.max_epochs=1,3", FAIL_ABOVE="2")
+
+    assert code == 1
+    assert statuses(folder) == ["finished", "failed"]
+    assert len(re.findall(r"^job [01]     \d+ ", told, re.M)) == 2
+    outputs = "".join(file.read_text() for file in (folder / ".submitit").rglob("*_log.*"))
+    assert "trainer.max_epochs=3" in outputs
+    assert "Warning" not in outputs

@@ -1,0 +1,114 @@
+"""What a notebook gets: `firstlight.load` and `firstlight.create`."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import lightning.pytorch
+import pytest
+import torch
+from PIL import Image
+
+import firstlight
+from firstlight import evaluate, train
+from firstlight.config.compose import composed as composed_from
+from support.choices import kind_of, names, tiny
+
+
+@pytest.fixture(scope="module", params=sorted({kind_of("model", name): name for name in names("model")}.values()))
+def trained(request, tmp_path_factory):
+    """Return the folder of a finished run."""
+    folder = tmp_path_factory.mktemp(request.param) / "run"
+    train.main(composed_from("train", [*tiny(request.param), "test=false", f"output_dir={folder}"]))
+    return folder
+
+
+def measured(model, data) -> dict[str, float]:
+    trainer = lightning.pytorch.Trainer(
+        accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False
+    )
+    return trainer.test(model, data, verbose=False)[0]
+
+
+@pytest.mark.parametrize("place", [".", "checkpoints/best.ckpt"])
+def test_a_loaded_model_measures_what_evaluate_does(trained, place):
+    loaded = firstlight.load(trained / place)
+
+    assert not loaded.model.training
+    assert not loaded.data.datasets
+    expected = evaluate.main(composed_from("evaluate", [f"run={trained}"]))
+    # The command keeps images in another order in memory, and sums are rounded in that order.
+    assert expected == pytest.approx(measured(loaded.model, loaded.data), rel=1e-5)
+    assert loaded.config.data.batch_size == 4
+
+
+def test_inputs_are_predicted_without_the_data_of_the_training(trained, tmp_path):
+    loaded = firstlight.load(trained)
+    (tmp_path / "texts.csv").write_text("text\nword1 word2\nword3\n")
+    Image.new("RGB", (40, 30)).save(tmp_path / "photo.png")
+    found = loaded.data.take_inputs(str(tmp_path if loaded.model.reads == "images" else tmp_path / "texts.csv"))
+    trainer = lightning.pytorch.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
+    batches = trainer.predict(loaded.model, loaded.data)
+
+    assert sum(len(each["probabilities"]) for each in batches) == len(found) > 0
+
+
+def test_what_is_built_trains_into_a_run_that_loads(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    built = firstlight.create(tiny("vgg16"))
+    folder = Path(built.config.output_dir)
+    assert not (tmp_path / "logs").exists()
+
+    built.trainer.fit(built.model, built.data)
+    built.trainer.test(built.model, built.data, verbose=False)
+    record = json.loads((folder / "run.json").read_text())
+    with (folder / "metrics.csv").open() as file:
+        steps = [row["step"] for row in csv.DictReader(file) if row["train/loss"]]
+    assert record["status"] == "finished"
+    assert record["metrics"]["test/accuracy"] >= 0
+    assert len(steps) == 4
+    again = firstlight.load(folder / "checkpoints" / "last.ckpt").model.state_dict()
+    torch.testing.assert_close(again, built.model.state_dict(), atol=0, rtol=0)
+
+
+def test_a_training_that_fails_is_written_down(tmp_path):
+    built = firstlight.create([*tiny("vgg16"), f"output_dir={tmp_path / 'run'}"])
+    built.model.training_step = lambda *_: 1 / 0
+
+    with pytest.raises(ZeroDivisionError):
+        built.trainer.fit(built.model, built.data)
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (record["status"], record["reason"]) == ("failed", "ZeroDivisionError: division by zero")
+
+
+def test_a_folder_of_another_run_is_refused(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    built = firstlight.create([*tiny("vgg16"), f"output_dir={tmp_path}"])
+
+    with pytest.raises(ValueError, match="holds a run already: build with output_dir=<a new folder>"):
+        built.trainer.fit(built.model, built.data)
+    assert (tmp_path / "run.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: firstlight.load("logs/nope"), "There is no run in logs/nope: give the folder that a training printed"),
+        (lambda: firstlight.create(["model=bert", "data=digits"]), "Bert reads text, but Digits yields images"),
+        (lambda: firstlight.create(["data.batch_size=x"]), "data.batch_size is int, but data.batch_size='x'"),
+    ],
+)
+def test_mistakes_are_the_sentences_of_the_commands(make, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        make()
+
+
+def test_importing_the_package_imports_nothing_heavy(tmp_path):
+    script = "import sys, firstlight; print({'torch', 'hydra', 'lightning'} & set(sys.modules))"
+    environment = {**os.environ, "PYTHONPATH": str(Path(firstlight.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    assert done.stdout.strip() == "set()", done.stderr

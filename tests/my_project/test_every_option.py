@@ -1,0 +1,101 @@
+"""What is in configs/ works: each model and each data set trains, is kept, is loaded again, and would run on a Mac."""
+
+import pickle
+import re
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from firstlight import build, evaluate, train
+from firstlight.config import schema
+from firstlight.config.compose import composed
+from firstlight.config.options import choice
+from firstlight.preflight import __main__ as preflight
+from support.choices import QUICK, a_model, kind_of, names, tiny
+from support.stand_ins import absence, stand_in, unreachable
+
+CHOICES = [(group, name) for group in ("model", "data") for name in names(group)]
+SMALL = {"batch_size": 4, "num_workers": 0}
+BRIEF = [f"trainer.limit_{split}_batches=1" for split in ("train", "val", "test")]
+
+
+def words_for(name: str, files: dict[str, Any]) -> list[str]:
+    """Return the words of the smallest training on a data set with these settings."""
+    node, kind = choice("data", name), kind_of("data", name)
+    # Of the images only the data is looked at here: a network of one layer is as good.
+    model = [f"model={a_model(kind)}", *(["model._target_=support.stand_ins.Pixels"] if kind == "images" else [])]
+    own = {setting: value for setting, value in SMALL.items() if setting in node} | files
+    words = [f"data.{setting}={'null' if value is None else value}" for setting, value in own.items()]
+    return [*model, f"data={name}", *words, *QUICK]
+
+
+@pytest.fixture(scope="module", params=CHOICES, ids="=".join)
+def trained(request, tmp_path_factory):
+    """Return a choice, the folder of a training of one step with it, and the words of that."""
+    group, name = request.param
+    folder = tmp_path_factory.mktemp(name)
+    (folder / "data").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", unreachable)
+        patch.setattr(schema, "PACKAGES", (*schema.PACKAGES, "support"))
+        files = stand_in(name, folder / "data", patch) if group == "data" else {}
+        words = [*(tiny(name) if group == "model" else words_for(name, files)), *BRIEF]
+        try:
+            train.main(composed("train", [*words, f"output_dir={folder / 'run'}", "test=false"]))
+        except (OSError, ValueError, RuntimeError) as error:
+            if group == "data" and not files and (reason := absence(error, choice("data", name))):
+                pytest.skip(f"data={name} cannot be had here: {reason}")
+            raise
+        yield f"{group}={name}", folder / "run", words
+
+
+def loaded(chosen: str, file: Path) -> dict[str, Any]:
+    """Return a checkpoint, or fail with what to mend in the class that wrote it."""
+    why = None
+    try:
+        saved = torch.load(file, weights_only=True)
+    except pickle.UnpicklingError as error:
+        why = ["an object of its own", *re.findall(r"GLOBAL (\S+)", str(error))][-1]
+    if why:
+        pytest.fail(
+            f"A checkpoint holds tensors and plain values, but that of {chosen} holds {why}: give the __init__ of the "
+            "class numbers, texts, lists and dictionaries, and let save_hyperparameters() keep no other",
+            pytrace=False,
+        )
+    if "hyper_parameters" not in saved:
+        pytest.fail(f"{chosen}: call self.save_hyperparameters(logger=False) in the model's __init__", pytrace=False)
+    return saved
+
+
+def test_its_checkpoints_load_without_running_code(trained):
+    chosen, folder, _ = trained
+    for name in ("best", "last"):
+        assert loaded(chosen, folder / "checkpoints" / f"{name}.ckpt")["global_step"] == 1
+
+
+def test_its_model_is_built_again_from_the_checkpoint(trained):
+    chosen, folder, _ = trained
+    saved = loaded(chosen, folder / "checkpoints" / "last.ckpt")["state_dict"]
+    model = build.load_model(folder / "checkpoints" / "last.ckpt")
+
+    assert all(torch.equal(value, saved[name]) for name, value in model.state_dict().items())
+
+
+def test_it_is_evaluated_from_the_run_alone(trained):
+    chosen, folder, _ = trained
+    loaded(chosen, folder / "checkpoints" / "best.ckpt")
+    figures = evaluate.main(composed("evaluate", [f"run={folder}"]))
+
+    assert 0 <= figures["test/accuracy"] <= 1
+    assert figures["test/loss"] >= 0
+
+
+def test_it_would_train_on_a_mac(trained):
+    _, _, words = trained
+    own = [word for word in words if not word.startswith(("trainer=", "trainer.precision=", "logger="))]
+
+    # What a Mac would refuse is raised, in a sentence that says where.
+    assert preflight.main(composed("preflight", own))["works"]
