@@ -12,7 +12,7 @@ from firstlight.callbacks.resume_state import Resumption
 from firstlight.callbacks.save_config import Recipe
 from firstlight.checkpoint import io as checkpoint_io
 from firstlight.config.instantiate import built, locate
-from firstlight.config.options import AUTO, CONFIGS, choice
+from firstlight.config.options import AUTO, choice, option_files
 from firstlight.data.datamodule import Data
 from firstlight.data.text import Text
 from firstlight.distributed.strategies import num_processes
@@ -140,8 +140,11 @@ def build_trainer(settings: Settings) -> Trainer:
 def for_this_machine(trainer: Settings) -> Settings:
     """Put a value for each `auto`: the accelerator that is here, and what its own file in configs/trainer says."""
     name = best_accelerator() if trainer["accelerator"] == AUTO else trainer["accelerator"]
-    known = (CONFIGS / "trainer" / f"{name}.yaml").is_file()
-    own = {**(choice("trainer", name) if known else {}), "accelerator": name, "strategy": AUTO}
+    own = {
+        **(choice("trainer", name) if name in option_files("trainer") else {}),
+        "accelerator": name,
+        "strategy": AUTO,
+    }
     if own.get("precision") == AUTO:
         own["precision"] = best_precision()
     return {key: own[key] if value == AUTO and key in own else value for key, value in trainer.items()}

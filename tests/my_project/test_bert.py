@@ -5,8 +5,8 @@ import torch
 
 from firstlight import build
 from firstlight.data import word_tokenizer
-from firstlight.model import bert
-from firstlight.model.bert import Bert
+from my_project.model import bert
+from my_project.model.bert import Bert
 
 TWO = ["a", "b"]
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}

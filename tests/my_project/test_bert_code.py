@@ -7,7 +7,7 @@ import torch
 
 from firstlight import build, evaluate, train
 from firstlight.config.compose import composed as composed_from
-from firstlight.model.bert import Bert
+from my_project.model.bert import Bert
 from support.choices import tiny
 
 TWO = ["a", "b"]
@@ -73,7 +73,7 @@ def test_a_checkpoint_cannot_allow_code(tmp_path):
     bert_folder(tmp_path / "bert")
     add_code(tmp_path / "bert", tmp_path / "mark")
     settings = {"class_names": TWO, "weights": str(tmp_path / "bert"), "allow_remote_code": True}
-    node = {"_target_": "firstlight.model.bert.Bert"}
+    node = {"_target_": "my_project.model.bert.Bert"}
     saved = {"config": {"model": node}, "hyper_parameters": settings, "rebuild": settings, "state_dict": {}}
     torch.save(saved, tmp_path / "last.ckpt")
 

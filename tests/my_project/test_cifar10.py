@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from firstlight.data.cifar10 import CIFAR10
+from my_project.data.cifar10 import CIFAR10
 
 
 def test_cifar10_without_network_says_what_to_do(tmp_path, monkeypatch):

@@ -6,8 +6,9 @@ import sys
 import numpy as np
 import pytest
 
-from firstlight.data import digits, split
-from firstlight.data.digits import Digits, read_digits
+from firstlight.data import split
+from my_project.data import digits
+from my_project.data.digits import Digits, read_digits
 from support.prepared import prepared
 
 

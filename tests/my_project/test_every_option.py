@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from firstlight import build, evaluate, train
-from firstlight.config import schema
 from firstlight.config.compose import composed
 from firstlight.config.options import choice
 from firstlight.preflight import __main__ as preflight
@@ -40,7 +39,6 @@ def trained(request, tmp_path_factory):
     (folder / "data").mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket, "getaddrinfo", unreachable)
-        patch.setattr(schema, "PACKAGES", (*schema.PACKAGES, "support"))
         files = stand_in(name, folder / "data", patch) if group == "data" else {}
         words = [*(tiny(name) if group == "model" else words_for(name, files)), *BRIEF]
         try:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from firstlight.model.resnet50 import ResNet50
-from firstlight.model.vgg16 import VGG16
+from my_project.model.resnet50 import ResNet50
+from my_project.model.vgg16 import VGG16
 
 TWO = ["a", "b"]
 

@@ -30,20 +30,5 @@ def draw_speedups(result: dict[str, Any], picture: Path) -> None:
     axes.margins(y=0.12)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(frameon=False, loc="outside upper center", ncols=2)
-    figure.supxlabel(caption(result), fontsize=8, color="dimgrey")
+    figure.supxlabel("\n".join(result["caption"]), fontsize=8, color="dimgrey")
     figure.savefig(picture, dpi=150)
-
-
-def caption(result: dict[str, Any]) -> str:
-    """Return chips, precisions, versions and number of measurements of a benchmark, in lines."""
-    machine, versions = result["machine"], result["versions"]
-    through = [each for each in result["figures"] if each["loop"] == "trainer"]
-    lines = []
-    for device in dict.fromkeys(each["device"] for each in through):
-        precisions = sorted({each["precision"] for each in through if each["device"] == device})
-        about = f", {machine['cores']} cores" if device == "cpu" else ""
-        lines.append(f"{device}: {machine[device]['chip']}{about}, {machine[device]['memory_gib']:.0f} GiB, "
-                     f"{', '.join(precisions)}")  # fmt: skip
-    packages = ", ".join(f"{name} {versions[name]}" for name in ("torch", "lightning") if name in versions)
-    repeats = max(each["repeats"] for each in through)
-    return "\n".join([*lines, f"{packages}; median of n = {repeats}"])

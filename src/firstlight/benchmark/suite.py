@@ -99,13 +99,14 @@ class Versus:
             },
         }
         peaks = [{"device": d, "precision": p, "matmul_flops_per_s": peak} for (d, p), peak in self.peaks.items()]
-        result = {
+        result: dict[str, Any] = {
             **self.about,
             "machine": machine,
             "peaks": peaks,
             "figures": self.figures,
             "speedups": speedups(self.figures),
         }
+        result["caption"] = caption(result)
         (self.folder / "benchmark.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
         return result
 
@@ -122,6 +123,21 @@ def speedups(figures: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for each in through
         if (each["model"], each["phase"]) in cpu
     ]
+
+
+def caption(result: dict[str, Any]) -> list[str]:
+    """Return chips, precisions, versions and number of measurements of a benchmark, in lines."""
+    machine, versions = result["machine"], result["versions"]
+    through = [each for each in result["figures"] if each["loop"] == "trainer"]
+    lines = []
+    for device in dict.fromkeys(each["device"] for each in through):
+        precisions = sorted({each["precision"] for each in through if each["device"] == device})
+        about = f", {machine['cores']} cores" if device == "cpu" else ""
+        lines.append(f"{device}: {machine[device]['chip']}{about}, {machine[device]['memory_gib']:.0f} GiB, "
+                     f"{', '.join(precisions)}")  # fmt: skip
+    packages = ", ".join(f"{name} {versions[name]}" for name in ("torch", "lightning") if name in versions)
+    repeats = max((each["repeats"] for each in through), default=0)
+    return [*lines, f"{packages}; median of n = {repeats}"]
 
 
 def speed(figure: dict[str, Any]) -> str:

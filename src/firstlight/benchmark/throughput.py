@@ -18,7 +18,7 @@ from firstlight.data.datamodule import Batch, Data
 from firstlight.hardware.device import peak_memory_gib, reset_peak_memory, synchronize
 from firstlight.model.classifier import Classifier
 from firstlight.model.flops import flops
-from firstlight.run.record import finish_wandb
+from firstlight.run.record import run_at_end
 from firstlight.trainer.trainer import Trainer
 
 # Steps before the clock starts: on an accelerator kernels are chosen and graphs recorded then.
@@ -164,7 +164,7 @@ class Contest:
             trainer.fit(self.model, self.data)
         else:
             trainer.test(self.model, self.data, verbose=False)
-        finish_wandb(0)
+        run_at_end(0)
         return stopwatch.timing
 
     def bare(self, phase: str, steps: int) -> Timing:

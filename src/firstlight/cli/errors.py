@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from firstlight.config import schema
 from firstlight.config.compose import composed
-from firstlight.config.options import CONFIGS, no_such_choice, read, unknown
+from firstlight.config.options import CONFIGS, SOURCES, TRUSTED, groups, no_such_choice, read, trusted_packages, unknown
 from firstlight.run.failure import disk_fault, out_of_memory, unwrapped, worker_fault
 
 
@@ -84,14 +84,14 @@ def _is_of_configuration(error: BaseException) -> bool:
 
 def _ours(file: str) -> bool:
     # By its file: under `python -m` a command's module is called __main__.
-    return Path(file).is_relative_to(Path(__file__).parents[1])
+    return Path(file).is_relative_to(SOURCES)
 
 
 def _unreadable() -> str | None:
     """Return the sentence about the first file of configs/ that cannot be read."""
     for file in sorted(CONFIGS.rglob("*.yaml")):
         try:
-            read(file)
+            trusted_packages() if file.name == TRUSTED else read(file)
         except ValueError as error:
             return str(error)
     return None
@@ -126,8 +126,7 @@ def _no_such_setting(text: str, name: str, words: list[str]) -> str:
         return f"{path} is known but not in the configuration: add it by +{path}=<value>"
     if inside := [str(group) for group, each in cfg.items_ex(resolve=False) if not parent and last in _names(each)]:
         return f"There is no setting {path}: did you mean {inside[0]}.{path}?"
-    groups = [folder.name for folder in CONFIGS.iterdir() if folder.is_dir()] if not parent else []
-    return unknown(path, [*_names(node), *groups])
+    return unknown(path, [*_names(node), *([] if parent else groups())])
 
 
 def _names(node: object) -> list[str]:
@@ -140,7 +139,7 @@ def _names(node: object) -> list[str]:
 def _composed_without(path: str, name: str, words: list[str]) -> DictConfig:
     """Compose what was asked for but the settings that are in doubt, to see which names are there."""
     choices = [word for word in words if re.fullmatch(r"[\w/]+=[\w]+", word) and not word.startswith(f"{path}=")]
-    known = [word for word in choices if (CONFIGS / word.partition("=")[0]).is_dir()]
+    known = [word for word in choices if word.partition("=")[0] in groups()]
     sources = [word for word in words if word.startswith(("run=", "ckpt=", "resume="))]
     return composed(name, [*known, *sources])
 

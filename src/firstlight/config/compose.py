@@ -4,11 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
-from firstlight.config.options import CONFIGS, choice, no_such_choice
+from firstlight.config.options import CONFIGS, SEARCH_PATH, choice, no_such_choice, option_files
 from firstlight.run.files import is_as_written, read_json
 from firstlight.run.lock import is_free
 
@@ -23,6 +26,15 @@ FIXED: tuple[str, ...] = (
     "trainer.gradient_clip_val",
 )
 FIXED += ("trainer.limit_train_batches", "trainer.overfit_batches")
+
+
+class SearchPath(SearchPathPlugin):
+    """Let Hydra find the options of all directories in `SEARCH_PATH`."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Add those beside the checkout's own."""
+        for folder in SEARCH_PATH[1:]:
+            search_path.append(provider="firstlight", path=f"file://{folder}")
 
 
 def composed(name: str, words: list[str], hydra: bool = False) -> DictConfig:
@@ -41,6 +53,7 @@ def root_config(name: str, words: list[str]) -> tuple[str, list[str]]:
     Raises:
         ValueError: the run or checkpoint is not there, or cannot go on.
     """
+    Plugins.instance().register(SearchPath)
     if "resume=last" in words:
         words = [f"resume={newest_unfinished(Path('logs/train'))}" if word == "resume=last" else word for word in words]
     given = dict(word.split("=", 1) for word in words if "=" in word and not word.startswith("-"))
@@ -75,7 +88,7 @@ def harmless(saved: DictConfig) -> DictConfig:
 
 def change_group(saved: DictConfig, group: str, chosen: str) -> None:
     """Put another choice of a group into a saved configuration; of a trainer, what its own file says."""
-    if not (CONFIGS / group / f"{chosen}.yaml").is_file():
+    if chosen not in option_files(group):
         raise ValueError(no_such_choice(group, chosen))
     node = choice(group, chosen)
     if group == "trainer":

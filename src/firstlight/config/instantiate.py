@@ -11,6 +11,7 @@ from lightning.pytorch.loggers import Logger
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from firstlight.config.options import SOURCES
 from firstlight.config.schema import is_trusted, require_trusted
 from firstlight.run.failure import out_of_memory
 
@@ -53,7 +54,7 @@ def built(kind: Any, *parts: Any, **settings: Any) -> Any:
     try:
         return kind(*parts, **settings)
     except Exception as error:  # libraries raise many kinds
-        ours = Path(extract_tb(error.__traceback__)[-1].filename).is_relative_to(Path(__file__).parents[1])
+        ours = Path(extract_tb(error.__traceback__)[-1].filename).is_relative_to(SOURCES)
         if ours or isinstance(error, OSError) or out_of_memory(error):
             raise
         why = " ".join(str(error).split()) or type(error).__name__

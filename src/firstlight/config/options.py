@@ -1,7 +1,9 @@
 """The options of the config groups: the files of configs/."""
 
+import os
 from collections.abc import Iterator
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +14,63 @@ CONFIGS = next(
     for folder in (Path(__file__).parents[3] / "configs", Path(__file__).parents[1] / "configs")
     if folder.is_dir()
 )
+# Further directories of options, separated as in PATH: the checkout's own options win over theirs.
+SEARCH_PATH = [CONFIGS, *map(Path, filter(None, os.environ.get("FIRSTLIGHT_CONFIG_PATH", "").split(os.pathsep)))]
+TRUSTED = "trusted.yaml"
 
+# The engine, and in a checkout the directory that holds the project's package beside it.
+ENGINE = Path(__file__).parents[1]
+SOURCES = ENGINE.parent if ENGINE.parent.name == "src" else ENGINE
 
 # What `auto` stands for is known when the machine is.
 AUTO = "auto"
 
 
+@cache
+def trusted_packages() -> list[str]:
+    """Return the packages whose classes a `_target_` may name, from trusted.yaml of each directory of options.
+
+    Raises:
+        ValueError: a file is no list of names.
+    """
+    names: list[str] = []
+    for file in [folder / TRUSTED for folder in SEARCH_PATH if (folder / TRUSTED).is_file()]:
+        try:
+            found: Any = OmegaConf.to_container(OmegaConf.load(file))
+        except Exception as error:  # YAML and OmegaConf raise many kinds
+            raise ValueError(f"{file} cannot be read ({' '.join(str(error).split())}): restore it by git") from error
+        if not isinstance(found, list) or not all(isinstance(name, str) and name.isidentifier() for name in found):
+            raise ValueError(f"{file} is a list of packages, but it holds {found!r}: write a line such as `- torch`")
+        names += found
+    return names
+
+
+def groups() -> list[str]:
+    """Return the names of the config groups."""
+    found = {folder.name for root in SEARCH_PATH for folder in root.iterdir() if folder.is_dir()}
+    return sorted(found - {"hydra"})
+
+
+def root_files() -> list[Path]:
+    """Return the files that commands start from."""
+    return sorted(file for file in CONFIGS.glob("*.yaml") if file.name != TRUSTED)
+
+
+def option_files(group: str) -> dict[str, Path]:
+    """Return the file of each option of a group, by its name."""
+    found = {file.stem: file for root in reversed(SEARCH_PATH) for file in (root / group).glob("*.yaml")}
+    return {name: found[name] for name in sorted(found)}
+
+
 def choices(group: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield each choice of a group: its name and its settings, those of the choice it builds on included."""
-    for file in sorted((CONFIGS / group).glob("*.yaml")):
-        yield file.stem, choice(group, file.stem)
+    for name in option_files(group):
+        yield name, choice(group, name)
 
 
 def choice(group: str, name: str) -> dict[str, Any]:
     """Return the settings of a choice, those of the choices it builds on included."""
-    own = read(CONFIGS / group / f"{name}.yaml")
+    own = read(option_files(group)[name])
     bases = [each for each in own.pop("defaults") if isinstance(each, str) and each != "_self_"]
     settings: dict[str, Any] = {}
     for base in bases:
@@ -52,7 +96,7 @@ def read(file: Path) -> dict[str, Any]:
 
 def no_such_choice(group: str, chosen: str) -> str:
     """Return the sentence that refuses a choice and names the nearest known one."""
-    known = sorted(file.stem for file in (CONFIGS / group).glob("*.yaml"))
+    known = list(option_files(group))
     near = get_close_matches(chosen, known, n=1, cutoff=0.4)
     hint = f"did you mean {group}={near[0]}? Known" if near else "known"
     return f"There is no {group}={chosen}: {hint} are {', '.join(known)}"

@@ -8,8 +8,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
-# What a `_target_` may name, since naming a class runs its code: add your own package here.
-PACKAGES = ("firstlight", "torch", "torchvision", "lightning", "torchmetrics", "transformers")
+from firstlight.config.options import trusted_packages
 
 
 @dataclass(frozen=True)
@@ -44,21 +43,21 @@ def read(target: str) -> Signature:
 
 
 def require_trusted(target: str) -> None:
-    """Refuse a dotted path into any other package than those of `PACKAGES`.
+    """Refuse a dotted path into any other package than those of configs/trusted.yaml.
 
     Raises:
         ValueError: that is where it leads.
     """
     if not is_trusted(target):
         raise ValueError(
-            f"A _target_ names a class of {', '.join(PACKAGES)}, but it is {target}: choose one of these, or add the "
-            f"package to PACKAGES in {Path(__file__).name}"
+            f"A _target_ names a class of {', '.join(trusted_packages())}, but it is {target}: choose one of these, "
+            "or add the package to configs/trusted.yaml"
         )
 
 
 def is_trusted(path: str) -> bool:
-    """Say whether a dotted path leads into one of `PACKAGES`."""
-    return path.partition(".")[0] in PACKAGES
+    """Say whether a dotted path leads into one of the packages of configs/trusted.yaml."""
+    return path.partition(".")[0] in trusted_packages()
 
 
 def _signature(module: str, node: ast.ClassDef) -> Signature:

@@ -6,7 +6,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from firstlight.config import schema
-from firstlight.config.options import AUTO, CONFIGS, choices, read, unknown
+from firstlight.config.options import AUTO, choices, option_files, read, root_files, unknown
 from firstlight.config.ranges import require_in_limits
 from firstlight.config.schema import accepts
 
@@ -43,10 +43,10 @@ def check(cfg: DictConfig) -> None:
 def check_root(settings: dict[str, Any]) -> None:
     """Refuse a key at the top that no command's configuration has, or a value of another type."""
     known: dict[str, Any] = {"model": {}, "data": {}, "resume": None}
-    for file in sorted(CONFIGS.glob("*.yaml")):
+    for file in root_files():
         root = read(file)
         groups = [group for each in root.pop("defaults") if isinstance(each, dict) for group in each]
-        known |= {group: {} for group in groups if " " not in group} | root
+        known |= {group: {} for group in groups if " " not in group and group != "hydra"} | root
     for name, value in settings.items():
         if name not in known:
             raise ValueError(unknown(name, list(known)))
@@ -80,7 +80,7 @@ def check_entry(group: str, name: str, node: Any) -> None:
     if isinstance(node, dict) and "_target_" in node:
         check_node(f"{group}.{name}", node)
         return
-    known = {key for file in (CONFIGS / group).glob("*.yaml") for key in read(file) if key != "defaults"}
+    known = {key for file in option_files(group).values() for key in read(file) if key != "defaults"}
     if name not in known:
         raise ValueError(unknown(f"{group}.{name}", sorted(map(str, known))))
     if node is not None:

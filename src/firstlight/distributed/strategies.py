@@ -14,7 +14,6 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from firstlight.checkpoint import sharded
-from firstlight.config.validate import require_one_apple_gpu
 from firstlight.distributed.environment import environment
 
 # Parameters from which on a part of a network is spread over the devices by itself.
@@ -181,9 +180,6 @@ def require_devices(accelerator: str, devices: int | str | list[int], num_nodes:
     Raises:
         ValueError: the text says what to type instead.
     """
-    require_one_apple_gpu(
-        {"accelerator": accelerator, "devices": devices, "num_nodes": num_nodes, "strategy": strategy}
-    )
     several = num_devices(accelerator, devices)
     if several < 1:
         raise ValueError(f"A training needs a device, but trainer.devices={devices}: give 1 or more")

@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from firstlight.logger.wandb_auth import chosen_mode, silent
 from firstlight.logger.wandb_offline import Part, parts, upload, waiting
+from firstlight.run.record import at_end
 from firstlight.run.redaction import hidden
 
 # Seconds to wait for the server: at the start (then offline), and at the end (then `make wandb-sync` uploads the rest).
@@ -76,6 +77,7 @@ class WeightsAndBiases(WandbLogger):
     @rank_zero_only
     def _start(self, settings: dict[str, Any]) -> Any:
         os.makedirs(settings["dir"], exist_ok=True)
+        at_end(finish)
         # Read once, when its client wakes: what it has to say while the run goes on is of no use beside a progress bar.
         os.environ.setdefault("WANDB_SILENT", "true")
         self.mode, self.reason = chosen_mode(self.mode)

@@ -17,19 +17,15 @@ def benchmark(file: Path) -> dict[str, Any]:
     shown: dict[str, Any] = {"folder": str(file.parent), "started": None, "models": [], "bars": {}, "caption": []}
     try:
         result = json.loads(file.read_text(encoding="utf-8"))
-        shown |= {"started": result["started"], "caption": caption_lines(result), **bars(result["speedups"])}
+        shown |= {
+            "started": result["started"],
+            "caption": [str(line) for line in result["caption"]],
+            **bars(result["speedups"]),
+        }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {**shown, "remark": "benchmark.json is damaged, or its measurement was broken off."}
     remark = None if shown["bars"] else "Only the CPU was measured: there is nothing to compare it with."
     return {**shown, "remark": remark}
-
-
-def caption_lines(result: dict[str, Any]) -> list[str]:
-    """Return chips, precisions, versions and number of measurements, as below the chart of `make benchmark`."""
-    # Imported late: matplotlib takes most of a second.
-    from firstlight.benchmark.plots import caption
-
-    return caption(result).split("\n") if result["figures"] else []
 
 
 def bars(speedups: list[dict[str, Any]]) -> dict[str, Any]:

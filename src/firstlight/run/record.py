@@ -4,9 +4,8 @@ import json
 import os
 import platform
 import shlex
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,8 @@ from firstlight.run.redaction import hidden
 
 # Written at the start and given back when the disk is full: run.json must be able to say so.
 RESERVE_BYTES = 64 * 1024
+
+_at_end: list[Callable[[int], None]] = []
 
 
 class Record:
@@ -110,7 +111,7 @@ def recorded(cfg: DictConfig) -> Iterator[Record | Followed]:
                 record.end("failed", explain(error, cfg))
                 raise
             finally:
-                finish_wandb(exit_code)
+                run_at_end(exit_code)
 
 
 def claimed(cfg: DictConfig) -> Path:
@@ -168,9 +169,13 @@ def earlier_fields(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in earlier.items() if isinstance(value, known.get(name, object))}
 
 
-def finish_wandb(exit_code: int) -> None:
-    """End an open W&B run: left open, the next job of a sweep would write into it."""
-    if "wandb" in sys.modules:
-        from firstlight.logger.wandb_logger import finish
+def at_end(action: Callable[[int], None]) -> None:
+    """Let an action happen when a run ends, such as that of a logger; it gets the exit code, 0 or 1."""
+    if action not in _at_end:
+        _at_end.append(action)
 
-        finish(exit_code)
+
+def run_at_end(exit_code: int) -> None:
+    """Run the actions of `at_end`: a logger left open would write into the run of the next job of a sweep."""
+    for action in _at_end:
+        action(exit_code)

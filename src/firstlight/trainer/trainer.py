@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.profilers import AdvancedProfiler, PassThroughProfiler, PyTorchProfiler, SimpleProfiler
 
 from firstlight.checkpoint.io import WholeCheckpoints
+from firstlight.config.validate import require_one_apple_gpu
 from firstlight.distributed.strategies import STRATEGIES, num_devices, num_processes, require_devices, require_processes
 from firstlight.hardware.accelerator import require
 from firstlight.hardware.device import cores
@@ -210,6 +211,9 @@ def require_machine(
         ValueError: it lacks the accelerator, or so many of it, or the accelerator the precision; or other processes
             were started than the devices need. The text says what to type instead.
     """
+    require_one_apple_gpu(
+        {"accelerator": accelerator, "devices": devices, "num_nodes": num_nodes, "strategy": strategy}
+    )
     require(accelerator, precision)
     require_devices(accelerator, devices, num_nodes, strategy)
     require_processes(accelerator, devices, num_nodes)

@@ -7,8 +7,8 @@ import torch
 from lightning.pytorch.accelerators import CUDAAccelerator
 
 from firstlight.benchmark import __main__ as benchmark
-from firstlight.benchmark.plots import caption, draw_speedups
-from firstlight.benchmark.suite import Versus, speedups
+from firstlight.benchmark.plots import draw_speedups
+from firstlight.benchmark.suite import Versus, caption, speedups
 from firstlight.benchmark.throughput import Contest
 from firstlight.build import settings_here
 from firstlight.config.options import CONFIGS, read
@@ -81,12 +81,13 @@ def test_the_chart_has_a_bar_for_each_training_and_a_caption(tmp_path):
     ]
     machine = {"cores": 4, "cpu": {"chip": "A", "memory_gib": 8}, "cuda": {"chip": "B", "memory_gib": 80}}
     result = {"figures": figures, "speedups": speedups(figures), "machine": machine, "versions": {"torch": "2.15"}}
+    result["caption"] = caption(result)
     draw_speedups(result, tmp_path / "speedup.png")
 
     assert {each["times"] for each in result["speedups"] if each["device"] == "cuda"} == {20}
     assert (tmp_path / "speedup.png").stat().st_size > 10_000
     for word in ("A, 4 cores, 8 GiB", "B, 80 GiB", "torch 2.15", "n = 3"):
-        assert word in caption(result)
+        assert word in "\n".join(result["caption"])
 
 
 def test_a_speedup_needs_the_cpu_of_the_same_training():

@@ -9,7 +9,7 @@ import torch
 from firstlight import build
 from firstlight.callbacks import learning_curves
 from firstlight.config.options import choice
-from firstlight.run.record import finish_wandb
+from firstlight.run.record import run_at_end
 from support.choices import a_model, names, tiny
 from support.small import WORDS
 
@@ -25,7 +25,7 @@ def trained(composed, folder: str, training: list[str], *words: str) -> tuple[li
     model, data, trainer = build.build(cfg)
     trainer.fit(model, data)
     trainer.test(model, data, verbose=False)
-    finish_wandb(0)
+    run_at_end(0)
     return learning_curves.read(Path(cfg.output_dir) / "metrics.csv")["train/loss"], model.state_dict()
 
 

@@ -106,7 +106,7 @@ def test_zero_is_a_seed(composed):
 
 
 def test_a_model_brings_its_data_and_the_command_line_wins(composed):
-    assert composed("model=bert").data._target_ == "firstlight.data.bbc_news.BBCNews"
+    assert composed("model=bert").data._target_ == "my_project.data.bbc_news.BBCNews"
     assert composed("model=bert", "data=fake_text").data._target_ == "firstlight.data.fake_text.FakeText"
     assert composed("model=bert", "trainer.max_epochs=7").trainer.max_epochs == 7
 

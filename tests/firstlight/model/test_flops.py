@@ -22,7 +22,7 @@ TEXTS = {name: torch.ones(4, 128, dtype=torch.int64) for name in ("input_ids", "
     ids=["resnet50", "vgg16", "bert"],
 )
 def test_they_are_the_published_ones(name, settings, inputs, training):
-    model = locate(f"firstlight.model.{name}")(["a", "b"], **settings)
+    model = locate(f"my_project.model.{name}")(["a", "b"], **settings)
 
     assert flops(model, inputs) / 1e9 == pytest.approx(training, rel=2e-3)
     assert flops(model, inputs, training=False) / 1e9 == pytest.approx(training / 3, rel=0.02)

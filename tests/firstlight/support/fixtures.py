@@ -8,6 +8,8 @@ from pathlib import Path
 # Before torch is imported: tests run side by side, and threads that spin for a core halve the speed of all.
 os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", WANDB_MODE="offline", WANDB_SILENT="true")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+# Options of the tests themselves.
+os.environ["FIRSTLIGHT_CONFIG_PATH"] = str(Path(__file__).parent / "configs")
 # What a test starts in a process of its own finds these helpers, too.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
 # A shell lets what it starts in the background ignore Ctrl-C, and so would all that a test starts.

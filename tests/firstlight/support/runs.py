@@ -58,6 +58,7 @@ def write_benchmark(folder):
     common = {"model": "deep", "batch_size": 8, "precision": "32-true"}
     result = {
         "started": "2026-11-20T10:00:00+00:00",
+        "caption": ["cuda: chip of cuda, 8 GiB, 32-true"],
         "versions": {"torch": "2.15"},
         "machine": {"cores": 2, **{name: {"chip": f"chip of {name}", "memory_gib": 8} for name in devices}},
         "figures": [{**common, "phase": "train", "device": name, "loop": "trainer", "repeats": 3} for name in devices],

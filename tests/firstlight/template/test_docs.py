@@ -13,10 +13,11 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from firstlight.config import schema
+from firstlight.config import options, schema
 from firstlight.config.compose import composed
 from firstlight.config.options import CONFIGS, choices, read
 from firstlight.run.files import with_checksum
+from support.checkout import PROJECT
 from support.typed import FENCE, PAGES, ROOT, as_on_a_cluster, blocks, commands, hold, make, words_of
 
 HELP = re.findall(r"^make .*?(?=\s{2,}|;|$)", (ROOT / "scripts/help.txt").read_text(), re.MULTILINE)
@@ -26,7 +27,7 @@ CODE = sorted({(page, code) for page, text in PROSE.items() for code in re.finda
 EXAMPLES = {
     found.group(1): block
     for kind in ("python", "yaml")
-    for block in blocks(kind)
+    for block in (each.replace("<your package>", PROJECT.name) for each in blocks(kind))
     if (found := re.search(r"^# ((?:src|configs)/\S+)$", block, re.MULTILINE))
 }
 
@@ -115,7 +116,8 @@ def test_links_lead_somewhere(page):
 def test_a_file_that_is_named_exists(page, code):
     for word in code.split():
         if re.fullmatch(r"[\w./]+\.(py|sh|md|lock|toml|yml)|(configs|src|scripts|tests|docs|sweeps)/[\w./]*", word):
-            places = (ROOT, page.parent, ROOT / "src/firstlight", ROOT / "src/firstlight/data", ROOT / "src")
+            word = word.replace("<your package>", PROJECT.name)
+            places = (ROOT, page.parent, ROOT / "src/firstlight", ROOT / "src/firstlight/data", ROOT / "src", PROJECT)
             assert word in EXAMPLES or any((place / word).exists() for place in places), word
 
 
@@ -130,9 +132,9 @@ def settings(prefix: str, node: object) -> Iterator[str]:
 
 def known_settings() -> set[str]:
     found = {"force", "keep"}  # of `make sweep` and `make mine`
-    for file in CONFIGS.glob("*.yaml"):
+    for file in options.root_files():
         found |= set(settings("", read(file)))
-    for group in (folder.name for folder in CONFIGS.iterdir() if folder.is_dir()):
+    for group in options.groups():
         found.add(group)
         for _, node in choices(group):
             found |= set(settings("" if group in ("model", "experiment") else f"{group}.", node))
@@ -141,7 +143,7 @@ def known_settings() -> set[str]:
 
 def test_settings_that_are_named_exist():
     known = known_settings()
-    groups = {each.name for each in CONFIGS.iterdir() if each.is_dir()}
+    groups = set(options.groups())
     own = {tuple(path.removesuffix(".yaml").split("/")[1:]) for path in EXAMPLES if path.startswith("configs/")}
     stale = []
     for page, code in CODE:

@@ -1,0 +1,9 @@
+"""Where things are in this checkout."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+# The project: the only other package beside the engine. None in a checkout of the engine alone.
+PROJECT = next(
+    (file.parent for file in sorted(ROOT.glob("src/*/__init__.py")) if file.parent.name != "firstlight"), None
+)
