@@ -7,6 +7,7 @@ import time
 import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.data._utils import signal_handling
 
 from firstlight.run.failure import worker_fault
 
@@ -23,6 +24,12 @@ class Ending(Dataset):
     def __getitem__(self, index):
         self.end()
         return torch.zeros(1)
+
+
+@pytest.fixture(autouse=True)
+def listening(monkeypatch):
+    """Let torch listen for the end of its workers again: a Trainer of the same process puts signal handlers back."""
+    monkeypatch.setattr(signal_handling, "_SIGCHLD_handler_set", False)
 
 
 @pytest.mark.parametrize(
