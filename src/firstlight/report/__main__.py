@@ -8,7 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from firstlight.cli.command import command
-from firstlight.run.files import write_whole
+from firstlight.run.files import write_atomically
 
 
 @command("report")
@@ -22,7 +22,7 @@ def main(cfg: DictConfig) -> Path:
 
     content = gather(folders)
     text = render(content)
-    write_whole(output, text)
+    write_atomically(output, text)
     counts = Counter(run["status"] for run in content.report["runs"])
     told = ", ".join(f"{number} {status}" for status, number in counts.most_common())
     print(f"runs      {counts.total()}" + (f" ({told})" if told else ""))
