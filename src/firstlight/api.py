@@ -19,7 +19,7 @@ from firstlight.data.text import Text
 from firstlight.model.classifier import Classifier
 from firstlight.run import files
 from firstlight.run.failure import explain
-from firstlight.run.files import plain, with_checksum, write_whole
+from firstlight.run.files import plain, with_checksum, write_atomically
 from firstlight.run.lock import locked
 from firstlight.run.record import Record, first_fields
 from firstlight.run.redaction import hidden
@@ -137,7 +137,7 @@ class Recorded(Callback):
         self.record.begin(self.words)
         self.training = True
         text = OmegaConf.to_yaml(OmegaConf.create(hidden(plain(self.cfg))))
-        write_whole(self.folder / "config.yaml", with_checksum(text))
+        write_atomically(self.folder / "config.yaml", with_checksum(text))
         summary.start(self.cfg, pl_module, trainer.datamodule, trainer, self.record)  # type: ignore[arg-type]
 
     def on_exception(self, trainer: Any, pl_module: LightningModule, exception: BaseException) -> None:

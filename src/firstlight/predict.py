@@ -1,6 +1,7 @@
 """Classify new inputs:  python -m firstlight.predict run=logs/train/<run> input=photos/ output=predictions.csv"""
 
 import csv
+import io
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from omegaconf import DictConfig
 
 from firstlight.cli.command import command
 from firstlight.config.validate import check
+from firstlight.run.files import write_atomically
 
 
 @command("predict")
@@ -33,11 +35,12 @@ def main(cfg: DictConfig) -> int:
         print(f"predict: {data.why_unreadable(name)}", file=sys.stderr)
     output = Path(cfg.output)
     output.parent.mkdir(parents=True, exist_ok=True)
-    with output.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["id", "label", "probability"])
-        for index in sorted(set(labels) - {-1}):
-            writer.writerow([names[index], labels[index][0], f"{labels[index][1]:.6f}"])
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["id", "label", "probability"])
+    for index in sorted(set(labels) - {-1}):
+        writer.writerow([names[index], labels[index][0], f"{labels[index][1]:.6f}"])
+    write_atomically(output, text.getvalue())
     if len(unreadable) == len(names):
         raise ValueError(f"None of the {len(names)} inputs under {cfg.input} could be read: see the lines above")
     written = len(names) - len(unreadable)

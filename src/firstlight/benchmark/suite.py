@@ -17,7 +17,7 @@ from firstlight.cli.console import show_table
 from firstlight.hardware.device import GIB, chip, cores, free_memory, free_memory_gib, matmul_flops, memory_gib
 from firstlight.mps.dry_run import dry_run
 from firstlight.mps.memory import advice
-from firstlight.run.files import now
+from firstlight.run.files import now, write_atomically
 from firstlight.run.provenance import git_state, versions
 
 
@@ -107,7 +107,7 @@ class Versus:
             "speedups": speedups(self.figures),
         }
         result["caption"] = caption(result)
-        (self.folder / "benchmark.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        write_atomically(self.folder / "benchmark.json", json.dumps(result, indent=2) + "\n")
         return result
 
 

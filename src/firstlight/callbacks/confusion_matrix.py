@@ -1,6 +1,7 @@
 """Draw the confusion matrix of the test as confusion_matrix.png, and keep its counts in confusion_matrix.json."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from firstlight.logger.trackers import trackers
 from firstlight.model.per_class_metrics import ClassScores, class_scores
+from firstlight.run.files import write_atomically
 
 
 class ConfusionMatrix(Callback):
@@ -28,7 +30,7 @@ class ConfusionMatrix(Callback):
         names: list[str] = pl_module.class_names  # type: ignore
         draw(matrix, names, picture)
         kept: dict[str, Any] = {"class_names": names, "counts": matrix.tolist()}
-        (self.output_dir / "confusion_matrix.json").write_text(json.dumps(kept) + "\n", encoding="utf-8")
+        write_atomically(self.output_dir / "confusion_matrix.json", json.dumps(kept) + "\n")
         for logger in trackers(trainer):
             logger.log_image("test/confusion_matrix", [str(picture)])
             columns = ["class", *ClassScores._fields[1:]]
@@ -55,4 +57,4 @@ def draw(matrix: Tensor, class_names: list[str], picture: Path) -> None:
                 if value:
                     colour = "white" if value > middle else "black"
                     axes.text(column, row, str(value), ha="center", va="center", color=colour, fontsize=8)
-    figure.savefig(picture, dpi=150)
+    write_atomically(picture, partial(figure.savefig, format="png", dpi=150))

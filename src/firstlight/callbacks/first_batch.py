@@ -1,5 +1,6 @@
 """Show what the model sees: the first batch, augmented."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from torchvision.utils import make_grid
 
 from firstlight.data.images import pictures
 from firstlight.logger.trackers import trackers
+from firstlight.run.files import write_atomically
 
 
 class FirstBatch(Callback):
@@ -30,6 +32,7 @@ class FirstBatch(Callback):
             file = self.output_dir / "first_batch.png"
             file.parent.mkdir(parents=True, exist_ok=True)
             grid = make_grid(pictures(inputs[: self.num_samples]), nrow=8, pad_value=255)
-            Image.fromarray(grid.permute(1, 2, 0).numpy()).save(file)
+            image = Image.fromarray(grid.permute(1, 2, 0).numpy())
+            write_atomically(file, partial(image.save, format="PNG"))
             for logger in trackers(trainer):
                 logger.log_image("train/first_batch", [str(file)])

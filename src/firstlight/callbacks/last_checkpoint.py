@@ -12,9 +12,9 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
-from firstlight.checkpoint.io import put_in_place
 from firstlight.checkpoint.rng_state import snapshot
 from firstlight.distributed.collectives import Agreement, gathered
+from firstlight.run.files import replace_atomically
 from firstlight.run.signals import ASKING, listen
 
 # What a process asks for when the minutes or steps between savings have passed; a signal is its number more.
@@ -152,7 +152,7 @@ def linked(file: Path, place: Path) -> bool:
     try:
         beside.unlink(missing_ok=True)
         os.link(file, beside)
-        put_in_place(beside, place)
+        replace_atomically(beside, place)
     except OSError:
         return False
     return True

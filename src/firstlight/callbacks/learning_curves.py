@@ -1,10 +1,13 @@
 """Draw the learning curves of a run as curves.png."""
 
 import csv
+from functools import partial
 from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from matplotlib.figure import Figure
+
+from firstlight.run.files import write_atomically
 
 
 class Curves(Callback):
@@ -37,7 +40,7 @@ def draw(metrics: Path, picture: Path) -> None:
         if axes.lines:
             axes.legend(frameon=False)
     if drawn:
-        figure.savefig(picture, dpi=150)
+        write_atomically(picture, partial(figure.savefig, format="png", dpi=150))
 
 
 def read(metrics: Path) -> dict[str, list[tuple[int, float]]]:

@@ -2,12 +2,15 @@
 
 import statistics
 from collections import deque
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
+
+from firstlight.run.files import write_atomically
 
 # Losses that a spike is held against, and how many there must be before any is called one.
 MEMORY, ENOUGH = 200, 50
@@ -84,9 +87,8 @@ class LossGuard(Callback):
         dataset = trainer.datamodule.datasets["train"]  # type: ignore[attr-defined]
         # Its augmentation is a function of seed, epoch and ids: the batch can be had again exactly.
         batch = dataset.__getitems__(ids) if hasattr(dataset, "__getitems__") else [dataset[each] for each in ids]
-        torch.save(
-            {"batch": batch, "ids": ids, "epoch": step.epoch, "step": step.step}, self.output_dir / "bad_batch.pt"
-        )
+        content = {"batch": batch, "ids": ids, "epoch": step.epoch, "step": step.step}
+        write_atomically(self.output_dir / "bad_batch.pt", partial(torch.save, content))
         names = ", ".join(map(str, ids[:8])) + (" ..." if len(ids) > 8 else "")
         return f"{where}; its samples, of train, are {names}, kept in {self.output_dir}/bad_batch.pt: {mend(trainer)}"
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from PIL import Image
 from firstlight.data.images import pictures
 from firstlight.distributed.collectives import gathered
 from firstlight.logger.trackers import trackers
+from firstlight.run.files import write_atomically
 
 # How telling a sample is, from -1 (surely right) to 1 (surely wrong), and what is kept of it.
 Candidate = tuple[float, dict[str, Any]]
@@ -57,8 +59,9 @@ class Predictions(Callback):
             if "image" in row:
                 (self.output_dir / "predictions").mkdir(parents=True, exist_ok=True)
                 picture, row["image"] = row["image"], f"predictions/{index}.png"
-                Image.fromarray(picture.permute(1, 2, 0).numpy()).save(self.output_dir / row["image"])
-        (self.output_dir / "predictions.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+                image = Image.fromarray(picture.permute(1, 2, 0).numpy())
+                write_atomically(self.output_dir / row["image"], partial(image.save, format="PNG"))
+        write_atomically(self.output_dir / "predictions.json", json.dumps(rows, indent=1) + "\n")
         for logger in trackers(trainer):
             logger.log_table("test/predictions", columns=list(COLUMNS), data=[self._shown(row) for row in rows])
 

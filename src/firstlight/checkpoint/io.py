@@ -1,7 +1,8 @@
-"""Checkpoints that are whole: written beside their place, put into it when they are on the disk, checked when read."""
+"""Checkpoints that are whole: written atomically, checked when read."""
 
 import os
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from firstlight.checkpoint import sharded
+from firstlight.run.files import write_atomically
 
 # Raised when what a checkpoint holds is read otherwise than before.
 FORMAT = 1
@@ -31,35 +33,7 @@ class WholeCheckpoints(TorchCheckpointIO):
         """
         place = Path(path)
         place.parent.mkdir(parents=True, exist_ok=True)
-        put_in_place(written(checkpoint, place), place)
-
-
-def written(checkpoint: dict[str, Any], place: Path) -> Path:
-    """Write a checkpoint beside its place, and return that file once it is on the disk.
-
-    Raises:
-        OSError: it cannot be written; nothing is left of it.
-    """
-    beside = place.with_name(f".{place.name}.tmp")
-    try:
-        with beside.open("wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-    return beside
-
-
-def put_in_place(beside: Path, place: Path) -> None:
-    """Rename a file that is on the disk to its final name, and see that this is on the disk, too."""
-    os.replace(beside, place)
-    folder = os.open(place.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        write_atomically(place, partial(torch.save, checkpoint))
 
 
 def require_whole(path: Path) -> None:
@@ -112,7 +86,9 @@ def joined(folder: Path) -> None:
     """Make one file of each checkpoint of a run that is in parts, so that any machine can use it alone."""
     for place in (folder / "checkpoints").glob("*.ckpt"):
         if place.is_dir():
-            sharded.put_in_place(written(sharded.read(place), place), place)
+            whole = place.with_name(f".{place.name}.whole")
+            write_atomically(whole, partial(torch.save, sharded.read(place)))
+            sharded.put_in_place(whole, place)
 
 
 def newest_whole(folder: Path) -> tuple[Path, list[str]]:

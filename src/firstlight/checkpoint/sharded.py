@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from firstlight.run.files import replace_atomically, write_atomically
+
 CHECKSUMS = "checksums.json"
 # What torch lists the parts by is a pickle, which could run any code: it may name nothing but these.
 HARMLESS = {
@@ -43,7 +45,7 @@ class Harmless(pickle.Unpickler):
 
 def seal(folder: Path) -> None:
     """Write down the checksum of each part, once all of them are on the disk."""
-    (folder / CHECKSUMS).write_text(json.dumps({path.name: checksum(path) for path in parts(folder)}))
+    write_atomically(folder / CHECKSUMS, json.dumps({path.name: checksum(path) for path in parts(folder)}))
 
 
 def put_in_place(beside: Path, place: Path) -> None:
@@ -52,7 +54,7 @@ def put_in_place(beside: Path, place: Path) -> None:
     remove(before)
     if place.exists():
         os.replace(place, before)
-    os.replace(beside, place)
+    replace_atomically(beside, place)
     remove(before)
 
 

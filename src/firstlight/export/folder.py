@@ -1,11 +1,12 @@
 """The folder of an export: its files appear there whole, or not at all."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from firstlight.run.files import replace_atomically
 
 
 def beside(checkpoint: Path) -> Path:
@@ -42,7 +43,7 @@ def put(each: Path, place: Path) -> None:
     """Move a file or a folder to its final name, in the place of what an earlier export left there."""
     if place.is_dir():
         shutil.rmtree(place)  # a folder replaces an empty one only
-    os.replace(each, place)
+    replace_atomically(each, place)
 
 
 def size(path: Path) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from firstlight.run.files import write_whole
+from firstlight.run.files import write_atomically
 
 # At most so many seconds of figures are lost when the run is killed; a checkpoint comes with all figures before it.
 EVERY_S = 5.0
@@ -90,7 +90,7 @@ class MetricsCSV(Logger):
     def _rewrite(self, rows: list[dict[str, Any]], columns: list[str]) -> None:
         self.columns = columns
         header = dict(zip(columns, columns, strict=True))
-        write_whole(self.path, self._lines([header, *rows]) if columns else "")
+        write_atomically(self.path, self._lines([header, *rows]) if columns else "")
 
     def _lines(self, rows: list[dict[str, Any]]) -> str:
         text = io.StringIO()

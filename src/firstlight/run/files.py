@@ -3,12 +3,15 @@
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from omegaconf import DictConfig, OmegaConf
+
+CHECKSUM = "# sha256 of the above: "
 
 
 def checkpoints(folder: Path) -> dict[str, str]:
@@ -17,23 +20,48 @@ def checkpoints(folder: Path) -> dict[str, str]:
     return {name: str(path) for name, path in paths.items() if path.exists()}
 
 
-CHECKSUM = "# sha256 of the above: "
+def write_atomically(path: Path, content: str | Callable[[BinaryIO], Any]) -> None:
+    """Write a file: a reader, also one after a crash, finds all of the new content or what was there before.
 
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a reader meets all of it, or what was there before.
+    Args:
+        path: the file, whose directory exists.
+        content: the text, or a function that writes to an open file.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: If it cannot be written. What was there before still is.
     """
-    beside = path.with_name(f".{path.name}.tmp")
+    # Only a regular file can be replaced; /dev/stdout and pipes are written to.
+    replaces = path.is_file() or not path.exists()
+    target = path.with_name(f".{path.name}.tmp") if replaces else path
     try:
-        # Line ends as they are: the page of runs names its scripts by their hash.
-        beside.write_text(text, encoding="utf-8", errors="replace", newline="")
-        os.replace(beside, path)
-    except OSError:
-        beside.unlink(missing_ok=True)
+        with target.open("wb") as file:
+            if isinstance(content, str):
+                # Line ends stay as they are: the report page names its scripts by their hash.
+                file.write(content.encode("utf-8", "replace"))
+            else:
+                content(file)
+        if replaces:
+            replace_atomically(target, path)
+    except BaseException:
+        if replaces:
+            target.unlink(missing_ok=True)
         raise
+
+
+def replace_atomically(temporary: Path, path: Path) -> None:
+    """Rename a complete file or directory to its final name, once its content is on the disk."""
+    _sync(temporary)
+    os.replace(temporary, path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the list of names in a directory, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def with_checksum(text: str) -> str:

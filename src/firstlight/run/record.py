@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from firstlight.run.console_log import logged
 from firstlight.run.failure import explain, stopped_by
-from firstlight.run.files import now, plain, read_json, with_checksum, write_whole
+from firstlight.run.files import now, plain, read_json, with_checksum, write_atomically
 from firstlight.run.lock import LET_GO_S, locked
 from firstlight.run.provenance import git_state, versions
 from firstlight.run.rank import follows
@@ -43,10 +43,10 @@ class Record:
         self.fields |= fields
         text = json.dumps(hidden(self.fields), indent=2, default=str) + "\n"
         try:
-            write_whole(self.folder / "run.json", text)
+            write_atomically(self.folder / "run.json", text)
         except OSError:
             self.reserve.unlink(missing_ok=True)
-            write_whole(self.folder / "run.json", text)
+            write_atomically(self.folder / "run.json", text)
 
     def begin(self, overrides: list[str]) -> None:
         """Say that the run starts, or goes on: what it was and reached before stays."""
@@ -97,7 +97,7 @@ def recorded(cfg: DictConfig) -> Iterator[Record | Followed]:
         fields = first_fields(cfg)
         record = Record(folder, {**fields, **(earlier_fields(folder, fields) if cfg.get("resume") else {})}, cfg)
         record.begin(fields["overrides"])
-        write_whole(folder / "config.yaml", with_checksum(OmegaConf.to_yaml(OmegaConf.create(hidden(plain(cfg))))))
+        write_atomically(folder / "config.yaml", with_checksum(OmegaConf.to_yaml(OmegaConf.create(hidden(plain(cfg))))))
         exit_code = 1
         with logged(folder / "output.log"):
             try:

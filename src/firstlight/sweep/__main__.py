@@ -14,7 +14,7 @@ from typing import Any
 from firstlight import train
 from firstlight.cli.errors import tell
 from firstlight.cli.job import SWEEP_FILE
-from firstlight.run.files import read_json, write_whole
+from firstlight.run.files import read_json, write_atomically
 from firstlight.run.lock import locked
 from firstlight.run.redaction import hidden
 from firstlight.sweep.jobs import num_with
@@ -104,7 +104,7 @@ def num_done(folder: Path, plan: Plan) -> int:
 def started(parent: Path, asked: dict[str, Any], plan: Plan) -> Path:
     """Return the folder of a new sweep, which keeps what was asked for, and tell of it."""
     folder = new_folder(parent)
-    write_whole(folder / SWEEP_FILE, json.dumps(asked, indent=2) + "\n")
+    write_atomically(folder / SWEEP_FILE, json.dumps(asked, indent=2) + "\n")
     print(f"sweep     {plan.num_jobs} jobs, {folder}")
     return folder
 

@@ -1,9 +1,12 @@
 """Draw the results of sweeps and benchmarks."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+
+from firstlight.run.files import write_atomically
 
 PANELS = ("test/accuracy", "samples/s", "peak GiB")
 
@@ -31,7 +34,7 @@ def draw_results(rows: list[dict[str, Any]], figures: list[str], picture: Path) 
         axes.margins(x=0.2)
         axes.spines[["top", "right"]].set_visible(False)
     axes.invert_yaxis()
-    figure.savefig(picture, dpi=150)
+    write_atomically(picture, partial(figure.savefig, format="png", dpi=150))
 
 
 def draw_batch_sizes(rows: list[dict[str, Any]], picture: Path) -> None:
@@ -61,4 +64,4 @@ def draw_batch_sizes(rows: list[dict[str, Any]], picture: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
         if others and axes.lines:
             axes.legend(frameon=False, title=", ".join(others))
-    figure.savefig(picture, dpi=150)
+    write_atomically(picture, partial(figure.savefig, format="png", dpi=150))

@@ -1,6 +1,7 @@
 """The table of a sweep: on the screen, in results.csv and in charts."""
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from firstlight.cli.console import show_table
+from firstlight.run.files import write_atomically
 from firstlight.run.overrides import differing
 from firstlight.sweep.jobs import NOT_STARTED, all_jobs
 
@@ -65,10 +67,11 @@ def write(folder: Path, rows: list[dict[str, Any]]) -> None:
     """Write results.csv and results.png, and batch_sizes.png where these were swept."""
     from firstlight.sweep.plots import draw_batch_sizes, draw_results
 
-    with (folder / "results.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(folder / "results.csv", text.getvalue())
     draw_results(rows, list(FIGURES), folder / "results.png")
     if len({row.get("data.batch_size") for row in rows if row["status"] == "finished"}) > 1:
         draw_batch_sizes(rows, folder / "batch_sizes.png")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from firstlight.run.files import read_json, write_whole
+from firstlight.run.files import read_json, write_atomically
 from firstlight.sweep.jobs import job_folder
 
 
@@ -20,7 +20,7 @@ def keep(sweep: Path, jobs: dict[int, Any]) -> None:
     """Write down the ids of jobs, beside those of earlier starts of the sweep."""
     known = ids(sweep) | {number: str(job.job_id) for number, job in jobs.items()}
     text = json.dumps({str(number): known[number] for number in sorted(known)}, indent=2)
-    write_whole(folder_of(sweep) / "jobs.json", text + "\n")
+    write_atomically(folder_of(sweep) / "jobs.json", text + "\n")
 
 
 def ids(sweep: Path) -> dict[int, str]:
