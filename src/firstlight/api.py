@@ -17,12 +17,9 @@ from firstlight.config.validate import check
 from firstlight.data.datamodule import Data
 from firstlight.data.text import Text
 from firstlight.model.classifier import Classifier
-from firstlight.run import files
-from firstlight.run.failure import explain
-from firstlight.run.files import plain, with_checksum, write_atomically
+from firstlight.run.files import checkpoints, plain
 from firstlight.run.lock import locked
-from firstlight.run.record import Record, first_fields
-from firstlight.run.redaction import hidden
+from firstlight.run.record import Record, first_fields, kept_true
 from firstlight.trainer.trainer import Trainer
 
 
@@ -117,8 +114,8 @@ class Recorded(Callback):
         self.cfg, self.words = cfg, words
         self.folder = Path(cfg.output_dir)
         self.record: Record | None = None
-        self.training = False
-        self.stack = ExitStack()
+        # The lock of the folder, and the run.json of the training that is under way.
+        self.open = ExitStack()
 
     def setup(self, trainer: Any, pl_module: LightningModule, stage: str) -> None:
         """Make the run's folder.
@@ -129,31 +126,21 @@ class Recorded(Callback):
         if stage != "fit":
             return
         if self.record is None and (self.folder / "run.json").exists():
-            raise ValueError(f"{self.folder} holds a run already: build with output_dir=<a new folder>")
+            raise ValueError(f"{self.folder} holds a run already: create with output_dir=<a new folder>")
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.stack.enter_context(locked(self.folder))
+        self.open.enter_context(locked(self.folder))
         fields = {**first_fields(self.cfg), "command": "firstlight.create", "overrides": self.words}
         self.record = Record(self.folder, self.record.fields if self.record else fields, self.cfg)
-        self.record.begin(self.words)
-        self.training = True
-        text = OmegaConf.to_yaml(OmegaConf.create(hidden(plain(self.cfg))))
-        write_atomically(self.folder / "config.yaml", with_checksum(text))
+        self.open.enter_context(kept_true(self.record, self.cfg, self.words))
         summary.start(self.cfg, pl_module, trainer.datamodule, trainer, self.record)  # type: ignore[arg-type]
 
     def on_exception(self, trainer: Any, pl_module: LightningModule, exception: BaseException) -> None:
         """Write down how the training ended."""
-        stopped = isinstance(exception, KeyboardInterrupt | SystemExit)
-        self._end("interrupted" if stopped else "failed", explain(exception, self.cfg))
+        self.open.__exit__(type(exception), exception, exception.__traceback__)
 
     def teardown(self, trainer: Any, pl_module: LightningModule, stage: str) -> None:
         """Write down what came out."""
         if self.record is not None:
             figures = {**self.record.fields["metrics"], **summary.metrics(trainer)}
-            self.record.update(metrics=figures, checkpoints=files.checkpoints(self.folder))
-        self._end("finished")
-
-    def _end(self, status: str, reason: str | None = None) -> None:
-        if self.record is not None and self.training:
-            self.record.end(status, reason)
-        self.training = False
-        self.stack.close()
+            self.record.update(metrics=figures, checkpoints=checkpoints(self.folder))
+        self.open.close()

@@ -12,22 +12,15 @@ def main(cfg: DictConfig) -> dict[str, float]:
     """Fit the model, test the best checkpoint, and return the metrics."""
     check(cfg)
     with recorded(cfg) as record:
-        if "wandb" in (cfg.logger or {}):
-            # Before torch: its classes search all modules that are there, which takes two seconds more afterwards.
-            import wandb.apis.public  # noqa: F401
         # Imported late: a mistake in the configuration is told before torch is loaded.
         from firstlight import build
-        from firstlight.cli import console, summary
+        from firstlight.cli import summary
         from firstlight.distributed import ranks
         from firstlight.run import files
 
         checkpoint = build.newest_checkpoint(cfg.resume) if cfg.resume else None
         model, data, trainer = build.build(cfg, checkpoint)
         summary.start(cfg, model, data, trainer, record)
-        if trainer.strategy.root_device.type == "mps":
-            from firstlight.mps.dry_run import quick
-
-            console.show({"mps": quick(model, data, trainer)})
         with ranks.together(trainer, cfg, record):
             trainer.fit(model, data, ckpt_path=checkpoint, weights_only=True)
             metrics = summary.metrics(trainer)

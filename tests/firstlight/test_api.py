@@ -88,7 +88,7 @@ def test_a_folder_of_another_run_is_refused(tmp_path):
     (tmp_path / "run.json").write_text("{}")
     built = firstlight.create([*tiny("vgg16"), f"output_dir={tmp_path}"])
 
-    with pytest.raises(ValueError, match="holds a run already: build with output_dir=<a new folder>"):
+    with pytest.raises(ValueError, match="holds a run already: create with output_dir=<a new folder>"):
         built.trainer.fit(built.model, built.data)
     assert (tmp_path / "run.json").read_text() == "{}"
 

@@ -15,9 +15,9 @@ LAYERS = [
     ["checkpoint", "data", "logger"],
     ["config", "distributed"],
     ["model", "trainer"],
-    ["callbacks", "mps", "cli"],
-    ["build", "report", "wandb_sync", "wandb_sweep"],
-    ["train", "evaluate", "predict", "api", "export", "benchmark", "preflight"],
+    ["callbacks", "mps"],
+    ["build", "cli"],
+    ["train", "evaluate", "predict", "api", "export", "report", "benchmark", "preflight", "wandb_sync", "wandb_sweep"],
     ["sweep", "__init__"],
 ]
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}

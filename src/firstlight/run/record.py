@@ -83,7 +83,7 @@ class Followed:
 
 @contextmanager
 def recorded(cfg: DictConfig) -> Iterator[Record | Followed]:
-    """Claim the run's folder and keep its run.json true, however the run ends; the first of several processes does.
+    """Claim the run's folder and keep its run.json and output.log; the first of several processes does.
 
     Raises:
         ValueError: another process trains in that folder.
@@ -96,22 +96,37 @@ def recorded(cfg: DictConfig) -> Iterator[Record | Followed]:
     with locked(folder, patience_s=LET_GO_S if cfg.get("resume") else 0):
         fields = first_fields(cfg)
         record = Record(folder, {**fields, **(earlier_fields(folder, fields) if cfg.get("resume") else {})}, cfg)
-        record.begin(fields["overrides"])
-        write_atomically(folder / "config.yaml", with_checksum(OmegaConf.to_yaml(OmegaConf.create(hidden(plain(cfg))))))
-        exit_code = 1
-        with logged(folder / "output.log"):
-            try:
-                yield record
-                exit_code = 0
-                record.end("finished")
-            except (KeyboardInterrupt, SystemExit) as stop:
-                record.end("interrupted", stopped_by(stop))
-                raise
-            except BaseException as error:
-                record.end("failed", explain(error, cfg))
-                raise
-            finally:
-                run_at_end(exit_code)
+        with logged(folder / "output.log"), kept_true(record, cfg, fields["overrides"]):
+            yield record
+
+
+@contextmanager
+def kept_true(record: Record, cfg: DictConfig, overrides: list[str]) -> Iterator[None]:
+    """Write config.yaml, and let run.json say that the run begins and how it ends.
+
+    Raises:
+        BaseException: whatever the run raises, once it is written down.
+    """
+    record.begin(overrides)
+    write_atomically(record.folder / "config.yaml", with_checksum(OmegaConf.to_yaml(hidden_config(cfg))))
+    exit_code = 1
+    try:
+        yield
+        exit_code = 0
+        record.end("finished")
+    except (KeyboardInterrupt, SystemExit) as stop:
+        record.end("interrupted", stopped_by(stop))
+        raise
+    except BaseException as error:
+        record.end("failed", explain(error, cfg))
+        raise
+    finally:
+        run_at_end(exit_code)
+
+
+def hidden_config(cfg: DictConfig) -> DictConfig:
+    """Return a configuration, its references filled in, without what is secret."""
+    return OmegaConf.create(hidden(plain(cfg)))
 
 
 def claimed(cfg: DictConfig) -> Path:
