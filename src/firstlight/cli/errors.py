@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from firstlight.config import schema
 from firstlight.config.compose import composed
 from firstlight.config.options import CONFIGS, SOURCES, TRUSTED, groups, no_such_choice, read, trusted_packages, unknown
-from firstlight.run.failure import disk_fault, out_of_memory, unwrapped, worker_fault
+from firstlight.run.failure import known_reason, unwrapped
 
 
 def sentence(error: BaseException, name: str, words: list[str]) -> str | None:
@@ -24,11 +24,9 @@ def sentence(error: BaseException, name: str, words: list[str]) -> str | None:
         name: the command.
         words: its command line.
     """
+    if (known := known_reason(error)) is not None:
+        return known
     text = unwrapped(error)
-    if (told := disk_fault(error) or worker_fault(error)) is not None:
-        return told
-    if out_of_memory(error) and not isinstance(error, ValueError):
-        return f"memory ran out ({text.splitlines()[0] if text else 'no more to be had'}): halve data.batch_size"
     match error:
         case OverrideParseException():
             return f"{error.override!r} cannot be read as a setting ({text.splitlines()[0]}): write name=value"
@@ -56,8 +54,6 @@ def _rule(error: ValueError, text: str, words: list[str]) -> str | None:
     if "Config group override must be" in text:
         groups = [word for word in words if word.partition("=")[2] in ("null", "") or word.startswith("=")]
         return f"{' '.join(groups) or 'A choice'} names no choice: write group=name, and name none to switch one off"
-    if "Expected more than 1 value per channel when training" in text:
-        return "Batch normalisation needs two samples, but a batch held one: give data.batch_size=2 or more"
     # A rule of ours is one line.
     is_rule = _is_ours(error) or text != str(error).strip() or _names_setting(text)
     return " ".join(text.split()) if is_rule else None

@@ -38,7 +38,6 @@ def one(task: Callable[[DictConfig], Any], failures: list[str], cfg: DictConfig)
     try:
         if in_sweep and starts_processes(cfg):
             return run_apart(cfg, failures)
-        import_wandb_first(cfg)
         return task(gone_on_with(cfg) if in_sweep and may_go_on() else cfg)
     except Exception as error:
         tell(error, cfg.command)
@@ -49,12 +48,6 @@ def one(task: Callable[[DictConfig], Any], failures: list[str], cfg: DictConfig)
 
         free_memory()
     return None
-
-
-def import_wandb_first(cfg: DictConfig) -> None:
-    """Import wandb, if it will be used, before torch: its classes search all modules, which then takes 2 s more."""
-    if "wandb" in (cfg.get("logger") or {}):
-        import wandb.apis.public  # noqa: F401
 
 
 def starts_processes(cfg: DictConfig) -> bool:

@@ -7,7 +7,6 @@ from firstlight.cli.console import show
 from firstlight.data.datamodule import Data
 from firstlight.logger.metrics_csv import MetricsCSV
 from firstlight.model.classifier import Classifier
-from firstlight.mps.dry_run import quick
 from firstlight.run.files import checkpoints
 from firstlight.run.record import Followed, Record
 from firstlight.trainer.trainer import Trainer
@@ -41,6 +40,8 @@ def start(cfg: DictConfig, model: Classifier, data: Data, trainer: Trainer, reco
     } | {name: str(logger) for name, logger in loggers.items()}
     show(lines)
     if trainer.strategy.root_device.type == "mps":
+        from firstlight.mps.dry_run import quick
+
         show({"mps": quick(model, data, trainer)})
 
 

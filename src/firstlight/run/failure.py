@@ -9,17 +9,26 @@ from omegaconf import DictConfig, OmegaConf
 
 def explain(error: BaseException, cfg: DictConfig) -> str:
     """Return a sentence for an error; out of memory is told with what to try."""
+    if (known := known_reason(error, OmegaConf.select(cfg, "data.batch_size"))) is not None:
+        return known
     text = unwrapped(error)
-    if (told := disk_fault(error) or worker_fault(error)) is not None:
-        return told
-    if out_of_memory(error) and isinstance(error, ValueError):
-        return text  # the check before the first step says what fits
-    if out_of_memory(error):
-        size = OmegaConf.select(cfg, "data.batch_size")
-        return f"out of memory with data.batch_size={size}: try data.batch_size={max((size or 2) // 2, 1)}"
     if isinstance(error, ValueError) and text:
         return text.splitlines()[0]  # a rule of ours, in one sentence
     return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+
+
+def known_reason(error: BaseException, batch_size: int | None = None) -> str | None:
+    """Return the sentence for an error whose cause and remedy are known whichever library raised it, else None."""
+    if (told := disk_fault(error) or worker_fault(error)) is not None:
+        return told
+    # A ValueError is the check before the first step, which says what fits.
+    if out_of_memory(error) and not isinstance(error, ValueError):
+        if batch_size:
+            return f"out of memory with data.batch_size={batch_size}: try data.batch_size={max(batch_size // 2, 1)}"
+        return "out of memory: halve data.batch_size"
+    if "Expected more than 1 value per channel when training" in str(error):
+        return "Batch normalisation needs two samples, but a batch held one: give data.batch_size=2 or more"
+    return None
 
 
 def disk_fault(error: BaseException) -> str | None:

@@ -92,6 +92,9 @@ def recorded(cfg: DictConfig) -> Iterator[Record | Followed]:
     if follows():
         yield Followed(cfg)
         return
+    if "wandb" in (cfg.get("logger") or {}):
+        # Before torch: its classes search all imported modules, which then takes two seconds more.
+        import wandb.apis.public  # noqa: F401
     folder = claimed(cfg)
     with locked(folder, patience_s=LET_GO_S if cfg.get("resume") else 0):
         fields = first_fields(cfg)
