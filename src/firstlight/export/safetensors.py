@@ -9,7 +9,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from firstlight.export import torchvision_code
 from firstlight.export.description import description, write_tokenizer
 from firstlight.export.description import write as write_json
 from firstlight.export.parity import compared
@@ -22,28 +21,17 @@ WEIGHTS = "model.safetensors"
 def write(source: Source, folder: Path) -> str:
     """Write model.safetensors and config.json into a folder, and return what was checked.
 
-    A network of transformers becomes a folder for `from_pretrained`. One of torchvision comes with the lines that build
-    it by torchvision alone, those of its layers that are others included. Any other needs its own source.
+    A network of transformers becomes a folder for `from_pretrained`. Any other loads into the model's class, which
+    config.json names, with the settings that build it.
 
     Raises:
         ValueError: what is loaded from the folder is not the model.
     """
-    network = source.model.network
-    library = type(network).__module__.partition(".")[0]
     write_tokenizer(source, folder)
-    if library == "transformers":
+    if type(source.model.network).__module__.partition(".")[0] == "transformers":
         return transformers_folder(source, folder)
-    lines = (
-        torchvision_code.by_torchvision(network, len(source.model.class_names)) if library == "torchvision" else None
-    )
-    if lines:
-        save(network, folder)
-        checked = compared(source, torchvision_code.built(network, lines, load_file(folder / WEIGHTS)))
-        lines = ["import torchvision", "from safetensors.torch import load_file", "from torch import nn", *lines]
-        lines += [f'network.load_state_dict(load_file("{WEIGHTS}"))', "network.eval()", "logits = network(images)"]
-    else:
-        save(source.model, folder)
-        lines, checked = by_own_source(source), read_back(source.model, folder)
+    save(source.model, folder)
+    lines, checked = by_own_source(source), read_back(source.model, folder)
     write_json(folder / "config.json", {**description(source, "safetensors", lines), "settings": built_of(source)})
     return checked
 
@@ -77,15 +65,17 @@ def transformers_folder(source: Source, folder: Path) -> str:
 
 
 def by_own_source(source: Source) -> list[str]:
-    """Return the lines that load weights into a class that this project defines."""
+    """Return the lines that load weights into the model's class."""
     kind = type(source.model)
+    named = ", ".join(f'"{name}": {name}' for name in source.inputs.meaning)
+    is_dict = isinstance(source.inputs.draw(1, 1), dict)
     return [
         "import json",
         "from safetensors.torch import load_file",
         f"from {kind.__module__} import {kind.__name__}",
         f'model = {kind.__name__}(**json.load(open("config.json"))["settings"])',
         f'model.load_state_dict(load_file("{WEIGHTS}"))',
-        "logits = model.eval()(inputs)",
+        f"logits = model.eval()({f'{{{named}}}' if is_dict else next(iter(source.inputs.meaning))})",
     ]
 
 

@@ -67,7 +67,11 @@ def exported(trained, output: Path, *words: str) -> list[str]:
 def as_a_stranger(folder: Path, description: str, inputs: dict) -> torch.Tensor:
     save_file({name: value.contiguous() for name, value in inputs.items()}, folder / "inputs.safetensors")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    command = [sys.executable, "-c", STRANGER, description]
+    # Weights alone need the model's class.
+    with_source = "load_state_dict" in (folder / description).read_text()
+    script = STRANGER.replace('sys.modules["firstlight"] = None\n', "") if with_source else STRANGER
+    environment |= {"PYTHONPATH": os.environ["PYTHONPATH"]} if with_source else {}
+    command = [sys.executable, "-c", script, description]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return load_file(folder / "logits.safetensors")["logits"]
