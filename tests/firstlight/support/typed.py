@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,13 +13,14 @@ from firstlight.sweep import plan as sweep_plan
 from firstlight.sweep.plan import check_jobs, divided, planned
 from support.checkout import IS_TEMPLATE, PROJECT, ROOT
 
-sys.path.insert(0, str(ROOT / "scripts"))
-import make
-
 # README of a project belongs to its author.
 PAGES = [ROOT / "README.md"] if IS_TEMPLATE else []
 PAGES += [ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 template_only = pytest.mark.skipif(not IS_TEMPLATE, reason="the pages describe the examples of the template")
+HELP = (ROOT / "scripts/help.txt").read_text()
+COMMANDS = {"help", *re.findall(r"\bmake ([a-z-]+)", HELP)}
+# The first paragraph lists the programs of the engine, which a project may delete.
+PROGRAMS = set(re.findall(r"\bmake ([a-z-]+)", HELP.partition("\n\n")[0]))
 # What the pages assume for a command that names no model.
 DEFAULT_MODEL = "resnet50"
 # The words that these commands take, as `make new model=my_net`.
@@ -89,7 +89,7 @@ def hold(command: str, words: list[str]) -> None:
         needs_folder = command == "train" and not any(word.startswith("resume=") for word in words)
         check(composed(command, [*words, *(["output_dir=logs"] if needs_folder else [])]))
     else:
-        assert command in make.COMMANDS
+        assert command.replace("_", "-") in COMMANDS
         assert not words
 
 
@@ -102,9 +102,10 @@ def skip_if_gone(words: list[str]) -> None:
 def gone(words: list[str]) -> str:
     """Return what a command of a page needs and this checkout lacks, "" if nothing."""
     given = dict(word.split("=", 1) for word in words if "=" in word)
-    for goal in words:
-        if re.fullmatch("[a-z-]+", goal) and goal not in make.COMMANDS:
-            return goal
+    for goal in PROGRAMS & {*words}:
+        module = ROOT / "src/firstlight" / goal.replace("-", "_")
+        if not (module.with_suffix(".py").is_file() or (module / "__main__.py").is_file()):
+            return f"command {goal}"
     for name in filter(None, given.get("keep", "").split(",")):
         if name not in {*option_files("model"), *option_files("data"), "none"}:
             return name

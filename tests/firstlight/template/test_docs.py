@@ -16,21 +16,22 @@ from firstlight.config.options import CONFIGS, choices, read
 from firstlight.run.files import with_checksum
 from support.checkout import IS_TEMPLATE, PROJECT, ROOT
 from support.typed import (
+    COMMANDS,
     EXAMPLES,
     FENCE,
+    HELP,
     PAGES,
     WORDS,
     as_on_a_cluster,
     blocks,
     commands,
     hold,
-    make,
     skip_if_gone,
     template_only,
     words_of,
 )
 
-HELP = re.findall(r"^make .*?(?=\s{2,}|;|$)", (ROOT / "scripts/help.txt").read_text(), re.MULTILINE)
+LISTED = re.findall(r"^make .*?(?=\s{2,}|;|$)", HELP, re.MULTILINE)
 PROSE = {page: FENCE.sub("", page.read_text()) for page in PAGES}
 CODE = sorted({(page, code) for page, text in PROSE.items() for code in re.findall(r"`([^`\n]+)`", text)})
 
@@ -55,7 +56,7 @@ def run_folder(tmp_path, config):
     return tmp_path
 
 
-@pytest.mark.parametrize("line", [*commands(), *HELP])
+@pytest.mark.parametrize("line", [*commands(), *LISTED])
 def test_a_command_is_taken(line, run_folder, monkeypatch):
     as_on_a_cluster(monkeypatch)
     program, *words = words_of(line)
@@ -65,7 +66,7 @@ def test_a_command_is_taken(line, run_folder, monkeypatch):
     if program == "make":
         goals = [word for word in words if "=" not in word]
         assert goals
-        assert set(goals) <= set(make.COMMANDS)
+        assert set(goals) <= COMMANDS
         settings = [word for word in words if "=" in word and not word.startswith("ARGS=")]
         for goal in goals:
             hold(goal.replace("-", "_"), settings)
@@ -79,7 +80,7 @@ def test_a_command_is_taken(line, run_folder, monkeypatch):
 
 
 def test_commands_are_typed_alike_in_every_shell():
-    bare = [re.sub(r"'[^']*'|\"[^\"]*\"", "", line) for line in [*commands(), *HELP]]
+    bare = [re.sub(r"'[^']*'|\"[^\"]*\"", "", line) for line in [*commands(), *LISTED]]
 
     # zsh, the Mac's, looks for files where it reads a bracket, and takes a remark for words.
     assert [line for line in bare if re.search(r"[\[\]()*?;#]", line)] == []
@@ -90,6 +91,7 @@ def test_python_compiles(block):
     compile(block, "page", "exec")
 
 
+@template_only
 @pytest.mark.parametrize("block", [each for each in blocks("python") if each.startswith("# complete")])
 def test_a_complete_example_runs(block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

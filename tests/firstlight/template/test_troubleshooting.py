@@ -2,13 +2,17 @@
 
 import ast
 import re
+import sys
 from collections.abc import Iterator
 
 import pytest
 
 from firstlight.cli.errors import sentence
 from support.checkout import ROOT
-from support.typed import as_on_a_cluster, blocks, hold, make, skip_if_gone, template_only
+from support.typed import COMMANDS, as_on_a_cluster, blocks, hold, skip_if_gone, template_only
+
+sys.path.insert(0, str(ROOT / "scripts"))
+import make
 
 # What is typed, if the page says so, and what is told then.
 TROUBLES = [
@@ -28,7 +32,7 @@ def test_a_mistake_is_answered_as_the_page_says(typed, told, tmp_path, monkeypat
     as_on_a_cluster(monkeypatch)
     monkeypatch.chdir(tmp_path)
     _, command, *words = typed.removeprefix("$ ").split()
-    if unknown := [word for word in (command, *words) if "=" not in word and word not in make.COMMANDS]:
+    if unknown := [word for word in (command, *words) if "=" not in word and word not in COMMANDS]:
         make.refuse(unknown[0])
         assert re.fullmatch(parts(told), capsys.readouterr().out.strip())
         return
