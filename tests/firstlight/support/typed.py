@@ -101,17 +101,15 @@ def skip_if_gone(words: list[str]) -> None:
 
 def gone(words: list[str]) -> str:
     """Return what a command of a page needs and this checkout lacks, "" if nothing."""
-    given = dict(word.split("=", 1) for word in words if "=" in word)
+    given = [word.split("=", 1) for word in words if "=" in word]
     for goal in PROGRAMS & {*words}:
         module = ROOT / "src/firstlight" / goal.replace("-", "_")
         if not (module.with_suffix(".py").is_file() or (module / "__main__.py").is_file()):
             return f"command {goal}"
-    for name in filter(None, given.get("keep", "").split(",")):
-        if name not in {*option_files("model"), *option_files("data"), "none"}:
-            return name
-    for group in {*groups()} & {*given} if not {"new", "init"} & {*words} else ():
-        for name in given[group].split(","):
-            if name not in option_files(group):
+    for group, value in given if "new" not in words else ():
+        here = option_files(group) if group in groups() else {*option_files("model"), *option_files("data"), "none"}
+        for name in value.split(",") if group in ("keep", *groups()) else ():
+            if name not in here:
                 return f"{group}={name}"
     model = next((each["model"] for each in read(CONFIGS / "train.yaml")["defaults"] if "model" in each), None)
-    return "" if "model" in given or model == DEFAULT_MODEL else f"default model {DEFAULT_MODEL}"
+    return "" if "model" in dict(given) or model == DEFAULT_MODEL else f"default model {DEFAULT_MODEL}"
