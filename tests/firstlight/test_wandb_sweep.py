@@ -17,6 +17,7 @@ from firstlight.config.validate import check
 from firstlight.logger import wandb_auth
 from support.choices import a_model, tiny
 
+# openwandb, the server of the other tests, has no sweeps: these end where W&B's own functions would create one.
 STORED = Path(__file__).parents[2] / "sweeps" / "optimizer.yaml"
 STARTS = yaml.safe_load(STORED.read_text())["parameters"]["model"]["value"]
 

@@ -21,6 +21,10 @@ from firstlight.run.signals import ASKING, listen
 TIME = 1
 
 
+# Lightning 2.6's ModelCheckpoint is not enough: it saves inside a step when it is interrupted and repeats that step
+# after resuming, and its `save_last` writes last.ckpt only together with best.ckpt. This class can be removed when
+# Lightning saves between optimizer steps. It has no on_exception: in the middle of a step, BatchNorm's buffers may
+# already be updated, and the last regular checkpoint is consistent and at most ten minutes old.
 class LastCheckpoint(Checkpoint):
     """Save the state of a training between two steps, so that a resumed run takes the steps it would have taken.
 
@@ -123,6 +127,7 @@ class LastCheckpoint(Checkpoint):
         return by_steps or (self.every_minutes is not None and minutes >= self.every_minutes)
 
     def _save(self, trainer: Trainer) -> None:
+        # Writing the same state twice would take twice the time and space: a hard link serves.
         same = None if trainer.validating else just_saved(trainer)
         done = same is not None and trainer.strategy.broadcast(trainer.is_global_zero and linked(same, self.path))
         if not done:

@@ -69,6 +69,8 @@ def root_config(name: str, words: list[str]) -> tuple[str, list[str]]:
     if "resume" in given:
         require_unfinished(Path(source), given, saved)
         keep_trackers(Path(source), saved)
+    # The saved config takes the place of configs/, so overrides work on it as on any other, and nobody has to repeat
+    # the original command.
     ConfigStore.instance().store(name="saved", node=saved)
     left = [word for word in words if word.partition("=")[0] not in groups]
     return ("resume" if "resume" in given else name), left

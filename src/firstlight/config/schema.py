@@ -11,6 +11,8 @@ from typing import Any
 from firstlight.config.options import trusted_packages
 
 
+# The constructor of a class is the schema of its config: dataclasses next to each class would repeat every signature,
+# and the two lists would drift apart.
 @dataclass(frozen=True)
 class Signature:
     """What the text of a class tells.

@@ -181,6 +181,7 @@ class Data(LightningDataModule, ABC):
         return self.loader(self.datasets["predict"])
 
 
+# DistributedSampler also repeats samples, but lets the repeated ones count: its metrics are not exact.
 class Share(Dataset[Any]):
     """The samples that one of several devices evaluates: as many on each, so that none waits for another's batch.
 

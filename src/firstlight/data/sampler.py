@@ -13,6 +13,10 @@ from firstlight.data.seeding import seed_of
 POOL = 50
 
 
+# A function of seed and epoch has no state to save, unlike torchdata's StatefulDataLoader, and the number of DataLoader
+# workers may change when a run resumes. Without either, Lightning 2.6 repeated 17 of 64 samples after a resume in
+# mid-epoch. DistributedSampler would repeat samples to make all shards equal; here a step takes the samples that it
+# would take on a single device.
 class Order(Sampler[int], ABC):
     """All samples once in each epoch, in an order of that epoch; each batch_size of them in a row make a batch.
 
@@ -74,6 +78,8 @@ class Shuffled(Order):
         return torch.randperm(self.samples, generator=torch.Generator().manual_seed(seed))
 
 
+# A sampler, not a batch sampler: under `overfit_batches` Lightning 2.6 takes a batch sampler for an unshuffled loader,
+# and it cannot rebuild one of another class for several devices.
 class LengthGroups(Order):
     """A random order in which the texts of a batch have about the same length: less padding.
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 
+# scikit-learn's train_test_split does nearly the same, but importing scikit-learn takes 0.9 s of every start.
 def stratified(
     labels: Sequence[int] | np.ndarray, val_fraction: float, test_fraction: float, seed: int = 0
 ) -> dict[str, np.ndarray]:

@@ -14,6 +14,7 @@ def gathered(value: Any) -> list[Any]:
     return values
 
 
+# Lightning 2.6 exchanges a stop signal over the devices within each step, for which every step waits for the GPU.
 class Agreement:
     """What any process asks for, known to all of them at the same step: one step later, so that nobody waits."""
 

@@ -50,6 +50,7 @@ def together(trainer: Any, cfg: DictConfig, record: Any) -> Iterator[None]:
     first = not follows()
     store = store_of(place, serve=first)
     if first:
+        # Only rank 0 composes: timestamps, resume=last and the W&B run cannot differ between the ranks.
         store.set(_key(), OmegaConf.to_yaml(cfg, resolve=True))
     watch = Watch(trainer, store_of(place), f"{_key()}/alive", record)
     watch.start()

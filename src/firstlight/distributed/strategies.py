@@ -75,6 +75,8 @@ class Copies(SameStatistics, DDPStrategy):
         return DistributedDataParallel(model, device_ids=self.determine_ddp_device_ids(), **self._ddp_kwargs)
 
 
+# Lightning 2.6's FSDPStrategy supports neither CPUs nor gradient clipping, and hides the shapes of the weights, by
+# which weight decay is chosen (weights of one dimension have none).
 class Shards(SameStatistics, ModelParallelStrategy):
     """Lightning's way to FSDP: each device has a part of each weight, of its gradient and of the optimizer's state.
 

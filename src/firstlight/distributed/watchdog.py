@@ -23,6 +23,8 @@ class FeltError(ValueError):
     """Another process was the first to fail; here only its end was felt."""
 
 
+# Lightning 2.6 observes its child processes, too, but ends all of them by SIGKILL before run.json can record why, and
+# knows neither torchrun nor other nodes.
 class Watch(threading.Thread):
     """Give signs of life by the store that all processes share, and end this process when another one's stop.
 

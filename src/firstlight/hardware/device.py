@@ -115,6 +115,8 @@ def free_memory_gib(device: torch.device) -> float:
 
 def best_precision() -> str:
     """Return bf16-mixed for a CPU that multiplies bfloat16 matrices in hardware (Intel's AMX), else 32-true."""
+    # Any other CPU emulates bfloat16. With AMX: VGG16 2.2, MiniLM 1.3, ResNet50 at 224 px 1.9 times as fast as in
+    # 32-true, though ResNet50 at 32 px only 0.85 times.
     return "bf16-mixed" if torch.cpu._is_amx_tile_supported() else "32-true"
 
 

@@ -16,6 +16,8 @@ from firstlight.run.files import write_atomically
 EVERY_S = 5.0
 
 
+# Lightning 2.6's CSVLogger deletes the file of a resumed run, and rewrites the whole file in place, so that a crash in
+# that moment loses it.
 class MetricsCSV(Logger):
     """Rows of a step each in DIR/metrics.csv; a run that goes on takes away those behind its checkpoint."""
 

@@ -48,6 +48,8 @@ class Classifier(LightningModule, ABC):
             raise ValueError(f"A classifier tells two classes or more apart, but the data has {class_names}")
         self.class_names = class_names
         self.label_smoothing = label_smoothing
+        # Plain values, built in configure_optimizers: an object made by Hydra's `_partial_` could not be loaded from a
+        # checkpoint with weights_only=True, and Hydra 1.4 refuses to pickle it.
         self.optimizer_settings = dict(optimizer or {"_target_": "torch.optim.AdamW", "lr": 1e-3})
         self.scheduler_settings = dict(scheduler or {})
         # Figures of the step that is logged next, and those logged in this epoch.
@@ -98,6 +100,8 @@ class Classifier(LightningModule, ABC):
         Not by `self.log`, whose bookkeeping costs more than a small model's step; and not before the step is under way,
         since the device is waited for.
         """
+        # Three calls of self.log cost as much as 1.5 steps of a tiny model. BERT on an H200 reached 95 % of a plain
+        # PyTorch loop with self.log, and 98 % without it.
         if self.figures:
             self.logged.append({name: float(self._mean(value)) for name, value in self.figures.items()})
             self.figures = {}

@@ -19,6 +19,8 @@ from firstlight.mps.step import Step
 from firstlight.trainer.trainer import Trainer
 
 
+# A step is executed, since a list of supported layers would not suffice: shapes, dtypes and memory decide whether MPS
+# can run an operator, and only a step shows them.
 def dry_run(model: Classifier, data: Data, trainer: Trainer, precision: str, deterministic: bool) -> Report:
     """Run one step of training and one of evaluation on `meta`; what was given stays as it is.
 

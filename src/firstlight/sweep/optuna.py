@@ -21,6 +21,7 @@ from firstlight.sweep.plan import directions, listed
 STUDY_FILE, STUDY = "study.db", "sweep"
 
 
+# The sweeper of hydra-optuna-sweeper 1.3 ends the whole search when one trial fails.
 class Optuna(Sweeper):
     """Hydra's sweeper by Optuna, which goes on after an interruption and does not mind a trial that fails.
 

@@ -41,7 +41,8 @@ class ResNet50(Classifier):
         super().__init__(class_names, label_smoothing, optimizer, scheduler)
         self.save_hyperparameters(logger=False)
         if stem == "auto":
-            # The stock stem reduces by 4: right for photos, and for small images that were enlarged by 4 or more.
+            # The stock stem reduces by 4: right for photos, and for small images that were enlarged by 4 or more. The
+            # small one costs 15 times as much and keeps the detail of other small images.
             stem = "small" if image_size <= 64 and image_size < 4 * (native_size or image_size) else "stock"
         # Each block starts as the identity (Goyal et al. 2017, section 5.1): one epoch fewer to the same accuracy.
         self.network = resnet50(num_classes=len(class_names), zero_init_residual=True)

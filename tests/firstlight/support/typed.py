@@ -2,22 +2,33 @@
 
 import re
 import shlex
-import sys
 from pathlib import Path
 
 import pytest
 
 from firstlight.config.compose import composed
-from firstlight.config.options import CONFIGS, choices
+from firstlight.config.options import CONFIGS, groups, option_files, read
 from firstlight.config.validate import check
 from firstlight.sweep import plan as sweep_plan
 from firstlight.sweep.plan import check_jobs, divided, planned
+from support.checkout import IS_TEMPLATE, PROJECT, ROOT
 
-ROOT = Path(__file__).parents[3]
-sys.path.insert(0, str(ROOT / "scripts"))
-import make  # noqa: E402
-
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+# README of a project belongs to its author.
+PAGES = [ROOT / "README.md"] if IS_TEMPLATE else []
+PAGES += [ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+template_only = pytest.mark.skipif(not IS_TEMPLATE, reason="the pages describe the examples of the template")
+HELP = (ROOT / "scripts/help.txt").read_text()
+COMMANDS = {"help", *re.findall(r"\bmake ([a-z-]+)", HELP)}
+# The first paragraph lists the programs of the engine, which a project may delete.
+PROGRAMS = set(re.findall(r"\bmake ([a-z-]+)", HELP.partition("\n\n")[0]))
+# What the pages assume for a command that names no model.
+DEFAULT_MODEL = "resnet50"
+# The words that these commands take, as `make new model=my_net`.
+WORDS = {
+    "init": {"name", "keep", "holder", "force"},
+    "new": {"model", "data", "kind"},
+    "update": {"from", "ref", "dry_run", "force"},
+}
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
@@ -33,8 +44,18 @@ def commands(pages: list[Path] = PAGES) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
+# Files that the examples of the pages make.
+EXAMPLES = {
+    found.group(1): block
+    for kind in ("python", "yaml")
+    for block in (each.replace("<your package>", PROJECT.name) for each in blocks(kind))
+    if (found := re.search(r"^# ((?:src|configs)/\S+)$", block, re.MULTILINE))
+}
+
+
 def words_of(line: str) -> list[str]:
     """Return the words of the first command of a line, without the variables before it."""
+    line = re.sub(r"<[^<>]*>", lambda found: found.group().replace(" ", "-"), line)  # a placeholder is one word
     words = shlex.split(line, comments=True)
     end = next((number for number, word in enumerate(words) if word in ("|", "2>&1", ">", "&&")), len(words))
     while re.match(r"[A-Z_]+=", words[0]):
@@ -60,14 +81,35 @@ def hold(command: str, words: list[str]) -> None:
         # A single training is sent to a cluster so.
         assert plan.num_jobs > 1 or "launcher=slurm" in own
         check_jobs(plan)
-    elif command in ("mine", "new"):
-        known = {name for group in ("model", "data") for name, _ in choices(group)}
-        given = dict(word.split("=") for word in words)
-        assert set(given) <= {"name", "keep"} if command == "mine" else set(given) <= {"model", "data"}
-        assert set(given.get("keep", "digits").split(",")) <= known
+    elif command in WORDS:
+        given = dict(word.split("=", 1) for word in words)
+        assert set(given) <= WORDS[command]
+        assert set(given.get("keep", "none").split(",")) <= {*option_files("model"), *option_files("data"), "none"}
     elif (CONFIGS / f"{command}.yaml").is_file():
         needs_folder = command == "train" and not any(word.startswith("resume=") for word in words)
         check(composed(command, [*words, *(["output_dir=logs"] if needs_folder else [])]))
     else:
-        assert command in make.COMMANDS
+        assert command.replace("_", "-") in COMMANDS
         assert not words
+
+
+def skip_if_gone(words: list[str]) -> None:
+    """Skip a command of a page in a project that has deleted something it needs; in the template nothing is missing."""
+    if not IS_TEMPLATE and (missing := gone(words)):
+        pytest.skip(f"this project has no {missing}")
+
+
+def gone(words: list[str]) -> str:
+    """Return what a command of a page needs and this checkout lacks, "" if nothing."""
+    given = [word.split("=", 1) for word in words if "=" in word]
+    for goal in PROGRAMS & {*words}:
+        module = ROOT / "src/firstlight" / goal.replace("-", "_")
+        if not (module.with_suffix(".py").is_file() or (module / "__main__.py").is_file()):
+            return f"command {goal}"
+    for group, value in given if "new" not in words else ():
+        here = option_files(group) if group in groups() else {*option_files("model"), *option_files("data"), "none"}
+        for name in value.split(",") if group in ("keep", *groups()) else ():
+            if name not in here:
+                return f"{group}={name}"
+    model = next((each["model"] for each in read(CONFIGS / "train.yaml")["defaults"] if "model" in each), None)
+    return "" if "model" in dict(given) or model == DEFAULT_MODEL else f"default model {DEFAULT_MODEL}"

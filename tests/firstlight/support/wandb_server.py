@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[3]
 PYTHON = ROOT / ".openwandb" / "bin" / "python"
 SERVE = Path(__file__).parent / "openwandb_serve.py"
 TRAINING = Path(__file__).parent / "small_training.py"
+# openwandb is not installed with the project: it has an environment of its own.
 MISSING = "needs openwandb: uv venv .openwandb && uv pip install --python .openwandb openwandb==0.5.25"
 
 # For what takes a second on an idle machine.

@@ -7,11 +7,13 @@ import pytest
 import yaml
 
 from firstlight.config.options import choices
-from support.typed import ROOT
+from support.checkout import ROOT
+from support.typed import template_only
 
 README = (ROOT / "README.md").read_text()
 
 
+@template_only
 def test_the_first_screen_shows_the_whole_way():
     screen = "\n".join(README.splitlines()[:45])
     way = ["`make setup", "`make train`", "`make train model=", "`make sweep ", "`make report", "**Make it yours"]
@@ -19,10 +21,12 @@ def test_the_first_screen_shows_the_whole_way():
     assert sorted(way, key=screen.index) == way
 
 
+@template_only
 def test_it_is_short():
     assert len(README.splitlines()) <= 150
 
 
+@template_only
 @pytest.mark.parametrize("group", ["model", "data"])
 def test_the_readme_lists_choices_that_exist(group):
     # Not the other way round: a model of yours need not stand there.

@@ -27,6 +27,7 @@ class CheckpointArtifacts(Callback):
             run = logger.experiment
             for name, path in checkpoints(self.output_dir).items():
                 artifact = wandb.Artifact(f"checkpoint-{run.id}", "model", metadata={"step": trainer.global_step})
+                # Immutable: W&B's cache would otherwise copy every checkpoint into the home directory.
                 artifact.add_file(str(kept(Path(path), Path(run.dir).parent)), name=f"{name}.ckpt", policy="immutable")
                 run.log_artifact(artifact, aliases=ALIASES[name])
 

@@ -13,6 +13,8 @@ from firstlight.sweep.launcher import queue
 from firstlight.sweep.launcher.worker import nothing, prepare
 
 
+# Hydra's own plugin (1.2) stops waiting as soon as one job is lost. The outcome of a job is read from its run.json
+# alone, since what a process returns is lost with the process.
 class Submitted(BaseSubmititLauncher):
     """Hydra's launcher by submitit, which waits for every job, whatever becomes of the others."""
 

@@ -1,0 +1,65 @@
+"""The site of `make docs` is built, and the models and datasets that the pages show can be used as they stand."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from support.checkout import PROJECT, ROOT
+from support.typed import EXAMPLES, template_only
+
+
+@pytest.mark.slow
+def test_the_site_is_built_without_a_warning_and_needs_no_network(tmp_path):
+    pytest.importorskip("furo")
+    pytest.importorskip("myst_parser")
+    command = ["-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet", "-d", str(tmp_path / "kept")]
+    done = subprocess.run(
+        [sys.executable, *command, str(ROOT / "docs"), str(tmp_path / "site")], capture_output=True, text=True
+    )
+    pages = [file.read_text() for file in (tmp_path / "site").rglob("*.html")]
+
+    assert done.returncode == 0, done.stderr
+    assert len(pages) > 12
+    assert not [each for page in pages for each in re.findall(r"<(?:script|link|img)[^>]+\"https?:[^>]+>", page)]
+
+
+@template_only
+@pytest.mark.slow
+def test_the_examples_train_and_the_model_is_tested_like_all(tmp_path):
+    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / file, tmp_path / file)
+    for path, text in EXAMPLES.items():
+        (tmp_path / path).write_text(text)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "src")}
+
+    def python(*words: str) -> str:
+        command = [sys.executable, "-m", *words]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    told = python("firstlight.train", "model=linear", "logger=none")
+    assert float(re.search(r"test/accuracy +([\d.]+)", told).group(1)) > 0.8
+
+    told = python("firstlight.train", "model=linear", "data=stripes", "logger=none")
+    assert float(re.search(r"test/accuracy +([\d.]+)", told).group(1)) > 0.8
+
+    assert "max_epochs: 30" in python("firstlight.train", "experiment=mine", "--cfg", "job")
+
+    tested = python(
+        "pytest",
+        f"tests/{PROJECT.name}/test_every_model.py",
+        "tests/firstlight/test_walk.py",
+        f"tests/{PROJECT.name}/test_every_option.py",
+        "-k",
+        "linear",
+        "-p",
+        "no:cacheprovider",
+    )
+    assert int(re.search(r"(\d+) passed", tested).group(1)) >= 10
