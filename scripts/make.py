@@ -75,5 +75,6 @@ def refuse(goal: str) -> None:
 
 
 if __name__ == "__main__":
-    functions: dict[str, Callable[..., None]] = dict(run=run, mine=mine, new=new, update=update, refuse=refuse)
+    functions: dict[str, Callable[..., None]] = {"run": run, "mine": mine, "new": new, "refuse": refuse}
+    functions["update"] = update
     functions[sys.argv[1]](*sys.argv[2:3])
