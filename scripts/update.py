@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from manifest import ENGINE, MANIFEST, normalize, packages_of
+from manifest import ENGINE, MANIFEST, TEMPLATE_TABLE, normalize, packages_of
 from update_plan import Inputs, Plan, find_removed, plan_update, unlisted_files
 from update_record import insert_table, read_removed, read_value, set_value, split_table
 from update_source import Manifest, Template, Tree, UpdateError, parse_manifest, reason_of, run_git, strip_password
@@ -46,17 +46,19 @@ def parse_arguments(words: list[str], recorded_url: str) -> Arguments:
     for name in given:
         if name not in ARGUMENTS:
             near = get_close_matches(name, ARGUMENTS, n=1, cutoff=0.4)
-            hint = f"Did you mean {near[0]!r}?" if near else f"Arguments: {', '.join(ARGUMENTS)}."
-            raise UpdateError(f"Unknown argument {name!r}. {hint}")
+            hint = f"Did you mean '{near[0]}='?" if near else f"Use one of: {'=, '.join(ARGUMENTS)}=."
+            raise UpdateError(f"Unknown option '{name}'. {hint}")
     for name in ("force", "dry_run"):
         if given.get(name, "true") not in ("true", "false"):
-            raise UpdateError(f"Invalid value {name}={given[name]}. Use {name}=true.")
+            raise UpdateError(f"Invalid value for {name}: expected true or false, got {given[name]}. Use {name}=true.")
     url, ref = given.get("from", recorded_url), given.get("ref", "HEAD")
     if not url:
         raise UpdateError("The template's URL is missing. Pass from=<git URL or path>.")
     for name, value in (("from", url), ("ref", ref)):
         if not value or value.startswith("-"):
-            raise UpdateError(f"Invalid value {name}={value}. Use {name}={'URL' if name == 'from' else 'main'}.")
+            raise UpdateError(
+                f"Invalid value for {name}: '{value}'. Use e.g. {name}={'URL' if name == 'from' else 'main'}."
+            )
     return Arguments(url, ref, given.get("force") == "true", given.get("dry_run") == "true")
 
 
@@ -169,7 +171,7 @@ def record(plan: Plan, arguments: Arguments, commit: str, version: str, removed:
     """Add the new commit and version to pyproject.toml."""
     path = "pyproject.toml"
     table, following = read_table()
-    table = table or "[tool.firstlight.template]\n"
+    table = table or f"{TEMPLATE_TABLE}\n"
     values = {"url": strip_password(arguments.url), "commit": commit, "version": version}
     for name, value in values.items():
         table = set_value(table, name, json.dumps(value))
@@ -210,6 +212,8 @@ def update(words: list[str]) -> int:
         template = Template(str(local) if local.exists() else arguments.url, Path(folder))
         new = template.fetch_ref(arguments.ref)
         new_text = new.read([MANIFEST]).get(MANIFEST)
+        if TEMPLATE_TABLE.encode() in new.read(["pyproject.toml"]).get("pyproject.toml", b""):
+            raise UpdateError(f"{place} is a project made from the template. Pass from=<URL of the template itself>.")
         new_manifest, new_version = parse_manifest(new_text, place, "Use a later ref.")
         base = template.find_base(read_value(table, "commit"), manifest or b"")
         inputs = gather(base, new, old_manifest, new_manifest, read_removed(table))

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from support.checkout import ROOT
 
 PROGRAMS = ("manifest.py", "update.py", "update_plan.py", "update_record.py", "update_source.py")
@@ -151,3 +153,42 @@ def update(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "GIT_DIR": "/nowhere", "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "scripts/update.py", *words]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
+
+
+@pytest.fixture(scope="session")
+def originals(tmp_path_factory):
+    """Return a folder with a template and a project made from its version v1."""
+    if "[tool.firstlight.template]" in (ROOT / "pyproject.toml").read_text():
+        pytest.skip("tests of the template itself")
+    folder = tmp_path_factory.mktemp("originals")
+    first = make_template(folder / "template")
+    make_project(folder / "project", folder / "template", first)
+    return folder
+
+
+@pytest.fixture
+def template(originals, tmp_path):
+    """Return a template of the test's own."""
+    return Path(shutil.copytree(originals / "template", tmp_path / "template"))
+
+
+@pytest.fixture
+def project(originals, tmp_path):
+    """Return a project of the test's own."""
+    return Path(shutil.copytree(originals / "project", tmp_path / "project"))
+
+
+def succeed(project, template, *words, ref="v2"):
+    """Update, and return what was printed."""
+    done = update(project, f"from={template}", f"ref={ref}", *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def fail(project, *words):
+    """Return the one line on stderr of an update that was rejected, after which nothing has changed."""
+    done = update(project, *words)
+    assert done.returncode == 1
+    assert (project / ".git").exists() is False or git(project, "status", "--porcelain") in ("", "?? notes.txt")
+    (line,) = done.stderr.splitlines()
+    return line
