@@ -119,17 +119,21 @@ def make_template(folder: Path) -> str:
     return first
 
 
-def rename(folder: Path, name: str) -> None:
+def rename(folder: Path, name: str, before: str = "sample") -> None:
     """Give a project its own name as `make init` does: package, distribution, environment and W&B project."""
     for parent in ("src", "tests"):
-        if (folder / parent / "sample").exists():
-            (folder / parent / "sample").rename(folder / parent / name)
+        if (folder / parent / before).exists():
+            (folder / parent / before).rename(folder / parent / name)
     swaps = {"pyproject.toml": 'name = "firstlight"', "configs/logger/wandb.yaml": "project: firstlight"}
     for path in git(folder, "ls-files", "-co", "--exclude-standard").splitlines():
         file = folder / path
-        if not file.is_file() or path.startswith(("src/firstlight", "tests/firstlight", "scripts", "docs")):
+        if (
+            not file.is_file()
+            or file.suffix == ".png"
+            or path.startswith(("src/firstlight", "tests/firstlight", "scripts", "docs"))
+        ):
             continue
-        text = file.read_text().replace("sample", name)
+        text = file.read_text().replace(before, name)
         if path == "environment.yml":
             text = text.replace("firstlight", name)
         file.write_text(text.replace(swaps.get(path, "\0"), swaps.get(path, "").replace("firstlight", name)))
