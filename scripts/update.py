@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -97,9 +98,10 @@ def require_clean() -> None:
     Raises:
         UpdateError: If it is not under git, or has uncommitted changes.
     """
-    if run_git(ROOT, "ls-files", "--error-unmatch", "pyproject.toml").returncode:
+    tracked = run_git(ROOT, "ls-files", "--error-unmatch", "pyproject.toml")
+    if tracked.returncode:
         raise UpdateError(
-            f"{ROOT} is not under git, so that an update could not be undone."
+            f"{ROOT} is not under git, so that an update could not be undone ({reason_of(tracked)})."
             " Run: git init && git add . && git commit -m 'Start'"
         )
     status = run_git(ROOT, "status", "--porcelain", "--", ".")
@@ -147,9 +149,9 @@ def write_files(plan: Plan, modes: dict[str, str]) -> None:
         for path in plan.deletes:
             (ROOT / path).unlink()
             for folder in (ROOT / path).parents:
-                if folder == ROOT or any(folder.iterdir()):
+                if folder == ROOT or any(each.name != "__pycache__" for each in folder.iterdir()):
                     break
-                folder.rmdir()
+                shutil.rmtree(folder)
     except (OSError, KeyboardInterrupt) as error:
         reason = error.strerror if isinstance(error, OSError) else "interrupted"
         raise UpdateError(f"Cannot write {path}: {reason}. Run: git checkout . && git clean -fd") from error
@@ -226,8 +228,7 @@ def update(words: list[str]) -> int:
     if not arguments.dry_run:
         write_files(plan, new.modes)
     print("\n".join(plan.changes))
-    before = read_value(table, "commit") or (base.commit if base else "")
-    versions = f"{old_version} ({before[:7] or 'unknown commit'}) to {new_version} ({new.commit[:7]})"
+    versions = f"{old_version} ({base.commit[:7] if base else 'unknown commit'}) to {new_version} ({new.commit[:7]})"
     print(f"{'Would update' if arguments.dry_run else 'Updated'} firstlight {versions}")
     if plan.attention:
         print("Needs attention:", *plan.attention, sep="\n  ")

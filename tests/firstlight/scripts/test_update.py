@@ -2,16 +2,21 @@
 
 import shutil
 import subprocess
+import sys
 
 import pytest
 
+from support.checkout import ROOT
 from support.updated import TRAINER, commit, fail, git, release, succeed, update, write
 
 
 def test_a_directory_without_git_is_rejected(project, template):
     shutil.rmtree(project / ".git")
 
-    assert "is not under git, so that an update could not be undone. Run: git init" in fail(project, f"from={template}")
+    line = fail(project, f"from={template}")
+
+    assert line.startswith(f"update: {project} is not under git, so that an update could not be undone (")
+    assert line.endswith("Run: git init && git add . && git commit -m 'Start'")
     assert (project / "src/firstlight/core.py").read_text() == "CORE = 1\n"
 
 
@@ -98,3 +103,11 @@ def test_a_failure_while_writing_says_how_to_restore_the_tree(project, template)
 )
 def test_what_cannot_be_done_is_one_line(project, template, words, line):
     assert fail(project, *(word.format(template) for word in words)) == line.format(template)
+
+
+def test_make_hands_over_the_options():
+    command = ["make", "-C", str(ROOT), f"PYTHON={sys.executable}", "update", "form=a;b"]
+
+    done = subprocess.run(command, capture_output=True, text=True)
+
+    assert done.stderr.splitlines()[0] == "update: Unknown option 'form'. Did you mean 'from='?"

@@ -63,6 +63,7 @@ def start_project(template: Path, folder: Path, keep: str) -> None:
         run(folder, "scripts/init.py", "name=zephyr", f"keep={keep}", "holder=A")
     else:
         rename(folder, "zephyr", PROJECT.name)
+        run(folder, "-m", "ruff", "check", "-q", "--select", "I", "--fix", ".")
         with (folder / "pyproject.toml").open("a") as file:
             file.write(f'\n[tool.firstlight.template]\nurl = ""\ncommit = "{git(template, "rev-parse", "HEAD")}"\n')
     shutil.rmtree(folder / ".git")
@@ -86,7 +87,7 @@ def release_next(template: Path, example: str) -> None:
     write(
         template,
         {
-            "src/firstlight/run/rank.py": rank.read_text() + "\nNEXT = True\n",
+            "src/firstlight/run/rank.py": rank.read_text() + "\n\nNEXT = True\n",
             "src/firstlight/run/dropped.py": None,
             "src/firstlight/run/fresh.py": '"""New."""\n',
             TRAINER: trainer.read_text().replace("gradient_clip_val: 1.0", "gradient_clip_val: 2.0"),
@@ -109,7 +110,7 @@ def test_a_project_made_from_this_checkout_passes_its_tests_after_an_update(tmp_
     example, dataset = default_example(template)
     start_project(template, project, f"{example},{dataset}")
     add_model(project, example)
-    source = (project / f"src/zephyr/model/{example}.py").read_text() + "\nEDITED = True\n"
+    source = (project / f"src/zephyr/model/{example}.py").read_text() + "\n\nEDITED = True\n"
     edited = (project / TRAINER).read_text().replace("max_epochs: 4", "max_epochs: 3")
     write(project, {f"src/zephyr/model/{example}.py": source, TRAINER: edited})
     commit(project)
