@@ -31,10 +31,10 @@ def test_shared_files_are_merged_with_the_project_s_names(project, template):
     merged = (project / "configs/trainer/auto.yaml").read_text()
     assert merged == TRAINER.replace("epochs: 4", "epochs: 8").replace("precision: 32", "precision: 16")
     assert "Merged configs/trainer/auto.yaml" in printed
-    assert (project / "configs/trusted.yaml").read_text() == "- firstlight\n- zephyr\n- lightning\n- torchmetrics\n"
+    assert (project / "configs/trusted.yaml").read_text() == "- firstlight\n- zephyr\n- torchmetrics\n- lightning\n"
     assert (project / "configs/logger/wandb.yaml").read_text() == "project: zephyr\n\n\nmode: online\n"
     assert (project / "environment.yml").read_text().startswith("# conda activate zephyr\nname: zephyr\nchannels")
-    assert (project / "configs/trainer/mps.yaml").exists()
+    assert (project / "configs/trainer/mps.yaml").read_text() == "accelerator: mps  # see src/zephyr\n"
     assert not (project / "configs/trainer/cpu.yaml").exists()
     assert (project / "configs/train.yaml").read_text().endswith("  - model: net\n\n\nseed: 1\n")
 
@@ -87,7 +87,7 @@ def test_a_new_shared_file_does_not_replace_one_of_yours(project, template):
     assert done.returncode == 1
     assert "configs/trainer/mps.yaml: new in the template, and you have such a file" in done.stdout
     assert "16" in (project / "configs/trainer/mps.yaml").read_text()
-    assert (project / "configs/trainer/mps.yaml.new").read_text() == "accelerator: mps\n"
+    assert (project / "configs/trainer/mps.yaml.new").read_text() == "accelerator: mps  # see src/zephyr\n"
 
 
 def test_modified_engine_files_are_listed_and_replaced_only_by_force(project, template):
@@ -139,3 +139,27 @@ def test_a_wrong_checksum_is_reported_and_the_file_taken_as_it_is(project, templ
     assert "docs/forgotten.md: not listed in the new manifest" in printed
     assert (project / "src/firstlight/core.py").read_text() == "CORE = 9\n"
     succeed(project, template, ref="v2")  # the file that was taken is no local change
+
+
+def test_a_file_that_is_no_longer_listed_but_still_exists_stays(project, template):
+    release(template, {"configs/data/folder.yaml": "_target_: sample.folder.Folder\n"}, "v3")
+    listed = template / "src/firstlight/manifest.json"
+    lines = [line for line in listed.read_text().splitlines() if "docs/core.md" not in line]
+    write(template, {"src/firstlight/manifest.json": "\n".join(lines) + "\n"})
+    commit(template)
+
+    printed = succeed(project, template, ref="main")
+
+    assert (project / "configs/data/folder.yaml").read_text() == "_target_: firstlight.core.Folder\n"
+    assert (project / "docs/core.md").read_text() == "# Core\n"
+    assert "docs/core.md: not listed in the new manifest. Skipped." in printed
+
+
+def test_a_new_program_can_be_run(project, template):
+    write(template, {"scripts/start.sh": "#!/bin/sh\n"})
+    (template / "scripts/start.sh").chmod(0o755)
+    release(template, {}, "v3")
+
+    succeed(project, template, ref="v3")
+
+    assert (project / "scripts/start.sh").stat().st_mode & 0o111
