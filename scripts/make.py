@@ -20,7 +20,7 @@ SCRIPTS = Path(__file__).resolve().parent
 COMMANDS = (
     *("help", "setup", "doctor", "preflight", "train", "evaluate", "predict", "sweep", "benchmark"),
     *("report", "export", "wandb-sync", "wandb-sweep"),
-    *("mine", "new", "docs", "test", "check", "fix", "lock", "clean"),
+    *("mine", "new", "update", "docs", "test", "check", "fix", "lock", "clean"),
 )
 
 
@@ -62,6 +62,11 @@ def new() -> None:
     become(str(SCRIPTS / "new.py"))
 
 
+def update() -> None:
+    """Bring in a newer version of the template."""
+    become(str(SCRIPTS / "update.py"))
+
+
 def refuse(goal: str) -> None:
     """Print the sentence that refuses a goal and names the nearest command."""
     near = get_close_matches(goal, COMMANDS, n=1, cutoff=0.5)
@@ -71,4 +76,5 @@ def refuse(goal: str) -> None:
 
 if __name__ == "__main__":
     functions: dict[str, Callable[..., None]] = {"run": run, "mine": mine, "new": new, "refuse": refuse}
+    functions["update"] = update
     functions[sys.argv[1]](*sys.argv[2:3])

@@ -1,0 +1,54 @@
+"""Read and write [tool.firstlight.template] in pyproject.toml: where this project's engine comes from.
+
+Python 3.9 has no reader of TOML; `make init` and `make update` write this table with one value per line.
+"""
+
+from __future__ import annotations
+
+import re
+
+TABLE = re.compile(r"^\[tool\.firstlight\.template\][^\n]*\n(?:(?!\[)[^\n]*(?:\n|\Z))*", re.MULTILINE)
+
+
+def split_table(pyproject: str) -> tuple[str, str, str]:
+    """Return pyproject.toml without the table of the template, the table, and the line that follows the table."""
+    match = TABLE.search(pyproject)
+    if not match:
+        return pyproject, "", ""
+    lines = match[0].splitlines(keepends=True)
+    # Comments and empty lines before the next table belong to that table.
+    while not lines[-1].strip() or lines[-1].startswith("#"):
+        lines.pop()
+    rest = pyproject[match.start() + len("".join(lines)) :]
+    before = pyproject[: match.start()]
+    following = next((line for line in rest.splitlines() if line.strip()), "")
+    return (before + rest.lstrip("\n") if following else before.rstrip("\n") + "\n"), "".join(lines), following
+
+
+def insert_table(pyproject: str, table: str, following: str) -> str:
+    """Insert the table of the template before the line that followed it, else at the end."""
+    start = f"\n{pyproject}".find(f"\n{following}\n") if following else -1
+    if start < 0:
+        return pyproject.rstrip("\n") + "\n\n" + table
+    return pyproject[:start] + table + "\n" + pyproject[start:]
+
+
+def read_value(table: str, name: str) -> str:
+    """Return a text of the table, empty if it is missing."""
+    match = re.search(rf'^{name} *= *"([^"\n]*)"', table, flags=re.MULTILINE)
+    return match[1] if match else ""
+
+
+def read_removed(table: str) -> list[str]:
+    """Return the commands that the table lists as removed."""
+    match = re.search(r"^removed *= *\[([^\]]*)\]", table, flags=re.MULTILINE)
+    return re.findall(r'"([^"\n]*)"', match[1]) if match else []
+
+
+def set_value(table: str, name: str, value: str) -> str:
+    """Return the table with another value, which is written as it is."""
+    line = f"{name} = {value}"
+    pattern = re.compile(rf'^{name} *= *(?:"[^"\n]*"|\[[^\]]*\])', re.MULTILINE)
+    if pattern.search(table):
+        return pattern.sub(lambda match: line, table, count=1)
+    return table.rstrip("\n") + f"\n{line}\n"

@@ -1,0 +1,70 @@
+"""`make update` finds the template, and the version of it that a project was made from."""
+
+import shutil
+
+from support.updated import TRAINER, commit, fail, git, succeed, update, write
+
+
+def test_without_a_recorded_commit_the_manifest_finds_it(project, template):
+    text = (project / "pyproject.toml").read_text()
+    write(project, {"pyproject.toml": text[: text.index("\n[tool.firstlight.template]")]})
+    write(project, {"configs/trainer/auto.yaml": TRAINER.replace("precision: 32", "precision: 16")})
+    commit(project)
+
+    printed = succeed(project, template)
+
+    assert "Merged configs/trainer/auto.yaml" in printed
+    assert f"0.1.0 ({git(template, 'rev-parse', '--short=7', 'v1')}) to 0.2.0" in printed
+    assert "[tool.firstlight.template]\nurl = " in (project / "pyproject.toml").read_text()
+
+
+def test_without_the_base_new_versions_are_written_beside(project, tmp_path, template):
+    write(project, {"configs/trainer/auto.yaml": TRAINER.replace("precision: 32", "precision: 16")})
+    commit(project)
+    shutil.rmtree(template / ".git")
+    git(template, "init", "-q", "-b", "main", ".")
+    commit(template)
+
+    done = update(project, f"from={template}", "ref=main")
+
+    assert done.returncode == 1
+    assert "configs/trainer/auto.yaml: not merged. Copy what you need from configs/trainer/auto.yaml.new" in done.stdout
+    assert "commit of this project was not found" in done.stdout
+    assert "max_epochs: 8" in (project / "configs/trainer/auto.yaml.new").read_text()
+    assert "max_epochs: 4" in (project / "configs/trainer/auto.yaml").read_text()
+    assert (project / "configs/export.yaml").read_text() == "format: onnx\n"  # its checksum says that nobody edited it
+    assert (project / "src/firstlight/core.py").read_text() == "CORE = 2\n"
+
+
+def test_the_recorded_commit_is_found_on_another_branch(project, template):
+    git(template, "branch", "old", "v1")
+    git(template, "checkout", "-q", "--orphan", "fresh")
+    commit(template)
+    git(template, "tag", "-d", "v1", "v2")
+    git(template, "branch", "-D", "main")
+
+    succeed(project, template, ref="fresh")
+
+    assert "max_epochs: 8" in (project / "configs/trainer/auto.yaml").read_text()
+
+
+def test_a_place_without_a_repository_is_rejected(project, tmp_path):
+    line = fail(project, f"from={tmp_path / 'nothing'}", "ref=main")
+
+    assert line.startswith(f"update: from={tmp_path / 'nothing'} cannot be read by git: ")
+    assert line.endswith("Pass the URL or the path of the template's git repository.")
+
+
+def test_another_project_is_no_template(project, originals):
+    line = fail(project, f"from={originals / 'project'}")
+
+    assert line.endswith("is a project made from the template. Pass from=<URL of the template itself>.")
+
+
+def test_a_version_without_a_manifest_is_rejected(project, template):
+    write(template, {"src/firstlight/manifest.json": None})
+    commit(template)
+
+    line = fail(project, f"from={template}", "ref=main")
+
+    assert line == f"update: main of {template} has no src/firstlight/manifest.json. Use a later ref."
