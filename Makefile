@@ -1,14 +1,14 @@
 # `make` lists the commands. Words after a command go to Hydra as they are typed: make train model=bert trainer=mps
 # Works with GNU Make 3.81, which macOS ships, and 4.x.
 
-COMMANDS := help setup doctor preflight train evaluate predict sweep benchmark report export wandb-sync wandb-sweep mine new docs test check fix lock clean
+COMMANDS := help setup doctor preflight train evaluate predict sweep benchmark report export wandb-sync wandb-sweep init new docs test check fix lock clean
 UNKNOWN := $(filter-out $(COMMANDS) ~%,$(MAKECMDGOALS))
 ifneq ($(UNKNOWN),)
 $(error $(shell python3 scripts/make.py refuse '$(subst ','\'',$(firstword $(UNKNOWN)))'))
 endif
 
 # Inside the conda environment of environment.yml its own Python serves; else a virtual environment is made.
-ifeq ($(CONDA_DEFAULT_ENV),firstlight)
+ifneq ($(if $(CONDA_DEFAULT_ENV),$(filter $(CONDA_DEFAULT_ENV),$(shell sed -n 's/^name: *//p' environment.yml))),)
 PYTHON ?= python
 READY :=
 else
@@ -35,8 +35,8 @@ doctor:
 	$$python scripts/doctor.py $(if $(filter-out $@ ~%,$(MAKECMDGOALS)),,$$ARGS)
 
 # These two edit the sources, and run before setup too.
-mine:
-	@python=$(PYTHON); $$python -c "" 2>/dev/null || python=python3; $$python scripts/make.py mine
+init:
+	@python=$(PYTHON); $$python -c "" 2>/dev/null || python=python3; $$python scripts/make.py init
 
 new:
 	@python=$(PYTHON); $$python -c "" 2>/dev/null || python=python3; $$python scripts/make.py new

@@ -5,6 +5,7 @@ import torch
 
 from firstlight import build
 from firstlight.data import word_tokenizer
+
 from my_project.model import bert
 from my_project.model.bert import Bert
 

@@ -7,8 +7,9 @@ import torch
 
 from firstlight import build, evaluate, train
 from firstlight.config.compose import composed as composed_from
-from my_project.model.bert import Bert
 from support.choices import tiny
+
+from my_project.model.bert import Bert
 
 TWO = ["a", "b"]
 
