@@ -209,12 +209,13 @@ def plan(root: Path, words: list[str]) -> tuple[Files, Files, str]:
         keep = read_keep(before, given["keep"])
         after = set_defaults(delete_examples(after, old, keep, first), keep)
     after = begin(root, after, new) if first else after
-    yours = {path: text for path, text in after.items() if not path.startswith(ENGINE_DIRS)}
+    engine = {path: text for path, text in after.items() if path.startswith(ENGINE_DIRS)}
+    yours = {path: text for path, text in after.items() if path not in engine}
     yours = set_names(rename(yours, old, new, first), old, new)
     holder = given.get("holder") or (first and (project.git(root, "config", "user.name") or f"{new} authors"))
     if holder and "LICENSE" in yours:
         yours["LICENSE"] = set_holder(yours["LICENSE"], holder)
-    return before, {**yours, **{path: text for path, text in after.items() if path not in yours}}, new
+    return before, {**engine, **yours}, new
 
 
 def write(root: Path, before: Files, after: Files) -> None:
