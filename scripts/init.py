@@ -173,7 +173,7 @@ def begin(root: Path, files: Files, name: str) -> Files:
     """Return the files of a project that starts: README, version, description, and the template it came from."""
     model = project.find_default(files, "model")
     quick = "make new model=my_net kind=images   # a model to fill in, which becomes the default"
-    quick = quick if model == "???" else f"make train       # {model} on {project.find_data(files, model)}"
+    quick = quick if model == "???" else f"make train        # {model} on {project.find_data(files, model)}"
     readme = README.read_text(encoding="utf-8").format(name=name, sentence=SENTENCE, quick=quick)
     url = re.sub(r"//[^/@]*@", "//", project.git(root, "remote", "get-url", "origin") or "")  # without a password
     version = json.loads(files.get(f"src/{ENGINE}/manifest.json", "{}")).get("version", "")
