@@ -8,7 +8,7 @@ $(error $(shell python3 scripts/make.py refuse '$(subst ','\'',$(firstword $(UNK
 endif
 
 # Inside the conda environment of environment.yml its own Python serves; else a virtual environment is made.
-ifneq ($(if $(CONDA_DEFAULT_ENV),$(filter $(CONDA_DEFAULT_ENV),$(shell sed -n 's/^name: *//p' environment.yml))),)
+ifeq ($(CONDA_DEFAULT_ENV),firstlight)
 PYTHON ?= python
 READY :=
 else

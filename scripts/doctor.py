@@ -39,7 +39,7 @@ def install_command(root: Path, own: bool, conda: bool) -> str:
 def examine(root: Path, variables: Mapping[str, str]) -> Iterator[Finding]:
     """Yield every finding; the quick ones come before torch is imported."""
     machine, (installed, torch_wanted) = facts.read_machine(platform.system()), facts.read_versions()
-    conda = variables.get("CONDA_DEFAULT_ENV", "") in facts.read_conda_names(root / "environment.yml")
+    conda = variables.get("CONDA_DEFAULT_ENV") == "firstlight"
     own = conda or Path(sys.prefix).resolve() == (root / ".venv").resolve()
     install = install_command(root, own, conda)
     setup_python = "" if own else facts.read_setup_python(root)

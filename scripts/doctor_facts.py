@@ -90,11 +90,6 @@ def read_pins(lock: Path) -> dict[str, list[str]]:
     return {name: re.findall(rf"^{name}==([^\s;]+)", text, re.MULTILINE) for name in PACKAGES}
 
 
-def read_conda_names(file: Path) -> list[str]:
-    """Return the name of the conda environment that environment.yml describes, in a list."""
-    return re.findall(r"^name: *(\S+)", file.read_text() if file.exists() else "", re.MULTILINE)
-
-
 def read_torch() -> Torch:
     """Import torch and ask it."""
     try:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import sys
 from datetime import date
 from importlib.util import find_spec
@@ -45,7 +44,7 @@ def require_free(root: Path, files: Files, name: str) -> None:
     places = [spec.origin or "", *(spec.submodule_search_locations or [])] if spec else []
     inside = any(str(root / each) in place for place in places for each in ("src", "scripts"))
     taken = {part for path in files for part in path.split("/")[:-1]}
-    taken |= {option for group in GROUPS for option in project.list_options(files, group)}
+    taken |= {option for _, option in project.list_all(files)}
     why = ""
     if name in getattr(sys, "stdlib_module_names", ()):
         why = "is a module of the standard library"
@@ -64,14 +63,18 @@ def read_keep(files: Files, value: str) -> list[str]:
         ValueError: If one does not exist.
     """
     names = list(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
-    known = [option for group in GROUPS for option in project.list_options(files, group)]
-    for name in names if names != ["none"] else []:
+    if names == ["none"]:
+        return []
+    known = [name for _, name in project.list_all(files)]
+    for name in names:
+        if name == "none":
+            raise ValueError(f"keep=none deletes all examples, got keep={value}. Use keep=none alone.")
         if name not in known:
-            raise ValueError(f"Unknown model or dataset '{name}' in keep=. {project.nearest(name, [*known, 'none'])}")
-    return [] if names == ["none"] else names
+            raise ValueError(f"Unknown model or dataset '{name}' in keep=. {project.nearest(name, known)}")
+    return names
 
 
-def example_files(package: str, group: str, name: str) -> list[str]:
+def three_files(package: str, group: str, name: str) -> list[str]:
     """Return the three files of an example."""
     source = f"src/{package}/{group}/{name}.py"
     return [source, f"configs/{group}/{name}.yaml", f"tests/{package}/test_{name}.py"]
@@ -79,16 +82,12 @@ def example_files(package: str, group: str, name: str) -> list[str]:
 
 def delete_examples(files: Files, package: str, keep: list[str], first: bool) -> Files:
     """Return the files without the examples that are not kept, and without the experiments that name one of them."""
-    gone = [
-        (group, name)
-        for group in GROUPS
-        for name in project.list_options(files, group)
-        if name not in keep and all(path in files for path in example_files(package, group, name))
-    ]
-    options = [(group, name) for group in GROUPS for name in project.list_options(files, group)]
-    bases = {(group, project.find_base(files, group, name)) for group, name in options if (group, name) not in gone}
-    gone = [each for each in gone if each not in bases]
-    deleted = {path for group, name in gone for path in example_files(package, group, name)}
+    options = project.list_all(files)
+    examples = {each: three_files(package, *each) for each in options}
+    gone = {each for each, paths in examples.items() if each[1] not in keep and set(paths) <= set(files)}
+    # What an option that stays builds on stays too.
+    gone -= {(group, project.find_base(files, group, name)) for group, name in set(options) - gone}
+    deleted = {path for each in gone for path in examples[each]}
     places = ("configs/experiment/", "notebooks/") if first else ("configs/experiment/",)
     for path in [path for path in files if path.startswith(places)]:
         lines = [line for line in files[path].splitlines() if not line.lstrip().startswith("#")]
@@ -114,35 +113,23 @@ def set_defaults(files: Files, keep: list[str]) -> Files:
         if project.find_data(files, model) not in datasets:
             data = named[0] if named else fallback if fallback in datasets else "???"
             files[path] = re.sub(r"(- override /data: *)[\w?]+", rf"\g<1>{data}", files[path])
-    text = any(project.needs_text(files, group, name) for group, name in list_own(files, keep))
-    if not text:
+    own = [each for each in project.list_all(files) if each[1] in keep or project.is_own(files, *each)]
+    if not any(project.needs_text(files, *each) for each in own):
         files["pyproject.toml"] = project.set_extra_text(files["pyproject.toml"], needed=False)
         conda = files.get("environment.yml", "")
         files |= {"environment.yml": re.sub(r"(\.\[|,)text,?(?=.*\])", r"\1", conda)} if conda else {}
     return files
 
 
-def list_own(files: Files, keep: list[str]) -> list[tuple[str, str]]:
-    """Return group and name of the options that the project uses: its own ones, and those of the engine in keep=."""
-    return [
-        (group, name)
-        for group in GROUPS
-        for name in project.list_options(files, group)
-        if name in keep or not project.find_target(files, group, name).startswith(f"{ENGINE}.")
-    ]
-
-
-def rename(files: Files, old: str, new: str, first: bool) -> Files:
+def rename(files: Files, old: str, new: str) -> Files:
     """Return the files with the package under its new name: paths, imports and dotted names.
 
-    The template's own name stands for nothing else. A later name may also be a word, so only references are replaced.
+    The name may also be a word of a text, so only references to the package are replaced.
     """
     inside = {path.split("/")[2].partition(".")[0] for path in files if path.startswith(f"src/{old}/")}
-    pattern = rf"(?<![\w./-]){old}(?=\.(?:{'|'.join(sorted(inside))})\b)|(?<=\bsrc/){old}\b|(?<=\btests/){old}\b"
-    pattern += rf"|(?<=\bfrom ){old}(?= import\b)|(?<=\bimport ){old}$|(?<=^- ){old}\b|(?<=\"){old}(?=\"\]$)"
-    pattern = rf"(?<![A-Za-z0-9_]){old}(?![A-Za-z0-9_])" if first else pattern
-    found = re.compile(pattern, re.MULTILINE)
-    moved = re.compile(rf"^(src|tests)/{old}/")
+    dotted = rf"(?<![\w./-]){old}(?=\.(?:{'|'.join(sorted(inside))})\b)"
+    alone = rf"(?:(?<=\bsrc/)|(?<=\btests/)){old}\b|(?<=\bfrom ){old}(?= import\b)|(?<=\bimport ){old}(?=$| as |\\n)"
+    found, moved = re.compile(f"{dotted}|{alone}", re.MULTILINE), re.compile(rf"^(src|tests)/{old}/")
     return {moved.sub(rf"\1/{new}/", path): found.sub(new, text) for path, text in files.items()}
 
 
@@ -150,13 +137,14 @@ def set_names(files: Files, old: str, new: str) -> Files:
     """Return the files with the project's name where the engine's or the old one stands."""
     names = rf"(?:{ENGINE}|{old})"
     places = {
-        "pyproject.toml": rf'^(name = "){names}(?=")',
-        "environment.yml": rf"^(name: *){names}\b",
+        "pyproject.toml": rf'(^name = "|^sections\.project = \["){names}(?=")',
+        "configs/trusted.yaml": rf"^(- ){old}\b",
+        "environment.yml": rf"(^name: *|conda activate ){names}\b",
         "README.md": rf"\A(# ){names}\b",
         **{path: rf"^( *project: *){names}\b" for path in files if path.startswith(("sweeps/", "configs/logger/"))},
     }
     changed = {
-        path: re.sub(pattern, rf"\g<1>{new}", files[path], count=1, flags=re.MULTILINE)
+        path: re.sub(pattern, rf"\g<1>{new}", files[path], flags=re.MULTILINE)
         for path, pattern in places.items()
         if path in files
     }
@@ -165,8 +153,9 @@ def set_names(files: Files, old: str, new: str) -> Files:
 
 def set_holder(text: str, holder: str) -> str:
     """Return the license with the project's holder after the first one, whose line the MIT license asks to keep."""
-    lines = re.sub(r"^(Copyright .*\n)(?:Copyright .*\n)?", r"\1@", text, count=1, flags=re.MULTILINE)
-    return lines.replace("@", f"Copyright (c) {date.today().year} {holder}\n", 1)
+    first, *others = re.findall(r"^Copyright .*\n", text, re.MULTILINE) or [""]
+    own = f"Copyright (c) {date.today().year} {holder}\n"
+    return text.replace(others[0], own, 1) if others else text.replace(first, first + own, 1)
 
 
 def begin(root: Path, files: Files, name: str) -> Files:
@@ -211,34 +200,24 @@ def plan(root: Path, words: list[str]) -> tuple[Files, Files, str]:
     after = begin(root, after, new) if first else after
     engine = {path: text for path, text in after.items() if path.startswith(ENGINE_DIRS)}
     yours = {path: text for path, text in after.items() if path not in engine}
-    yours = set_names(rename(yours, old, new, first), old, new)
+    yours = set_names(rename(yours, old, new), old, new)
     holder = given.get("holder") or (first and (project.git(root, "config", "user.name") or f"{new} authors"))
     if holder and "LICENSE" in yours:
         yours["LICENSE"] = set_holder(yours["LICENSE"], holder)
     return before, {**engine, **yours}, new
 
 
-def write(root: Path, before: Files, after: Files) -> None:
-    """Bring the checkout from one state to the other, without the directories that are empty then."""
-    for path, text in after.items():
-        if before.get(path) != text:
-            (root / path).parent.mkdir(parents=True, exist_ok=True)
-            (root / path).write_bytes(text.encode("utf-8", "surrogateescape"))
-    for path in [path for path in before if path not in after]:
-        (root / path).unlink()
-        for folder in list((root / path).parents)[: path.count("/")]:
-            if folder.is_dir() and all(each.name == "__pycache__" for each in folder.iterdir()):
-                shutil.rmtree(folder)
-
-
 def init(root: Path, words: list[str]) -> str:
     """Edit the checkout, and return what was done and what to do next."""
     before, after, name = plan(root, words)
-    write(root, before, after)
+    project.write_files(root, before, after)
     edited = sum(before.get(path) != text for path, text in after.items())
-    model = project.find_default(after, "model")
+    model, deleted = project.find_default(after, "model"), before.keys() - after.keys()
+    stale = sorted(path for path in deleted if path.startswith(("configs/experiment/", "notebooks/")))
     lines = [
-        f"init: this is {name}. {edited} files written, {len(before.keys() - after.keys())} moved or deleted. Next:",
+        f"init: this is {name}. {edited} files written, {len(deleted)} moved or deleted.",
+        *(f"init: deleted {path}, which names a deleted example" for path in stale),
+        "Next:",
         "  make setup check test   install, and test everything",
         "  edit README.md          replace the sentence after the title",
         "  make new model=my_net   add a model; make new data=my_set adds a dataset",

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import project
-from project import ENGINE, GROUPS, Files
+from project import GROUPS, Files
 
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATES = Path(__file__).resolve().parent / "templates"
@@ -43,9 +43,9 @@ def find_partner(files: Files, group: str, kind: str) -> str:
     """Return the option of a group to train with: the default if it fits, one of the project, or a fake dataset."""
     model = project.find_default(files, "model")
     default = model if group == "model" or model == "???" else project.find_data(files, model)
-    targets = {name: project.find_target(files, group, name) for name in project.list_options(files, group)}
-    fitting = [name for name, target in targets.items() if project.find_kind(files, target) == kind]
-    own = [name for name in fitting if not targets[name].startswith(f"{ENGINE}.")]
+    options = project.list_options(files, group)
+    fitting = [name for name in options if project.find_kind(files, project.find_target(files, group, name)) == kind]
+    own = [name for name in fitting if project.is_own(files, group, name)]
     if default in own:
         return default
     # A dataset of the engine reads files that may not be there.
@@ -83,10 +83,9 @@ def plan(files: Files, words: list[str]) -> tuple[Files, str]:
 
 def new(root: Path, words: list[str]) -> str:
     """Write the files, and return what was done and what to run next."""
-    written, command = plan(project.read_files(root), words)
-    for path, text in written.items():
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_text(text, encoding="utf-8")
+    files = project.read_files(root)
+    written, command = plan(files, words)
+    project.write_files(root, files, {**files, **written})
     return "\n".join([*(f"new: wrote {path}" for path in written), f"new: next, run {command}, then make test"])
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import keyword
 import re
+import shutil
 import subprocess
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -81,6 +82,19 @@ def read_files(root: Path) -> Files:
     return {path: (root / path).read_bytes().decode("utf-8", "surrogateescape") for path in regular}
 
 
+def write_files(root: Path, before: Files, after: Files) -> None:
+    """Bring a checkout from one state to the other, and remove the directories that are empty then."""
+    for path, text in after.items():
+        if before.get(path) != text:
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).write_bytes(text.encode("utf-8", "surrogateescape"))
+    for path in [path for path in before if path not in after]:
+        (root / path).unlink()
+        for folder in list((root / path).parents)[: path.count("/")]:
+            if folder.is_dir() and all(each.name == "__pycache__" for each in folder.iterdir()):
+                shutil.rmtree(folder)
+
+
 def find_package(files: Files) -> str:
     """Return the name of the project's package: the only other package in src/.
 
@@ -97,6 +111,16 @@ def find_package(files: Files) -> str:
 def list_options(files: Files, group: str) -> list[str]:
     """Return the options of a config group."""
     return sorted(m[1] for m in (re.fullmatch(rf"configs/{group}/(\w+)\.yaml", path) for path in files) if m)
+
+
+def list_all(files: Files) -> list[tuple[str, str]]:
+    """Return group and name of each model and each dataset."""
+    return [(group, name) for group in GROUPS for name in list_options(files, group)]
+
+
+def is_own(files: Files, group: str, name: str) -> bool:
+    """Return True if the class of an option is not the engine's."""
+    return not find_target(files, group, name).startswith(f"{ENGINE}.")
 
 
 def find_default(files: Files, group: str) -> str:
