@@ -40,18 +40,18 @@ def require_free(root: Path, files: Files, name: str) -> None:
     found = re.findall(r"^([\w.-]+)==", pins, re.MULTILINE)
     found += re.findall(r'"([\w.-]+)(?:\[[^]]*\])?[<>=!~]', files["pyproject.toml"])
     packages = {re.sub(r"[-_.]+", "_", each).lower() for each in found}
-    spec = find_spec(name)
-    places = [spec.origin or "", *(spec.submodule_search_locations or [])] if spec else []
-    inside = any(str(root / each) in place for place in places for each in ("src", "scripts"))
+    packages |= {IMPORTS.get(each, each) for each in packages}
     taken = {part for path in files for part in path.split("/")[:-1]}
     taken |= {option for _, option in project.list_all(files)}
     why = ""
     if name in getattr(sys, "stdlib_module_names", ()):
         why = "is a module of the standard library"
-    elif name in packages | {IMPORTS.get(each, each) for each in packages} or (spec and not inside):
-        why = "is an installed package or a dependency"
+    elif name in packages:
+        why = "is a dependency"
     elif name in taken or (root / name).exists() or (root / "src" / name).exists():
         why = "is the name of a directory, a config group or an option of this project"
+    elif find_spec(name):
+        why = "is a module that Python can import already"
     if why:
         raise ValueError(f"Invalid value for name: '{name}' {why}. Use e.g. name=my_{name}.")
 

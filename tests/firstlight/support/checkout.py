@@ -3,6 +3,8 @@
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
+# `make init` adds this table to the pyproject.toml of a project.
+IS_TEMPLATE = "[tool.firstlight.template]" not in (ROOT / "pyproject.toml").read_text()
 # The project: the only other package beside the engine. None in a checkout of the engine alone.
 PROJECT = next(
     (file.parent for file in sorted(ROOT.glob("src/*/__init__.py")) if file.parent.name != "firstlight"), None
