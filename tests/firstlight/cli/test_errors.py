@@ -13,12 +13,12 @@ from firstlight.cli import errors
         (
             "model",
             ["net"],
-            "model has no default: pass model=<name>, one of net, or set `- model:` in configs/train.yaml",
+            "model has no default: pass model=<name>, one of net, or set `- model:` in",
         ),
         (
             "data",
             ["set"],
-            "data has no default: pass data=<name>, one of set, or set `- override /data:` in the model's",
+            "data has no default: pass data=<name>, one of set, or set `- override /data:` in",
         ),
     ],
 )
