@@ -1,7 +1,7 @@
 # `make` lists the commands. Words after a command go to Hydra as they are typed: make train model=bert trainer=mps
 # Works with GNU Make 3.81, which macOS ships, and 4.x.
 
-COMMANDS := help setup doctor preflight train evaluate predict sweep benchmark report export wandb-sync wandb-sweep init new docs test check fix lock clean
+COMMANDS := help setup doctor preflight train evaluate predict sweep benchmark report export wandb-sync wandb-sweep mine new docs test check fix lock clean
 UNKNOWN := $(filter-out $(COMMANDS) ~%,$(MAKECMDGOALS))
 ifneq ($(UNKNOWN),)
 $(error $(shell python3 scripts/make.py refuse '$(subst ','\'',$(firstword $(UNKNOWN)))'))
@@ -35,8 +35,8 @@ doctor:
 	$$python scripts/doctor.py $(if $(filter-out $@ ~%,$(MAKECMDGOALS)),,$$ARGS)
 
 # These two edit the sources, and run before setup too.
-init:
-	@python=$(PYTHON); $$python -c "" 2>/dev/null || python=python3; $$python scripts/make.py init
+mine:
+	@python=$(PYTHON); $$python -c "" 2>/dev/null || python=python3; $$python scripts/make.py mine
 
 new:
 	@python=$(PYTHON); $$python -c "" 2>/dev/null || python=python3; $$python scripts/make.py new

@@ -1,7 +1,7 @@
 """Hand the words after `make <command>` to the command exactly as they were typed. Standard library only.
 
     python scripts/make.py run firstlight.train     what the Makefile's recipes call
-    python scripts/make.py init                     becomes scripts/init.py, `new` becomes scripts/new.py
+    python scripts/make.py mine                     becomes scripts/rename.py, `new` becomes scripts/new.py
     python scripts/make.py refuse trian             says which command was meant
 
 Pasting $(MAKEOVERRIDES) into a recipe would let the shell expand `$`, `;` and `*`. The recipe's environment holds the
@@ -20,7 +20,7 @@ SCRIPTS = Path(__file__).resolve().parent
 COMMANDS = (
     *("help", "setup", "doctor", "preflight", "train", "evaluate", "predict", "sweep", "benchmark"),
     *("report", "export", "wandb-sync", "wandb-sweep"),
-    *("init", "new", "docs", "test", "check", "fix", "lock", "clean"),
+    *("mine", "new", "docs", "test", "check", "fix", "lock", "clean"),
 )
 
 
@@ -52,9 +52,9 @@ def run(module: str) -> None:
     become("-m", module)
 
 
-def init() -> None:
-    """Give the project its own name, and delete examples."""
-    become(str(SCRIPTS / "init.py"))
+def mine() -> None:
+    """Give the project its own name, and leave out examples."""
+    become(str(SCRIPTS / "rename.py"))
 
 
 def new() -> None:
@@ -70,5 +70,5 @@ def refuse(goal: str) -> None:
 
 
 if __name__ == "__main__":
-    functions: dict[str, Callable[..., None]] = {"run": run, "init": init, "new": new, "refuse": refuse}
+    functions: dict[str, Callable[..., None]] = {"run": run, "mine": mine, "new": new, "refuse": refuse}
     functions[sys.argv[1]](*sys.argv[2:3])

@@ -84,11 +84,14 @@ def test_make_3_81_passes_the_words_without_a_double_dash():
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["init", "nmae=a;b"], "init: Unknown option 'nmae=a;b'. Did you mean 'name='?"),
-        (["new", "modle=a"], "new: Unknown option 'modle=a'. Did you mean 'model='?"),
+        (
+            ["mine", "nmae=a;b"],
+            "mine: `make mine` takes name=my_project keep=<models,data> force=true, but nmae=a;b came",
+        ),
+        (["new", "modle=a"], "new: `make new` takes model= or data=, and kind=, but modle= came: did you mean model=?"),
     ],
 )
-def test_init_and_new_get_their_words_too(words, told):
+def test_mine_and_new_get_their_words_too(words, told):
     command = ["make", "-C", str(ROOT), f"PYTHON={sys.executable}", *words]
     result = subprocess.run(command, capture_output=True, text=True)
 
