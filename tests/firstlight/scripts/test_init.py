@@ -169,7 +169,9 @@ def test_what_stays_composes(copy, keep):
 def test_style_holds_under_any_name(copy, name):
     init.init(copy, [f"name={name}", "keep=bert,bbc_news,digits"])
     for words in (["check", "--quiet"], ["format", "--check", "--quiet"]):
-        done = subprocess.run([sys.executable, "-m", "ruff", *words, "src", "tests"], cwd=copy, capture_output=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *words, f"src/{name}", f"tests/{name}"], cwd=copy, capture_output=True
+        )
         assert done.returncode == 0, done.stdout.decode()
 
 
