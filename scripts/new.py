@@ -1,115 +1,96 @@
-"""Begin a model or a data set:  make new model=my_net kind=images  or  make new data=my_set kind=text
+"""Add a model or a dataset:  make new model=my_net kind=images  or  make new data=my_set kind=text
 
-Standard library only. Two files are written, which train as they are.
+Writes two files that train at once. A kind that is left out is that of the default model. Standard library only.
 """
 
 from __future__ import annotations
 
 import sys
-from difflib import get_close_matches
 from pathlib import Path
 
-from mine import choices, names, tree
+import project
+from project import GROUPS, Files
 
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 KINDS = ("images", "text")
 
 
-def settings(words: list[str]) -> tuple[str, str, str]:
-    """Return group, name and kind as typed; the kind may be empty.
+def read_words(files: Files, words: list[str]) -> tuple[str, str, str]:
+    """Return group, name and kind.
 
     Raises:
-        ValueError: something else was typed.
+        ValueError: If an option is unknown or missing, or the name is invalid or taken.
     """
-    given = dict(word.partition("=")[::2] for word in words)
-    groups = [group for group in choices.GROUPS if given.get(group)]
-    for name in given:
-        if name not in (*choices.GROUPS, "kind"):
-            near = get_close_matches(name, (*choices.GROUPS, "kind"), n=1, cutoff=0.4)
-            hint = f"did you mean {near[0]}=?" if near else "type model=my_net or data=my_set"
-            raise ValueError(f"`make new` takes model= or data=, and kind=, but {name}= came: {hint}")
+    given = project.read_options(words, (*GROUPS, "kind"))
+    groups = [group for group in GROUPS if group in given]
     if len(groups) != 1:
-        came = "both" if groups else "neither"
-        raise ValueError(f"`make new` takes model= or data=, but {came} came: type `make new model=my_net`")
-    kind = given.get("kind", "")
-    if "kind" in given and kind not in KINDS:
-        raise ValueError(f"kind= is images or text, but {kind!r} came: type kind=images, for one")
-    return groups[0], given[groups[0]], kind
-
-
-def require_new(files: tree.Texts, package: str, group: str, name: str) -> None:
-    """Refuse a name that is none, or taken.
-
-    Raises:
-        ValueError: says which.
-    """
-    names.require_identifier(f"The name of a {'model' if group == 'model' else 'data set'}", name)
-    for path in (f"src/{package}/{group}/{name}.py", f"configs/{group}/{name}.yaml"):
+        raise ValueError(f"Set either model or data, got {'both' if groups else 'neither'}. Use e.g. model=my_net.")
+    group = groups[0]
+    name, kind = given[group], given.get("kind", "")
+    project.require_identifier(group, name)
+    for path in (f"src/{project.find_package(files)}/{group}/{name}.py", f"configs/{group}/{name}.yaml"):
         if path in files or (ROOT / path).exists():
-            raise ValueError(f"`make new` writes new files only, but there is {path}: type another name")
+            raise ValueError(f"{path} exists. Use another name, e.g. {group}=my_{name}.")
+    if kind and kind not in KINDS:
+        raise ValueError(f"Invalid value for kind: expected images or text, got {kind}. Use e.g. kind=images.")
+    model = project.find_default(files, "model")
+    default = "" if model == "???" else project.find_kind(files, project.find_target(files, "model", model))
+    return group, name, kind or (default if default in KINDS else KINDS[0])
 
 
-def fitting(files: tree.Texts, kind: str) -> str:
-    """Return the kind that was typed, or the one that this project reads, images first.
-
-    Raises:
-        ValueError: this project lacks what models and data of this kind stand on.
-    """
-    here = [
-        each for each in KINDS if any(kind_of(files, "model", name) == each for name in choices.offered(files, "model"))
-    ]
-    if kind and kind not in here:
-        raise ValueError(
-            f"kind={kind} needs what the examples for {kind} brought, but they were left out: type kind={here[0]}"
-        )
-    return kind or here[0]
+def find_partner(files: Files, group: str, kind: str) -> str:
+    """Return the option of a group to train with: the default if it fits, one of the project, or a fake dataset."""
+    model = project.find_default(files, "model")
+    default = model if group == "model" or model == "???" else project.find_data(files, model)
+    options = project.list_options(files, group)
+    fitting = [name for name in options if project.find_kind(files, project.find_target(files, group, name)) == kind]
+    own = [name for name in fitting if project.is_own(files, group, name)]
+    if default in own:
+        return default
+    # A dataset of the engine reads files that may not be there.
+    rest = [f"fake_{kind}"] if group == "data" else fitting
+    return next(iter([*own, *rest]), "")
 
 
-def kind_of(files: tree.Texts, group: str, name: str) -> str:
-    """Return what a choice reads or yields."""
-    return choices.kind(files, choices.target(files, group, name))
-
-
-def data_for(files: tree.Texts, kind: str) -> tuple[str, str]:
-    """Return the data set that is trained on when none is typed, and the first one of a kind, real ones first."""
-    default = choices.default(files, "data")
-    known = sorted(choices.offered(files, "data"), key=lambda name: (name != default, name.startswith("fake_"), name))
-    return default, next(name for name in known if kind_of(files, "data", name) == kind)
-
-
-def new(words: list[str]) -> str:
-    """Write the two files, and return what to do next.
+def plan(files: Files, words: list[str]) -> tuple[Files, str]:
+    """Return the files to write, and what to run next.
 
     Raises:
-        ValueError: what was typed is refused; nothing was written.
+        ValueError: If an option is invalid.
     """
-    group, name, kind = settings(words)
-    files = tree.present(ROOT)
-    package = tree.package_of(list(files))
-    require_new(files, package, group, name)
-    kind = fitting(files, kind)
-    default, data = data_for(files, kind)
-    first = next(each for each in choices.offered(files, "model") if kind_of(files, "model", each) == kind)
-    model = choices.default(files, "model")
-    model = model if kind_of(files, "model", model) == kind else first
-    defaults = f"defaults:\n  - override /data: {data}\n\n" if data != default else ""
+    group, name, kind = read_words(files, words)
+    package = project.find_package(files)
+    data, model = find_partner(files, "data", kind), find_partner(files, "model", kind)
     class_name = "".join(part.capitalize() for part in name.split("_"))
-    swaps = {"PACKAGE": package, "MyChoice": class_name, "my_choice": name, "DEFAULTS": defaults}
-    paths = {f"src/{package}/{group}/{name}.py": ".txt", f"configs/{group}/{name}.yaml": ".yaml.txt"}
-    for path, suffix in paths.items():
+    swaps = {"PACKAGE": package, "MyOption": class_name, "my_option": name, "DATA": data}
+    written = {f"src/{package}/{group}/{name}.py": ".txt", f"configs/{group}/{name}.yaml": ".yaml.txt"}
+    for path, suffix in written.items():
         text = (TEMPLATES / f"{group}_{kind}{suffix}").read_text(encoding="utf-8")
-        for old, instead in swaps.items():
-            text = text.replace(old, instead)
-        (ROOT / path).write_text(text, encoding="utf-8")
-    word = f"model={name} data=fake_{kind}" if group == "model" else f"model={model} data={name}"
-    return "\n".join(
-        [*(f"new: wrote {path}" for path in paths), f"new: try it by `make train {word}`, then by `make test`"]
-    )
+        for old, new in swaps.items():
+            text = text.replace(old, new)
+        written[path] = text
+    if group == "model" and project.find_default(files, "model") == "???":
+        train = "configs/train.yaml"
+        written[train] = files[train].replace("- model: ???", f"- model: {name}", 1)
+    pyproject = project.set_extra_text(files["pyproject.toml"], needed=True)
+    if kind == "text" and pyproject != files["pyproject.toml"]:
+        written["pyproject.toml"] = pyproject
+    command = f"make train model={name}" if group == "model" else f"make train model={model} data={name}"
+    missing = "" if group == "model" or model else f"make new model=my_net kind={kind}, then "
+    return written, f"{missing}{command if not missing else f'make train model=my_net data={name}'}"
+
+
+def new(root: Path, words: list[str]) -> str:
+    """Write the files, and return what was done and what to run next."""
+    files = project.read_files(root)
+    written, command = plan(files, words)
+    project.write_files(root, files, {**files, **written})
+    return "\n".join([*(f"new: wrote {path}" for path in written), f"new: next, run {command}, then make test"])
 
 
 if __name__ == "__main__":
     try:
-        print(new(sys.argv[1:]))
+        print(new(ROOT, sys.argv[1:]))
     except ValueError as error:
         sys.exit(f"new: {error}")

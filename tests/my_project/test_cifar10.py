@@ -12,7 +12,7 @@ def test_cifar10_without_network_says_what_to_do(tmp_path, monkeypatch):
 
     monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", unreachable)
 
-    with pytest.raises(ValueError, match="could not be downloaded .no network.: connect .* or choose data=digits"):
+    with pytest.raises(ValueError, match="could not be downloaded .no network.: connect .* or choose another data="):
         CIFAR10(root=str(tmp_path)).prepare_data()
 
 

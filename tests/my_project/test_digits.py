@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from firstlight.data import split
+from support.prepared import prepared
+
 from my_project.data import digits
 from my_project.data.digits import Digits, read_digits
-from support.prepared import prepared
 
 
 def test_digits_are_enlarged_and_complete():

@@ -6,6 +6,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from firstlight.cli.command import command
 from firstlight.config.compose import composed
+from firstlight.config.options import option_files
 from firstlight.config.validate import check
 
 
@@ -13,7 +14,8 @@ from firstlight.config.validate import check
 def main(cfg: DictConfig) -> dict[str, Any]:
     """Train and evaluate each model on each accelerator; print, write and draw what came out, and return it."""
     require_sensible(cfg)
-    for name in cfg.models:
+    models = available(cfg)
+    for name in models:
         check(composed("train", words(cfg, name)))
     # Imported late: a mistake in the configuration is told before torch is loaded.
     from firstlight.benchmark.suite import Versus
@@ -23,7 +25,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     versus = Versus(cfg.output_dir, cfg.seconds, cfg.repeats)
     trainings = [
         (name, composed("train", [*words(cfg, name), f"trainer={accelerator}"]))
-        for name in cfg.models
+        for name in models
         for accelerator in accelerators
     ]
     for name, training in trainings:
@@ -31,6 +33,28 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     for name, training in trainings:
         versus.measure(name, training, list(cfg.phases))
     return versus.finish()
+
+
+def available(cfg: DictConfig) -> list[str]:
+    """Return the trainings whose options exist: an example may be deleted without an edit here.
+
+    Raises:
+        ValueError: If none is left.
+    """
+    missing = {}
+    for name in cfg.models:
+        chosen = [word.partition("=") for word in cfg.trainings[name]]
+        unknown = [f"{group}={option}" for group, _, option in chosen if group in ("model", "data")
+                   and option not in option_files(group)]  # fmt: skip
+        if unknown:
+            missing[name] = unknown[0]
+            print(f"skipped   {name}: there is no {unknown[0]}", flush=True)
+    if len(missing) == len(cfg.models):
+        raise ValueError(
+            f"No training is left to measure: there is no {', '.join(missing.values())}. Add one of your own to "
+            "`trainings` and `models` in configs/benchmark.yaml."
+        )
+    return [name for name in cfg.models if name not in missing]
 
 
 def words(cfg: DictConfig, name: str) -> list[str]:

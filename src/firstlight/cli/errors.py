@@ -12,7 +12,17 @@ from omegaconf.errors import OmegaConfBaseException
 
 from firstlight.config import schema
 from firstlight.config.compose import composed
-from firstlight.config.options import CONFIGS, SOURCES, TRUSTED, groups, no_such_choice, read, trusted_packages, unknown
+from firstlight.config.options import (
+    CONFIGS,
+    SOURCES,
+    TRUSTED,
+    groups,
+    no_such_choice,
+    option_files,
+    read,
+    trusted_packages,
+    unknown,
+)
 from firstlight.run.failure import known_reason, unwrapped
 
 
@@ -105,6 +115,8 @@ def _no_such_setting(text: str, name: str, words: list[str]) -> str:
     if "Ambiguous value" in text or "requires --multirun" in text:
         word = re.search(r"'([^']+)'", text)
         return f"{word.group(1) if word else 'A list of values'} is a list: use `make sweep` to run each, or key=[a,b]"
+    if missing := re.match(r"You must specify '(\w+)'", text):
+        return _no_default(missing.group(1))
     if found is None:
         return " ".join(text.split())
     path = found.group(1)
@@ -123,6 +135,15 @@ def _no_such_setting(text: str, name: str, words: list[str]) -> str:
     if inside := [str(group) for group, each in cfg.items_ex(resolve=False) if not parent and last in _names(each)]:
         return f"There is no setting {path}: did you mean {inside[0]}.{path}?"
     return unknown(path, [*_names(node), *([] if parent else groups())])
+
+
+def _no_default(group: str) -> str:
+    """Return the sentence for a group without a default."""
+    known = ", ".join(option_files(group))
+    if not known:
+        return f"There is no {group} yet: add one with `make new {group}=<name>`"
+    where = f"`- {group}:` in configs/train.yaml" if group == "model" else f"`- override /{group}:` in the model's YAML"
+    return f"{group} has no default: pass {group}=<name>, one of {known}, or set {where}"
 
 
 def _names(node: object) -> list[str]:

@@ -50,7 +50,7 @@ class CIFAR10(ImagesInMemory):
         except (OSError, RuntimeError) as error:
             raise ValueError(
                 f"CIFAR-10 is not under {self.root} and could not be downloaded ({error}): connect to the network, "
-                "copy cifar-10-python.tar.gz there, or choose data=digits"
+                "copy cifar-10-python.tar.gz there, or choose another data="
             ) from error
 
     def arrays(self) -> tuple[list[str], dict[str, Any]]:

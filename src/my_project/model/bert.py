@@ -126,7 +126,7 @@ def _pretrained(
     if not isinstance(network, BertForSequenceClassification):
         raise ValueError(
             f"Bert trains a BertForSequenceClassification, but the code of model.weights={source} makes a "
-            f"{type(network).__name__}: write a model of your own for it in src/my_project/model"
+            f"{type(network).__name__}: write a model of your own for it, see `make new`"
         )
     return words, network
 

@@ -1,62 +1,102 @@
 """`make new`: two files that work as they are."""
 
-import shutil
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+from support.checkout import PROJECT, ROOT
+from support.copied import copy_checkout, git
+
 sys.path.insert(0, str(ROOT / "scripts"))
-import new  # noqa: E402
-from mine import choices, tree  # noqa: E402
+import new
+import project
 
-FILES = tree.present(ROOT)
-PACKAGE = tree.package_of(list(FILES))
-KINDS = sorted({new.kind_of(FILES, "model", name) for name in choices.offered(FILES, "model")})
+FILES = project.read_files(ROOT)
 
 
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    """Return a copy of sources and configs, which `make new` writes to."""
-    for folder in ("src", "configs"):
-        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(new, "ROOT", tmp_path)
-    return tmp_path
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    """Return a copy of this checkout, which `make new` writes to."""
+    return copy_checkout(tmp_path_factory.mktemp("copy"))
 
 
-@pytest.mark.parametrize("group", choices.GROUPS)
-@pytest.mark.parametrize("kind", KINDS)
-def test_two_files_are_written_and_named(project, group, kind):
-    told = new.new([f"{group}=my_new_one", f"kind={kind}"])
-    source = (project / f"src/{PACKAGE}/{group}/my_new_one.py").read_text()
-    config = (project / f"configs/{group}/my_new_one.yaml").read_text()
+@pytest.mark.parametrize("group", project.GROUPS)
+@pytest.mark.parametrize("kind", new.KINDS)
+def test_two_files_are_written_and_named(copy, group, kind):
+    name = f"my_new_{kind}_{group}"
+    told = new.new(copy, [f"{group}={name}", f"kind={kind}"])
+    paths = [f"src/{PROJECT.name}/{group}/{name}.py", f"configs/{group}/{name}.yaml"]
+    source, config = ((copy / path).read_text() for path in paths)
+    class_name = f"MyNew{kind.title()}{group.title()}"
 
-    assert "class MyNewOne(" in source
-    assert f"_target_: {PACKAGE}.{group}.my_new_one.MyNewOne" in config
-    assert not any(mark in source + config for mark in ("PACKAGE", "MyChoice", "my_choice", "DEFAULTS"))
-    assert f"src/{PACKAGE}/{group}/my_new_one.py" in told
-    assert f"{group}=my_new_one" in told.splitlines()[-1]
-    assert kind == new.kind_of(tree.present(project), group, "my_new_one")
+    assert f"class {class_name}(" in source
+    assert f"_target_: {PROJECT.name}.{group}.{name}.{class_name}" in config
+    assert not any(mark in source + config for mark in ("PACKAGE", "MyOption", "my_option", "DATA"))
+    assert all(f"new: wrote {path}" in told for path in paths)
+    assert f"{group}={name}" in told.splitlines()[-1]
+    files = project.read_files(copy)
+    assert project.find_kind(files, project.find_target(files, group, name)) == kind
+    if group == "model":
+        data = project.find_data(files, name)
+        assert project.find_kind(files, project.find_target(files, "data", data)) == kind
+
+
+def test_without_a_kind_it_is_that_of_the_default_model():
+    default = project.find_default(FILES, "model")
+    kind = project.find_kind(FILES, project.find_target(FILES, "model", default)) if default != "???" else "images"
+
+    assert new.read_words(FILES, ["data=my_set"]) == ("data", "my_set", kind)
+
+
+def without_models(files):
+    train = files["configs/train.yaml"].replace(f"- model: {project.find_default(files, 'model')}", "- model: ???")
+    left = {path: text for path, text in files.items() if not path.startswith("configs/model/")}
+    return {**left, "configs/train.yaml": train}
+
+
+def test_the_first_model_becomes_the_default():
+    written, command = new.plan(without_models(FILES), ["model=my_net", "kind=images"])
+
+    assert project.find_default(written, "model") == "my_net"
+    assert command == "make train model=my_net"
+
+
+def test_data_without_a_model_asks_for_one():
+    _, command = new.plan(without_models(FILES), ["data=my_set", "kind=text"])
+
+    assert command == "make new model=my_net kind=text, then make train model=my_net data=my_set"
+
+
+def test_text_brings_its_packages():
+    pyproject = project.set_extra_text(FILES["pyproject.toml"], needed=False)
+    written, _ = new.plan({**FILES, "pyproject.toml": pyproject}, ["data=my_set", "kind=text"])
+    images, _ = new.plan({**FILES, "pyproject.toml": pyproject}, ["data=my_set", "kind=images"])
+
+    assert '"text"' not in pyproject.partition("\nextras = ")[2].partition("]")[0]
+    assert '"text"' in written["pyproject.toml"].partition("\nextras = ")[2].partition("]")[0]
+    assert "pyproject.toml" not in images
 
 
 @pytest.mark.parametrize(
-    ("words", "sentence"),
+    ("words", "message"),
     [
-        ([], "`make new` takes model= or data=, but neither came: type `make new model=my_net`"),
-        (["model=a", "data=b"], "`make new` takes model= or data=, but both came"),
-        (["modle=a"], "`make new` takes model= or data=, and kind=, but modle= came: did you mean model=?"),
-        (["model=a", "kind=sound"], "kind= is images or text, but 'sound' came: type kind=images, for one"),
-        (["model=MyNet"], "The name of a model is made of lower-case letters, digits and underscores"),
-        (["data=class"], "The name of a data set is no word of Python's own, but class is a keyword"),
-        (["model=classifier"], f"`make new` writes new files only, but there is src/{PACKAGE}/model/classifier.py"),
+        ([], "Set either model or data, got neither. Use e.g. model=my_net."),
+        (["model=a", "data=b"], "Set either model or data, got both."),
+        (["modle=a"], "Unknown option 'modle=a'. Did you mean 'model='?"),
+        (
+            ["model=a", "kind=sound"],
+            "Invalid value for kind: expected images or text, got sound. Use",
+        ),
+        (["model=MyNet"], "'MyNet' is not made of lower-case letters, digits and underscores. Use e.g. model=mynet."),
+        (["data=class"], "Invalid value for data: 'class' is a Python keyword. Use e.g. data=my_class."),
+        (["data=fake_text"], "configs/data/fake_text.yaml exists. Use another name, e.g. data=my_fake_text."),
     ],
 )
-def test_what_cannot_be_written_is_refused_and_nothing_is(project, words, sentence):
-    before = sorted(project.rglob("*"))
+def test_what_is_invalid_is_rejected_and_nothing_is_written(copy, words, message):
+    before = git(copy, "status", "--porcelain")
 
-    with pytest.raises(ValueError) as refused:
-        new.new(words)
+    with pytest.raises(ValueError) as error:
+        new.new(copy, words)
 
-    assert sentence in str(refused.value)
-    assert before == sorted(project.rglob("*"))
+    assert message in str(error.value)
+    assert git(copy, "status", "--porcelain") == before

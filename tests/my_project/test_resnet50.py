@@ -1,4 +1,4 @@
-"""ResNet50 and VGG16: stems, heads and pretrained weights."""
+"""ResNet50: stems and pretrained weights."""
 
 from pathlib import Path
 
@@ -6,13 +6,8 @@ import pytest
 import torch
 
 from my_project.model.resnet50 import ResNet50
-from my_project.model.vgg16 import VGG16
 
 TWO = ["a", "b"]
-
-
-def parameters(model) -> float:
-    return sum(each.numel() for each in model.parameters()) / 1e6
 
 
 @pytest.mark.parametrize(
@@ -26,28 +21,19 @@ def test_the_stem_suits_the_image_size(image_size, native_size, kernel):
     assert (kernel, kernel) == model.network.conv1.kernel_size
 
 
-def test_small_images_get_a_small_head():
-    assert parameters(VGG16(TWO, image_size=32)) < 15
-
-
 @pytest.mark.parametrize("image_size", [32, 64])
-def test_both_networks_read_small_images(image_size):
-    images = torch.rand(2, 3, image_size, image_size)
-
-    for model in (ResNet50(TWO, image_size), VGG16(TWO, image_size)):
-        assert tuple(model(images).shape) == (2, 2)
+def test_it_reads_small_images(image_size):
+    assert tuple(ResNet50(TWO, image_size)(torch.rand(2, 3, image_size, image_size)).shape) == (2, 2)
 
 
-@pytest.mark.parametrize("model", [ResNet50, VGG16])
-def test_weights_come_from_a_file(model, tmp_path):
+def test_weights_come_from_a_file(tmp_path):
     torch.manual_seed(0)
-    trained = model(["a", "b", "c"], image_size=32)
+    trained = ResNet50(["a", "b", "c"], image_size=32)
     torch.save(trained.network.state_dict(), tmp_path / "weights.pt")
-    fine_tuned = model(TWO, image_size=32, weights=str(tmp_path / "weights.pt"))
+    fine_tuned = ResNet50(TWO, image_size=32, weights=str(tmp_path / "weights.pt"))
     ours, theirs = fine_tuned.network.state_dict(), trained.network.state_dict()
-    head = "fc." if model is ResNet50 else "classifier."
 
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours if not name.startswith(head))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours if not name.startswith("fc."))
 
 
 def test_weights_come_from_torchvision_by_name(monkeypatch):
@@ -59,10 +45,10 @@ def test_weights_come_from_torchvision_by_name(monkeypatch):
 
 
 def test_weights_of_another_network_are_refused(tmp_path):
-    torch.save(VGG16(TWO, image_size=32).network.state_dict(), tmp_path / "vgg.pt")
+    torch.save(torch.nn.Linear(2, 2).state_dict(), tmp_path / "linear.pt")
 
     with pytest.raises(ValueError, match=r"does not fit this network: \d+ tensors are missing or of another shape"):
-        ResNet50(TWO, image_size=32, weights=str(tmp_path / "vgg.pt"))
+        ResNet50(TWO, image_size=32, weights=str(tmp_path / "linear.pt"))
 
 
 def test_unknown_weights_are_refused():
@@ -87,11 +73,6 @@ def test_one_class_is_refused():
         ResNet50(["only"], image_size=32)
 
 
-def test_images_that_vgg16_would_halve_to_nothing_are_refused():
-    with pytest.raises(ValueError, match="VGG16 halves an image five times, but data.image_size=31: give 32 or more"):
-        VGG16(TWO, image_size=31)
-
-
 class Bomb:
     """Touch a file when it is unpickled."""
 
@@ -102,10 +83,9 @@ class Bomb:
         return Path.touch, (self.path,)
 
 
-@pytest.mark.parametrize("kind", [ResNet50, VGG16])
-def test_a_pickle_as_weights_is_refused(tmp_path, kind):
+def test_a_pickle_as_weights_is_refused(tmp_path):
     torch.save({"state_dict": Bomb(tmp_path / "mark")}, tmp_path / "weights.pt")
 
     with pytest.raises(ValueError, match="weights.pt holds something else than weights .UnpicklingError.: give anoth"):
-        kind(TWO, 32, weights=str(tmp_path / "weights.pt"))
+        ResNet50(TWO, 32, weights=str(tmp_path / "weights.pt"))
     assert not (tmp_path / "mark").exists()

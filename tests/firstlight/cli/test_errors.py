@@ -1,0 +1,29 @@
+"""Errors of Hydra become one sentence."""
+
+import pytest
+from hydra.errors import ConfigCompositionException
+
+from firstlight.cli import errors
+
+
+@pytest.mark.parametrize(
+    ("group", "options", "sentence"),
+    [
+        ("model", [], "There is no model yet: add one with `make new model=<name>`"),
+        (
+            "model",
+            ["net"],
+            "model has no default: pass model=<name>, one of net, or set `- model:` in",
+        ),
+        (
+            "data",
+            ["set"],
+            "data has no default: pass data=<name>, one of set, or set `- override /data:` in",
+        ),
+    ],
+)
+def test_a_group_without_a_default_says_what_to_pass(monkeypatch, group, options, sentence):
+    monkeypatch.setattr(errors, "option_files", lambda name: dict.fromkeys(options))
+    error = ConfigCompositionException(f"You must specify '{group}', e.g, {group}=<OPTION>\nAvailable options:")
+
+    assert errors.sentence(error, "train", []).startswith(sentence)

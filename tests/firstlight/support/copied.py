@@ -1,0 +1,45 @@
+"""A copy of this checkout under git, for commands that edit one."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from support.checkout import ROOT
+
+sys.path.insert(0, str(ROOT / "scripts"))
+import project
+
+
+def git(root: Path, *words: str) -> str:
+    """Return what git prints."""
+    author = ["-c", "user.name=Ada Lovelace", "-c", "user.email=ada@example.org"]
+    return subprocess.run(["git", *author, *words], cwd=root, capture_output=True, text=True, check=True).stdout
+
+
+def commit(root: Path) -> None:
+    """Commit everything."""
+    git(root, "add", "-A")
+    git(root, "commit", "-q", "-m", "Start")
+
+
+def copy_checkout(root: Path) -> Path:
+    """Copy the files of this checkout, those that are not committed included, into a repository of their own."""
+    git(root, "init", "-q")
+    project.write_files(root, {}, project.read_files(ROOT))
+    git(root, "config", "user.name", "Ada Lovelace")
+    git(root, "remote", "add", "origin", "https://user:secret@example.org/template.git")
+    commit(root)
+    return root
+
+
+def run_make(root: Path, *words: str) -> str:
+    """Run a command of the Makefile of a copy, by this Python, and return what it prints."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    environment.pop("FIRSTLIGHT_CONFIG_PATH", None)
+    command = ["make", "--no-print-directory", f"PYTHON={sys.executable}", "READY=", *words]
+    done = subprocess.run(
+        command, cwd=root, env={**environment, "PYTHONPATH": str(root / "src")}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, f"{' '.join(words)}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
+    return done.stdout

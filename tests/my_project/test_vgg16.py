@@ -1,0 +1,52 @@
+"""VGG16: heads and pretrained weights."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from my_project.model.vgg16 import VGG16
+
+TWO = ["a", "b"]
+
+
+def test_small_images_get_a_small_head():
+    assert sum(each.numel() for each in VGG16(TWO, image_size=32).parameters()) < 15e6
+
+
+@pytest.mark.parametrize("image_size", [32, 64])
+def test_it_reads_small_images(image_size):
+    assert tuple(VGG16(TWO, image_size)(torch.rand(2, 3, image_size, image_size)).shape) == (2, 2)
+
+
+def test_weights_come_from_a_file(tmp_path):
+    torch.manual_seed(0)
+    trained = VGG16(["a", "b", "c"], image_size=32)
+    torch.save(trained.network.state_dict(), tmp_path / "weights.pt")
+    fine_tuned = VGG16(TWO, image_size=32, weights=str(tmp_path / "weights.pt"))
+    ours, theirs = fine_tuned.network.state_dict(), trained.network.state_dict()
+
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours if not name.startswith("classifier."))
+
+
+def test_images_that_vgg16_would_halve_to_nothing_are_refused():
+    with pytest.raises(ValueError, match="VGG16 halves an image five times, but data.image_size=31: give 32 or more"):
+        VGG16(TWO, image_size=31)
+
+
+class Bomb:
+    """Touch a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_a_pickle_as_weights_is_refused(tmp_path):
+    torch.save({"state_dict": Bomb(tmp_path / "mark")}, tmp_path / "weights.pt")
+
+    with pytest.raises(ValueError, match="weights.pt holds something else than weights .UnpicklingError.: give anoth"):
+        VGG16(TWO, 32, weights=str(tmp_path / "weights.pt"))
+    assert not (tmp_path / "mark").exists()
