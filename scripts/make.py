@@ -1,12 +1,15 @@
 """Hand the words after `make <command>` to the command exactly as they were typed. Standard library only.
 
     python scripts/make.py run firstlight.train     what the Makefile's recipes call
-    python scripts/make.py mine                     becomes scripts/rename.py, `new` becomes scripts/new.py
+    python scripts/make.py script new               becomes scripts/new.py
+    python scripts/make.py help                     prints help.txt, the list of commands
     python scripts/make.py refuse trian             says which command was meant
 
 Pasting $(MAKEOVERRIDES) into a recipe would let the shell expand `$`, `;` and `*`. The recipe's environment holds the
 same words in MAKEFLAGS, untouched by a shell; GNU Make 3.81 and 4.x escape them alike.
 """
+
+from __future__ import annotations
 
 import os
 import re
@@ -17,11 +20,26 @@ from difflib import get_close_matches
 from pathlib import Path
 
 SCRIPTS = Path(__file__).resolve().parent
-COMMANDS = (
-    *("help", "setup", "doctor", "preflight", "train", "evaluate", "predict", "sweep", "benchmark"),
-    *("report", "export", "wandb-sync", "wandb-sweep"),
-    *("mine", "new", "docs", "test", "check", "fix", "lock", "clean"),
-)
+ENGINE = SCRIPTS.parent / "src/firstlight"
+
+
+def read_help() -> str:
+    """Return help.txt without the programs that were deleted from src/firstlight: its first paragraph lists them."""
+    programs, blank, others = (SCRIPTS / "help.txt").read_text(encoding="utf-8").partition("\n\n")
+    # The lines of an entry: the command, and what is indented below it.
+    entries = re.split(r"\n(?=make )", programs)
+    return "\n".join(entry for entry in entries if exists(listed_in(entry)[0])) + blank + others
+
+
+def listed_in(text: str) -> list[str]:
+    """Return the commands that lines of help.txt begin with, each once."""
+    return list(dict.fromkeys(re.findall(r"^make ([a-z-]+)", text, re.MULTILINE)))
+
+
+def exists(program: str) -> bool:
+    """Return True if src/firstlight has this program."""
+    name = program.replace("-", "_")
+    return (ENGINE / f"{name}.py").is_file() or (ENGINE / name / "__main__.py").is_file()
 
 
 def overrides(makeflags: str) -> list[str]:
@@ -52,23 +70,24 @@ def run(module: str) -> None:
     become("-m", module)
 
 
-def mine() -> None:
-    """Give the project its own name, and leave out examples."""
-    become(str(SCRIPTS / "rename.py"))
+def script(name: str) -> None:
+    """Become a script of this folder."""
+    become(str(SCRIPTS / f"{name}.py"))
 
 
-def new() -> None:
-    """Begin a model or a data set."""
-    become(str(SCRIPTS / "new.py"))
+def show_help() -> None:
+    """Print the list of commands."""
+    print(read_help(), end="")
 
 
 def refuse(goal: str) -> None:
     """Print the sentence that refuses a goal and names the nearest command."""
-    near = get_close_matches(goal, COMMANDS, n=1, cutoff=0.5)
-    hint = f"did you mean `make {near[0]}`?" if near else f"the commands are {', '.join(COMMANDS)}"
+    commands = ["help", *listed_in(read_help())]
+    near = get_close_matches(goal, commands, n=1, cutoff=0.5)
+    hint = f"did you mean `make {near[0]}`?" if near else f"the commands are {', '.join(commands)}"
     print(f"There is no command {goal!r}: {hint} (settings are typed as name=value)")
 
 
 if __name__ == "__main__":
-    functions: dict[str, Callable[..., None]] = {"run": run, "mine": mine, "new": new, "refuse": refuse}
+    functions: dict[str, Callable[..., None]] = {"run": run, "script": script, "help": show_help, "refuse": refuse}
     functions[sys.argv[1]](*sys.argv[2:3])
