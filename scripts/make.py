@@ -42,6 +42,9 @@ def exists(program: str) -> bool:
     return (ENGINE / f"{name}.py").is_file() or (ENGINE / name / "__main__.py").is_file()
 
 
+COMMANDS = ("help", *listed_in(read_help()))
+
+
 def overrides(makeflags: str) -> list[str]:
     """Return the name=value words of a command line, in the order they were typed.
 
@@ -82,9 +85,8 @@ def show_help() -> None:
 
 def refuse(goal: str) -> None:
     """Print the sentence that refuses a goal and names the nearest command."""
-    commands = ["help", *listed_in(read_help())]
-    near = get_close_matches(goal, commands, n=1, cutoff=0.5)
-    hint = f"did you mean `make {near[0]}`?" if near else f"the commands are {', '.join(commands)}"
+    near = get_close_matches(goal, COMMANDS, n=1, cutoff=0.5)
+    hint = f"did you mean `make {near[0]}`?" if near else f"the commands are {', '.join(COMMANDS)}"
     print(f"There is no command {goal!r}: {hint} (settings are typed as name=value)")
 
 
