@@ -131,7 +131,7 @@ def settings(prefix: str, node: object) -> Iterator[str]:
 
 
 def known_settings() -> set[str]:
-    found = {"force", "keep"}  # of `make sweep` and `make mine`
+    found = {"force", "keep"}  # of `make sweep` and `make init`
     for file in options.root_files():
         found |= set(settings("", read(file)))
     for group in options.groups():
