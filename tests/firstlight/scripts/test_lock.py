@@ -147,7 +147,8 @@ def resolved(tmp_path, monkeypatch):
     (tmp_path / "base").write_text(base)
     (tmp_path / "more").write_text(
         base.replace("# via", "# via -c /tmp/x/base.lock,")
-        + "six==1.17.0 ; sys_platform == 'linux' \\\n    --hash=sha256:bb\n    # via -c x, idna, zephyr (pyproject.toml)\n"
+        + "six==1.17.0 ; sys_platform == 'linux' \\\n    --hash=sha256:bb\n"
+        + "    # via -c x, idna, zephyr (pyproject.toml)\n"
     )
     return tmp_path
 
