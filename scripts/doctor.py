@@ -19,6 +19,7 @@ from pathlib import Path
 
 import doctor_facts as facts
 import doctor_rules as rules
+import pyproject
 from doctor_rules import Finding
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,10 +28,10 @@ ROOT = Path(__file__).resolve().parents[1]
 def install_command(root: Path, own: bool, conda: bool) -> str:
     """Return the command that installs what is missing; `own` says that the project's .venv runs this."""
     if conda:
-        return 'pip install --upgrade --upgrade-strategy eager -e ".[samples,hub,dev]"'
+        return f'pip install --upgrade --upgrade-strategy eager -e ".[{",".join(pyproject.read_extras(root))}]"'
     if not own:
         return "make setup, then make doctor"
-    ready, sources = root / ".venv" / "ready", (root / "requirements.lock", root / "pyproject.toml")
+    ready, sources = root / ".venv" / "ready", (*(root / "requirements").glob("*.lock"), root / "pyproject.toml")
     # make takes a finished .venv for good, whatever was done to its packages since.
     done = ready.exists() and all(ready.stat().st_mtime >= file.stat().st_mtime for file in sources)
     return "make clean setup" if done else "make setup"
@@ -39,16 +40,15 @@ def install_command(root: Path, own: bool, conda: bool) -> str:
 def examine(root: Path, variables: Mapping[str, str]) -> Iterator[Finding]:
     """Yield every finding; the quick ones come before torch is imported."""
     machine, (installed, torch_wanted) = facts.read_machine(platform.system()), facts.read_versions()
-    conda = variables.get("CONDA_DEFAULT_ENV") == "firstlight"
+    conda = variables.get("CONDA_DEFAULT_ENV", "") == pyproject.read_conda_name(root) != ""
     own = conda or Path(sys.prefix).resolve() == (root / ".venv").resolve()
     install = install_command(root, own, conda)
     setup_python = "" if own else facts.read_setup_python(root)
     yield rules.judge_system(machine)
     yield rules.judge_python(machine, platform.python_version(), setup_python, install)
     # conda's environment follows pyproject.toml, not the pins.
-    yield rules.judge_packages(
-        installed, {} if conda else facts.read_pins(root / "requirements.lock"), torch_wanted, install
-    )
+    pins = {name: [] if conda else versions for name, versions in facts.read_pins(root).items()}
+    yield rules.judge_packages(installed, pins, torch_wanted, install)
     yield from rules.judge_versions(machine, installed, install)
     torch = facts.read_torch() if "torch" in installed else None
     yield rules.judge_mps(machine, torch, install)

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+import pyproject
+
 PACKAGES = ("torch", "torchvision", "lightning", "transformers", "hydra-core", "wandb")
 
 
@@ -84,10 +86,12 @@ def read_versions() -> tuple[dict[str, str], str]:
     return found, next((text for text in requirements if re.match(r"torch(?![\w-])", text)), "")
 
 
-def read_pins(lock: Path) -> dict[str, list[str]]:
-    """Return the versions of each package in requirements.lock."""
-    text = lock.read_text() if lock.exists() else ""
-    return {name: re.findall(rf"^{name}==([^\s;]+)", text, re.MULTILINE) for name in PACKAGES}
+def read_pins(root: Path) -> dict[str, list[str]]:
+    """Return the versions of each package that the locks of this project pin; one that none pins is not needed."""
+    files = [root / f"requirements/{name}.lock" for name in ("base", *pyproject.read_extras(root))]
+    text = "".join(file.read_text(encoding="utf-8") for file in files if file.exists())
+    pins = {name: re.findall(rf"^{name}==([^\s;]+)", text, re.MULTILINE) for name in PACKAGES}
+    return {name: versions for name, versions in pins.items() if versions}
 
 
 def read_torch() -> Torch:

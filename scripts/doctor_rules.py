@@ -66,7 +66,7 @@ def judge_packages(
     installed: Mapping[str, str], pins: Mapping[str, list[str]], torch_wanted: str, install: str
 ) -> Finding:
     """Judge whether all is installed, as it is pinned, and torch and torchvision are a pair."""
-    missing = [name for name in PACKAGES if name not in installed]
+    missing = [name for name in pins or PACKAGES if name not in installed]
     if missing:
         return Finding("packages", "fail", f"the project's packages are not installed: {', '.join(missing)}", install)
     if not satisfies(installed["torch"], torch_wanted):
@@ -78,8 +78,8 @@ def judge_packages(
         if pins.get(name) and installed[name].split("+")[0] not in pins[name]
     ]
     if moved:
-        return Finding("packages", "warn", f"not as requirements.lock has them: {', '.join(moved)}", install)
-    return Finding("packages", "ok", ", ".join(f"{name} {installed[name]}" for name in PACKAGES))
+        return Finding("packages", "warn", f"not as requirements/ pins them: {', '.join(moved)}", install)
+    return Finding("packages", "ok", ", ".join(f"{name} {installed[name]}" for name in PACKAGES if name in installed))
 
 
 def judge_versions(machine: Machine, installed: Mapping[str, str], install: str) -> Iterator[Finding]:

@@ -1,12 +1,15 @@
 """Hand the words after `make <command>` to the command exactly as they were typed. Standard library only.
 
     python scripts/make.py run firstlight.train     what the Makefile's recipes call
-    python scripts/make.py mine                     becomes scripts/rename.py, `new` becomes scripts/new.py
+    python scripts/make.py script new               becomes scripts/new.py
+    python scripts/make.py help                     prints help.txt, the list of commands
     python scripts/make.py refuse trian             says which command was meant
 
 Pasting $(MAKEOVERRIDES) into a recipe would let the shell expand `$`, `;` and `*`. The recipe's environment holds the
 same words in MAKEFLAGS, untouched by a shell; GNU Make 3.81 and 4.x escape them alike.
 """
+
+from __future__ import annotations
 
 import os
 import re
@@ -17,11 +20,29 @@ from difflib import get_close_matches
 from pathlib import Path
 
 SCRIPTS = Path(__file__).resolve().parent
-COMMANDS = (
-    *("help", "setup", "doctor", "preflight", "train", "evaluate", "predict", "sweep", "benchmark"),
-    *("report", "export", "wandb-sync", "wandb-sweep"),
-    *("mine", "new", "update", "docs", "test", "check", "fix", "lock", "clean"),
-)
+ENGINE = SCRIPTS.parent / "src/firstlight"
+
+
+def read_help() -> str:
+    """Return help.txt without the programs that were deleted from src/firstlight: its first paragraph lists them."""
+    programs, blank, others = (SCRIPTS / "help.txt").read_text(encoding="utf-8").partition("\n\n")
+    # The lines of an entry: the command, and what is indented below it.
+    entries = re.split(r"\n(?=make )", programs)
+    return "\n".join(entry for entry in entries if exists(listed_in(entry)[0])) + blank + others
+
+
+def listed_in(text: str) -> list[str]:
+    """Return the commands that lines of help.txt begin with, each once."""
+    return list(dict.fromkeys(re.findall(r"^make ([a-z-]+)", text, re.MULTILINE)))
+
+
+def exists(program: str) -> bool:
+    """Return True if src/firstlight has this program."""
+    name = program.replace("-", "_")
+    return (ENGINE / f"{name}.py").is_file() or (ENGINE / name / "__main__.py").is_file()
+
+
+COMMANDS = ("help", *listed_in(read_help()))
 
 
 def overrides(makeflags: str) -> list[str]:
@@ -52,19 +73,14 @@ def run(module: str) -> None:
     become("-m", module)
 
 
-def mine() -> None:
-    """Give the project its own name, and leave out examples."""
-    become(str(SCRIPTS / "rename.py"))
+def script(name: str) -> None:
+    """Become a script of this folder."""
+    become(str(SCRIPTS / f"{name}.py"))
 
 
-def new() -> None:
-    """Begin a model or a data set."""
-    become(str(SCRIPTS / "new.py"))
-
-
-def update() -> None:
-    """Bring in a newer version of the template."""
-    become(str(SCRIPTS / "update.py"))
+def show_help() -> None:
+    """Print the list of commands."""
+    print(read_help(), end="")
 
 
 def refuse(goal: str) -> None:
@@ -75,6 +91,5 @@ def refuse(goal: str) -> None:
 
 
 if __name__ == "__main__":
-    functions: dict[str, Callable[..., None]] = {"run": run, "mine": mine, "new": new, "refuse": refuse}
-    functions["update"] = update
+    functions: dict[str, Callable[..., None]] = {"run": run, "script": script, "help": show_help, "refuse": refuse}
     functions[sys.argv[1]](*sys.argv[2:3])

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Make .venv and install what requirements.lock pins: by uv where it is there, else by venv and pip.
+# Make .venv and install the packages that requirements/ pins, of the base and of the extras that pyproject.toml lists in
+# [tool.firstlight]: with uv if it is installed, else with venv and pip.
 set -eu
 cd "$(dirname "$0")/.."
 python=$(sh scripts/find_python.sh) || python=
@@ -8,13 +9,18 @@ if command -v uv >/dev/null 2>&1; then
     # Without a fitting Python on the PATH, uv fetches one.
     uv venv --quiet --allow-existing --python "${python:-3.12}" .venv
     # Compiled now: the first start would otherwise spend half a minute on it.
-    uv pip install --quiet --python .venv --compile-bytecode --require-hashes -r requirements.lock
-    uv pip install --quiet --python .venv --no-deps -e .
+    install="uv pip install --quiet --python .venv --compile-bytecode"
 elif [ -n "$python" ]; then
     "$python" -m venv .venv
-    .venv/bin/python -m pip install --quiet --require-hashes -r requirements.lock
-    .venv/bin/python -m pip install --quiet --no-deps -e .
+    install=".venv/bin/python -m pip install --quiet"
 else
     echo "setup: needs Python 3.11, 3.12 or 3.13 on the PATH: install one, or install uv" >&2
     exit 1
 fi
+locks=$(.venv/bin/python scripts/pyproject.py locks)
+set --
+for lock in $locks; do
+    set -- "$@" -r "$lock"
+done
+$install --require-hashes "$@"
+$install --no-deps -e .

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from firstlight.config.options import SOURCES
 from firstlight.config.schema import is_trusted, require_trusted
 from firstlight.run.failure import out_of_memory
+from firstlight.run.packages import missing_package
 
 # The packages alone are no fence: torch has classes that start a program when they are built.
 KINDS = (LightningModule, LightningDataModule, Trainer, Optimizer, LRScheduler, Callback, Logger)
@@ -30,6 +31,9 @@ def locate(target: str) -> Any:
     try:
         found = getattr(import_module(module), name, None)
     except ImportError as error:
+        package = str(error.name).partition(".")[0]
+        if isinstance(error, ModuleNotFoundError) and package != target.partition(".")[0]:
+            raise ValueError(missing_package(name, package)) from error
         raise ValueError(
             f"There is no {target} ({error}): give the dotted path of a class that is installed"
         ) from error

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from firstlight.config.options import trusted_packages
+from firstlight.run.packages import is_installed
 
 
 # The constructor of a class is the schema of its config: dataclasses next to each class would repeat every signature,
@@ -55,6 +56,20 @@ def require_trusted(target: str) -> None:
             f"A _target_ names a class of {', '.join(trusted_packages())}, but it is {target}: choose one of these, "
             "or add the package to configs/trusted.yaml"
         )
+
+
+def missing_import(target: str) -> str | None:
+    """Return the first package that the module of a class imports and that is not installed."""
+    tree = _parse(target.rpartition(".")[0])
+    names: list[str] = []
+    # Only what is always imported: not what stands under `if` or `try`.
+    for node in tree.body if tree else []:
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names.append(str(node.module))
+    packages = dict.fromkeys(name.partition(".")[0] for name in names)
+    return next((name for name in packages if name not in sys.modules and not is_installed(name)), None)
 
 
 def is_trusted(path: str) -> bool:

@@ -9,6 +9,7 @@ from firstlight.config import schema
 from firstlight.config.options import AUTO, choices, option_files, read, root_files, unknown
 from firstlight.config.ranges import require_in_limits
 from firstlight.config.schema import accepts
+from firstlight.run.packages import missing_package
 
 # Keys of a schedule that Lightning reads, not the schedule's class.
 SCHEDULE_KEYS = ("interval", "monitor")
@@ -62,6 +63,8 @@ def check_node(where: str, node: Any) -> None:
         raise ValueError(f"{where} is a choice with a _target_, but it is {node!r}: choose one by {where}=<name>")
     schema.require_trusted(str(node["_target_"]))
     found = schema.read(str(node["_target_"]))
+    if (package := schema.missing_import(str(node["_target_"]))) is not None:
+        raise ValueError(missing_package(str(node["_target_"]).rpartition(".")[2], package))
     extra = SCHEDULE_KEYS if where == "scheduler" else ()
     for name, value in node.items():
         if name in HYDRA_KEYS or name in extra:

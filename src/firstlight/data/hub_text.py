@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from firstlight.data.text import Text, Texts, with_all_splits
+from firstlight.run.packages import missing_package
 
 
 class HubText(Text):
@@ -96,9 +97,7 @@ class HubText(Text):
         try:
             from datasets import disable_progress_bars, load_dataset, load_from_disk
         except ImportError as error:
-            raise ValueError(
-                "A data set of the hub is read by the package datasets: install the extra `hub`"
-            ) from error
+            raise ValueError(missing_package(f"The data set {self.source!r} of the hub", "datasets")) from error
         disable_progress_bars()
         try:
             if Path(self.source, "dataset_dict.json").is_file():

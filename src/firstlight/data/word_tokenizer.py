@@ -1,15 +1,24 @@
 """Tokenizers for a BERT without pretrained weights, and their form in a checkpoint."""
 
-import json
+from __future__ import annotations
 
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast
+import json
+from typing import TYPE_CHECKING
+
+from firstlight.run.packages import is_installed, missing_package
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 def of_words(words: list[str]) -> PreTrainedTokenizerFast:
     """Return a tokenizer that knows whole lower-case words; any other is [UNK]."""
+    require_text_packages()
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
     vocabulary = {word: index for index, word in enumerate(dict.fromkeys([*SPECIAL, *words]))}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Lowercase()
@@ -27,12 +36,28 @@ def to_json(tokenizer: PreTrainedTokenizerFast) -> str:
 
 def from_json(text: str) -> PreTrainedTokenizerFast:
     """Return the tokenizer that `to_json` wrote."""
+    require_text_packages()
+    from tokenizers import Tokenizer
+
     # Lengths are the data's business, call by call.
     state = {**json.loads(text), "truncation": None, "padding": None}
     return _wrapped(Tokenizer.from_str(json.dumps(state)))
 
 
+def require_text_packages() -> None:
+    """Refuse to make a tokenizer without its libraries.
+
+    Raises:
+        ValueError: If one of them is not installed.
+    """
+    for package in ("transformers", "tokenizers"):
+        if not is_installed(package):
+            raise ValueError(missing_package("A tokenizer", package))
+
+
 def _wrapped(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+    from transformers import PreTrainedTokenizerFast
+
     names = dict(zip(("pad", "unk", "cls", "sep", "mask"), SPECIAL, strict=True))
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, **{f"{short}_token": token for short, token in names.items()}

@@ -1,7 +1,6 @@
 """Write a trained model for other programs:  python -m firstlight.export run=logs/train/<run> format=onnx"""
 
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -10,6 +9,7 @@ from firstlight.cli.command import command
 from firstlight.config.options import AUTO
 from firstlight.config.validate import check
 from firstlight.run.files import plain
+from firstlight.run.packages import is_installed, missing_package
 
 # The module of this package that writes a format, the packages it needs besides, and the extra that brings them.
 FORMATS: dict[str, tuple[str, tuple[str, ...], str]] = {
@@ -52,11 +52,8 @@ def require_format(name: str) -> None:
     if name not in FORMATS:
         raise ValueError(f"format is one of {', '.join(FORMATS)}, but format={name}: choose one of these")
     _, packages, extra = FORMATS[name]
-    if missing := [package for package in packages if find_spec(package) is None]:
-        raise ValueError(
-            f"format={name} needs the package {missing[0]}: install it by pip install -e '.[{extra}]', or choose "
-            "another format"
-        )
+    if missing := [package for package in packages if not is_installed(package)]:
+        raise ValueError(missing_package(f"format={name}", missing[0], extra))
 
 
 if __name__ == "__main__":

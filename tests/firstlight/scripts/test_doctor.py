@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -40,7 +41,8 @@ def tools(tmp_path, monkeypatch):
 def copy(tmp_path):
     """Return a copy of the project that is not set up, where python3 has no packages."""
     shutil.copytree(ROOT / "scripts", tmp_path / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+    shutil.copytree(ROOT / "requirements", tmp_path / "requirements")
+    for name in ("Makefile", "pyproject.toml", "environment.yml"):
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/python3").write_text(f'#!/bin/sh\nexec "{sys.executable}" -E -s -S "$@"\n')
@@ -134,16 +136,20 @@ def test_a_folder_that_is_not_there_cannot_be_written(tmp_path):
     assert facts.read_write_error(tmp_path / "logs") == "No such file or directory"
 
 
-def test_every_package_is_pinned():
-    pins = facts.read_pins(ROOT / "requirements.lock")
+def test_a_package_is_needed_if_an_extra_of_the_project_brings_it(copy):
+    text = (copy / "pyproject.toml").read_text()
+    (copy / "pyproject.toml").write_text(re.sub(r"(?m)^extras = .*", 'extras = ["text"]', text))
+    assert set(facts.read_pins(copy)) == set(facts.PACKAGES)
 
-    assert set(facts.PACKAGES) == {name for name, versions in pins.items() if versions}
+    (copy / "pyproject.toml").write_text(re.sub(r"(?m)^extras = .*", 'extras = ["dev"]', text))
+    assert set(facts.PACKAGES) - set(facts.read_pins(copy)) == {"transformers"}
 
 
 @pytest.mark.parametrize(("age_s", "command"), [(-60, "make setup"), (60, "make clean setup")])
 def test_a_finished_environment_is_made_anew(tmp_path, age_s, command):
     (tmp_path / ".venv").mkdir()
-    for name in ("requirements.lock", "pyproject.toml", ".venv/ready"):
+    (tmp_path / "requirements").mkdir()
+    for name in ("requirements/base.lock", "pyproject.toml", ".venv/ready"):
         (tmp_path / name).touch()
     made = (tmp_path / "pyproject.toml").stat().st_mtime + age_s
     os.utime(tmp_path / ".venv/ready", (made, made))
@@ -155,8 +161,20 @@ def test_an_unfinished_environment_is_finished(tmp_path):
     assert doctor.install_command(tmp_path, own=True, conda=False) == "make setup"
 
 
-def test_in_conda_pip_installs(tmp_path):
-    assert doctor.install_command(tmp_path, own=True, conda=True).startswith("pip install")
+def test_in_conda_pip_installs_the_extras_of_the_project(tmp_path):
+    (tmp_path / "pyproject.toml").write_text('[tool.firstlight]\nextras = ["hub", "dev"]\n')
+
+    assert doctor.install_command(tmp_path, own=True, conda=True).endswith('-e ".[hub,dev]"')
+
+
+@pytest.mark.parametrize(("active", "repair"), [("zephyr", "pip install"), ("firstlight", "make "), ("", "make ")])
+def test_the_name_of_the_conda_environment_is_that_of_environment_yml(tmp_path, monkeypatch, active, repair):
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "environment.yml").write_text("# name: none\nname: zephyr\ndependencies:\n")
+    monkeypatch.setattr(facts, "read_versions", lambda: ({}, ""))
+    findings = {finding.name: finding for finding in doctor.examine(tmp_path, {"CONDA_DEFAULT_ENV": active})}
+
+    assert findings["packages"].repair.startswith(repair)
 
 
 @pytest.mark.parametrize(

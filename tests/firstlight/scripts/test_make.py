@@ -2,15 +2,18 @@
 
 import ast
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+from support.checkout import PROJECT, ROOT
+
 sys.path.insert(0, str(ROOT / "scripts"))
-import make  # noqa: E402
+import make
 
 WORDS = [
     "model=net",
@@ -32,6 +35,36 @@ WORDS = [
     "tick=`id`",
     "equals=a=b",
 ]
+
+
+HELP = (ROOT / "scripts/help.txt").read_text().splitlines()
+
+
+def entry_of(name: str) -> list[str]:
+    """Return the lines of help.txt about a program."""
+    entries = re.split(r"\n(?=\S|\n)", "\n".join(HELP))
+    return [line for entry in entries if entry.startswith(f"make {name} ") for line in entry.splitlines()]
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """Return a copy of what the Makefile reads, which is not set up."""
+    shutil.copytree(ROOT / "scripts", tmp_path / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("Makefile", "pyproject.toml", "environment.yml"):
+        shutil.copy(ROOT / name, tmp_path)
+    patterns = ("src/firstlight/*.py", "src/firstlight/*/__main__.py", "src/*/__init__.py")
+    for module in [path for pattern in patterns for path in ROOT.glob(pattern)]:
+        copied = tmp_path / module.relative_to(ROOT)
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        copied.touch()
+    return tmp_path
+
+
+def run(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess:
+    """Run make there, outside any conda environment."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "CONDA", "PYTHON"))}
+    command = ["make", "--no-print-directory", "-C", str(folder), *words]
+    return subprocess.run(command, capture_output=True, text=True, env={**inherited, **variables})
 
 
 @pytest.fixture
@@ -81,22 +114,19 @@ def test_make_3_81_passes_the_words_without_a_double_dash():
     assert make.overrides(r"p=$${x} b='c\ d' model=net") == ["model=net", "b='c d'", "p=${x}"]
 
 
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        (
-            ["mine", "nmae=a;b"],
-            "mine: `make mine` takes name=my_project keep=<models,data> force=true, but nmae=a;b came",
-        ),
-        (["new", "modle=a"], "new: `make new` takes model= or data=, and kind=, but modle= came: did you mean model=?"),
-    ],
-)
-def test_mine_and_new_get_their_words_too(words, told):
-    command = ["make", "-C", str(ROOT), f"PYTHON={sys.executable}", *words]
-    result = subprocess.run(command, capture_output=True, text=True)
+@pytest.mark.parametrize("name", ["init", "new", "update", "lock"])
+def test_a_script_gets_its_words_too(copy, name):
+    (copy / f"scripts/{name}.py").write_text("import sys\nprint(sys.argv[1:])\n")
+    result = run(copy, name, f"PYTHON={sys.executable}", "x=a;b c", "ARGS=--flag")
 
-    assert told in result.stderr
-    assert result.returncode == 2
+    assert (result.returncode, result.stdout) == (0, "['x=a;b c', '--flag']\n")
+
+
+@pytest.mark.parametrize("name", ["init", "new", "update", "lock"])
+def test_a_script_runs_before_setup(copy, name):
+    (copy / f"scripts/{name}.py").write_text("print('started')\n")
+
+    assert run(copy, name).stdout == "started\n"
 
 
 @pytest.mark.parametrize(("goal", "near"), [("trian", "train"), ("sweeep", "sweep"), ("evalute", "evaluate")])
@@ -117,10 +147,54 @@ def test_an_unknown_word_beside_a_command_stops_it():
 def test_make_alone_lists_every_command():
     listed = subprocess.run(["make", "-C", str(ROOT)], capture_output=True, text=True).stdout
 
+    assert len(make.COMMANDS) > 20
     assert all(f"make {name}" in listed for name in make.COMMANDS if name != "help")
 
 
-def test_the_makefile_and_the_script_know_the_same_commands():
-    line = next(line for line in (ROOT / "Makefile").read_text().splitlines() if line.startswith("COMMANDS :="))
+@pytest.mark.parametrize("name", make.COMMANDS)
+def test_every_listed_command_has_a_rule(name):
+    result = run(ROOT, "-n", "READY=", f"PYTHON={sys.executable}", name)
 
-    assert list(make.COMMANDS) == line.split()[2:]
+    assert result.returncode == 0, result.stderr
+    assert name == "setup" or "Nothing to be done" not in result.stdout
+
+
+@pytest.mark.parametrize("name", ["export", "wandb-sync"])
+def test_a_command_that_was_deleted_is_no_longer_there(copy, name):
+    module = copy / "src/firstlight" / name.replace("-", "_")
+    shutil.rmtree(module) if module.is_dir() else module.with_suffix(".py").unlink()
+    refused = run(copy, name)
+
+    assert refused.returncode == 2
+    assert f"There is no command '{name}'" in refused.stderr
+    listed = run(copy).stdout
+    assert f"make {name}" not in listed
+    assert listed.splitlines() == [line for line in HELP if line not in entry_of(name)]
+    assert run(copy, "-n", "READY=", "train").returncode == 0
+
+
+def test_a_project_tests_its_own_package_and_the_template_everything(copy):
+    own = PROJECT.name if PROJECT else "none"
+    text = re.sub(r"\[tool\.firstlight\.template\][^\[]*", "", (copy / "pyproject.toml").read_text())
+    (copy / "pyproject.toml").write_text(text)
+    template = run(copy, "-n", "READY=", "test", "ARGS=-x").stdout
+    (copy / "pyproject.toml").write_text(f'{text}\n[tool.firstlight.template]\nversion = "0.1.0"\n')
+    project = run(copy, "-n", "READY=", "test", "ARGS=-x").stdout
+
+    assert '-o "testpaths=tests" -x' in template
+    assert f'-o "testpaths=tests/{own}" -x' in project
+    assert "-o testpaths=tests/firstlight -x" in run(copy, "-n", "READY=", "test-engine", "ARGS=-x").stdout
+
+
+@pytest.mark.parametrize(("active", "python"), [("zephyr", "python "), ("other", ".venv/bin/python "), ("", ".venv")])
+def test_the_python_of_the_conda_environment_serves(copy, active, python):
+    text = (copy / "environment.yml").read_text()
+    (copy / "environment.yml").write_text(re.sub("(?m)^name: .*", "name: zephyr", text))
+
+    assert run(copy, "-n", "train", CONDA_DEFAULT_ENV=active).stdout.splitlines()[-1].startswith(python)
+
+
+def test_without_an_environment_of_conda_the_virtual_one_serves(copy):
+    (copy / "environment.yml").unlink()
+
+    assert run(copy, "-n", "train", CONDA_DEFAULT_ENV="base").stdout.splitlines()[-1].startswith(".venv")

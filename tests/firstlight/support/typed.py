@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from firstlight.config import schema
 from firstlight.config.compose import composed
 from firstlight.config.options import CONFIGS, groups, option_files, read
 from firstlight.config.validate import check
@@ -67,6 +68,7 @@ def as_on_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let this machine look as if it had Slurm and all packages."""
     monkeypatch.setattr(sweep_plan.shutil, "which", lambda program: program)
     monkeypatch.setattr(sweep_plan.importlib.metadata, "version", lambda package: "1")
+    monkeypatch.setattr(schema, "is_installed", lambda package: True)
 
 
 def hold(command: str, words: list[str]) -> None:

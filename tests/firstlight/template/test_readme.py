@@ -43,11 +43,3 @@ def test_conda_brings_the_python_that_pyproject_allows():
 
     assert f"python{project['requires-python']}" == environment["dependencies"][0]
     assert {"pytorch", "defaults"}.isdisjoint(environment["channels"])
-
-
-def test_the_lock_holds_hashes_and_no_address():
-    lock = (ROOT / "requirements.lock").read_text()
-
-    assert "://" not in lock
-    assert "--index" not in lock
-    assert all("--hash=" in entry for entry in re.split(r"\n(?=\w)", lock))

