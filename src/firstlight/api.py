@@ -10,13 +10,16 @@ from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch import Callback, LightningModule
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from firstlight import build as builder
+from firstlight.build import build
+from firstlight.checkpoint.choose import chosen_checkpoint
 from firstlight.cli import summary
 from firstlight.config.compose import composed, harmless, saved_config
+from firstlight.config.instantiate import instantiate
 from firstlight.config.validate import check
 from firstlight.data.datamodule import Data
 from firstlight.data.text import Text
 from firstlight.model.classifier import Classifier
+from firstlight.model.load import allows_code, load_model
 from firstlight.run.files import checkpoints, plain
 from firstlight.run.lock import locked
 from firstlight.run.record import Record, first_fields, kept_true
@@ -69,10 +72,10 @@ def load(source: str | os.PathLike[str]) -> Loaded:
     cfg = harmless(saved_config(path))
     check(cfg)
     is_file = path.suffix == ".ckpt"
-    checkpoint = builder.chosen_checkpoint(OmegaConf.create({"run": str(path), "ckpt": str(path) if is_file else None}))
+    checkpoint = chosen_checkpoint(OmegaConf.create({"run": str(path), "ckpt": str(path) if is_file else None}))
     settings = plain(cfg)
-    model = builder.load_model(checkpoint, builder.allows_code(settings)).eval()
-    data: Data = builder.construct(settings["data"])
+    model = load_model(checkpoint, allows_code(settings)).eval()
+    data: Data = instantiate(settings["data"])
     if isinstance(data, Text):
         data.connect(model.tokenizer)
     return Loaded(model, data, cfg)
@@ -101,7 +104,7 @@ def create(overrides: list[str] | None = None) -> Built:
         cfg.pop("hydra")
     HydraConfig.instance().cfg = None
     check(cfg)
-    model, data, trainer = builder.build(cfg)
+    model, data, trainer = build(cfg)
     trainer.callbacks.append(Recorded(cfg, words))  # type: ignore[attr-defined]
     return Built(model, data, trainer, cfg)
 

@@ -14,11 +14,12 @@ def main(cfg: DictConfig) -> dict[str, float]:
         raise ValueError(f"split is train, val or test, but split={cfg.split}")
     if "augment" in cfg.data:
         cfg.data.augment = False  # or split=train would measure altered images
-    from firstlight import build
+    from firstlight.build import build
+    from firstlight.checkpoint.choose import chosen_checkpoint
     from firstlight.cli import console, summary
 
-    checkpoint = build.chosen_checkpoint(cfg)
-    model, data, trainer = build.build(cfg, checkpoint)
+    checkpoint = chosen_checkpoint(cfg)
+    model, data, trainer = build(cfg, checkpoint)
     console.show({"checkpoint": checkpoint, "device": f"{trainer.strategy.root_device}, precision {trainer.precision}"})
     if cfg.split != "test":
         data.datasets["test"] = data.datasets[cfg.split]

@@ -19,11 +19,15 @@ def main(cfg: DictConfig) -> int:
     check(cfg)
     if cfg.input is None:
         raise ValueError("predict needs something to read: give input=<folder of images> or input=<file of texts>")
-    from firstlight import build
+    from firstlight.build import build
+    from firstlight.checkpoint.choose import chosen_checkpoint
     from firstlight.cli import console
 
-    checkpoint = build.chosen_checkpoint(cfg)
-    model, data, trainer, names = build.build_for_inputs(cfg, checkpoint)
+    checkpoint = chosen_checkpoint(cfg)
+    model, data, trainer = build(cfg, checkpoint, read_data=False)
+    if cfg.text_column and hasattr(data, "text_column"):
+        data.text_column = cfg.text_column
+    names = data.take_inputs(cfg.input)
     labels: dict[int, tuple[str, float]] = {}
     batches: list[Any] = trainer.predict(model, data) or []
     for batch in batches:

@@ -13,19 +13,20 @@ def main(cfg: DictConfig) -> dict[str, float]:
     check(cfg)
     with recorded(cfg) as record:
         # Imported late: a mistake in the configuration is told before torch is loaded.
-        from firstlight import build
+        from firstlight.build import build
+        from firstlight.checkpoint.choose import newest_checkpoint
         from firstlight.cli import summary
         from firstlight.distributed import ranks
-        from firstlight.run import files
+        from firstlight.run.files import checkpoints
 
-        checkpoint = build.newest_checkpoint(cfg.resume) if cfg.resume else None
-        model, data, trainer = build.build(cfg, checkpoint)
+        checkpoint = newest_checkpoint(cfg.resume) if cfg.resume else None
+        model, data, trainer = build(cfg, checkpoint)
         summary.start(cfg, model, data, trainer, record)
         with ranks.together(trainer, cfg, record):
             trainer.fit(model, data, ckpt_path=checkpoint, weights_only=True)
             metrics = summary.metrics(trainer)
             if cfg.test:
-                best = files.checkpoints(record.folder).get("best")
+                best = checkpoints(record.folder).get("best")
                 trainer.test(model, data, ckpt_path=best, weights_only=True, verbose=False)
                 metrics |= summary.metrics(trainer)
         summary.end(record, metrics)

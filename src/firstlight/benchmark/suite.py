@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 
-from firstlight import build
 from firstlight.benchmark.plots import draw_speedups
 from firstlight.benchmark.throughput import Contest
+from firstlight.build import build, resolve
 from firstlight.cli.console import show_table
 from firstlight.hardware.device import GIB, chip, cores, free_memory, free_memory_gib, matmul_flops, memory_gib
 from firstlight.mps.dry_run import dry_run
 from firstlight.mps.memory import advice
-from firstlight.run.files import now, write_atomically
+from firstlight.run.files import now, plain, write_atomically
 from firstlight.run.provenance import git_state, versions
 
 
@@ -45,7 +45,7 @@ class Versus:
         Raises:
             ValueError: by arithmetic it needs more than is free.
         """
-        model, data, trainer = build.build_here({**build.settings_here(training), "logger": None})
+        model, data, trainer = build(OmegaConf.create({**plain(training), "logger": None}))
         device, precision = trainer.strategy.root_device, str(trainer.precision)
         # The arithmetic is that of MPS, which keeps more in 32 bits than others do: this is the least they need.
         least = precision if device.type == "mps" else precision.replace("-mixed", "-true")
@@ -60,7 +60,7 @@ class Versus:
 
     def measure(self, name: str, training: DictConfig, phases: list[str]) -> None:
         """Measure a training on its accelerator; what a failure leaves is what was measured before it."""
-        contest = Contest(build.settings_here(training))
+        contest = Contest(resolve(training))
         device = contest.device
         precision = str(contest.trainer.precision)
         if (device.type, precision) not in self.peaks:

@@ -10,14 +10,16 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback
+from omegaconf import DictConfig, OmegaConf
 from torch.nn import functional
 from torch.utils._pytree import tree_map_only
 
-from firstlight import build
+from firstlight.build import build, build_trainer
 from firstlight.data.datamodule import Batch, Data
 from firstlight.hardware.device import peak_memory_gib, reset_peak_memory, synchronize
 from firstlight.model.classifier import Classifier
 from firstlight.model.flops import flops
+from firstlight.run.files import plain
 from firstlight.run.record import run_at_end
 from firstlight.trainer.trainer import Trainer
 
@@ -111,15 +113,15 @@ class Stopwatch(Callback):
 class Contest:
     """One model on one device: the Trainer and the bare loop take turns."""
 
-    def __init__(self, settings: dict[str, Any]) -> None:
-        """Build model and data of a training's settings, its accelerator found."""
+    def __init__(self, cfg: DictConfig) -> None:
+        """Build model and data of a training, whose configuration is resolved for this machine."""
         # A long training is what is measured: one that is compiled if the trainer compiles at all.
-        settings["trainer"]["compile_network"] = settings["trainer"]["compile_network"] is not False
-        self.settings = settings
+        cfg.trainer.compile_network = cfg.trainer.compile_network is not False
+        self.settings = plain(cfg)
         self.model: Classifier
         self.data: Data
         # Its trainer logs nothing: each turn gets one of its own.
-        self.model, self.data, trainer = build.build_here({**settings, "logger": None})
+        self.model, self.data, trainer = build(OmegaConf.create({**self.settings, "logger": None}))
         self.trainer = trainer
         self.device = trainer.strategy.root_device
         self.warmup = WARMUP[self.device.type]
@@ -153,7 +155,7 @@ class Contest:
             return self._through_trainer(phase, steps)
 
     def _through_trainer(self, phase: str, steps: int) -> Timing:
-        self.trainer = trainer = build.build_trainer(self.settings)
+        self.trainer = trainer = build_trainer(self.settings)
         stopwatch = Stopwatch(self.device, self.warmup, steps)
         trainer.callbacks.append(stopwatch)  # type: ignore[attr-defined]
         loaders = {"train": Replay(self.batch, self.warmup + steps), "val": Replay(self.batch, 1)}

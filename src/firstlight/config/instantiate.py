@@ -43,6 +43,20 @@ def locate(target: str) -> Any:
     return found
 
 
+def instantiate(node: dict[str, Any], *args: Any, **more: Any) -> Any:
+    """Return the object that settings with a `_target_` describe.
+
+    Args:
+        node: `_target_`, and arguments of the class by name.
+        args: Positional arguments before them.
+        more: Further arguments by name.
+
+    Raises:
+        ValueError: If there is no such class, or it takes other arguments.
+    """
+    return built(locate(node["_target_"]), *args, **{key: node[key] for key in node if key != "_target_"}, **more)
+
+
 def built(kind: Any, *parts: Any, **settings: Any) -> Any:
     """Build an object of a class; a library that refuses its settings is told in one sentence.
 

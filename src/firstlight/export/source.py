@@ -8,12 +8,12 @@ import lightning.pytorch
 import torch
 from torch import Tensor
 
-from firstlight import build
-from firstlight.config.instantiate import locate
+from firstlight.config.instantiate import instantiate, locate
 from firstlight.data.datamodule import Data
 from firstlight.data.images import IMAGENET_MEAN, IMAGENET_STD, Images
 from firstlight.data.text import Text
 from firstlight.model.classifier import Classifier
+from firstlight.model.load import allows_code, load_model
 
 Settings = dict[str, Any]
 
@@ -51,9 +51,9 @@ class Source:
 
 def source_of(settings: Settings, checkpoint: str) -> Source:
     """Return the model of a checkpoint, in evaluation mode, whatever device and precision it was trained with."""
-    model = build.load_model(checkpoint, build.allows_code(settings)).float().eval().requires_grad_(False)
+    model = load_model(checkpoint, allows_code(settings)).float().eval().requires_grad_(False)
     kind = locate(settings["data"]["_target_"])
-    data: Data = build.construct(settings["data"])
+    data: Data = instantiate(settings["data"])
     if isinstance(data, Images) and kind.on_after_batch_transfer is Images.on_after_batch_transfer:
         inputs = images(data)
     elif isinstance(data, Text):

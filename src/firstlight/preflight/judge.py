@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 
 def require_mps(cfg: DictConfig) -> None:
@@ -21,7 +21,7 @@ def require_mps(cfg: DictConfig) -> None:
 
 def judged(cfg: DictConfig) -> dict[str, Any]:
     """Return the answer as plain values."""
-    from firstlight import build
+    from firstlight.build import build
     from firstlight.mps.dry_run import dry_run
     from firstlight.preflight import verdict
     from firstlight.run.files import plain
@@ -32,7 +32,7 @@ def judged(cfg: DictConfig) -> dict[str, Any]:
     # The same objects as in training, on the device that every machine has.
     trainer |= {"accelerator": "cpu", "precision": "32-true", "deterministic": None}
     trainer |= {"profiler": None, "compile_network": False}
-    model, data, built = build.build_here(settings)
+    model, data, built = build(OmegaConf.create(settings))
     report = dry_run(model, data, built, precision, deterministic=deterministic)
     about = {"model": type(model).__name__, "data": type(data).__name__, "precision": precision}
     return about | verdict.of(report, data.batch_size, cfg.memory_gb)
