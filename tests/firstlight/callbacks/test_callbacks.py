@@ -11,11 +11,11 @@ from firstlight.callbacks import learning_curves
 from firstlight.config.options import choice
 from firstlight.run.record import run_at_end
 from support.choices import a_model, names, tiny
-from support.small import WORDS
+from support.interrupted import SMALL
 
 ALL = list(choice("callbacks", "wandb"))
 MODELS = names("model")
-SMALL = [*(word for word in WORDS if word != "logger=none"), "data.num_samples=16", "trainer.log_every_n_steps=1"]
+SMALL = [word for word in SMALL if word not in ("logger=none", "test=false", "trainer.max_epochs=3")]
 
 
 def trained(composed, folder: str, training: list[str], *words: str) -> tuple[list, dict]:
@@ -55,7 +55,7 @@ def alone_as_without(composed, training: list[str]) -> None:
 
 
 @pytest.mark.slow
-def test_each_callback_alone_does_so(composed, small):
+def test_each_callback_alone_does_so(composed):
     alone_as_without(composed, SMALL)
 
 
@@ -66,12 +66,12 @@ def test_each_callback_alone_does_so_with_texts(composed):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
-def test_each_can_be_switched_off(composed, small, name):
+def test_each_can_be_switched_off(composed, name):
     trained(composed, "off", SMALL, "logger=wandb", f"callbacks.{name}=null")
 
 
 @pytest.mark.parametrize("name", names("callbacks"))
-def test_every_choice_of_callbacks_sees_a_training(composed, small, name):
+def test_every_choice_of_callbacks_sees_a_training(composed, name):
     losses, _ = trained(composed, "run", SMALL, f"callbacks={name}", "logger=none")
 
     assert len(losses) == 4
