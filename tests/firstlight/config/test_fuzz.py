@@ -94,7 +94,7 @@ def place(tmp_path_factory):
     threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for module in (options, command, compose):
+        for module in (options, command, compose, errors):
             patch.setattr(module, "CONFIGS", folder / "configs")
         patch.setattr(options, "SEARCH_PATH", [folder / "configs", *options.SEARCH_PATH[1:]])
         assert told("train", [*BRIEF, *IMAGES, "output_dir=run"]) is None
