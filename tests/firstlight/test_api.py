@@ -97,8 +97,14 @@ def test_a_folder_of_another_run_is_refused(tmp_path):
     ("make", "sentence"),
     [
         (lambda: firstlight.load("logs/nope"), "There is no run in logs/nope: give the folder that a training printed"),
-        (lambda: firstlight.create(["model=tiny_images", "data=fake_text"]), "TinyImages reads images, but FakeText yields"),
-        (lambda: firstlight.create(["model=tiny_images", "data.batch_size=x"]), "data.batch_size is int, but data.batch_size='x'"),
+        (
+            lambda: firstlight.create(["model=tiny_images", "data=fake_text"]),
+            "TinyImages reads images, but FakeText yields",
+        ),
+        (
+            lambda: firstlight.create(["model=tiny_images", "data.batch_size=x"]),
+            "data.batch_size is int, but data.batch_size='x'",
+        ),
     ],
 )
 def test_mistakes_are_the_sentences_of_the_commands(make, sentence):

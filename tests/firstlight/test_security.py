@@ -20,7 +20,7 @@ from firstlight.report.gather import gather
 from firstlight.report.render import render
 from firstlight.run.files import with_checksum
 from support.choices import a_model, tiny
-from support.small import WORDS, Small
+from support.small import WORDS
 
 HOSTILE = [
     "os.system",
@@ -154,7 +154,6 @@ def test_no_file_of_a_run_holds_a_key(tmp_path, monkeypatch):
     cfg = composed_from("train", words, hydra=True)
     monkeypatch.setattr(HydraConfig.instance(), "cfg", cfg.copy())
     monkeypatch.setattr(sys, "argv", ["train.py", *words])
-    monkeypatch.setattr(build, "build_model", lambda settings, facts: Small())
     with open_dict(cfg):
         del cfg.hydra
     train.main(cfg)
