@@ -75,7 +75,7 @@ def test_what_is_built_trains_into_a_run_that_loads(tmp_path, monkeypatch):
 
 
 def test_a_training_that_fails_is_written_down(tmp_path, monkeypatch):
-    monkeypatch.setenv("FAULT", "0:1:broke down")
+    monkeypatch.setenv("FAULT", "step==1:broke down")
     built = firstlight.create([*tiny("tiny_faulty"), f"output_dir={tmp_path / 'run'}"])
 
     with pytest.raises(RuntimeError, match="broke down"):

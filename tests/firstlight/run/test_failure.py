@@ -24,7 +24,7 @@ def faulty(monkeypatch, tmp_path):
     """
 
     def train_(fault, *words):
-        monkeypatch.setenv("FAULT", f"0:5:{fault}")
+        monkeypatch.setenv("FAULT", f"step==5:{fault}")
         with pytest.raises(BaseException) as caught:
             train.main(composed("train", [*SMALL, "model=tiny_faulty", f"output_dir={tmp_path / 'run'}", *words]))
         return caught.value, record(tmp_path / "run")

@@ -56,7 +56,7 @@ def test_a_run_that_ends_early_says_why(composed, tmp_path, error, status, reaso
 
 
 def test_a_run_that_fails_in_a_step_keeps_what_it_saved(composed, tmp_path, monkeypatch):
-    monkeypatch.setenv("FAULT", "0:2:broke down")
+    monkeypatch.setenv("FAULT", "step==2:broke down")
 
     with pytest.raises(RuntimeError, match="broke down"):
         train.main(composed(*tiny("tiny_faulty"), "callbacks.last.every_steps=1"))

@@ -1,4 +1,4 @@
-"""The options that tests run over: the engine's tests have models of their own, the project's take those of configs/."""
+"""The options that tests run over: the engine has tiny models of its own, a project takes those of configs/."""
 
 from importlib.util import find_spec
 

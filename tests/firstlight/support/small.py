@@ -1,5 +1,7 @@
 """Words of the smallest training, for tests of what stands around a model."""
 
+import sys
+
 from firstlight import build as builder
 from support.choices import TINY
 
@@ -8,9 +10,25 @@ WORDS = ["model=tiny_mlp", *TINY["images"], "data.image_size=2"]
 WORDS.remove("data.num_samples=16")
 WORDS += ["trainer=cpu", "trainer.precision=32-true", "trainer.max_epochs=1", "logger=none"]
 CLASSES = ["class 0", "class 1"]
+# A sweep draws nothing for its jobs.
+BARE = ["callbacks.confusion_matrix=null", "callbacks.first_batch=null", "callbacks.curves=null"]
 
 
 def build(composed, *words):
     """Return model, data, trainer and configuration of a training of it."""
     cfg = composed(*WORDS, *words)
     return *builder.build(cfg), cfg
+
+
+def around(words, *more):
+    """Return words, and before them those of the smallest training that can go wrong: 4 steps, each of them logged."""
+    given = {word.partition("=")[0] for word in words}
+    always = [*WORDS, "model=tiny_faulty", "data.num_samples=16", "trainer.log_every_n_steps=1", *more]
+    always.remove("model=tiny_mlp")
+    return [*(word for word in always if word.partition("=")[0] not in given), *words]
+
+
+def command(name, *words):
+    """Return the command line of a small training or sweep, or of one that is resumed."""
+    goes_on = any(word.startswith("resume=") for word in words)
+    return [sys.executable, "-m", f"firstlight.{name}", *(words if goes_on else around(words))]

@@ -3,7 +3,9 @@
 `configs/model/` holds an option for each. `tiny_faulty` is `tiny_mlp` with an error that the environment asks for.
 """
 
+import operator
 import os
+import re
 import signal
 import time
 from enum import Enum
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from hydra.core.hydra_config import HydraConfig
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -161,22 +164,32 @@ class TinyMLP(Classifier):
 class TinyFaulty(TinyMLP):
     """Goes wrong as the environment says, which a resumed run does not keep.
 
-    STEP_SECONDS makes each step last so long. FAULT=rank:step:what, where `what` is a signal, nan, inf, gradient (a
-    loss that is a number, and gradients that are none) or the message of a RuntimeError. FAIL_ABOVE=key:number fails
-    trainings with more epochs or larger batches; KILL_ABOVE=key:number kills their process.
+    STEP_SECONDS makes each step last so long. FAULT=conditions:what, several of them divided by ";", says what happens
+    in the steps that meet all conditions, which are divided by ",": rank, step, epochs, batch or job, one of ==, <
+    and >, and a number. `what` is nan, inf, gradient (the loss is a number, its gradients are none), a signal,
+    KeyboardInterrupt, or else the message of a RuntimeError. The file FAULT_FILE is touched then.
     """
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         time.sleep(float(os.environ.get("STEP_SECONDS", 0)))
-        sizes = {"epochs": self.trainer.max_epochs, "batch": len(batch["labels"])}
-        if exceeds("FAIL_ABOVE", sizes):
-            raise RuntimeError(os.environ.get("FAIL_WITH", "too large"))
-        if exceeds("KILL_ABOVE", sizes):
-            os.kill(os.getpid(), signal.SIGKILL)
         loss = super().training_step(batch, batch_idx)
-        rank, step, what = os.environ.get("FAULT", "-1:0:").split(":", 2)
-        here = (self.trainer.global_rank, self.trainer.global_step) == (int(rank), int(step))
-        return self.go_wrong(what, loss) if here else loss
+        for fault in filter(None, os.environ.get("FAULT", "").split(";")):
+            conditions, _, what = fault.partition(":")
+            if all(map(self.meets, conditions.split(","), [batch] * len(conditions))):
+                loss = self.go_wrong(what, loss)
+        return loss
+
+    def meets(self, condition: str, batch: dict[str, Any]) -> bool:
+        """Say whether this step meets a condition."""
+        name, sign, number = re.fullmatch(r"(\w+)(==|<|>)(\d+)", condition).groups()  # type: ignore[union-attr]
+        value = {
+            "rank": lambda: self.trainer.global_rank,
+            "step": lambda: self.trainer.global_step,
+            "epochs": lambda: self.trainer.max_epochs,
+            "batch": lambda: len(batch["labels"]),
+            "job": lambda: HydraConfig.get().job.num,
+        }[name]()
+        return bool({"==": operator.eq, "<": operator.lt, ">": operator.gt}[sign](value, int(number)))
 
     def go_wrong(self, what: str, loss: Tensor) -> Tensor:
         """Do what FAULT says; return the loss where that is no end."""
@@ -189,13 +202,7 @@ class TinyFaulty(TinyMLP):
             return loss
         if what == "KeyboardInterrupt":
             raise KeyboardInterrupt
-        if not hasattr(signal, what):
+        if not what.startswith("SIG"):
             raise RuntimeError(what)
         os.kill(os.getpid(), getattr(signal, what))
         return loss
-
-
-def exceeds(variable: str, sizes: dict[str, Any]) -> bool:
-    """Say whether a training is larger than an environment variable allows."""
-    name, _, most = os.environ.get(variable, "").partition(":")
-    return bool(name) and sizes[name] > int(most)
