@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -20,6 +19,7 @@ from firstlight.report.gather import gather
 from firstlight.report.render import render
 from firstlight.run.files import with_checksum
 from support.choices import a_model, tiny
+from support.pickles import Bomb
 from support.small import WORDS
 
 HOSTILE = [
@@ -41,16 +41,6 @@ HOSTILE = [
 # It would start a program as soon as it is built.
 STARTER = "torch.distributed.elastic.multiprocessing.subprocess_handler.subprocess_handler.SubprocessHandler"
 SECRETS = {"WANDB_API_KEY": "local-" + "0123456789abcdef" * 2 + "01234567", "HF_TOKEN": "hf_DistinctiveTokenOfATest"}
-
-
-class Bomb:
-    """Touch a file when it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
 
 
 @pytest.mark.parametrize("target", HOSTILE)

@@ -13,7 +13,7 @@ from support.small import WORDS
 
 
 def settings(*words):
-    return compose.composed("train", [*words, "output_dir=run"])
+    return compose.composed("train", ["model=tiny_images", *words, "output_dir=run"])
 
 
 def shares_of(order_of, devices):

@@ -30,6 +30,12 @@ from omegaconf import DictConfig
 from firstlight.config.compose import SearchPath
 from firstlight.config.options import CONFIGS
 
+# Some helpers are tests that several files import, and all of them assert.
+HELPERS = [file.stem for file in Path(__file__).parent.glob("*.py")]
+pytest.register_assert_rewrite(
+    *(f"support.{name}" for name in HELPERS if name not in ("__init__", Path(__file__).stem))
+)
+
 PARSED: dict[str, Any] = {}
 
 

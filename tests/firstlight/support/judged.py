@@ -10,7 +10,9 @@ import pytest
 
 from firstlight import build
 from firstlight.config.compose import composed
+from firstlight.config.validate import check
 from firstlight.model.flops import flops
+from firstlight.mps.dry_run import dry_run
 from support.choices import tiny
 
 
@@ -18,6 +20,23 @@ from support.choices import tiny
 def built(model: str, *overrides: str):
     """Return model, data and trainer on the CPU; a dry run leaves them as they are."""
     return build.build(composed("train", ["output_dir=.", *tiny(model), *overrides]))
+
+
+def judged(model, data, trainer, precision: str):
+    """Return what MPS would say of a training."""
+    return dry_run(model, data, trainer, precision, deterministic=False)
+
+
+def require_workload(model: str, batch_size: int) -> None:
+    """Hold the batch size at which the benchmark trains a model, if it does, against the announced one."""
+    benchmark = pytest.importorskip("firstlight.benchmark.__main__")
+    cfg = composed("benchmark", [])
+    if model not in cfg.trainings:
+        pytest.skip(f"the benchmark has no training of {model}")
+    training = composed("train", benchmark.words(cfg, model))
+    check(training)
+
+    assert training.data.batch_size == batch_size
 
 
 def require_flops(model, inputs, training: float) -> None:
@@ -28,6 +47,7 @@ def require_flops(model, inputs, training: float) -> None:
 
 def require_memory(words: list[str], gib: float) -> None:
     """Hold what preflight says of a training against what was measured on MPS."""
+    pytest.importorskip("firstlight.preflight.__main__")
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [sys.executable, "-m", "firstlight.preflight", *words, "json=true"]
     found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
