@@ -13,7 +13,7 @@ from firstlight.config.instantiate import instantiate, locate
 from firstlight.config.options import AUTO, choice, option_files
 from firstlight.data.datamodule import Data
 from firstlight.data.text import Text
-from firstlight.distributed.strategies import num_processes
+from firstlight.distributed.strategies import scaled_lr
 from firstlight.hardware.accelerator import best_accelerator
 from firstlight.hardware.device import best_precision
 from firstlight.logger.metrics_csv import MetricsCSV
@@ -103,7 +103,7 @@ def _build_model(settings: Settings, facts: Settings) -> Classifier:
     Raises:
         ValueError: If its class does not keep its settings, so that no checkpoint could be loaded.
     """
-    optimizer = {**settings["optimizer"], "lr": _scaled_lr(settings)}
+    optimizer = {**settings["optimizer"], "lr": scaled_lr(settings["optimizer"]["lr"], settings["trainer"])}
     known = {**facts, "optimizer": optimizer, "scheduler": settings["scheduler"]}
     accepted = inspect.signature(locate(settings["model"]["_target_"])).parameters
     known = {name: value for name, value in known.items() if name in accepted}
@@ -114,13 +114,6 @@ def _build_model(settings: Settings, facts: Settings) -> Classifier:
             "self.save_hyperparameters(logger=False) in its __init__"
         )
     return model
-
-
-def _scaled_lr(settings: Settings) -> float:
-    """Return the learning rate that the settings mean for all their devices."""
-    trainer, lr = settings["trainer"], settings["optimizer"]["lr"]
-    devices = num_processes(trainer["accelerator"], trainer["devices"], trainer["num_nodes"])
-    return float(lr * {None: 1, "linear": devices, "sqrt": devices**0.5}[trainer.get("scale_lr")])
 
 
 def _require_same_classes(model: Classifier, data: Data) -> None:

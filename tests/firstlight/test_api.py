@@ -15,7 +15,7 @@ from PIL import Image
 import firstlight
 from firstlight import evaluate, train
 from firstlight.config.compose import composed as composed_from
-from support.choices import kind_of, names, tiny
+from support.choices import a_model, kind_of, names, tiny
 
 
 @pytest.fixture(scope="module", params=sorted({kind_of("model", name): name for name in names("model")}.values()))
@@ -58,7 +58,7 @@ def test_inputs_are_predicted_without_the_data_of_the_training(trained, tmp_path
 
 def test_what_is_built_trains_into_a_run_that_loads(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    built = firstlight.create(tiny("vgg16"))
+    built = firstlight.create(tiny(a_model()))
     folder = Path(built.config.output_dir)
     assert not (tmp_path / "logs").exists()
 
@@ -74,19 +74,19 @@ def test_what_is_built_trains_into_a_run_that_loads(tmp_path, monkeypatch):
     torch.testing.assert_close(again, built.model.state_dict(), atol=0, rtol=0)
 
 
-def test_a_training_that_fails_is_written_down(tmp_path):
-    built = firstlight.create([*tiny("vgg16"), f"output_dir={tmp_path / 'run'}"])
-    built.model.training_step = lambda *_: 1 / 0
+def test_a_training_that_fails_is_written_down(tmp_path, monkeypatch):
+    monkeypatch.setenv("FAULT", "step==1:broke down")
+    built = firstlight.create([*tiny("tiny_faulty"), f"output_dir={tmp_path / 'run'}"])
 
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(RuntimeError, match="broke down"):
         built.trainer.fit(built.model, built.data)
     record = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert (record["status"], record["reason"]) == ("failed", "ZeroDivisionError: division by zero")
+    assert (record["status"], record["reason"]) == ("failed", "RuntimeError: broke down")
 
 
 def test_a_folder_of_another_run_is_refused(tmp_path):
     (tmp_path / "run.json").write_text("{}")
-    built = firstlight.create([*tiny("vgg16"), f"output_dir={tmp_path}"])
+    built = firstlight.create([*tiny(a_model()), f"output_dir={tmp_path}"])
 
     with pytest.raises(ValueError, match="holds a run already: create with output_dir=<a new folder>"):
         built.trainer.fit(built.model, built.data)
@@ -97,8 +97,14 @@ def test_a_folder_of_another_run_is_refused(tmp_path):
     ("make", "sentence"),
     [
         (lambda: firstlight.load("logs/nope"), "There is no run in logs/nope: give the folder that a training printed"),
-        (lambda: firstlight.create(["model=bert", "data=digits"]), "Bert reads text, but Digits yields images"),
-        (lambda: firstlight.create(["data.batch_size=x"]), "data.batch_size is int, but data.batch_size='x'"),
+        (
+            lambda: firstlight.create(["model=tiny_images", "data=fake_text"]),
+            "TinyImages reads images, but FakeText yields",
+        ),
+        (
+            lambda: firstlight.create(["model=tiny_images", "data.batch_size=x"]),
+            "data.batch_size is int, but data.batch_size='x'",
+        ),
     ],
 )
 def test_mistakes_are_the_sentences_of_the_commands(make, sentence):

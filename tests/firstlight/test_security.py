@@ -3,24 +3,25 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf, open_dict
 
-from firstlight import build, evaluate, predict, train
+from firstlight import evaluate, predict, train
 from firstlight.callbacks.weights_and_biases.code_snapshot import code_files
 from firstlight.config.compose import composed as composed_from
 from firstlight.config.instantiate import locate
 from firstlight.config.options import trusted_packages
 from firstlight.config.validate import check, check_node
+from firstlight.model.load import load_model
 from firstlight.report.gather import gather
 from firstlight.report.render import render
 from firstlight.run.files import with_checksum
 from support.choices import a_model, tiny
-from support.small import WORDS, Small
+from support.pickles import Bomb
+from support.small import WORDS
 
 HOSTILE = [
     "os.system",
@@ -41,16 +42,6 @@ HOSTILE = [
 # It would start a program as soon as it is built.
 STARTER = "torch.distributed.elastic.multiprocessing.subprocess_handler.subprocess_handler.SubprocessHandler"
 SECRETS = {"WANDB_API_KEY": "local-" + "0123456789abcdef" * 2 + "01234567", "HF_TOKEN": "hf_DistinctiveTokenOfATest"}
-
-
-class Bomb:
-    """Touch a file when it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
 
 
 @pytest.mark.parametrize("target", HOSTILE)
@@ -114,7 +105,7 @@ def test_a_checkpoint_cannot_choose_what_is_built(tmp_path, target):
     torch.save(saved, tmp_path / "last.ckpt")
 
     with pytest.raises(ValueError, match=f"A _target_ names a class of .* but .*{target}"):
-        build.load_model(tmp_path / "last.ckpt")
+        load_model(tmp_path / "last.ckpt")
     assert not (tmp_path / "mark").exists()
 
 
@@ -154,7 +145,6 @@ def test_no_file_of_a_run_holds_a_key(tmp_path, monkeypatch):
     cfg = composed_from("train", words, hydra=True)
     monkeypatch.setattr(HydraConfig.instance(), "cfg", cfg.copy())
     monkeypatch.setattr(sys, "argv", ["train.py", *words])
-    monkeypatch.setattr(build, "build_model", lambda settings, facts: Small())
     with open_dict(cfg):
         del cfg.hydra
     train.main(cfg)

@@ -1,4 +1,4 @@
-"""BERT: where weights and tokenizer come from; code that comes with weights runs only on request."""
+"""BERT: where weights and tokenizer come from, and code that comes with weights runs only if that was typed."""
 
 import json
 
@@ -7,8 +7,9 @@ import torch
 
 from firstlight import build, evaluate, train
 from firstlight.config.compose import composed as composed_from
-from firstlight.data import word_tokenizer
+from firstlight.model.load import load_model
 from support.choices import tiny
+from support.judged import built, judged, require_flops, require_memory, require_workload
 
 from my_project.model import bert
 from my_project.model.bert import Bert
@@ -92,18 +93,6 @@ def test_a_missing_package_says_how_to_get_it(monkeypatch):
         bert.minilm_folder()
 
 
-def test_words_are_cut_as_bert_expects():
-    tokenizer = word_tokenizer.of_words(["good", "bad"])
-
-    assert tokenizer.convert_ids_to_tokens(tokenizer("Good unheard bad")["input_ids"]) == [
-        "[CLS]",
-        "good",
-        "[UNK]",
-        "bad",
-        "[SEP]",
-    ]
-
-
 def test_fewer_numbers_than_words_are_refused():
     with pytest.raises(ValueError, match=r"its \d+ words, but model.config.vocab_size=1: give \d+ or more, or leave"):
         Bert(["a", "b"], vocabulary=["word"], weights=None, config={"vocab_size": 1})
@@ -172,7 +161,7 @@ def test_a_checkpoint_cannot_allow_code(tmp_path):
     torch.save(saved, tmp_path / "last.ckpt")
 
     with pytest.raises(ValueError, match="brings Python code of its own"):
-        build.load_model(tmp_path / "last.ckpt")
+        load_model(tmp_path / "last.ckpt")
     assert not (tmp_path / "mark").exists()
 
 
@@ -183,3 +172,26 @@ def test_weights_as_a_pickle_are_refused(tmp_path):
 
     with pytest.raises(ValueError, match=r"could not be loaded \(.*\): give a folder .* with weights as safetensors"):
         Bert(TWO, weights=str(tmp_path))
+
+
+def test_its_arithmetic_is_the_published_one():
+    texts = {name: torch.ones(4, 128, dtype=torch.int64) for name in ("input_ids", "attention_mask")}
+    require_flops(Bert(TWO, weights=None, config={"vocab_size": 30522}), texts, 67.05)
+
+
+def test_mps_has_nothing_against_it():
+    report = judged(*built("bert"), "bf16-mixed")
+
+    assert report.findings == []
+    assert "aten::_safe_softmax" in report.operators["training"]
+    assert "aten::_scaled_dot_product_attention_math_for_mps" in report.operators["evaluation"]
+
+
+@pytest.mark.slow
+def test_a_training_takes_the_memory_that_was_measured():
+    shape = ["model.weights=null", "model.config={vocab_size: 30522}", "model.freeze_layers=0"]
+    require_memory(["model=bert", *shape, "data=fake_text", "data.max_length=128", "data.batch_size=64"], 7.28)
+
+
+def test_the_benchmark_trains_it_at_the_batch_size_of_the_announcement():
+    require_workload("bert", 64)

@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from firstlight import build, train
-from firstlight.config.instantiate import locate
-from firstlight.config.options import choice
-from firstlight.model.classifier import Classifier
-from support.choices import a_model, names, takes, tiny
+from firstlight.mps.dry_run import dry_run
+from support.choices import project_names, takes, tiny
+from support.interrupted import resumed_like_undisturbed
+from support.observed import require_predictions, require_the_same, trained
 
-MODELS = names("model")
+MODELS = project_names("model")
 BATCH = ["data.num_samples=8", "data.batch_size=8", "test=false", "callbacks=none"]
 
 
@@ -36,13 +36,6 @@ def test_a_model_starts_in_training_mode(composed, model):
     network, _, _ = build.build(composed(*tiny(model), *thawed(model)))
 
     assert all(each.training for each in network.network.modules())
-
-
-def test_a_model_that_could_not_be_loaded_again_is_refused_before_it_trains(composed, monkeypatch):
-    monkeypatch.setattr(Classifier, "save_hyperparameters", lambda model, **settings: None)
-
-    with pytest.raises(ValueError, match=r"but \w+ keeps none: call self.save_hyperparameters\(logger=False\) in its"):
-        build.build(composed(*tiny(a_model())))
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -96,53 +89,30 @@ def is_plain(value) -> bool:
     return value is None or type(value) in (str, int, float, bool)
 
 
-def test_weight_decay_spares_biases_and_norms(composed):
-    network, _, _ = build.build(composed(*tiny(a_model()), "optimizer.weight_decay=0.1"))
-    decayed, spared = network.build_optimizer().param_groups
-
-    assert (decayed["weight_decay"], spared["weight_decay"]) == (0.1, 0.0)
-    assert all(each.ndim > 1 for each in decayed["params"])
-    assert all(each.ndim <= 1 for each in spared["params"])
+@pytest.mark.parametrize("model", MODELS)
+def test_its_steps_have_no_fault_on_mps_in_any_precision(composed, model):
+    parts = build.build(composed(*tiny(model), "callbacks=none"))
+    for precision in ("32-true", "16-mixed", "bf16-mixed"):
+        assert dry_run(*parts, precision, deterministic=False).texts("fault") == [], precision
 
 
-@pytest.mark.parametrize("optimizer", names("optimizer"))
-@pytest.mark.parametrize("scheduler", names("scheduler"))
-def test_every_optimizer_works_with_every_schedule(composed, optimizer, scheduler):
-    choices = [f"optimizer={optimizer}", f"scheduler={scheduler}", "callbacks=none", "trainer.limit_train_batches=2"]
-    network, data, trainer = build.build(composed(*tiny(a_model()), *choices))
-    trainer.fit(network, data)
-
-    assert trainer.global_step == 2
+@pytest.mark.parametrize("model", MODELS)
+def test_a_run_folder_shows_what_was_predicted(composed, tmp_path, model):
+    trained(composed, "run", tiny(model), "callbacks=default")
+    require_predictions(tmp_path / "run")
 
 
-def test_a_schedule_can_follow_a_metric(composed):
-    plateau = ["scheduler._target_=torch.optim.lr_scheduler.ReduceLROnPlateau", "scheduler.interval=epoch"]
-    remaining = ["~scheduler.warmup_fraction", "scheduler.monitor=val/loss", "callbacks=none"]
-    network, data, trainer = build.build(composed(*tiny(a_model()), *plateau, *remaining))
-    trainer.fit(network, data)
+@pytest.mark.slow
+@pytest.mark.parametrize("model", MODELS)
+def test_all_callbacks_leave_losses_and_weights_bit_for_bit(composed, model):
+    without = trained(composed, "without", tiny(model), "callbacks=none", "logger=none")
 
-    assert trainer.lr_scheduler_configs[0].monitor == "val/loss"
-
-
-def test_a_schedule_without_an_end_is_refused(composed):
-    cfg = composed(*tiny(a_model()), "trainer.max_epochs=-1", "trainer.max_time=00:00:00:05", "callbacks=none")
-    network, data, trainer = build.build(cfg)
-
-    with pytest.raises(ValueError, match="WarmupCosine needs to know the end, but trainer.max_epochs=-1: give"):
-        trainer.fit(network, data)
+    require_the_same(without, trained(composed, "all", tiny(model), "logger=wandb", "callbacks.watch.every=2"))
 
 
-def test_total_steps_are_those_of_the_run(composed):
-    steps = ["trainer.max_epochs=3", "callbacks=none", "trainer.accumulate_grad_batches=2"]
-    network, data, trainer = build.build(composed(*tiny(a_model()), *steps))
-    trainer.fit(network, data)
-
-    # 16 samples in batches of 4 make 4 batches, 2 optimizer steps an epoch.
-    assert trainer.lr_scheduler_configs[0].scheduler.total_steps == 6
-
-
-@pytest.mark.parametrize(
-    "name", ["torch.optim.AdamW", *(choice("model", name)["model"]["_target_"] for name in MODELS)]
-)
-def test_classes_are_found_by_their_path(name):
-    assert name.rpartition(".")[2] == locate(name).__name__
+@pytest.mark.slow
+@pytest.mark.parametrize("model", MODELS)
+def test_a_stopped_training_goes_on_to_the_last_bit(model, tmp_path):
+    # Counted anew by each start: the 6th batch, and then the validation of the next epoch.
+    moments = [("train_batch_end", 5), ("validation_batch_start", 1)]
+    resumed_like_undisturbed(tmp_path, [*tiny(model), "trainer.max_epochs=3"], moments)

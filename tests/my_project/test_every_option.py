@@ -9,23 +9,28 @@ from typing import Any
 import pytest
 import torch
 
-from firstlight import build, evaluate, train
-from firstlight.config.compose import composed
+from firstlight import evaluate, train
+from firstlight.config import schema
+from firstlight.config.compose import composed as composed_from
+from firstlight.config.instantiate import locate
 from firstlight.config.options import choice
-from firstlight.preflight import __main__ as preflight
-from support.choices import QUICK, a_model, kind_of, names, tiny
+from firstlight.config.validate import check
+from firstlight.model.load import load_model
+from support.choices import QUICK, kind_of, project_names, tiny
+from support.signatures import parameters
 from support.stand_ins import absence, stand_in, unreachable
 
-CHOICES = [(group, name) for group in ("model", "data") for name in names(group)]
+CHOICES = [(group, name) for group in ("model", "data") for name in project_names(group)]
+GROUPS = ["callbacks", "data", "experiment", "logger", "model", "optimizer", "scheduler", "trainer"]
 SMALL = {"batch_size": 4, "num_workers": 0}
 BRIEF = [f"trainer.limit_{split}_batches=1" for split in ("train", "val", "test")]
 
 
 def words_for(name: str, files: dict[str, Any]) -> list[str]:
     """Return the words of the smallest training on a data set with these settings."""
-    node, kind = choice("data", name), kind_of("data", name)
-    # Of the images only the data is looked at here: a network of one layer is as good.
-    model = [f"model={a_model(kind)}", *(["model._target_=support.stand_ins.Pixels"] if kind == "images" else [])]
+    node = choice("data", name)
+    # Only the data is looked at here: the smallest model is as good as any.
+    model = [f"model=tiny_{kind_of('data', name)}"]
     own = {setting: value for setting, value in SMALL.items() if setting in node} | files
     words = [f"data.{setting}={'null' if value is None else value}" for setting, value in own.items()]
     return [*model, f"data={name}", *words, *QUICK]
@@ -42,7 +47,7 @@ def trained(request, tmp_path_factory):
         files = stand_in(name, folder / "data", patch) if group == "data" else {}
         words = [*(tiny(name) if group == "model" else words_for(name, files)), *BRIEF]
         try:
-            train.main(composed("train", [*words, f"output_dir={folder / 'run'}", "test=false"]))
+            train.main(composed_from("train", [*words, f"output_dir={folder / 'run'}", "test=false"]))
         except (OSError, ValueError, RuntimeError) as error:
             if group == "data" and not files and (reason := absence(error, choice("data", name))):
                 pytest.skip(f"data={name} cannot be had here: {reason}")
@@ -77,7 +82,7 @@ def test_its_checkpoints_load_without_running_code(trained):
 def test_its_model_is_built_again_from_the_checkpoint(trained):
     chosen, folder, _ = trained
     saved = loaded(chosen, folder / "checkpoints" / "last.ckpt")["state_dict"]
-    model = build.load_model(folder / "checkpoints" / "last.ckpt")
+    model = load_model(folder / "checkpoints" / "last.ckpt")
 
     assert all(torch.equal(value, saved[name]) for name, value in model.state_dict().items())
 
@@ -85,7 +90,7 @@ def test_its_model_is_built_again_from_the_checkpoint(trained):
 def test_it_is_evaluated_from_the_run_alone(trained):
     chosen, folder, _ = trained
     loaded(chosen, folder / "checkpoints" / "best.ckpt")
-    figures = evaluate.main(composed("evaluate", [f"run={folder}"]))
+    figures = evaluate.main(composed_from("evaluate", [f"run={folder}"]))
 
     assert 0 <= figures["test/accuracy"] <= 1
     assert figures["test/loss"] >= 0
@@ -93,7 +98,38 @@ def test_it_is_evaluated_from_the_run_alone(trained):
 
 def test_it_would_train_on_a_mac(trained):
     _, _, words = trained
+    preflight = pytest.importorskip("firstlight.preflight.__main__")
     own = [word for word in words if not word.startswith(("trainer=", "trainer.precision=", "logger="))]
 
     # What a Mac would refuse is raised, in a sentence that says where.
-    assert preflight.main(composed("preflight", own))["works"]
+    assert preflight.main(composed_from("preflight", own))["works"]
+
+
+def readers(group: str, name: str) -> list[str]:
+    """Return the word for a model, where an option has none."""
+    return [f"model=tiny_{kind_of(group, name)}"] if group == "data" else []
+
+
+@pytest.mark.parametrize(("group", "name"), [(group, name) for group in GROUPS for name in project_names(group)])
+def test_it_composes_with_the_others(composed, group, name):
+    check(composed(f"{group}={name}", *readers(group, name)))
+
+
+TARGETS = {
+    choice(group, name).get(group, choice(group, name))["_target_"]
+    for group in ("model", "data", "trainer", "optimizer", "scheduler")
+    for name in project_names(group)
+}
+
+
+@pytest.mark.parametrize("target", sorted(TARGETS))
+def test_the_text_of_its_class_tells_what_it_takes(target):
+    assert target.rpartition(".")[2] == locate(target).__name__
+    assert parameters(locate(target)) == set(schema.read(target).parameters)
+
+
+@pytest.mark.parametrize("model", project_names("model"))
+def test_a_model_refuses_data_of_another_kind(model):
+    other = next(kind for kind in ("text", "images") if kind != kind_of("model", model))
+    with pytest.raises(ValueError, match=rf"^\w+ reads \w+, but \w+ yields {other}: choose another data=, e.g. data="):
+        check(composed_from("train", [f"model={model}", f"data=fake_{other}", "output_dir=run"]))

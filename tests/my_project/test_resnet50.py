@@ -1,9 +1,10 @@
-"""ResNet50: stems and pretrained weights."""
-
-from pathlib import Path
+"""ResNet50: stems, pretrained weights, and what it takes."""
 
 import pytest
 import torch
+
+from support.judged import built, judged, require_flops, require_memory, require_workload
+from support.pickles import Bomb
 
 from my_project.model.resnet50 import ResNet50
 
@@ -23,7 +24,9 @@ def test_the_stem_suits_the_image_size(image_size, native_size, kernel):
 
 @pytest.mark.parametrize("image_size", [32, 64])
 def test_it_reads_small_images(image_size):
-    assert tuple(ResNet50(TWO, image_size)(torch.rand(2, 3, image_size, image_size)).shape) == (2, 2)
+    images = torch.rand(2, 3, image_size, image_size)
+
+    assert tuple(ResNet50(TWO, image_size)(images).shape) == (2, 2)
 
 
 def test_weights_come_from_a_file(tmp_path):
@@ -36,19 +39,20 @@ def test_weights_come_from_a_file(tmp_path):
     assert all(torch.equal(ours[name], theirs[name]) for name in ours if not name.startswith("fc."))
 
 
+def test_a_pickle_as_weights_is_refused(tmp_path):
+    torch.save({"state_dict": Bomb(tmp_path / "mark")}, tmp_path / "weights.pt")
+
+    with pytest.raises(ValueError, match="weights.pt holds something else than weights .UnpicklingError.: give anoth"):
+        ResNet50(TWO, 32, weights=str(tmp_path / "weights.pt"))
+    assert not (tmp_path / "mark").exists()
+
+
 def test_weights_come_from_torchvision_by_name(monkeypatch):
     state = ResNet50(TWO, image_size=224).network.state_dict()
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *args, **kwargs: dict(state))
     model = ResNet50(TWO, image_size=224, weights="IMAGENET1K_V2")
 
     assert torch.equal(state["layer4.2.conv3.weight"], model.network.state_dict()["layer4.2.conv3.weight"])
-
-
-def test_weights_of_another_network_are_refused(tmp_path):
-    torch.save(torch.nn.Linear(2, 2).state_dict(), tmp_path / "linear.pt")
-
-    with pytest.raises(ValueError, match=r"does not fit this network: \d+ tensors are missing or of another shape"):
-        ResNet50(TWO, image_size=32, weights=str(tmp_path / "linear.pt"))
 
 
 def test_unknown_weights_are_refused():
@@ -68,24 +72,30 @@ def test_without_network_a_download_is_refused_in_a_sentence(monkeypatch, tmp_pa
         ResNet50(TWO, image_size=224, weights="IMAGENET1K_V2")
 
 
+def test_weights_of_another_network_are_refused(tmp_path):
+    torch.save(torch.nn.Linear(2, 2).state_dict(), tmp_path / "linear.pt")
+
+    with pytest.raises(ValueError, match=r"does not fit this network: \d+ tensors are missing or of another shape"):
+        ResNet50(TWO, image_size=32, weights=str(tmp_path / "linear.pt"))
+
+
 def test_one_class_is_refused():
     with pytest.raises(ValueError, match="tells two classes or more apart, but the data has"):
         ResNet50(["only"], image_size=32)
 
 
-class Bomb:
-    """Touch a file when it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
+def test_its_arithmetic_is_the_published_one():
+    require_flops(ResNet50(TWO, image_size=224), torch.empty(4, 3, 224, 224), 24.29)
 
 
-def test_a_pickle_as_weights_is_refused(tmp_path):
-    torch.save({"state_dict": Bomb(tmp_path / "mark")}, tmp_path / "weights.pt")
+def test_mps_has_nothing_against_it():
+    assert judged(*built("resnet50"), "32-true").findings == []
 
-    with pytest.raises(ValueError, match="weights.pt holds something else than weights .UnpicklingError.: give anoth"):
-        ResNet50(TWO, 32, weights=str(tmp_path / "weights.pt"))
-    assert not (tmp_path / "mark").exists()
+
+@pytest.mark.slow
+def test_a_training_takes_the_memory_that_was_measured():
+    require_memory(["model=resnet50", "data=fake_images", "data.image_size=224", "data.batch_size=128"], 10.44)
+
+
+def test_the_benchmark_trains_it_at_the_batch_size_of_the_announcement():
+    require_workload("resnet50", 128)

@@ -1,9 +1,10 @@
-"""VGG16: heads and pretrained weights."""
-
-from pathlib import Path
+"""VGG16: heads, pretrained weights, and what it takes."""
 
 import pytest
 import torch
+
+from support.judged import built, judged, require_flops, require_memory, require_workload
+from support.pickles import Bomb
 
 from my_project.model.vgg16 import VGG16
 
@@ -16,7 +17,9 @@ def test_small_images_get_a_small_head():
 
 @pytest.mark.parametrize("image_size", [32, 64])
 def test_it_reads_small_images(image_size):
-    assert tuple(VGG16(TWO, image_size)(torch.rand(2, 3, image_size, image_size)).shape) == (2, 2)
+    images = torch.rand(2, 3, image_size, image_size)
+
+    assert tuple(VGG16(TWO, image_size)(images).shape) == (2, 2)
 
 
 def test_weights_come_from_a_file(tmp_path):
@@ -29,24 +32,37 @@ def test_weights_come_from_a_file(tmp_path):
     assert all(torch.equal(ours[name], theirs[name]) for name in ours if not name.startswith("classifier."))
 
 
-def test_images_that_vgg16_would_halve_to_nothing_are_refused():
-    with pytest.raises(ValueError, match="VGG16 halves an image five times, but data.image_size=31: give 32 or more"):
-        VGG16(TWO, image_size=31)
-
-
-class Bomb:
-    """Touch a file when it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
-
-
 def test_a_pickle_as_weights_is_refused(tmp_path):
     torch.save({"state_dict": Bomb(tmp_path / "mark")}, tmp_path / "weights.pt")
 
     with pytest.raises(ValueError, match="weights.pt holds something else than weights .UnpicklingError.: give anoth"):
         VGG16(TWO, 32, weights=str(tmp_path / "weights.pt"))
     assert not (tmp_path / "mark").exists()
+
+
+def test_images_that_vgg16_would_halve_to_nothing_are_refused():
+    with pytest.raises(ValueError, match="VGG16 halves an image five times, but data.image_size=31: give 32 or more"):
+        VGG16(TWO, image_size=31)
+
+
+def test_its_arithmetic_is_the_published_one():
+    require_flops(VGG16(TWO, image_size=224, batch_norm=False), torch.empty(4, 3, 224, 224), 92.6)
+
+
+def test_mps_has_nothing_against_it():
+    report = judged(*built("vgg16"), "16-mixed")
+
+    assert report.findings == []
+    assert {"aten::linear_backward", "aten::max_pool2d", "aten::max_pool2d_backward"} <= set(
+        report.operators["training"]
+    )
+
+
+@pytest.mark.slow
+def test_a_training_takes_the_memory_that_was_measured():
+    words = ["data=fake_images", "data.image_size=224", "data.batch_size=64", "model.batch_norm=false"]
+    require_memory(["model=vgg16", *words], 5.75)
+
+
+def test_the_benchmark_trains_it_at_the_batch_size_of_the_announcement():
+    require_workload("vgg16", 64)

@@ -176,6 +176,12 @@ def num_processes(accelerator: str, devices: int | str | list[int], num_nodes: i
     return num_devices(accelerator, devices) * num_nodes
 
 
+def scaled_lr(lr: float, trainer: dict[str, Any]) -> float:
+    """Return the learning rate for all devices of a trainer's settings, by the rule `scale_lr`."""
+    devices = num_processes(trainer["accelerator"], trainer["devices"], trainer["num_nodes"])
+    return float(lr * {None: 1, "linear": devices, "sqrt": devices**0.5}[trainer.get("scale_lr")])
+
+
 def require_devices(accelerator: str, devices: int | str | list[int], num_nodes: int, strategy: str) -> None:
     """Refuse more devices than there are, and several without a way to work together.
 

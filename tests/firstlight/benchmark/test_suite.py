@@ -11,13 +11,16 @@ from firstlight.benchmark.plots import draw_speedups
 from firstlight.benchmark.suite import Versus, caption, speedups
 from firstlight.benchmark.throughput import Contest
 from firstlight.build import settings_here
-from firstlight.config.options import CONFIGS, read
-from support.choices import a_model, names, tiny
+from firstlight.config.options import CONFIGS
+from support.choices import a_model, tiny
 
 SMALL = ["image_size=32", "max_length=16", "batch_size=2", "seconds=0.01", "repeats=2", "accelerators=[cpu]"]
 SMALL += ["precision=32-true"]
-# The smallest of those that are measured.
-MODEL = next(name for name in ("vgg16", *read(CONFIGS / "benchmark.yaml")["trainings"]) if name in names("model"))
+MODEL = "tiny_images"
+WORDS_OF_IT = ",".join(
+    f'"{word}"' for word in (f"model={MODEL}", "data.image_size=${image_size}", "data.batch_size=16")
+)
+TRAININGS = [f"+trainings.{MODEL}=[{WORDS_OF_IT}]"]
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +29,9 @@ def measured(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("benchmark") / "run"
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        cfg = compose("benchmark", [*SMALL, f"models=[{MODEL}]", 'settings=["logger=none"]', f"output_dir={folder}"])
+        cfg = compose(
+            "benchmark", [*SMALL, *TRAININGS, f"models=[{MODEL}]", 'settings=["logger=none"]', f"output_dir={folder}"]
+        )
     return benchmark.main(cfg), folder
 
 
@@ -53,10 +58,11 @@ def test_every_figure_says_how_it_came_about(measured):
     assert json.loads((folder / "benchmark.json").read_text()) == result
 
 
-def test_a_training_step_has_three_times_the_arithmetic_of_an_evaluation(measured):
+def test_a_training_step_has_up_to_three_times_the_arithmetic_of_an_evaluation(measured):
     train, _, evaluation, _ = (each["flops_per_sample"] for each in measured[0]["figures"])
 
-    assert train == pytest.approx(3 * evaluation, rel=0.03)
+    # Less by the gradient of the images, which nobody needs.
+    assert 2 * evaluation < train < 3 * evaluation
 
 
 def test_without_an_accelerator_it_says_so_and_draws_nothing(measured, capsys):
@@ -116,23 +122,22 @@ def test_a_training_that_does_not_fit_is_refused_beforehand(composed, monkeypatc
 )
 def test_what_cannot_be_measured_is_refused(composed, word, sentence):
     with pytest.raises(ValueError, match=sentence):
-        benchmark.main(composed(word, root="benchmark"))
+        benchmark.main(composed(*TRAININGS, f"models=[{MODEL}]", word, root="benchmark"))
 
 
 @pytest.mark.skipif(CUDAAccelerator.is_available(), reason="this machine has CUDA")
 def test_an_accelerator_that_is_not_here_is_refused(composed):
     with pytest.raises(ValueError, match="trainer=cuda needs an NVIDIA GPU"):
-        benchmark.main(composed("accelerators=[cuda]", *SMALL[:-2], root="benchmark"))
+        benchmark.main(composed(*TRAININGS, f"models=[{MODEL}]", *SMALL[:-2], "accelerators=[cuda]", root="benchmark"))
 
 
-def test_every_model_has_a_training_at_the_batch_size_of_the_announcement(composed):
-    cfg = composed(root="benchmark")
+def test_settings_of_the_benchmark_reach_its_trainings(composed):
+    cfg = composed(*TRAININGS, "image_size=48", "batch_size=3", "precision=bf16-mixed", root="benchmark")
+    training = benchmark.composed("train", benchmark.words(cfg, MODEL))
+    own = benchmark.composed("train", benchmark.words(composed(*TRAININGS, root="benchmark"), MODEL))
 
-    assert set(cfg.models) <= set(cfg.trainings)
-    sizes = {name: benchmark.composed("train", benchmark.words(cfg, name)).data.batch_size for name in cfg.models}
-    announced = {"resnet50": 128, "bert": 64, "vgg16": 64}
-    assert all(announced.get(name, size) == size for name, size in sizes.items())
-    assert set(cfg.models) <= set(names("model"))
+    assert (training.data.image_size, training.data.batch_size, training.trainer.precision) == (48, 3, "bf16-mixed")
+    assert (own.data.image_size, own.data.batch_size) == (224, 16)
 
 
 def test_both_loops_see_the_same_input(composed):

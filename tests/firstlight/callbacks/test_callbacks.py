@@ -1,39 +1,15 @@
 """Callbacks observe: each alone, and all of them, leave a training as it would be without."""
 
-import json
-from pathlib import Path
-
 import pytest
-import torch
 
-from firstlight import build
-from firstlight.callbacks import learning_curves
 from firstlight.config.options import choice
-from firstlight.run.record import run_at_end
 from support.choices import a_model, names, tiny
-from support.small import WORDS
+from support.interrupted import SMALL
+from support.observed import require_predictions, require_the_same, trained
 
 ALL = list(choice("callbacks", "wandb"))
 MODELS = names("model")
-SMALL = [*(word for word in WORDS if word != "logger=none"), "data.num_samples=16", "trainer.log_every_n_steps=1"]
-
-
-def trained(composed, folder: str, training: list[str], *words: str) -> tuple[list, dict]:
-    """Return the losses of the steps and the weights of a training of four steps."""
-    words = (*training, *words, "trainer.limit_train_batches=4", "trainer.limit_val_batches=1")
-    cfg = composed(*words, "trainer.limit_test_batches=1", folder=folder)
-    model, data, trainer = build.build(cfg)
-    trainer.fit(model, data)
-    trainer.test(model, data, verbose=False)
-    run_at_end(0)
-    return learning_curves.read(Path(cfg.output_dir) / "metrics.csv")["train/loss"], model.state_dict()
-
-
-def require_the_same(one, other):
-    assert one[0] == other[0]
-    assert len(one[0]) == 4
-    for name, tensor in one[1].items():
-        torch.testing.assert_close(other[1][name], tensor, rtol=0, atol=0, msg=name)
+SMALL = [word for word in SMALL if word not in ("logger=none", "test=false", "trainer.max_epochs=3")]
 
 
 @pytest.mark.parametrize("model", [MODELS[0], *(pytest.param(model, marks=pytest.mark.slow) for model in MODELS[1:])])
@@ -55,7 +31,7 @@ def alone_as_without(composed, training: list[str]) -> None:
 
 
 @pytest.mark.slow
-def test_each_callback_alone_does_so(composed, small):
+def test_each_callback_alone_does_so(composed):
     alone_as_without(composed, SMALL)
 
 
@@ -66,12 +42,12 @@ def test_each_callback_alone_does_so_with_texts(composed):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
-def test_each_can_be_switched_off(composed, small, name):
+def test_each_can_be_switched_off(composed, name):
     trained(composed, "off", SMALL, "logger=wandb", f"callbacks.{name}=null")
 
 
 @pytest.mark.parametrize("name", names("callbacks"))
-def test_every_choice_of_callbacks_sees_a_training(composed, small, name):
+def test_every_choice_of_callbacks_sees_a_training(composed, name):
     losses, _ = trained(composed, "run", SMALL, f"callbacks={name}", "logger=none")
 
     assert len(losses) == 4
@@ -80,15 +56,4 @@ def test_every_choice_of_callbacks_sees_a_training(composed, small, name):
 @pytest.mark.parametrize("model", MODELS)
 def test_a_run_folder_shows_what_was_predicted(composed, tmp_path, model):
     trained(composed, "run", tiny(model), "callbacks=default")
-    found = json.loads((tmp_path / "run" / "predictions.json").read_text())
-    matrix = json.loads((tmp_path / "run" / "confusion_matrix.json").read_text())
-    wrong = [row["true"] != row["predicted"] for row in found]
-    sure = [row["probability"] for row in found]
-
-    assert wrong == sorted(wrong, reverse=True)  # mistakes first
-    assert sure[: sum(wrong)] == sorted(sure[: sum(wrong)], reverse=True)  # the surest of them first
-    assert sure[sum(wrong) :] == sorted(sure[sum(wrong) :])
-    assert sum(map(sum, matrix["counts"])) == len(found)
-    for row in found:
-        assert row["text"] if "text" in row else (tmp_path / "run" / row["image"]).is_file()
-    assert (tmp_path / "run" / "first_batch.png").is_file() == ("image" in found[0])
+    require_predictions(tmp_path / "run")

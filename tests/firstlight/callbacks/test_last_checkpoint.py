@@ -8,17 +8,15 @@ import sys
 
 import pytest
 import torch
-from torch.optim import AdamW
 
 from firstlight.checkpoint import io as checkpoint_io
 from firstlight.cli.errors import sentence
 from firstlight.config.compose import composed
 from firstlight.run.record import locked
 from support.interrupted import SMALL, Spy, record, saved, trained
-from support.small import Small
 
 
-def test_the_second_signal_ends_at_once(small, tmp_path):
+def test_the_second_signal_ends_at_once(tmp_path):
     class Twice(Spy):
         def _called(self, hook):
             if hook == "train_batch_end" and self.calls.get(hook) == 4:
@@ -34,7 +32,7 @@ def test_the_second_signal_ends_at_once(small, tmp_path):
     assert saved(tmp_path / "run")["global_step"] == 4
 
 
-def test_run_json_lists_starts_and_stops(small, tmp_path):
+def test_run_json_lists_starts_and_stops(tmp_path):
     with pytest.raises(SystemExit):
         trained([*SMALL, f"output_dir={tmp_path / 'run'}"], Spy(("train_batch_end", 5), signal.SIGINT))
     between = record(tmp_path / "run")
@@ -48,7 +46,7 @@ def test_run_json_lists_starts_and_stops(small, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_folder_takes_one_training_at_a_time(small, tmp_path):
+def test_a_folder_takes_one_training_at_a_time(tmp_path):
     folder = tmp_path / "run"
     trained([*SMALL, f"output_dir={folder}"], Spy())
     before = (folder / "run.json").read_bytes()
@@ -73,7 +71,7 @@ with locked(pathlib.Path(sys.argv[1])):
 
 
 @pytest.fixture
-def stopped(small, tmp_path):
+def stopped(tmp_path):
     """Return the folder of a run that was stopped in its third epoch."""
     folder = tmp_path / "logs" / "train" / "run"
     with pytest.raises(SystemExit):
@@ -133,18 +131,14 @@ def test_a_setting_that_would_make_it_another_run_is_refused_with_both_values(st
 
 @pytest.mark.parametrize("before", [False, True])
 @pytest.mark.parametrize("after", [False, True])
-def test_an_optimizer_goes_on_with_the_kernel_it_is_built_with(small, tmp_path, monkeypatch, before, after):
-    def built(fused):
-        monkeypatch.setattr(Small, "configure_optimizers", lambda self: AdamW(self.parameters(), fused=fused))
-
-    built(before)
+def test_an_optimizer_goes_on_with_the_kernel_it_is_built_with(tmp_path, before, after):
+    adamw = [*SMALL, "optimizer=adamw", f"trainer.fused_optimizer={before}", f"output_dir={tmp_path}"]
     with pytest.raises(SystemExit):
-        trained([*SMALL, f"output_dir={tmp_path}"], Spy(("train_batch_end", 5)))
-    built(after)
-    trained([f"resume={tmp_path}"], Spy())
+        trained(adamw, Spy(("train_batch_end", 5)))
+    trained([f"resume={tmp_path}", f"trainer.fused_optimizer={after}"], Spy())
 
-    (group,) = saved(tmp_path)["optimizer_states"][0]["param_groups"]
-    assert bool(group["fused"]) == after
+    groups = saved(tmp_path)["optimizer_states"][0]["param_groups"]
+    assert {bool(group["fused"]) for group in groups} == {after}
     assert all(state["step"] == 12 for state in saved(tmp_path)["optimizer_states"][0]["state"].values())
 
 
@@ -171,7 +165,7 @@ def test_resume_last_without_any_says_so(tmp_path, monkeypatch):
         composed("train", ["resume=last"])
 
 
-def test_a_clock_that_was_set_back_harms_nothing(small, tmp_path, monkeypatch):
+def test_a_clock_that_was_set_back_harms_nothing(tmp_path, monkeypatch):
     from firstlight.run import record as module
 
     times = iter(f"20{99 - index:02}-01-01T00:00:00+00:00" for index in range(99))
@@ -189,7 +183,7 @@ def test_a_clock_that_was_set_back_harms_nothing(small, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_saving_by_minutes_and_by_steps(small, tmp_path, monkeypatch):
+def test_saving_by_minutes_and_by_steps(tmp_path, monkeypatch):
     from firstlight.callbacks.last_checkpoint import LastCheckpoint
 
     saves = []

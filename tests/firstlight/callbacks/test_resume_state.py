@@ -7,9 +7,6 @@ from PIL import Image
 
 from support.choices import names, tiny
 from support.interrupted import SMALL, resumed_like_undisturbed
-from support.small import KIND
-
-needs_images = pytest.mark.skipif(KIND != "images", reason="no model in configs/model reads images")
 
 # 16 training samples in batches of 4: 4 steps an epoch, each of which is logged; one batch of validation.
 MOMENTS = {
@@ -32,7 +29,7 @@ MOMENTS = {
     ],
     ids=MOMENTS,
 )
-def test_from_any_moment(small, moment, tmp_path):
+def test_from_any_moment(moment, tmp_path):
     resumed_like_undisturbed(tmp_path, SMALL, [moment])
 
 
@@ -52,12 +49,11 @@ def test_from_any_moment(small, moment, tmp_path):
     ids=" ".join,
 )
 @pytest.mark.parametrize("moment", [MOMENTS["mid-epoch"], MOMENTS["last batch of an epoch"]], ids=["mid-epoch", "last"])
-def test_with_any_setting(small, moment, words, tmp_path):
+def test_with_any_setting(moment, words, tmp_path):
     resumed_like_undisturbed(tmp_path, [*SMALL, *words], [moment])
 
 
-@needs_images
-def test_with_augmentation_on_the_device(small, monkeypatch, tmp_path):
+def test_with_augmentation_on_the_device(monkeypatch, tmp_path):
     from firstlight.data.fake_images import FakeImages
 
     monkeypatch.setattr(FakeImages, "max_shift", 1)
@@ -65,9 +61,8 @@ def test_with_augmentation_on_the_device(small, monkeypatch, tmp_path):
     resumed_like_undisturbed(tmp_path, [*SMALL, "data.augment=true"], [MOMENTS["mid-epoch"]])
 
 
-@needs_images
 @pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 2])
-def test_with_augmentation_on_the_host(small, workers, tmp_path):
+def test_with_augmentation_on_the_host(workers, tmp_path):
     for index in range(40):
         folder = tmp_path / "images" / f"class {index % 2}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -79,7 +74,7 @@ def test_with_augmentation_on_the_host(small, workers, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
-def test_after_any_signal(small, number, tmp_path):
+def test_after_any_signal(number, tmp_path):
     resumed_like_undisturbed(tmp_path, SMALL, [MOMENTS["mid-epoch"]], number)
 
 

@@ -29,7 +29,7 @@ def clock(monkeypatch):
 
 def fit(composed, monkeypatch, clock, *words, step=1.0, wait=0.0):
     words = ("data.num_samples=48", "trainer.log_every_n_steps=4", *words)
-    model, data, trainer, cfg = build(composed, monkeypatch, *words)
+    model, data, trainer, cfg = build(composed, *words)
     inner, transfer = model.training_step, data.on_after_batch_transfer
 
     def slow_step(batch, batch_idx):

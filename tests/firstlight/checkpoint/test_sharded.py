@@ -13,13 +13,14 @@ from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 from firstlight.callbacks.resume_state import Resumption
 from firstlight.checkpoint import io as checkpoint_io
 from firstlight.checkpoint import sharded
-from support.small import Small
+from support.small import CLASSES
+from support.tiny import TinyMLP
 
 
 @pytest.fixture
 def folder(tmp_path):
     """A checkpoint in parts of a model that has taken a step."""
-    model = Small()
+    model = TinyMLP(CLASSES, 2)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
     model.network(torch.randn(4, 12)).sum().backward()
     optimizer.step()
@@ -36,7 +37,7 @@ def folder(tmp_path):
 def test_the_parts_are_the_checkpoint_of_one_device(folder):
     saved = checkpoint_io.load(folder)
     weights, optimizer = saved["expected"]
-    fresh = torch.optim.AdamW(Small().parameters())
+    fresh = torch.optim.AdamW(TinyMLP(CLASSES, 2).parameters())
 
     assert all(torch.equal(saved["state_dict"][name], weights[name]) for name in weights)
     (state,) = saved["optimizer_states"]
@@ -99,4 +100,4 @@ def test_a_swap_that_was_cut_off_leaves_the_earlier_one(folder):
 def test_a_run_goes_on_with_as_many_devices_as_before():
     trainer = SimpleNamespace(state=SimpleNamespace(fn=TrainerFn.FITTING), world_size=1, global_rank=0)
     with pytest.raises(ValueError, match="its checkpoint is of 2 and this training of 1: go on where there are 2"):
-        Resumption().on_load_checkpoint(trainer, Small(), {"random_states": [{}, {}]})
+        Resumption().on_load_checkpoint(trainer, TinyMLP(CLASSES, 2), {"random_states": [{}, {}]})

@@ -24,7 +24,10 @@ def typed(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
 
     def run(name: str, *words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", [name, *words])
+        named = name not in ("train", "sweep") or any(
+            word.startswith(("model=", "modle=", "resume=")) for word in words
+        )
+        monkeypatch.setattr(sys, "argv", [name, *words, *([] if named else ["model=tiny_images"])])
         code = 0
         try:
             COMMANDS[name].main()
@@ -43,11 +46,11 @@ MISTAKES = [
     ("train", ["modle=x"], "train: There is no setting modle: did you mean model?"),
     ("train", ["lr=0.1"], "train: There is no setting lr: did you mean optimizer.lr?"),
     ("train", ["batch_size=8"], "train: There is no setting batch_size: did you mean data.batch_size?"),
-    ("train", ["model=brt"], "train: There is no model=brt: "),
+    ("train", ["model=tny_mlp"], "train: There is no model=tny_mlp: did you mean model=tiny_mlp?"),
     ("train", ["experiment=smok"], "train: There is no experiment=smok: did you mean experiment=smoke?"),
     ("train", ["data.batch_size=8,16"], "train: data.batch_size=8,16 is a list: use `make sweep` to run each"),
     ("train", ["data.batch_size=x"], "train: data.batch_size is int, but data.batch_size='x'"),
-    ("train", ["+data.sead=1"], "train: There is no setting data.sead: known here are"),
+    ("train", ["+data.zzz=1"], "train: There is no setting data.zzz: known here are"),
     (
         "train",
         ["optimizer.eps=1"],
@@ -60,7 +63,7 @@ MISTAKES = [
         "train: logger=null names no choice: write group=name, and name none",
     ),
     ("train", ["a b"], "train: 'a b' cannot be read as a setting"),
-    ("train", ["model=bert", "data=digits"], "train: Bert reads text, but Digits yields images"),
+    ("train", ["model=tiny_text", "data=fake_images"], "train: TinyText reads text, but FakeImages yields"),
     ("train", ["trainer=mps"], "train: trainer=mps needs a Mac with an Apple GPU and an arm64 Python, but this is"),
     ("train", ["trainer=cuda"], "train: trainer=cuda needs an NVIDIA GPU and its driver, but this is"),
     ("train", ["trainer.accelerator=tpu"], "train: trainer.accelerator is cpu, mps, cuda or auto, but it is tpu"),
@@ -82,7 +85,7 @@ MISTAKES = [
     ("export", [], "export: export needs a trained model: give run=logs/train/<run> or ckpt=<file>"),
     ("export", ["run=nope", "format=onnx"], "export: There is no run in nope: give the folder that a training"),
     ("sweep", ["data.batchsize=1,2"], "train: There is no setting data.batchsize: did you mean data.batch_size?"),
-    ("sweep", ["model=resnet50,bert", "data=digits"], "train: Bert reads text, but Digits yields images"),
+    ("sweep", ["model=tiny_mlp,tiny_text", "data=fake_images"], "train: TinyText reads text, but Fake"),
 ]
 
 
@@ -125,20 +128,20 @@ QUIET = ["logger=none", "output_dir=run"]
 def test_a_missing_accelerator_is_told_before_data_and_model(typed, monkeypatch):
     from firstlight import build
 
-    monkeypatch.setattr(build, "construct", lambda *args, **kwargs: pytest.fail("built"))
+    monkeypatch.setattr(build, "instantiate", lambda *args, **kwargs: pytest.fail("built"))
     code, _, err = typed("train", "trainer=mps", *QUIET)
 
     assert code == 1
     assert "type trainer=cpu" in err
 
 
-@pytest.mark.parametrize("words", [["--cfg", "job"], ["--help"], ["data.batch_size=x"], ["model=brt"]])
+@pytest.mark.parametrize("words", [["--cfg", "job"], ["--help"], ["data.batch_size=x"], ["model=tny"]])
 def test_answers_without_a_tensor_do_not_import_torch(words, tmp_path):
     code = f"""
 import atexit, sys
 heavy = {{"torch", "lightning", "transformers", "wandb"}}
 atexit.register(lambda: print(sorted(heavy & set(sys.modules))))
-sys.argv[1:] = {words!r}
+sys.argv[1:] = {["model=tiny_images", *words]!r}
 from firstlight import train
 train.main()
 """

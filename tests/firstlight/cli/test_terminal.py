@@ -5,16 +5,13 @@ import os
 import pty
 import select
 import signal
-import sys
 import time
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
 from firstlight.run.signals import listen
-
-TRAINING = [sys.executable, str(Path(__file__).parents[1] / "support" / "small_training.py"), "train", "logger=none"]
+from support.small import command
 
 
 def record(folder):
@@ -43,7 +40,7 @@ def close_after_an_epoch(folder, terminal):
 
 @pytest.mark.slow
 def test_a_terminal_that_is_closed_saves_and_stops(tmp_path):
-    process, terminal = typed(tmp_path, [*TRAINING, "output_dir=run", "trainer.max_epochs=500"])
+    process, terminal = typed(tmp_path, command("train", "output_dir=run", "trainer.max_epochs=500"))
     close_after_an_epoch(tmp_path, terminal)
     _, status = os.waitpid(process, 0)
 
@@ -55,7 +52,7 @@ def test_a_terminal_that_is_closed_saves_and_stops(tmp_path):
 
 @pytest.mark.slow
 def test_with_nohup_a_closed_terminal_stops_nothing(tmp_path):
-    process, terminal = typed(tmp_path, ["nohup", *TRAINING, "output_dir=run", "trainer.max_epochs=20"])
+    process, terminal = typed(tmp_path, ["nohup", *command("train", "output_dir=run", "trainer.max_epochs=20")])
     close_after_an_epoch(tmp_path, terminal)
     _, status = os.waitpid(process, 0)
 

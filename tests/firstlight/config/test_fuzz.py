@@ -13,20 +13,20 @@ from hypothesis import given, note, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from PIL import Image
-from torch import nn
 
-from firstlight import build as builder
 from firstlight import evaluate, predict, train
 from firstlight.cli import command, errors
 from firstlight.config import compose, options, validate
-from firstlight.model.classifier import Classifier
 from firstlight.report import __main__ as report
 from firstlight.sweep import __main__ as sweep
 from support.accidents import FUZZ, TYPED, damaged, leaves, within
-from support.choices import TINY, a_model, kind_of, names, takes
+from support.choices import HAS_TEXT, MODELS, TINY, a_model, kind_of, names
 
 CONFIGS = options.CONFIGS
+# Without a project's models and data sets: a copy of the tiny models' options is damaged in their place.
 FILES = sorted(str(file.relative_to(CONFIGS)) for file in CONFIGS.rglob("*.yaml"))
+FILES = [file for file in FILES if not file.startswith(("model/", "data/"))]
+FILES += [f"{group}/{name}.yaml" for group in ("model", "data") for name in names(group)]
 COMMANDS = {"train": train.main, "evaluate": evaluate.main, "predict": predict.main, "report": report.main}
 SECONDS = 20
 
@@ -41,9 +41,7 @@ GUARDED = [
     "+callbacks.loss_guard={_target_:firstlight.callbacks.loss_guard.LossGuard,output_dir:new}",
 ]
 FEW = ["data.num_samples=16", "data.num_classes=2", "data.batch_size=4"]
-IMAGES = [f"model={a_model('images')}", "data=fake_images", "data.image_size=2", *FEW]
-READERS = {kind: [name for name in names("model") if kind_of("model", name) == kind] for kind in TINY}
-SHAPE = "{hidden_size:8,num_hidden_layers:1,num_attention_heads:1,intermediate_size:8}"
+IMAGES = ["model=tiny_mlp", "optimizer=adamw", "scheduler=cosine", "data=fake_images", "data.image_size=2", *FEW]
 OWN = {"text_file": ["data.path=texts.csv"], "image_folder": ["data.root=images", "data.num_workers=0"]}
 # What each command reads of the run that is there.
 SOURCES = {
@@ -52,19 +50,6 @@ SOURCES = {
     "predict": ["run=again", "input=images/0"],
     "report": ["runs=again", "output=report.html"],
 }
-
-
-class Little(Classifier):
-    """One layer on the pixels, with the optimizer and the schedule that are configured."""
-
-    reads = "images"
-
-    def __init__(self, class_names, image_size, optimizer=None, scheduler=None):
-        super().__init__(class_names, 0.0, optimizer, scheduler)
-        self.network = nn.Sequential(nn.Flatten(), nn.Linear(3 * image_size**2, len(class_names)))
-
-    def forward(self, inputs):
-        return self.network(inputs)
 
 
 def told(name, words, task=None):
@@ -100,34 +85,22 @@ def place(tmp_path_factory):
     """Return a folder with a copy of configs/, data and a run, and let the package work in it."""
     folder = tmp_path_factory.mktemp("fuzz")
     shutil.copytree(CONFIGS, folder / "configs")
+    for name in MODELS:
+        shutil.copy(options.option_files("model")[name], folder / "configs" / "model")
     (folder / "texts.csv").write_text("text,label\n" + "".join(f"word{n} more,{n % 2}\n" for n in range(40)))
     for number in range(40):
         (folder / "images" / str(number % 2)).mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 8), number).save(folder / "images" / str(number % 2) / f"{number}.png")
-    threads, real = torch.get_num_threads(), builder.build_model
-
-    def build(settings, facts):
-        if "vocabulary" in facts or "real" in settings["tags"]:
-            return real(settings, facts)
-        return Little(facts["class_names"], facts["image_size"], settings["optimizer"], settings["scheduler"])
-
+    threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for module in (validate, command, compose, errors, builder):
+        for module in (options, command, compose, errors):
             patch.setattr(module, "CONFIGS", folder / "configs")
-        patch.setattr(builder, "build_model", build)
-        patch.setattr(builder, "load_model", lambda *args: Little(["class 0", "class 1"], 2))
+        patch.setattr(options, "SEARCH_PATH", [folder / "configs", *options.SEARCH_PATH[1:]])
         assert told("train", [*BRIEF, *IMAGES, "output_dir=run"]) is None
         yield folder
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(False)
-
-
-def little_text():
-    """Return the words of a small model that reads texts."""
-    model = a_model("text")
-    small = ["model.weights=null", "model.freeze_layers=0", f"model.config={SHAPE}"] if takes(model, "config") else []
-    return [f"model={model}", *small]
 
 
 def words_for(file):
@@ -137,11 +110,10 @@ def words_for(file):
         return [*BRIEF, *IMAGES, f"callbacks={choice}"]
     if group == "model":
         fake = TINY[kind_of(group, choice)][0]
-        return [*BRIEF, *GUARDED, f"model={choice}", fake, *FEW, "tags=[real]"]
+        return [*BRIEF, *GUARDED, f"model={choice}", fake, *FEW]
     if group == "data":
-        yields = kind_of(group, choice)
-        model = little_text() if yields == "text" else [f"model={a_model(yields)}"]
-        return [*BRIEF, *GUARDED, *model, f"data={choice}", *OWN.get(choice, [])]
+        model = f"model={a_model(kind_of(group, choice))}"
+        return [*BRIEF, *GUARDED, model, f"data={choice}", *OWN.get(choice, [])]
     return [*BRIEF, *GUARDED, *IMAGES, *([f"{group}={choice}"] if group else [])]
 
 
@@ -159,10 +131,7 @@ def follow_configs(place, chance):
             told("train" if root == "resume" else root, SOURCES[root])
         elif root in ("benchmark", "preflight", "wandb_sync", "wandb_sweep"):
             told(root, [])
-        if root == "data/cifar10":
-            told("train", words, validate.check)  # it would be downloaded
-        else:
-            trained(words)
+        trained(words)
     finally:
         file.write_bytes(whole)
 
@@ -211,9 +180,9 @@ def follow_sweep(place, chance):
 
 def follow_words(place, chance):
     """Type random values for random settings."""
-    real = [f"model={chance.choice(READERS['images'])}", "data=fake_images", *FEW, "tags=[real]"]
-    texts = [[*little_text(), "data=fake_text", *FEW]] if READERS["text"] else []
-    data = chance.choice([IMAGES, IMAGES, real, *texts])
+    convolved = ["model=tiny_images", "data=fake_images", *FEW]
+    texts = [["model=tiny_text", "data=fake_text", *FEW]] if HAS_TEXT else []
+    data = chance.choice([IMAGES, IMAGES, convolved, *texts])
     groups = chance.choice([GUARDED, GUARDED, ["callbacks=default"]])
     groups = [*groups, *(f"{group}={chance.choice(names(group))}" for group in ("optimizer", "scheduler"))]
     words = [*BRIEF, *groups, *data]

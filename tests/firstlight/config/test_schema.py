@@ -1,9 +1,7 @@
 """Signatures are read from source, and agree with what Python sees once the class is imported."""
 
-import inspect
 import subprocess
 import sys
-from typing import is_typeddict
 
 import pytest
 
@@ -11,6 +9,7 @@ from firstlight.config import schema
 from firstlight.config.instantiate import locate
 from firstlight.config.options import choice
 from support.choices import names
+from support.signatures import parameters
 
 TARGETS = sorted(
     {
@@ -22,19 +21,9 @@ TARGETS = sorted(
 )
 
 
-def fields(kind):
-    return kind.__annotations__ if is_typeddict(kind) else ()
-
-
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_text_tells_what_the_class_takes(target):
-    seen = inspect.signature(locate(target).__init__).parameters.values()
-    variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-    taken = {each.name for each in seen if each.kind not in variadic} - {"self"}
-    # Unpack[Fields] takes the fields of a TypedDict.
-    taken |= {name for each in seen for kind in getattr(each.annotation, "__args__", ()) for name in fields(kind)}
-
-    assert taken == set(schema.read(target).parameters)
+    assert parameters(locate(target)) == set(schema.read(target).parameters)
 
 
 def test_reading_imports_nothing():

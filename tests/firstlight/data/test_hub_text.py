@@ -45,7 +45,7 @@ def test_unlabelled_rows_of_the_hub_are_refused(tmp_path):
 def test_a_set_of_the_hub_without_network_says_what_to_do():
     pytest.importorskip("datasets")
 
-    with pytest.raises(ValueError, match="The data set 'no/such-set' could not be loaded .* or choose data=bbc_news"):
+    with pytest.raises(ValueError, match="The data set 'no/such-set' could not be loaded .* or choose data="):
         HubText("no/such-set").setup()
 
 

@@ -43,3 +43,8 @@ def test_a_split_is_drawn_at_random_from_all_of_a_class():
 
 def test_labels_may_be_any_values():
     assert {name: len(each) for name, each in stratified(["b", "a"] * 10, 0, 0.2).items()} == {"train": 16, "test": 4}
+
+
+def test_too_few_samples_for_a_split_are_refused():
+    with pytest.raises(ValueError, match="3 samples of 2 classes .the rarest has 1. are too few for a test share of 0"):
+        stratified([0, 0, 1], 0.1, 0.1)

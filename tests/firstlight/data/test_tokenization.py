@@ -34,7 +34,7 @@ ODD = {
 }
 
 
-def bert_like() -> object:
+def word_pieces() -> object:
     pieces = dict.fromkeys([*word_tokenizer.SPECIAL, *LETTERS, *(f"##{letter}" for letter in LETTERS), "word", "##s"])
     vocabulary = {piece: index for index, piece in enumerate(pieces)}
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
@@ -59,9 +59,11 @@ class Counting:
         return self.tokenizer(texts, **how)
 
 
-@pytest.fixture(scope="module", params=["bert", "words"])
+@pytest.fixture(scope="module", params=["word pieces", "words"])
 def tokenizer(request):
-    return bert_like() if request.param == "bert" else word_tokenizer.of_words(["word", "words", "a", "b", "ab"])
+    return (
+        word_pieces() if request.param == "word pieces" else word_tokenizer.of_words(["word", "words", "a", "b", "ab"])
+    )
 
 
 def rows(ragged):
@@ -96,7 +98,7 @@ def test_no_more_is_read_than_can_matter(tokenizer):
 
 
 def test_a_text_with_too_few_tokens_is_read_again(tokenizer):
-    counting = Counting(bert_like())
+    counting = Counting(word_pieces())
     cut([ODD["words without tokens"], "word " * 100], counting, 8)
 
     assert 8 * len("\u200b ") + 8 * len("word ") + len(ODD["words without tokens"]) == counting.characters
@@ -104,7 +106,7 @@ def test_a_text_with_too_few_tokens_is_read_again(tokenizer):
 
 @pytest.mark.parametrize("reason", ["unknown steps", "a token with a blank", "the end is kept", "no backend"])
 def test_other_tokenizers_read_whole_texts(reason):
-    tokenizer = bert_like()
+    tokenizer = word_pieces()
     if reason == "unknown steps":
         tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     elif reason == "a token with a blank":
@@ -112,7 +114,7 @@ def test_other_tokenizers_read_whole_texts(reason):
     elif reason == "the end is kept":
         tokenizer.truncation_side = "left"
     else:
-        tokenizer = type("Own", (), {"__call__": lambda self, texts, **how: bert_like()(texts, **how)})()
+        tokenizer = type("Own", (), {"__call__": lambda self, texts, **how: word_pieces()(texts, **how)})()
     texts = ["\u200b \u200b c d e a b x y z", "word " * 100]
     counting = Counting(tokenizer)
 

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from datetime import datetime
-from pathlib import Path
 
 import pytest
 
@@ -17,12 +16,13 @@ from firstlight.checkpoint import io as checkpoint_io
 from support.choices import a_model, tiny
 from support.small import WORDS
 
-SCRIPT = Path(__file__).parents[1] / "support" / "several_training.py"
-
 # 30 samples to train on and 7 to validate and test with: nothing that 2 or 4 could divide evenly.
 SAMPLES = ["data.num_samples=30", "data.num_classes=2", "trainer.max_epochs=3", "trainer.log_every_n_steps=1"]
 
-TRAINING = [*(word for word in WORDS if not word.startswith(("trainer.max", "data.batch"))), *SAMPLES]
+TRAINING = [word for word in WORDS if not word.startswith(("trainer.max", "data.batch", "model="))] + SAMPLES
+# Its steps do not depend on how their samples are divided; dropout and batch norm make them.
+TRAINING += ["model=tiny_faulty", "model.width=8", "model.batch_norm=false", "optimizer=adamw", "optimizer.lr=0.01"]
+DROPOUT = "model.dropout=0.3"
 
 
 def words(devices, strategy="ddp", batch=8):
@@ -35,7 +35,7 @@ def typed(folder, arguments, launcher=(sys.executable,), **environment):
     """Run a training in a folder; return its exit code and what it printed."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB", "PL_", "SLURM"))}
     process = subprocess.run(
-        [*launcher, str(SCRIPT), *arguments],
+        [*launcher, "-m", f"firstlight.{'evaluate' if arguments[0].startswith('run=') else 'train'}", *arguments],
         cwd=folder,
         env={**inherited, "WANDB_MODE": "offline", **environment},
         stdout=subprocess.PIPE,
@@ -80,7 +80,7 @@ def alone(tmp_path_factory):
 def pair(tmp_path_factory):
     """A training on two devices with dropout that nothing disturbs."""
     folder = tmp_path_factory.mktemp("pair")
-    code, told = typed(folder, [*words(2), "output_dir=run"], DROPOUT="0.3")
+    code, told = typed(folder, [*words(2), DROPOUT, "output_dir=run"])
     assert code == 0, told
     return folder / "run"
 
@@ -131,9 +131,9 @@ def test_what_was_trained_in_parts_goes_on_from_its_file(alone, tmp_path):
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_what_is_measured_is_what_the_checkpoint_holds_statistics_included(tmp_path, strategy):
     few = ["trainer.max_epochs=1", "test=false"]
-    code, told = typed(tmp_path, [*words(2, strategy), *few, "output_dir=run"], NORM="batch")
+    code, told = typed(tmp_path, [*words(2, strategy), *few, "model.batch_norm=true", "output_dir=run"])
     assert code == 0, told
-    code, told = typed(tmp_path, ["run=run", "ckpt=last", "split=val"], NORM="batch")
+    code, told = typed(tmp_path, ["run=run", "ckpt=last", "split=val"])
     assert code == 0, told
 
     # Each device has seen other samples, so that each has other statistics.
@@ -144,7 +144,7 @@ def test_what_is_measured_is_what_the_checkpoint_holds_statistics_included(tmp_p
 @pytest.mark.slow
 def test_torchrun_trains_the_same_run(pair, tmp_path):
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    code, told = typed(tmp_path, words(2), launcher, DROPOUT="0.3", OMP_NUM_THREADS="1")
+    code, told = typed(tmp_path, [*words(2), DROPOUT], launcher, OMP_NUM_THREADS="1")
 
     assert code == 0, told
     (folder,) = (tmp_path / "logs" / "train").iterdir()
@@ -157,14 +157,19 @@ def test_torchrun_trains_the_same_run(pair, tmp_path):
 @pytest.mark.parametrize(
     ("fault", "launcher", "reason"),
     [
-        ("1:5:SIGKILL", (), "rank 1 was ended by SIGKILL"),
-        ("1:5:error", (), "rank 1: RuntimeError: the model broke"),
-        ("0:5:SIGKILL", (), "rank 0 ended without a word: was it killed?"),
-        ("1:5:error", ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"), "rank 1: RuntimeError"),
+        ("rank==1,step==5:SIGKILL", (), "rank 1 was ended by SIGKILL"),
+        ("rank==1,step==5:the model broke", (), "rank 1: RuntimeError: the model broke"),
+        ("rank==0,step==5:SIGKILL", (), "rank 0 ended without a word: was it killed?"),
+        (
+            "rank==1,step==5:the model broke",
+            ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"),
+            "rank 1: RuntimeError",
+        ),
     ],
 )
 def test_a_rank_that_dies_ends_the_run_with_its_own_error(pair, tmp_path, fault, launcher, reason):
-    code, told = typed(tmp_path, [*words(2), "output_dir=run"], [sys.executable, *launcher], FAULT=fault, DROPOUT="0.3")
+    start = [*words(2), DROPOUT, "output_dir=run"]
+    code, told = typed(tmp_path, start, [sys.executable, *launcher], FAULT=fault, FAULT_FILE="fault")
     deadline = time.monotonic() + 20
     # Killed, the first one cannot wait for the others.
     while record(tmp_path / "run")["status"] == "running" and time.monotonic() < deadline:
@@ -175,8 +180,8 @@ def test_a_rank_that_dies_ends_the_run_with_its_own_error(pair, tmp_path, fault,
     ended = datetime.fromisoformat(record(tmp_path / "run")["ended"]).timestamp()
     assert ended - (tmp_path / "fault").stat().st_mtime < 60
     assert record(tmp_path / "run")["reason"].startswith(reason), told
-    if fault.startswith("1:5:SIGKILL"):
-        code, told = typed(tmp_path, ["resume=run"], DROPOUT="0.3")
+    if fault == "rank==1,step==5:SIGKILL":
+        code, told = typed(tmp_path, ["resume=run"])
         assert code == 0, told
         assert furthest(tmp_path / "run", pair) == 0
         assert curves(tmp_path / "run") == curves(pair)
@@ -185,12 +190,12 @@ def test_a_rank_that_dies_ends_the_run_with_its_own_error(pair, tmp_path, fault,
 @pytest.mark.slow
 @pytest.mark.parametrize(("rank", "strategy"), [(1, "ddp"), (1, "fsdp")])
 def test_a_signal_to_any_rank_saves_and_stops_all_and_the_run_goes_on_exactly(pair, tmp_path, rank, strategy):
-    start = [*words(2, strategy), "output_dir=run"]
-    code, told = typed(tmp_path, start, FAULT=f"{rank}:5:SIGTERM", DROPOUT="0.3")
+    start = [*words(2, strategy), DROPOUT, "output_dir=run"]
+    code, told = typed(tmp_path, start, FAULT=f"rank=={rank},step==5:SIGTERM")
     assert code == 143, told
     assert record(tmp_path / "run")["status"] == "interrupted"
 
-    code, told = typed(tmp_path, ["resume=run"], DROPOUT="0.3")
+    code, told = typed(tmp_path, ["resume=run"])
     assert code == 0, told
     assert furthest(tmp_path / "run", pair) < (1e-7 if strategy == "fsdp" else 1e-12)
     if strategy == "ddp":

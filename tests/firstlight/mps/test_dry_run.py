@@ -1,6 +1,5 @@
 """A step on shapes alone finds what MPS would refuse, and changes nothing."""
 
-import functools
 import random
 
 import numpy as np
@@ -8,18 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from firstlight import build
-from firstlight.config.compose import composed
 from firstlight.mps.dry_run import dry_run, quick
-from support.choices import a_model, tiny
+from support.choices import HAS_TEXT, a_model
+from support.judged import built
 
 GIB = 2**30
-
-
-@functools.cache
-def built(model, *overrides):
-    """Return model, data and trainer on the CPU; a dry run leaves them as they are."""
-    return build.build(composed("train", ["output_dir=.", *tiny(model), *overrides]))
 
 
 def small(*parts):
@@ -63,9 +55,9 @@ def faults(model, data, trainer, kind="fault", precision="32-true", deterministi
 
 @pytest.mark.parametrize(
     ("model", "precision"),
-    [("resnet50", "32-true"), ("vgg16", "16-mixed"), ("bert", "bf16-mixed")],
+    [("tiny_images", "32-true"), ("tiny_mlp", "16-mixed"), *([("tiny_text", "bf16-mixed")] if HAS_TEXT else [])],
 )
-def test_the_bundled_models_have_no_fault(model, precision):
+def test_what_mps_can_run_has_no_fault(model, precision):
     report = dry_run(*built(model), precision, deterministic=False)
 
     assert report.findings == []
@@ -73,14 +65,14 @@ def test_the_bundled_models_have_no_fault(model, precision):
 
 
 def test_operators_of_images_are_those_of_mps():
-    images = dry_run(*built("vgg16"), "32-true", deterministic=False).operators
+    images = dry_run(*built(a_model("images")), "32-true", deterministic=False).operators
 
     assert {"aten::linear_backward", "aten::max_pool2d", "aten::max_pool2d_backward"} <= set(images["training"])
     assert not {"aten::addmm", "aten::max_pool2d_with_indices"} & set(images["training"])
 
 
 def test_operators_of_texts_are_those_of_mps():
-    text = dry_run(*built("bert"), "32-true", deterministic=False).operators
+    text = dry_run(*built(a_model("text")), "32-true", deterministic=False).operators
 
     assert "aten::_safe_softmax" in text["training"]
     assert "aten::_scaled_dot_product_attention_math_for_mps" in text["evaluation"]

@@ -8,32 +8,25 @@ from contextlib import suppress
 import pytest
 import torch
 
-from firstlight import build, train
+from firstlight import train
 from firstlight.callbacks.loss_guard import LossGuard
 from firstlight.cli.errors import sentence
 from firstlight.config.compose import composed
 from firstlight.logger.metrics_csv import MetricsCSV
-from support.interrupted import SMALL, Chancy, Spy, record, saved, trained
-
-
-class Faulty(Chancy):
-    """Fails in the sixth step, the second of the second epoch, as `fault` says."""
-
-    def training_step(self, batch, batch_idx):
-        loss = super().training_step(batch, batch_idx)
-        return type(self).fault(self, loss) if self.trainer.global_step == 5 else loss
+from support.interrupted import SMALL, Spy, record, saved, trained
 
 
 @pytest.fixture
 def faulty(monkeypatch, tmp_path):
-    """Return a function that trains with a fault, and returns the error and the run's record."""
-    monkeypatch.setattr(build, "build_model", lambda settings, facts: Faulty())
-    monkeypatch.setattr(build, "load_model", lambda *args: Faulty())
+    """Return a function that trains with a fault in the sixth step, the second of the second epoch.
+
+    It returns the error and the run's record.
+    """
 
     def train_(fault, *words):
-        Faulty.fault = fault
+        monkeypatch.setenv("FAULT", f"step==5:{fault}")
         with pytest.raises(BaseException) as caught:
-            train.main(composed("train", [*SMALL, f"output_dir={tmp_path / 'run'}", *words]))
+            train.main(composed("train", [*SMALL, "model=tiny_faulty", f"output_dir={tmp_path / 'run'}", *words]))
         return caught.value, record(tmp_path / "run")
 
     return train_
@@ -54,7 +47,7 @@ def little_disk(tmp_path):
     ("value", "every"), [("nan", 3), *(pytest.param(*way, marks=pytest.mark.slow) for way in [("nan", 1), ("inf", 1)])]
 )
 def test_a_loss_that_is_no_number_ends_the_run_before_it_is_saved(faulty, tmp_path, value, every):
-    error, told = faulty(lambda self, loss: loss * float(value), f"trainer.log_every_n_steps={every}")
+    error, told = faulty(value, f"trainer.log_every_n_steps={every}")
     batch = torch.load(tmp_path / "run" / "bad_batch.pt", weights_only=True)
 
     assert told["status"] == "failed"
@@ -69,13 +62,7 @@ def test_a_loss_that_is_no_number_ends_the_run_before_it_is_saved(faulty, tmp_pa
 
 
 def test_weights_that_are_no_numbers_are_not_saved(faulty, tmp_path):
-    def spoil(self, loss):
-        # The loss of this step is a number, its gradient is none.
-        weight = next(self.parameters())
-        weight.register_hook(lambda gradient: gradient * float("nan"))
-        return loss
-
-    _, told = faulty(spoil, "callbacks.last.every_steps=2")
+    _, told = faulty("gradient", "callbacks.last.every_steps=2")
 
     assert "Step 6 made weights that are no numbers" in told["reason"]
     assert saved(tmp_path / "run")["global_step"] == 4
@@ -99,16 +86,13 @@ def test_a_leap_of_the_loss_is_told_once_an_epoch(capsys):
     ],
 )
 def test_memory_that_runs_out_names_the_batch_size(faulty, text):
-    def fail(self, loss):
-        raise RuntimeError(text)
-
-    error, told = faulty(fail)
+    error, told = faulty(text)
 
     assert (told["status"], told["reason"]) == ("failed", "out of memory with data.batch_size=4: try data.batch_size=2")
     assert "halve data.batch_size" in sentence(error, "train", [])
 
 
-def test_a_full_disk_ends_the_run_and_the_earlier_checkpoint_stands(small, little_disk):
+def test_a_full_disk_ends_the_run_and_the_earlier_checkpoint_stands(little_disk):
     words = [*SMALL, "trainer.max_epochs=100", "callbacks=none", f"output_dir={little_disk}/run"]
     last = (
         "callbacks={last:{_target_:firstlight.callbacks.last_checkpoint.LastCheckpoint,dirpath:"
@@ -137,7 +121,7 @@ def test_a_full_disk_ends_the_run_and_the_earlier_checkpoint_stands(small, littl
 @pytest.mark.parametrize(
     ("number", "what"), [(errno.ENOSPC, "The disk is full"), (errno.EACCES, "cannot be written to")]
 )
-def test_a_disk_that_fails_under_metrics_csv(small, monkeypatch, tmp_path, number, what):
+def test_a_disk_that_fails_under_metrics_csv(monkeypatch, tmp_path, number, what):
     def fail(self):
         raise OSError(number, os.strerror(number), "metrics.csv")
 

@@ -24,9 +24,17 @@ import omegaconf.omegaconf
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
+from firstlight.config.compose import SearchPath
 from firstlight.config.options import CONFIGS
+
+# Some helpers are tests that several files import, and all of them assert.
+HELPERS = [file.stem for file in Path(__file__).parent.glob("*.py")]
+pytest.register_assert_rewrite(
+    *(f"support.{name}" for name in HELPERS if name not in ("__init__", Path(__file__).stem))
+)
 
 PARSED: dict[str, Any] = {}
 
@@ -41,9 +49,11 @@ def parse_once(stream: TextIO | str, Loader: type) -> Any:  # noqa: N803
     return PARSED[text]
 
 
+# Hydra finds the options of the tests, also where no command has composed before.
+Plugins.instance().register(SearchPath)
 omegaconf.omegaconf.yaml = SimpleNamespace(load=parse_once, dump=yaml.dump)
 
-__all__ = ["composed", "small", "varying"]
+__all__ = ["composed", "varying"]
 
 
 @pytest.fixture(autouse=True)
@@ -56,20 +66,12 @@ def varying() -> Iterator[None]:
 
 @pytest.fixture
 def composed(tmp_path: Path) -> Callable[..., DictConfig]:
-    """Return a function that composes a training into a folder of the test's own."""
+    """Return a function that composes a training into a folder of the test's own, of a tiny model if none is named."""
 
     def compose_(*overrides: str, root: str = "train", folder: str = "run") -> DictConfig:
+        named = root != "train" or any(word.startswith("model=") for word in overrides)
+        model = [] if named else ["model=tiny_images"]
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            return compose(root, [f"output_dir={tmp_path / folder}", *overrides])
+            return compose(root, [f"output_dir={tmp_path / folder}", *model, *overrides])
 
     return compose_
-
-
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every training build the smallest model with dropout."""
-    from firstlight import build
-    from support.interrupted import Chancy
-
-    monkeypatch.setattr(build, "build_model", lambda settings, facts: Chancy())
-    monkeypatch.setattr(build, "load_model", lambda *args: Chancy())

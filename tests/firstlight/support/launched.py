@@ -3,20 +3,19 @@
 import csv
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
-SCRIPT = Path(__file__).parent / "swept.py"
+from support.small import BARE, command
 
 
 def start(folder: Path, *words: str, **variables: str) -> subprocess.Popen:
     """Sweep over the smallest trainings by the real command, in a folder and a group of processes of its own."""
     folder.mkdir(exist_ok=True)
     return subprocess.Popen(
-        [sys.executable, SCRIPT, *words],
+        command("sweep", *BARE, *words),
         cwd=folder,
-        env={**os.environ, **variables},
+        env={"OMP_NUM_THREADS": "1", **os.environ, **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

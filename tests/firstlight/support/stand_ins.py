@@ -1,16 +1,15 @@
 """Small files in the place of what a data set would download, or reads from a path of the user's."""
 
+import runpy
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
-from torch import Tensor, nn
 
 from firstlight.config.instantiate import locate
 from firstlight.config.options import choice
-from firstlight.model.classifier import Classifier
+from support.checkout import PROJECT, ROOT
 
 ROWS = [(f"word{index} word{index % 7} class{index % 2}", index % 2) for index in range(40)]
 
@@ -41,46 +40,23 @@ def hub(node: dict[str, Any], folder: Path, patch: pytest.MonkeyPatch) -> dict[s
     return {"name": str(folder)}
 
 
-def cifar(node: dict[str, Any], folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Let torchvision have read a few photos."""
-
-    class Source:
-        classes = ("cat", "dog")
-
-        def __init__(self, root: str, train: bool = True, download: bool = False) -> None:
-            count = 40 if train else 10
-            self.data = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
-            self.targets = [index % 2 for index in range(count)]
-
-    patch.setattr("torchvision.datasets.CIFAR10", Source)
-    return {"root": str(folder)}
-
-
 # By the name of the class, or of one that it builds on.
-STAND_INS = {"ImageFolder": images, "TextFile": texts, "HubText": hub, "CIFAR10": cifar}
+STAND_INS = {"ImageFolder": images, "TextFile": texts, "HubText": hub}
 
 
 def stand_in(name: str, folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Return the settings by which a choice of data reads small files of our own; none where it needs none."""
+    """Return the settings by which a data set reads small files of our own; none where it needs none.
+
+    tests/<package>/test_<name>.py may have a function `stand_in` for it, with the parameters of those here.
+    """
     node = choice("data", name)
+    file = PROJECT and ROOT / "tests" / PROJECT.name / f"test_{name}.py"
+    if file and file.is_file() and (own := runpy.run_path(str(file)).get("stand_in")):
+        return own(node, folder, patch)
     for base in locate(node["_target_"]).__mro__:
         if base.__name__ in STAND_INS:
             return STAND_INS[base.__name__](node, folder, patch)
     return {}
-
-
-class Pixels(Classifier):
-    """One layer in the place of a network for images, whatever else that takes."""
-
-    reads = "images"
-
-    def __init__(self, class_names, image_size, optimizer=None, scheduler=None, **others):
-        super().__init__(class_names, 0.0, optimizer, scheduler)
-        self.save_hyperparameters(logger=False)
-        self.network = nn.Sequential(nn.Flatten(), nn.Linear(3 * image_size**2, len(class_names)))
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return self.network(inputs)
 
 
 def unreachable(*args: Any, **kwargs: Any) -> None:

@@ -10,15 +10,22 @@ import sys
 import time
 from pathlib import Path
 
+from support.small import command
+
 ROOT = Path(__file__).parents[3]
 PYTHON = ROOT / ".openwandb" / "bin" / "python"
 SERVE = Path(__file__).parent / "openwandb_serve.py"
-TRAINING = Path(__file__).parent / "small_training.py"
 # openwandb is not installed with the project: it has an environment of its own.
 MISSING = "needs openwandb: uv venv .openwandb && uv pip install --python .openwandb openwandb==0.5.25"
 
 # For what takes a second on an idle machine.
 PATIENCE_S = 120
+
+
+def training(*words: str, name: str = "train") -> list[str]:
+    """Return what Python runs for a small training, or a sweep over such, that W&B hears of."""
+    resumes = any(word.startswith("resume=") for word in words)
+    return command(name, *words, *([] if resumes else ["logger=wandb"]))[1:]
 
 
 def free_port() -> int:
@@ -134,7 +141,7 @@ class Client:
         return out + err
 
     def train(self, *words: str, expected: int = 0, **variables: str) -> str:
-        return self.run(str(TRAINING), "train", *words, expected=expected, **variables)
+        return self.run(*training(*words), expected=expected, **variables)
 
     def sync(self, *words: str, expected: int = 0, **variables: str) -> str:
         return self.run("-m", "firstlight.wandb_sync", *words, expected=expected, **variables)

@@ -8,15 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from firstlight import build
 from firstlight.sweep.plan import combinations, planned
-from support.small import WORDS, Small
+from support.small import BARE, around
 from support.swept import in_process
 
 SPACE = ["optimizer.lr=interval(0.001,0.1)", "data.batch_size=4,8"]
-SMALL = [word for word in WORDS if not word.startswith("data.batch_size")]
-SMALL += ["data.num_samples=16", "callbacks.confusion_matrix=null", "callbacks.first_batch=null"]
-SMALL += ["callbacks.curves=null", "sweeper=optuna"]
+SMALL = [word for word in around(BARE) if not word.startswith("data.batch_size")] + ["sweeper=optuna"]
 
 needs_optuna = pytest.mark.skipif(find_spec("optuna") is None, reason="the extra optuna is not installed")
 
@@ -59,13 +56,13 @@ def test_the_ends_of_what_may_be_tried_are_checked_first():
 def test_a_search_that_cannot_work_is_refused_in_a_sentence(words, sentence):
     own = ["sweeper=optuna", *(word for word in words if word.startswith("sweeper."))]
     with pytest.raises(ValueError, match=re.escape(sentence)):
-        planned(own, [word for word in words if word not in own])
+        planned(own, ["model=tiny_images", *(word for word in words if word not in own)])
 
 
 @needs_optuna
 def test_more_trials_are_the_same_search_and_another_metric_is_another_one():
     few, more, other = (
-        planned(["sweeper=optuna", word], SPACE)
+        planned(["sweeper=optuna", word], ["model=tiny_images", *SPACE])
         for word in ("sweeper.trials=3", "sweeper.trials=5", "sweeper.metric=val/loss")
     )
 
@@ -75,16 +72,7 @@ def test_more_trials_are_the_same_search_and_another_metric_is_another_one():
 
 @pytest.mark.slow
 def test_a_failing_trial_does_not_end_the_search_and_more_trials_go_on(typed, monkeypatch):
-    step = Small.training_step
-    built = []
-
-    def training_step(self, batch, batch_idx):
-        if len(built) == 2:
-            raise RuntimeError("diverged")
-        return step(self, batch, batch_idx)
-
-    monkeypatch.setattr(Small, "training_step", training_step)
-    monkeypatch.setattr(build, "build_model", lambda settings, facts: built.append(1) or Small())
+    monkeypatch.setenv("FAULT", "job==1:diverged")
     code, told = typed(*SPACE, "sweeper.trials=3")
 
     assert code == 0, told
@@ -104,16 +92,7 @@ def test_a_failing_trial_does_not_end_the_search_and_more_trials_go_on(typed, mo
 
 @pytest.mark.slow
 def test_an_interrupted_search_goes_on_with_the_interrupted_trial(typed, monkeypatch):
-    step = Small.training_step
-    steps = []
-
-    def training_step(self, batch, batch_idx):
-        steps.append(1)
-        if len(steps) == 6:
-            raise KeyboardInterrupt
-        return step(self, batch, batch_idx)
-
-    monkeypatch.setattr(Small, "training_step", training_step)
+    monkeypatch.setenv("FAULT", "job==1,step==1:KeyboardInterrupt")
     words = ["optimizer.lr=interval(0.001,0.1)", "data.batch_size=4", "sweeper.trials=3"]
     code, told = typed(*words)
     first = rows()
@@ -122,6 +101,7 @@ def test_an_interrupted_search_goes_on_with_the_interrupted_trial(typed, monkeyp
     assert [row["status"] for row in first] == ["finished", "interrupted"]
     assert "2 of 3 jobs" in told
 
+    monkeypatch.delenv("FAULT")
     code, told = typed(*words)
 
     assert code == 0

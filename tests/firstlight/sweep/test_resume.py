@@ -5,21 +5,17 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
-from firstlight import build
 from firstlight.run.record import locked
 from firstlight.sweep import __main__ as sweep
-from support.small import WORDS, Small
+from support.small import BARE, around, command
 from support.swept import in_process
 
-SCRIPT = Path(__file__).parents[1] / "support" / "small_training.py"
-SMALL = [*WORDS, "data.num_samples=16"]
-BARE = ["callbacks.confusion_matrix=null", "callbacks.first_batch=null", "callbacks.curves=null"]
+TINY = ["model=tiny_images"]
 FIRST = "sweep     2 jobs, "
 
 
@@ -44,23 +40,9 @@ def rows(folder: Path) -> list[dict]:
 @pytest.fixture
 def stopped(typed, monkeypatch) -> tuple[int, str, list[str]]:
     """Sweep with a job that fails, one that is interrupted, and one that never begins; return also the words."""
-    step = Small.training_step
-
-    def build_model(settings, facts):
-        if settings["trainer"]["max_epochs"] == 1:
-            raise ValueError("no model today")
-        return Small()
-
-    def interrupted(self, batch, batch_idx):
-        if self.trainer.global_step == 5:
-            raise KeyboardInterrupt
-        return step(self, batch, batch_idx)
-
-    words = [*SMALL, *BARE, "trainer.max_epochs=1,3,2"]
-    words.remove("trainer.max_epochs=1")
+    words = around([*BARE, "trainer.max_epochs=1,3,2"])
     with monkeypatch.context() as broken:
-        broken.setattr(build, "build_model", build_model)
-        broken.setattr(Small, "training_step", interrupted)
+        broken.setenv("FAULT", "epochs==1:no steps today;step==5:KeyboardInterrupt")
         return *typed(*words), words
 
 
@@ -86,39 +68,39 @@ def test_a_sweep_goes_on_with_what_failed_what_was_interrupted_and_what_never_be
     # The first had no checkpoint, the second had one.
     assert [len(job["starts"]) for job in jobs(folder)] == [1, 2, 1]
     failed = folder / "0_trainer.max_epochs-1"
-    assert json.loads((failed / "earlier_run.json").read_text())["reason"] == "no model today"
-    assert "no model today" not in (failed / "output.log").read_text()
+    assert json.loads((failed / "earlier_run.json").read_text())["reason"] == "RuntimeError: no steps today"
+    assert "no steps today" not in (failed / "output.log").read_text()
     cfg = OmegaConf.load(folder / "1_trainer.max_epochs-3" / "config.yaml")
     assert (folder.name, "trainer.max_epochs=3") == (cfg.group, cfg.name)
 
 
 def test_other_words_are_another_sweep_and_force_starts_over(typed, monkeypatch):
     monkeypatch.setattr(sweep.train, "main", lambda: None)  # no job runs: all sweeps stay unfinished
-    assert typed("seed=0,1")[1].startswith(FIRST)
+    assert typed(*TINY, "seed=0,1")[1].startswith(FIRST)
     (folder,) = folders()
 
-    assert typed("seed=0,1")[1].startswith(f"sweep     goes on in {folder}, 0 of 2 jobs")
-    assert typed("seed=0,1", "force=false")[1].startswith(f"sweep     goes on in {folder}, 0 of 2 jobs")
-    assert typed("seed=0,2")[1].startswith(FIRST)
-    assert typed("test=false", "seed=0,1")[1].startswith(FIRST)
-    assert typed("seed=0,1", "test=false")[1].startswith(FIRST)
-    assert typed("force=true", "seed=0,1")[1].startswith(FIRST)
+    assert typed(*TINY, "seed=0,1")[1].startswith(f"sweep     goes on in {folder}, 0 of 2 jobs")
+    assert typed(*TINY, "seed=0,1", "force=false")[1].startswith(f"sweep     goes on in {folder}, 0 of 2 jobs")
+    assert typed(*TINY, "seed=0,2")[1].startswith(FIRST)
+    assert typed(*TINY, "test=false", "seed=0,1")[1].startswith(FIRST)
+    assert typed(*TINY, "seed=0,1", "test=false")[1].startswith(FIRST)
+    assert typed(*TINY, "force=true", "seed=0,1")[1].startswith(FIRST)
     assert len(folders()) == 5
 
 
 def test_a_sweep_that_runs_is_left_alone(typed, monkeypatch):
     monkeypatch.setattr(sweep.train, "main", lambda: None)
-    typed("seed=0,1")
+    typed(*TINY, "seed=0,1")
     (folder,) = folders()
     with locked(folder):
-        code, told = typed("seed=0,1")
+        code, told = typed(*TINY, "seed=0,1")
 
     assert code == 1
     assert f"train: {folder} is in use by another process" in told
 
 
 def test_force_is_true_or_false(typed):
-    assert typed("seed=0,1", "force=yes") == (
+    assert typed(*TINY, "seed=0,1", "force=yes") == (
         1,
         "train: force is true or false, but it is 'yes': type force=true to start the sweep over\n",
     )
@@ -155,15 +137,15 @@ def test_a_finished_sweep_starts_anew_whatever_the_earlier_ones_lack(tmp_path):
 
 @pytest.mark.slow
 def test_a_killed_sweep_ends_as_if_it_had_not_been_killed(tmp_path):
-    words = ["sweep", "logger=none", *BARE, "trainer.max_epochs=1,3,2"]
+    words = command("sweep", *BARE, "trainer.max_epochs=1,3,2")
 
     def start(name: str, **variables: str) -> subprocess.Popen:
         (tmp_path / name).mkdir(exist_ok=True)
         environment = {**os.environ, **variables}
-        return subprocess.Popen([sys.executable, SCRIPT, *words], cwd=tmp_path / name, env=environment)
+        return subprocess.Popen(words, cwd=tmp_path / name, env=environment)
 
     # 4 steps an epoch: the first job ends before, the second is in its second epoch.
-    undisturbed, killed = start("undisturbed"), start("killed", STOP_AT="6", STOP_BY=str(int(signal.SIGKILL)))
+    undisturbed, killed = start("undisturbed"), start("killed", FAULT="step==6:SIGKILL")
 
     assert [undisturbed.wait(), killed.wait()] == [0, -signal.SIGKILL]
     (folder,) = (tmp_path / "killed" / "logs" / "sweep").iterdir()

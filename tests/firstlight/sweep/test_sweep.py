@@ -8,7 +8,6 @@ import pytest
 
 from firstlight.config.compose import composed
 from firstlight.config.validate import check
-from firstlight.model.classifier import Classifier
 from firstlight.sweep import __main__ as sweep
 from firstlight.sweep.plan import combinations
 from support.choices import a_model, tiny
@@ -53,15 +52,8 @@ def test_every_combination_is_a_row(monkeypatch, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_a_job_out_of_memory_is_a_row_and_the_others_go_on(monkeypatch, tmp_path, capsys):
-    step = Classifier.training_step
-
-    def training_step(self, batch, batch_idx):
-        if len(batch["labels"]) > 4:
-            raise RuntimeError("MPS backend out of memory (MPS allocated: 9.00 GB, max allowed: 9.07 GB)")
-        return step(self, batch, batch_idx)
-
-    monkeypatch.setattr(Classifier, "training_step", training_step)
-    words = [word for word in tiny(a_model()) if not word.startswith("data.batch_size")]
+    monkeypatch.setenv("FAULT", "batch>4:MPS backend out of memory (MPS allocated: 9.00 GB, max allowed: 9.07 GB)")
+    words = [word for word in tiny("tiny_faulty") if not word.startswith("data.batch_size")]
     code, _, rows = swept(monkeypatch, tmp_path, *words, *FEW, "data.batch_size=2,8,4")
     told = capsys.readouterr()
 
@@ -90,11 +82,11 @@ def test_jobs_over_paths_are_called_by_their_number():
 
 
 def test_experiments_can_be_swept():
-    assert len(combinations(["experiment=smoke,overfit"])) == 2
+    assert len(combinations(["model=tiny_images", "experiment=smoke,overfit"])) == 2
 
 
 def test_a_stored_sweep_is_expanded():
-    jobs = combinations(["experiment=batch_sizes", "seed=1,2"])
+    jobs = combinations(["model=tiny_images", "experiment=batch_sizes", "seed=1,2"])
 
     assert len(jobs) == 8
-    assert sorted(jobs[0]) == ["data.batch_size=8", "experiment=batch_sizes", "seed=1"]
+    assert sorted(jobs[0]) == ["data.batch_size=8", "experiment=batch_sizes", "model=tiny_images", "seed=1"]

@@ -37,11 +37,11 @@ STANCES: list[str] = []
 
 
 @pytest.fixture
-def fit(composed, monkeypatch):
+def fit(composed):
     """Return a function that trains the small model, compiled."""
 
     def fit_(*words):
-        model, data, trainer, _ = build(composed, monkeypatch, *ASKED, *words)
+        model, data, trainer, _ = build(composed, *ASKED, *words)
         trainer.fit(model, data)
         return model, trainer
 
@@ -89,7 +89,7 @@ def test_a_network_that_cannot_be_compiled_trains_after_one_line(fit, monkeypatc
     lines = [str(each.message) for each in told if "torch.compile" in str(each.message)]
 
     assert lines == [
-        "torch.compile failed for Small (RuntimeError: no kernel for this): it runs uncompiled; "
+        "torch.compile failed for TinyMLP (RuntimeError: no kernel for this): it runs uncompiled; "
         "trainer.compile_network=false saves the attempt"
     ]
     assert trainer.global_step == 2
@@ -108,12 +108,12 @@ def test_the_rehearsal_leaves_no_trace(fit, calls):
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++ for the CPU")
-def test_compiled_and_plain_training_agree_and_share_their_checkpoints(composed, monkeypatch):
+def test_compiled_and_plain_training_agree_and_share_their_checkpoints(composed):
     trained = {}
     for asked in ("true", "false"):
         torch.manual_seed(0)
         words = ["data.num_samples=10", "data.drop_last=false", "trainer.max_epochs=2", "callbacks=none"]
-        model, data, trainer, _ = build(composed, monkeypatch, *words, f"trainer.compile_network={asked}")
+        model, data, trainer, _ = build(composed, *words, f"trainer.compile_network={asked}")
         trainer.fit(model, data)
         trained[asked] = model
 

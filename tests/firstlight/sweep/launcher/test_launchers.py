@@ -39,7 +39,7 @@ def test_every_choice_of_a_sweep_composes(group, name, monkeypatch):
     monkeypatch.setattr(sweep_plan.shutil, "which", lambda name: name)
     monkeypatch.setattr(sweep_plan.importlib.metadata, "version", lambda name: "1")
 
-    assert planned([f"{group}={name}"], ["seed=0,1"]).num_jobs > 1
+    assert planned([f"{group}={name}"], ["model=tiny_images", "seed=0,1"]).num_jobs > 1
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_every_choice_of_a_sweep_composes(group, name, monkeypatch):
 def test_a_wrong_setting_of_a_sweep_is_refused_in_a_sentence(own, sentence, monkeypatch):
     monkeypatch.setattr(sweep_plan.shutil, "which", lambda name: name)
     with pytest.raises(ValueError, match=re.escape(sentence)):
-        check_jobs(planned(own, ["seed=0,1"]))
+        check_jobs(planned(own, ["model=tiny_images", "seed=0,1"]))
 
 
 def test_slurm_that_is_not_here_is_told_before_a_folder_is_made(monkeypatch, tmp_path, capsys):
@@ -67,7 +67,7 @@ def test_slurm_that_is_not_here_is_told_before_a_folder_is_made(monkeypatch, tmp
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(sys, "argv", ["sweep", "launcher=slurm", "seed=0,1"])
+    monkeypatch.setattr(sys, "argv", ["sweep", "launcher=slurm", "model=tiny_images", "seed=0,1"])
     with pytest.raises(SystemExit) as stop:
         sweep.main()
 
@@ -83,16 +83,16 @@ def test_a_package_that_is_not_installed_is_named(own, monkeypatch):
 
     monkeypatch.setattr(sweep_plan.importlib.metadata, "version", version)
     with pytest.raises(ValueError, match=rf"{own} needs the package hydra-\S+, which is not installed: type `uv pip"):
-        planned([own], ["seed=0,1"])
+        planned([own], ["model=tiny_images", "seed=0,1"])
 
 
 def test_the_launcher_makes_no_other_sweep_and_is_no_setting_of_a_training():
-    words = ["seed=0,1", "launcher=joblib", "launcher.n_jobs=3"]
+    words = ["model=tiny_images", "seed=0,1", "launcher=joblib", "launcher.n_jobs=3"]
     own, rest = divided(words)
 
-    assert (own, rest) == (["launcher=joblib", "launcher.n_jobs=3"], ["seed=0,1"])
+    assert (own, rest) == (["launcher=joblib", "launcher.n_jobs=3"], ["model=tiny_images", "seed=0,1"])
     assert planned(own, rest).asked == planned([], rest).asked
-    assert combinations(words) == [["seed=0"], ["seed=1"]]
+    assert combinations(words) == [["model=tiny_images", "seed=0"], ["model=tiny_images", "seed=1"]]
 
 
 def test_a_launcher_of_a_training_is_told_where_it_belongs(monkeypatch, capsys):
@@ -131,7 +131,7 @@ def test_processes_are_spread_over_the_gpus(monkeypatch):
 @pytest.mark.slow
 def test_joblib_runs_two_jobs_at_once_and_a_failing_one_is_a_row(tmp_path):
     words = ["launcher=joblib", "launcher.n_jobs=2", "trainer.max_epochs=1,3,2"]
-    code, told, folder = swept(tmp_path, *words, FAIL_ABOVE="2")
+    code, told, folder = swept(tmp_path, *words, FAULT="epochs>2:too long")
 
     assert code == 1
     assert statuses(folder) == ["finished", "failed", "finished"]
@@ -148,7 +148,7 @@ def test_joblib_runs_two_jobs_at_once_and_a_failing_one_is_a_row(tmp_path):
 @pytest.mark.slow
 def test_a_job_that_is_killed_is_a_row(tmp_path):
     words = ["launcher=joblib", "launcher.n_jobs=2", "trainer.max_epochs=5,6,7"]
-    code, told, folder = swept(tmp_path, *words, KILL_ABOVE="4")
+    code, told, folder = swept(tmp_path, *words, FAULT="epochs>4:SIGKILL")
 
     assert code == 1
     assert "killed" in statuses(folder)
@@ -172,7 +172,7 @@ def test_ctrl_c_lets_the_processes_of_joblib_save(tmp_path):
 
 @pytest.mark.slow
 def test_jobs_run_by_submitit_without_slurm(tmp_path):
-    code, told, folder = swept(tmp_path, "launcher=slurm_local", "trainer.max_epochs=1,3", FAIL_ABOVE="2")
+    code, told, folder = swept(tmp_path, "launcher=slurm_local", "trainer.max_epochs=1,3", FAULT="epochs>2:too long")
 
     assert code == 1
     assert statuses(folder) == ["finished", "failed"]

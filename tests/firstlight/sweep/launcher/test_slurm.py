@@ -34,7 +34,7 @@ def hurry(cluster) -> None:
 
 def test_four_jobs_two_at_once_with_a_failing_one(cluster, tmp_path):
     words = ["launcher=slurm", "launcher.at_once=2", "launcher.minutes=10", "trainer.max_epochs=1,3,2,1"]
-    code, output, folder = swept(tmp_path, *words, **cluster, FAIL_ABOVE="2")
+    code, output, folder = swept(tmp_path, *words, **cluster, FAULT="epochs>2:too long")
 
     assert code == 1
     assert statuses(folder) == ["finished", "failed", "finished", "finished"]

@@ -1,0 +1,22 @@
+"""The trainings of the benchmark can be measured."""
+
+import pytest
+
+from firstlight.config.compose import composed as composed_from
+from firstlight.config.options import CONFIGS, read
+from firstlight.config.validate import check
+from support.choices import project_names
+
+benchmark = pytest.importorskip("firstlight.benchmark.__main__")
+TRAININGS = read(CONFIGS / "benchmark.yaml")["trainings"]
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_a_training_of_the_benchmark_composes(name):
+    missing = {f"model={model}" for model in project_names("model")}.isdisjoint(TRAININGS[name])
+    if missing:
+        pytest.skip(f"configs/model has nothing that {TRAININGS[name]} names")
+    cfg = composed_from("benchmark", [])
+
+    assert name in cfg.models
+    check(composed_from("train", benchmark.words(cfg, name)))
