@@ -92,7 +92,7 @@ class Trainer(lightning.pytorch.Trainer):
         strategy: how devices work together: "ddp" copies the model to each, "fsdp" spreads it over them; "auto" is a
             single device.
         scale_lr: multiply the learning rate by the number of devices ("linear": Goyal et al. 2017, for SGD) or its
-            root ("sqrt": Malladi et al. 2022, for Adam); None takes it as given. `distributed.strategies.scaled_lr` does it.
+            root ("sqrt": Malladi et al. 2022, for Adam); None takes it as given.
         precision: Lightning's name, such as 32-true, bf16-mixed, 16-mixed, bf16-true.
         channels_last: keep images and convolutions as (batch, height, width, channels) in memory.
         compile_network: compile the network in place by torch.compile: always, never, or from so many planned steps on.
