@@ -43,7 +43,7 @@ def parse_once(stream: TextIO | str, Loader: type) -> Any:  # noqa: N803
 
 omegaconf.omegaconf.yaml = SimpleNamespace(load=parse_once, dump=yaml.dump)
 
-__all__ = ["composed", "small", "varying"]
+__all__ = ["composed", "small", "text_packages", "varying"]
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +63,12 @@ def composed(tmp_path: Path) -> Callable[..., DictConfig]:
             return compose(root, [f"output_dir={tmp_path / folder}", *overrides])
 
     return compose_
+
+
+@pytest.fixture
+def text_packages() -> None:
+    """Skip a test of texts in a project that does not install the extra `text`."""
+    pytest.importorskip("transformers", reason="the extra text is not installed")
 
 
 @pytest.fixture

@@ -62,14 +62,15 @@ def hold(command: str, words: list[str]) -> None:
         # A single training is sent to a cluster so.
         assert plan.num_jobs > 1 or "launcher=slurm" in own
         check_jobs(plan)
-    elif command in ("mine", "new"):
+    elif command in ("init", "new", "update"):
         known = {name for group in ("model", "data") for name, _ in choices(group)}
         given = dict(word.split("=") for word in words)
-        assert set(given) <= {"name", "keep"} if command == "mine" else set(given) <= {"model", "data"}
+        takes = {"init": {"name", "keep", "holder", "force"}, "new": {"model", "data", "kind"}}
+        assert set(given) <= takes.get(command, {"from", "ref", "force", "dry_run"})
         assert set(given.get("keep", "digits").split(",")) <= known
     elif (CONFIGS / f"{command}.yaml").is_file():
         needs_folder = command == "train" and not any(word.startswith("resume=") for word in words)
         check(composed(command, [*words, *(["output_dir=logs"] if needs_folder else [])]))
     else:
-        assert command in make.COMMANDS
+        assert command.replace("_", "-") in make.COMMANDS
         assert not words
