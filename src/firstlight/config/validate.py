@@ -33,6 +33,7 @@ def check(cfg: DictConfig) -> None:
             raise ValueError(f"A training has a {name}, but the configuration has none: put it back")
         if name in PARTS:
             check_node(name, settings[name])
+            require_imports(str(settings[name]["_target_"]))
     for group in ("callbacks", "logger"):
         for name, node in (settings.get(group) or {}).items():
             check_entry(group, name, node)
@@ -63,8 +64,6 @@ def check_node(where: str, node: Any) -> None:
         raise ValueError(f"{where} is a choice with a _target_, but it is {node!r}: choose one by {where}=<name>")
     schema.require_trusted(str(node["_target_"]))
     found = schema.read(str(node["_target_"]))
-    if (package := schema.missing_import(str(node["_target_"]))) is not None:
-        raise ValueError(missing_package(str(node["_target_"]).rpartition(".")[2], package))
     extra = SCHEDULE_KEYS if where == "scheduler" else ()
     for name, value in node.items():
         if name in HYDRA_KEYS or name in extra:
@@ -76,6 +75,12 @@ def check_node(where: str, node: Any) -> None:
         if annotation and not known_later and not accepts(ast.parse(annotation, mode="eval").body, value):
             raise ValueError(f"{where}.{name} is {annotation}, but {where}.{name}={value!r}: give a value of that type")
         require_in_limits(f"{where}.{name}", value)
+
+
+def require_imports(target: str) -> None:
+    """Refuse a class whose module imports a package that is not installed: before data is read or downloaded."""
+    if (package := schema.missing_import(target)) is not None:
+        raise ValueError(missing_package(target.rpartition(".")[2], package))
 
 
 def check_entry(group: str, name: str, node: Any) -> None:

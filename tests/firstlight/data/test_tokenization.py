@@ -4,11 +4,13 @@ import os
 import random
 
 import pytest
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch.utils.data import DataLoader
 
 from firstlight.data import tokenization, word_tokenizer
 from firstlight.data.tokenization import PARALLELISM, all_cores, cut, reads_word_by_word
+
+pytest.importorskip("transformers", reason="the extra text is not installed")
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789.,!?[]-'\u4e2d\u6587\u3042\u03c3"
 PIECES = [

@@ -53,7 +53,7 @@ def parse_once(stream: TextIO | str, Loader: type) -> Any:  # noqa: N803
 Plugins.instance().register(SearchPath)
 omegaconf.omegaconf.yaml = SimpleNamespace(load=parse_once, dump=yaml.dump)
 
-__all__ = ["composed", "varying"]
+__all__ = ["composed", "text_packages", "varying"]
 
 
 @pytest.fixture(autouse=True)
@@ -75,3 +75,9 @@ def composed(tmp_path: Path) -> Callable[..., DictConfig]:
             return compose(root, [f"output_dir={tmp_path / folder}", *model, *overrides])
 
     return compose_
+
+
+@pytest.fixture
+def text_packages() -> None:
+    """Skip a test of texts in a project that does not install the extra `text`."""
+    pytest.importorskip("transformers", reason="the extra text is not installed")

@@ -1,5 +1,7 @@
 """Data sets as a training finds them."""
 
+import pytest
+
 from firstlight.data import word_tokenizer
 from firstlight.data.text import Text
 
@@ -8,6 +10,7 @@ def prepared(data):
     data.prepare_data()
     data.setup()
     if isinstance(data, Text):
+        pytest.importorskip("transformers", reason="the extra text is not installed")
         data.connect(word_tokenizer.of_words(data.facts["vocabulary"]))
     return data
 
