@@ -83,7 +83,7 @@ def plan(files: Files, words: list[str]) -> tuple[Files, str]:
 
 def new(root: Path, words: list[str]) -> str:
     """Write the files, and return what was done and what to run next."""
-    files = project.read_files(root)
+    files = project.read_sources(root)
     written, command = plan(files, words)
     project.write_files(root, files, {**files, **written})
     return "\n".join([*(f"new: wrote {path}" for path in written), f"new: next, run {command}, then make test"])

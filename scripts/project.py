@@ -82,6 +82,13 @@ def read_files(root: Path) -> Files:
     return {path: (root / path).read_bytes().decode("utf-8", "surrogateescape") for path in regular}
 
 
+def read_sources(root: Path) -> Files:
+    """Return the sources, the configs and pyproject.toml of a checkout, whether under git or not."""
+    found = [path for folder in ("src", "configs") for path in sorted((root / folder).rglob("*"))]
+    found = [root / "pyproject.toml", *(path for path in found if path.suffix in (".py", ".yaml"))]
+    return {path.relative_to(root).as_posix(): path.read_text(encoding="utf-8") for path in found}
+
+
 def write_files(root: Path, before: Files, after: Files) -> None:
     """Bring a checkout from one state to the other, and remove the directories that are empty then."""
     for path, text in after.items():

@@ -101,11 +101,18 @@ def check_pair(model: dict[str, Any], data: dict[str, Any]) -> None:
     if reads != yields:
         names = [str(node["_target_"]).rpartition(".")[2] for node in (model, data)]
         fitting = [name for name, node in choices("data") if _constant(node, "yields") == reads]
-        own = [name for name in ("digits", "bbc_news") if name in fitting] or fitting
+        own = [name for name in named_data(str(model["_target_"])) if name in fitting] or fitting
         raise ValueError(
             f"{names[0]} reads {reads}, but {names[1]} yields {yields}: choose another data=, e.g. data={own[0]} "
             f"(of {', '.join(fitting)})"
         )
+
+
+def named_data(target: str) -> list[str]:
+    """Return the datasets that the options of a model's class name by `override /data`."""
+    files = [read(file) for file in option_files("model").values()]
+    entries = [each for file in files if file.get("model", {}).get("_target_") == target for each in file["defaults"]]
+    return [str(each["override /data"]) for each in entries if isinstance(each, dict) and "override /data" in each]
 
 
 def require_one_apple_gpu(trainer: dict[str, Any]) -> None:

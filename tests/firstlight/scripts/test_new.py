@@ -77,6 +77,15 @@ def test_text_brings_its_packages():
     assert "pyproject.toml" not in images
 
 
+def test_it_works_without_git(tmp_path):
+    sources = project.read_sources(ROOT)
+    project.write_files(tmp_path, {}, sources)
+    new.new(tmp_path, ["data=my_set", "kind=images"])
+
+    assert (tmp_path / f"src/{PROJECT.name}/data/my_set.py").is_file()
+    assert sources.items() <= project.read_sources(tmp_path).items()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
