@@ -27,7 +27,7 @@ def sweep_file(folder, **changes):
     """Return the file of a sweep that differs from the stored one."""
     file = folder / "sweep.yaml"
     named = {"model": {"value": "tiny_images"}} | changes.pop("parameters", SWEEP["parameters"])
-    file.write_text(yaml.safe_dump(SWEEP | {"parameters": named} | changes))
+    file.write_text(yaml.safe_dump(SWEEP | {"parameters": named} | changes, sort_keys=False))
     return file
 
 
@@ -37,9 +37,8 @@ def run(file, *words):
 
 def test_a_sweep_is_checked_without_a_server(tmp_path, capsys):
     assert run(sweep_file(tmp_path), "dry_run=true") is None
-    assert (
-        "python -m firstlight.train model=tiny_images optimizer.lr=1e-05 data.batch_size=16" in capsys.readouterr().out
-    )
+    told = capsys.readouterr().out
+    assert "python -m firstlight.train model=tiny_images optimizer.lr=1e-05 data.batch_size=16" in told
 
 
 def test_it_is_checked_without_torch(tmp_path):

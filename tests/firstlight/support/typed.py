@@ -64,7 +64,7 @@ def hold(command: str, words: list[str]) -> None:
         known = {name for group in ("model", "data") for name, _ in choices(group)}
         given = dict(word.split("=") for word in words)
         assert set(given) <= {"name", "keep"} if command == "mine" else set(given) <= {"model", "data"}
-        assert set(given.get("keep", "digits").split(",")) <= known
+        assert "keep" not in given or set(given["keep"].split(",")) <= known
     elif (CONFIGS / f"{command}.yaml").is_file():
         needs_folder = command == "train" and not any(word.startswith("resume=") for word in words)
         check(composed(command, [*words, *(["output_dir=logs"] if needs_folder else [])]))

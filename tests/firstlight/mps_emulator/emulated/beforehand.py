@@ -17,8 +17,10 @@ from support.choices import HAS_TEXT, a_model
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from support.emulated import on_mps, require_the_estimated_memory
 
-# Small enough that each batch counts, and large enough that memory is more than what a kernel needs beside it.
-WIDE = ["model.width=64", "data.batch_size=8"]
+# 4 MiB a sample of 64 px: more than what kernels need beside it.
+WIDE = ["model.width=64"]
+LARGE = [*(word for word in on_mps("tiny_images") if not word.startswith("data.")), *WIDE, "data=fake_images"]
+LARGE += ["data.image_size=64", "data.num_samples=256", "data.num_classes=2"]
 
 
 @pytest.mark.parametrize(
@@ -67,13 +69,9 @@ def command(*words: str, gib: float | None = None, **more: str) -> subprocess.Co
 )
 def test_a_batch_that_is_too_big_is_a_row_and_the_other_jobs_finish(tmp_path, monkeypatch, other, reason):
     monkeypatch.chdir(tmp_path)
-    # VGG16 with its optimizer takes 0.22 GiB, and 4.6 MiB a sample.
     done = command(
         "firstlight.sweep",
-        *(word for word in on_mps(a_model("images")) if not word.startswith("data.")),
-        "data=fake_images",
-        "data.num_samples=256",
-        "data.num_classes=2",
+        *LARGE,
         "data.batch_size=2,128,4",
         "trainer.limit_train_batches=2",
         gib=1.0 if other else 0.4,
@@ -90,7 +88,7 @@ def test_a_batch_that_is_too_big_is_a_row_and_the_other_jobs_finish(tmp_path, mo
 @pytest.mark.slow
 def test_the_memory_limit_is_set_before_torch_is_imported(tmp_path):
     # Torch's own limit is 1.7 times what the system recommends: only with the command's 1.0 this is refused.
-    words = [*on_mps(a_model("images")), "data.batch_size=16", "callbacks=none", f"output_dir={tmp_path / 'run'}"]
+    words = [*LARGE, "data.batch_size=64", "callbacks=none", f"output_dir={tmp_path / 'run'}"]
     usual = command("firstlight.train", *words, gib=0.3, MPS_EMULATOR_OTHER_GIB="0.1")
     more = {"MPS_EMULATOR_OTHER_GIB": "0.1", "PYTORCH_MPS_HIGH_WATERMARK_RATIO": "1.3"}
     lent = command("firstlight.train", *words, gib=0.3, **more)
