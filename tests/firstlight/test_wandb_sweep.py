@@ -1,5 +1,6 @@
 """`make wandb-sweep` checks every value of a sweep before W&B hears of it."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -18,14 +19,16 @@ from firstlight.logger import wandb_auth
 from support.choices import a_model, tiny
 
 # openwandb, the server of the other tests, has no sweeps: these end where W&B's own functions would create one.
-STORED = Path(__file__).parents[2] / "sweeps" / "optimizer.yaml"
-SWEEP = yaml.safe_load(STORED.read_text())
+STORED = yaml.safe_load((Path(__file__).parents[2] / "sweeps" / "optimizer.yaml").read_text())
+# The stored sweep with a model of the tests in the place of the project's.
+SWEEP = STORED | {"parameters": {**STORED["parameters"], "model": {"value": "tiny_images"}}}
 
 
 def sweep_file(folder, **changes):
     """Return the file of a sweep that differs from the stored one."""
     file = folder / "sweep.yaml"
-    file.write_text(yaml.safe_dump(SWEEP | changes))
+    named = {"model": {"value": "tiny_images"}} | changes.pop("parameters", SWEEP["parameters"])
+    file.write_text(yaml.safe_dump(SWEEP | {"parameters": named} | changes, sort_keys=False))
     return file
 
 
@@ -33,14 +36,15 @@ def run(file, *words):
     return wandb_sweep.main(composed("wandb_sweep", [f"file={file}", *words]))
 
 
-def test_the_stored_sweep_is_checked_without_a_server(capsys):
-    assert run(STORED, "dry_run=true") is None
-    assert "python -m firstlight.train optimizer.lr=1e-05 data.batch_size=16" in capsys.readouterr().out
+def test_a_sweep_is_checked_without_a_server(tmp_path, capsys):
+    assert run(sweep_file(tmp_path), "dry_run=true") is None
+    told = capsys.readouterr().out
+    assert "python -m firstlight.train model=tiny_images optimizer.lr=1e-05 data.batch_size=16" in told
 
 
-def test_it_is_checked_without_torch():
+def test_it_is_checked_without_torch(tmp_path):
     code = "import sys; from firstlight import wandb_sweep; wandb_sweep.main(); print('torch' in sys.modules)"
-    words = [sys.executable, "-c", code, f"file={STORED}", "dry_run=true"]
+    words = [sys.executable, "-c", code, f"file={sweep_file(tmp_path)}", "dry_run=true"]
     told = subprocess.run(words, capture_output=True, text=True)
 
     assert told.stdout.endswith("False\n"), told.stderr
@@ -58,8 +62,8 @@ def test_it_is_checked_without_torch():
         ),
         ({"scheduler": {"values": ["cosine", "cosin"]}}, "There is no scheduler=cosin: did you mean scheduler=cosine?"),
         (
-            {"model": {"values": ["resnet50", "bert"]}, "data": {"value": "digits"}},
-            "Bert reads text, but Digits",
+            {"model": {"values": ["tiny_images", "tiny_text"]}, "data": {"value": "fake_images"}},
+            "TinyText reads text, but FakeImages",
         ),
         (
             {"optimizer": {"parameters": {"lr": {"value": 1}}}},
@@ -93,23 +97,24 @@ def test_a_sweep_that_is_none_is_refused(tmp_path, changes, sentence):
         run(tmp_path / "none.yaml")
 
 
-def test_without_a_key_there_is_no_sweep(monkeypatch):
+def test_without_a_key_there_is_no_sweep(monkeypatch, tmp_path):
     monkeypatch.setattr(wandb_auth, "chosen_mode", lambda mode: ("offline", "no API key found"))
 
     with pytest.raises(ValueError, match="A sweep of W&B exists online only .no API key found.: run `wandb login`"):
-        run(STORED)
+        run(sweep_file(tmp_path))
 
 
-def test_it_is_created_and_worked_on(monkeypatch):
+def test_it_is_created_and_worked_on(monkeypatch, tmp_path):
     calls = []
     monkeypatch.setattr(wandb_auth, "chosen_mode", lambda mode: ("online", "a key was found"))
     monkeypatch.setattr(wandb, "sweep", lambda sweep, **where: calls.append((sweep, where)) or "abc")
     monkeypatch.setattr(wandb, "agent", lambda name, **settings: calls.append((name, settings)))
     monkeypatch.setenv("PATH", "/usr/bin")
-    where = {"entity": None, "project": SWEEP["project"]}
+    file = sweep_file(tmp_path)
+    where = {"entity": None, "project": STORED["project"]}
 
-    assert run(STORED, "count=3") == "abc"
-    assert calls[0] == (SWEEP, where)
+    assert run(file, "count=3") == "abc"
+    assert calls[0] == (yaml.safe_load(file.read_text()), where)
     assert calls[1] == ("abc", {"count": 3, **where})
 
 
@@ -130,6 +135,7 @@ def test_a_job_of_the_agent_trains_in_a_folder_of_its_own(tmp_path):
     command = shlex.split("/usr/bin/env python -m firstlight.train")
     path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
     environment = {"PATH": path, "HOME": str(tmp_path), "WANDB_MODE": "offline", "WANDB_RUN_ID": "chosen"}
+    environment |= {name: os.environ[name] for name in ("PYTHONPATH", "FIRSTLIGHT_CONFIG_PATH")}
     told = subprocess.run([*command, *words], cwd=tmp_path, env=environment, capture_output=True, text=True)
 
     assert told.returncode == 0, told.stderr

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from firstlight import build
+from support.emulated import in_full, on_mps, require_the_estimated_memory
 from support.judged import built, judged, require_flops, require_memory, require_workload
 from support.pickles import Bomb
 
@@ -66,3 +68,23 @@ def test_a_training_takes_the_memory_that_was_measured():
 
 def test_the_benchmark_trains_it_at_the_batch_size_of_the_announcement():
     require_workload("vgg16", 64)
+
+
+@pytest.mark.parametrize(
+    ("size", "head"), [(32, "small"), in_full(96, "stock"), in_full(160, "small"), in_full(224, "stock")]
+)
+def on_mps_it_trains_at_any_size(composed, size, head):
+    words = [f"data.image_size={size}", f"model.head={head}", "data.batch_size=2", "trainer.limit_train_batches=1"]
+    network, data, trainer = build.build(composed(*on_mps("vgg16"), *words, "callbacks=none", "optimizer=sgd"))
+    trainer.fit(network, data)
+
+    assert trainer.global_step == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [["data.image_size=64", "trainer.precision=bf16-true"], ["optimizer=sgd", "trainer.gradient_clip_val=null"]],
+)
+def on_mps_its_estimated_memory_is_what_the_device_allocates(tmp_path, words):
+    require_the_estimated_memory("vgg16", words, tmp_path)

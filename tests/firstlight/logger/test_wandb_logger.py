@@ -11,9 +11,8 @@ import pytest
 from firstlight import train
 from firstlight.logger import wandb_logger
 from firstlight.logger.wandb_auth import chosen_mode
-from firstlight.model.classifier import Classifier
 from firstlight.sweep import __main__ as sweep
-from support.choices import a_model, names, tiny
+from support.choices import names, tiny
 
 MODELS = names("model")
 WANDB = ["logger=wandb", "trainer.limit_train_batches=2"]
@@ -35,7 +34,7 @@ def records(folder: Path) -> dict[str, list[dict]]:
     return found
 
 
-@pytest.mark.parametrize("model", [MODELS[0], *(pytest.param(model, marks=pytest.mark.slow) for model in MODELS[1:2])])
+@pytest.mark.parametrize("model", MODELS)
 def test_an_offline_run_holds_everything(composed, tmp_path, model, capfd):
     metrics = train.main(composed(*offline(model), "tags=[a,b]"))
     found = records(tmp_path / "run")
@@ -61,16 +60,9 @@ def test_an_offline_run_holds_everything(composed, tmp_path, model, capfd):
 
 @pytest.mark.slow
 def test_jobs_of_a_sweep_are_runs_of_one_group(monkeypatch, tmp_path):
-    step = Classifier.training_step
-
-    def training_step(self, batch, batch_idx):
-        if len(batch["labels"]) > 2:
-            raise RuntimeError("broke down")
-        return step(self, batch, batch_idx)
-
-    monkeypatch.setattr(Classifier, "training_step", training_step)
+    monkeypatch.setenv("FAULT", "batch>2:broke down")
     monkeypatch.chdir(tmp_path)
-    words = [word for word in offline(a_model()) if not word.startswith("data.batch_size")]
+    words = [word for word in offline("tiny_faulty") if not word.startswith("data.batch_size")]
     monkeypatch.setattr(sys, "argv", ["sweep", *words, "data.batch_size=2,4", "trainer.limit_test_batches=1"])
     with pytest.raises(SystemExit):
         sweep.main()

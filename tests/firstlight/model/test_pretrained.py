@@ -49,9 +49,7 @@ def test_weights_come_from_torchvision_by_name(monkeypatch):
 
 
 def test_unknown_weights_are_refused():
-    with pytest.raises(
-        ValueError, match="model.weights=V9 is neither a file nor one of IMAGENET1K_V1, DEFAULT: choose"
-    ):
+    with pytest.raises(ValueError, match="model.weights=V9 is neither a file nor one of IMAGENET1K_V1, DEFAULT: "):
         load_torchvision(torchvision.models.squeezenet1_1(), "V9", SqueezeNet1_1_Weights, leave_out="classifier.")
 
 

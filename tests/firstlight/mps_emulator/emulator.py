@@ -1,6 +1,6 @@
 """Build the emulated MPS device, and say what it saw.
 
-    python tests/firstlight/mps_emulator/emulator.py -m firstlight.train model=bert trainer=mps
+    python tests/firstlight/mps_emulator/emulator.py -m firstlight.train trainer=mps
 
 runs any Python program under it.
 

@@ -1,5 +1,6 @@
 """Where things are in this checkout."""
 
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
@@ -9,3 +10,6 @@ IS_TEMPLATE = "[tool.firstlight.template]" not in (ROOT / "pyproject.toml").read
 PROJECT = next(
     (file.parent for file in sorted(ROOT.glob("src/*/__init__.py")) if file.parent.name != "firstlight"), None
 )
+# A project that was made with `make init` says which template it is of.
+TOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text()).get("tool", {})
+IS_TEMPLATE = "template" not in TOOLS.get("firstlight", {})

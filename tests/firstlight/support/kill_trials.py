@@ -1,6 +1,8 @@
 """Kill trainings at random moments and let them go on.
 
-    python tests/firstlight/support/kill_trials.py <trials> [first seed]
+    python tests/firstlight/support/kill_trials.py <trials> [first seed] [models]
+
+The models are the tiny ones, unless others are named.
 
 Each trial is a function of its seed: model and moments. Refused is any file that is damaged under its final name, and
 any difference in weights or figures from the undisturbed training.
@@ -10,33 +12,26 @@ import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import tempfile
 import time
 import traceback
-from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("FIRSTLIGHT_CONFIG_PATH", str(Path(__file__).parent / "configs"))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
 from omegaconf import OmegaConf
-from torchvision import models
-from torchvision.models.resnet import Bottleneck, ResNet
-from torchvision.models.vgg import VGG, make_layers
 
 from firstlight import train
 from firstlight.checkpoint import io as checkpoint_io
 from firstlight.config.compose import composed
-from support.choices import names, takes, tiny
+from support.choices import names, tiny
 from support.interrupted import rows
 
-MODELS = names("model")
-# Narrow ones of the same kinds of layers: a checkpoint of some MB takes as many moments as one of some hundred.
-models.resnet50 = partial(ResNet, Bottleneck, [1, 1, 1, 1], width_per_group=8)
-models.vgg16_bn = lambda **settings: VGG(make_layers([8, "M", 8, "M", 16, "M", 16, "M", 512, "M"], True), **settings)
-SHAPE = "{hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 2, intermediate_size: 64}"
 WORDS = ["trainer.max_epochs=2", "test=false", "callbacks.last.every_steps=1"]
 WORDS += ["optimizer=sgd", "optimizer.momentum=0", "optimizer.nesterov=false"]
 WORDS += [f"callbacks.{name}=null" for name in ("curves", "confusion_matrix", "predictions", "first_batch")]
@@ -45,8 +40,7 @@ KILLS = 3
 
 def words(model: str) -> list[str]:
     """Return the settings of the smallest training of a model that saves after each step."""
-    small = ["model.weights=null", "model.freeze_layers=0", f"model.config={SHAPE}"] if takes(model, "config") else []
-    return [*tiny(model), *small, *WORDS]
+    return [*tiny(model), *WORDS]
 
 
 def started(*settings: str) -> int:
@@ -94,10 +88,10 @@ def require_whole(folder: Path) -> None:
     rows(folder)
 
 
-def trial(seed: int, parent: Path) -> str:
+def trial(seed: int, parent: Path, models: list[str]) -> str:
     """Kill a training one to three times at random moments, let it go on, and compare; return what happened."""
     chance = random.Random(seed)
-    model = MODELS[seed % len(MODELS)]
+    model = models[seed % len(models)]
     reference, folder = parent / f"undisturbed_{model}", parent / f"trial_{seed}"
     seconds = undisturbed(model, reference)
     setting = [*words(model), f"output_dir={folder}"]
@@ -125,8 +119,16 @@ def trial(seed: int, parent: Path) -> str:
     return f"seed {seed}: {model}, killed with step {', '.join(map(str, steps))} saved, ended as undisturbed"
 
 
+def trials(count: int, *models: str) -> str:
+    """Run trials in a process of its own, and return what it printed."""
+    command = [sys.executable, __file__, str(count), "0", *models]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 if __name__ == "__main__":
     count, first = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
     with tempfile.TemporaryDirectory() as parent:
         for each in range(first, first + count):
-            print(trial(each, Path(parent)), flush=True)
+            print(trial(each, Path(parent), sys.argv[3:] or names("model")), flush=True)

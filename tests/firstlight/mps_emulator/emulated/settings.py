@@ -14,7 +14,7 @@ from support.choices import a_model
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from mps_emulator.emulator import Seen
-from mps_emulator.mps_words import PRECISIONS, in_full, on_mps
+from support.emulated import PRECISIONS, in_full, on_mps
 
 seen = Seen()
 
@@ -115,10 +115,12 @@ def test_metrics_are_counted_on_the_cpu(composed):
 
 
 def test_varying_operators_are_allowed_by_default_and_refused_on_request(composed):
-    network, data, trainer = build.build(composed(*on_mps("vgg16"), "callbacks=none"))
+    network, data, trainer = build.build(composed(*on_mps(a_model("images")), "callbacks=none"))
     with pytest.warns(UserWarning, match="does not have a deterministic implementation"):
         trainer.fit(network, data)
-    network, data, trainer = build.build(composed(*on_mps("vgg16"), "callbacks=none", "trainer.deterministic=true"))
+    network, data, trainer = build.build(
+        composed(*on_mps(a_model("images")), "callbacks=none", "trainer.deterministic=true")
+    )
 
     with pytest.raises(RuntimeError, match="does not have a deterministic implementation"):
         trainer.fit(network, data)
@@ -136,12 +138,10 @@ def test_what_mps_has_not_is_refused_at_once(composed, word, sentence):
         build.build(composed(*on_mps(a_model("images")), word))
 
 
-@pytest.mark.parametrize(
-    ("size", "head"), [(32, "small"), in_full(96, "stock"), in_full(160, "small"), in_full(224, "stock")]
-)
-def test_vgg16_trains_at_any_size(composed, size, head):
-    words = [f"data.image_size={size}", f"model.head={head}", "data.batch_size=2", "trainer.limit_train_batches=1"]
-    network, data, trainer = build.build(composed(*on_mps("vgg16"), *words, "callbacks=none", "optimizer=sgd"))
+@pytest.mark.parametrize("size", [1, 32, 96, 225])
+def test_images_of_any_size_train(composed, size):
+    words = [f"data.image_size={size}", "data.batch_size=2", "trainer.limit_train_batches=1", "callbacks=none"]
+    network, data, trainer = build.build(composed(*on_mps("tiny_images"), *words))
     trainer.fit(network, data)
 
     assert trainer.global_step == 1
