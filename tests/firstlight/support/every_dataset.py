@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from firstlight.build import construct
+from firstlight.config.instantiate import instantiate
 from firstlight.config.options import choice
 from firstlight.data.images import normalised
 from support.prepared import labels_of, prepared
@@ -29,7 +29,7 @@ def maker(name, folder):
 
         def make():
             try:
-                return prepared(construct(own))
+                return prepared(instantiate(own))
             except (OSError, ValueError, RuntimeError) as error:
                 if not files and (reason := absence(error, node)):
                     pytest.skip(f"data={name} cannot be had here: {reason}")
