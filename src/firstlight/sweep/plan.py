@@ -159,7 +159,9 @@ def combinations(words: list[str]) -> list[list[str]]:
     """
     own, words = divided(words)
     experiment = [word for word in words if word.startswith("experiment=") and not is_swept(word)]
-    stored = composed("train", experiment, hydra=True).hydra.sweeper.params or {}
+    # A project may have no default model; the first one is enough to read an experiment.
+    model = [word.partition(",")[0] for word in words if word.startswith("model=")]
+    stored = (composed("train", [*experiment, *model], hydra=True).hydra.sweeper.params or {}) if experiment else {}
     parser = OverridesParser.create()
     overrides = parser.parse_overrides([*(f"{name}={value}" for name, value in stored.items()), *words])
     plain = [each for each in overrides if not each.is_hydra_override()]

@@ -24,9 +24,7 @@ def typed(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
 
     def run(name: str, *words: str) -> tuple[int, str, str]:
-        named = name not in ("train", "sweep") or any(
-            word.startswith(("model=", "modle=", "resume=")) for word in words
-        )
+        named = name not in ("train", "sweep") or any(word.startswith(("model=", "resume=")) for word in words)
         monkeypatch.setattr(sys, "argv", [name, *words, *([] if named else ["model=tiny_images"])])
         code = 0
         try:

@@ -31,7 +31,7 @@ FILES = [*CONFIGS.glob("launcher/*.yaml"), *CONFIGS.glob("sweeper/*.yaml")]
 def test_a_sweep_that_a_file_shows_composes(line, monkeypatch):
     as_on_a_cluster(monkeypatch)
 
-    hold("sweep", shlex.split(line)[1:])
+    hold("sweep", ["model=tiny_images", *shlex.split(line)[1:]])
 
 
 @pytest.mark.parametrize(("group", "name"), [(group, name) for group in sweep_plan.GROUPS for name in names(group)])
@@ -98,7 +98,7 @@ def test_the_launcher_makes_no_other_sweep_and_is_no_setting_of_a_training():
 def test_a_launcher_of_a_training_is_told_where_it_belongs(monkeypatch, capsys):
     from firstlight import train
 
-    monkeypatch.setattr(sys, "argv", ["train", "launcher=slurm"])
+    monkeypatch.setattr(sys, "argv", ["train", "model=tiny_images", "launcher=slurm"])
     with pytest.raises(SystemExit):
         train.main()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
