@@ -106,5 +106,5 @@ class HubText(Text):
         except Exception as error:  # datasets raises whatever its file systems raise
             raise ValueError(
                 f"The data set {self.source!r} could not be loaded ({str(error).splitlines()[0]}): check the name and "
-                "the network, or choose data=bbc_news, which needs none"
+                "the network, or choose data=text_file, which needs none"
             ) from error

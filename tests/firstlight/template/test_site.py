@@ -55,7 +55,7 @@ def test_the_examples_train_and_the_model_is_tested_like_all(tmp_path):
     tested = python(
         "pytest",
         f"tests/{PROJECT.name}/test_every_model.py",
-        "tests/firstlight/test_walk.py",
+        f"tests/{PROJECT.name}/test_every_walk.py",
         f"tests/{PROJECT.name}/test_every_option.py",
         "-k",
         "linear",
