@@ -16,7 +16,7 @@ from firstlight.config.instantiate import locate
 from firstlight.config.options import choice
 from firstlight.config.validate import check
 from firstlight.model.load import load_model
-from support.choices import QUICK, kind_of, project_names, tiny
+from support.choices import HAS_TEXT, QUICK, kind_of, project_names, tiny
 from support.signatures import parameters
 from support.stand_ins import absence, stand_in, unreachable
 
@@ -40,6 +40,8 @@ def words_for(name: str, files: dict[str, Any]) -> list[str]:
 def trained(request, tmp_path_factory):
     """Return a choice, the folder of a training of one step with it, and the words of that."""
     group, name = request.param
+    if kind_of(group, name) == "text" and not HAS_TEXT:
+        pytest.skip("the extra text is not installed")
     folder = tmp_path_factory.mktemp(name)
     (folder / "data").mkdir()
     with pytest.MonkeyPatch.context() as patch:
