@@ -1,17 +1,12 @@
 """Each model of configs/ is exported, and says the same in other programs."""
 
-import json
-import os
-from pathlib import Path
-
 import pytest
-import torch
 
 from support.choices import project_names
 
 pytest.importorskip("firstlight.export.__main__")
 from support import exported as exported_models
-from support.exported import DESCRIPTIONS, as_a_stranger, exported
+from support.every_export import *  # noqa: F403
 
 MODELS = project_names("model")
 # The first one in every run of the tests.
@@ -22,39 +17,3 @@ OTHERS = [pytest.param(model, marks=pytest.mark.slow) for model in MODELS[1:]]
 def trained(request, tmp_path_factory):
     """Return the folder of a run, and inputs by name with the logits that its model gives for them."""
     return exported_models.trained(request.param, tmp_path_factory.mktemp(request.param) / "run")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("format", DESCRIPTIONS)
-def test_a_stranger_gets_the_same_logits_by_the_lines_of_the_description(trained, tmp_path, format):
-    exported(trained[0], tmp_path, f"format={format}")
-    told = json.loads((tmp_path / DESCRIPTIONS[format]).read_text())
-    if any("json.load(" in line for line in told.get("export", told)["load"]):
-        return  # bare weights of a network that no library has
-    found = as_a_stranger(tmp_path, DESCRIPTIONS[format], trained[1])
-
-    # float32, in other programs added up in another order.
-    torch.testing.assert_close(found, trained[2], atol=1e-4, rtol=1e-4)
-
-
-def test_the_description_tells_classes_and_inputs(trained, tmp_path):
-    paths = exported(trained[0], tmp_path)
-    told = json.loads((tmp_path / "model.pt2.json").read_text())
-
-    assert {Path(path) for path in paths} == set(tmp_path.iterdir())
-    assert told["class_names"] == ["class 0", "class 1"]
-    assert list(told["inputs"]) == list(trained[1])
-    assert all(each["shape"][0] == "batch" for each in told["inputs"].values())
-    assert {"mean", "std", "image_size"} <= set(told["preprocessing"]) or "tokenizer.json" in os.listdir(tmp_path)
-
-
-@pytest.mark.slow
-def test_core_ml_gets_a_package(trained, tmp_path):
-    coremltools = pytest.importorskip("coremltools", reason="coremltools is not installed: pip install coremltools")
-    exported(trained[0], tmp_path, "format=coreml")
-    told = json.loads((tmp_path / "model.mlpackage.json").read_text())
-    # Its description alone: what runs the model is a part of macOS.
-    spec = coremltools.utils.load_spec(str(tmp_path / "model.mlpackage"))
-
-    assert [each.name for each in spec.description.input] == list(told["inputs"])
-    assert [each.name for each in spec.description.output] == ["logits"]
