@@ -7,7 +7,9 @@ exists = $(if $(wildcard src/firstlight/$(call module,$(1)).py src/firstlight/$(
 NAMES := sed -n -e 's/^make \([a-z-]*\).*/\1/p'
 LISTED := $(sort $(shell $(NAMES) -e '/^$$/q' scripts/help.txt))
 PROGRAMS := $(foreach name,$(LISTED),$(call exists,$(name)))
-COMMANDS := help $(filter-out $(filter-out $(PROGRAMS),$(LISTED)),$(sort $(shell $(NAMES) scripts/help.txt)))
+# The names of your own targets; their rules stand at the end of this file.
+OWN :=
+COMMANDS := help $(OWN) $(filter-out $(filter-out $(PROGRAMS),$(LISTED)),$(sort $(shell $(NAMES) scripts/help.txt)))
 
 UNKNOWN := $(filter-out $(COMMANDS) ~%,$(MAKECMDGOALS))
 ifneq ($(UNKNOWN),)
@@ -85,3 +87,7 @@ clean:
 .venv/ready: $(wildcard requirements/*.lock) pyproject.toml
 	@sh scripts/setup.sh
 	@touch $@
+
+# Your own targets, each named in OWN above. A program of your package gets the words after `make <name>` like this:
+#   prune: $(READY)
+#   	@$(PYTHON) scripts/make.py run <your package>.prune

@@ -17,7 +17,7 @@ from firstlight.logger.metrics_csv import MetricsCSV
 class Resumption(Callback):
     """Save the random states and put them back; let metrics.csv go on where the checkpoint stands.
 
-    The order of the data and its augmentation are functions of seed and epoch (`data/order.py`, `data/chance.py`):
+    The order of the data and its augmentation are functions of seed and epoch (`data/sampler.py`, `data/seeding.py`):
     they need no saving.
     """
 

@@ -59,7 +59,9 @@ def transformers_folder(source: Source, folder: Path) -> str:
     load.append(f"logits = model({', '.join(f'{name}={name}' for name in source.inputs.meaning)}).logits")
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     # Under a name of its own: transformers keeps what it does not know, and takes inputs by the same names.
-    config["export"] = {**description(source, "safetensors", load), "settings": built_of(source)}
+    # Without the tokenizer, which is long and lies beside it.
+    settings = {name: value for name, value in built_of(source).items() if name != "tokenizer"}
+    config["export"] = {**description(source, "safetensors", load), "settings": settings}
     write_json(folder / "config.json", config)
     return compared(source, lambda inputs: again(**source.inputs.named(inputs)).logits)
 
@@ -80,9 +82,9 @@ def by_own_source(source: Source) -> list[str]:
 
 
 def built_of(source: Source) -> dict[str, Any]:
-    """Return the arguments that build the model's class again, but for what is long."""
+    """Return the arguments that build the model's class again."""
     rebuilt = {**source.model.hparams, **source.model.rebuild_settings()}
-    return {name: value for name, value in rebuilt.items() if name not in ("tokenizer", "allow_remote_code")}
+    return {name: value for name, value in rebuilt.items() if name != "allow_remote_code"}
 
 
 def read_back(module: nn.Module, folder: Path) -> str:

@@ -198,3 +198,14 @@ def test_without_an_environment_of_conda_the_virtual_one_serves(copy):
     (copy / "environment.yml").unlink()
 
     assert run(copy, "-n", "train", CONDA_DEFAULT_ENV="base").stdout.splitlines()[-1].startswith(".venv")
+
+
+def test_a_project_adds_a_target_of_its_own(tmp_path):
+    for name in ("Makefile", "pyproject.toml", "environment.yml", "scripts"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "Makefile").unlink()
+    text = (ROOT / "Makefile").read_text().replace("\nOWN :=\n", "\nOWN := prune\n")
+    (tmp_path / "Makefile").write_text(f"{text}\nprune:\n\t@echo pruned\n")
+    done = subprocess.run(["make", "-C", str(tmp_path), "prune"], capture_output=True, text=True)
+
+    assert "pruned" in done.stdout, done.stderr
