@@ -25,7 +25,8 @@ def known_reason(error: BaseException, batch_size: int | None = None) -> str | N
     if out_of_memory(error) and not isinstance(error, ValueError):
         if batch_size:
             return f"out of memory with data.batch_size={batch_size}: try data.batch_size={max(batch_size // 2, 1)}"
-        return "out of memory: halve data.batch_size"
+        reason = unwrapped(error).partition("\n")[0] or "no more to be had"
+        return f"out of memory ({reason}): halve data.batch_size"
     if "Expected more than 1 value per channel when training" in str(error):
         return "Batch normalisation needs two samples, but a batch held one: give data.batch_size=2 or more"
     return None

@@ -53,7 +53,7 @@ def test_no_command_needs_a_library_for_text(tmp_path):
         ["train", *words, "output_dir=run"],
         ["evaluate", "run=run"],
         ["export", "run=run", "format=torch"],
-        ["preflight", *tiny(a_model("images"))],
+        ["preflight", *(word for word in tiny(a_model("images")) if not word.startswith(("trainer=", "logger=")))],
         ["sweep", *words, "data.batch_size=4,8"],
         ["report"],
     ):
