@@ -13,12 +13,13 @@ class WithTorch:
     def find_spec(self, name, path=None, target=None):
         if name != "torch":
             return None
-        sys.meta_path.remove(self)
-        ctypes.CDLL(os.environ["MPS_EMULATOR"], mode=ctypes.RTLD_GLOBAL)
         spec = PathFinder.find_spec(name, path)
         execute = spec.loader.exec_module
 
         def execute_and_adapt(module):
+            # Not before: who only asks whether torch is installed has not set the memory limits yet.
+            sys.meta_path.remove(self)
+            ctypes.CDLL(os.environ["MPS_EMULATOR"], mode=ctypes.RTLD_GLOBAL)
             execute(module)
             adapt(module)
 
