@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.checkout import PROJECT, ROOT
-from support.updated import commit, git, rename, succeed, write
+from support.updated import commit, git, succeed, write
 
 TRAINER = "configs/trainer/auto.yaml"
 COMPOSE = """
@@ -59,13 +59,7 @@ def default_example(folder: Path) -> tuple[str, str]:
 def start_project(template: Path, folder: Path, keep: str) -> None:
     """Make a project named zephyr, with a history of its own."""
     git(template.parent, "clone", "-q", str(template), str(folder))
-    if (folder / "scripts/init.py").exists():
-        run(folder, "scripts/init.py", "name=zephyr", f"keep={keep}", "holder=A")
-    else:
-        rename(folder, "zephyr", PROJECT.name)
-        run(folder, "-m", "ruff", "check", "-q", "--select", "I", "--fix", ".")
-        with (folder / "pyproject.toml").open("a") as file:
-            file.write(f'\n[tool.firstlight.template]\nurl = ""\ncommit = "{git(template, "rev-parse", "HEAD")}"\n')
+    run(folder, "scripts/init.py", "name=zephyr", f"keep={keep}", "holder=A")
     shutil.rmtree(folder / ".git")
     git(folder, "init", "-q", ".")
     commit(folder, "Start")
