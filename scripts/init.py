@@ -18,14 +18,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import project
-from project import ENGINE, ENGINE_DIRS, GROUPS, Files
+from project import ENGINE, ENGINE_DIRS, GROUPS, TEMPLATE_TABLE, Files
 
 ROOT = Path(__file__).resolve().parents[1]
 SENTENCE = "One sentence: what this project trains, on which data, and how well."
 FALLBACK = {"images": "image_folder", "text": "text_file"}
 # Import names that differ from the name of the distribution.
 IMPORTS = {"hydra_core": "hydra", "scikit_learn": "sklearn", "pyyaml": "yaml", "gitpython": "git", "protobuf": "google"}
-TEMPLATE = "[tool.firstlight.template]"
 README = Path(__file__).with_name("templates") / "readme.txt"
 
 
@@ -170,7 +169,7 @@ def begin(root: Path, files: Files, name: str) -> Files:
     table = "".join(f"{key} = {json.dumps(value)}\n" for key, value in {**origin, "removed": []}.items())
     text = re.sub(r'^version = ".*"', 'version = "0.1.0"', files["pyproject.toml"], count=1, flags=re.MULTILINE)
     text = re.sub(r'^description = ".*"', f'description = "{SENTENCE}"', text, count=1, flags=re.MULTILINE)
-    return {**files, "README.md": readme, "pyproject.toml": f"{text.rstrip()}\n\n{TEMPLATE}\n{table}"}
+    return {**files, "README.md": readme, "pyproject.toml": f"{text.rstrip()}\n\n{TEMPLATE_TABLE}\n{table}"}
 
 
 def plan(root: Path, words: list[str]) -> tuple[Files, Files, str]:
@@ -181,7 +180,7 @@ def plan(root: Path, words: list[str]) -> tuple[Files, Files, str]:
     """
     given = project.read_options(words, ("name", "keep", "holder", "force"))
     before = project.read_files(root)
-    old, first = project.find_package(before), TEMPLATE not in before["pyproject.toml"]
+    old, first = project.find_package(before), TEMPLATE_TABLE not in before["pyproject.toml"]
     if not given or (first and "name" not in given):
         raise ValueError("Option 'name' is missing. Use e.g. make init name=zephyr keep=none.")
     new = given.get("name", old)

@@ -17,12 +17,12 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from project import ENGINE_DIRS, TEMPLATE_TABLE, list_packages
+
 ROOT = Path(__file__).resolve().parents[1]
 MANIFEST = "src/firstlight/manifest.json"
 COMMAND = "python scripts/manifest.py"
-ENGINE = ("src/firstlight/", "tests/firstlight/", "scripts/", "docs/")
 YOURS = ("README.md", "LICENSE", "CHANGELOG.md", "data/", "logs/", "notebooks/")
-TEMPLATE_TABLE = "[tool.firstlight.template]"  # `make init` writes this table: a project has it, the template does not
 
 
 def normalize(content: bytes) -> bytes:
@@ -33,12 +33,6 @@ def normalize(content: bytes) -> bytes:
 def checksum(content: bytes) -> str:
     """Return the SHA-256 of a file's content, independent of line endings."""
     return hashlib.sha256(normalize(content)).hexdigest()
-
-
-def packages_of(paths: Iterable[str]) -> list[str]:
-    """Return the packages in src/ other than the engine, in alphabetical order."""
-    found = (re.fullmatch(r"src/([^/]+)/__init__\.py", path) for path in paths)
-    return sorted({match.group(1) for match in found if match} - {"firstlight"})
 
 
 def named_options(text: str) -> dict[str, set[str]]:
@@ -75,14 +69,14 @@ def options_of_project(files: Mapping[str, bytes], packages: Iterable[str]) -> s
 
 def build(files: Mapping[str, bytes], version: str) -> dict[str, object]:
     """Return the manifest of a template that consists of these files."""
-    packages = packages_of(files)
+    packages = list_packages(files)
     yours = (*YOURS, *(f"{folder}/{package}/" for package in packages for folder in ("src", "tests")))
     options = options_of_project(files, packages)
     engine, shared = {}, {}
     for path, content in files.items():
         if path == MANIFEST:
             continue
-        if path.startswith(ENGINE):
+        if path.startswith(ENGINE_DIRS):
             engine[path] = checksum(content)
         elif path not in options and not path.startswith(yours):
             shared[path] = checksum(content)

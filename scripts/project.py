@@ -1,4 +1,4 @@
-"""What `make init` and `make new` read: the words after a command, and the options of a project. Standard library only.
+"""What the programs that edit a project read: the words after a command, and its options. Standard library only.
 
 The Python 3.9 of macOS runs this before anything is installed.
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 
 ENGINE = "firstlight"
 ENGINE_DIRS = ("src/firstlight/", "tests/firstlight/", "scripts/", "docs/")
+TEMPLATE_TABLE = "[tool.firstlight.template]"  # `make init` writes this table: a project has it, the template does not
 GROUPS = ("model", "data")
 # The text of each file by its path from the root. Bytes that are not UTF-8 survive as surrogates.
 Files = dict[str, str]
@@ -102,17 +103,23 @@ def write_files(root: Path, before: Files, after: Files) -> None:
                 shutil.rmtree(folder)
 
 
+def list_packages(paths: Iterable[str]) -> list[str]:
+    """Return the packages in src/ other than the engine, in alphabetical order."""
+    found = (re.fullmatch(r"src/([^/]+)/__init__\.py", path) for path in paths)
+    return sorted({match[1] for match in found if match} - {ENGINE})
+
+
 def find_package(files: Files) -> str:
     """Return the name of the project's package: the only other package in src/.
 
     Raises:
         ValueError: If there is none, or more than one.
     """
-    found = {path.split("/")[1] for path in files if re.fullmatch(r"src/\w+/__init__\.py", path)} - {ENGINE}
+    found = list_packages(files)
     if len(found) != 1:
-        names = ", ".join(sorted(found)) or "none"
+        names = ", ".join(found) or "none"
         raise ValueError(f"src/ must hold one package beside src/{ENGINE}, but holds {names}. Keep one.")
-    return found.pop()
+    return found[0]
 
 
 def list_options(files: Files, group: str) -> list[str]:

@@ -15,10 +15,10 @@ import shutil
 import sys
 import tempfile
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
-from manifest import ENGINE, MANIFEST, TEMPLATE_TABLE, normalize, packages_of
+from manifest import MANIFEST, normalize
+from project import ENGINE_DIRS, TEMPLATE_TABLE, list_packages, nearest
 from update_plan import Inputs, Plan, find_removed, plan_update, unlisted_files
 from update_record import insert_table, read_removed, read_value, set_value, split_table
 from update_source import Manifest, Template, Tree, UpdateError, parse_manifest, reason_of, run_git, strip_password
@@ -46,9 +46,7 @@ def parse_arguments(words: list[str], recorded_url: str) -> Arguments:
     given = dict(word.partition("=")[::2] for word in words)
     for name in given:
         if name not in ARGUMENTS:
-            near = get_close_matches(name, ARGUMENTS, n=1, cutoff=0.4)
-            hint = f"Did you mean '{near[0]}='?" if near else f"Use one of: {'=, '.join(ARGUMENTS)}=."
-            raise UpdateError(f"Unknown option '{name}'. {hint}")
+            raise UpdateError(f"Unknown option '{name}'. {nearest(name, ARGUMENTS, suffix='=')}")
     for name in ("force", "dry_run"):
         if given.get(name, "true") not in ("true", "false"):
             raise UpdateError(f"Invalid value for {name}: expected true or false, got {given[name]}. Use {name}=true.")
@@ -86,7 +84,7 @@ def read_project_file(path: str) -> bytes | None:
 
 def find_package() -> str:
     """Return the project's package; of several, the first in configs/trusted.yaml."""
-    names = packages_of(path.relative_to(ROOT).as_posix() for path in ROOT.glob("src/*/__init__.py"))
+    names = list_packages(path.relative_to(ROOT).as_posix() for path in ROOT.glob("src/*/__init__.py"))
     trusted = (read_project_file("configs/trusted.yaml") or b"").decode()
     listed = re.findall(r"^- *([\w.]+)", trusted, flags=re.MULTILINE)
     return min(names, key=lambda name: listed.index(name) if name in listed else len(listed), default="")
@@ -124,8 +122,8 @@ def gather(base: Tree | None, new: Tree, old_manifest: Manifest, new_manifest: M
         base_files={path: normalize(text) for path, text in base.read(old_paths).items()} if base else None,
         new_files={path: normalize(text) for path, text in new_files.items()},
         new_paths=frozenset(new.blobs),
-        base_package=next(iter(packages_of(base.blobs)), "") if base else "",
-        new_package=next(iter(packages_of(new.blobs)), ""),
+        base_package=next(iter(list_packages(base.blobs)), "") if base else "",
+        new_package=next(iter(list_packages(new.blobs)), ""),
         removed=tuple(removed),
     )
 
@@ -160,7 +158,7 @@ def write_files(plan: Plan, modes: dict[str, str]) -> None:
 def report(plan: Plan, inputs: Inputs, base: Tree | None, place: str) -> None:
     """Add to the plan what concerns no single change of a file."""
     plan.attention += [f"{path}: your changes are replaced (force=true)." for path in plan.modified]
-    for path in unlisted_files(inputs, ENGINE):
+    for path in unlisted_files(inputs, ENGINE_DIRS):
         plan.attention.append(f"{path}: not listed in the new manifest. Skipped.")
     if base is None:
         plan.attention.append(

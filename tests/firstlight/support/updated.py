@@ -10,7 +10,7 @@ import pytest
 
 from support.checkout import ROOT
 
-PROGRAMS = ("manifest.py", "update.py", "update_plan.py", "update_record.py", "update_source.py")
+PROGRAMS = ("manifest.py", "project.py", "update.py", "update_plan.py", "update_record.py", "update_source.py")
 EXAMPLE = "_target_: sample.net.Net\nwidth: 4\n"
 PYPROJECT = """[project]
 name = "firstlight"
