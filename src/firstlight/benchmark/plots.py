@@ -1,12 +1,11 @@
 """Draw the results of a benchmark."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from firstlight.run.files import write_atomically
+from firstlight.run.files import write_figure
 
 
 def draw_speedups(result: dict[str, Any], picture: Path) -> None:
@@ -34,4 +33,4 @@ def draw_speedups(result: dict[str, Any], picture: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(frameon=False, loc="outside upper center", ncols=2)
     figure.supxlabel("\n".join(result["caption"]), fontsize=8, color="dimgrey")
-    write_atomically(picture, partial(figure.savefig, format="png", dpi=150))
+    write_figure(picture, figure)

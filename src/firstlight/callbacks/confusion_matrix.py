@@ -1,7 +1,6 @@
 """Draw the confusion matrix of the test as confusion_matrix.png, and keep its counts in confusion_matrix.json."""
 
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from firstlight.logger.trackers import trackers
 from firstlight.model.per_class_metrics import ClassScores, class_scores
-from firstlight.run.files import write_atomically
+from firstlight.run.files import write_atomically, write_figure
 
 
 class ConfusionMatrix(Callback):
@@ -57,4 +56,4 @@ def draw(matrix: Tensor, class_names: list[str], picture: Path) -> None:
                 if value:
                     colour = "white" if value > middle else "black"
                     axes.text(column, row, str(value), ha="center", va="center", color=colour, fontsize=8)
-    write_atomically(picture, partial(figure.savefig, format="png", dpi=150))
+    write_figure(picture, figure)

@@ -1,13 +1,12 @@
 """Draw the learning curves of a run as curves.png."""
 
 import csv
-from functools import partial
 from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from matplotlib.figure import Figure
 
-from firstlight.run.files import write_atomically
+from firstlight.run.files import write_figure
 
 
 class Curves(Callback):
@@ -40,7 +39,7 @@ def draw(metrics: Path, picture: Path) -> None:
         if axes.lines:
             axes.legend(frameon=False)
     if drawn:
-        write_atomically(picture, partial(figure.savefig, format="png", dpi=150))
+        write_figure(picture, figure)
 
 
 def read(metrics: Path) -> dict[str, list[tuple[int, float]]]:

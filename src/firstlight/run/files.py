@@ -6,10 +6,14 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from omegaconf import DictConfig, OmegaConf
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 CHECKSUM = "# sha256 of the above: "
 
@@ -46,6 +50,11 @@ def write_atomically(path: Path, content: str | Callable[[BinaryIO], Any]) -> No
         if replaces:
             target.unlink(missing_ok=True)
         raise
+
+
+def write_figure(path: Path, figure: "Figure") -> None:
+    """Write a figure of matplotlib as a PNG file."""
+    write_atomically(path, partial(figure.savefig, format="png", dpi=150))
 
 
 def replace_atomically(temporary: Path, path: Path) -> None:

@@ -1,12 +1,11 @@
 """Draw the results of sweeps and benchmarks."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from firstlight.run.files import write_atomically
+from firstlight.run.files import write_figure
 
 PANELS = ("test/accuracy", "samples/s", "peak GiB")
 
@@ -34,7 +33,7 @@ def draw_results(rows: list[dict[str, Any]], figures: list[str], picture: Path) 
         axes.margins(x=0.2)
         axes.spines[["top", "right"]].set_visible(False)
     axes.invert_yaxis()
-    write_atomically(picture, partial(figure.savefig, format="png", dpi=150))
+    write_figure(picture, figure)
 
 
 def draw_batch_sizes(rows: list[dict[str, Any]], picture: Path) -> None:
@@ -64,4 +63,4 @@ def draw_batch_sizes(rows: list[dict[str, Any]], picture: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
         if others and axes.lines:
             axes.legend(frameon=False, title=", ".join(others))
-    write_atomically(picture, partial(figure.savefig, format="png", dpi=150))
+    write_figure(picture, figure)
