@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from hydra.core.singleton import Singleton
@@ -32,23 +33,23 @@ class Submitted(BaseSubmititLauncher):
         """Run a job, in the process that submitit has started for it."""
         prepare()
         requeue: Any = signal.getsignal(signal.SIGUSR2)
-        codes: list[Any] = []
+        requested: list[int] = []
 
-        def keep_code(number: int, frame: Any) -> None:
-            try:
-                requeue(number, frame)
-            except SystemExit as stop:
-                codes.append(stop.code)
-                raise
+        def request_requeue(number: int, frame: FrameType | None) -> None:
+            requested.append(number)
+            raise SystemExit(128 + number)
 
-        signal.signal(signal.SIGUSR2, keep_code)
+        signal.signal(signal.SIGUSR2, request_requeue)
         try:
             return super().__call__(*args)
         except SystemExit:
-            # By its code submitit's own runner learns that a job is to start again.
-            if codes:
-                raise SystemExit(codes[0]) from None
-            raise
+            if not requested:
+                raise
+        # Only now that run.json is complete: Slurm kills a requeued job within seconds. On rank 0 this exits with the
+        # code by which submitit's runner knows a requeued job. The other ranks end without an error, because an error
+        # of theirs would kill rank 0 before it has requeued the job.
+        requeue(requested[0], None)
+        return nothing()
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Submit the jobs that no queue has yet, and wait for all; return their results.
