@@ -20,9 +20,9 @@ from firstlight.data.datamodule import Data
 from firstlight.data.text import Text
 from firstlight.model.classifier import Classifier
 from firstlight.model.load import allows_code, load_model
-from firstlight.run.files import checkpoints, plain
-from firstlight.run.lock import locked
-from firstlight.run.record import Record, first_fields, kept_true
+from firstlight.run.files import list_checkpoints, to_plain_dict
+from firstlight.run.lock import acquire_run_lock
+from firstlight.run.record import RunRecord, make_initial_fields, update_run_record
 from firstlight.trainer.trainer import Trainer
 
 
@@ -73,7 +73,7 @@ def load(source: str | os.PathLike[str]) -> Loaded:
     check(cfg)
     is_file = path.suffix == ".ckpt"
     checkpoint = chosen_checkpoint(OmegaConf.create({"run": str(path), "ckpt": str(path) if is_file else None}))
-    settings = plain(cfg)
+    settings = to_plain_dict(cfg)
     model = load_model(checkpoint, allows_code(settings)).eval()
     data: Data = instantiate(settings["data"])
     if isinstance(data, Text):
@@ -116,7 +116,7 @@ class Recorded(Callback):
         """Keep the configuration and the words that it is of."""
         self.cfg, self.words = cfg, words
         self.folder = Path(cfg.output_dir)
-        self.record: Record | None = None
+        self.record: RunRecord | None = None
         # The lock of the folder, and the run.json of the training that is under way.
         self.open = ExitStack()
 
@@ -131,10 +131,10 @@ class Recorded(Callback):
         if self.record is None and (self.folder / "run.json").exists():
             raise ValueError(f"{self.folder} holds a run already: create with output_dir=<a new folder>")
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.open.enter_context(locked(self.folder))
-        fields = {**first_fields(self.cfg), "command": "firstlight.create", "overrides": self.words}
-        self.record = Record(self.folder, self.record.fields if self.record else fields, self.cfg)
-        self.open.enter_context(kept_true(self.record, self.cfg, self.words))
+        self.open.enter_context(acquire_run_lock(self.folder))
+        fields = {**make_initial_fields(self.cfg), "command": "firstlight.create", "overrides": self.words}
+        self.record = RunRecord(self.folder, self.record.fields if self.record else fields, self.cfg)
+        self.open.enter_context(update_run_record(self.record, self.cfg, self.words))
         summary.start(self.cfg, pl_module, trainer.datamodule, trainer, self.record)  # type: ignore[arg-type]
 
     def on_exception(self, trainer: Any, pl_module: LightningModule, exception: BaseException) -> None:
@@ -145,5 +145,5 @@ class Recorded(Callback):
         """Write down what came out."""
         if self.record is not None:
             figures = {**self.record.fields["metrics"], **summary.metrics(trainer)}
-            self.record.update(metrics=figures, checkpoints=checkpoints(self.folder))
+            self.record.update(metrics=figures, checkpoints=list_checkpoints(self.folder))
         self.open.close()

@@ -19,8 +19,8 @@ from firstlight.hardware.device import best_precision
 from firstlight.logger.metrics_csv import MetricsCSV
 from firstlight.model.classifier import Classifier
 from firstlight.model.load import allows_code, load_model
-from firstlight.run.files import plain
-from firstlight.run.redaction import hidden
+from firstlight.run.files import to_plain_dict
+from firstlight.run.redaction import redact
 from firstlight.trainer.trainer import Trainer, require_machine
 
 Settings = dict[str, Any]
@@ -35,7 +35,7 @@ def resolve(cfg: DictConfig) -> DictConfig:
     Raises:
         ValueError: If this machine cannot train so, whatever the data.
     """
-    settings = plain(cfg)
+    settings = to_plain_dict(cfg)
     if settings["command"] != "train":
         settings["trainer"] |= ONE_DEVICE
     trainer = settings["trainer"]
@@ -62,7 +62,7 @@ def build(cfg: DictConfig, checkpoint: str | None = None, read_data: bool = True
         ValueError: If the machine lacks the accelerator, the data cannot be had, or the parts do not fit together.
     """
     # Without its device there is no use in reading data.
-    settings = plain(resolve(cfg))
+    settings = to_plain_dict(resolve(cfg))
     seed_everything(settings["seed"], workers=True, verbose=False)
     data: Data = instantiate(settings["data"])
     if read_data:
@@ -90,7 +90,7 @@ def build_trainer(settings: Settings) -> Trainer:
     for node in (settings["logger"] or {}).values():
         if node:
             loggers.append(instantiate(node))
-            loggers[-1].log_hyperparams(hidden(settings))
+            loggers[-1].log_hyperparams(redact(settings))
     trainer: Trainer = instantiate(
         settings["trainer"], callbacks=callbacks, logger=loggers, default_root_dir=settings["output_dir"]
     )

@@ -4,20 +4,20 @@ from omegaconf import DictConfig
 
 from firstlight.cli.command import command
 from firstlight.config.validate import check
-from firstlight.run.record import recorded
+from firstlight.run.record import record_run
 
 
 @command("train")
 def main(cfg: DictConfig) -> dict[str, float]:
     """Fit the model, test the best checkpoint, and return the metrics."""
     check(cfg)
-    with recorded(cfg) as record:
+    with record_run(cfg) as record:
         # Imported late: a mistake in the configuration is told before torch is loaded.
         from firstlight.build import build
         from firstlight.checkpoint.choose import newest_checkpoint
         from firstlight.cli import summary
         from firstlight.distributed import ranks
-        from firstlight.run.files import checkpoints
+        from firstlight.run.files import list_checkpoints
 
         checkpoint = newest_checkpoint(cfg.resume) if cfg.resume else None
         model, data, trainer = build(cfg, checkpoint)
@@ -26,7 +26,7 @@ def main(cfg: DictConfig) -> dict[str, float]:
             trainer.fit(model, data, ckpt_path=checkpoint, weights_only=True)
             metrics = summary.metrics(trainer)
             if cfg.test:
-                best = checkpoints(record.folder).get("best")
+                best = list_checkpoints(record.folder).get("best")
                 trainer.test(model, data, ckpt_path=best, weights_only=True, verbose=False)
                 metrics |= summary.metrics(trainer)
         summary.end(record, metrics)

@@ -16,7 +16,7 @@ from firstlight.config.instantiate import locate
 from firstlight.config.options import trusted_packages
 from firstlight.config.validate import check, check_node
 from firstlight.model.load import load_model
-from firstlight.run.files import with_checksum
+from firstlight.run.files import append_checksum
 from support.choices import a_model, tiny
 from support.pickles import Bomb
 from support.small import WORDS
@@ -84,7 +84,7 @@ def hostile_run(folder, checkpoint, **changes):
     settings = OmegaConf.to_container(composed_from("train", [*tiny(a_model()), f"output_dir={folder}"]), resolve=True)
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "run.json").write_text(json.dumps({"status": "interrupted", "loggers": {}}))
-    (folder / "config.yaml").write_text(with_checksum(OmegaConf.to_yaml(OmegaConf.create({**settings, **changes}))))
+    (folder / "config.yaml").write_text(append_checksum(OmegaConf.to_yaml(OmegaConf.create({**settings, **changes}))))
     torch.save(checkpoint, folder / "checkpoints" / "last.ckpt")
 
 

@@ -17,8 +17,8 @@ from firstlight.cli.console import show_table
 from firstlight.hardware.device import GIB, chip, cores, free_memory, free_memory_gib, matmul_flops, memory_gib
 from firstlight.mps.dry_run import dry_run
 from firstlight.mps.memory import advice
-from firstlight.run.files import now, plain, write_atomically
-from firstlight.run.provenance import git_state, versions
+from firstlight.run.files import to_plain_dict, utc_now, write_atomically
+from firstlight.run.provenance import get_git_info, get_package_versions
 
 
 class Versus:
@@ -37,7 +37,7 @@ class Versus:
         self.repeats = repeats
         self.peaks: dict[tuple[str, str], float] = {}
         self.figures: list[dict[str, Any]] = []
-        self.about = {"started": now(), "versions": versions(), "git": git_state()}
+        self.about = {"started": utc_now(), "versions": get_package_versions(), "git": get_git_info()}
 
     def require_memory(self, name: str, training: DictConfig) -> None:
         """Refuse a training that would not fit, before anything is measured.
@@ -45,7 +45,7 @@ class Versus:
         Raises:
             ValueError: by arithmetic it needs more than is free.
         """
-        model, data, trainer = build(OmegaConf.create({**plain(training), "logger": None}))
+        model, data, trainer = build(OmegaConf.create({**to_plain_dict(training), "logger": None}))
         device, precision = trainer.strategy.root_device, str(trainer.precision)
         # The arithmetic is that of MPS, which keeps more in 32 bits than others do: this is the least they need.
         least = precision if device.type == "mps" else precision.replace("-mixed", "-true")

@@ -19,8 +19,8 @@ from firstlight.data.datamodule import Batch, Data
 from firstlight.hardware.device import peak_memory_gib, reset_peak_memory, synchronize
 from firstlight.model.classifier import Classifier
 from firstlight.model.flops import flops
-from firstlight.run.files import plain
-from firstlight.run.record import run_at_end
+from firstlight.run.files import to_plain_dict
+from firstlight.run.record import run_exit_actions
 from firstlight.trainer.trainer import Trainer
 
 # Steps before the clock starts: on an accelerator kernels are chosen and graphs recorded then.
@@ -117,7 +117,7 @@ class Contest:
         """Build model and data of a training, whose configuration is resolved for this machine."""
         # A long training is what is measured: one that is compiled if the trainer compiles at all.
         cfg.trainer.compile_network = cfg.trainer.compile_network is not False
-        self.settings = plain(cfg)
+        self.settings = to_plain_dict(cfg)
         self.model: Classifier
         self.data: Data
         # Its trainer logs nothing: each turn gets one of its own.
@@ -166,7 +166,7 @@ class Contest:
             trainer.fit(self.model, self.data)
         else:
             trainer.test(self.model, self.data, verbose=False)
-        run_at_end(0)
+        run_exit_actions(0)
         return stopwatch.timing
 
     def bare(self, phase: str, steps: int) -> Timing:

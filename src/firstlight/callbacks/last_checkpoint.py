@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from firstlight.checkpoint.rng_state import snapshot
 from firstlight.distributed.collectives import Agreement, gathered
 from firstlight.run.files import replace_atomically
-from firstlight.run.signals import ASKING, listen
+from firstlight.run.signals import STOP_SIGNALS, install_signal_handler
 
 # What a process asks for when the minutes or steps between savings have passed; a signal is its number more.
 TIME = 1
@@ -62,7 +62,7 @@ class LastCheckpoint(Checkpoint):
         self.agreement = Agreement()
         if threading.current_thread() is threading.main_thread():
             self.requeue = signal.getsignal(signal.SIGUSR2)
-            listen(ASKING, self._listen)
+            install_signal_handler(STOP_SIGNALS, self._listen)
 
     def _listen(self, number: int, frame: FrameType | None) -> None:
         if self.asked:

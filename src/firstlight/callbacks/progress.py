@@ -9,7 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from firstlight.run.console_log import Both, Shown, above
+from firstlight.run.console_log import BrokenPipeSafeStream, TeeStream, print_above_progress_bar
 
 
 class EpochLines(Callback):
@@ -24,7 +24,7 @@ class EpochLines(Callback):
         self.around = ExitStack()
         self.console = Console(file=sys.stdout, soft_wrap=True, highlight=False)
         # The bar is for the terminal alone, past the run's output.log.
-        self.terminal = Console(file=cast(IO[str], Shown(sys.__stdout__)) if sys.__stdout__ else None)
+        self.terminal = Console(file=cast(IO[str], BrokenPipeSafeStream(sys.__stdout__)) if sys.__stdout__ else None)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock: a run that goes on in mid-epoch does not start that epoch."""
@@ -81,13 +81,13 @@ class EpochLines(Callback):
         if self.console.is_terminal and self.terminal.is_terminal:
             columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             # Rich's own way with what is printed meanwhile would keep it from output.log.
-            own = not isinstance(sys.stdout, Both)
+            own = not isinstance(sys.stdout, TeeStream)
             self.bar = Progress(
                 *columns, console=self.terminal, transient=True, redirect_stdout=own, redirect_stderr=own
             )
             self.task = self.bar.add_task(name, total=total)
             self.bar.start()
-            self.around.enter_context(above(self.terminal))
+            self.around.enter_context(print_above_progress_bar(self.terminal))
 
     def _move(self, done: int) -> None:
         if self.bar is not None and done % self.every == 0:

@@ -4,7 +4,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from firstlight.run.redaction import hidden
+from firstlight.run.redaction import redact
 
 
 class Recipe(Callback):
@@ -12,7 +12,7 @@ class Recipe(Callback):
 
     def __init__(self, config: dict[str, Any]) -> None:
         """Keep the resolved configuration, plain values only, without secrets."""
-        self.config = hidden(config)
+        self.config = redact(config)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add "config" and "rebuild"."""

@@ -18,8 +18,8 @@ from firstlight.config.compose import root_config
 from firstlight.config.options import CONFIGS
 from firstlight.distributed.ranks import follow
 from firstlight.hardware.mps_watermarks import set_watermarks
-from firstlight.run.rank import follows
-from firstlight.run.signals import listen
+from firstlight.run.rank import is_worker_rank
+from firstlight.run.signals import install_signal_handler
 
 
 def command(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[..., Any]]:
@@ -42,11 +42,11 @@ def run_from_command_line(name: str, task: Callable[[DictConfig], Any]) -> None:
     """Compose by Hydra, run the task once or for each job of a sweep, and leave with an exit code."""
     quieten()
     received: list[int] = []
-    listen((signal.SIGTERM, signal.SIGHUP), functools.partial(terminated, received))
+    install_signal_handler((signal.SIGTERM, signal.SIGHUP), functools.partial(terminated, received))
     # Hydra then raises its errors instead of printing them: here they become a sentence.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     failures: list[str] = []
-    if follows():
+    if is_worker_rank():
         if name == "train":
             follow(task)
         return

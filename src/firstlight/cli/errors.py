@@ -23,7 +23,7 @@ from firstlight.config.options import (
     trusted_packages,
     unknown,
 )
-from firstlight.run.failure import known_reason, unwrapped
+from firstlight.run.failure import find_known_reason, unwrap_worker_error
 
 
 def sentence(error: BaseException, name: str, words: list[str]) -> str | None:
@@ -34,9 +34,9 @@ def sentence(error: BaseException, name: str, words: list[str]) -> str | None:
         name: the command.
         words: its command line.
     """
-    if (known := known_reason(error)) is not None:
+    if (known := find_known_reason(error)) is not None:
         return known
-    text = unwrapped(error)
+    text = unwrap_worker_error(error)
     match error:
         case OverrideParseException():
             return f"{error.override!r} cannot be read as a setting ({text.splitlines()[0]}): write name=value"

@@ -15,9 +15,9 @@ from firstlight.cli.errors import tell
 from firstlight.config.compose import any_checkpoint, composed
 from firstlight.config.options import AUTO
 from firstlight.distributed.ranks import follow
-from firstlight.run.files import read_json
-from firstlight.run.lock import LET_GO_S, is_free, locked
-from firstlight.run.rank import follows
+from firstlight.run.files import read_json_or_empty
+from firstlight.run.lock import WORKER_EXIT_TIMEOUT_S, acquire_run_lock, is_unlocked
+from firstlight.run.rank import is_worker_rank
 
 # What was asked for by `make sweep`, in the sweep's folder.
 SWEEP_FILE = "sweep.json"
@@ -25,7 +25,7 @@ SWEEP_FILE = "sweep.json"
 
 def one(task: Callable[[DictConfig], Any], failures: list[str], cfg: DictConfig) -> Any:
     """Run one job; a failure is told and counted, so that the other jobs of a sweep go on."""
-    if follows():  # of a job that Slurm runs in several processes
+    if is_worker_rank():  # of a job that Slurm runs in several processes
         return follow(task)
     job = HydraConfig.get().job
     in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
@@ -77,9 +77,9 @@ def run_apart(cfg: DictConfig, failures: list[str]) -> None:
 
 def state_of(folder: Path) -> str:
     """Return why a job is not to be started: it is finished, or another process runs it; nothing if it is."""
-    status = read_json(folder / "run.json").get("status")
+    status = read_json_or_empty(folder / "run.json").get("status")
     if status == "running":
-        return "" if is_free(folder, LET_GO_S) else "is running"
+        return "" if is_unlocked(folder, WORKER_EXIT_TIMEOUT_S) else "is running"
     return "is finished" if status == "finished" else ""
 
 
@@ -100,9 +100,9 @@ def may_go_on() -> bool:
 def gone_on_with(cfg: DictConfig) -> DictConfig:
     """Return the configuration by which a job goes on from its last checkpoint; without one, it starts anew."""
     folder = Path(cfg.output_dir)
-    if read_json(folder / "run.json") and any_checkpoint(folder):
+    if read_json_or_empty(folder / "run.json") and any_checkpoint(folder):
         return composed(cfg.command, [f"resume={folder}"])
-    with locked(folder):
+    with acquire_run_lock(folder):
         # A folder with run.json is taken: that goes last.
         for name in ("output.log", "metrics.csv", "run.json"):
             if (folder / name).is_file():

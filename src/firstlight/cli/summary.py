@@ -7,13 +7,15 @@ from firstlight.cli.console import show
 from firstlight.data.datamodule import Data
 from firstlight.logger.metrics_csv import MetricsCSV
 from firstlight.model.classifier import Classifier
-from firstlight.run.files import checkpoints
-from firstlight.run.record import Followed, Record
+from firstlight.run.files import list_checkpoints
+from firstlight.run.record import RunRecord, WorkerRunRecord
 from firstlight.trainer.trainer import Trainer
 
 
 @rank_zero_only
-def start(cfg: DictConfig, model: Classifier, data: Data, trainer: Trainer, record: Record | Followed) -> None:
+def start(
+    cfg: DictConfig, model: Classifier, data: Data, trainer: Trainer, record: RunRecord | WorkerRunRecord
+) -> None:
     """Tell the essentials of a run before its first step."""
     total = sum(each.numel() for each in model.parameters())
     trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
@@ -57,9 +59,9 @@ def division(cfg: DictConfig, model: Classifier, data: Data, trainer: Trainer) -
 
 
 @rank_zero_only
-def end(record: Record | Followed, figures: dict[str, float]) -> None:
+def end(record: RunRecord | WorkerRunRecord, figures: dict[str, float]) -> None:
     """Tell the results, and what can be done with them."""
-    record.update(metrics={**record.fields["metrics"], **figures}, checkpoints=checkpoints(record.folder))
+    record.update(metrics={**record.fields["metrics"], **figures}, checkpoints=list_checkpoints(record.folder))
     show({name: f"{value:.4f}" for name, value in figures.items() if name.startswith("test/")})
     show({"next": f"make evaluate run={record.folder}"})
     for logger in record.fields["loggers"].values():

@@ -12,8 +12,8 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
 from firstlight.config.options import CONFIGS, SEARCH_PATH, choice, no_such_choice, option_files
-from firstlight.run.files import is_as_written, read_json
-from firstlight.run.lock import is_free
+from firstlight.run.files import has_valid_checksum, read_json_or_empty
+from firstlight.run.lock import is_unlocked
 
 # What may be changed when a run goes on; anything else would make it another run.
 RESUMABLE: tuple[str, ...] = ("resume", "trainer", "callbacks", "logger", "name", "tags", "test")
@@ -108,9 +108,9 @@ def newest_unfinished(parent: Path) -> Path:
     """
     started = {}
     for file in parent.glob("*/run.json"):
-        record = read_json(file)
+        record = read_json_or_empty(file)
         waits = record.get("status") in ("running", "interrupted", "failed") and any_checkpoint(file.parent)
-        if waits and is_free(file.parent):
+        if waits and is_unlocked(file.parent):
             started[file.parent] = record.get("started")
     if not started:
         raise ValueError(f"No run in {parent} waits to go on: all have finished, or have no checkpoint yet")
@@ -136,7 +136,7 @@ def require_unfinished(folder: Path, given: dict[str, str], saved: DictConfig) -
                     f"A run that goes on keeps its settings, but {name} was {before} and would become {value}: start a "
                     f"new run, or change only {', '.join(RESUMABLE[1:])}"
                 )
-    if read_json(folder / "run.json").get("status") == "finished" and not any(
+    if read_json_or_empty(folder / "run.json").get("status") == "finished" and not any(
         name.startswith("trainer.max_") for name in given
     ):
         raise ValueError(f"{folder} has finished: add trainer.max_epochs=<more> to train it further")
@@ -189,7 +189,7 @@ def loaded(file: Path) -> DictConfig:
         raise ValueError(f"{file} is damaged ({type(error).__name__}): restore it") from error
     if not isinstance(config, DictConfig) or not isinstance(config.get("output_dir"), str):
         raise ValueError(f"{file} is no configuration of a run: restore it")
-    if not is_as_written(text):
+    if not has_valid_checksum(text):
         raise ValueError(f"{file} is not as its run wrote it: restore it")
     return config
 
@@ -210,7 +210,7 @@ def moved(saved: Any, folder: Path) -> DictConfig:
 
 def keep_trackers(folder: Path, saved: DictConfig) -> None:
     """Let a resumed run go on in the same run of its trackers, whose ids are in run.json."""
-    known = read_json(folder / "run.json").get("loggers")
+    known = read_json_or_empty(folder / "run.json").get("loggers")
     for name, facts in known.items() if isinstance(known, dict) else ():
         if isinstance(facts, dict) and "id" in facts and name in (saved.logger or {}):
             saved.logger[name].id = facts["id"]

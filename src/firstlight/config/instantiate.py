@@ -13,8 +13,8 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from firstlight.config.options import SOURCES
 from firstlight.config.schema import is_trusted, require_trusted
-from firstlight.run.failure import out_of_memory
-from firstlight.run.packages import missing_package
+from firstlight.run.failure import is_oom_error
+from firstlight.run.packages import describe_missing_package
 
 # The packages alone are no fence: torch has classes that start a program when they are built.
 KINDS = (LightningModule, LightningDataModule, Trainer, Optimizer, LRScheduler, Callback, Logger)
@@ -33,7 +33,7 @@ def locate(target: str) -> Any:
     except ImportError as error:
         package = str(error.name).partition(".")[0]
         if isinstance(error, ModuleNotFoundError) and package != target.partition(".")[0]:
-            raise ValueError(missing_package(name, package)) from error
+            raise ValueError(describe_missing_package(name, package)) from error
         raise ValueError(
             f"There is no {target} ({error}): give the dotted path of a class that is installed"
         ) from error
@@ -73,7 +73,7 @@ def built(kind: Any, *parts: Any, **settings: Any) -> Any:
         return kind(*parts, **settings)
     except Exception as error:  # libraries raise many kinds
         ours = Path(extract_tb(error.__traceback__)[-1].filename).is_relative_to(SOURCES)
-        if ours or isinstance(error, OSError) or out_of_memory(error):
+        if ours or isinstance(error, OSError) or is_oom_error(error):
             raise
         why = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{kind.__name__} refuses its settings ({why}): correct those beside its _target_") from error

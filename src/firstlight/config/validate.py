@@ -9,7 +9,7 @@ from firstlight.config import schema
 from firstlight.config.options import AUTO, choices, option_files, read, root_files, unknown
 from firstlight.config.ranges import require_in_limits
 from firstlight.config.schema import accepts
-from firstlight.run.packages import missing_package
+from firstlight.run.packages import describe_missing_package
 
 # Keys of a schedule that Lightning reads, not the schedule's class.
 SCHEDULE_KEYS = ("interval", "monitor")
@@ -80,7 +80,7 @@ def check_node(where: str, node: Any) -> None:
 def require_imports(target: str) -> None:
     """Refuse a class whose module imports a package that is not installed: before data is read or downloaded."""
     if (package := schema.missing_import(target)) is not None:
-        raise ValueError(missing_package(target.rpartition(".")[2], package))
+        raise ValueError(describe_missing_package(target.rpartition(".")[2], package))
 
 
 def check_entry(group: str, name: str, node: Any) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from firstlight.data.text import Text, Texts, with_all_splits
-from firstlight.run.packages import missing_package
+from firstlight.run.packages import describe_missing_package
 
 
 class HubText(Text):
@@ -97,7 +97,9 @@ class HubText(Text):
         try:
             from datasets import disable_progress_bars, load_dataset, load_from_disk
         except ImportError as error:
-            raise ValueError(missing_package(f"The data set {self.source!r} of the hub", "datasets")) from error
+            raise ValueError(
+                describe_missing_package(f"The data set {self.source!r} of the hub", "datasets")
+            ) from error
         disable_progress_bars()
         try:
             if Path(self.source, "dataset_dict.json").is_file():

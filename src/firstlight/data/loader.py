@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from firstlight.data.sampler import Order
 from firstlight.hardware.device import cores
-from firstlight.run.signals import ASKING
+from firstlight.run.signals import STOP_SIGNALS
 
 
 class TrainingLoader(DataLoader[Any]):
@@ -42,7 +42,7 @@ def start_worker(number: int) -> None:
     """Seed a worker process, and let it outlive a signal that is meant for its training."""
     pl_worker_init_function(number)
     # A terminal and Slurm signal all processes of a run, and the training still wants its batches.
-    for each in ASKING:
+    for each in STOP_SIGNALS:
         signal.signal(each, signal.SIG_IGN)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from firstlight.run.packages import is_installed, missing_package
+from firstlight.run.packages import describe_missing_package, is_installed
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -52,7 +52,7 @@ def require_text_packages() -> None:
     """
     for package in ("transformers", "tokenizers"):
         if not is_installed(package):
-            raise ValueError(missing_package("A tokenizer", package))
+            raise ValueError(describe_missing_package("A tokenizer", package))
 
 
 def _wrapped(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:

@@ -16,7 +16,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from firstlight.distributed.environment import environment
-from firstlight.run.rank import follows
+from firstlight.run.rank import is_worker_rank
 
 # How long the others wait for the first one, which may have data to fetch.
 PATIENCE = timedelta(hours=1)
@@ -47,7 +47,7 @@ def together(trainer: Any, cfg: DictConfig, record: Any) -> Iterator[None]:
     from firstlight.distributed.watchdog import Watch
 
     place = trainer.strategy.cluster_environment
-    first = not follows()
+    first = not is_worker_rank()
     store = store_of(place, serve=first)
     if first:
         # Only rank 0 composes: timestamps, resume=last and the W&B run cannot differ between the ranks.

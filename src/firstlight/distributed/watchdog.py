@@ -8,10 +8,10 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from firstlight.run.failure import explain
-from firstlight.run.files import read_json
-from firstlight.run.lock import locked
-from firstlight.run.record import Followed, Record
+from firstlight.run.failure import describe_failure
+from firstlight.run.files import read_json_or_empty
+from firstlight.run.lock import acquire_run_lock
+from firstlight.run.record import RunRecord, WorkerRunRecord
 
 # Seconds between two signs of life; without one for so long a process counts as ended; and how long this one may then
 # take to end by itself: together less than the 30 seconds after which torchrun kills.
@@ -81,7 +81,7 @@ class Watch(threading.Thread):
         if self.fault:
             self.write_down()
             raise FeltError(self.fault) from error
-        self._tell(FAILED + explain(error, self.record.cfg))
+        self._tell(FAILED + describe_failure(error, self.record.cfg))
 
     def ended_child(self) -> str:
         """Return what became of a process that Lightning has started here, if one has failed."""
@@ -126,7 +126,7 @@ class Watch(threading.Thread):
         """End this process, which waits for one that will not come; see that run.json tells why."""
         with suppress(Exception):
             self.write_down()
-            if isinstance(self.record, Record):
+            if isinstance(self.record, RunRecord):
                 self.record.end("failed", self.fault)
                 print(f"train: {self.fault}", file=sys.stderr, flush=True)
         for process in getattr(self.trainer.strategy.launcher, "procs", []):
@@ -136,12 +136,12 @@ class Watch(threading.Thread):
     def write_down(self) -> None:
         """Let run.json tell the reason if the first process, whose task it is, has been killed."""
         folder, deadline = self.record.folder, time.monotonic() + GRACE_S
-        while isinstance(self.record, Followed) and time.monotonic() < deadline:
-            if read_json(folder / "run.json").get("status") != "running":
+        while isinstance(self.record, WorkerRunRecord) and time.monotonic() < deadline:
+            if read_json_or_empty(folder / "run.json").get("status") != "running":
                 return
             # The first one holds the lock as long as it lives.
-            with suppress(ValueError), locked(folder):
-                Record(folder, read_json(folder / "run.json")).end("failed", self.fault)
+            with suppress(ValueError), acquire_run_lock(folder):
+                RunRecord(folder, read_json_or_empty(folder / "run.json")).end("failed", self.fault)
             time.sleep(BEAT_S)
 
 

@@ -8,8 +8,8 @@ from omegaconf import DictConfig
 from firstlight.cli.command import command
 from firstlight.config.options import AUTO
 from firstlight.config.validate import check
-from firstlight.run.files import plain
-from firstlight.run.packages import is_installed, missing_package
+from firstlight.run.files import to_plain_dict
+from firstlight.run.packages import describe_missing_package, is_installed
 
 # The module of this package that writes a format, the packages it needs besides, and the extra that brings them.
 FORMATS: dict[str, tuple[str, tuple[str, ...], str]] = {
@@ -31,7 +31,7 @@ def main(cfg: DictConfig) -> list[str]:
     from firstlight.export.source import source_of
 
     checkpoint = chosen_checkpoint(cfg)
-    source = source_of(plain(cfg), checkpoint)
+    source = source_of(to_plain_dict(cfg), checkpoint)
     output = folder.beside(Path(checkpoint)) if cfg.output == AUTO else Path(cfg.output)
     write = import_module(f"firstlight.export.{FORMATS[cfg.format][0]}").write
     with folder.filled(output) as temporary:
@@ -53,7 +53,7 @@ def require_format(name: str) -> None:
         raise ValueError(f"format is one of {', '.join(FORMATS)}, but format={name}: choose one of these")
     _, packages, extra = FORMATS[name]
     if missing := [package for package in packages if not is_installed(package)]:
-        raise ValueError(missing_package(f"format={name}", missing[0], extra))
+        raise ValueError(describe_missing_package(f"format={name}", missing[0], extra))
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ from typing import Any
 
 from firstlight.export.program import Axes
 from firstlight.export.source import Source
-from firstlight.run.provenance import versions
-from firstlight.run.redaction import hidden
+from firstlight.run.provenance import get_package_versions
+from firstlight.run.redaction import redact
 
 
 def description(source: Source, format: str, load: list[str], shapes: Axes | None = None) -> dict[str, Any]:
@@ -38,9 +38,9 @@ def description(source: Source, format: str, load: list[str], shapes: Axes | Non
         "outputs": {"logits": {"shape": ["batch", len(source.model.class_names)], "dtype": "float32"}},
         "probabilities": "softmax of the logits",
         "preprocessing": source.inputs.preprocessing,
-        "model": hidden(model),
+        "model": redact(model),
         "checkpoint": source.checkpoint,
-        "versions": versions(),
+        "versions": get_package_versions(),
     }
 
 

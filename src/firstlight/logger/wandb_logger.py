@@ -13,8 +13,8 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from firstlight.logger.wandb_auth import chosen_mode, silent
 from firstlight.logger.wandb_offline import Part, parts, upload, waiting
-from firstlight.run.record import at_end
-from firstlight.run.redaction import hidden
+from firstlight.run.record import register_exit_action
+from firstlight.run.redaction import redact
 
 # Seconds to wait for the server: at the start (then offline), and at the end (then `make wandb-sync` uploads the rest).
 INIT_TIMEOUT_S = 6
@@ -58,13 +58,13 @@ class WeightsAndBiases(WandbLogger):
         settings: dict[str, Any] = {
             "project": project,
             "entity": entity,
-            "name": hidden(name),
-            "group": hidden(group),
+            "name": redact(name),
+            "group": redact(group),
             "job_type": job_type,
         }
         settings |= {
-            "tags": hidden(tags),
-            "notes": hidden(notes),
+            "tags": redact(tags),
+            "notes": redact(notes),
             "id": id,
             "dir": os.path.abspath(save_dir),
             "resume": "allow" if id else None,
@@ -77,7 +77,7 @@ class WeightsAndBiases(WandbLogger):
     @rank_zero_only
     def _start(self, settings: dict[str, Any]) -> Any:
         os.makedirs(settings["dir"], exist_ok=True)
-        at_end(finish)
+        register_exit_action(finish)
         # Read once, when its client wakes: what it has to say while the run goes on is of no use beside a progress bar.
         os.environ.setdefault("WANDB_SILENT", "true")
         self.mode, self.reason = chosen_mode(self.mode)
@@ -141,7 +141,7 @@ def started(settings: dict[str, Any], mode: Any) -> Any:
     quiet.finish_timeout = FINISH_TIMEOUT_S
     quiet.finish_timeout_raises = True
     # The command line goes along.
-    typed, sys.argv = sys.argv, hidden(sys.argv)
+    typed, sys.argv = sys.argv, redact(sys.argv)
     try:
         with silent():
             return wandb.init(**settings, mode=mode, settings=quiet)

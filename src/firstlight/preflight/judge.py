@@ -24,9 +24,9 @@ def judged(cfg: DictConfig) -> dict[str, Any]:
     from firstlight.build import build
     from firstlight.mps.dry_run import dry_run
     from firstlight.preflight import verdict
-    from firstlight.run.files import plain
+    from firstlight.run.files import to_plain_dict
 
-    settings = plain(cfg)
+    settings = to_plain_dict(cfg)
     trainer = settings["trainer"]
     precision, deterministic = trainer["precision"], trainer["deterministic"] is True
     # The same objects as in training, on the device that every machine has.

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Iterable
 from typing import Any
 
-from firstlight.run.overrides import differing
+from firstlight.run.overrides import find_varying_overrides
 
 # These come first, whatever else was measured.
 FIRST_METRICS = ("test/accuracy", "test/f1", "test/loss", "val/accuracy")
@@ -17,7 +17,7 @@ SPEED, MEMORY = "speed/samples_per_s", "speed/peak_memory_gib"
 
 def parameters(runs: list[dict[str, Any]]) -> list[str]:
     """Return the settings that differ between runs and change something in them."""
-    found = differing([run["overrides"] for run in runs if run["status"] != "damaged"])
+    found = find_varying_overrides([run["overrides"] for run in runs if run["status"] != "damaged"])
     return [name for name in found if name not in NAMES]
 
 

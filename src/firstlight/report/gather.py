@@ -11,7 +11,7 @@ from firstlight.report.compare import columns, first_chosen, metrics, over_seeds
 from firstlight.report.curves import curves
 from firstlight.report.evaluation import Pictures, evaluation
 from firstlight.report.facts import facts
-from firstlight.run.files import now
+from firstlight.run.files import utc_now
 
 # What lies in or beside run folders, and holds none.
 SKIPPED = ("wandb", "checkpoints", "predictions")
@@ -48,7 +48,7 @@ def gather(folders: list[Path]) -> Content:
     for index, run in enumerate(runs):
         run["chosen"] = index in chosen
     report = {
-        "made": now(),
+        "made": utc_now(),
         "source": ", ".join(map(str, folders)),
         "runs": runs,
         "parameters": settings,

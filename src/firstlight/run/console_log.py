@@ -8,13 +8,13 @@ from io import FileIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from firstlight.run.redaction import hidden
+from firstlight.run.redaction import redact
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
-class Shown:
+class BrokenPipeSafeStream:
     """A stream that stops no run when nobody looks any more: a terminal was closed, or `| head` has enough."""
 
     def __init__(self, stream: IO[str]) -> None:
@@ -36,7 +36,7 @@ class Shown:
         return getattr(self.stream, name)
 
 
-class Both(Shown):
+class TeeStream(BrokenPipeSafeStream):
     """A stream that also writes to a file, for as long as that is open."""
 
     def __init__(self, stream: IO[str], file: FileIO) -> None:
@@ -46,16 +46,16 @@ class Both(Shown):
 
     def write(self, text: str) -> int:
         """Write the text."""
-        keep(self.file, text)
+        append_redacted(self.file, text)
         return super().write(text)
 
 
 @contextmanager
-def above(console: "Console") -> Iterator[None]:
+def print_above_progress_bar(console: "Console") -> Iterator[None]:
     """Let what is printed meanwhile appear above the bar of a console, and be kept as before."""
     from rich.file_proxy import FileProxy
 
-    streams = [(each, each.stream) for each in (sys.stdout, sys.stderr) if isinstance(each, Both)]
+    streams = [(each, each.stream) for each in (sys.stdout, sys.stderr) if isinstance(each, TeeStream)]
     for both, stream in streams:
         both.stream = cast(IO[str], FileProxy(console, stream))
     try:
@@ -67,25 +67,25 @@ def above(console: "Console") -> Iterator[None]:
 
 
 @contextmanager
-def logged(path: Path) -> Iterator[None]:
+def tee_to_file(path: Path) -> Iterator[None]:
     """Append what is printed meanwhile to a file, and the traceback of an error.
 
     Raises:
         BaseException: whatever is raised meanwhile.
     """
     with FileIO(path, "a") as file:
-        out: Any = Both(sys.stdout, file)
-        err: Any = Both(sys.stderr, file)
+        out: Any = TeeStream(sys.stdout, file)
+        err: Any = TeeStream(sys.stderr, file)
         with redirect_stdout(out), redirect_stderr(err):
             try:
                 yield
             except BaseException:
-                keep(file, traceback.format_exc())
+                append_redacted(file, traceback.format_exc())
                 raise
 
 
-def keep(file: FileIO, text: str) -> None:
+def append_redacted(file: FileIO, text: str) -> None:
     """Append a text to a file, without secrets; one that is closed, or full, does not stop the run that prints."""
     if not file.closed:
         with suppress(OSError):
-            file.write(hidden(text).encode("utf-8", "backslashreplace"))
+            file.write(redact(text).encode("utf-8", "backslashreplace"))

@@ -7,32 +7,32 @@ import signal
 from omegaconf import DictConfig, OmegaConf
 
 
-def explain(error: BaseException, cfg: DictConfig) -> str:
+def describe_failure(error: BaseException, cfg: DictConfig) -> str:
     """Return a sentence for an error; out of memory is told with what to try."""
-    if (known := known_reason(error, OmegaConf.select(cfg, "data.batch_size"))) is not None:
+    if (known := find_known_reason(error, OmegaConf.select(cfg, "data.batch_size"))) is not None:
         return known
-    text = unwrapped(error)
+    text = unwrap_worker_error(error)
     if isinstance(error, ValueError) and text:
         return text.splitlines()[0]  # a rule of ours, in one sentence
     return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
 
 
-def known_reason(error: BaseException, batch_size: int | None = None) -> str | None:
+def find_known_reason(error: BaseException, batch_size: int | None = None) -> str | None:
     """Return the sentence for an error whose cause and remedy are known whichever library raised it, else None."""
-    if (told := disk_fault(error) or worker_fault(error)) is not None:
+    if (told := format_disk_error(error) or describe_worker_error(error)) is not None:
         return told
     # A ValueError is the check before the first step, which says what fits.
-    if out_of_memory(error) and not isinstance(error, ValueError):
+    if is_oom_error(error) and not isinstance(error, ValueError):
         if batch_size:
             return f"out of memory with data.batch_size={batch_size}: try data.batch_size={max(batch_size // 2, 1)}"
-        reason = unwrapped(error).partition("\n")[0] or "no more to be had"
+        reason = unwrap_worker_error(error).partition("\n")[0] or "no more to be had"
         return f"out of memory ({reason}): halve data.batch_size"
     if "Expected more than 1 value per channel when training" in str(error):
         return "Batch normalisation needs two samples, but a batch held one: give data.batch_size=2 or more"
     return None
 
 
-def disk_fault(error: BaseException) -> str | None:
+def format_disk_error(error: BaseException) -> str | None:
     """Return a sentence for a disk that is full or a place that cannot be written to."""
     if not isinstance(error, OSError):
         return None
@@ -43,20 +43,20 @@ def disk_fault(error: BaseException) -> str | None:
     return None
 
 
-def unwrapped(error: BaseException) -> str:
+def unwrap_worker_error(error: BaseException) -> str:
     """Return the text of an error, that of a loader's process without the traceback around it."""
     text = str(error).strip()
     return text.splitlines()[-1].partition(": ")[2] if text.startswith("Caught ") and "worker process" in text else text
 
 
-def out_of_memory(error: BaseException) -> bool:
+def is_oom_error(error: BaseException) -> bool:
     """Say whether an error of CUDA, MPS or the CPU means that memory ran out."""
     text = str(error)
     known = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
     return isinstance(error, MemoryError) or any(each in text for each in known)
 
 
-def stopped_by(stop: BaseException) -> str:
+def describe_stop(stop: BaseException) -> str:
     """Return a sentence for what ended a run from outside."""
     number = stop.code - 128 if isinstance(stop, SystemExit) and isinstance(stop.code, int) else signal.SIGINT
     known = {each.value: each.name for each in signal.Signals}
@@ -64,7 +64,7 @@ def stopped_by(stop: BaseException) -> str:
 
 
 # What torch says, and the sentence for it; a cause comes before what follows from it.
-FAULTS = {
+WORKER_ERRORS = {
     r"out of shared memory|signal: Bus error": (
         "The shared memory in which loader processes hand over their batches is full: give fewer data.num_workers or "
         "a smaller data.batch_size, or enlarge /dev/shm (docker run --shm-size=8g)"
@@ -87,14 +87,14 @@ FAULTS = {
 }
 
 
-def worker_fault(error: BaseException) -> str | None:
+def describe_worker_error(error: BaseException) -> str | None:
     """Return the sentence for an error of torch's DataLoader about its processes; None for any other error."""
     told = ""
     link: BaseException | None = error
     while link:
         told += f"{link}\n" if "DataLoader" in str(link) else ""
         link = link.__cause__ or link.__context__
-    for pattern, sentence in FAULTS.items():
+    for pattern, sentence in WORKER_ERRORS.items():
         if found := re.search(pattern, told):
             return sentence.format(*found.groups())
     return None

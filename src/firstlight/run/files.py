@@ -15,10 +15,10 @@ from omegaconf import DictConfig, OmegaConf
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-CHECKSUM = "# sha256 of the above: "
+CHECKSUM_PREFIX = "# sha256 of the above: "
 
 
-def checkpoints(folder: Path) -> dict[str, str]:
+def list_checkpoints(folder: Path) -> dict[str, str]:
     """Return the paths of the best and the last checkpoint of a run, where they were written."""
     paths = {name: folder / "checkpoints" / f"{name}.ckpt" for name in ("best", "last")}
     return {name: str(path) for name, path in paths.items() if path.exists()}
@@ -59,12 +59,12 @@ def write_figure(path: Path, figure: "Figure") -> None:
 
 def replace_atomically(temporary: Path, path: Path) -> None:
     """Rename a complete file or directory to its final name, once its content is on the disk."""
-    _sync(temporary)
+    _fsync(temporary)
     os.replace(temporary, path)
-    _sync(path.parent)
+    _fsync(path.parent)
 
 
-def _sync(path: Path) -> None:
+def _fsync(path: Path) -> None:
     """Wait until a file, or the list of names in a directory, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -73,29 +73,29 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def with_checksum(text: str) -> str:
+def append_checksum(text: str) -> str:
     """Return a text of YAML with a comment behind it by which `is_as_written` knows it again."""
-    return f"{text}{CHECKSUM}{hashlib.sha256(text.encode()).hexdigest()}\n"
+    return f"{text}{CHECKSUM_PREFIX}{hashlib.sha256(text.encode()).hexdigest()}\n"
 
 
-def is_as_written(text: str) -> bool:
+def has_valid_checksum(text: str) -> bool:
     """Say whether nothing was changed behind a run's back, and nothing is missing at the end."""
-    return with_checksum(text.rpartition(CHECKSUM)[0]) == text
+    return append_checksum(text.rpartition(CHECKSUM_PREFIX)[0]) == text
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json_or_empty(path: Path) -> dict[str, Any]:
     """Return what a file of JSON tells: nothing if it is not there, or a crash left half of it."""
     with suppress(OSError, ValueError, TypeError, RecursionError):
         return dict(json.loads(path.read_text(encoding="utf-8")))
     return {}
 
 
-def plain(cfg: DictConfig) -> dict[str, Any]:
+def to_plain_dict(cfg: DictConfig) -> dict[str, Any]:
     """Return a configuration as plain values, all references filled in."""
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
     return settings
 
 
-def now() -> str:
+def utc_now() -> str:
     """Return the time in ISO 8601, UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")

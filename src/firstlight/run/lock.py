@@ -7,11 +7,11 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 # The loader processes of a killed run see its end, and let go, after five seconds.
-LET_GO_S = 8
+WORKER_EXIT_TIMEOUT_S = 8
 
 
 @contextmanager
-def locked(folder: Path, patience_s: float = 0) -> Iterator[None]:
+def acquire_run_lock(folder: Path, patience_s: float = 0) -> Iterator[None]:
     """Keep a run's folder for this process; the system gives it back however that ends.
 
     Args:
@@ -36,13 +36,13 @@ def locked(folder: Path, patience_s: float = 0) -> Iterator[None]:
         lock.release()
 
 
-def is_free(folder: Path, patience_s: float = 0) -> bool:
+def is_unlocked(folder: Path, patience_s: float = 0) -> bool:
     """Say whether no process trains in a folder.
 
     Args:
         folder: the run's.
         patience_s: how long to wait for the end of a process that has it.
     """
-    with suppress(ValueError), locked(folder, patience_s):
+    with suppress(ValueError), acquire_run_lock(folder, patience_s):
         return True
     return False

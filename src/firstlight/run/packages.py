@@ -17,7 +17,7 @@ def is_installed(module: str) -> bool:
     return False
 
 
-def missing_package(user: str, package: str, extra: str = "") -> str:
+def describe_missing_package(user: str, package: str, extra: str = "") -> str:
     """Return the sentence about a package that is not installed.
 
     Args:
@@ -25,13 +25,13 @@ def missing_package(user: str, package: str, extra: str = "") -> str:
         package: its name, or that of its module.
         extra: the extra that brings it; if omitted, the locks tell.
     """
-    extra = extra or _extra_with(package)
+    extra = extra or _find_extra(package)
     if not extra:
         return (
             f"{user} needs the package {package}, which is not installed: name it in pyproject.toml, then run "
             "`make lock setup`"
         )
-    if extra == "base" or extra in _installed_extras():
+    if extra == "base" or extra in _list_installed_extras():
         return f"{user} needs the package {package}, which is not installed: run `make setup`"
     return (
         f"{user} needs the package {package}, which is not installed: add {extra!r} to `extras` in pyproject.toml and "
@@ -39,14 +39,14 @@ def missing_package(user: str, package: str, extra: str = "") -> str:
     )
 
 
-def _extra_with(package: str) -> str:
+def _find_extra(package: str) -> str:
     """Return the name of the first lock that pins a package; "" if none does."""
     pin = re.compile(rf"^{re.escape(package.lower().replace('_', '-'))}==", re.MULTILINE)
     files = sorted((ROOT / "requirements").glob("*.lock"))
     return next((file.stem for file in files if pin.search(file.read_text(encoding="utf-8"))), "")
 
 
-def _installed_extras() -> list[str]:
+def _list_installed_extras() -> list[str]:
     """Return the extras that `make setup` installs."""
     file = ROOT / "pyproject.toml"
     settings: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8")) if file.exists() else {}

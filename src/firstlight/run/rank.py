@@ -3,9 +3,9 @@
 import os
 
 # A rank's number, as torchrun, Lightning and Slurm tell it; all of the first process's are 0.
-NUMBERS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
+RANK_VARIABLES = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
 
 
-def follows() -> bool:
+def is_worker_rank() -> bool:
     """Say whether this process is one of the others."""
-    return any(int(os.environ.get(name) or 0) for name in NUMBERS)
+    return any(int(os.environ.get(name) or 0) for name in RANK_VARIABLES)

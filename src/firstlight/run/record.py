@@ -12,21 +12,21 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from firstlight.run.console_log import logged
-from firstlight.run.failure import explain, stopped_by
-from firstlight.run.files import now, plain, read_json, with_checksum, write_atomically
-from firstlight.run.lock import LET_GO_S, locked
-from firstlight.run.provenance import git_state, versions
-from firstlight.run.rank import follows
-from firstlight.run.redaction import hidden
+from firstlight.run.console_log import tee_to_file
+from firstlight.run.failure import describe_failure, describe_stop
+from firstlight.run.files import append_checksum, read_json_or_empty, to_plain_dict, utc_now, write_atomically
+from firstlight.run.lock import WORKER_EXIT_TIMEOUT_S, acquire_run_lock
+from firstlight.run.provenance import get_git_info, get_package_versions
+from firstlight.run.rank import is_worker_rank
+from firstlight.run.redaction import redact
 
 # Written at the start and given back when the disk is full: run.json must be able to say so.
 RESERVE_BYTES = 64 * 1024
 
-_at_end: list[Callable[[int], None]] = []
+_exit_actions: list[Callable[[int], None]] = []
 
 
-class Record:
+class RunRecord:
     """run.json, rewritten as a whole at each change, so that it is right whenever it is read."""
 
     def __init__(self, folder: Path, fields: dict[str, Any], cfg: DictConfig | None = None) -> None:
@@ -41,7 +41,7 @@ class Record:
     def update(self, **fields: Any) -> None:
         """Set fields and write the file; a reader never meets half of it."""
         self.fields |= fields
-        text = json.dumps(hidden(self.fields), indent=2, default=str) + "\n"
+        text = json.dumps(redact(self.fields), indent=2, default=str) + "\n"
         try:
             write_atomically(self.folder / "run.json", text)
         except OSError:
@@ -50,14 +50,14 @@ class Record:
 
     def begin(self, overrides: list[str]) -> None:
         """Say that the run starts, or goes on: what it was and reached before stays."""
-        start = {"started": now(), "ended": None, "status": "running", "reason": None, "overrides": overrides}
+        start = {"started": utc_now(), "ended": None, "status": "running", "reason": None, "overrides": overrides}
         starts = [*self.fields.get("starts", []), start]
         self.update(status="running", reason=None, ended=None, starts=starts)
 
     def end(self, status: str, reason: str | None = None) -> None:
         """Say how the run ended."""
         seconds = round(time.perf_counter() - self.started, 3)
-        end = {"ended": now(), "status": status, "reason": reason}
+        end = {"ended": utc_now(), "status": status, "reason": reason}
         starts = [*self.fields["starts"][:-1], {**self.fields["starts"][-1], **end, "seconds": seconds}]
         # Of a start that was killed nobody knows how long it took.
         self.update(
@@ -68,7 +68,7 @@ class Record:
         self.reserve.unlink(missing_ok=True)
 
 
-class Followed:
+class WorkerRunRecord:
     """The record of a run that another process keeps: this one only knows where."""
 
     def __init__(self, cfg: DictConfig) -> None:
@@ -82,57 +82,59 @@ class Followed:
 
 
 @contextmanager
-def recorded(cfg: DictConfig) -> Iterator[Record | Followed]:
+def record_run(cfg: DictConfig) -> Iterator[RunRecord | WorkerRunRecord]:
     """Claim the run's folder and keep its run.json and output.log; the first of several processes does.
 
     Raises:
         ValueError: another process trains in that folder.
         Exception: whatever the run raises, once it is written down.
     """
-    if follows():
-        yield Followed(cfg)
+    if is_worker_rank():
+        yield WorkerRunRecord(cfg)
         return
     if "wandb" in (cfg.get("logger") or {}):
         # Before torch: its classes search all imported modules, which then takes two seconds more.
         import wandb.apis.public  # noqa: F401
-    folder = claimed(cfg)
-    with locked(folder, patience_s=LET_GO_S if cfg.get("resume") else 0):
-        fields = first_fields(cfg)
-        record = Record(folder, {**fields, **(earlier_fields(folder, fields) if cfg.get("resume") else {})}, cfg)
-        with logged(folder / "output.log"), kept_true(record, cfg, fields["overrides"]):
+    folder = claim_run_dir(cfg)
+    with acquire_run_lock(folder, patience_s=WORKER_EXIT_TIMEOUT_S if cfg.get("resume") else 0):
+        fields = make_initial_fields(cfg)
+        record = RunRecord(
+            folder, {**fields, **(read_previous_fields(folder, fields) if cfg.get("resume") else {})}, cfg
+        )
+        with tee_to_file(folder / "output.log"), update_run_record(record, cfg, fields["overrides"]):
             yield record
 
 
 @contextmanager
-def kept_true(record: Record, cfg: DictConfig, overrides: list[str]) -> Iterator[None]:
+def update_run_record(record: RunRecord, cfg: DictConfig, overrides: list[str]) -> Iterator[None]:
     """Write config.yaml, and let run.json say that the run begins and how it ends.
 
     Raises:
         BaseException: whatever the run raises, once it is written down.
     """
     record.begin(overrides)
-    write_atomically(record.folder / "config.yaml", with_checksum(OmegaConf.to_yaml(hidden_config(cfg))))
+    write_atomically(record.folder / "config.yaml", append_checksum(OmegaConf.to_yaml(redact_config(cfg))))
     exit_code = 1
     try:
         yield
         exit_code = 0
         record.end("finished")
     except (KeyboardInterrupt, SystemExit) as stop:
-        record.end("interrupted", stopped_by(stop))
+        record.end("interrupted", describe_stop(stop))
         raise
     except BaseException as error:
-        record.end("failed", explain(error, cfg))
+        record.end("failed", describe_failure(error, cfg))
         raise
     finally:
-        run_at_end(exit_code)
+        run_exit_actions(exit_code)
 
 
-def hidden_config(cfg: DictConfig) -> DictConfig:
+def redact_config(cfg: DictConfig) -> DictConfig:
     """Return a configuration, its references filled in, without what is secret."""
-    return OmegaConf.create(hidden(plain(cfg)))
+    return OmegaConf.create(redact(to_plain_dict(cfg)))
 
 
-def claimed(cfg: DictConfig) -> Path:
+def claim_run_dir(cfg: DictConfig) -> Path:
     """Make the run's folder its own, and return it; a second run of the same second gets a name of its own."""
     if cfg.get("resume"):
         return Path(cfg.output_dir)
@@ -154,7 +156,7 @@ def claimed(cfg: DictConfig) -> Path:
     return folder
 
 
-def first_fields(cfg: DictConfig) -> dict[str, Any]:
+def make_initial_fields(cfg: DictConfig) -> dict[str, Any]:
     """Return what is known before anything runs."""
     from hydra.core.hydra_config import HydraConfig
 
@@ -164,36 +166,36 @@ def first_fields(cfg: DictConfig) -> dict[str, Any]:
         "overrides": overrides,
         "status": "running",
         "reason": None,
-        "started": now(),
+        "started": utc_now(),
         "ended": None,
         "seconds": None,
         "starts": [],
         "seed": cfg.get("seed"),
-        "git": git_state(),
+        "git": get_git_info(),
         "machine": {"system": platform.platform(), "python": platform.python_version(), "cores": os.cpu_count()},
-        "versions": versions(),
+        "versions": get_package_versions(),
         "metrics": {},
         "checkpoints": {},
         "loggers": {},
     }
 
 
-def earlier_fields(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
+def read_previous_fields(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
     """Return what run.json told of the earlier starts, but for fields that are of another kind: they are damaged."""
-    earlier = read_json(folder / "run.json")
+    earlier = read_json_or_empty(folder / "run.json")
     if isinstance(earlier.get("starts"), list):
         earlier["starts"] = [each for each in earlier["starts"] if isinstance(each, dict)]
     known = {name: type(value) for name, value in fields.items() if value is not None}
     return {name: value for name, value in earlier.items() if isinstance(value, known.get(name, object))}
 
 
-def at_end(action: Callable[[int], None]) -> None:
+def register_exit_action(action: Callable[[int], None]) -> None:
     """Let an action happen when a run ends, such as that of a logger; it gets the exit code, 0 or 1."""
-    if action not in _at_end:
-        _at_end.append(action)
+    if action not in _exit_actions:
+        _exit_actions.append(action)
 
 
-def run_at_end(exit_code: int) -> None:
+def run_exit_actions(exit_code: int) -> None:
     """Run the actions of `at_end`: a logger left open would write into the run of the next job of a sweep."""
-    for action in _at_end:
+    for action in _exit_actions:
         action(exit_code)

@@ -6,46 +6,47 @@ from functools import cache
 from typing import Any
 
 # Variables of the environment whose values are secret.
-VARIABLES = re.compile("key|token|secret|password", re.IGNORECASE)
+SECRET_ENV_NAMES = re.compile("key|token|secret|password", re.IGNORECASE)
 # Shorter values are words such as "true", which other texts hold too.
-SHORTEST = 8
+MIN_SECRET_LENGTH = 8
 
-NAMES = ("key", "api_key", "token", "access_token", "auth_token", "hf_token", "secret", "password")
+SECRET_KEYS = ("key", "api_key", "token", "access_token", "auth_token", "hf_token", "secret", "password")
 # As they are typed, behind the name of what they belong to: logger.comet.api_key=...
-TYPED = re.compile(rf"(\.(?:{'|'.join(NAMES)})=)('[^']*'|\"[^\"]*\"|\S+)")
+SECRET_OVERRIDE = re.compile(rf"(\.(?:{'|'.join(SECRET_KEYS)})=)('[^']*'|\"[^\"]*\"|\S+)")
 
-STARS = "***"
+MASK = "***"
 
 
-def hidden(value: Any) -> Any:
+def redact(value: Any) -> Any:
     """Return plain values of any depth with "***" for what is secret.
 
     That is, in each text, what a variable of the environment holds whose name speaks of a key, token, secret or
     password; and each setting that has one of `NAMES`.
     """
     variables = os.environ.items()
-    return _hidden(
-        value, frozenset(each for name, each in variables if len(each) >= SHORTEST and VARIABLES.search(name))
+    return _redact(
+        value,
+        frozenset(each for name, each in variables if len(each) >= MIN_SECRET_LENGTH and SECRET_ENV_NAMES.search(name)),
     )
 
 
-def _hidden(value: Any, secrets: frozenset[str]) -> Any:
+def _redact(value: Any, secrets: frozenset[str]) -> Any:
     match value:
         case str():
-            known = _any_of(secrets).sub(STARS, value) if secrets else value
-            return TYPED.sub(rf"\1{STARS}", known) if "=" in known else known
+            known = _compile_secrets_pattern(secrets).sub(MASK, value) if secrets else value
+            return SECRET_OVERRIDE.sub(rf"\1{MASK}", known) if "=" in known else known
         case dict():
-            return {name: STARS if _is_secret(name, each) else _hidden(each, secrets) for name, each in value.items()}
+            return {name: MASK if _is_secret(name, each) else _redact(each, secrets) for name, each in value.items()}
         case list() | tuple():
-            return [_hidden(each, secrets) for each in value]
+            return [_redact(each, secrets) for each in value]
     return value
 
 
 def _is_secret(name: Any, value: Any) -> bool:
-    return isinstance(value, str) and str(name).lower().rpartition(".")[2] in NAMES
+    return isinstance(value, str) and str(name).lower().rpartition(".")[2] in SECRET_KEYS
 
 
 @cache
-def _any_of(secrets: frozenset[str]) -> re.Pattern[str]:
+def _compile_secrets_pattern(secrets: frozenset[str]) -> re.Pattern[str]:
     # The longest first: one may be the start of another.
     return re.compile("|".join(re.escape(each) for each in sorted(secrets, key=len, reverse=True)))

@@ -14,9 +14,9 @@ from typing import Any
 from firstlight import train
 from firstlight.cli.errors import tell
 from firstlight.cli.job import SWEEP_FILE
-from firstlight.run.files import read_json, write_atomically
-from firstlight.run.lock import locked
-from firstlight.run.redaction import hidden
+from firstlight.run.files import read_json_or_empty, write_atomically
+from firstlight.run.lock import acquire_run_lock
+from firstlight.run.redaction import redact
 from firstlight.sweep.jobs import num_with
 from firstlight.sweep.plan import Plan, check_jobs, divided, is_swept, planned, plugged_in
 from firstlight.sweep.results import collect, show, write
@@ -34,9 +34,9 @@ def main() -> None:
         own, words = divided(words)
         plan = planned(own, words)
         check_jobs(plan)
-        asked = hidden({"words": words, **plan.asked})
+        asked = redact({"words": words, **plan.asked})
         folder = (None if force else unfinished(parent, asked, plan)) or started(parent, asked, plan)
-        with locked(folder):
+        with acquire_run_lock(folder):
             run(folder, words, plan)
     except Exception as error:
         tell(error, "train")
@@ -85,7 +85,7 @@ def without_force(words: list[str]) -> tuple[list[str], bool]:
 def unfinished(parent: Path, asked: dict[str, Any], plan: Plan | None = None) -> Path | None:
     """Return the newest sweep of the same words and jobs, unless all of them are finished, and tell of it."""
     plan = plan or Plan(asked["jobs"])
-    same = [file.parent for file in parent.glob(f"*/{SWEEP_FILE}") if read_json(file) == asked]
+    same = [file.parent for file in parent.glob(f"*/{SWEEP_FILE}") if read_json_or_empty(file) == asked]
     if not same:
         return None
     newest = max(same, key=lambda folder: [int(number) for number in re.findall(r"\d+", folder.name)])

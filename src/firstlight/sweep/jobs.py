@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from firstlight.cli.job import SWEEP_FILE
-from firstlight.run.files import read_json
-from firstlight.run.lock import is_free
+from firstlight.run.files import read_json_or_empty
+from firstlight.run.lock import is_unlocked
 
 # Of a job without a run.json, and of one that nobody runs although its run.json says so.
 NOT_STARTED, KILLED = "not started", "killed"
@@ -19,17 +19,17 @@ def job_folder(sweep: Path, number: int) -> Path:
 def job_records(sweep: Path) -> list[dict[str, Any]]:
     """Return what run.json of each job tells, in order; one that a kill left empty tells nothing."""
     files = sorted(sweep.rglob("run.json"), key=lambda file: job_number(file.relative_to(sweep)))
-    return [record | {"folder": str(file.parent)} for file in files if (record := read_json(file))]
+    return [record | {"folder": str(file.parent)} for file in files if (record := read_json_or_empty(file))]
 
 
 def all_jobs(sweep: Path) -> list[dict[str, Any]]:
     """Return a record of each job, in order: those that never began, and those that were killed, included."""
     known = {job_number(Path(each["folder"]).relative_to(sweep)): each for each in job_records(sweep)}
-    asked = read_json(sweep / SWEEP_FILE).get("jobs")
+    asked = read_json_or_empty(sweep / SWEEP_FILE).get("jobs")
     for number, words in enumerate(asked if isinstance(asked, list) else []):
         known.setdefault(number, {"overrides": words, "status": NOT_STARTED, "folder": str(sweep)})
     for each in known.values():
-        if each.get("status") == "running" and is_free(Path(each["folder"])):
+        if each.get("status") == "running" and is_unlocked(Path(each["folder"])):
             each |= {"status": KILLED, "reason": "its process was ended from outside, as when memory runs out"}
     return [known[number] for number in sorted(known)]
 

@@ -14,7 +14,7 @@ from hydra_plugins.hydra_optuna_sweeper._impl import create_params_from_override
 from omegaconf import DictConfig
 from optuna.trial import FrozenTrial, TrialState
 
-from firstlight.run.files import read_json
+from firstlight.run.files import read_json_or_empty
 from firstlight.sweep.jobs import job_folder
 from firstlight.sweep.plan import directions, listed
 
@@ -85,7 +85,7 @@ class Optuna(Sweeper):
             ValueError: a training has no such metric.
         """
         for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            record = read_json(job_folder(self.folder, trial.number) / "run.json")
+            record = read_json_or_empty(job_folder(self.folder, trial.number) / "run.json")
             if record.get("status") == "finished":
                 values = values_of(record.get("metrics", {}), self.metrics)
                 whole = all(math.isfinite(value) for value in values)
@@ -138,5 +138,5 @@ def show_best(folder: Path, metrics: list[str]) -> None:
     # Trials with the same value are equally good: the first one stands for them.
     for trial in best[:1] if len(metrics) == 1 else best:
         values = ", ".join(f"{name} {value:.4g}" for name, value in zip(metrics, trial.values, strict=True))
-        words = read_json(job_folder(folder, trial.number) / "run.json").get("overrides", [])
+        words = read_json_or_empty(job_folder(folder, trial.number) / "run.json").get("overrides", [])
         print(f"best      job {trial.number}, {values}: {shlex.join(['make', 'train', *words])}")

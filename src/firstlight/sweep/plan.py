@@ -19,7 +19,7 @@ from firstlight.cli.errors import sentence
 from firstlight.config import schema
 from firstlight.config.compose import composed
 from firstlight.config.validate import check, check_node
-from firstlight.run.packages import missing_package
+from firstlight.run.packages import describe_missing_package
 
 # Settings of a sweep that are none of a training's.
 GROUPS = ("launcher", "sweeper")
@@ -111,7 +111,7 @@ def require_installed(word: str, target: str) -> None:
     try:
         importlib.metadata.version(str(needs["package"]))
     except importlib.metadata.PackageNotFoundError as error:
-        raise ValueError(missing_package(word, str(needs["package"]), str(needs["extra"]))) from error
+        raise ValueError(describe_missing_package(word, str(needs["package"]), str(needs["extra"]))) from error
     if "program" in needs and shutil.which(str(needs["program"])) is None:
         raise ValueError(
             f"{word} needs Slurm, but there is no {needs['program']} on the PATH: type it where jobs are submitted, or "

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from firstlight.cli.console import show_table
 from firstlight.run.files import write_atomically
-from firstlight.run.overrides import differing
+from firstlight.run.overrides import find_varying_overrides
 from firstlight.sweep.jobs import NOT_STARTED, all_jobs
 
 # What a row tells beside its overrides: column of the table -> how to find it in run.json.
@@ -35,7 +35,7 @@ def collect(folder: Path, metrics: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Return a row per job, in order: its overrides, status, figures, further metrics, and reason."""
     runs = [run for run in all_jobs(folder) if is_whole(run)]
     overrides = [settings_of(run["overrides"]) for run in runs]
-    names = differing(overrides) or list(dict.fromkeys(name for each in overrides for name in each))
+    names = find_varying_overrides(overrides) or list(dict.fromkeys(name for each in overrides for name in each))
     more = {name: ("metrics", name) for name in metrics if ("metrics", name) not in FIGURES.values()}
     return [
         {name: own.get(name, "") for name in names}

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import pytest
 
-from firstlight.run.signals import listen
+from firstlight.run.signals import install_signal_handler
 from support.small import command
 
 
@@ -64,7 +64,7 @@ def test_with_nohup_a_closed_terminal_stops_nothing(tmp_path):
 def test_what_nohup_ignores_stays_ignored(before, after):
     was = signal.signal(signal.SIGHUP, before)
     try:
-        listen([signal.SIGHUP], print)
+        install_signal_handler([signal.SIGHUP], print)
         assert signal.getsignal(signal.SIGHUP) == after
     finally:
         signal.signal(signal.SIGHUP, was)

@@ -5,11 +5,11 @@ import sys
 
 import pytest
 
-from firstlight.run.console_log import logged
+from firstlight.run.console_log import tee_to_file
 
 
 def test_what_is_printed_is_shown_and_kept(tmp_path, capsys):
-    with logged(tmp_path / "output.log"):
+    with tee_to_file(tmp_path / "output.log"):
         print("seen")
         print("warned", file=sys.stderr)
     print("after")
@@ -21,7 +21,7 @@ def test_what_is_printed_is_shown_and_kept(tmp_path, capsys):
 
 def test_an_error_is_kept_with_its_traceback_and_goes_on(tmp_path):
     def run():
-        with logged(tmp_path / "output.log"):
+        with tee_to_file(tmp_path / "output.log"):
             print("before")
             _ = 1 / 0
 
@@ -35,14 +35,14 @@ def test_an_error_is_kept_with_its_traceback_and_goes_on(tmp_path):
 
 def test_a_run_that_goes_on_appends(tmp_path):
     for word in ("first", "second"):
-        with logged(tmp_path / "output.log"):
+        with tee_to_file(tmp_path / "output.log"):
             print(word)
 
     assert (tmp_path / "output.log").read_text() == "first\nsecond\n"
 
 
 def test_a_stream_that_outlives_the_run_writes_to_the_screen_alone(tmp_path, capsys):
-    with logged(tmp_path / "output.log"):
+    with tee_to_file(tmp_path / "output.log"):
         stream = sys.stdout
     print("later", file=stream)
 
@@ -54,7 +54,7 @@ def test_a_reader_that_has_enough_does_not_stop_the_run(tmp_path, monkeypatch):
     reader, writer = os.pipe()
     monkeypatch.setattr(sys, "stdout", os.fdopen(writer, "w"))
     os.close(reader)
-    with logged(tmp_path / "output.log"):
+    with tee_to_file(tmp_path / "output.log"):
         print("unseen", flush=True)
         print("too", flush=True)
 
@@ -65,7 +65,7 @@ def test_a_reader_that_has_enough_does_not_stop_the_run(tmp_path, monkeypatch):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/dev/full is Linux's full disk")
 def test_a_full_disk_does_not_stop_the_run(tmp_path, capsys):
     (tmp_path / "output.log").symlink_to("/dev/full")
-    with logged(tmp_path / "output.log"):
+    with tee_to_file(tmp_path / "output.log"):
         print("on")
 
     assert capsys.readouterr().out == "on\n"

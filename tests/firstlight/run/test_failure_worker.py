@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data._utils import signal_handling
 
-from firstlight.run.failure import worker_fault
+from firstlight.run.failure import describe_worker_error
 
 
 class Ending(Dataset):
@@ -49,12 +49,12 @@ def test_the_end_of_a_loader_process_is_explained(end, expected):
     with pytest.raises(RuntimeError) as caught:
         list(DataLoader(Ending(end), num_workers=1, timeout=1))
 
-    assert worker_fault(caught.value) is not None
+    assert describe_worker_error(caught.value) is not None
     with pytest.raises(ValueError, match=expected):
-        raise ValueError(worker_fault(caught.value))
-    assert len(str(worker_fault(caught.value)).splitlines()) == 1
+        raise ValueError(describe_worker_error(caught.value))
+    assert len(str(describe_worker_error(caught.value)).splitlines()) == 1
 
 
 def test_other_errors_are_left_to_others():
-    assert worker_fault(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None
-    assert worker_fault(ValueError("Caught ValueError in DataLoader worker process 0.\nValueError: x")) is None
+    assert describe_worker_error(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None
+    assert describe_worker_error(ValueError("Caught ValueError in DataLoader worker process 0.\nValueError: x")) is None

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from firstlight import train
 from firstlight.checkpoint import io as checkpoint_io
-from firstlight.run.record import claimed, explain, recorded
+from firstlight.run.record import claim_run_dir, explain, record_run
 from support.choices import tiny
 
 
@@ -18,7 +18,7 @@ def record_of(folder: Path) -> dict:
 
 
 def test_a_finished_run_says_so(composed, tmp_path):
-    with recorded(composed()):
+    with record_run(composed()):
         assert record_of(tmp_path / "run")["status"] == "running"
     record = record_of(tmp_path / "run")
 
@@ -46,7 +46,7 @@ def test_a_finished_run_says_so(composed, tmp_path):
     ],
 )
 def test_a_run_that_ends_early_says_why(composed, tmp_path, error, status, reason):
-    with pytest.raises(type(error)), recorded(composed("data.batch_size=32")):
+    with pytest.raises(type(error)), record_run(composed("data.batch_size=32")):
         raise error
     record = record_of(tmp_path / "run")
 
@@ -65,7 +65,7 @@ def test_a_run_that_fails_in_a_step_keeps_what_it_saved(composed, tmp_path, monk
 
 
 def claim(folder: str) -> str:
-    return str(claimed(OmegaConf.create({"output_dir": folder})))
+    return str(claim_run_dir(OmegaConf.create({"output_dir": folder})))
 
 
 @pytest.mark.slow
@@ -78,7 +78,7 @@ def test_runs_of_the_same_second_get_folders_of_their_own(tmp_path):
 
 
 def test_the_resolved_configuration_is_kept(composed, tmp_path):
-    with recorded(composed()):
+    with record_run(composed()):
         pass
     saved = OmegaConf.load(tmp_path / "run" / "config.yaml")
 

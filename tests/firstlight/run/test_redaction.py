@@ -3,8 +3,8 @@
 import pytest
 from omegaconf import OmegaConf
 
-from firstlight.run.console_log import logged
-from firstlight.run.redaction import hidden
+from firstlight.run.console_log import tee_to_file
+from firstlight.run.redaction import redact
 
 KEY = "local-0123456789abcdef"
 
@@ -17,46 +17,46 @@ def _key(monkeypatch):
 def test_a_key_of_the_environment_is_hidden_at_any_depth():
     tree = {"notes": f"with {KEY}!", "list": [KEY, {"deep": f"{KEY}{KEY}"}], "pair": (KEY, 1)}
 
-    assert hidden(tree) == {"notes": "with ***!", "list": ["***", {"deep": "******"}], "pair": ["***", 1]}
+    assert redact(tree) == {"notes": "with ***!", "list": ["***", {"deep": "******"}], "pair": ["***", 1]}
 
 
 @pytest.mark.parametrize("name", ["HF_TOKEN", "my_secret", "DbPassword", "AWS_ACCESS_KEY_ID"])
 def test_a_variable_is_secret_by_its_name(monkeypatch, name):
     monkeypatch.setenv(name, "distinctive")
 
-    assert hidden("a distinctive value") == "a *** value"
+    assert redact("a distinctive value") == "a *** value"
 
 
 def test_other_variables_and_short_values_are_no_secret(monkeypatch):
     monkeypatch.setenv("HOSTNAME", "distinctive")
     monkeypatch.setenv("USE_TOKEN", "seven77")
 
-    assert hidden("distinctive seven77") == "distinctive seven77"
+    assert redact("distinctive seven77") == "distinctive seven77"
 
 
 def test_of_two_secrets_the_longer_is_hidden_whole(monkeypatch):
     monkeypatch.setenv("OTHER_KEY", f"{KEY}-and-more")
 
-    assert hidden(f"{KEY}-and-more {KEY}") == "*** ***"
+    assert redact(f"{KEY}-and-more {KEY}") == "*** ***"
 
 
 def test_a_key_that_changes_is_hidden_too(monkeypatch):
-    hidden("before")
+    redact("before")
     monkeypatch.setenv("WANDB_API_KEY", "another-key")
 
-    assert hidden(f"another-key {KEY}") == f"*** {KEY}"
+    assert redact(f"another-key {KEY}") == f"*** {KEY}"
 
 
 @pytest.mark.parametrize("name", ["key", "api_key", "token", "HF_TOKEN", "auth_token", "password", "logger.x.secret"])
 def test_a_setting_is_secret_by_its_name(name):
-    assert hidden({"a": {name: "short"}}) == {"a": {name: "***"}}
+    assert redact({"a": {name: "short"}}) == {"a": {name: "***"}}
 
 
 @pytest.mark.parametrize(
     "setting", [{"max_tokens": "512"}, {"tokens_dir": "a"}, {"pad_token_id": 0}, {"token": None}, {"key": 5}]
 )
 def test_settings_that_only_sound_secret_stay(setting):
-    assert setting == hidden(setting)
+    assert setting == redact(setting)
 
 
 @pytest.mark.parametrize(
@@ -69,18 +69,18 @@ def test_settings_that_only_sound_secret_stay(setting):
     ],
 )
 def test_a_secret_that_was_typed_is_hidden(word, shown):
-    assert shown == hidden(word)
+    assert shown == redact(word)
 
 
 def test_without_secrets_a_configuration_stays_as_it_is(composed, monkeypatch):
     monkeypatch.delenv("WANDB_API_KEY")
     settings = OmegaConf.to_container(composed(), resolve=True)
 
-    assert settings == hidden(settings)
+    assert settings == redact(settings)
 
 
 def test_the_log_hides_what_the_screen_shows(tmp_path, capsys):
-    with logged(tmp_path / "output.log"):
+    with tee_to_file(tmp_path / "output.log"):
         print("key", KEY)
 
     assert (tmp_path / "output.log").read_text() == "key ***\n"
@@ -88,7 +88,7 @@ def test_the_log_hides_what_the_screen_shows(tmp_path, capsys):
 
 
 def test_a_traceback_in_the_log_hides_it_too(tmp_path):
-    with pytest.raises(ValueError), logged(tmp_path / "output.log"):
+    with pytest.raises(ValueError), tee_to_file(tmp_path / "output.log"):
         raise ValueError(f"no access with {KEY}")
 
     assert KEY not in (tmp_path / "output.log").read_text()

@@ -7,7 +7,7 @@ import torch
 
 from firstlight import build
 from firstlight.callbacks import learning_curves
-from firstlight.run.record import run_at_end
+from firstlight.run.record import run_exit_actions
 
 
 def trained(composed, folder: str, training: list[str], *words: str) -> tuple[list, dict]:
@@ -17,7 +17,7 @@ def trained(composed, folder: str, training: list[str], *words: str) -> tuple[li
     model, data, trainer = build.build(cfg)
     trainer.fit(model, data)
     trainer.test(model, data, verbose=False)
-    run_at_end(0)
+    run_exit_actions(0)
     return learning_curves.read(Path(cfg.output_dir) / "metrics.csv")["train/loss"], model.state_dict()
 
 

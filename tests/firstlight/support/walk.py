@@ -15,7 +15,7 @@ from PIL import Image
 from firstlight import evaluate, predict, train
 from firstlight.config.compose import composed as composed_from
 from firstlight.config.options import choice
-from firstlight.run.provenance import versions
+from firstlight.run.provenance import get_package_versions
 from support.choices import kind_of, tiny
 
 
@@ -41,7 +41,7 @@ def test_a_run_writes_its_folder(trained):
     assert record["status"] == "finished"
     assert metrics == record["metrics"]
     assert {"test/accuracy", "test/f1", "test/loss", "val/accuracy", "speed/samples_per_s"} <= set(metrics)
-    assert set(versions()) == set(record["versions"]) >= {"torch", "lightning"}
+    assert set(get_package_versions()) == set(record["versions"]) >= {"torch", "lightning"}
     assert record["seed"] == 0
     assert record["device"] == "cpu"
     assert Path(record["checkpoints"]["best"]).samefile(folder / "checkpoints" / "best.ckpt")

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from firstlight.config import options, schema
 from firstlight.config.compose import composed
 from firstlight.config.options import CONFIGS, choices, read
-from firstlight.run.files import with_checksum
+from firstlight.run.files import append_checksum
 from support.checkout import IS_TEMPLATE, PROJECT, ROOT
 from support.typed import (
     COMMANDS,
@@ -43,7 +43,7 @@ def name(page):
 @pytest.fixture(scope="module")
 def config():
     """Return the configuration of a training as its folder keeps it."""
-    return with_checksum(OmegaConf.to_yaml(composed("train", ["output_dir=logs/train/one"])))
+    return append_checksum(OmegaConf.to_yaml(composed("train", ["output_dir=logs/train/one"])))
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from firstlight.logger.trackers import trackers
-from firstlight.run.files import checkpoints
+from firstlight.run.files import list_checkpoints
 
 ALIASES = {"best": ["best"], "last": ["last", "latest"]}
 
@@ -25,7 +25,7 @@ class CheckpointArtifacts(Callback):
             import wandb
 
             run = logger.experiment
-            for name, path in checkpoints(self.output_dir).items():
+            for name, path in list_checkpoints(self.output_dir).items():
                 artifact = wandb.Artifact(f"checkpoint-{run.id}", "model", metadata={"step": trainer.global_step})
                 # Immutable: W&B's cache would otherwise copy every checkpoint into the home directory.
                 artifact.add_file(str(kept(Path(path), Path(run.dir).parent)), name=f"{name}.ckpt", policy="immutable")

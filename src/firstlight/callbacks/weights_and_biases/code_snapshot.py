@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from firstlight.config.options import CONFIGS
 from firstlight.logger.trackers import trackers
-from firstlight.run.provenance import git
+from firstlight.run.provenance import run_git
 
 # Larger files are data.
 LARGEST = 1_000_000
@@ -54,7 +54,7 @@ def code_files(root: Path) -> list[Path]:
     Links are left out, which may lead to anywhere, and files that are secret by their name.
     """
     try:
-        told = git("ls-files", "--cached", "--others", "--exclude-standard", "-z", folder=root)
+        told = run_git("ls-files", "--cached", "--others", "--exclude-standard", "-z", folder=root)
         paths = [Path(name) for name in told.split("\0") if name]
     except (OSError, subprocess.SubprocessError):
         files = (path for top in ("src", "configs") for path in (root / top).rglob("*"))

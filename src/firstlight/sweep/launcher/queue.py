@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from firstlight.run.files import read_json, write_atomically
+from firstlight.run.files import read_json_or_empty, write_atomically
 from firstlight.sweep.jobs import job_folder
 
 
@@ -25,7 +25,7 @@ def keep(sweep: Path, jobs: dict[int, Any]) -> None:
 
 def ids(sweep: Path) -> dict[int, str]:
     """Return the id that each job of a sweep had last."""
-    known = read_json(folder_of(sweep) / "jobs.json").items()
+    known = read_json_or_empty(folder_of(sweep) / "jobs.json").items()
     return {int(number): str(each) for number, each in known if number.isdigit()}
 
 
@@ -46,7 +46,7 @@ def in_slurm() -> set[str] | None:
 
 def finished(sweep: Path, number: int) -> bool:
     """Say whether a job of a sweep needs no further start."""
-    return read_json(job_folder(sweep, number) / "run.json").get("status") == "finished"
+    return read_json_or_empty(job_folder(sweep, number) / "run.json").get("status") == "finished"
 
 
 def has_result(job: Any) -> bool:
