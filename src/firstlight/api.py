@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, LightningModule
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from firstlight.build import build
-from firstlight.checkpoint.choose import chosen_checkpoint
+from firstlight.checkpoint.resolve import resolve_checkpoint
 from firstlight.cli import summary
 from firstlight.config.compose import composed, harmless, saved_config
 from firstlight.config.instantiate import instantiate
@@ -72,7 +72,7 @@ def load(source: str | os.PathLike[str]) -> Loaded:
     cfg = harmless(saved_config(path))
     check(cfg)
     is_file = path.suffix == ".ckpt"
-    checkpoint = chosen_checkpoint(OmegaConf.create({"run": str(path), "ckpt": str(path) if is_file else None}))
+    checkpoint = resolve_checkpoint(OmegaConf.create({"run": str(path), "ckpt": str(path) if is_file else None}))
     settings = to_plain_dict(cfg)
     model = load_model(checkpoint, allows_code(settings)).eval()
     data: Data = instantiate(settings["data"])

@@ -14,8 +14,8 @@ from firstlight.config.options import AUTO, choice, option_files
 from firstlight.data.datamodule import Data
 from firstlight.data.text import Text
 from firstlight.distributed.strategies import scaled_lr
-from firstlight.hardware.accelerator import best_accelerator
-from firstlight.hardware.device import best_precision
+from firstlight.hardware.accelerator import find_best_accelerator
+from firstlight.hardware.device import get_default_cpu_precision
 from firstlight.logger.metrics_csv import MetricsCSV
 from firstlight.model.classifier import Classifier
 from firstlight.model.load import allows_code, load_model
@@ -39,11 +39,11 @@ def resolve(cfg: DictConfig) -> DictConfig:
     if settings["command"] != "train":
         settings["trainer"] |= ONE_DEVICE
     trainer = settings["trainer"]
-    name = best_accelerator() if trainer["accelerator"] == AUTO else trainer["accelerator"]
+    name = find_best_accelerator() if trainer["accelerator"] == AUTO else trainer["accelerator"]
     defaults = choice("trainer", name) if name in option_files("trainer") else {}
     defaults |= {"accelerator": name, "strategy": AUTO}
     if defaults.get("precision") == AUTO:
-        defaults["precision"] = best_precision()
+        defaults["precision"] = get_default_cpu_precision()
     trainer |= {key: defaults[key] for key, value in trainer.items() if value == AUTO and key in defaults}
     decisive = ("accelerator", "devices", "num_nodes", "strategy", "precision")
     require_machine(**{key: trainer[key] for key in decisive})

@@ -15,10 +15,10 @@ def main(cfg: DictConfig) -> dict[str, float]:
     if "augment" in cfg.data:
         cfg.data.augment = False  # or split=train would measure altered images
     from firstlight.build import build
-    from firstlight.checkpoint.choose import chosen_checkpoint
+    from firstlight.checkpoint.resolve import resolve_checkpoint
     from firstlight.cli import console, summary
 
-    checkpoint = chosen_checkpoint(cfg)
+    checkpoint = resolve_checkpoint(cfg)
     model, data, trainer = build(cfg, checkpoint)
     console.show({"checkpoint": checkpoint, "device": f"{trainer.strategy.root_device}, precision {trainer.precision}"})
     if cfg.split != "test":

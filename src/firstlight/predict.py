@@ -20,10 +20,10 @@ def main(cfg: DictConfig) -> int:
     if cfg.input is None:
         raise ValueError("predict needs something to read: give input=<folder of images> or input=<file of texts>")
     from firstlight.build import build
-    from firstlight.checkpoint.choose import chosen_checkpoint
+    from firstlight.checkpoint.resolve import resolve_checkpoint
     from firstlight.cli import console
 
-    checkpoint = chosen_checkpoint(cfg)
+    checkpoint = resolve_checkpoint(cfg)
     model, data, trainer = build(cfg, checkpoint, read_data=False)
     if cfg.text_column and hasattr(data, "text_column"):
         data.text_column = cfg.text_column

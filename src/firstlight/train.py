@@ -14,12 +14,12 @@ def main(cfg: DictConfig) -> dict[str, float]:
     with record_run(cfg) as record:
         # Imported late: a mistake in the configuration is told before torch is loaded.
         from firstlight.build import build
-        from firstlight.checkpoint.choose import newest_checkpoint
+        from firstlight.checkpoint.resolve import find_latest_checkpoint
         from firstlight.cli import summary
         from firstlight.distributed import ranks
         from firstlight.run.files import list_checkpoints
 
-        checkpoint = newest_checkpoint(cfg.resume) if cfg.resume else None
+        checkpoint = find_latest_checkpoint(cfg.resume) if cfg.resume else None
         model, data, trainer = build(cfg, checkpoint)
         summary.start(cfg, model, data, trainer, record)
         with ranks.together(trainer, cfg, record):

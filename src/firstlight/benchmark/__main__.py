@@ -19,9 +19,9 @@ def main(cfg: DictConfig) -> dict[str, Any]:
         check(composed("train", words(cfg, name)))
     # Imported late: a mistake in the configuration is told before torch is loaded.
     from firstlight.benchmark.suite import Versus
-    from firstlight.hardware.accelerator import best_accelerator
+    from firstlight.hardware.accelerator import find_best_accelerator
 
-    accelerators = list(dict.fromkeys(cfg.accelerators or ["cpu", best_accelerator()]))
+    accelerators = list(dict.fromkeys(cfg.accelerators or ["cpu", find_best_accelerator()]))
     versus = Versus(cfg.output_dir, cfg.seconds, cfg.repeats)
     trainings = [
         (name, composed("train", [*words(cfg, name), f"trainer={accelerator}"]))

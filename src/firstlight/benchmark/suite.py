@@ -14,7 +14,15 @@ from firstlight.benchmark.plots import draw_speedups
 from firstlight.benchmark.throughput import Contest
 from firstlight.build import build, resolve
 from firstlight.cli.console import show_table
-from firstlight.hardware.device import GIB, chip, cores, free_memory, free_memory_gib, matmul_flops, memory_gib
+from firstlight.hardware.device import (
+    GIB,
+    count_available_cpus,
+    get_device_name,
+    get_free_memory_gib,
+    get_memory_gib,
+    measure_matmul_flops,
+    release_memory,
+)
 from firstlight.mps.dry_run import dry_run
 from firstlight.mps.memory import advice
 from firstlight.run.files import to_plain_dict, utc_now, write_atomically
@@ -50,7 +58,7 @@ class Versus:
         # The arithmetic is that of MPS, which keeps more in 32 bits than others do: this is the least they need.
         least = precision if device.type == "mps" else precision.replace("-mixed", "-true")
         need = dry_run(model, data, trainer, least, deterministic=False).need
-        free = free_memory_gib(device) * GIB
+        free = get_free_memory_gib(device) * GIB
         if need is not None and need.at(data.batch_size) > free:
             raise ValueError(
                 f"{name} on {device.type} with batch size {data.batch_size} needs about "
@@ -64,15 +72,17 @@ class Versus:
         device = contest.device
         precision = str(contest.trainer.precision)
         if (device.type, precision) not in self.peaks:
-            self.peaks[device.type, precision] = matmul_flops(device, precision)
+            self.peaks[device.type, precision] = measure_matmul_flops(device, precision)
         for phase in phases:
             for figure in contest.measured(phase, self.seconds, self.repeats):
                 share = figure.flops_per_s / self.peaks[device.type, precision]
-                self.figures.append({"model": name, "chip": chip(device), **asdict(figure), "matmul_share": share})
+                self.figures.append(
+                    {"model": name, "chip": get_device_name(device), **asdict(figure), "matmul_share": share}
+                )
                 print(f"{name:<9} {phase:<5} {device.type:<4} {figure.loop:<7}  {speed(self.figures[-1])}", flush=True)
             self.write()
         del contest
-        free_memory()
+        release_memory()
 
     def finish(self) -> dict[str, Any]:
         """Print the table, draw the chart, and return everything."""
@@ -92,9 +102,12 @@ class Versus:
         """Write benchmark.json, and return what is in it."""
         devices = {each["device"] for each in self.figures}
         machine = {
-            "cores": cores(),
+            "cores": count_available_cpus(),
             **{
-                name: {"chip": chip(torch.device(name)), "memory_gib": round(memory_gib(torch.device(name)), 1)}
+                name: {
+                    "chip": get_device_name(torch.device(name)),
+                    "memory_gib": round(get_memory_gib(torch.device(name)), 1),
+                }
                 for name in sorted(devices | {"cpu"})
             },
         }

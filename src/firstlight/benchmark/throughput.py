@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_map_only
 
 from firstlight.build import build, build_trainer
 from firstlight.data.datamodule import Batch, Data
-from firstlight.hardware.device import peak_memory_gib, reset_peak_memory, synchronize
+from firstlight.hardware.device import get_peak_memory_gib, reset_peak_memory, synchronize
 from firstlight.model.classifier import Classifier
 from firstlight.model.flops import flops
 from firstlight.run.files import to_plain_dict
@@ -95,7 +95,7 @@ class Stopwatch(Callback):
         """Stop at the last one."""
         if batch_idx == self.last:
             synchronize(self.device)
-            self.timing = Timing(time.perf_counter() - self.started, peak_memory_gib(self.device))
+            self.timing = Timing(time.perf_counter() - self.started, get_peak_memory_gib(self.device))
 
     def on_test_batch_start(
         self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -182,7 +182,7 @@ class Contest:
         for _ in range(steps):
             step()
         synchronize(self.device)
-        timing = Timing(time.perf_counter() - started, peak_memory_gib(self.device))
+        timing = Timing(time.perf_counter() - started, get_peak_memory_gib(self.device))
         model.zero_grad(set_to_none=True)
         return timing
 

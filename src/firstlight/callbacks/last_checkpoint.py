@@ -12,7 +12,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
-from firstlight.checkpoint.rng_state import snapshot
+from firstlight.checkpoint.rng_state import get_rng_states
 from firstlight.distributed.collectives import Agreement, gathered
 from firstlight.run.files import replace_atomically
 from firstlight.run.signals import STOP_SIGNALS, install_signal_handler
@@ -78,7 +78,7 @@ class LastCheckpoint(Checkpoint):
         between_steps = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if between_steps and self._agree(self._passed(trainer)):
             self.due = True
-            self.random_states = snapshot()
+            self.random_states = get_rng_states()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Save what is due, now that all of the step before is done, its validation included."""

@@ -8,8 +8,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from torch.optim import Optimizer
 
-from firstlight.checkpoint.io import FORMAT, joined
-from firstlight.checkpoint.rng_state import restore, snapshot
+from firstlight.checkpoint.io import FORMAT_VERSION, consolidate_shards
+from firstlight.checkpoint.rng_state import get_rng_states, set_rng_states
 from firstlight.distributed.collectives import gathered
 from firstlight.logger.metrics_csv import MetricsCSV
 
@@ -27,8 +27,8 @@ class Resumption(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the format, the random states and the figures, once metrics.csv is on the disk."""
-        checkpoint["format"] = FORMAT
-        checkpoint["random_states"] = gathered(snapshot())
+        checkpoint["format"] = FORMAT_VERSION
+        checkpoint["random_states"] = gathered(get_rng_states())
         checkpoint["metrics"] = {name: float(value) for name, value in trainer.callback_metrics.items()}
         for logger in trainer.loggers:
             if isinstance(logger, MetricsCSV):
@@ -61,7 +61,7 @@ class Resumption(Callback):
         if self.random_states is None and trainer.world_size > 1:
             torch.manual_seed(torch.initial_seed() + trainer.global_rank)
         if self.random_states is not None:
-            restore(self.random_states)
+            set_rng_states(self.random_states)
             for logger in trainer.loggers:
                 if isinstance(logger, MetricsCSV):
                     logger.keep(trainer.global_step)
@@ -75,7 +75,7 @@ class Resumption(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make files of checkpoints that several devices wrote in parts: what comes now needs one device."""
         if trainer.is_global_zero:
-            joined(Path(trainer.default_root_dir))
+            consolidate_shards(Path(trainer.default_root_dir))
         trainer.strategy.barrier()
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from firstlight.hardware.device import matmul_flops, peak_memory_gib, reset_peak_memory, synchronize
+from firstlight.hardware.device import get_peak_memory_gib, measure_matmul_flops, reset_peak_memory, synchronize
 from firstlight.model.flops import flops
 
 # The first steps compile kernels and fill caches: they measure the compiler, not the model.
@@ -54,7 +54,7 @@ class Speed(Callback):
         """Start the clock, and measure memory anew: another job of the process may have used more."""
         self._restart()
         if pl_module.device.type == "cuda":
-            self.peak = matmul_flops(pl_module.device, str(trainer.precision)) * trainer.world_size
+            self.peak = measure_matmul_flops(pl_module.device, str(trainer.precision)) * trainer.world_size
         reset_peak_memory(pl_module.device)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -105,7 +105,7 @@ class Speed(Callback):
             "samples_per_s": speed,
             "step_ms": 1000 * seconds / max(span.steps, 1),
             "data_wait": span.waited / seconds,
-            "peak_memory_gib": peak_memory_gib(pl_module.device),
+            "peak_memory_gib": get_peak_memory_gib(pl_module.device),
         }
         if self.flops:
             found["mfu"] = speed * self.flops / self.peak

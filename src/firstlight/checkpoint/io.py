@@ -13,10 +13,10 @@ from firstlight.checkpoint import sharded
 from firstlight.run.files import write_atomically
 
 # Raised when what a checkpoint holds is read otherwise than before.
-FORMAT = 1
+FORMAT_VERSION = 1
 
 
-class WholeCheckpoints(TorchCheckpointIO):
+class AtomicCheckpointIO(TorchCheckpointIO):
     """Lightning's way to write checkpoints, but a crash at any moment leaves the earlier file, or the new one.
 
     Lightning 2.6 writes to the system's temporary folder and moves the result: on another file system that is a copy,
@@ -36,14 +36,14 @@ class WholeCheckpoints(TorchCheckpointIO):
         write_atomically(place, partial(torch.save, checkpoint))
 
 
-def require_whole(path: Path) -> None:
+def verify_checkpoint(path: Path) -> None:
     """Refuse a file that is not as it was written; torch does not compare the checksums that it writes.
 
     Raises:
         ValueError: it is missing, truncated, or a bit of it has changed.
     """
     if path.is_dir():
-        sharded.require_whole(path)
+        sharded.verify_shards(path)
         return
     if not path.is_file():
         raise ValueError(f"There is no checkpoint {path}: give run=<folder> or ckpt=<file>")
@@ -56,42 +56,42 @@ def require_whole(path: Path) -> None:
         raise ValueError(f"{path} is damaged (the checksum of {damaged} differs): give another file")
 
 
-def load(path: str | Path) -> dict[str, Any]:
+def load_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint to the CPU; nothing in it can run code.
 
     Raises:
         ValueError: the file is missing, damaged, no checkpoint of this project, or one of a newer version.
     """
-    require_whole(Path(path))
+    verify_checkpoint(Path(path))
     try:
-        saved: Any = read(Path(path))
+        saved: Any = read_checkpoint(Path(path))
     except Exception as error:  # torch raises many kinds for what it does not know
         raise ValueError(f"{path} is damaged or no checkpoint ({type(error).__name__}): give another file") from error
     if not isinstance(saved, dict) or "rebuild" not in saved:
         raise ValueError(f"{path} was not written by this project: give a checkpoint of one of its runs")
-    if saved.get("format", 0) > FORMAT:
+    if saved.get("format", 0) > FORMAT_VERSION:
         raise ValueError(
-            f"{path} was written by a newer version of this project (format {saved['format']}, known is {FORMAT}): "
+            f"{path} was written by a newer version of this project (format {saved['format']}, known is {FORMAT_VERSION}): "
             "update the project"
         )
     return saved
 
 
-def read(path: Path) -> Any:
+def read_checkpoint(path: Path) -> Any:
     """Return what a checkpoint holds, be it a file or a folder of parts."""
-    return sharded.read(path) if path.is_dir() else torch.load(path, map_location="cpu", weights_only=True)
+    return sharded.load_consolidated(path) if path.is_dir() else torch.load(path, map_location="cpu", weights_only=True)
 
 
-def joined(folder: Path) -> None:
+def consolidate_shards(folder: Path) -> None:
     """Make one file of each checkpoint of a run that is in parts, so that any machine can use it alone."""
     for place in (folder / "checkpoints").glob("*.ckpt"):
         if place.is_dir():
             whole = place.with_name(f".{place.name}.whole")
-            write_atomically(whole, partial(torch.save, sharded.read(place)))
-            sharded.put_in_place(whole, place)
+            write_atomically(whole, partial(torch.save, sharded.load_consolidated(place)))
+            sharded.replace_dir(whole, place)
 
 
-def newest_whole(folder: Path) -> tuple[Path, list[str]]:
+def find_latest_valid_checkpoint(folder: Path) -> tuple[Path, list[str]]:
     """Return the newest checkpoint of a run that is whole, and a sentence for each newer one that is not.
 
     Raises:
@@ -102,10 +102,10 @@ def newest_whole(folder: Path) -> tuple[Path, list[str]]:
     others = sorted({path.name for path in (folder / "checkpoints").glob("*.ckpt")} - {*names})
     damaged: list[str] = []
     places = [folder / "checkpoints" / name for name in [*names, *others]]
-    for path in [each for place in places for each in (place, sharded.earlier(place))]:
+    for path in [each for place in places for each in (place, sharded.make_backup_path(place))]:
         if path.exists():
             try:
-                require_whole(path)
+                verify_checkpoint(path)
                 return path, damaged
             except ValueError as error:
                 damaged.append(str(error))

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 
-def snapshot() -> dict[str, Any]:
+def get_rng_states() -> dict[str, Any]:
     """Return all states as plain values and tensors, which a checkpoint can hold."""
     kind, keys, *rest = np.random.get_state()  # noqa: NPY002 - what libraries draw on
     states: dict[str, Any] = {
@@ -22,7 +22,7 @@ def snapshot() -> dict[str, Any]:
     return states
 
 
-def restore(states: dict[str, Any]) -> None:
+def set_rng_states(states: dict[str, Any]) -> None:
     """Put all states back; those of a device that is not here are left out."""
     version, numbers, normal = states["python"]
     random.setstate((version, tuple(numbers), normal))

@@ -15,7 +15,7 @@ from firstlight.run.files import replace_atomically, write_atomically
 
 CHECKSUMS = "checksums.json"
 # What torch lists the parts by is a pickle, which could run any code: it may name nothing but these.
-HARMLESS = {
+SAFE_GLOBALS = {
     "builtins": {"list", "tuple", "dict", "set", "int", "float", "str", "bool", "NoneType"},
     "collections": {"OrderedDict"},
     "pathlib": {"PosixPath", "PurePosixPath", "Path"},
@@ -29,7 +29,7 @@ HARMLESS = {
 }
 
 
-class Harmless(pickle.Unpickler):
+class RestrictedUnpickler(pickle.Unpickler):
     """Reads the list of parts, and nothing that could do anything else."""
 
     def find_class(self, module: str, name: str) -> Any:
@@ -38,32 +38,34 @@ class Harmless(pickle.Unpickler):
         Raises:
             ValueError: it names another one.
         """
-        if name not in HARMLESS.get(module, ()):
+        if name not in SAFE_GLOBALS.get(module, ()):
             raise ValueError(f"it names {module}.{name}, which no list of parts does")
         return super().find_class(module, name)
 
 
-def seal(folder: Path) -> None:
+def write_checksums(folder: Path) -> None:
     """Write down the checksum of each part, once all of them are on the disk."""
-    write_atomically(folder / CHECKSUMS, json.dumps({path.name: checksum(path) for path in parts(folder)}))
+    write_atomically(
+        folder / CHECKSUMS, json.dumps({path.name: compute_crc32(path) for path in list_shard_files(folder)})
+    )
 
 
-def put_in_place(beside: Path, place: Path) -> None:
+def replace_dir(beside: Path, place: Path) -> None:
     """Give a folder its final name; at each moment what was there before has a name, or the new one has."""
-    before = earlier(place)
-    remove(before)
+    before = make_backup_path(place)
+    remove_path(before)
     if place.exists():
         os.replace(place, before)
     replace_atomically(beside, place)
-    remove(before)
+    remove_path(before)
 
 
-def earlier(place: Path) -> Path:
+def make_backup_path(place: Path) -> Path:
     """Return the name that a checkpoint has while another one takes its place."""
     return place.with_name(f".{place.name}.before")
 
 
-def remove(path: Path) -> None:
+def remove_path(path: Path) -> None:
     """Delete a file, or a folder with all that is in it, if it is there."""
     if path.is_dir():
         shutil.rmtree(path)
@@ -71,7 +73,7 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def require_whole(folder: Path) -> None:
+def verify_shards(folder: Path) -> None:
     """Refuse a folder that is not as it was written, or whose list of parts could run code.
 
     Raises:
@@ -79,16 +81,16 @@ def require_whole(folder: Path) -> None:
     """
     try:
         known = dict(json.loads((folder / CHECKSUMS).read_text()))
-        damaged = [name for name in known if checksum(folder / name) != known[name]]
+        damaged = [name for name in known if compute_crc32(folder / name) != known[name]]
         with (folder / ".metadata").open("rb") as file:
-            Harmless(file).load()
+            RestrictedUnpickler(file).load()
     except Exception as error:  # pickle raises whatever a wrong byte leads to
         raise ValueError(f"{folder} is damaged or no checkpoint ({type(error).__name__}: {error})") from error
-    if damaged or {path.name for path in parts(folder)} != set(known):
+    if damaged or {path.name for path in list_shard_files(folder)} != set(known):
         raise ValueError(f"{folder} is damaged ({', '.join(damaged) or 'a part is missing'}): give another checkpoint")
 
 
-def read(folder: Path) -> dict[str, Any]:
+def load_consolidated(folder: Path) -> dict[str, Any]:
     """Return what a folder holds, as if one device had written it to a file."""
     from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 
@@ -98,10 +100,14 @@ def read(folder: Path) -> dict[str, Any]:
         whole: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
     saved: dict[str, Any] = torch.load(folder / "meta.pt", map_location="cpu", weights_only=True)
     states = [whole[name] for name in sorted(whole) if name.startswith("optimizer_")]
-    return {**saved, "state_dict": whole["state_dict"], "optimizer_states": [by_number(state) for state in states]}
+    return {
+        **saved,
+        "state_dict": whole["state_dict"],
+        "optimizer_states": [index_optimizer_state_by_number(state) for state in states],
+    }
 
 
-def by_number(state: dict[str, Any]) -> dict[str, Any]:
+def index_optimizer_state_by_number(state: dict[str, Any]) -> dict[str, Any]:
     """Return the state of an optimizer that names its weights as one that counts them, as torch's own do."""
     numbers: dict[str, int] = {}
     groups = []
@@ -111,18 +117,18 @@ def by_number(state: dict[str, Any]) -> dict[str, Any]:
     return {"state": {numbers[name]: values for name, values in state["state"].items()}, "param_groups": groups}
 
 
-def by_name(state: dict[str, Any], names: list[str]) -> dict[str, Any]:
+def index_optimizer_state_by_name(state: dict[str, Any], names: list[str]) -> dict[str, Any]:
     """Return the state of an optimizer that counts its weights as one that names them."""
     groups = [{**group, "params": [names[number] for number in group["params"]]} for group in state["param_groups"]]
     return {"state": {names[number]: values for number, values in state["state"].items()}, "param_groups": groups}
 
 
-def parts(folder: Path) -> list[Path]:
+def list_shard_files(folder: Path) -> list[Path]:
     """Return the files of a checkpoint, but that of the checksums."""
     return sorted(path for path in folder.iterdir() if path.is_file() and path.name != CHECKSUMS)
 
 
-def checksum(path: Path) -> int:
+def compute_crc32(path: Path) -> int:
     """Return the CRC-32 of a file that is on the disk then."""
     total = 0
     with path.open("rb") as file:

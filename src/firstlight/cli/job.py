@@ -44,9 +44,9 @@ def one(task: Callable[[DictConfig], Any], failures: list[str], cfg: DictConfig)
         failures.append(cfg.command)
     # Outside the handler: the error's traceback held the job's model.
     if "torch" in sys.modules:
-        from firstlight.hardware.device import free_memory
+        from firstlight.hardware.device import release_memory
 
-        free_memory()
+        release_memory()
     return None
 
 

@@ -162,7 +162,7 @@ def saved_config(source: Path) -> DictConfig:
         raise ValueError(f"There is no run in {source}: {hint}")
     from firstlight.checkpoint import io as checkpoint_io
 
-    config: dict[str, Any] = checkpoint_io.load(source)["config"]
+    config: dict[str, Any] = checkpoint_io.load_checkpoint(source)["config"]
     return OmegaConf.create(config)
 
 
@@ -170,8 +170,8 @@ def copy_in_checkpoint(folder: Path, source: Path, why: ValueError) -> DictConfi
     """Return the configuration that a checkpoint holds, in place of a damaged file, and tell of it."""
     from firstlight.checkpoint import io as checkpoint_io
 
-    path = source if source.suffix == ".ckpt" else checkpoint_io.newest_whole(folder)[0]
-    config: dict[str, Any] = checkpoint_io.load(path)["config"]
+    path = source if source.suffix == ".ckpt" else checkpoint_io.find_latest_valid_checkpoint(folder)[0]
+    config: dict[str, Any] = checkpoint_io.load_checkpoint(path)["config"]
     print(f"{str(why).partition(': ')[0]}; the copy in {path.name} is taken", flush=True)
     return moved(OmegaConf.create(config), folder)
 

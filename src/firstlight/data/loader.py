@@ -11,7 +11,7 @@ from lightning.fabric.utilities.seed import pl_worker_init_function
 from torch.utils.data import DataLoader
 
 from firstlight.data.sampler import Order
-from firstlight.hardware.device import cores
+from firstlight.hardware.device import count_available_cpus
 from firstlight.run.signals import STOP_SIGNALS
 
 
@@ -59,4 +59,4 @@ def end_workers() -> None:
 def sensible_workers() -> int:
     """Return the number of loader processes for this machine."""
     # macOS starts each worker as a fresh interpreter that imports torch again: seconds and memory apiece.
-    return min(cores(), 4 if sys.platform == "darwin" else 16)
+    return min(count_available_cpus(), 4 if sys.platform == "darwin" else 16)

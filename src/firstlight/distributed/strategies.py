@@ -112,7 +112,7 @@ class Shards(SameStatistics, ModelParallelStrategy):
         names = {weight: name for name, weight in self.model.named_parameters()}
         for optimizer, state in zip(self.optimizers, saved["optimizer_states"], strict=False):
             order = [names[weight] for group in optimizer.param_groups for weight in group["params"]]
-            named = sharded.by_name(state, order)
+            named = sharded.index_optimizer_state_by_name(state, order)
             spread_out.set_optimizer_state_dict(self.model, optimizer, named, options=options)
         return saved
 
@@ -122,13 +122,13 @@ class Shards(SameStatistics, ModelParallelStrategy):
         beside = place.with_name(f".{place.name}.tmp")
         if self.global_rank == 0:
             place.parent.mkdir(parents=True, exist_ok=True)
-            sharded.remove(beside)
+            sharded.remove_path(beside)
         self.barrier()
         super().save_checkpoint(checkpoint, beside, storage_options)
         self.barrier()
         if self.global_rank == 0:
-            sharded.seal(beside)
-            sharded.put_in_place(beside, place)
+            sharded.write_checksums(beside)
+            sharded.replace_dir(beside, place)
         self.barrier()
 
 

@@ -25,12 +25,12 @@ def main(cfg: DictConfig) -> list[str]:
     """Write the model of a run, and what a stranger must know to use it; return the paths."""
     check(cfg)
     require_format(cfg.format)
-    from firstlight.checkpoint.choose import chosen_checkpoint
+    from firstlight.checkpoint.resolve import resolve_checkpoint
     from firstlight.cli import console
     from firstlight.export import folder
     from firstlight.export.source import source_of
 
-    checkpoint = chosen_checkpoint(cfg)
+    checkpoint = resolve_checkpoint(cfg)
     source = source_of(to_plain_dict(cfg), checkpoint)
     output = folder.beside(Path(checkpoint)) if cfg.output == AUTO else Path(cfg.output)
     write = import_module(f"firstlight.export.{FORMATS[cfg.format][0]}").write

@@ -5,14 +5,14 @@ import platform
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 
 
-def best_accelerator() -> str:
+def find_best_accelerator() -> str:
     """Return the name of the fastest accelerator that this machine has."""
     if CUDAAccelerator.is_available():
         return "cuda"
     return "mps" if MPSAccelerator.is_available() else "cpu"
 
 
-def require(accelerator: str, precision: str) -> None:
+def validate_accelerator(accelerator: str, precision: str) -> None:
     """Refuse an accelerator that this machine lacks, or that lacks the precision.
 
     Raises:
@@ -24,7 +24,7 @@ def require(accelerator: str, precision: str) -> None:
             "trainer=cpu"
         )
     here = f"this is {platform.system()} on {platform.machine()}"
-    instead = f"type trainer={best_accelerator()}"
+    instead = f"type trainer={find_best_accelerator()}"
     if accelerator == "mps" and not MPSAccelerator.is_available():
         if platform.system() == "Darwin" and platform.machine() == "arm64":
             here = "this macOS, or this build of torch, has no MPS (macOS 15 or newer is needed)"

@@ -34,7 +34,7 @@ def reset_peak_memory(device: torch.device) -> None:
             return  # a container may forbid it: then the peak is the process's
 
 
-def peak_memory_gib(device: torch.device) -> float:
+def get_peak_memory_gib(device: torch.device) -> float:
     """Return the most memory used since the reset, in GiB: of the device, or of the process on the CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / GIB
@@ -49,7 +49,7 @@ def peak_memory_gib(device: torch.device) -> float:
     return peak / (GIB if sys.platform == "darwin" else 2**20)
 
 
-def matmul_flops(device: torch.device, precision: str, size: int | None = None, repeats: int = 5) -> float:
+def measure_matmul_flops(device: torch.device, precision: str, size: int | None = None, repeats: int = 5) -> float:
     """Return the floating-point operations per second of a large matrix product.
 
     Args:
@@ -72,7 +72,7 @@ def matmul_flops(device: torch.device, precision: str, size: int | None = None, 
 
 
 @functools.cache
-def chip(device: torch.device) -> str:
+def get_device_name(device: torch.device) -> str:
     """Return the name of a device as its maker writes it."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
@@ -85,7 +85,7 @@ def chip(device: torch.device) -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def cores() -> int:
+def count_available_cpus() -> int:
     """Return the number of CPU cores that this process may use, a container's limit included."""
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = Path("/sys/fs/cgroup/cpu.max")
@@ -93,34 +93,34 @@ def cores() -> int:
     return here if limit == "max" else max(min(here, round(int(limit) / int(period))), 1)
 
 
-def memory_gib(device: torch.device) -> float:
+def get_memory_gib(device: torch.device) -> float:
     """Return the memory of a device in GiB; that of the machine for the CPU and for MPS, which shares it."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory / GIB
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
 
 
-def free_memory_gib(device: torch.device) -> float:
+def get_free_memory_gib(device: torch.device) -> float:
     """Return the memory that a training could take now, in GiB; on a Mac what MPS lends."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] / GIB
-    if device.type == "mps" and (lent := this_mac()):
+    if device.type == "mps" and (lent := get_local_mps_limit()):
         return lent / GIB
     info = Path("/proc/meminfo")
     if info.is_file():
         lines = dict(line.split(":", 1) for line in info.read_text().splitlines())
         return int(lines["MemAvailable"].split()[0]) / 2**20
-    return memory_gib(device)
+    return get_memory_gib(device)
 
 
-def best_precision() -> str:
+def get_default_cpu_precision() -> str:
     """Return bf16-mixed for a CPU that multiplies bfloat16 matrices in hardware (Intel's AMX), else 32-true."""
     # Any other CPU emulates bfloat16. With AMX: VGG16 2.2, MiniLM 1.3, ResNet50 at 224 px 1.9 times as fast as in
     # 32-true, though ResNet50 at 32 px only 0.85 times.
     return "bf16-mixed" if torch.cpu._is_amx_tile_supported() else "32-true"
 
 
-def free_memory() -> None:
+def release_memory() -> None:
     """Give back what a failed job held, so that the next one of a sweep can have it."""
     gc.collect()
     torch = sys.modules.get("torch")
@@ -133,7 +133,7 @@ def free_memory() -> None:
 GIB = 2**30
 
 
-def this_mac() -> float | None:
+def get_local_mps_limit() -> float | None:
     """Return the bytes that MPS lends here: a ratio of what macOS recommends; None without MPS or limit."""
     ratio = float(os.environ.get(HIGH, 1.0)) if torch.backends.mps.is_available() else 0.0
     return ratio * torch.mps.recommended_max_memory() if ratio else None

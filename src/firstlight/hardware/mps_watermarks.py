@@ -13,7 +13,7 @@ def set_watermarks(environment: MutableMapping[str, str]) -> None:
     Raises:
         ValueError: the user's ratios are ones with which MPS does not start.
     """
-    given = {name: _ratio(name, environment[name]) for name in (HIGH, LOW) if name in environment}
+    given = {name: _parse_ratio(name, environment[name]) for name in (HIGH, LOW) if name in environment}
     high = given.get(HIGH, max(1.0, given.get(LOW, 1.0)))
     low = given.get(LOW, 0.9 * high)
     if high and low > high:
@@ -21,7 +21,7 @@ def set_watermarks(environment: MutableMapping[str, str]) -> None:
     environment.update({HIGH: f"{high:g}", LOW: f"{low:g}"})
 
 
-def _ratio(name: str, text: str) -> float:
+def _parse_ratio(name: str, text: str) -> float:
     try:
         value = float(text)
     except ValueError:

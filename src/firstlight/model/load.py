@@ -14,7 +14,7 @@ def load_model(checkpoint: str | Path, allow_remote_code: bool = False) -> Class
     Raises:
         ValueError: If the file is no checkpoint of this project.
     """
-    saved = checkpoint_io.load(checkpoint)
+    saved = checkpoint_io.load_checkpoint(checkpoint)
     known = {**saved["hyper_parameters"], **saved["rebuild"]}
     if "allow_remote_code" in known:
         known["allow_remote_code"] = allow_remote_code  # the file's own word for it counts nothing

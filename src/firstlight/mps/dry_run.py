@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from firstlight.data.datamodule import Data
-from firstlight.hardware.device import GIB, this_mac
+from firstlight.hardware.device import GIB, get_local_mps_limit
 from firstlight.model.classifier import Classifier
 from firstlight.mps.dispatch import as_mps
 from firstlight.mps.findings import Report
@@ -69,7 +69,7 @@ def quick(model: Classifier, data: Data, trainer: Trainer) -> str:
         raise ValueError(f"This training would fail on MPS: {'; '.join(faults)}")
     if report.need is None:
         return "; ".join(report.texts("warning"))
-    peak, limit = report.need.at(data.batch_size), this_mac()
+    peak, limit = report.need.at(data.batch_size), get_local_mps_limit()
     comfortable = (limit or peak * 2) * (1 - HEADROOM)
     if limit and peak > limit:
         raise ValueError(

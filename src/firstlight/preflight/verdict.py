@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from firstlight.hardware.device import GIB, this_mac
+from firstlight.hardware.device import GIB, get_local_mps_limit
 from firstlight.mps.findings import Report
 from firstlight.mps.memory import HEADROOM, MACS, Need, advice, usable
 from firstlight.mps.recorder import PARTS
@@ -35,7 +35,7 @@ def of(report: Report, batch_size: int, memory_gb: float | None) -> dict[str, An
 
 def does_not_fit(need: Need, batch_size: int, memory_gb: float | None) -> str | None:
     """Return the sentence about a batch that is too large; None if it fits."""
-    limit = this_mac()
+    limit = get_local_mps_limit()
     if memory_gb is not None:
         available, where = usable(memory_gb), f"on a Mac of {memory_gb} GB"
     elif limit is not None:

@@ -10,16 +10,16 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.profilers import AdvancedProfiler, PassThroughProfiler, PyTorchProfiler, SimpleProfiler
 
-from firstlight.checkpoint.io import WholeCheckpoints
+from firstlight.checkpoint.io import AtomicCheckpointIO
 from firstlight.config.validate import require_one_apple_gpu
 from firstlight.distributed.strategies import STRATEGIES, num_devices, num_processes, require_devices, require_processes
-from firstlight.hardware.accelerator import require
-from firstlight.hardware.device import cores
+from firstlight.hardware.accelerator import validate_accelerator
+from firstlight.hardware.device import count_available_cpus
 from firstlight.trainer.compile import Compile
 
 # Read once: an earlier job of a sweep may set another number. torch sees the cores of the machine, not the share of
 # them that a container gets.
-THREADS = min(torch.get_num_threads(), cores())
+THREADS = min(torch.get_num_threads(), count_available_cpus())
 
 PROFILERS: dict[str, Any] = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
 
@@ -194,7 +194,7 @@ def for_lightning(settings: LightningSettings) -> dict[str, Any]:
         "benchmark": settings.get("benchmark") and settings.get("deterministic") is not True,
         # Into the run folder: on the screen it would drown the results.
         "profiler": PROFILERS[profiler](dirpath=folder, filename="profile") if profiler else NoProfiler(),
-        "plugins": [WholeCheckpoints()],
+        "plugins": [AtomicCheckpointIO()],
         # Ours divides the samples itself, and none is counted twice.
         "use_distributed_sampler": False,
         # Our own callback shows progress, and the command's first lines are the summary.
@@ -216,6 +216,6 @@ def require_machine(
     require_one_apple_gpu(
         {"accelerator": accelerator, "devices": devices, "num_nodes": num_nodes, "strategy": strategy}
     )
-    require(accelerator, precision)
+    validate_accelerator(accelerator, precision)
     require_devices(accelerator, devices, num_nodes, strategy)
     require_processes(accelerator, devices, num_nodes)

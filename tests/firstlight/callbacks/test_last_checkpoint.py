@@ -109,7 +109,7 @@ def test_a_checkpoint_of_a_newer_version_is_refused(stopped):
         content = torch.load(file, weights_only=True) | {"format": 99}
         torch.save(content, file)
     with pytest.raises(ValueError, match="was written by a newer version of this project .format 99, known is 1."):
-        checkpoint_io.load(file)
+        checkpoint_io.load_checkpoint(file)
 
 
 @pytest.mark.parametrize(

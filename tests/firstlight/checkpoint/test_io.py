@@ -16,7 +16,7 @@ def saved(tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved") / "run"
     trained([*WORDS, "model.dropout=0.5", "data.num_samples=16", f"output_dir={folder}"], Spy())
     file = folder / "checkpoints" / "last.ckpt"
-    return file.read_bytes(), checkpoint_io.load(file)
+    return file.read_bytes(), checkpoint_io.load_checkpoint(file)
 
 
 def damaged(content: bytes, seed: int) -> bytes:
@@ -50,7 +50,7 @@ def same(one, other) -> bool:
 def outcome(file):
     """Return what is read, or why nothing is."""
     try:
-        return checkpoint_io.load(file), ""
+        return checkpoint_io.load_checkpoint(file), ""
     except ValueError as error:
         return None, str(error)
 

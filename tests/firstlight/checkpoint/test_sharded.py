@@ -30,12 +30,12 @@ def folder(tmp_path):
     torch.save(
         {"rebuild": {}, "format": 1, "expected": (model.state_dict(), optimizer.state_dict())}, place / "meta.pt"
     )
-    sharded.seal(place)
+    sharded.write_checksums(place)
     return place
 
 
 def test_the_parts_are_the_checkpoint_of_one_device(folder):
-    saved = checkpoint_io.load(folder)
+    saved = checkpoint_io.load_checkpoint(folder)
     weights, optimizer = saved["expected"]
     fresh = torch.optim.AdamW(TinyMLP(CLASSES, 2).parameters())
 
@@ -48,9 +48,9 @@ def test_the_parts_are_the_checkpoint_of_one_device(folder):
 
 
 def test_joined_they_are_a_file_like_any_other(folder):
-    before = checkpoint_io.load(folder)
-    checkpoint_io.joined(folder.parents[1])
-    after = checkpoint_io.load(folder)
+    before = checkpoint_io.load_checkpoint(folder)
+    checkpoint_io.consolidate_shards(folder.parents[1])
+    after = checkpoint_io.load_checkpoint(folder)
 
     assert folder.is_file()
     assert [path.name for path in folder.parent.iterdir()] == ["last.ckpt"]
@@ -71,9 +71,9 @@ def test_a_damaged_part_is_refused(folder, name, damage):
         path.write_bytes(content)
 
     with pytest.raises(ValueError, match="is damaged"):
-        checkpoint_io.load(folder)
+        checkpoint_io.load_checkpoint(folder)
     with pytest.raises(ValueError, match="has no checkpoint to go on from"):
-        checkpoint_io.newest_whole(folder.parents[1])
+        checkpoint_io.find_latest_valid_checkpoint(folder.parents[1])
 
 
 class Harmful:
@@ -84,17 +84,17 @@ class Harmful:
 def test_a_list_of_parts_cannot_run_code(folder, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (folder / ".metadata").write_bytes(pickle.dumps(Harmful()))
-    sharded.seal(folder)
+    sharded.write_checksums(folder)
 
     with pytest.raises(ValueError, match="names posix.mkdir"):
-        checkpoint_io.load(folder)
+        checkpoint_io.load_checkpoint(folder)
     assert not (tmp_path / "harm").exists()
 
 
 def test_a_swap_that_was_cut_off_leaves_the_earlier_one(folder):
-    os.replace(folder, sharded.earlier(folder))
+    os.replace(folder, sharded.make_backup_path(folder))
 
-    assert checkpoint_io.newest_whole(folder.parents[1])[0] == sharded.earlier(folder)
+    assert checkpoint_io.find_latest_valid_checkpoint(folder.parents[1])[0] == sharded.make_backup_path(folder)
 
 
 def test_a_run_goes_on_with_as_many_devices_as_before():

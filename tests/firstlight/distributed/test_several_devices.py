@@ -51,7 +51,7 @@ def record(folder):
 
 
 def weights(folder):
-    return checkpoint_io.load(folder / "checkpoints" / "last.ckpt")["state_dict"]
+    return checkpoint_io.load_checkpoint(folder / "checkpoints" / "last.ckpt")["state_dict"]
 
 
 def furthest(folder, other):

@@ -105,4 +105,4 @@ def record(folder: Path) -> dict:
 
 def saved(folder: Path, name: str = "last") -> dict:
     """Return a checkpoint of a run."""
-    return checkpoint_io.load(folder / "checkpoints" / f"{name}.ckpt")
+    return checkpoint_io.load_checkpoint(folder / "checkpoints" / f"{name}.ckpt")

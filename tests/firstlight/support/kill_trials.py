@@ -82,7 +82,7 @@ def wait_for_checkpoint(folder: Path, child: int) -> None:
 def require_whole(folder: Path) -> None:
     """Refuse damaged files under final names."""
     for file in (folder / "checkpoints").glob("*.ckpt"):
-        checkpoint_io.load(file)
+        checkpoint_io.load_checkpoint(file)
     assert json.loads((folder / "run.json").read_text())["starts"]
     assert OmegaConf.load(folder / "config.yaml").output_dir
     rows(folder)
@@ -103,13 +103,13 @@ def trial(seed: int, parent: Path, models: list[str]) -> str:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         require_whole(folder)
-        steps.append(checkpoint_io.load(folder / "checkpoints" / "last.ckpt")["global_step"])
+        steps.append(checkpoint_io.load_checkpoint(folder / "checkpoints" / "last.ckpt")["global_step"])
         if json.loads((folder / "run.json").read_text())["status"] == "finished":
             break
         setting = [f"resume={folder}"]
     else:
         assert os.waitpid(started(*setting), 0)[1] == 0, f"seed {seed}: the resumed training failed"
-    ends = [checkpoint_io.load(each / "checkpoints" / "last.ckpt") for each in (reference, folder)]
+    ends = [checkpoint_io.load_checkpoint(each / "checkpoints" / "last.ckpt") for each in (reference, folder)]
     assert ends[0]["global_step"] == ends[1]["global_step"]
     for name, value in ends[0]["state_dict"].items():
         assert torch.equal(value, ends[1]["state_dict"][name]), f"seed {seed}: {name} differs"

@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 from firstlight.checkpoint import io as checkpoint_io
 
 
-def chosen_checkpoint(cfg: DictConfig) -> str:
+def resolve_checkpoint(cfg: DictConfig) -> str:
     """Return the checkpoint that `ckpt=` or `run=` (its best, else its last) names.
 
     Raises:
@@ -22,13 +22,13 @@ def chosen_checkpoint(cfg: DictConfig) -> str:
     raise ValueError(f"{cfg.run} has no checkpoint yet: let its training finish an epoch, or give ckpt=<file>")
 
 
-def newest_checkpoint(folder: str) -> str:
+def find_latest_checkpoint(folder: str) -> str:
     """Return the newest checkpoint of a run that is whole, and print which ones are not.
 
     Raises:
         ValueError: If there is none.
     """
-    path, damaged = checkpoint_io.newest_whole(Path(folder))
+    path, damaged = checkpoint_io.find_latest_valid_checkpoint(Path(folder))
     for sentence in damaged:
         print(f"{sentence.partition(': give')[0]}; going on from {path.name}", flush=True)
     return str(path)
