@@ -16,7 +16,7 @@ from firstlight.data.text import Text
 from firstlight.distributed.strategies import scaled_lr
 from firstlight.hardware.accelerator import find_best_accelerator
 from firstlight.hardware.device import get_default_cpu_precision
-from firstlight.logger.metrics_csv import MetricsCSV
+from firstlight.logger.metrics_csv import MetricsCSVLogger
 from firstlight.model.classifier import Classifier
 from firstlight.model.load import allows_code, load_model
 from firstlight.run.files import to_plain_dict
@@ -85,7 +85,7 @@ def build_trainer(settings: Settings) -> Trainer:
     callbacks: list[Callback] = [instantiate(node) for node in (settings["callbacks"] or {}).values() if node]
     loggers: list[Logger] = []
     if settings["command"] == "train":
-        loggers.append(MetricsCSV(settings["output_dir"]))
+        loggers.append(MetricsCSVLogger(settings["output_dir"]))
         callbacks += [Recipe(settings), Resumption()]
     for node in (settings["logger"] or {}).values():
         if node:

@@ -42,9 +42,9 @@ def search(sweep: dict[str, Any], count: int) -> str:
     # Imported late: a mistake in the file is told first.
     import wandb
 
-    from firstlight.logger.wandb_auth import chosen_mode
+    from firstlight.logger.wandb_auth import resolve_mode
 
-    mode, reason = chosen_mode("auto")
+    mode, reason = resolve_mode("auto")
     if mode != "online":
         raise ValueError(f"A sweep of W&B exists online only ({reason}): run `wandb login`, or use `make sweep`")
     entity, project = sweep.get("entity"), sweep.get("project")

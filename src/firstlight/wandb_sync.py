@@ -6,7 +6,7 @@ from omegaconf import DictConfig
 
 from firstlight.cli.command import command
 from firstlight.config.validate import check
-from firstlight.logger.wandb_offline import Part, upload, waiting
+from firstlight.logger.wandb_offline import RunSegment, find_pending, upload_segment
 
 
 @command("wandb_sync")
@@ -15,7 +15,7 @@ def main(cfg: DictConfig) -> dict[str, str]:
     check(cfg)
     if not Path(cfg.runs).is_dir():
         raise ValueError(f"runs= takes a folder of runs, but {cfg.runs} is none: give runs=logs, or that of one run")
-    runs = ready(waiting(Path(cfg.runs)))
+    runs = ready(find_pending(Path(cfg.runs)))
     if not runs:
         print(f"nothing waits for upload in {cfg.runs}")
     elif cfg.dry_run:
@@ -26,14 +26,14 @@ def main(cfg: DictConfig) -> dict[str, str]:
     return {}
 
 
-def ready(runs: dict[str, list[Part]]) -> dict[str, list[Part]]:
+def ready(runs: dict[str, list[RunSegment]]) -> dict[str, list[RunSegment]]:
     """Return the runs that nobody writes any more, and name the others."""
     running = {name: run for name, run in runs.items() if any(part.is_running for part in run)}
     tell("runs still", running)
     return {name: run for name, run in runs.items() if name not in running}
 
 
-def upload_all(runs: dict[str, list[Part]]) -> dict[str, str]:
+def upload_all(runs: dict[str, list[RunSegment]]) -> dict[str, str]:
     """Upload runs one after the other, and tell how each went.
 
     Raises:
@@ -41,9 +41,9 @@ def upload_all(runs: dict[str, list[Part]]) -> dict[str, str]:
     """
     told, failed = {}, 0
     for name, run in runs.items():
-        done, told[name] = upload(run)
+        done, told[name] = upload_segment(run)
         failed += not done
-        print(f"{'uploaded' if done else 'failed':<10}  {run[-1].home}  {told[name]}", flush=True)
+        print(f"{'uploaded' if done else 'failed':<10}  {run[-1].run_dir}  {told[name]}", flush=True)
     if failed:
         raise ValueError(f"{failed} of {len(runs)} runs did not arrive: they stay on disk, try again later")
     return told
@@ -58,10 +58,10 @@ def require_key() -> None:
     # Imported late: without anything to upload it is not needed.
     import wandb
 
-    from firstlight.logger.wandb_auth import has_key
+    from firstlight.logger.wandb_auth import has_api_key
 
     try:
-        found = has_key(verify=True)
+        found = has_api_key(verify=True)
     except (wandb.errors.Error, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"W&B's server does not answer, or refuses the key ({reason}): try again later") from error
@@ -69,11 +69,11 @@ def require_key() -> None:
         raise ValueError("An upload needs a key of W&B, but there is none: run `wandb login` first")
 
 
-def tell(word: str, runs: dict[str, list[Part]]) -> None:
+def tell(word: str, runs: dict[str, list[RunSegment]]) -> None:
     """Print a line per run."""
     for run in runs.values():
         parts = f"  ({len(run)} parts)" if len(run) > 1 else ""
-        print(f"{word:<10}  {run[-1].home}{parts}", flush=True)
+        print(f"{word:<10}  {run[-1].run_dir}{parts}", flush=True)
 
 
 if __name__ == "__main__":

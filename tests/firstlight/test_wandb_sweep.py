@@ -98,7 +98,7 @@ def test_a_sweep_that_is_none_is_refused(tmp_path, changes, sentence):
 
 
 def test_without_a_key_there_is_no_sweep(monkeypatch, tmp_path):
-    monkeypatch.setattr(wandb_auth, "chosen_mode", lambda mode: ("offline", "no API key found"))
+    monkeypatch.setattr(wandb_auth, "resolve_mode", lambda mode: ("offline", "no API key found"))
 
     with pytest.raises(ValueError, match="A sweep of W&B exists online only .no API key found.: run `wandb login`"):
         run(sweep_file(tmp_path))
@@ -106,7 +106,7 @@ def test_without_a_key_there_is_no_sweep(monkeypatch, tmp_path):
 
 def test_it_is_created_and_worked_on(monkeypatch, tmp_path):
     calls = []
-    monkeypatch.setattr(wandb_auth, "chosen_mode", lambda mode: ("online", "a key was found"))
+    monkeypatch.setattr(wandb_auth, "resolve_mode", lambda mode: ("online", "a key was found"))
     monkeypatch.setattr(wandb, "sweep", lambda sweep, **where: calls.append((sweep, where)) or "abc")
     monkeypatch.setattr(wandb, "agent", lambda name, **settings: calls.append((name, settings)))
     monkeypatch.setenv("PATH", "/usr/bin")

@@ -9,7 +9,7 @@ import pytest
 from firstlight import wandb_sync
 from firstlight.config.compose import composed
 from firstlight.logger import wandb_auth
-from firstlight.logger.wandb_offline import parts, waiting
+from firstlight.logger.wandb_offline import find_pending, find_segments
 
 
 def part(folder, name, synced=False, content=b"something"):
@@ -37,7 +37,7 @@ def test_what_waits_is_listed_in_the_order_it_was_made(tmp_path, capsys):
     told = capsys.readouterr().out.splitlines()
 
     assert [f"waits       {tmp_path}/a  (2 parts)", f"waits       {tmp_path}/b"] == told
-    assert [each.folder.name.startswith("run-") for each in waiting(tmp_path)["aaa"]] == [True, False]
+    assert [each.folder.name.startswith("run-") for each in find_pending(tmp_path)["aaa"]] == [True, False]
 
 
 def test_nothing_that_waits_is_no_mistake(tmp_path, capsys):
@@ -58,7 +58,7 @@ def test_a_run_that_is_being_written_stays(tmp_path, capsys):
 
     assert "runs still" in running
     assert "nothing waits" in running
-    assert not parts(tmp_path)[0].is_running
+    assert not find_segments(tmp_path)[0].is_running
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_without_a_key_nothing_is_uploaded(tmp_path, monkeypatch, found, sentenc
             raise found
         return False
 
-    monkeypatch.setattr(wandb_auth, "has_key", has_key)
+    monkeypatch.setattr(wandb_auth, "has_api_key", has_key)
     part(tmp_path, "offline-run-20260101_000000-aaa")
 
     with pytest.raises(ValueError) as refused:
@@ -83,7 +83,7 @@ def test_without_a_key_nothing_is_uploaded(tmp_path, monkeypatch, found, sentenc
 
 
 def test_a_run_that_does_not_arrive_is_named(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(wandb_auth, "has_key", lambda verify: True)
+    monkeypatch.setattr(wandb_auth, "has_api_key", lambda verify: True)
     monkeypatch.setenv("WANDB_API_KEY", "local" + 40 * "0")
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     part(tmp_path, "offline-run-20260101_000000-aaa")

@@ -8,7 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from firstlight.logger.trackers import trackers
+from firstlight.logger.wandb_loggers import get_wandb_loggers
 from firstlight.model.per_class_metrics import ClassScores, class_scores
 from firstlight.run.files import write_atomically, write_figure
 
@@ -30,7 +30,7 @@ class ConfusionMatrix(Callback):
         draw(matrix, names, picture)
         kept: dict[str, Any] = {"class_names": names, "counts": matrix.tolist()}
         write_atomically(self.output_dir / "confusion_matrix.json", json.dumps(kept) + "\n")
-        for logger in trackers(trainer):
+        for logger in get_wandb_loggers(trainer):
             logger.log_image("test/confusion_matrix", [str(picture)])
             columns = ["class", *ClassScores._fields[1:]]
             rows = [list(scores) for scores in class_scores(kept["counts"], names)]

@@ -10,7 +10,7 @@ from PIL import Image
 from torchvision.utils import make_grid
 
 from firstlight.data.images import pictures
-from firstlight.logger.trackers import trackers
+from firstlight.logger.wandb_loggers import get_wandb_loggers
 from firstlight.run.files import write_atomically
 
 
@@ -34,5 +34,5 @@ class FirstBatch(Callback):
             grid = make_grid(pictures(inputs[: self.num_samples]), nrow=8, pad_value=255)
             image = Image.fromarray(grid.permute(1, 2, 0).numpy())
             write_atomically(file, partial(image.save, format="PNG"))
-            for logger in trackers(trainer):
+            for logger in get_wandb_loggers(trainer):
                 logger.log_image("train/first_batch", [str(file)])

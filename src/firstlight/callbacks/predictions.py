@@ -12,7 +12,7 @@ from PIL import Image
 
 from firstlight.data.images import pictures
 from firstlight.distributed.collectives import gathered
-from firstlight.logger.trackers import trackers
+from firstlight.logger.wandb_loggers import get_wandb_loggers
 from firstlight.run.files import write_atomically
 
 # How telling a sample is, from -1 (surely right) to 1 (surely wrong), and what is kept of it.
@@ -62,7 +62,7 @@ class Predictions(Callback):
                 image = Image.fromarray(picture.permute(1, 2, 0).numpy())
                 write_atomically(self.output_dir / row["image"], partial(image.save, format="PNG"))
         write_atomically(self.output_dir / "predictions.json", json.dumps(rows, indent=1) + "\n")
-        for logger in trackers(trainer):
+        for logger in get_wandb_loggers(trainer):
             logger.log_table("test/predictions", columns=list(COLUMNS), data=[self._shown(row) for row in rows])
 
     def _candidates(self, logits: Any, batch: Any, pl_module: LightningModule) -> Iterator[Candidate]:

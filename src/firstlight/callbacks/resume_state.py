@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from firstlight.checkpoint.io import FORMAT_VERSION, consolidate_shards
 from firstlight.checkpoint.rng_state import get_rng_states, set_rng_states
 from firstlight.distributed.collectives import gathered
-from firstlight.logger.metrics_csv import MetricsCSV
+from firstlight.logger.metrics_csv import MetricsCSVLogger
 
 
 class Resumption(Callback):
@@ -31,7 +31,7 @@ class Resumption(Callback):
         checkpoint["random_states"] = gathered(get_rng_states())
         checkpoint["metrics"] = {name: float(value) for name, value in trainer.callback_metrics.items()}
         for logger in trainer.loggers:
-            if isinstance(logger, MetricsCSV):
+            if isinstance(logger, MetricsCSVLogger):
                 logger.save()
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -63,8 +63,8 @@ class Resumption(Callback):
         if self.random_states is not None:
             set_rng_states(self.random_states)
             for logger in trainer.loggers:
-                if isinstance(logger, MetricsCSV):
-                    logger.keep(trainer.global_step)
+                if isinstance(logger, MetricsCSVLogger):
+                    logger.truncate_after(trainer.global_step)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Set right by which step Lightning names the figures of validations: it counts a restart as one."""

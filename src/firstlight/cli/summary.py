@@ -5,7 +5,7 @@ from omegaconf import DictConfig
 
 from firstlight.cli.console import show
 from firstlight.data.datamodule import Data
-from firstlight.logger.metrics_csv import MetricsCSV
+from firstlight.logger.metrics_csv import MetricsCSVLogger
 from firstlight.model.classifier import Classifier
 from firstlight.run.files import list_checkpoints
 from firstlight.run.record import RunRecord, WorkerRunRecord
@@ -21,7 +21,7 @@ def start(
     trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
     sizes = {name: len(dataset) for name, dataset in data.datasets.items()}  # type: ignore[arg-type]
     device = str(trainer.strategy.root_device)
-    trackers = [each for each in trainer.loggers if not isinstance(each, MetricsCSV)]
+    trackers = [each for each in trainer.loggers if not isinstance(each, MetricsCSVLogger)]
     loggers = dict(zip([name for name, node in (cfg.logger or {}).items() if node], trackers, strict=True))
     record.update(
         device=device,

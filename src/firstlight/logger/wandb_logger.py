@@ -11,8 +11,8 @@ import wandb
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from firstlight.logger.wandb_auth import chosen_mode, silent
-from firstlight.logger.wandb_offline import Part, parts, upload, waiting
+from firstlight.logger.wandb_auth import resolve_mode, silence_stderr
+from firstlight.logger.wandb_offline import RunSegment, find_pending, find_segments, upload_segment
 from firstlight.run.record import register_exit_action
 from firstlight.run.redaction import redact
 
@@ -23,10 +23,10 @@ FINISH_TIMEOUT_S = 30
 UPLOAD_TIMEOUT_S = 60
 
 # What the table of runs shows of a figure: its best value beside the last one.
-BEST = {"val/accuracy": "max", "val/f1": "max", "val/loss": "min"}
+SUMMARY_MODES = {"val/accuracy": "max", "val/f1": "max", "val/loss": "min"}
 
 
-class WeightsAndBiases(WandbLogger):
+class OfflineFirstWandbLogger(WandbLogger):
     """Lightning's WandbLogger, which needs neither account nor network.
 
     Args:
@@ -71,45 +71,45 @@ class WeightsAndBiases(WandbLogger):
         }
         self.mode: Any = mode
         self.reason = ""
-        super().__init__(project=project, save_dir=save_dir, log_model=False, experiment=self._start(settings))
+        super().__init__(project=project, save_dir=save_dir, log_model=False, experiment=self._init_run(settings))
         self._wandb_init.update(settings)
 
     @rank_zero_only
-    def _start(self, settings: dict[str, Any]) -> Any:
+    def _init_run(self, settings: dict[str, Any]) -> Any:
         os.makedirs(settings["dir"], exist_ok=True)
-        register_exit_action(finish)
+        register_exit_action(finish_run)
         # Read once, when its client wakes: what it has to say while the run goes on is of no use beside a progress bar.
         os.environ.setdefault("WANDB_SILENT", "true")
-        self.mode, self.reason = chosen_mode(self.mode)
+        self.mode, self.reason = resolve_mode(self.mode)
         if self.mode == "online" and settings["id"]:
-            self._upload_earlier_parts(Path(settings["dir"]), settings["id"])
+            self._upload_earlier_segments(Path(settings["dir"]), settings["id"])
         # One id whatever the mode: had the server begun the run before it fell silent, the upload goes on with that.
         settings["id"] = settings["id"] or os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4)
         try:
-            run = started(settings, self.mode)
+            run = init_run(settings, self.mode)
         except wandb.errors.Error as error:
             self.mode, self.reason = "offline", f"no answer from W&B ({str(error).splitlines()[0]})"
             # The client's own process still holds the id.
             wandb.teardown()
-            forget_attempt(Path(settings["dir"]), settings["id"])
-            run = started_offline(settings)
+            discard_failed_attempt(Path(settings["dir"]), settings["id"])
+            run = init_offline_run(settings)
         run.define_metric("trainer/global_step")
         run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
-        for figure, best in BEST.items():
+        for figure, best in SUMMARY_MODES.items():
             run.define_metric(figure, step_metric="trainer/global_step", step_sync=True, summary=f"{best},last")
         return run
 
-    def _upload_earlier_parts(self, folder: Path, id: str) -> None:
-        earlier = waiting(folder).get(id)
+    def _upload_earlier_segments(self, folder: Path, id: str) -> None:
+        earlier = find_pending(folder).get(id)
         if earlier is None:
             return
         # Gone on with before that, the run would lose them: the server takes a part behind what it has.
-        done, reason = upload(earlier, UPLOAD_TIMEOUT_S)
+        done, reason = upload_segment(earlier, UPLOAD_TIMEOUT_S)
         if not done:
             self.mode, self.reason = "offline", f"the first part waits for upload ({reason})"
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def run_info(self) -> dict[str, Any]:
         """What run.json keeps: id, mode, url, the folders of all parts, and whose process writes the last one."""
         run = self.experiment
         folder = Path(os.path.relpath(run.dir)).parent
@@ -119,16 +119,16 @@ class WeightsAndBiases(WandbLogger):
             "reason": self.reason,
             "url": run.url if self.mode == "online" else None,
             "folder": str(folder),
-            "folders": [str(part.folder) for part in parts(Path(str(self.save_dir))) if part.id == run.id],
+            "folders": [str(part.folder) for part in find_segments(Path(str(self.save_dir))) if part.id == run.id],
             "host": socket.gethostname(),
             "process": os.getpid(),
         }
 
     def __str__(self) -> str:
-        return self.facts["url"] or f"{self.mode}, {self.reason}"
+        return self.run_info["url"] or f"{self.mode}, {self.reason}"
 
 
-def started(settings: dict[str, Any], mode: Any) -> Any:
+def init_run(settings: dict[str, Any], mode: Any) -> Any:
     """Return a W&B run that has begun.
 
     Raises:
@@ -143,42 +143,42 @@ def started(settings: dict[str, Any], mode: Any) -> Any:
     # The command line goes along.
     typed, sys.argv = sys.argv, redact(sys.argv)
     try:
-        with silent():
+        with silence_stderr():
             return wandb.init(**settings, mode=mode, settings=quiet)
     finally:
         sys.argv = typed
 
 
-def started_offline(settings: dict[str, Any]) -> Any:
+def init_offline_run(settings: dict[str, Any]) -> Any:
     """Return an offline run with the id of an attempt without an answer, or with a new one while that is still held."""
     try:
-        return started({**settings, "resume": "allow"}, "offline")
+        return init_run({**settings, "resume": "allow"}, "offline")
     except Exception as error:  # W&B's own class for it is private, and no `wandb.errors.Error`
         if "in use" not in str(error):
             raise
         settings["id"] = secrets.token_hex(4)
-        return started(settings, "offline")
+        return init_run(settings, "offline")
 
 
-def forget_attempt(folder: Path, id: str) -> None:
+def discard_failed_attempt(folder: Path, id: str) -> None:
     """Mark what a start without an answer left behind as done with: it holds nothing."""
-    for part in parts(folder)[-1:]:
+    for part in find_segments(folder)[-1:]:
         if part.id == id and not part.is_offline:
-            part.marker.touch()
+            part.synced_marker.touch()
 
 
-def finish(exit_code: int) -> None:
+def finish_run(exit_code: int) -> None:
     """End the open W&B run, if there is one, as finished (0) or failed."""
     if wandb.run is None:
         return
     run = wandb.run
-    part = Part(Path(run.dir).parent)
+    part = RunSegment(Path(run.dir).parent)
     try:
-        with silent():
+        with silence_stderr():
             run.finish(exit_code=exit_code)
     except TimeoutError:
         print("W&B did not take all of the run in time: `make wandb-sync` uploads the rest", flush=True)
         return
-    if part.file.is_file() and not part.is_offline:
+    if part.wandb_file.is_file() and not part.is_offline:
         # W&B's client marks what it uploads later; by the same mark an online run is known to be complete.
-        part.marker.touch()
+        part.synced_marker.touch()

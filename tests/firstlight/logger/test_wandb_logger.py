@@ -10,7 +10,7 @@ import pytest
 
 from firstlight import train
 from firstlight.logger import wandb_logger
-from firstlight.logger.wandb_auth import chosen_mode
+from firstlight.logger.wandb_auth import resolve_mode
 from support.choices import names, tiny
 
 # Skipped in a project that has deleted this command.
@@ -86,7 +86,7 @@ def test_the_mode_is_what_was_asked_for(monkeypatch, variable, setting, mode):
     if variable:
         monkeypatch.setenv("WANDB_MODE", variable)
 
-    assert (mode, "as asked") == chosen_mode(setting)
+    assert (mode, "as asked") == resolve_mode(setting)
 
 
 def test_a_key_that_is_none_is_no_reason_not_to_train():
@@ -104,7 +104,7 @@ def test_without_a_key_it_is_offline(monkeypatch, tmp_path):
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
 
-    assert chosen_mode("auto") == ("offline", "no API key found")
+    assert resolve_mode("auto") == ("offline", "no API key found")
 
 
 def test_an_id_that_is_still_held_does_not_stop_a_training(monkeypatch):
@@ -116,8 +116,8 @@ def test_an_id_that_is_still_held_does_not_stop_a_training(monkeypatch):
             raise Exception("run ID held is in use")
         return "run"
 
-    monkeypatch.setattr(wandb_logger, "started", started)
+    monkeypatch.setattr(wandb_logger, "init_run", started)
 
-    assert wandb_logger.started_offline({"id": "held", "resume": None}) == "run"
+    assert wandb_logger.init_offline_run({"id": "held", "resume": None}) == "run"
     assert [("held", "offline"), (asked[1][0], "offline")] == asked
     assert len(asked[1][0]) == 8

@@ -12,7 +12,7 @@ from firstlight import train
 from firstlight.callbacks.loss_guard import LossGuard
 from firstlight.cli.errors import sentence
 from firstlight.config.compose import composed
-from firstlight.logger.metrics_csv import MetricsCSV
+from firstlight.logger.metrics_csv import MetricsCSVLogger
 from support.interrupted import SMALL, Spy, record, saved, trained
 
 
@@ -125,7 +125,7 @@ def test_a_disk_that_fails_under_metrics_csv(monkeypatch, tmp_path, number, what
     def fail(self):
         raise OSError(number, os.strerror(number), "metrics.csv")
 
-    monkeypatch.setattr(MetricsCSV, "save", fail)
+    monkeypatch.setattr(MetricsCSVLogger, "save", fail)
     with pytest.raises(OSError) as caught:
         train.main(composed("train", [*SMALL, f"output_dir={tmp_path / 'run'}"]))
 
@@ -134,23 +134,23 @@ def test_a_disk_that_fails_under_metrics_csv(monkeypatch, tmp_path, number, what
 
 
 def test_a_disk_that_fills_up_inside_a_row_leaves_whole_rows(tmp_path, monkeypatch):
-    logger = MetricsCSV(str(tmp_path))
+    logger = MetricsCSVLogger(str(tmp_path))
     logger.log_metrics({"train/loss": 0.5}, step=0)
     logger.save()
     before = logger.path.read_text()
-    text = logger._lines
+    text = logger._format_rows
 
     def half(rows):
         with logger.path.open("a", encoding="utf-8") as file:
             file.write(text(rows)[:3])
         raise OSError(errno.ENOSPC, "full")
 
-    monkeypatch.setattr(logger, "_lines", half)
+    monkeypatch.setattr(logger, "_format_rows", half)
     logger.log_metrics({"train/loss": 0.25}, step=1)
     with pytest.raises(OSError):
         logger.save()
     assert logger.path.read_text() == before
-    monkeypatch.setattr(logger, "_lines", text)
+    monkeypatch.setattr(logger, "_format_rows", text)
     logger.finalize("failed")
 
     assert [row["train/loss"] for row in logger._read()] == ["0.5", "0.25"]

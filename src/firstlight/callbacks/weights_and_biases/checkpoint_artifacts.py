@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from firstlight.logger.trackers import trackers
+from firstlight.logger.wandb_loggers import get_wandb_loggers
 from firstlight.run.files import list_checkpoints
 
 ALIASES = {"best": ["best"], "last": ["last", "latest"]}
@@ -21,7 +21,7 @@ class CheckpointArtifacts(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log both; the files are there by then."""
-        for logger in trackers(trainer):
+        for logger in get_wandb_loggers(trainer):
             import wandb
 
             run = logger.experiment

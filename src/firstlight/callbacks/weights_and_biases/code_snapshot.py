@@ -9,7 +9,7 @@ from pathlib import Path
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from firstlight.config.options import CONFIGS
-from firstlight.logger.trackers import trackers
+from firstlight.logger.wandb_loggers import get_wandb_loggers
 from firstlight.run.provenance import run_git
 
 # Larger files are data.
@@ -36,7 +36,7 @@ class CodeSnapshot(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Copy the files and log the copy: W&B would walk through logs/, data/ and .venv/ too."""
-        if found := trackers(trainer):
+        if found := get_wandb_loggers(trainer):
             with tempfile.TemporaryDirectory() as folder:
                 root = CONFIGS.parent
                 for path in code_files(root):

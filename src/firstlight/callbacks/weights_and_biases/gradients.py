@@ -4,7 +4,7 @@ from typing import Literal
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from firstlight.logger.trackers import trackers
+from firstlight.logger.wandb_loggers import get_wandb_loggers
 
 
 # 1000 steps are W&B's own default. For BERT-base on an H200 the histograms take 0.12 s, as long as 8 steps; every 10
@@ -24,12 +24,12 @@ class Watch(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start to watch."""
-        for logger in trackers(trainer):
+        for logger in get_wandb_loggers(trainer):
             # idx: W&B counts the models of a process, and would name those of a sweep's later jobs otherwise.
             logger.experiment.watch(pl_module.network, log=self.what, log_freq=self.every, idx=0)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Stop, whether or not the fit went well: the next job of a sweep has a run of its own."""
         if stage == "fit":
-            for logger in trackers(trainer):
+            for logger in get_wandb_loggers(trainer):
                 logger.experiment.unwatch(pl_module.network)

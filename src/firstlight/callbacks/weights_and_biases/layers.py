@@ -3,7 +3,7 @@
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.model_summary.model_summary import summarize
 
-from firstlight.logger.trackers import trackers
+from firstlight.logger.wandb_loggers import get_wandb_loggers
 
 
 class Layers(Callback):
@@ -15,7 +15,7 @@ class Layers(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log both."""
-        if not (found := trackers(trainer)):
+        if not (found := get_wandb_loggers(trainer)):
             return
         summary = summarize(pl_module, max_depth=self.depth)
         rows = list(zip(summary.layer_names, summary.layer_types, summary.param_nums, strict=True))

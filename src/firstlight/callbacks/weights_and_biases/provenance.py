@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from firstlight.logger.trackers import trackers
+from firstlight.logger.wandb_loggers import get_wandb_loggers
 
 FACTS = ("command", "git", "machine", "versions", "device")
 
@@ -20,7 +20,7 @@ class Origin(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Pass on what run.json says."""
         file = self.output_dir / "run.json"
-        if (found := trackers(trainer)) and file.is_file():
+        if (found := get_wandb_loggers(trainer)) and file.is_file():
             run = json.loads(file.read_text(encoding="utf-8"))
             facts = {"folder": str(self.output_dir.resolve()), **{name: run.get(name) for name in FACTS}}
             for logger in found:
