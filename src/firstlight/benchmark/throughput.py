@@ -15,7 +15,7 @@ from torch.nn import functional
 from torch.utils._pytree import tree_map_only
 
 from firstlight.build import build, build_trainer
-from firstlight.data.datamodule import Batch, Data
+from firstlight.data.datamodule import Batch, ClassificationDataModule
 from firstlight.hardware.device import get_peak_memory_gib, reset_peak_memory, synchronize
 from firstlight.model.classifier import Classifier
 from firstlight.model.flops import flops
@@ -119,7 +119,7 @@ class Contest:
         cfg.trainer.compile_network = cfg.trainer.compile_network is not False
         self.settings = to_plain_dict(cfg)
         self.model: Classifier
-        self.data: Data
+        self.data: ClassificationDataModule
         # Its trainer logs nothing: each turn gets one of its own.
         self.model, self.data, trainer = build(OmegaConf.create({**self.settings, "logger": None}))
         self.trainer = trainer

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from PIL import Image
 
-from firstlight.data.images import pictures
+from firstlight.data.images import denormalize
 from firstlight.distributed.collectives import gathered
 from firstlight.logger.wandb_loggers import get_wandb_loggers
 from firstlight.run.files import write_atomically
@@ -87,7 +87,7 @@ class Predictions(Callback):
     def _input(self, inputs: Any, row: int, pl_module: LightningModule) -> dict[str, Any]:
         if isinstance(inputs, dict):
             return {"text": pl_module.tokenizer.decode(inputs["input_ids"][row], skip_special_tokens=True)}  # type: ignore
-        return {"image": pictures(inputs[row : row + 1])[0]}
+        return {"image": denormalize(inputs[row : row + 1])[0]}
 
     def _shown(self, row: dict[str, Any]) -> list[Any]:
         import wandb

@@ -4,7 +4,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from firstlight.cli.console import show
-from firstlight.data.datamodule import Data
+from firstlight.data.datamodule import ClassificationDataModule
 from firstlight.logger.metrics_csv import MetricsCSVLogger
 from firstlight.model.classifier import Classifier
 from firstlight.run.files import list_checkpoints
@@ -14,7 +14,11 @@ from firstlight.trainer.trainer import Trainer
 
 @rank_zero_only
 def start(
-    cfg: DictConfig, model: Classifier, data: Data, trainer: Trainer, record: RunRecord | WorkerRunRecord
+    cfg: DictConfig,
+    model: Classifier,
+    data: ClassificationDataModule,
+    trainer: Trainer,
+    record: RunRecord | WorkerRunRecord,
 ) -> None:
     """Tell the essentials of a run before its first step."""
     total = sum(each.numel() for each in model.parameters())
@@ -47,7 +51,7 @@ def start(
         show({"mps": quick(model, data, trainer)})
 
 
-def division(cfg: DictConfig, model: Classifier, data: Data, trainer: Trainer) -> dict[str, str]:
+def division(cfg: DictConfig, model: Classifier, data: ClassificationDataModule, trainer: Trainer) -> dict[str, str]:
     """Return what to tell of a training that several devices divide among them."""
     devices, kind, rule = trainer.world_size, trainer.strategy.root_device.type, cfg.trainer.get("scale_lr")
     each = data.batch_size * trainer.accumulate_grad_batches

@@ -10,17 +10,17 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from firstlight.data.labels import require_labels
-from firstlight.data.loader import TrainingLoader, sensible_workers, start_worker
-from firstlight.data.sampler import Order, Shuffled
+from firstlight.data.dataloader import ResumableDataLoader, get_default_num_workers, init_worker
+from firstlight.data.labels import validate_labels
+from firstlight.data.sampler import ResumableSampler, ShuffleSampler
 
 Batch = dict[str, Any]
 
 # The label that torch's cross_entropy leaves out.
-IGNORED = -100
+IGNORE_INDEX = -100
 
 
-class Data(LightningDataModule, ABC):
+class ClassificationDataModule(LightningDataModule, ABC):
     """A labelled data set, split into "train", "val" and "test".
 
     A batch is a dictionary: "inputs" (what the model reads), "labels" (batch,) int64 and "ids" (batch,) int64,
@@ -38,7 +38,7 @@ class Data(LightningDataModule, ABC):
         ValueError: a batch of no sample, or less than no process.
     """
 
-    yields: ClassVar[str]
+    modality: ClassVar[str]
     # Sets held in memory need no worker processes.
     in_memory: ClassVar[bool] = True
     # How long a batch of a worker process may take before the run gives up.
@@ -59,7 +59,7 @@ class Data(LightningDataModule, ABC):
         self.datasets: dict[str, Dataset[Any]] = {}
 
     @abstractmethod
-    def read(self) -> tuple[list[str], dict[str, Dataset[Any]]]:
+    def load_splits(self) -> tuple[list[str], dict[str, Dataset[Any]]]:
         """Return the class names, and the data sets "train", "val" and "test"; nothing is downloaded.
 
         A sample's label is the position of its class among the names.
@@ -69,7 +69,7 @@ class Data(LightningDataModule, ABC):
         """
 
     @abstractmethod
-    def read_inputs(self, path: Path) -> tuple[list[str], Dataset[Any]]:
+    def load_predict_inputs(self, path: Path) -> tuple[list[str], Dataset[Any]]:
         """Return an id for each unlabelled input under a path, and the data set of them.
 
         An input that cannot be read keeps its place there, with the id -1.
@@ -79,12 +79,12 @@ class Data(LightningDataModule, ABC):
         """
 
     @abstractmethod
-    def why_unreadable(self, name: str) -> str:
+    def get_read_error(self, name: str) -> str:
         """Return why the input with this id could not be read."""
 
     @property
     @abstractmethod
-    def facts(self) -> dict[str, Any]:
+    def model_kwargs(self) -> dict[str, Any]:
         """What a model must know of the data to be built, by the names of its arguments."""
 
     def setup(self, stage: str | None = None) -> None:
@@ -94,43 +94,43 @@ class Data(LightningDataModule, ABC):
             ValueError: one is empty, or has a label without a class.
         """
         if not self.class_names and stage != "predict":
-            self.class_names, datasets = self.read()
+            self.class_names, datasets = self.load_splits()
             self.datasets |= datasets
             for name, dataset in datasets.items():
                 if not len(dataset):  # type: ignore[arg-type]
                     raise ValueError(f"The {name} split is empty: give {type(self).__name__} more samples")
                 if (labels := getattr(dataset, "labels", None)) is not None:
-                    require_labels(name, labels, self.class_names)
+                    validate_labels(name, labels, self.class_names)
 
     @property
-    def place(self) -> tuple[int, int]:
+    def rank_and_world_size(self) -> tuple[int, int]:
         """The number of this device, from 0, and how many there are."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
-    def loader(self, dataset: Dataset[Any], order: Order | None = None) -> DataLoader[Any]:
+    def make_dataloader(self, dataset: Dataset[Any], order: ResumableSampler | None = None) -> DataLoader[Any]:
         """Return the loader of a data set, in batches of `batch_size` samples on this device.
 
         Args:
             dataset: all samples of a split.
             order: this device's order of training; None reads this device's share of an evaluation, one after another.
         """
-        rank, devices = self.place
+        rank, devices = self.rank_and_world_size
         workers = self.num_workers
         if workers is None:
-            workers = 0 if self.in_memory else max(sensible_workers() // devices, 1)
+            workers = 0 if self.in_memory else max(get_default_num_workers() // devices, 1)
         too_small_to_drop = len(dataset) <= self.batch_size * devices  # type: ignore[arg-type]
         if order is None and devices > 1:
-            dataset = Share(dataset, rank, devices)
-        return (TrainingLoader if order else DataLoader)(
+            dataset = EvalShard(dataset, rank, devices)
+        return (ResumableDataLoader if order else DataLoader)(
             dataset,
             batch_size=self.batch_size,
             sampler=order,
             drop_last=order is not None and self.drop_last and not too_small_to_drop,
             num_workers=workers,
-            worker_init_fn=start_worker,
+            worker_init_fn=init_worker,
             timeout=self.worker_timeout_s if workers else 0,
             # A data set with __getitems__ hands out whole batches; torch's default stacks single samples.
-            collate_fn=whole_batch if hasattr(dataset, "__getitems__") else None,
+            collate_fn=identity_collate if hasattr(dataset, "__getitems__") else None,
             persistent_workers=workers > 0,
             prefetch_factor=4 if workers else None,
             # Pinned memory speeds copies to CUDA only; on MPS it warns and is ignored.
@@ -139,30 +139,30 @@ class Data(LightningDataModule, ABC):
             generator=torch.Generator().manual_seed(self.run_seed),
         )
 
-    def order(self, dataset: Dataset[Any]) -> Order:
+    def make_sampler(self, dataset: Dataset[Any]) -> ResumableSampler:
         """Return the order in which training reads the samples."""
-        return Shuffled(len(dataset), self.batch_size, self.run_seed, *self.place)  # type: ignore[arg-type]
+        return ShuffleSampler(len(dataset), self.batch_size, self.run_seed, *self.rank_and_world_size)  # type: ignore[arg-type]
 
-    def take_inputs(self, path: str) -> list[str]:
+    def set_predict_inputs(self, path: str) -> list[str]:
         """Make the unlabelled inputs under a path what `predict` reads; return an id for each.
 
         Raises:
             ValueError: there is nothing to read.
         """
-        names, self.datasets["predict"] = self.read_inputs(Path(path))
+        names, self.datasets["predict"] = self.load_predict_inputs(Path(path))
         return names
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the shuffled training batches, those that are left of the epoch where a training goes on."""
         dataset = self.datasets["train"]
         if self.trainer and self.trainer.overfit_batches:  # type: ignore[attr-defined]
-            return self.loader(dataset)  # the first ones, each time
-        loader = self.loader(dataset, self.order(dataset))
+            return self.make_dataloader(dataset)  # the first ones, each time
+        loader = self.make_dataloader(dataset, self.make_sampler(dataset))
         if self.trainer:
-            loader.position = self.position  # type: ignore[attr-defined]
+            loader.resume_position = self.resume_position  # type: ignore[attr-defined]
         return loader
 
-    def position(self) -> tuple[int, int]:
+    def resume_position(self) -> tuple[int, int]:
         """Return the epoch in which the training is, and the batches of it that are done."""
         assert self.trainer is not None
         loop: Any = self.trainer.fit_loop
@@ -170,19 +170,19 @@ class Data(LightningDataModule, ABC):
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Return the validation batches."""
-        return self.loader(self.datasets["val"])
+        return self.make_dataloader(self.datasets["val"])
 
     def test_dataloader(self) -> DataLoader[Any]:
         """Return the test batches."""
-        return self.loader(self.datasets["test"])
+        return self.make_dataloader(self.datasets["test"])
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """Return the batches of what `take_inputs` found."""
-        return self.loader(self.datasets["predict"])
+        return self.make_dataloader(self.datasets["predict"])
 
 
 # DistributedSampler also repeats samples, but lets the repeated ones count: its metrics are not exact.
-class Share(Dataset[Any]):
+class EvalShard(Dataset[Any]):
     """The samples that one of several devices evaluates: as many on each, so that none waits for another's batch.
 
     What is read twice for that has the label `IGNORED` and the id -1: it counts nothing.
@@ -197,21 +197,21 @@ class Share(Dataset[Any]):
         return math.ceil(len(self.dataset) / self.devices)
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
-        wanted = as_indices(indices) * self.devices + self.rank
+        wanted = to_index_tensor(indices) * self.devices + self.rank
         within = (wanted % len(self.dataset)).tolist()
         whole = hasattr(self.dataset, "__getitems__")
         batch = self.dataset.__getitems__(within) if whole else default_collate([self.dataset[each] for each in within])
         twice = wanted >= len(self.dataset)
-        for name, mark in {"labels": IGNORED, "ids": -1}.items() if twice.any() else ():
+        for name, mark in {"labels": IGNORE_INDEX, "ids": -1}.items() if twice.any() else ():
             batch[name] = batch[name].masked_fill(twice.to(batch[name].device), mark)
         return batch
 
 
-def whole_batch(batch: list[Any]) -> Batch:
+def identity_collate(batch: list[Any]) -> Batch:
     """Pass on what a data set with `__getitems__` has already put together."""
     return batch  # type: ignore[return-value]
 
 
-def as_indices(indices: Sequence[int]) -> torch.Tensor:
+def to_index_tensor(indices: Sequence[int]) -> torch.Tensor:
     """Return indices as an int64 tensor, shape (batch,)."""
     return torch.as_tensor(indices, dtype=torch.int64)

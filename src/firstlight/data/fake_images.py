@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from firstlight.data.images import ImagesInMemory
+from firstlight.data.images import InMemoryImageDataModule
 
 
-class FakeImages(ImagesInMemory):
+class FakeImageDataModule(InMemoryImageDataModule):
     """Seeded noise around a colour of its own for each class, so that a model can learn it.
 
     Args:
@@ -39,7 +39,7 @@ class FakeImages(ImagesInMemory):
         self.num_samples = num_samples
         self.seed = seed
 
-    def arrays(self) -> tuple[list[str], dict[str, Any]]:
+    def load_arrays(self) -> tuple[list[str], dict[str, Any]]:
         """Return class names, images and labels."""
         generator = np.random.default_rng(self.seed)
         colours = generator.integers(64, 192, (self.num_classes, 3, 1, 1))

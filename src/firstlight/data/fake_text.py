@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from firstlight.data.text import Text
+from firstlight.data.text import TextDataModule
 
 
-class FakeText(Text):
+class FakeTextDataModule(TextDataModule):
     """Seeded words, a fifth of them the class's own, so that a model can learn it.
 
     Args:
@@ -42,7 +42,7 @@ class FakeText(Text):
         self.num_words = num_words
         self.seed = seed
 
-    def read_texts(self) -> tuple[list[str], dict[str, Any]]:
+    def load_texts(self) -> tuple[list[str], dict[str, Any]]:
         """Return class names, texts and labels."""
         generator = np.random.default_rng(self.seed)
         few = max(self.num_samples // 4, self.num_classes)

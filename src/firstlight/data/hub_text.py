@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from firstlight.data.text import Text, Texts, with_all_splits
+from firstlight.data.text import LabeledTexts, TextDataModule, add_missing_splits
 from firstlight.run.packages import describe_missing_package
 
 
-class HubText(Text):
+class HubTextDataModule(TextDataModule):
     """Labelled texts from a data set of the hub, or from a folder that `datasets` saved.
 
     Missing splits are taken from "train": a tenth each, every class in the same proportion.
@@ -53,7 +53,7 @@ class HubText(Text):
         self.val_split = val_split
         self.cache_dir = cache_dir
 
-    def read_texts(self) -> tuple[list[str], dict[str, Texts]]:
+    def load_texts(self) -> tuple[list[str], dict[str, LabeledTexts]]:
         """Return class names, texts and labels.
 
         Raises:
@@ -61,7 +61,7 @@ class HubText(Text):
         """
         tables = self._download()
         wanted = {"train": "train", "val": self.val_split, "test": self.test_split}
-        splits: dict[str, Texts] = {}
+        splits: dict[str, LabeledTexts] = {}
         for name, split in wanted.items():
             if split is None:
                 continue
@@ -91,7 +91,7 @@ class HubText(Text):
             )
         positions = {value: value if names else index for index, value in enumerate(values)}
         numbered = {name: (texts, [positions[label] for label in labels]) for name, (texts, labels) in splits.items()}
-        return names or [str(value) for value in values], with_all_splits(numbered)
+        return names or [str(value) for value in values], add_missing_splits(numbered)
 
     def _download(self) -> Any:
         try:

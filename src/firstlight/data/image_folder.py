@@ -11,13 +11,13 @@ from torch.utils.data import Dataset, default_collate
 from torchvision.transforms import v2
 
 from firstlight.data.datamodule import Batch
-from firstlight.data.image_file import Box, central_part, image_paths, read_image
-from firstlight.data.images import Images
-from firstlight.data.seeding import seeded
-from firstlight.data.split import stratified
+from firstlight.data.image_io import CropBox, get_center_crop_box, list_images, read_image_crop
+from firstlight.data.images import ImageDataModule
+from firstlight.data.seeding import make_seeded_generator
+from firstlight.data.split import stratified_split
 
 
-class ImageFolder(Images):
+class ImageFolderDataModule(ImageDataModule):
     """Images sorted into a folder per class.
 
     Either ROOT/CLASS/*.jpg, which is split 80/10/10, or ROOT/{train,val,test}/CLASS/*.jpg, which is used as it is
@@ -49,7 +49,7 @@ class ImageFolder(Images):
         self.root = root
         self.max_bad = max_bad
 
-    def read(self) -> tuple[list[str], dict[str, Dataset[Any]]]:
+    def load_splits(self) -> tuple[list[str], dict[str, Dataset[Any]]]:
         """Return the class names and the three data sets.
 
         Raises:
@@ -64,24 +64,24 @@ class ImageFolder(Images):
             raise ValueError(
                 f"A classifier needs two classes or more, but {top} holds {len(class_names)} class folders"
             )
-        splits = {"train": labelled(top, class_names)}
+        splits = {"train": list_labeled_images(top, class_names)}
         for name in ("val", "test"):
             if top != root and (root / name).is_dir():
-                splits[name] = labelled(root / name, class_names)
+                splits[name] = list_labeled_images(root / name, class_names)
         if top == root or "val" not in splits:
             paths, labels = splits["train"]
-            chosen = stratified(labels, val_fraction=0.1, test_fraction=0.1 if top == root else 0)
+            chosen = stratified_split(labels, val_fraction=0.1, test_fraction=0.1 if top == root else 0)
             for name, indices in chosen.items():
                 splits[name] = [paths[index] for index in indices], [labels[index] for index in indices]
         splits.setdefault("test", splits["val"])
-        return class_names, {name: self._files(name, *files) for name, files in splits.items()}
+        return class_names, {name: self._make_dataset(name, *files) for name, files in splits.items()}
 
-    def _files(self, split: str, paths: list[Path], labels: list[int]) -> "LabelledFiles":
+    def _make_dataset(self, split: str, paths: list[Path], labels: list[int]) -> "LabelledFiles":
         augment = split == "train" and self.augment
-        return LabelledFiles(paths, labels, self.image_size, augment, self.run_seed, self.max_bad)
+        return ImageFileDataset(paths, labels, self.image_size, augment, self.run_seed, self.max_bad)
 
 
-class LabelledFiles(Dataset[Any]):
+class ImageFileDataset(Dataset[Any]):
     """Image files with a class each; those that cannot be read are left out of their batch.
 
     Args:
@@ -114,8 +114,10 @@ class LabelledFiles(Dataset[Any]):
         self.epoch.fill_(epoch)
 
     def __getitem__(self, index: int) -> Batch:
-        with seeded(self.seed, int(self.epoch), index):
-            image = read_image(self.paths[index], self.image_size, random_part if self.augment else central_part)
+        with make_seeded_generator(self.seed, int(self.epoch), index):
+            image = read_image_crop(
+                self.paths[index], self.image_size, get_random_resized_crop_box if self.augment else get_center_crop_box
+            )
             if self.augment and torch.rand(1) < 0.5:
                 image = image.flip(-1)
         return {"inputs": image, "labels": torch.tensor(self.labels[index]), "ids": torch.tensor(index)}
@@ -126,7 +128,7 @@ class LabelledFiles(Dataset[Any]):
             try:
                 samples.append(self[index])
             except ValueError as error:
-                self._leave_out(index, str(error))
+                self._skip_unreadable(index, str(error))
         if not samples:
             raise ValueError(
                 f"A batch needs an image, but none of its {len(indices)} can be read, such as "
@@ -135,7 +137,7 @@ class LabelledFiles(Dataset[Any]):
         batch: Batch = default_collate(samples)
         return batch
 
-    def _leave_out(self, index: int, why: str) -> None:
+    def _skip_unreadable(self, index: int, why: str) -> None:
         known = bool(self.bad[index])
         self.bad[index] = True
         count = int(self.bad.sum())
@@ -145,14 +147,14 @@ class LabelledFiles(Dataset[Any]):
             print(f"data: left out, {count} of at most {self.max_bad}: {why}", file=sys.stderr, flush=True)
 
 
-def random_part(image: Image.Image, size: int) -> Box:
+def get_random_resized_crop_box(image: Image.Image, size: int) -> CropBox:
     """Return a random part of an image: 8 to 100 % of its area, 3:4 to 4:3, whatever the size in pixels."""
     # As likely wide as high, so that it does not matter that EXIF may turn it afterwards.
     top, left, height, width = v2.RandomResizedCrop.get_params(image, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3))
     return left, top, left + width, top + height
 
 
-def labelled(folder: Path, class_names: list[str]) -> tuple[list[Path], list[int]]:
+def list_labeled_images(folder: Path, class_names: list[str]) -> tuple[list[Path], list[int]]:
     """Return the images below a folder of classes and the index of each one's class.
 
     Raises:
@@ -161,7 +163,7 @@ def labelled(folder: Path, class_names: list[str]) -> tuple[list[Path], list[int
     paths: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(class_names):
-        found = image_paths(folder / name)
+        found = list_images(folder / name)
         paths += found
         labels += [label] * len(found)
     return paths, labels

@@ -12,17 +12,17 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from firstlight.data.datamodule import Batch, Data, as_indices
-from firstlight.data.image_file import central_part, image_paths, read_image
-from firstlight.data.sampler import Order
-from firstlight.data.seeding import chances
+from firstlight.data.datamodule import Batch, ClassificationDataModule, to_index_tensor
+from firstlight.data.image_io import get_center_crop_box, list_images, read_image_crop
+from firstlight.data.sampler import ResumableSampler
+from firstlight.data.seeding import random_uniform
 
 # Mean and standard deviation of ImageNet's RGB channels: what torchvision's pretrained weights expect.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-class Images(Data):
+class ImageDataModule(ClassificationDataModule):
     """Labelled RGB images of one size.
 
     "inputs" of a batch are uint8 (batch, 3, size, size) from the loader, and float32, normalised by ImageNet's
@@ -36,7 +36,7 @@ class Images(Data):
         drop_last: leave out a short last training batch.
     """
 
-    yields: ClassVar[str] = "images"
+    modality: ClassVar[str] = "images"
     # Largest shift of the training images in pixels; 0 switches it off.
     max_shift: ClassVar[int] = 0
     mirror: ClassVar[bool] = False
@@ -51,7 +51,7 @@ class Images(Data):
         self.augment = augment
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def model_kwargs(self) -> dict[str, Any]:
         """Class names, image_size and native_size."""
         return {
             "class_names": self.class_names,
@@ -69,14 +69,14 @@ class Images(Data):
         assert self.trainer is not None
         images = batch["inputs"]
         if self.augment and self.trainer.training:
-            images = self.augmented(images, batch["ids"], self.trainer.current_epoch)
+            images = self.augment_batch(images, batch["ids"], self.trainer.current_epoch)
         if getattr(self.trainer, "channels_last", False):
             # While it is a byte per value: the first convolution would do it with four.
             images = images.contiguous(memory_format=torch.channels_last)
         # The trainer's precision decides the type: bfloat16 under bf16-true, for one.
-        return {**batch, "inputs": self.trainer.precision_plugin.convert_input(normalised(images))}
+        return {**batch, "inputs": self.trainer.precision_plugin.convert_input(normalize(images))}
 
-    def augmented(self, images: Tensor, ids: Tensor, epoch: int) -> Tensor:
+    def augment_batch(self, images: Tensor, ids: Tensor, epoch: int) -> Tensor:
         """Return a batch with each image shifted and mirrored at random, (batch, 3, size, size) uint8.
 
         Args:
@@ -86,33 +86,33 @@ class Images(Data):
         """
         if not (self.max_shift or self.mirror):
             return images
-        down, right, flip = chances(ids, self.run_seed, epoch, count=3)
+        down, right, flip = random_uniform(ids, self.run_seed, epoch, count=3)
         if self.max_shift:
             ways = 2 * self.max_shift + 1
-            images = shifted(images, self.max_shift, (down * ways).long(), (right * ways).long())
+            images = shift_images(images, self.max_shift, (down * ways).long(), (right * ways).long())
         if self.mirror:
             images = torch.where((flip < 0.5).view(-1, 1, 1, 1), images.flip(-1), images)
         return images
 
-    def read_inputs(self, path: Path) -> tuple[list[str], Dataset[Any]]:
+    def load_predict_inputs(self, path: Path) -> tuple[list[str], Dataset[Any]]:
         """Return the paths of the images under a folder, or of one image, and their data set.
 
         Raises:
             ValueError: there is none.
         """
-        paths = image_paths(path)
-        return [str(each) for each in paths], UnlabelledFiles(paths, self.image_size)
+        paths = list_images(path)
+        return [str(each) for each in paths], UnlabeledImageDataset(paths, self.image_size)
 
-    def why_unreadable(self, name: str) -> str:
+    def get_read_error(self, name: str) -> str:
         """Return the error that reading this file raises."""
         try:
-            read_image(Path(name), self.image_size, central_part)
+            read_image_crop(Path(name), self.image_size, get_center_crop_box)
         except ValueError as error:
             return str(error)
         return f"{name} could not be read"
 
 
-class ImagesInMemory(Images):
+class InMemoryImageDataModule(ImageDataModule):
     """Images that fit in memory as one array, that of the GPU under CUDA.
 
     Args:
@@ -130,26 +130,26 @@ class ImagesInMemory(Images):
         super().__init__(image_size, batch_size, num_workers, augment, drop_last)
         self.on_device = on_device and not num_workers
 
-    def loader(self, dataset: Dataset[Any], order: Order | None = None) -> DataLoader[Any]:
+    def make_dataloader(self, dataset: Dataset[Any], order: ResumableSampler | None = None) -> DataLoader[Any]:
         """Return the loader of one data set, held by the GPU if that was asked for."""
-        loader = super().loader(dataset, order)
+        loader = super().make_dataloader(dataset, order)
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
-        if self.on_device and device.type == "cuda" and isinstance(dataset, Pixels):
+        if self.on_device and device.type == "cuda" and isinstance(dataset, InMemoryImageDataset):
             dataset.to(device)
             loader.pin_memory = False  # only what is on the CPU can be pinned
         return loader
 
     @abstractmethod
-    def arrays(self) -> tuple[list[str], dict[str, tuple[np.ndarray, np.ndarray]]]:
+    def load_arrays(self) -> tuple[list[str], dict[str, tuple[np.ndarray, np.ndarray]]]:
         """Return class names and, by split, images (samples, 3, size, size) uint8 and labels (samples,)."""
 
-    def read(self) -> tuple[list[str], dict[str, Dataset[Any]]]:
+    def load_splits(self) -> tuple[list[str], dict[str, Dataset[Any]]]:
         """Return the class names and the three data sets."""
-        class_names, splits = self.arrays()
-        return class_names, {name: Pixels(images, labels) for name, (images, labels) in splits.items()}
+        class_names, splits = self.load_arrays()
+        return class_names, {name: InMemoryImageDataset(images, labels) for name, (images, labels) in splits.items()}
 
 
-class Pixels(Dataset[Any]):
+class InMemoryImageDataset(Dataset[Any]):
     """Images in memory that are handed out a batch at a time, without any work per image."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
@@ -166,11 +166,11 @@ class Pixels(Dataset[Any]):
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         # A copy that need not be waited for; on the CPU it is none at all.
-        chosen = as_indices(indices).to(self.images.device, non_blocking=self.images.is_cuda)
+        chosen = to_index_tensor(indices).to(self.images.device, non_blocking=self.images.is_cuda)
         return {"inputs": self.images[chosen], "labels": self.labels[chosen], "ids": chosen}
 
 
-class UnlabelledFiles(Dataset[Any]):
+class UnlabeledImageDataset(Dataset[Any]):
     """Image files to predict; one that cannot be read becomes a black image with the id -1."""
 
     def __init__(self, paths: list[Path], image_size: int) -> None:
@@ -183,22 +183,22 @@ class UnlabelledFiles(Dataset[Any]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         try:
-            return read_image(self.paths[index], self.image_size, central_part), index
+            return read_image_crop(self.paths[index], self.image_size, get_center_crop_box), index
         except ValueError:
             return torch.zeros(3, self.image_size, self.image_size, dtype=torch.uint8), -1
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         images, ids = zip(*(self[index] for index in indices), strict=True)
-        return {"inputs": torch.stack(images), "ids": as_indices(ids)}
+        return {"inputs": torch.stack(images), "ids": to_index_tensor(ids)}
 
 
-def pictures(images: Tensor) -> Tensor:
+def denormalize(images: Tensor) -> Tensor:
     """Return normalised images as one can look at them: uint8 on the CPU, (batch, 3, height, width)."""
     scale, shift = _scale_and_shift(torch.device("cpu"))
     return ((images.detach().float().cpu() - shift) / scale).round().clamp(0, 255).to(torch.uint8)
 
 
-def normalised(images: Tensor) -> Tensor:
+def normalize(images: Tensor) -> Tensor:
     """Return uint8 images as float32 with ImageNet's mean and deviation, (batch, 3, height, width)."""
     scale, shift = _scale_and_shift(images.device)
     return torch.addcmul(shift, images.float(), scale)
@@ -211,7 +211,7 @@ def _scale_and_shift(device: torch.device) -> tuple[Tensor, Tensor]:
     return 1 / (255 * std), -mean / std
 
 
-def shifted(images: Tensor, pixels: int, down: Tensor, right: Tensor) -> Tensor:
+def shift_images(images: Tensor, pixels: int, down: Tensor, right: Tensor) -> Tensor:
     """Return each image moved by up to so many pixels each way, zeros coming in at the edge.
 
     Args:

@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 
 
-def require_labels(name: str, labels: Sequence[int] | Tensor, class_names: list[str]) -> None:
+def validate_labels(name: str, labels: Sequence[int] | Tensor, class_names: list[str]) -> None:
     """Refuse labels that are no position in the class names, and a training without a sample of some class.
 
     Args:

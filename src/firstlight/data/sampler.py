@@ -7,17 +7,17 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from firstlight.data.seeding import seed_of
+from firstlight.data.seeding import derive_seed
 
 # Batches whose texts are sorted together. More would spare little padding and make the order less random.
-POOL = 50
+BATCHES_PER_POOL = 50
 
 
 # A function of seed and epoch has no state to save, unlike torchdata's StatefulDataLoader, and the number of DataLoader
 # workers may change when a run resumes. Without either, Lightning 2.6 repeated 17 of 64 samples after a resume in
 # mid-epoch. DistributedSampler would repeat samples to make all shards equal; here a step takes the samples that it
 # would take on a single device.
-class Order(Sampler[int], ABC):
+class ResumableSampler(Sampler[int], ABC):
     """All samples once in each epoch, in an order of that epoch; each batch_size of them in a row make a batch.
 
     Several devices divide each step among them: the step takes the samples that one device would with batches of
@@ -40,12 +40,12 @@ class Order(Sampler[int], ABC):
         self.first_batch = 0
 
     @property
-    def step_size(self) -> int:
+    def global_batch_size(self) -> int:
         """Samples of a step on all devices."""
         return self.batch_size * self.devices
 
     @abstractmethod
-    def positions(self, seed: int) -> Tensor:
+    def make_permutation(self, seed: int) -> Tensor:
         """Return the position of each sample in the order that a seed gives, shape (samples,)."""
 
     def set_epoch(self, epoch: int) -> None:
@@ -53,34 +53,36 @@ class Order(Sampler[int], ABC):
         if epoch != self.epoch:
             self.epoch, self.first_batch = epoch, 0
 
-    def start(self, epoch: int, first_batch: int) -> None:
+    def set_position(self, epoch: int, first_batch: int) -> None:
         """Start inside an epoch, as a training does that goes on."""
         self.epoch, self.first_batch = epoch, first_batch
 
     def __len__(self) -> int:
         # Of the whole epoch: what was done before a restart counts as done.
-        steps, rest = divmod(self.samples, self.step_size)
+        steps, rest = divmod(self.samples, self.global_batch_size)
         return steps * self.batch_size + rest // self.devices
 
     def __iter__(self) -> Iterator[int]:
-        positions = self.positions(seed_of(self.seed, self.epoch))[self.first_batch * self.step_size :]
-        whole = len(positions) // self.step_size * self.step_size
+        positions = self.make_permutation(derive_seed(self.seed, self.epoch))[
+            self.first_batch * self.global_batch_size :
+        ]
+        whole = len(positions) // self.global_batch_size * self.global_batch_size
         own = positions[:whole].view(-1, self.devices, self.batch_size)[:, self.rank].flatten()
         rest = (len(positions) - whole) // self.devices
         return iter([*own.tolist(), *positions[whole + self.rank * rest :][:rest].tolist()])
 
 
-class Shuffled(Order):
+class ShuffleSampler(ResumableSampler):
     """A random order."""
 
-    def positions(self, seed: int) -> Tensor:
+    def make_permutation(self, seed: int) -> Tensor:
         """Return a permutation."""
         return torch.randperm(self.samples, generator=torch.Generator().manual_seed(seed))
 
 
 # A sampler, not a batch sampler: under `overfit_batches` Lightning 2.6 takes a batch sampler for an unshuffled loader,
 # and it cannot rebuild one of another class for several devices.
-class LengthGroups(Order):
+class LengthGroupedSampler(ResumableSampler):
     """A random order in which the texts of a batch have about the same length: less padding.
 
     Source of the idea: V. Khomenko et al., Accelerating recurrent neural network training using sequence bucketing
@@ -93,12 +95,12 @@ class LengthGroups(Order):
         super().__init__(len(lengths), batch_size, seed, rank, devices)
         self.lengths = lengths
 
-    def positions(self, seed: int) -> Tensor:
+    def make_permutation(self, seed: int) -> Tensor:
         """Return a permutation, that of `grouped`."""
-        return grouped(self.lengths, self.step_size, seed)
+        return group_by_length(self.lengths, self.global_batch_size, seed)
 
 
-def grouped(lengths: Tensor, batch_size: int, seed: int) -> Tensor:
+def group_by_length(lengths: Tensor, batch_size: int, seed: int) -> Tensor:
     """Return all positions in a random order in which the samples of a batch have similar lengths.
 
     Args:
@@ -109,7 +111,7 @@ def grouped(lengths: Tensor, batch_size: int, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(lengths), generator=generator)
     whole = len(order) // batch_size * batch_size
-    pools = torch.split(order[:whole], POOL * batch_size)
+    pools = torch.split(order[:whole], BATCHES_PER_POOL * batch_size)
     batches = torch.cat([pool[lengths[pool].argsort(stable=True)] for pool in pools]).view(-1, batch_size)
     batches = batches[torch.randperm(len(batches), generator=generator)]
     return torch.cat([batches.flatten(), order[whole:]])

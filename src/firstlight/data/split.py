@@ -6,7 +6,7 @@ import numpy as np
 
 
 # scikit-learn's train_test_split does nearly the same, but importing scikit-learn takes 0.9 s of every start.
-def stratified(
+def stratified_split(
     labels: Sequence[int] | np.ndarray, val_fraction: float, test_fraction: float, seed: int = 0
 ) -> dict[str, np.ndarray]:
     """Return the indices of each split; the same arguments give the same split everywhere.
@@ -33,13 +33,13 @@ def stratified(
                 f"Every split needs each class, but {len(labels)} samples of {len(values)} classes "
                 f"(the rarest has {counts.min()}) are too few for a {name} share of {fraction}: add samples"
             )
-        taken = first_of_each_class(labels[rest], count)
+        taken = mark_first_of_each_class(labels[rest], count)
         splits[name], rest = rest[taken], rest[~taken]
     splits["train"] = rest
     return {name: np.sort(splits[name]) for name in ("train", "val", "test") if name in splits}
 
 
-def first_of_each_class(labels: np.ndarray, count: int) -> np.ndarray:
+def mark_first_of_each_class(labels: np.ndarray, count: int) -> np.ndarray:
     """Say which samples to take, `count` in all: the first ones of each class, as many as its share of all samples.
 
     Args:

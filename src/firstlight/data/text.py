@@ -8,18 +8,18 @@ from typing import Any, ClassVar
 
 from torch.utils.data import Dataset
 
-from firstlight.data.datamodule import Data
-from firstlight.data.sampler import LengthGroups, Order
-from firstlight.data.split import stratified
-from firstlight.data.table import rows
-from firstlight.data.token_cache import kept_or_cut
-from firstlight.data.token_dataset import Ragged, Tokens
-from firstlight.data.tokenization import Tokenizer, cut
+from firstlight.data.datamodule import ClassificationDataModule
+from firstlight.data.sampler import LengthGroupedSampler, ResumableSampler
+from firstlight.data.split import stratified_split
+from firstlight.data.tabular import iter_texts
+from firstlight.data.token_cache import tokenize_cached
+from firstlight.data.token_dataset import RaggedTokens, TokenDataset
+from firstlight.data.tokenization import TokenizerLike, tokenize
 
-Texts = tuple[list[str], Sequence[int]]
+LabeledTexts = tuple[list[str], Sequence[int]]
 
 
-class Text(Data):
+class TextDataModule(ClassificationDataModule):
     """Labelled texts.
 
     "inputs" of a batch are {"input_ids", "attention_mask"}, both int64 (batch, tokens). The tokens are those of
@@ -39,7 +39,7 @@ class Text(Data):
         ValueError: too few tokens for a word.
     """
 
-    yields: ClassVar[str] = "text"
+    modality: ClassVar[str] = "text"
     # Column that holds the text in files, those to predict included.
     text_column: str = "text"
 
@@ -61,11 +61,11 @@ class Text(Data):
         self.max_length = max_length
         self.pad_to = pad_to
         self.group_by_length = group_by_length
-        self.tokenizer: Tokenizer | None = None
-        self.texts: dict[str, Texts] = {}
+        self.tokenizer: TokenizerLike | None = None
+        self.texts: dict[str, LabeledTexts] = {}
 
     @abstractmethod
-    def read_texts(self) -> tuple[list[str], dict[str, Texts]]:
+    def load_texts(self) -> tuple[list[str], dict[str, LabeledTexts]]:
         """Return the class names and, by split, the texts and their labels, positions among the names.
 
         Raises:
@@ -73,42 +73,49 @@ class Text(Data):
         """
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def model_kwargs(self) -> dict[str, Any]:
         """Class names, and the commonest words for a model that brings no vocabulary of its own."""
-        return {"class_names": self.class_names, "vocabulary": common_words(self.texts["train"][0], self.max_length)}
+        return {
+            "class_names": self.class_names,
+            "vocabulary": find_most_common_words(self.texts["train"][0], self.max_length),
+        }
 
-    def connect(self, tokenizer: Tokenizer) -> None:
+    def set_tokenizer(self, tokenizer: TokenizerLike) -> None:
         """Cut the texts by a model's tokenizer from now on."""
         self.tokenizer = tokenizer
         for name, (texts, labels) in self.texts.items():
-            self.datasets[name] = self.tokens(texts, labels)
+            self.datasets[name] = self.make_dataset(texts, labels)
 
-    def read(self) -> tuple[list[str], dict[str, Dataset[Any]]]:
+    def load_splits(self) -> tuple[list[str], dict[str, Dataset[Any]]]:
         """Return the class names and the data sets, whose tokens come with `connect`, before this or after it."""
-        class_names, self.texts = self.read_texts()
+        class_names, self.texts = self.load_texts()
         return class_names, {
-            name: self.tokens(texts, labels) if self.tokenizer else Tokens(Ragged.of([[]] * len(texts)), labels)
+            name: self.make_dataset(texts, labels)
+            if self.tokenizer
+            else TokenDataset(RaggedTokens.from_lists([[]] * len(texts)), labels)
             for name, (texts, labels) in self.texts.items()
         }
 
-    def read_inputs(self, path: Path) -> tuple[list[str], Dataset[Any]]:
+    def load_predict_inputs(self, path: Path) -> tuple[list[str], Dataset[Any]]:
         """Return the number of each row of a CSV or JSON Lines file, from 1, and the data set of their texts.
 
         Raises:
             ValueError: the file has no row, or no column of texts.
         """
-        self.rows = list(rows(path, self.text_column))
+        self.rows = list(iter_texts(path, self.text_column))
         if not self.rows:
             raise ValueError(f"{path} holds no row: give a file with at least one text")
         texts = [text or "" for text, _ in self.rows]
         ids = [index if text is not None else -1 for index, (text, _) in enumerate(self.rows)]
-        return [str(index + 1) for index in range(len(texts))], self.tokens(texts, None, ids)
+        return [str(index + 1) for index in range(len(texts))], self.make_dataset(texts, None, ids)
 
-    def why_unreadable(self, name: str) -> str:
+    def get_read_error(self, name: str) -> str:
         """Return what is wrong with this row."""
         return f"row {name}: {self.rows[int(name) - 1][1]}"
 
-    def tokens(self, texts: list[str], labels: Sequence[int] | None, ids: Sequence[int] | None = None) -> Tokens:
+    def make_dataset(
+        self, texts: list[str], labels: Sequence[int] | None, ids: Sequence[int] | None = None
+    ) -> TokenDataset:
         """Return texts as a data set of tokens.
 
         Args:
@@ -119,22 +126,24 @@ class Text(Data):
         assert self.tokenizer is not None, "connect() comes before tokens()"
         # Texts to predict are read once: not worth a file.
         token_ids = (
-            cut(texts, self.tokenizer, self.max_length)
+            tokenize(texts, self.tokenizer, self.max_length)
             if labels is None
-            else kept_or_cut(texts, self.tokenizer, self.max_length, self.tokens_dir)
+            else tokenize_cached(texts, self.tokenizer, self.max_length, self.tokens_dir)
         )
-        return Tokens(token_ids, labels, ids, self.tokenizer.pad_token_id, self.pad_to, self.max_length)
+        return TokenDataset(token_ids, labels, ids, self.tokenizer.pad_token_id, self.pad_to, self.max_length)
 
-    def order(self, dataset: Dataset[Any]) -> Order:
+    def make_sampler(self, dataset: Dataset[Any]) -> ResumableSampler:
         """Return the order that groups texts by length, where they differ in it and that is wanted."""
-        if self.group_by_length and isinstance(dataset, Tokens):
+        if self.group_by_length and isinstance(dataset, TokenDataset):
             lengths = dataset.padded_lengths
             if (lengths != lengths[0]).any():
-                return LengthGroups(lengths, self.batch_size, self.run_seed, *self.place)
-        return super().order(dataset)
+                return LengthGroupedSampler(lengths, self.batch_size, self.run_seed, *self.rank_and_world_size)
+        return super().make_sampler(dataset)
 
 
-def split_texts(texts: list[str], labels: Sequence[int], val_fraction: float, test_fraction: float) -> dict[str, Texts]:
+def split_texts(
+    texts: list[str], labels: Sequence[int], val_fraction: float, test_fraction: float
+) -> dict[str, LabeledTexts]:
     """Return texts and labels by split, each class in the same proportion.
 
     Args:
@@ -143,17 +152,17 @@ def split_texts(texts: list[str], labels: Sequence[int], val_fraction: float, te
         val_fraction: share of them for validation, 0 to 1.
         test_fraction: share of them for the test, 0 to 1; the rest is for training.
     """
-    chosen = stratified(labels, val_fraction, test_fraction)
+    chosen = stratified_split(labels, val_fraction, test_fraction)
     return {name: ([texts[i] for i in indices], [int(labels[i]) for i in indices]) for name, indices in chosen.items()}
 
 
-def with_all_splits(splits: Mapping[str, Texts]) -> dict[str, Texts]:
+def add_missing_splits(splits: Mapping[str, LabeledTexts]) -> dict[str, LabeledTexts]:
     """Return train, val and test; of val and test, what is missing becomes a tenth of train each."""
     missing = {name: 0.0 if name in splits else 0.1 for name in ("val", "test")}
     return {**splits, **split_texts(*splits["train"], missing["val"], missing["test"])}
 
 
-def common_words(texts: list[str], length: int, most: int = 8000, sample: int = 2000) -> list[str]:
+def find_most_common_words(texts: list[str], length: int, most: int = 8000, sample: int = 2000) -> list[str]:
     """Return the commonest lower-case words at the start of the first texts, the commonest first.
 
     Args:

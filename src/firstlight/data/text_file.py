@@ -4,11 +4,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from firstlight.data.table import Row, is_text, listed, table
-from firstlight.data.text import Text, Texts, with_all_splits
+from firstlight.data.tabular import Row, format_columns, is_valid_text, iter_rows
+from firstlight.data.text import LabeledTexts, TextDataModule, add_missing_splits
 
 
-class TextFile(Text):
+class TextFileDataModule(TextDataModule):
     """Labelled texts from a file of your own.
 
     One file is split 80/10/10; with `val_path` and `test_path` the files are used as they are.
@@ -51,15 +51,15 @@ class TextFile(Text):
         self.label_column = label_column
         self.max_bad = max_bad
 
-    def read_texts(self) -> tuple[list[str], dict[str, Texts]]:
+    def load_texts(self) -> tuple[list[str], dict[str, LabeledTexts]]:
         """Return class names, texts and labels.
 
         Raises:
             ValueError: a file or column is missing, too many rows are unusable, or there are fewer than two classes.
         """
         files = {"train": self.path, "val": self.val_path, "test": self.test_path}
-        read = {name: self._labelled(Path(path)) for name, path in files.items() if path}
-        class_names = sorted({label for _, labels in read.values() for label in labels}, key=_natural)
+        read = {name: self._load_file(Path(path)) for name, path in files.items() if path}
+        class_names = sorted({label for _, labels in read.values() for label in labels}, key=_natural_sort_key)
         if len(class_names) < 2:
             raise ValueError(
                 f"A classifier needs two classes or more, but column {self.label_column!r} of {self.path} "
@@ -67,38 +67,38 @@ class TextFile(Text):
             )
         numbers = {name: number for number, name in enumerate(class_names)}
         splits = {name: (texts, [numbers[each] for each in labels]) for name, (texts, labels) in read.items()}
-        return class_names, with_all_splits(splits)
+        return class_names, add_missing_splits(splits)
 
-    def _labelled(self, path: Path) -> tuple[list[str], list[str]]:
+    def _load_file(self, path: Path) -> tuple[list[str], list[str]]:
         texts: list[str] = []
         labels: list[str] = []
         bad: dict[int, str] = {}
-        for number, row in enumerate(table(path, self.text_column, self.label_column), start=1):
-            if fault := self._fault(row):
+        for number, row in enumerate(iter_rows(path, self.text_column, self.label_column), start=1):
+            if fault := self._find_row_error(row):
                 bad[number] = fault
             else:
                 assert isinstance(row, dict)
                 texts.append(row[self.text_column])
                 labels.append(str(row[self.label_column]))
         if bad:
-            self._skip(bad, len(bad) + len(texts), path)
+            self._report_skipped(bad, len(bad) + len(texts), path)
         return texts, labels
 
-    def _fault(self, row: Row) -> str | None:
+    def _find_row_error(self, row: Row) -> str | None:
         if isinstance(row, str):
             return row
         for column in (self.text_column, self.label_column):
             if column not in row:
-                return f"no column {column!r} but {listed(row)}"
+                return f"no column {column!r} but {format_columns(row)}"
             if is_missing(row[column]):
                 return "text or label is empty"
-            if not is_text(str(row[column])):
+            if not is_valid_text(str(row[column])):
                 return "characters that are not UTF-8, or NUL"
         if not isinstance(row[self.text_column], str) or isinstance(row[self.label_column], list | dict):
             return "a text is a string, a label a name or a number"
         return None
 
-    def _skip(self, bad: dict[int, str], count: int, path: Path) -> None:
+    def _report_skipped(self, bad: dict[int, str], count: int, path: Path) -> None:
         """Say which rows are skipped, or refuse them if they are too many."""
         first, fault = next(iter(bad.items()))
         if len(bad) > self.max_bad:
@@ -117,6 +117,6 @@ def is_missing(value: Any) -> bool:
     return value is None or value != value or not str(value).strip()
 
 
-def _natural(name: str) -> tuple[bool, float, str]:
+def _natural_sort_key(name: str) -> tuple[bool, float, str]:
     """Order "2" before "10", and numbers before words."""
     return (False, float(name), name) if name.isdecimal() else (True, 0.0, name)

@@ -9,24 +9,24 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from firstlight.data.datamodule import Batch, as_indices
+from firstlight.data.datamodule import Batch, to_index_tensor
 
 
-class Ragged(NamedTuple):
+class RaggedTokens(NamedTuple):
     """Rows of different lengths, end to end: row i is values[starts[i] : starts[i + 1]]."""
 
-    starts: Tensor  # (rows + 1,) int64
+    offsets: Tensor  # (rows + 1,) int64
     values: Tensor  # (tokens,) int32
 
     @classmethod
-    def of(cls, rows: Sequence[Sequence[int]]) -> "Ragged":
+    def from_lists(cls, rows: Sequence[Sequence[int]]) -> "Ragged":
         """Return lists of ids as one array."""
         starts = torch.tensor(list(accumulate(map(len, rows), initial=0)))
         values = np.fromiter(chain.from_iterable(rows), dtype=np.int32, count=int(starts[-1]))
         return cls(starts, torch.from_numpy(values))
 
     @classmethod
-    def joined(cls, parts: Sequence["Ragged"]) -> "Ragged":
+    def concatenate(cls, parts: Sequence["Ragged"]) -> "Ragged":
         """Return the rows of all parts, one after the other."""
         lengths = torch.cat([each.lengths for each in parts])
         starts = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
@@ -35,10 +35,10 @@ class Ragged(NamedTuple):
     @property
     def lengths(self) -> Tensor:
         """Length of each row, shape (rows,) int64."""
-        return self.starts.diff()
+        return self.offsets.diff()
 
 
-class Tokens(Dataset[Any]):
+class TokenDataset(Dataset[Any]):
     """Texts as token ids: `__getitems__` returns a batch, padded to its longest text.
 
     "inputs" of a batch are {"input_ids", "attention_mask"}, both int64 (batch, tokens).
@@ -46,7 +46,7 @@ class Tokens(Dataset[Any]):
 
     def __init__(
         self,
-        token_ids: Ragged,
+        token_ids: RaggedTokens,
         labels: Sequence[int] | None,
         ids: Sequence[int] | None = None,
         padding: int = 0,
@@ -54,9 +54,9 @@ class Tokens(Dataset[Any]):
         max_length: int = 1,
     ) -> None:
         """Keep the ids of each text, its label (None where there is none) and its own id (its position)."""
-        self.starts, self.token_ids = token_ids
+        self.offsets, self.token_ids = token_ids
         self.labels = None if labels is None else torch.as_tensor(labels, dtype=torch.int64)
-        self.ids = torch.arange(len(self.starts) - 1) if ids is None else as_indices(ids)
+        self.ids = torch.arange(len(self.offsets) - 1) if ids is None else to_index_tensor(ids)
         self.padding = padding
         self.pad_to = pad_to
         self.max_length = max_length
@@ -67,16 +67,16 @@ class Tokens(Dataset[Any]):
     @property
     def padded_lengths(self) -> Tensor:
         """Length of each text in a batch of its own, shape (texts,) int64."""
-        return self._padded(self.starts.diff())
+        return self._round_up_length(self.offsets.diff())
 
-    def _padded(self, lengths: Tensor) -> Tensor:
+    def _round_up_length(self, lengths: Tensor) -> Tensor:
         return (-(-lengths // self.pad_to) * self.pad_to).clamp(max=self.max_length)
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
-        chosen = as_indices(indices)
-        starts = self.starts[chosen]
-        lengths = self.starts[chosen + 1] - starts
-        length = int(self._padded(lengths.max()))
+        chosen = to_index_tensor(indices)
+        starts = self.offsets[chosen]
+        lengths = self.offsets[chosen + 1] - starts
+        length = int(self._round_up_length(lengths.max()))
         columns = torch.arange(length)
         mask = columns < lengths.unsqueeze(1)  # (batch, tokens)
         # Behind its end a row reads the next text, and the last text of all itself: the mask hides both.

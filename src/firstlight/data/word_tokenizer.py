@@ -11,22 +11,22 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
-def of_words(words: list[str]) -> PreTrainedTokenizerFast:
+def build_word_tokenizer(words: list[str]) -> PreTrainedTokenizerFast:
     """Return a tokenizer that knows whole lower-case words; any other is [UNK]."""
-    require_text_packages()
+    validate_text_packages()
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-    vocabulary = {word: index for index, word in enumerate(dict.fromkeys([*SPECIAL, *words]))}
+    vocabulary = {word: index for index, word in enumerate(dict.fromkeys([*SPECIAL_TOKENS, *words]))}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[(name, vocabulary[name]) for name in ("[CLS]", "[SEP]")]
     )
-    return _wrapped(tokenizer)
+    return _to_fast_tokenizer(tokenizer)
 
 
 def to_json(tokenizer: PreTrainedTokenizerFast) -> str:
@@ -36,15 +36,15 @@ def to_json(tokenizer: PreTrainedTokenizerFast) -> str:
 
 def from_json(text: str) -> PreTrainedTokenizerFast:
     """Return the tokenizer that `to_json` wrote."""
-    require_text_packages()
+    validate_text_packages()
     from tokenizers import Tokenizer
 
     # Lengths are the data's business, call by call.
     state = {**json.loads(text), "truncation": None, "padding": None}
-    return _wrapped(Tokenizer.from_str(json.dumps(state)))
+    return _to_fast_tokenizer(Tokenizer.from_str(json.dumps(state)))
 
 
-def require_text_packages() -> None:
+def validate_text_packages() -> None:
     """Refuse to make a tokenizer without its libraries.
 
     Raises:
@@ -55,10 +55,10 @@ def require_text_packages() -> None:
             raise ValueError(describe_missing_package("A tokenizer", package))
 
 
-def _wrapped(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+def _to_fast_tokenizer(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
     from transformers import PreTrainedTokenizerFast
 
-    names = dict(zip(("pad", "unk", "cls", "sep", "mask"), SPECIAL, strict=True))
+    names = dict(zip(("pad", "unk", "cls", "sep", "mask"), SPECIAL_TOKENS, strict=True))
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, **{f"{short}_token": token for short, token in names.items()}
     )

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from firstlight.config.instantiate import instantiate, locate
-from firstlight.data.datamodule import Data
-from firstlight.data.images import IMAGENET_MEAN, IMAGENET_STD, Images
-from firstlight.data.text import Text
+from firstlight.data.datamodule import ClassificationDataModule
+from firstlight.data.images import IMAGENET_MEAN, IMAGENET_STD, ImageDataModule
+from firstlight.data.text import TextDataModule
 from firstlight.model.classifier import Classifier
 from firstlight.model.load import allows_code, load_model
 
@@ -53,17 +53,17 @@ def source_of(settings: Settings, checkpoint: str) -> Source:
     """Return the model of a checkpoint, in evaluation mode, whatever device and precision it was trained with."""
     model = load_model(checkpoint, allows_code(settings)).float().eval().requires_grad_(False)
     kind = locate(settings["data"]["_target_"])
-    data: Data = instantiate(settings["data"])
-    if isinstance(data, Images) and kind.on_after_batch_transfer is Images.on_after_batch_transfer:
+    data: ClassificationDataModule = instantiate(settings["data"])
+    if isinstance(data, ImageDataModule) and kind.on_after_batch_transfer is ImageDataModule.on_after_batch_transfer:
         inputs = images(data)
-    elif isinstance(data, Text):
+    elif isinstance(data, TextDataModule):
         inputs = texts(model, data)
     else:
         inputs = read(model, data)
     return Source(model, inputs, checkpoint, settings)
 
 
-def images(data: Images) -> Inputs:
+def images(data: ImageDataModule) -> Inputs:
     """Return the inputs of a model of images: nothing needs to be read for that."""
     size = data.image_size
     middle = "the whole middle square" if size < 64 else f"the middle square, {size} / {round(size * 8 / 7)} of it"
@@ -81,7 +81,7 @@ def images(data: Images) -> Inputs:
     )
 
 
-def texts(model: Classifier, data: Text) -> Inputs:
+def texts(model: Classifier, data: TextDataModule) -> Inputs:
     """Return the inputs of a model of texts."""
     words, longest = len(model.tokenizer), min(data.max_length, model.max_tokens or data.max_length)
 
@@ -106,7 +106,7 @@ def texts(model: Classifier, data: Text) -> Inputs:
     )
 
 
-def read(model: Classifier, data: Data) -> Inputs:
+def read(model: Classifier, data: ClassificationDataModule) -> Inputs:
     """Return inputs as a data set of another kind has them, of which a batch is read.
 
     Raises:

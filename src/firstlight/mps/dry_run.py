@@ -8,7 +8,7 @@ import warnings
 import torch
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from firstlight.data.datamodule import Data
+from firstlight.data.datamodule import ClassificationDataModule
 from firstlight.hardware.device import GIB, get_local_mps_limit
 from firstlight.model.classifier import Classifier
 from firstlight.mps.dispatch import as_mps
@@ -21,7 +21,9 @@ from firstlight.trainer.trainer import Trainer
 
 # A step is executed, since a list of supported layers would not suffice: shapes, dtypes and memory decide whether MPS
 # can run an operator, and only a step shows them.
-def dry_run(model: Classifier, data: Data, trainer: Trainer, precision: str, deterministic: bool) -> Report:
+def dry_run(
+    model: Classifier, data: ClassificationDataModule, trainer: Trainer, precision: str, deterministic: bool
+) -> Report:
     """Run one step of training and one of evaluation on `meta`; what was given stays as it is.
 
     Args:
@@ -50,7 +52,7 @@ def dry_run(model: Classifier, data: Data, trainer: Trainer, precision: str, det
     return report
 
 
-def quick(model: Classifier, data: Data, trainer: Trainer) -> str:
+def quick(model: Classifier, data: ClassificationDataModule, trainer: Trainer) -> str:
     """Judge a training that is about to start, in a second or two, and return a line about it.
 
     It never fails by itself: what it cannot judge, it says.

@@ -10,8 +10,8 @@ from lightning.pytorch.plugins.precision import HalfPrecision
 from torch import Tensor, nn
 from torch.utils._pytree import keystr, tree_leaves, tree_map_with_path
 
-from firstlight.data.datamodule import Data
-from firstlight.data.text import Text
+from firstlight.data.datamodule import ClassificationDataModule
+from firstlight.data.text import TextDataModule
 from firstlight.model.classifier import Classifier
 from firstlight.model.flops import META, on_meta
 from firstlight.mps.dispatch import autocast
@@ -28,7 +28,9 @@ SAMPLES = 7
 class Step:
     """A copy of the model on `meta`, with what a step needs around it."""
 
-    def __init__(self, model: Classifier, data: Data, trainer: Trainer, precision: str, deterministic: bool) -> None:
+    def __init__(
+        self, model: Classifier, data: ClassificationDataModule, trainer: Trainer, precision: str, deterministic: bool
+    ) -> None:
         """Copy the structure of a model to `meta`, and read a batch of each kind."""
         self.batch_size = data.batch_size
         self.clip = trainer.gradient_clip_val
@@ -169,7 +171,7 @@ def stand_in(trainer: Trainer) -> lightning.pytorch.Trainer:
     )
 
 
-def quiet(data: Data) -> Data:
+def quiet(data: ClassificationDataModule) -> ClassificationDataModule:
     """Return a data set whose loaders and trainer can be changed without changing the given one."""
     twin = copy.copy(data)
     twin.num_workers = 0
@@ -177,12 +179,12 @@ def quiet(data: Data) -> Data:
     return twin
 
 
-def first_batch(data: Data, training: bool) -> tuple[Any, int]:
+def first_batch(data: ClassificationDataModule, training: bool) -> tuple[Any, int]:
     """Return a small batch of the largest shape, and how many samples it holds."""
     twin = quiet(data)
     name = "train" if training else "val"
     twin.batch_size = min(SAMPLES, len(twin.datasets[name]))  # type: ignore[arg-type]
-    if isinstance(data, Text):
+    if isinstance(data, TextDataModule):
         twin.datasets[name] = copy.copy(twin.datasets[name])
         twin.datasets[name].pad_to = data.max_length  # type: ignore[attr-defined]
     loader = twin.train_dataloader() if training else twin.val_dataloader()

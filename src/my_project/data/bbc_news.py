@@ -4,11 +4,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from firstlight.data.text import Text, split_texts
+from firstlight.data.text import TextDataModule, split_texts
 from firstlight.run.packages import describe_missing_package
 
 
-class BBCNews(Text):
+class BBCNews(TextDataModule):
     """2,127 articles of 2004-2005 in 5 classes: business, entertainment, politics, sports, tech.
 
     Source: D. Greene & P. Cunningham, Practical Solutions to the Problem of Diagonal Dominance in Kernel Document
@@ -28,7 +28,7 @@ class BBCNews(Text):
         """Keep the settings; `Text` explains them."""
         super().__init__(max_length, pad_to, batch_size, num_workers, drop_last, group_by_length)
 
-    def read_texts(self) -> tuple[list[str], dict[str, Any]]:
+    def load_texts(self) -> tuple[list[str], dict[str, Any]]:
         """Return class names, texts and labels: 80 % train, 10 % val, 10 % test.
 
         Raises:

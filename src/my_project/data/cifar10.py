@@ -5,11 +5,11 @@ from typing import Any, ClassVar
 import numpy as np
 from torchvision import datasets
 
-from firstlight.data.images import ImagesInMemory
-from firstlight.data.split import stratified
+from firstlight.data.images import InMemoryImageDataModule
+from firstlight.data.split import stratified_split
 
 
-class CIFAR10(ImagesInMemory):
+class CIFAR10(InMemoryImageDataModule):
     """60,000 photos of 32 x 32, 10 classes: 45,000 train, 5,000 val, 10,000 test.
 
     Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009. The authors state no
@@ -53,11 +53,11 @@ class CIFAR10(ImagesInMemory):
                 "copy cifar-10-python.tar.gz there, or choose another data="
             ) from error
 
-    def arrays(self) -> tuple[list[str], dict[str, Any]]:
+    def load_arrays(self) -> tuple[list[str], dict[str, Any]]:
         """Return class names, images and labels."""
         training, test = datasets.CIFAR10(self.root, train=True), datasets.CIFAR10(self.root, train=False)
         images, labels = training.data.transpose(0, 3, 1, 2), np.array(training.targets)  # (50000, 3, 32, 32)
-        splits = stratified(labels, val_fraction=0.1, test_fraction=0)
+        splits = stratified_split(labels, val_fraction=0.1, test_fraction=0)
         return list(training.classes), {
             **{name: (images[chosen], labels[chosen]) for name, chosen in splits.items()},
             "test": (test.data.transpose(0, 3, 1, 2), np.array(test.targets)),

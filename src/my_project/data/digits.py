@@ -6,11 +6,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from firstlight.data.images import ImagesInMemory
-from firstlight.data.split import stratified
+from firstlight.data.images import InMemoryImageDataModule
+from firstlight.data.split import stratified_split
 
 
-class Digits(ImagesInMemory):
+class Digits(InMemoryImageDataModule):
     """1,797 digits, 10 classes, scanned at 8 x 8 and enlarged to 32 x 32.
 
     Source: E. Alpaydin & C. Kaynak, Optical Recognition of Handwritten Digits, UCI 1998 (CC BY 4.0),
@@ -38,7 +38,7 @@ class Digits(ImagesInMemory):
         if image_size % 8 or image_size < 8:
             raise ValueError(f"Digits are enlarged from 8 px, but data.image_size={image_size}: give a multiple of 8")
 
-    def arrays(self) -> tuple[list[str], dict[str, Any]]:
+    def load_arrays(self) -> tuple[list[str], dict[str, Any]]:
         """Return class names, images and labels: 80 % train, 10 % val, 10 % test.
 
         Raises:
@@ -50,7 +50,7 @@ class Digits(ImagesInMemory):
         scale = self.image_size // 8
         enlarged = grey.repeat(scale, axis=1).repeat(scale, axis=2)  # (samples, size, size)
         images = np.repeat(enlarged[:, None], 3, axis=1)  # (samples, 3, size, size)
-        splits = stratified(labels, val_fraction=0.1, test_fraction=0.1)
+        splits = stratified_split(labels, val_fraction=0.1, test_fraction=0.1)
         return [str(digit) for digit in range(10)], {
             name: (images[chosen], labels[chosen]) for name, chosen in splits.items()
         }

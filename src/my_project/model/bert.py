@@ -57,7 +57,11 @@ class Bert(Classifier):
             source = minilm_folder() if weights == "minilm" else weights
             self.words, self.network = _pretrained(source, changes, allow_remote_code)
         else:
-            self.words = word_tokenizer.from_json(tokenizer) if tokenizer else word_tokenizer.of_words(vocabulary or [])
+            self.words = (
+                word_tokenizer.from_json(tokenizer)
+                if tokenizer
+                else word_tokenizer.build_word_tokenizer(vocabulary or [])
+            )
             shape = {"vocab_size": len(self.words), **(config or {}), **changes}
             if shape["vocab_size"] < len(self.words):
                 raise ValueError(

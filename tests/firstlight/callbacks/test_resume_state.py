@@ -54,10 +54,10 @@ def test_with_any_setting(moment, words, tmp_path):
 
 
 def test_with_augmentation_on_the_device(monkeypatch, tmp_path):
-    from firstlight.data.fake_images import FakeImages
+    from firstlight.data.fake_images import FakeImageDataModule
 
-    monkeypatch.setattr(FakeImages, "max_shift", 1)
-    monkeypatch.setattr(FakeImages, "mirror", True)
+    monkeypatch.setattr(FakeImageDataModule, "max_shift", 1)
+    monkeypatch.setattr(FakeImageDataModule, "mirror", True)
     resumed_like_undisturbed(tmp_path, [*SMALL, "data.augment=true"], [MOMENTS["mid-epoch"]])
 
 

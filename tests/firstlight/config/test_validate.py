@@ -108,7 +108,7 @@ def test_zero_is_a_seed(composed):
 def test_a_model_brings_its_data_and_the_command_line_wins(composed):
     brought = composed("model=tiny_mlp")
 
-    assert brought.data._target_ == "firstlight.data.fake_images.FakeImages"
+    assert brought.data._target_ == "firstlight.data.fake_images.FakeImageDataModule"
     assert (brought.optimizer.lr, brought.model.width) == (0.1, 4)
     assert composed("model=tiny_mlp", "data=image_folder").data._target_.endswith(".ImageFolder")
     assert composed("model=tiny_mlp", "optimizer=adamw", "optimizer.lr=7").optimizer.lr == 7

@@ -2,7 +2,7 @@
 
 import pytest
 
-from firstlight.data.hub_text import HubText
+from firstlight.data.hub_text import HubTextDataModule
 from support.prepared import labels_of, prepared
 
 ROWS = [{"review": f"word{index} and more", "stars": index % 2} for index in range(40)]
@@ -16,7 +16,7 @@ def test_a_set_of_the_hub_is_read_from_a_saved_copy(tmp_path):
     )
     table = datasets.Dataset.from_list(ROWS, features=features)
     datasets.DatasetDict({"train": table, "test": table}).save_to_disk(str(tmp_path / "saved"))
-    data = prepared(HubText(str(tmp_path / "saved"), text_column="review", label_column="stars"))
+    data = prepared(HubTextDataModule(str(tmp_path / "saved"), text_column="review", label_column="stars"))
 
     assert data.class_names == ["bad", "good"]
     assert {name: len(each) for name, each in data.datasets.items()} == {"train": 36, "val": 4, "test": 40}
@@ -27,7 +27,7 @@ def test_labels_of_the_hub_may_be_any_values(tmp_path, values):
     datasets = pytest.importorskip("datasets")
     table = datasets.Dataset.from_list([{"text": f"word{i}", "label": values[i % 2]} for i in range(40)])
     datasets.DatasetDict({"train": table, "test": table}).save_to_disk(str(tmp_path / "saved"))
-    data = prepared(HubText(str(tmp_path / "saved")))
+    data = prepared(HubTextDataModule(str(tmp_path / "saved")))
 
     assert sorted(map(str, values)) == data.class_names
     assert {0, 1} == set(labels_of(data.datasets["test"]))
@@ -39,14 +39,14 @@ def test_unlabelled_rows_of_the_hub_are_refused(tmp_path):
     datasets.DatasetDict({"train": table, "test": table}).save_to_disk(str(tmp_path / "saved"))
 
     with pytest.raises(ValueError, match="has rows without a label"):
-        HubText(str(tmp_path / "saved")).setup()
+        HubTextDataModule(str(tmp_path / "saved")).setup()
 
 
 def test_a_set_of_the_hub_without_network_says_what_to_do():
     pytest.importorskip("datasets")
 
     with pytest.raises(ValueError, match="The data set 'no/such-set' could not be loaded .* or choose data="):
-        HubText("no/such-set").setup()
+        HubTextDataModule("no/such-set").setup()
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_damaged_set_of_the_hub_is_refused(tmp_path, monkeypatch, row, expecte
     datasets = pytest.importorskip("datasets")
     table = datasets.Dataset.from_list([*GOOD, row])
     table.features["label"] = table.info.features["label"] = datasets.ClassLabel(names=["bad", "good"])
-    data = HubText("set", test_split=None)
+    data = HubTextDataModule("set", test_split=None)
     monkeypatch.setattr(data, "_download", lambda: {"train": table})
 
     with pytest.raises(ValueError, match=expected):

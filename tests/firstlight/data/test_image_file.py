@@ -7,9 +7,9 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
-from firstlight.data.datamodule import whole_batch
-from firstlight.data.image_file import central_part, read_image
-from firstlight.data.image_folder import LabelledFiles, random_part
+from firstlight.data.datamodule import identity_collate
+from firstlight.data.image_folder import ImageFileDataset, get_random_resized_crop_box
+from firstlight.data.image_io import get_center_crop_box, read_image_crop
 
 ORIENTATION = 0x0112
 # What brings an upright image to the way it is stored, by its EXIF orientation.
@@ -48,7 +48,7 @@ def test_a_photo_is_turned_as_exif_says(tmp_path, suffix, orientation, decoded):
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     photo.save(path, exif=exif)
-    seen = read_image(path, 64, central_part).float()
+    seen = read_image_crop(path, 64, get_center_crop_box).float()
 
     assert suffix != "jpg" or max(decoded[0]) == 100
     assert (seen[0].diff(dim=1).mean() > 1, abs(seen[0].diff(dim=0).mean()) < 0.3) == (True, True)
@@ -60,7 +60,7 @@ def test_a_photo_is_turned_as_exif_says(tmp_path, suffix, orientation, decoded):
 )
 def test_a_jpeg_is_decoded_no_further_than_its_part_needs(tmp_path, size, side, decoded):
     slope(512, 512).save(tmp_path / "photo.jpg")
-    photo = read_image(tmp_path / "photo.jpg", size, central_part)
+    photo = read_image_crop(tmp_path / "photo.jpg", size, get_center_crop_box)
 
     assert tuple(photo.shape) == (3, size, size)
     assert decoded == [(side, side)]
@@ -69,7 +69,7 @@ def test_a_jpeg_is_decoded_no_further_than_its_part_needs(tmp_path, size, side, 
 @pytest.mark.parametrize("part", [(0, 0, 400, 300), (333, 20, 733, 320), (401, 601, 801, 1001), (790, 990, 802, 1002)])
 def test_the_part_is_the_one_that_was_chosen(tmp_path, part):
     slope(802, 1002).save(tmp_path / "photo.jpg", quality=95)
-    photo = read_image(tmp_path / "photo.jpg", 32, lambda image, size: part).float()
+    photo = read_image_crop(tmp_path / "photo.jpg", 32, lambda image, size: part).float()
     left, top, right, bottom = part
 
     torch.testing.assert_close(photo[0].mean().item(), (left + right - 1) / 2 / 801 * 255, atol=1.5, rtol=0)
@@ -85,7 +85,7 @@ def test_the_middle_is_that_of_a_full_decoding(tmp_path, suffix, levels):
         whole = v2.functional.pil_to_tensor(image)
     expected = v2.functional.center_crop(v2.functional.resize(whole, [128], antialias=True), [112, 112])
 
-    assert (read_image(path, 112, central_part).float() - expected.float()).abs().mean() < levels
+    assert (read_image_crop(path, 112, get_center_crop_box).float() - expected.float()).abs().mean() < levels
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1"])
@@ -93,21 +93,21 @@ def test_every_kind_of_pixel_becomes_rgb(tmp_path, mode):
     path = tmp_path / ("photo.jpg" if mode == "CMYK" else "photo.png")
     slope(80, 60).convert(mode).save(path)
 
-    assert tuple(read_image(path, 64, central_part).shape) == (3, 64, 64)
+    assert tuple(read_image_crop(path, 64, get_center_crop_box).shape) == (3, 64, 64)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 2)])
 def test_a_thin_image_is_read_as_well(tmp_path, shape):
     slope(*shape).save(tmp_path / "photo.jpg")
 
-    for choose in (central_part, random_part):
-        assert tuple(read_image(tmp_path / "photo.jpg", 64, choose).shape) == (3, 64, 64)
+    for choose in (get_center_crop_box, get_random_resized_crop_box):
+        assert tuple(read_image_crop(tmp_path / "photo.jpg", 64, choose).shape) == (3, 64, 64)
 
 
 def test_random_parts_have_the_shares_that_were_asked_for():
     torch.manual_seed(0)
     image = slope(400, 300)
-    parts = np.array([random_part(image, 64) for _ in range(300)])
+    parts = np.array([get_random_resized_crop_box(image, 64) for _ in range(300)])
     widths, heights = parts[:, 2] - parts[:, 0], parts[:, 3] - parts[:, 1]
     shares = widths * heights / (400 * 300)
 
@@ -127,13 +127,13 @@ def files(tmp_path):
 
 
 def test_each_training_image_gets_a_part_of_its_own(files):
-    photos = [LabelledFiles(files, [0] * 8, 32, augment=True)[index]["inputs"].float() for index in range(8)]
+    photos = [ImageFileDataset(files, [0] * 8, 32, augment=True)[index]["inputs"].float() for index in range(8)]
 
     assert len({round(photo[:2].mean().item(), 3) for photo in photos}) == 8
 
 
 def test_half_of_the_training_images_are_mirrored(files):
-    photos = LabelledFiles(files, [0] * 8, 32, augment=True)
+    photos = ImageFileDataset(files, [0] * 8, 32, augment=True)
     rising = []
     for epoch in range(25):
         photos.set_epoch(epoch)
@@ -143,15 +143,15 @@ def test_half_of_the_training_images_are_mirrored(files):
 
 
 def test_without_augmentation_the_middle_is_read(files):
-    photos = LabelledFiles(files, [0] * 8, 32, augment=False)
+    photos = ImageFileDataset(files, [0] * 8, 32, augment=False)
 
-    assert torch.equal(photos[0]["inputs"], read_image(files[0], 32, central_part))
+    assert torch.equal(photos[0]["inputs"], read_image_crop(files[0], 32, get_center_crop_box))
 
 
 def test_the_seed_decides_what_workers_draw(files):
     def drawn(seed):
-        photos = LabelledFiles(files, [0] * 8, 32, augment=True, seed=seed)
-        loader = DataLoader(photos, batch_size=4, num_workers=2, collate_fn=whole_batch)
+        photos = ImageFileDataset(files, [0] * 8, 32, augment=True, seed=seed)
+        loader = DataLoader(photos, batch_size=4, num_workers=2, collate_fn=identity_collate)
         return torch.cat([batch["inputs"] for batch in loader])
 
     first, again, other = drawn(1), drawn(1), drawn(2)

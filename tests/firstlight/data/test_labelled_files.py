@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from firstlight.data.datamodule import whole_batch
-from firstlight.data.image_file import central_part, read_image
-from firstlight.data.image_folder import ImageFolder, LabelledFiles, random_part
+from firstlight.data.datamodule import identity_collate
+from firstlight.data.image_folder import ImageFileDataset, ImageFolderDataModule, get_random_resized_crop_box
+from firstlight.data.image_io import get_center_crop_box, read_image_crop
 from support.damage import flipped, fuzz, sentence
 
 
@@ -34,9 +34,9 @@ WHOLE = {kind: encoded(kind) for kind in ("JPEG", "PNG", "GIF", "BMP", "TIFF", "
 @pytest.mark.filterwarnings("error")
 def test_a_damaged_image_is_read_or_refused_in_one_line(tmp_path, data, kind):
     (tmp_path / "photo").write_bytes(flipped(data, WHOLE[kind]))
-    choose = data.draw(st.sampled_from([central_part, random_part]))
+    choose = data.draw(st.sampled_from([get_center_crop_box, get_random_resized_crop_box]))
 
-    assert "photo (" in (sentence(lambda: read_image(tmp_path / "photo", 32, choose)) or "photo (")
+    assert "photo (" in (sentence(lambda: read_image_crop(tmp_path / "photo", 32, choose)) or "photo (")
 
 
 @pytest.mark.parametrize("error", [MemoryError(), KeyError("x"), IndexError(), OverflowError("a\nb"), EOFError()])
@@ -46,7 +46,7 @@ def test_whatever_a_decoder_raises_becomes_a_sentence(tmp_path, error):
     def choose(image, size):
         raise error
 
-    assert "repair or remove it" in (sentence(lambda: read_image(tmp_path / "photo", 32, choose)) or "")
+    assert "repair or remove it" in (sentence(lambda: read_image_crop(tmp_path / "photo", 32, choose)) or "")
 
 
 @pytest.fixture
@@ -58,13 +58,13 @@ def paths(tmp_path):
     return found
 
 
-def photos(paths, **given) -> LabelledFiles:
-    return LabelledFiles(paths, [index % 2 for index in range(len(paths))], 16, augment=True, **given)
+def photos(paths, **given) -> ImageFileDataset:
+    return ImageFileDataset(paths, [index % 2 for index in range(len(paths))], 16, augment=True, **given)
 
 
 def batches(dataset, num_workers: int, epochs: int = 1) -> list:
     loader = DataLoader(
-        dataset, batch_size=3, num_workers=num_workers, collate_fn=whole_batch, persistent_workers=num_workers > 0
+        dataset, batch_size=3, num_workers=num_workers, collate_fn=identity_collate, persistent_workers=num_workers > 0
     )
     return [batch for _ in range(epochs) for batch in loader]
 
@@ -113,7 +113,7 @@ def test_a_folder_passes_on_what_may_be_bad(tmp_path, paths):
         (tmp_path / "root" / name).mkdir(parents=True)
         for index in range(20):
             (tmp_path / "root" / name / f"{index}.png").write_bytes(WHOLE["PNG"])
-    data = ImageFolder(str(tmp_path / "root"), image_size=16, num_workers=0, max_bad=2)
+    data = ImageFolderDataModule(str(tmp_path / "root"), image_size=16, num_workers=0, max_bad=2)
     data.setup()
 
     assert [each.max_bad for each in data.datasets.values()] == [2, 2, 2]
@@ -127,7 +127,7 @@ def test_a_class_folder_without_images_is_named(tmp_path):
     (tmp_path / "cat" / "0.png").write_bytes(WHOLE["PNG"])
 
     with pytest.raises(ValueError, match="dog holds no image: give a folder or file with one of .jpg"):
-        ImageFolder(str(tmp_path)).setup()
+        ImageFolderDataModule(str(tmp_path)).setup()
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_crops_are_those_of_seed_epoch_and_sample_whoever_reads(whole_paths):
 
 def test_workers_that_live_on_see_the_next_epoch(whole_paths):
     dataset = photos(whole_paths, seed=1)
-    loader = DataLoader(dataset, batch_size=3, num_workers=2, collate_fn=whole_batch, persistent_workers=True)
+    loader = DataLoader(dataset, batch_size=3, num_workers=2, collate_fn=identity_collate, persistent_workers=True)
     seen = []
     for epoch in (0, 1, 0):
         dataset.set_epoch(epoch)

@@ -5,7 +5,7 @@ import time
 import pytest
 import torch
 
-from firstlight.data.labels import require_labels
+from firstlight.data.labels import validate_labels
 
 NAMES = ["cat", "dog", "owl"]
 
@@ -23,22 +23,22 @@ NAMES = ["cat", "dog", "owl"]
 )
 def test_labels_that_cannot_be_learned_are_refused(kind, labels, expected):
     with pytest.raises(ValueError, match=expected):
-        require_labels("train", kind(labels), NAMES)
+        validate_labels("train", kind(labels), NAMES)
 
 
 def test_a_class_alone_is_refused():
     with pytest.raises(ValueError, match="A classifier needs two classes or more, but the data has .'cat'."):
-        require_labels("train", [0, 0], ["cat"])
+        validate_labels("train", [0, 0], ["cat"])
 
 
 def test_validation_may_lack_a_class():
-    require_labels("val", [0, 2], NAMES)
-    require_labels("train", torch.tensor([2, 1, 0]), NAMES)
+    validate_labels("val", [0, 2], NAMES)
+    validate_labels("train", torch.tensor([2, 1, 0]), NAMES)
 
 
 def test_a_million_labels_take_no_time():
     labels = torch.arange(1_000_000) % 3
     start = time.perf_counter()
-    require_labels("train", labels, NAMES)
+    validate_labels("train", labels, NAMES)
 
     assert time.perf_counter() - start < 0.5

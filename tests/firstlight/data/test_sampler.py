@@ -6,8 +6,8 @@ import torch
 from torch.utils.data import SequentialSampler
 
 from firstlight.data import word_tokenizer
-from firstlight.data.sampler import LengthGroups, Shuffled, grouped
-from firstlight.data.text_file import TextFile
+from firstlight.data.sampler import LengthGroupedSampler, ShuffleSampler, group_by_length
+from firstlight.data.text_file import TextFileDataModule
 
 
 def lengths_of(count, mean=30, most=128):
@@ -23,19 +23,19 @@ def width(lengths, order, batch_size):
 
 @pytest.mark.parametrize("count", [0, 1, 15, 16, 17, 1000, 2000])
 def test_each_sample_comes_once(count):
-    assert list(range(count)) == sorted(grouped(lengths_of(count), 16, seed=0).tolist())
+    assert list(range(count)) == sorted(group_by_length(lengths_of(count), 16, seed=0).tolist())
 
 
 def test_padding_falls():
     lengths = lengths_of(5000)
     plain = torch.randperm(5000, generator=torch.Generator().manual_seed(1))
 
-    assert width(lengths, grouped(lengths, 32, seed=0), 32) < 0.4 * width(lengths, plain, 32)
+    assert width(lengths, group_by_length(lengths, 32, seed=0), 32) < 0.4 * width(lengths, plain, 32)
 
 
 def test_batches_come_in_random_order_of_length():
     lengths = lengths_of(16 * 500)
-    means = lengths[grouped(lengths, 16, seed=0)].view(-1, 16).float().mean(1)
+    means = lengths[group_by_length(lengths, 16, seed=0)].view(-1, 16).float().mean(1)
     correlation = torch.corrcoef(torch.stack([means[:-1], means[1:]]))[0, 1]
 
     assert abs(correlation) < 0.15
@@ -43,7 +43,7 @@ def test_batches_come_in_random_order_of_length():
 
 def test_batches_are_made_up_anew_by_each_seed():
     lengths = torch.full((160,), 5)
-    first, second = (grouped(lengths, 16, seed).view(-1, 16).sort().values.tolist() for seed in (0, 1))
+    first, second = (group_by_length(lengths, 16, seed).view(-1, 16).sort().values.tolist() for seed in (0, 1))
 
     assert first != second
     assert not [batch for batch in first if batch in second]
@@ -51,19 +51,19 @@ def test_batches_are_made_up_anew_by_each_seed():
 
 def test_what_fills_no_batch_is_chosen_at_random():
     lengths = torch.arange(100)
-    left_out = torch.cat([grouped(lengths, 16, seed)[96:] for seed in range(200)]).float()
+    left_out = torch.cat([group_by_length(lengths, 16, seed)[96:] for seed in range(200)]).float()
 
     assert 45 < left_out.mean() < 55
 
 
-@pytest.mark.parametrize("order", [Shuffled(200, 16, seed=3), LengthGroups(lengths_of(200), 16, seed=3)])
+@pytest.mark.parametrize("order", [ShuffleSampler(200, 16, seed=3), LengthGroupedSampler(lengths_of(200), 16, seed=3)])
 def test_the_order_is_a_function_of_seed_and_epoch_that_starts_at_any_batch(order):
     first = list(order)
     torch.manual_seed(5)
     again = list(order)
     order.set_epoch(1)
     second = list(order)
-    order.start(1, first_batch=4)
+    order.set_position(1, first_batch=4)
     rest = list(order)
     order.set_epoch(1)
     same = list(order)
@@ -83,9 +83,11 @@ def make(tmp_path, text_packages):
     def make(varied=True, **settings):
         rows = [f"{'word ' * (1 + index % 38 if varied else 50)},{index % 2}" for index in range(120)]
         (tmp_path / "texts.csv").write_text("\n".join(["text,label", *rows]))
-        data = TextFile(str(tmp_path / "texts.csv"), **{"max_length": 40, "pad_to": 8, "batch_size": 10} | settings)
+        data = TextFileDataModule(
+            str(tmp_path / "texts.csv"), **{"max_length": 40, "pad_to": 8, "batch_size": 10} | settings
+        )
         data.setup()
-        data.connect(word_tokenizer.of_words(["word"]))
+        data.set_tokenizer(word_tokenizer.build_word_tokenizer(["word"]))
         return data
 
     return make
@@ -105,7 +107,7 @@ def test_training_batches_are_grouped(make, workers, drop_last):
 
 @pytest.mark.parametrize("settings", [{"group_by_length": False}, {"varied": False}, {"pad_to": 40}])
 def test_where_grouping_is_of_no_use_the_order_is_plain(make, settings):
-    assert type(make(**settings).train_dataloader().sampler) is Shuffled
+    assert type(make(**settings).train_dataloader().sampler) is ShuffleSampler
 
 
 def test_validation_and_test_keep_their_order(make):

@@ -6,8 +6,8 @@ import torch
 from firstlight import build
 from firstlight.config import compose
 from firstlight.config.validate import check
-from firstlight.data.datamodule import IGNORED, Share
-from firstlight.data.sampler import LengthGroups, Order, Shuffled
+from firstlight.data.datamodule import IGNORE_INDEX, EvalShard
+from firstlight.data.sampler import LengthGroupedSampler, ResumableSampler, ShuffleSampler
 from firstlight.distributed.strategies import scaled_lr
 from firstlight.model.metrics import Scores
 from support.small import WORDS
@@ -26,15 +26,15 @@ def shares_of(order_of, devices):
 @pytest.mark.parametrize("first_batch", [0, 2])
 def test_devices_divide_each_step_of_one_device(devices, first_batch):
     lengths = torch.arange(50) % 7
-    for kind, what in ((Shuffled, 50), (LengthGroups, lengths)):
+    for kind, what in ((ShuffleSampler, 50), (LengthGroupedSampler, lengths)):
 
-        def order(rank, kind=kind, what=what) -> Order:
+        def order(rank, kind=kind, what=what) -> ResumableSampler:
             made = kind(what, 12 // devices, seed=3, rank=rank, devices=devices)
-            made.start(1, first_batch)
+            made.set_position(1, first_batch)
             return made
 
         whole = kind(what, 12, seed=3)
-        whole.start(1, first_batch)
+        whole.set_position(1, first_batch)
         expected = list(whole)
         shares = shares_of(order, devices)
         steps = len(expected) // 12
@@ -64,12 +64,12 @@ def test_an_evaluation_counts_each_sample_once(samples, devices):
 
     alone, together = Scores(2), Scores(2)
     alone.update(logits, labels)
-    shares = [Share(Few(), rank, devices) for rank in range(devices)]
+    shares = [EvalShard(Few(), rank, devices) for rank in range(devices)]
     assert len({len(share) for share in shares}) == 1
     ids = []
     for share in shares:
         batch = share.__getitems__(range(len(share)))
-        assert ((batch["labels"] == IGNORED) == (batch["ids"] == -1)).all()
+        assert ((batch["labels"] == IGNORE_INDEX) == (batch["ids"] == -1)).all()
         together.update(batch["inputs"], batch["labels"])
         ids += batch["ids"].tolist()
 

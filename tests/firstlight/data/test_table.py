@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firstlight.data.table import rows
-from firstlight.data.text_file import TextFile
+from firstlight.data.tabular import iter_texts
+from firstlight.data.text_file import TextFileDataModule
 from support.damage import flipped, fuzz, sentence
 
 GOOD = [{"text": f"word{index} and more", "label": index % 2} for index in range(40)]
@@ -32,7 +32,7 @@ def damaged(tmp_path):
 
 
 def test_as_many_rows_as_allowed_are_skipped_and_named(damaged, capsys):
-    _, splits = TextFile(damaged, max_bad=5).read_texts()
+    _, splits = TextFileDataModule(damaged, max_bad=5).load_texts()
 
     assert sum(len(texts) for texts, _ in splits.values()) == 35
     assert capsys.readouterr().err == (
@@ -46,7 +46,7 @@ def test_more_rows_than_allowed_are_refused(damaged, max_bad):
     expected = r"row 5: no JSON .*: correct or remove the row, or skip such rows, 5 of 40, by data.max_bad=5$"
 
     with pytest.raises(ValueError, match=expected):
-        TextFile(damaged, max_bad=max_bad).setup()
+        TextFileDataModule(damaged, max_bad=max_bad).setup()
 
 
 @pytest.mark.parametrize(
@@ -62,18 +62,18 @@ def test_more_rows_than_allowed_are_refused(damaged, max_bad):
 )
 def test_a_bad_row_of_a_csv_is_named_or_skipped(tmp_path, row, fault, capsys):
     (tmp_path / "a.csv").write_bytes(CSV.encode() + row + b"\n" + CSV.encode().partition(b"\n")[2])
-    _, splits = TextFile(str(tmp_path / "a.csv"), max_bad=1).read_texts()
+    _, splits = TextFileDataModule(str(tmp_path / "a.csv"), max_bad=1).load_texts()
 
     assert sum(len(texts) for texts, _ in splits.values()) == 80
     assert capsys.readouterr().err == f"data: skipped 1 of 81 rows of {tmp_path / 'a.csv'}: row 41 ({fault})\n"
-    assert f"row 41: {fault}: " in (sentence(TextFile(str(tmp_path / "a.csv")).setup) or "")
+    assert f"row 41: {fault}: " in (sentence(TextFileDataModule(str(tmp_path / "a.csv")).setup) or "")
 
 
 def test_the_nan_of_a_missing_label_is_no_class(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "x", "label": NaN}\n')
 
     with pytest.raises(ValueError, match="row 1: text or label is empty: fill it in or remove the row"):
-        TextFile(str(tmp_path / "a.jsonl")).setup()
+        TextFileDataModule(str(tmp_path / "a.jsonl")).setup()
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_damaged_file_is_refused(tmp_path, name, content, expected):
     (tmp_path / name).write_bytes(content)
 
     with pytest.raises(ValueError, match=expected):
-        TextFile(str(tmp_path / name)).setup()
+        TextFileDataModule(str(tmp_path / name)).setup()
 
 
 @fuzz
@@ -105,8 +105,8 @@ def test_any_bytes_in_a_csv_work_or_are_refused_in_one_line(tmp_path, tail, suff
     path = tmp_path / f"a.{suffix}"
     path.write_bytes(CSV.replace(",", "," if suffix == "csv" else "\t").encode() + tail)
 
-    sentence(TextFile(str(path), max_bad=max_bad).setup)
-    sentence(lambda: list(rows(path, "text")))
+    sentence(TextFileDataModule(str(path), max_bad=max_bad).setup)
+    sentence(lambda: list(iter_texts(path, "text")))
 
 
 @fuzz
@@ -118,8 +118,8 @@ def test_any_text_anywhere_in_a_csv_works_or_is_refused_in_one_line(tmp_path, te
     path = tmp_path / "a.csv"
     path.write_text(CSV[:place] + text + CSV[place:], newline="")
 
-    sentence(TextFile(str(path), max_bad=2).setup)
-    sentence(lambda: list(rows(path, "text")))
+    sentence(TextFileDataModule(str(path), max_bad=2).setup)
+    sentence(lambda: list(iter_texts(path, "text")))
 
 
 VALUES = st.recursive(
@@ -136,8 +136,8 @@ def test_any_record_of_json_works_or_is_refused_in_one_line(tmp_path, text, labe
     line = json.dumps({"text": text, "label": label})
     path.write_text("\n".join(map(json.dumps, GOOD)) + "\n" + line[: len(line) - (cut if cut < 10 else 0)])
 
-    sentence(TextFile(str(path)).setup)
-    for read, _ in rows(path, "text"):
+    sentence(TextFileDataModule(str(path)).setup)
+    for read, _ in iter_texts(path, "text"):
         (read or "").encode()  # a tokenizer takes no half of a surrogate pair
 
 
@@ -149,4 +149,4 @@ def test_a_damaged_parquet_works_or_is_refused_in_one_line(tmp_path, data):
     parquet.write_table(pyarrow.Table.from_pylist(GOOD), whole)
     (tmp_path / "a.parquet").write_bytes(flipped(data, whole.getvalue()))
 
-    sentence(TextFile(str(tmp_path / "a.parquet")).setup)
+    sentence(TextFileDataModule(str(tmp_path / "a.parquet")).setup)

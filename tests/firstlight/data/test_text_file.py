@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from firstlight.data.table import rows
-from firstlight.data.text_file import TextFile
+from firstlight.data.tabular import iter_texts
+from firstlight.data.text_file import TextFileDataModule
 from support.prepared import prepared
 
 ROWS = [{"review": f"word{index} and more", "stars": index % 2} for index in range(40)]
@@ -26,7 +26,7 @@ def written(path):
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "parquet"])
 def test_texts_are_read_from_every_kind_of_file(tmp_path, suffix):
     path = written(tmp_path / f"texts.{suffix}")
-    data = prepared(TextFile(path=str(path), text_column="review", label_column="stars"))
+    data = prepared(TextFileDataModule(path=str(path), text_column="review", label_column="stars"))
 
     assert data.class_names == ["0", "1"]
     assert {name: len(each) for name, each in data.datasets.items()} == {"train": 32, "val": 4, "test": 4}
@@ -34,7 +34,7 @@ def test_texts_are_read_from_every_kind_of_file(tmp_path, suffix):
 
 def test_files_for_each_split_are_used_as_they_are(tmp_path):
     path = str(written(tmp_path / "texts.csv"))
-    data = prepared(TextFile(path, val_path=path, test_path=path, text_column="review", label_column="stars"))
+    data = prepared(TextFileDataModule(path, val_path=path, test_path=path, text_column="review", label_column="stars"))
 
     assert {name: len(each) for name, each in data.datasets.items()} == {"train": 40, "val": 40, "test": 40}
 
@@ -57,12 +57,12 @@ def test_a_file_that_cannot_be_used_is_refused(tmp_path, name, content, sentence
         path.write_text(content)
 
     with pytest.raises(ValueError, match=sentence):
-        TextFile(str(path)).setup()
+        TextFileDataModule(str(path)).setup()
 
 
 def test_rows_of_any_bytes_and_line_separators_are_read(tmp_path):
     (tmp_path / "a.jsonl").write_bytes('\ufeff{"text": "one\u2028two"}\n'.encode() + b'{"text": "caf\xe9"}\n')
     (tmp_path / "a.csv").write_text("text\n" + "x" * 200_000 + "\n")
 
-    assert [text for text, _ in rows(tmp_path / "a.jsonl", "text")] == ["one\u2028two", "caf\ufffd"]
-    assert [len(text) for text, _ in rows(tmp_path / "a.csv", "text")] == [200_000]
+    assert [text for text, _ in iter_texts(tmp_path / "a.jsonl", "text")] == ["one\u2028two", "caf\ufffd"]
+    assert [len(text) for text, _ in iter_texts(tmp_path / "a.csv", "text")] == [200_000]

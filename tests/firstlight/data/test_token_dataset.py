@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from firstlight.data.token_dataset import Ragged, Tokens
+from firstlight.data.token_dataset import RaggedTokens, TokenDataset
 
 
 def row_by_row(rows, indices, padding, length):
@@ -17,7 +17,7 @@ def row_by_row(rows, indices, padding, length):
 
 def test_batches_are_padded_to_few_lengths():
     rows = [[7] * length for length in (3, 5, 40, 64)]
-    tokens = Tokens(Ragged.of(rows), [0, 1, 0, 1], padding=9, pad_to=32, max_length=64)
+    tokens = TokenDataset(RaggedTokens.from_lists(rows), [0, 1, 0, 1], padding=9, pad_to=32, max_length=64)
     short, long = tokens.__getitems__([0, 1])["inputs"], tokens.__getitems__([0, 2])["inputs"]
 
     assert tuple(short["input_ids"].shape) == (2, 32)
@@ -31,7 +31,7 @@ def test_batches_are_padded_to_few_lengths():
 @pytest.mark.parametrize("pad_to", [1, 8, 32])
 def test_a_batch_is_what_filling_row_by_row_gives(padding, pad_to):
     rows = [list(range(1, 1 + length)) for length in (3, 20, 0, 11, 20, 1)]
-    tokens = Tokens(Ragged.of(rows), [0, 1, 2, 3, 4, 5], None, padding, pad_to, max_length=20)
+    tokens = TokenDataset(RaggedTokens.from_lists(rows), [0, 1, 2, 3, 4, 5], None, padding, pad_to, max_length=20)
 
     for indices in ([5], [2], [5, 0], [1, 3], [5, 4, 3, 2, 1, 0], [0, 0]):
         batch = tokens.__getitems__(indices)
@@ -45,14 +45,16 @@ def test_a_batch_is_what_filling_row_by_row_gives(padding, pad_to):
 
 
 def test_texts_without_tokens_give_an_empty_batch():
-    batch = Tokens(Ragged.of([[], []]), [0, 1]).__getitems__([0, 1])
+    batch = TokenDataset(RaggedTokens.from_lists([[], []]), [0, 1]).__getitems__([0, 1])
 
     assert tuple(batch["inputs"]["input_ids"].shape) == (2, 0)
 
 
 def test_parts_are_joined_in_order():
-    joined = Ragged.joined([Ragged.of([[1], [2, 3]]), Ragged.of([]), Ragged.of([[], [4]])])
+    joined = RaggedTokens.concatenate(
+        [RaggedTokens.from_lists([[1], [2, 3]]), RaggedTokens.from_lists([]), RaggedTokens.from_lists([[], [4]])]
+    )
 
-    assert joined.starts.tolist() == [0, 1, 3, 3, 4]
+    assert joined.offsets.tolist() == [0, 1, 3, 3, 4]
     assert joined.values.tolist() == [1, 2, 3, 4]
-    assert (torch.int64, torch.int32) == (joined.starts.dtype, joined.values.dtype)
+    assert (torch.int64, torch.int32) == (joined.offsets.dtype, joined.values.dtype)

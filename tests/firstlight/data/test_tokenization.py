@@ -7,7 +7,7 @@ import pytest
 from torch.utils.data import DataLoader
 
 from firstlight.data import tokenization, word_tokenizer
-from firstlight.data.tokenization import PARALLELISM, all_cores, cut, reads_word_by_word
+from firstlight.data.tokenization import PARALLELISM, parallel_tokenizers, tokenize, tokenizes_words_independently
 
 pytest.importorskip("transformers", reason="the extra text is not installed")
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
@@ -37,7 +37,9 @@ ODD = {
 
 
 def word_pieces() -> object:
-    pieces = dict.fromkeys([*word_tokenizer.SPECIAL, *LETTERS, *(f"##{letter}" for letter in LETTERS), "word", "##s"])
+    pieces = dict.fromkeys(
+        [*word_tokenizer.SPECIAL_TOKENS, *LETTERS, *(f"##{letter}" for letter in LETTERS), "word", "##s"]
+    )
     vocabulary = {piece: index for index, piece in enumerate(pieces)}
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
@@ -64,7 +66,9 @@ class Counting:
 @pytest.fixture(scope="module", params=["word pieces", "words"])
 def tokenizer(request):
     return (
-        word_pieces() if request.param == "word pieces" else word_tokenizer.of_words(["word", "words", "a", "b", "ab"])
+        word_pieces()
+        if request.param == "word pieces"
+        else word_tokenizer.build_word_tokenizer(["word", "words", "a", "b", "ab"])
     )
 
 
@@ -77,31 +81,31 @@ def test_odd_texts_give_the_tokens_of_the_whole(tokenizer, max_length):
     chance = random.Random(0)
     texts = [*ODD.values(), *("".join(chance.choices(PIECES, k=chance.randrange(200))) for _ in range(1000))]
 
-    assert reads_word_by_word(tokenizer)
+    assert tokenizes_words_independently(tokenizer)
     assert tokenizer(texts, truncation=True, max_length=max_length)["input_ids"] == rows(
-        cut(texts, tokenizer, max_length)
+        tokenize(texts, tokenizer, max_length)
     )
 
 
 def test_portions_make_no_difference(tokenizer, monkeypatch):
     texts = list(ODD.values())
-    whole = rows(cut(texts, tokenizer, 8))
-    monkeypatch.setattr(tokenization, "PORTION", 3)
+    whole = rows(tokenize(texts, tokenizer, 8))
+    monkeypatch.setattr(tokenization, "CHUNK_SIZE", 3)
 
-    assert whole == rows(cut(texts, tokenizer, 8))
-    assert rows(cut([], tokenizer, 8)) == []
+    assert whole == rows(tokenize(texts, tokenizer, 8))
+    assert rows(tokenize([], tokenizer, 8)) == []
 
 
 def test_no_more_is_read_than_can_matter(tokenizer):
     counting = Counting(tokenizer)
-    cut(["word " * 1000] * 10, counting, 8)
+    tokenize(["word " * 1000] * 10, counting, 8)
 
     assert 10 * 8 * len("word ") == counting.characters
 
 
 def test_a_text_with_too_few_tokens_is_read_again(tokenizer):
     counting = Counting(word_pieces())
-    cut([ODD["words without tokens"], "word " * 100], counting, 8)
+    tokenize([ODD["words without tokens"], "word " * 100], counting, 8)
 
     assert 8 * len("\u200b ") + 8 * len("word ") + len(ODD["words without tokens"]) == counting.characters
 
@@ -120,8 +124,8 @@ def test_other_tokenizers_read_whole_texts(reason):
     texts = ["\u200b \u200b c d e a b x y z", "word " * 100]
     counting = Counting(tokenizer)
 
-    assert not reads_word_by_word(tokenizer)
-    assert tokenizer(texts, truncation=True, max_length=8)["input_ids"] == rows(cut(texts, counting, 8))
+    assert not tokenizes_words_independently(tokenizer)
+    assert tokenizer(texts, truncation=True, max_length=8)["input_ids"] == rows(tokenize(texts, counting, 8))
     assert sum(map(len, texts)) == counting.characters
 
 
@@ -131,11 +135,11 @@ def test_all_cores_are_used_for_a_while_only(monkeypatch, before):
     if before:
         monkeypatch.setenv(PARALLELISM, before)
 
-    with all_cores():
+    with parallel_tokenizers():
         assert os.environ.get(PARALLELISM, "true") == "true"
     assert before == os.environ.get(PARALLELISM)
 
-    with pytest.raises(KeyError), all_cores():
+    with pytest.raises(KeyError), parallel_tokenizers():
         raise KeyError
     assert before == os.environ.get(PARALLELISM)
 
@@ -148,18 +152,18 @@ def test_only_large_sets_use_all_cores(tokenizer, monkeypatch):
         return [[0]] * len(texts)
 
     monkeypatch.setenv(PARALLELISM, "false")
-    monkeypatch.setattr(tokenization, "LARGE", 4)
+    monkeypatch.setattr(tokenization, "PARALLEL_THRESHOLD", 4)
     monkeypatch.setattr(tokenization, "_token_ids", spy)
-    cut(["a"] * 3, tokenizer, 8)
-    cut(["a"] * 4, tokenizer, 8)
+    tokenize(["a"] * 3, tokenizer, 8)
+    tokenize(["a"] * 4, tokenizer, 8)
 
     assert seen == [(3, "false"), (0, "false"), (4, "true"), (0, "true")]
 
 
 def test_loader_processes_do_not_warn_of_threads(tokenizer, monkeypatch, capfd):
     monkeypatch.setenv(PARALLELISM, "false")
-    monkeypatch.setattr(tokenization, "LARGE", 1)
-    cut(["word " * 100] * 100, tokenizer, 8)
+    monkeypatch.setattr(tokenization, "PARALLEL_THRESHOLD", 1)
+    tokenize(["word " * 100] * 100, tokenizer, 8)
     read = [int(each) for each in DataLoader(range(8), num_workers=2)]
 
     assert list(range(8)) == read

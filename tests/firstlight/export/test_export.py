@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from firstlight.config.compose import composed as composed_from
-from firstlight.data.fake_images import FakeImages
+from firstlight.data.fake_images import FakeImageDataModule
 from firstlight.export import __main__ as export
 from firstlight.export import folder as folders
 from firstlight.export import onnx, safetensors, torch_export
@@ -126,7 +126,7 @@ def test_a_failed_export_leaves_the_earlier_one(tmp_path):
 
 
 def test_inputs_of_any_data_set_are_read_from_it():
-    data = FakeImages(num_classes=2, num_samples=8, image_size=2, batch_size=2)
+    data = FakeImageDataModule(num_classes=2, num_samples=8, image_size=2, batch_size=2)
     drawn = read(TinyMLP(CLASSES, 2), data).draw(5, 0)
 
     assert drawn.shape == (5, 3, 2, 2)

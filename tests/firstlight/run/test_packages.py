@@ -131,7 +131,7 @@ def test_a_tokenizer_needs_its_libraries(monkeypatch):
     monkeypatch.setattr(word_tokenizer, "is_installed", lambda package: package != "tokenizers")
 
     with pytest.raises(ValueError, match="A tokenizer needs the package tokenizers, which is not installed: "):
-        word_tokenizer.of_words(["a"])
+        word_tokenizer.build_word_tokenizer(["a"])
 
 
 def test_a_package_that_the_module_of_a_class_imports_is_looked_for(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ TYPED += ["4294967296", "999999999999", "9223372036854775807", "1" + 30 * "0", "
 TYPED += [
     "torch.optim.SGD",
     "firstlight.trainer.trainer.Trainer",
-    "firstlight.data.datamodule.Data",
+    "firstlight.data.datamodule.ClassificationDataModule",
     "lightning.pytorch.Trainer",
 ]
 NASTY += TYPED

@@ -12,7 +12,7 @@ import torch
 
 from firstlight.config.instantiate import instantiate
 from firstlight.config.options import choice
-from firstlight.data.images import normalised
+from firstlight.data.images import normalize
 from support.prepared import labels_of, prepared
 from support.stand_ins import absence, stand_in, unreachable
 
@@ -58,7 +58,7 @@ def test_a_batch_is_labelled_and_numbered(data):
 def test_nothing_on_its_way_to_the_device_has_64_bit_floats(data):
     batch = next(iter(data.val_dataloader()))
     inputs = batch["inputs"]
-    tensors = [*inputs.values()] if isinstance(inputs, dict) else [inputs, normalised(inputs)]
+    tensors = [*inputs.values()] if isinstance(inputs, dict) else [inputs, normalize(inputs)]
 
     assert all(each.dtype != torch.float64 for each in tensors)
 

@@ -3,15 +3,15 @@
 import pytest
 
 from firstlight.data import word_tokenizer
-from firstlight.data.text import Text
+from firstlight.data.text import TextDataModule
 
 
 def prepared(data):
     data.prepare_data()
     data.setup()
-    if isinstance(data, Text):
+    if isinstance(data, TextDataModule):
         pytest.importorskip("transformers", reason="the extra text is not installed")
-        data.connect(word_tokenizer.of_words(data.facts["vocabulary"]))
+        data.set_tokenizer(word_tokenizer.build_word_tokenizer(data.model_kwargs["vocabulary"]))
     return data
 
 

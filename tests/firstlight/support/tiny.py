@@ -112,7 +112,9 @@ class TinyText(Classifier):
 
         super().__init__(class_names, label_smoothing, optimizer, scheduler)
         self.save_hyperparameters(ignore=["vocabulary", "tokenizer"], logger=False)
-        self.words = word_tokenizer.from_json(tokenizer) if tokenizer else word_tokenizer.of_words(vocabulary or [])
+        self.words = (
+            word_tokenizer.from_json(tokenizer) if tokenizer else word_tokenizer.build_word_tokenizer(vocabulary or [])
+        )
         self.network = Encoder(len(self.words), max_positions, width, dropout, len(class_names))
         freeze([self.network.embedding, self.network.layer], freeze_layers)
 

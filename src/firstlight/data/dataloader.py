@@ -10,22 +10,22 @@ from typing import Any
 from lightning.fabric.utilities.seed import pl_worker_init_function
 from torch.utils.data import DataLoader
 
-from firstlight.data.sampler import Order
+from firstlight.data.sampler import ResumableSampler
 from firstlight.hardware.device import count_available_cpus
 from firstlight.run.signals import STOP_SIGNALS
 
 
-class TrainingLoader(DataLoader[Any]):
+class ResumableDataLoader(DataLoader[Any]):
     """A DataLoader that can start in the middle of an epoch: its sampler is an `Order`."""
 
-    sampler: Order
+    sampler: ResumableSampler
     # Returns the epoch and its first batch that is still to be read; None leaves the sampler as it is.
-    position: Callable[[], tuple[int, int]] | None = None
+    resume_position: Callable[[], tuple[int, int]] | None = None
 
     def __iter__(self) -> Any:
         # As a generator, when the first batch is asked for: Lightning makes iterators before it knows where it is.
-        if self.position is not None:
-            self.sampler.start(*self.position())
+        if self.resume_position is not None:
+            self.sampler.set_position(*self.resume_position())
         if hasattr(self.dataset, "set_epoch"):
             self.dataset.set_epoch(self.sampler.epoch)
         yield from super().__iter__()
@@ -38,7 +38,7 @@ class TrainingLoader(DataLoader[Any]):
         """Do nothing: the sampler starts where the training is."""
 
 
-def start_worker(number: int) -> None:
+def init_worker(number: int) -> None:
     """Seed a worker process, and let it outlive a signal that is meant for its training."""
     pl_worker_init_function(number)
     # A terminal and Slurm signal all processes of a run, and the training still wants its batches.
@@ -47,7 +47,7 @@ def start_worker(number: int) -> None:
 
 
 @atexit.register
-def end_workers() -> None:
+def kill_leftover_workers() -> None:
     """End the worker processes that an error has left: they do not heed the SIGTERM by which Python would end them."""
     left = [child for child in multiprocessing.active_children() if child.daemon]
     if left:
@@ -56,7 +56,7 @@ def end_workers() -> None:
         child.kill()
 
 
-def sensible_workers() -> int:
+def get_default_num_workers() -> int:
     """Return the number of loader processes for this machine."""
     # macOS starts each worker as a fresh interpreter that imports torch again: seconds and memory apiece.
     return min(count_available_cpus(), 4 if sys.platform == "darwin" else 16)

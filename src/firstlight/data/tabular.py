@@ -14,12 +14,12 @@ SUFFIXES = ".csv, .tsv, .jsonl or .parquet"
 # What a byte that is not UTF-8 is read as, and what JSON may hold: no tokenizer takes them.
 SURROGATES = re.compile("[\ud800-\udfff]")
 # Put behind the last line of a CSV file: a row of its own, unless a quote before it is left open.
-END = "\0end"
+EOF_SENTINEL = "\0end"
 
 Row = dict[str, Any] | str
 
 
-def table(path: Path, *columns: str) -> Iterator[Row]:
+def iter_rows(path: Path, *columns: str) -> Iterator[Row]:
     """Yield the rows of a CSV, TSV, JSON Lines or Parquet file; a row that is no record is a sentence that says so.
 
     Raises:
@@ -28,7 +28,7 @@ def table(path: Path, *columns: str) -> Iterator[Row]:
     if not path.is_file():
         raise ValueError(f"There is no file {path}: give a {SUFFIXES} file")
     suffix = path.suffix.lower()
-    readers = {".csv": csv_rows, ".tsv": csv_rows, ".jsonl": json_rows, ".json": json_rows, ".parquet": parquet_rows}
+    readers = {".csv": iter_csv, ".tsv": iter_csv, ".jsonl": iter_jsonl, ".json": iter_jsonl, ".parquet": iter_parquet}
     if suffix not in readers:
         raise ValueError(f"Cannot read {path}: give a {SUFFIXES} file")
     try:
@@ -42,37 +42,37 @@ def table(path: Path, *columns: str) -> Iterator[Row]:
         raise ValueError(f"Cannot read {path} ({why}): mend it, or give another file") from error
 
 
-def csv_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+def iter_csv(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     """Yield the rows of a CSV or TSV file, as `table` does."""
     # A text may be longer than the 128 KiB that the module allows a field.
     csv.field_size_limit(2**31 - 1)
     with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-        reader = csv.reader(chain(file, [END]), delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+        reader = csv.reader(chain(file, [EOF_SENTINEL]), delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
         rows = filter(None, reader)
         row = header = next(rows)
-        if not is_text("".join(header)):
+        if not is_valid_text("".join(header)):
             raise ValueError(f"{path} does not start with the names of its columns in UTF-8: save it so, as text")
-        require(columns, header, path)
+        validate_columns(columns, header, path)
         first_line = reader.line_num + 1
         for row in rows:
-            if END in row[-1]:
+            if EOF_SENTINEL in row[-1]:
                 break
             if len(row) == len(header):
                 yield dict(zip(header, row, strict=True))
             else:
                 yield f"a row of {len(row)} fields in a file of {len(header)} columns"
             first_line = reader.line_num + 1
-    if row != [END]:
+    if row != [EOF_SENTINEL]:
         raise ValueError(f"{path} has a quote that nothing closes, in or before line {first_line}: close or double it")
 
 
-def json_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+def iter_jsonl(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     """Yield the rows of a JSON Lines file, as `table` does; each names its own columns."""
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
-        yield from (json_row(line) for line in file if line.strip())
+        yield from (parse_json_line(line) for line in file if line.strip())
 
 
-def json_row(line: str) -> Row:
+def parse_json_line(line: str) -> Row:
     """Return the record on a line of JSON, or a sentence that says it is none."""
     try:
         row = json.loads(line)
@@ -81,7 +81,7 @@ def json_row(line: str) -> Row:
     return row if isinstance(row, dict) else "no JSON object"
 
 
-def parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+def iter_parquet(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     """Yield the rows of a Parquet file, as `table` does.
 
     Raises:
@@ -92,35 +92,37 @@ def parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     except ImportError as error:
         raise ValueError(describe_missing_package(f"The Parquet file {path}", "pyarrow")) from error
     file = parquet.ParquetFile(path)
-    require(columns, file.schema_arrow.names, path)
+    validate_columns(columns, file.schema_arrow.names, path)
     for batch in file.iter_batches(columns=list(columns)):
         yield from batch.to_pylist()
 
 
-def require(wanted: Sequence[str], columns: Sequence[str], path: Path) -> None:
+def validate_columns(wanted: Sequence[str], columns: Sequence[str], path: Path) -> None:
     """Refuse a file that lacks a column."""
     for column in wanted:
         if column not in columns:
-            raise ValueError(f"{path} has no column {column!r} but {listed(columns) or 'none'}: name the right one")
+            raise ValueError(
+                f"{path} has no column {column!r} but {format_columns(columns) or 'none'}: name the right one"
+            )
 
 
-def listed(columns: Iterable[str]) -> str:
+def format_columns(columns: Iterable[str]) -> str:
     """Return the names of columns on one line, cut where a damaged file makes them long."""
     return " ".join(", ".join(columns).split())[:200]
 
 
-def is_text(value: str) -> bool:
+def is_valid_text(value: str) -> bool:
     """Say whether a string is all characters: no NUL, no byte that was not UTF-8, no half of a pair from JSON."""
     return "\0" not in value and (value.isascii() or not SURROGATES.search(value))
 
 
-def rows(path: Path, column: str) -> Iterator[tuple[str | None, str]]:
+def iter_texts(path: Path, column: str) -> Iterator[tuple[str | None, str]]:
     """Yield the text of each row, or None, and what is wrong with the row.
 
     Raises:
         ValueError: no such file, an unknown suffix, or a file without that column.
     """
-    for number, row in enumerate(table(path, column), start=1):
+    for number, row in enumerate(iter_rows(path, column), start=1):
         if isinstance(row, str):
             yield None, row
         elif not isinstance(text := row.get(column), str) or not text.strip():

@@ -11,10 +11,10 @@ from torchvision.transforms import v2
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 
-Box = tuple[int, int, int, int]  # left, top, right and bottom in pixels, as Pillow counts them
+CropBox = tuple[int, int, int, int]  # left, top, right and bottom in pixels, as Pillow counts them
 
 
-def central_part(image: Image.Image, size: int) -> Box:
+def get_center_crop_box(image: Image.Image, size: int) -> CropBox:
     """Return the middle square of an image: `size` pixels of it, were its shorter side scaled to 8/7 of `size`."""
     # 224 of 256 px, as ImageNet models are tested; small images are used whole.
     share = 1.0 if size < 64 else size / round(size * 8 / 7)
@@ -25,7 +25,7 @@ def central_part(image: Image.Image, size: int) -> Box:
 
 # Decoded by Pillow, since torchvision 0.29 deprecates its own decoders. The part is chosen before decoding, so that a
 # large JPEG is decoded at a fraction of its size: 5 times as fast at 4000 x 3000 pixels.
-def read_image(path: Path, size: int, choose: Callable[[Image.Image, int], Box]) -> Tensor:
+def read_image_crop(path: Path, size: int, choose: Callable[[Image.Image, int], CropBox]) -> Tensor:
     """Read one part of an image file, scaled to a square, as RGB: (3, size, size) uint8.
 
     Args:
@@ -57,7 +57,7 @@ def read_image(path: Path, size: int, choose: Callable[[Image.Image, int], Box])
         raise ValueError(f"Cannot read the image {path} ({why}): repair or remove it") from error
 
 
-def image_paths(path: Path) -> list[Path]:
+def list_images(path: Path) -> list[Path]:
     """Return the image files under a folder in order, or the one file that the path names.
 
     Raises:
