@@ -13,9 +13,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from firstlight.build import build
 from firstlight.checkpoint.resolve import resolve_checkpoint
 from firstlight.cli import summary
-from firstlight.config.compose import composed, harmless, saved_config
+from firstlight.config.compose import compose_config, load_run_config, strip_unsafe_keys
 from firstlight.config.instantiate import instantiate
-from firstlight.config.validate import check
+from firstlight.config.validate import validate_config
 from firstlight.data.datamodule import ClassificationDataModule
 from firstlight.data.text import TextDataModule
 from firstlight.model.classifier import Classifier
@@ -69,8 +69,8 @@ def load(source: str | os.PathLike[str]) -> Loaded:
         ValueError: there is no such run, it has no checkpoint yet, or that is damaged.
     """
     path = Path(source)
-    cfg = harmless(saved_config(path))
-    check(cfg)
+    cfg = strip_unsafe_keys(load_run_config(path))
+    validate_config(cfg)
     is_file = path.suffix == ".ckpt"
     checkpoint = resolve_checkpoint(OmegaConf.create({"run": str(path), "ckpt": str(path) if is_file else None}))
     settings = to_plain_dict(cfg)
@@ -97,13 +97,13 @@ def create(overrides: list[str] | None = None) -> Built:
     words = list(overrides or [])
     if not any(word.startswith(("logger=", "resume=")) for word in words):
         words.append("logger=none")  # a run of W&B begins as soon as it is built
-    cfg = composed("train", words, hydra=True)
+    cfg = compose_config("train", words, hydra=True)
     HydraConfig.instance().set_config(cfg)  # the name of the folder tells its choices
     with open_dict(cfg):
         cfg.output_dir = str(cfg.output_dir)
         cfg.pop("hydra")
     HydraConfig.instance().cfg = None
-    check(cfg)
+    validate_config(cfg)
     model, data, trainer = build(cfg)
     trainer.callbacks.append(Recorded(cfg, words))  # type: ignore[attr-defined]
     return Built(model, data, trainer, cfg)

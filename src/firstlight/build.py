@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from firstlight.callbacks.resume_state import Resumption
 from firstlight.callbacks.save_config import Recipe
 from firstlight.config.instantiate import instantiate, locate
-from firstlight.config.options import AUTO, choice, option_files
+from firstlight.config.options import AUTO, list_option_files, load_option
 from firstlight.data.datamodule import ClassificationDataModule
 from firstlight.data.text import TextDataModule
 from firstlight.distributed.strategies import scaled_lr
@@ -40,7 +40,7 @@ def resolve(cfg: DictConfig) -> DictConfig:
         settings["trainer"] |= ONE_DEVICE
     trainer = settings["trainer"]
     name = find_best_accelerator() if trainer["accelerator"] == AUTO else trainer["accelerator"]
-    defaults = choice("trainer", name) if name in option_files("trainer") else {}
+    defaults = load_option("trainer", name) if name in list_option_files("trainer") else {}
     defaults |= {"accelerator": name, "strategy": AUTO}
     if defaults.get("precision") == AUTO:
         defaults["precision"] = get_default_cpu_precision()

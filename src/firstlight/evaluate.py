@@ -3,13 +3,13 @@
 from omegaconf import DictConfig
 
 from firstlight.cli.command import command
-from firstlight.config.validate import check
+from firstlight.config.validate import validate_config
 
 
 @command("evaluate")
 def main(cfg: DictConfig) -> dict[str, float]:
     """Test the checkpoint of a run, and return the metrics."""
-    check(cfg)
+    validate_config(cfg)
     if cfg.split not in ("train", "val", "test"):
         raise ValueError(f"split is train, val or test, but split={cfg.split}")
     if "augment" in cfg.data:

@@ -9,14 +9,14 @@ from typing import Any
 from omegaconf import DictConfig
 
 from firstlight.cli.command import command
-from firstlight.config.validate import check
+from firstlight.config.validate import validate_config
 from firstlight.run.files import write_atomically
 
 
 @command("predict")
 def main(cfg: DictConfig) -> int:
     """Write id, label and probability of each input, report those that cannot be read, and return how many could."""
-    check(cfg)
+    validate_config(cfg)
     if cfg.input is None:
         raise ValueError("predict needs something to read: give input=<folder of images> or input=<file of texts>")
     from firstlight.build import build

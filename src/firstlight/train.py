@@ -3,14 +3,14 @@
 from omegaconf import DictConfig
 
 from firstlight.cli.command import command
-from firstlight.config.validate import check
+from firstlight.config.validate import validate_config
 from firstlight.run.record import record_run
 
 
 @command("train")
 def main(cfg: DictConfig) -> dict[str, float]:
     """Fit the model, test the best checkpoint, and return the metrics."""
-    check(cfg)
+    validate_config(cfg)
     with record_run(cfg) as record:
         # Imported late: a mistake in the configuration is told before torch is loaded.
         from firstlight.build import build

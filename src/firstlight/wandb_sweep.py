@@ -12,8 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from firstlight.cli.command import command
 from firstlight.cli.errors import sentence
-from firstlight.config.compose import composed
-from firstlight.config.validate import check
+from firstlight.config.compose import compose_config
+from firstlight.config.validate import validate_config
 
 METHODS = ("bayes", "random", "grid")
 
@@ -21,7 +21,7 @@ METHODS = ("bayes", "random", "grid")
 @command("wandb_sweep")
 def main(cfg: DictConfig) -> str | None:
     """Check every value of a sweep, create it, and do so many of its trainings; return its id."""
-    check(cfg)
+    validate_config(cfg)
     if cfg.count < 1:
         raise ValueError(f"count is a number of trainings, but count={cfg.count}: give 1 or more")
     sweep = read(Path(cfg.file))
@@ -133,7 +133,7 @@ def require_trainable(words: list[str]) -> None:
         ValueError: what it would say.
     """
     try:
-        check(composed("train", [*words, "output_dir=logs"]))
+        validate_config(compose_config("train", [*words, "output_dir=logs"]))
     except Exception as error:
         text = sentence(error, "train", words)
         if text is None:

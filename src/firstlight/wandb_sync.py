@@ -5,14 +5,14 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from firstlight.cli.command import command
-from firstlight.config.validate import check
+from firstlight.config.validate import validate_config
 from firstlight.logger.wandb_offline import RunSegment, find_pending, upload_segment
 
 
 @command("wandb_sync")
 def main(cfg: DictConfig) -> dict[str, str]:
     """Upload offline and interrupted runs in the order they were made; return each one's address or reason."""
-    check(cfg)
+    validate_config(cfg)
     if not Path(cfg.runs).is_dir():
         raise ValueError(f"runs= takes a folder of runs, but {cfg.runs} is none: give runs=logs, or that of one run")
     runs = ready(find_pending(Path(cfg.runs)))

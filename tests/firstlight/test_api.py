@@ -14,7 +14,7 @@ from PIL import Image
 
 import firstlight
 from firstlight import evaluate, train
-from firstlight.config.compose import composed as composed_from
+from firstlight.config.compose import compose_config as composed_from
 from support.choices import a_model, kind_of, names, tiny
 
 

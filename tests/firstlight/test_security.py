@@ -11,10 +11,10 @@ from omegaconf import OmegaConf, open_dict
 
 from firstlight import evaluate, predict, train
 from firstlight.callbacks.weights_and_biases.code_snapshot import code_files
-from firstlight.config.compose import composed as composed_from
+from firstlight.config.compose import compose_config as composed_from
 from firstlight.config.instantiate import locate
-from firstlight.config.options import trusted_packages
-from firstlight.config.validate import check, check_node
+from firstlight.config.options import load_trusted_packages
+from firstlight.config.validate import validate_config, validate_node
 from firstlight.model.load import load_model
 from firstlight.run.files import append_checksum
 from support.choices import a_model, tiny
@@ -49,13 +49,13 @@ SECRETS = {"WANDB_API_KEY": "local-" + "0123456789abcdef" * 2 + "01234567", "HF_
 @pytest.mark.parametrize("target", HOSTILE)
 def test_check_refuses_what_is_no_class_of_a_trusted_package(target):
     with pytest.raises(ValueError, match=r"^(A _target_ names a class of firstlight, |There is no )"):
-        check_node("optimizer", {"_target_": target})
+        validate_node("optimizer", {"_target_": target})
 
 
 @pytest.mark.parametrize("group", ["model", "scheduler", "callbacks.curves"])
 def test_check_looks_at_every_group(composed, group):
     with pytest.raises(ValueError, match="A _target_ names a class of firstlight, .*, but it is os.system"):
-        check(composed("logger=none", f"{group}._target_=os.system"))
+        validate_config(composed("logger=none", f"{group}._target_=os.system"))
 
 
 @pytest.mark.parametrize("target", [*HOSTILE, STARTER, "torch.nn.Linear", "torch.package.PackageImporter"])
@@ -69,7 +69,7 @@ def test_the_refusal_says_where_to_add_a_package():
         locate("timm.optim.Lion")
 
     assert str(refused.value) == (
-        f"A _target_ names a class of {', '.join(trusted_packages())}, but it is timm.optim.Lion: choose one of these, "
+        f"A _target_ names a class of {', '.join(load_trusted_packages())}, but it is timm.optim.Lion: choose one of these, "
         "or add the package to configs/trusted.yaml"
     )
 

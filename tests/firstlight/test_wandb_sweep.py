@@ -13,8 +13,8 @@ import yaml
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from firstlight import wandb_sweep
-from firstlight.config.compose import composed
-from firstlight.config.validate import check
+from firstlight.config.compose import compose_config
+from firstlight.config.validate import validate_config
 from firstlight.logger import wandb_auth
 from support.choices import a_model, tiny
 
@@ -33,7 +33,7 @@ def sweep_file(folder, **changes):
 
 
 def run(file, *words):
-    return wandb_sweep.main(composed("wandb_sweep", [f"file={file}", *words]))
+    return wandb_sweep.main(compose_config("wandb_sweep", [f"file={file}", *words]))
 
 
 def test_a_sweep_is_checked_without_a_server(tmp_path, capsys):
@@ -122,8 +122,8 @@ def test_it_is_created_and_worked_on(monkeypatch, tmp_path):
 def test_what_the_agent_types_composes(rate):
     values = {"model": a_model(), "optimizer.lr": rate, "data.batch_size": 16, "trainer.max_epochs": 1, "test": False}
     words = create_sweep_command_args({"args": {name: {"value": value} for name, value in values.items()}})
-    cfg = composed("train", [*words["args_no_hyphens"], "output_dir=logs"])
-    check(cfg)
+    cfg = compose_config("train", [*words["args_no_hyphens"], "output_dir=logs"])
+    validate_config(cfg)
 
     assert cfg.optimizer.lr == float(rate)
     assert cfg.test is False

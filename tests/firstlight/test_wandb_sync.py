@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from firstlight import wandb_sync
-from firstlight.config.compose import composed
+from firstlight.config.compose import compose_config
 from firstlight.logger import wandb_auth
 from firstlight.logger.wandb_offline import find_pending, find_segments
 
@@ -24,7 +24,7 @@ def part(folder, name, synced=False, content=b"something"):
 
 
 def sync(folder, *words):
-    return wandb_sync.main(composed("wandb_sync", [f"runs={folder}", *words]))
+    return wandb_sync.main(compose_config("wandb_sync", [f"runs={folder}", *words]))
 
 
 def test_what_waits_is_listed_in_the_order_it_was_made(tmp_path, capsys):

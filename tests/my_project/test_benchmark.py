@@ -2,13 +2,13 @@
 
 import pytest
 
-from firstlight.config.compose import composed as composed_from
-from firstlight.config.options import CONFIGS, read
-from firstlight.config.validate import check
+from firstlight.config.compose import compose_config as composed_from
+from firstlight.config.options import CONFIG_DIR, load_yaml
+from firstlight.config.validate import validate_config
 from support.choices import project_names
 
 benchmark = pytest.importorskip("firstlight.benchmark.__main__")
-TRAININGS = read(CONFIGS / "benchmark.yaml")["trainings"]
+TRAININGS = load_yaml(CONFIG_DIR / "benchmark.yaml")["trainings"]
 
 
 @pytest.mark.parametrize("name", TRAININGS)
@@ -19,4 +19,4 @@ def test_a_training_of_the_benchmark_composes(name):
     cfg = composed_from("benchmark", [])
 
     assert name in cfg.models
-    check(composed_from("train", benchmark.words(cfg, name)))
+    validate_config(composed_from("train", benchmark.words(cfg, name)))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from firstlight import build, evaluate, train
-from firstlight.config.compose import composed as composed_from
+from firstlight.config.compose import compose_config as composed_from
 from firstlight.model.load import load_model
 from support.choices import tiny
 from support.judged import built, judged, require_flops, require_memory, require_workload

@@ -11,10 +11,10 @@ import torch
 
 from firstlight import evaluate, train
 from firstlight.config import schema
-from firstlight.config.compose import composed as composed_from
+from firstlight.config.compose import compose_config as composed_from
 from firstlight.config.instantiate import locate
-from firstlight.config.options import choice
-from firstlight.config.validate import check
+from firstlight.config.options import load_option
+from firstlight.config.validate import validate_config
 from firstlight.model.load import load_model
 from support.choices import HAS_TEXT, QUICK, kind_of, project_names, tiny
 from support.signatures import parameters
@@ -28,7 +28,7 @@ BRIEF = [f"trainer.limit_{split}_batches=1" for split in ("train", "val", "test"
 
 def words_for(name: str, files: dict[str, Any]) -> list[str]:
     """Return the words of the smallest training on a data set with these settings."""
-    node = choice("data", name)
+    node = load_option("data", name)
     # Only the data is looked at here: the smallest model is as good as any.
     model = [f"model=tiny_{kind_of('data', name)}"]
     own = {setting: value for setting, value in SMALL.items() if setting in node} | files
@@ -51,7 +51,7 @@ def trained(request, tmp_path_factory):
         try:
             train.main(composed_from("train", [*words, f"output_dir={folder / 'run'}", "test=false"]))
         except (OSError, ValueError, RuntimeError) as error:
-            if group == "data" and not files and (reason := absence(error, choice("data", name))):
+            if group == "data" and not files and (reason := absence(error, load_option("data", name))):
                 pytest.skip(f"data={name} cannot be had here: {reason}")
             raise
         yield f"{group}={name}", folder / "run", words
@@ -114,11 +114,11 @@ def readers(group: str, name: str) -> list[str]:
 
 @pytest.mark.parametrize(("group", "name"), [(group, name) for group in GROUPS for name in project_names(group)])
 def test_it_composes_with_the_others(composed, group, name):
-    check(composed(f"{group}={name}", *readers(group, name)))
+    validate_config(composed(f"{group}={name}", *readers(group, name)))
 
 
 TARGETS = {
-    choice(group, name).get(group, choice(group, name))["_target_"]
+    load_option(group, name).get(group, load_option(group, name))["_target_"]
     for group in ("model", "data", "trainer", "optimizer", "scheduler")
     for name in project_names(group)
 }
@@ -127,11 +127,11 @@ TARGETS = {
 @pytest.mark.parametrize("target", sorted(TARGETS))
 def test_the_text_of_its_class_tells_what_it_takes(target):
     assert target.rpartition(".")[2] == locate(target).__name__
-    assert parameters(locate(target)) == set(schema.read(target).parameters)
+    assert parameters(locate(target)) == set(schema.read_signature(target).parameters)
 
 
 @pytest.mark.parametrize("model", project_names("model"))
 def test_a_model_refuses_data_of_another_kind(model):
     other = next(kind for kind in ("text", "images") if kind != kind_of("model", model))
     with pytest.raises(ValueError, match=rf"^\w+ reads \w+, but \w+ yields {other}: choose another data=, e.g. data="):
-        check(composed_from("train", [f"model={model}", f"data=fake_{other}", "output_dir=run"]))
+        validate_config(composed_from("train", [f"model={model}", f"data=fake_{other}", "output_dir=run"]))

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from firstlight import wandb_sweep
-from firstlight.config.compose import composed as composed_from
+from firstlight.config.compose import compose_config as composed_from
 from support.checkout import ROOT
 from support.choices import project_names
 

@@ -5,9 +5,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from firstlight.cli.command import command
-from firstlight.config.compose import composed
-from firstlight.config.options import option_files
-from firstlight.config.validate import check
+from firstlight.config.compose import compose_config
+from firstlight.config.options import list_option_files
+from firstlight.config.validate import validate_config
 
 
 @command("benchmark")
@@ -16,7 +16,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     require_sensible(cfg)
     models = available(cfg)
     for name in models:
-        check(composed("train", words(cfg, name)))
+        validate_config(compose_config("train", words(cfg, name)))
     # Imported late: a mistake in the configuration is told before torch is loaded.
     from firstlight.benchmark.suite import Versus
     from firstlight.hardware.accelerator import find_best_accelerator
@@ -24,7 +24,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     accelerators = list(dict.fromkeys(cfg.accelerators or ["cpu", find_best_accelerator()]))
     versus = Versus(cfg.output_dir, cfg.seconds, cfg.repeats)
     trainings = [
-        (name, composed("train", [*words(cfg, name), f"trainer={accelerator}"]))
+        (name, compose_config("train", [*words(cfg, name), f"trainer={accelerator}"]))
         for name in models
         for accelerator in accelerators
     ]
@@ -45,7 +45,7 @@ def available(cfg: DictConfig) -> list[str]:
     for name in cfg.models:
         chosen = [word.partition("=") for word in cfg.trainings[name]]
         unknown = [f"{group}={option}" for group, _, option in chosen if group in ("model", "data")
-                   and option not in option_files(group)]  # fmt: skip
+                   and option not in list_option_files(group)]  # fmt: skip
         if unknown:
             missing[name] = unknown[0]
             print(f"skipped   {name}: there is no {unknown[0]}", flush=True)

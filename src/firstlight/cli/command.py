@@ -14,8 +14,8 @@ from omegaconf import DictConfig
 from firstlight.cli.console import quieten
 from firstlight.cli.errors import tell
 from firstlight.cli.job import one
-from firstlight.config.compose import root_config
-from firstlight.config.options import CONFIGS
+from firstlight.config.compose import resolve_root_config
+from firstlight.config.options import CONFIG_DIR
 from firstlight.distributed.ranks import follow
 from firstlight.hardware.mps_watermarks import set_watermarks
 from firstlight.run.rank import is_worker_rank
@@ -52,9 +52,9 @@ def run_from_command_line(name: str, task: Callable[[DictConfig], Any]) -> None:
         return
     try:
         set_watermarks(os.environ)  # before torch is imported
-        root, sys.argv[1:] = root_config(name, sys.argv[1:])
+        root, sys.argv[1:] = resolve_root_config(name, sys.argv[1:])
         job = functools.partial(one, task, failures)
-        hydra.main(config_path=str(CONFIGS), config_name=root, version_base="1.3")(job)()
+        hydra.main(config_path=str(CONFIG_DIR), config_name=root, version_base="1.3")(job)()
     except KeyboardInterrupt:
         sys.exit(130)
     except SystemExit as stop:

@@ -11,17 +11,17 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from firstlight.config import schema
-from firstlight.config.compose import composed
+from firstlight.config.compose import compose_config
 from firstlight.config.options import (
-    CONFIGS,
-    SOURCES,
-    TRUSTED,
-    groups,
-    no_such_choice,
-    option_files,
-    read,
-    trusted_packages,
-    unknown,
+    CONFIG_DIR,
+    SOURCE_DIR,
+    TRUSTED_FILE,
+    format_unknown_key,
+    format_unknown_option,
+    list_groups,
+    list_option_files,
+    load_trusted_packages,
+    load_yaml,
 )
 from firstlight.run.failure import find_known_reason, unwrap_worker_error
 
@@ -77,7 +77,9 @@ def _is_ours(error: BaseException) -> bool:
 def _names_setting(text: str) -> bool:
     """Say whether Lightning complains of a setting of its trainer."""
     found = re.match(r"`(\w+)`", text)
-    return found is not None and found.group(1) in schema.read("firstlight.trainer.trainer.Trainer").parameters
+    return (
+        found is not None and found.group(1) in schema.read_signature("firstlight.trainer.trainer.Trainer").parameters
+    )
 
 
 def _is_of_configuration(error: BaseException) -> bool:
@@ -90,14 +92,14 @@ def _is_of_configuration(error: BaseException) -> bool:
 
 def _ours(file: str) -> bool:
     # By its file: under `python -m` a command's module is called __main__.
-    return Path(file).is_relative_to(SOURCES)
+    return Path(file).is_relative_to(SOURCE_DIR)
 
 
 def _unreadable() -> str | None:
     """Return the sentence about the first file of configs/ that cannot be read."""
-    for file in sorted(CONFIGS.rglob("*.yaml")):
+    for file in sorted(CONFIG_DIR.rglob("*.yaml")):
         try:
-            trusted_packages() if file.name == TRUSTED else read(file)
+            load_trusted_packages() if file.name == TRUSTED_FILE else load_yaml(file)
         except ValueError as error:
             return str(error)
     return None
@@ -107,7 +109,7 @@ def _no_such_choice(text: str) -> str:
     found = re.search(r"Could not (?:find|load) '([\w/.\-]+)/([^'/]+)'", text)
     if found is None:
         return " ".join(text.split())
-    return no_such_choice(*found.groups())
+    return format_unknown_option(*found.groups())
 
 
 def _no_such_setting(text: str, name: str, words: list[str]) -> str:
@@ -129,17 +131,19 @@ def _no_such_setting(text: str, name: str, words: list[str]) -> str:
     parent, _, last = path.rpartition(".")
     node = OmegaConf.select(cfg, parent) if parent else cfg
     if not isinstance(node, DictConfig):
-        return unknown(parent or path, _names(OmegaConf.select(cfg, parent.rpartition(".")[0]) if parent else cfg))
-    if "_target_" in node and last in schema.read(node["_target_"]).parameters:
+        return format_unknown_key(
+            parent or path, _names(OmegaConf.select(cfg, parent.rpartition(".")[0]) if parent else cfg)
+        )
+    if "_target_" in node and last in schema.read_signature(node["_target_"]).parameters:
         return f"{path} is known but not in the configuration: add it by +{path}=<value>"
     if inside := [str(group) for group, each in cfg.items_ex(resolve=False) if not parent and last in _names(each)]:
         return f"There is no setting {path}: did you mean {inside[0]}.{path}?"
-    return unknown(path, [*_names(node), *([] if parent else groups())])
+    return format_unknown_key(path, [*_names(node), *([] if parent else list_groups())])
 
 
 def _no_default(group: str) -> str:
     """Return the sentence for a group without a default."""
-    known = ", ".join(option_files(group))
+    known = ", ".join(list_option_files(group))
     if not known:
         return f"There is no {group} yet: add one with `make new {group}=<name>`"
     where = f"`- {group}:` in configs/train.yaml" if group == "model" else f"`- override /{group}:` in the model's YAML"
@@ -149,16 +153,16 @@ def _no_default(group: str) -> str:
 def _names(node: object) -> list[str]:
     if not isinstance(node, DictConfig):
         return []
-    own = list(schema.read(node["_target_"]).parameters) if "_target_" in node else []
+    own = list(schema.read_signature(node["_target_"]).parameters) if "_target_" in node else []
     return [*map(str, node), *own]
 
 
 def _composed_without(path: str, name: str, words: list[str]) -> DictConfig:
     """Compose what was asked for but the settings that are in doubt, to see which names are there."""
     choices = [word for word in words if re.fullmatch(r"[\w/]+=[\w]+", word) and not word.startswith(f"{path}=")]
-    known = [word for word in choices if word.partition("=")[0] in groups()]
+    known = [word for word in choices if word.partition("=")[0] in list_groups()]
     sources = [word for word in words if word.startswith(("run=", "ckpt=", "resume="))]
-    return composed(name, [*known, *sources])
+    return compose_config(name, [*known, *sources])
 
 
 def tell(error: Exception, name: str) -> None:

@@ -12,7 +12,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
 from firstlight.cli.errors import tell
-from firstlight.config.compose import any_checkpoint, composed
+from firstlight.config.compose import compose_config, has_checkpoint
 from firstlight.config.options import AUTO
 from firstlight.distributed.ranks import follow
 from firstlight.run.files import read_json_or_empty
@@ -59,7 +59,7 @@ def run_apart(cfg: DictConfig, failures: list[str]) -> None:
     """Run a job as a command of its own, which tells what becomes of it."""
     folder = Path(cfg.output_dir)
     words = [f"resume={folder}"]
-    if not any_checkpoint(folder):
+    if not has_checkpoint(folder):
         gone_on_with(cfg)
         own = {"output_dir": folder, "name": cfg.name, "group": cfg.group}
         words = [*HydraConfig.get().overrides.task, *(f"{name}='{value}'" for name, value in own.items())]
@@ -100,8 +100,8 @@ def may_go_on() -> bool:
 def gone_on_with(cfg: DictConfig) -> DictConfig:
     """Return the configuration by which a job goes on from its last checkpoint; without one, it starts anew."""
     folder = Path(cfg.output_dir)
-    if read_json_or_empty(folder / "run.json") and any_checkpoint(folder):
-        return composed(cfg.command, [f"resume={folder}"])
+    if read_json_or_empty(folder / "run.json") and has_checkpoint(folder):
+        return compose_config(cfg.command, [f"resume={folder}"])
     with acquire_run_lock(folder):
         # A folder with run.json is taken: that goes last.
         for name in ("output.log", "metrics.csv", "run.json"):

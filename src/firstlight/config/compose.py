@@ -11,24 +11,24 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
-from firstlight.config.options import CONFIGS, SEARCH_PATH, choice, no_such_choice, option_files
+from firstlight.config.options import CONFIG_DIR, SEARCH_PATH, format_unknown_option, list_option_files, load_option
 from firstlight.run.files import has_valid_checksum, read_json_or_empty
 from firstlight.run.lock import is_unlocked
 
 # What may be changed when a run goes on; anything else would make it another run.
-RESUMABLE: tuple[str, ...] = ("resume", "trainer", "callbacks", "logger", "name", "tags", "test")
-RESUMABLE += ("data.num_workers", "data.root", "model.allow_remote_code")
+RESUME_MUTABLE_KEYS: tuple[str, ...] = ("resume", "trainer", "callbacks", "logger", "name", "tags", "test")
+RESUME_MUTABLE_KEYS += ("data.num_workers", "data.root", "model.allow_remote_code")
 # Settings of the trainer that decide over each step.
-FIXED: tuple[str, ...] = (
+RESUME_IMMUTABLE_KEYS: tuple[str, ...] = (
     "trainer.devices",
     "trainer.num_nodes",
     "trainer.accumulate_grad_batches",
     "trainer.gradient_clip_val",
 )
-FIXED += ("trainer.limit_train_batches", "trainer.overfit_batches")
+RESUME_IMMUTABLE_KEYS += ("trainer.limit_train_batches", "trainer.overfit_batches")
 
 
-class SearchPath(SearchPathPlugin):
+class ConfigSearchPath(SearchPathPlugin):
     """Let Hydra find the options of all directories in `SEARCH_PATH`."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
@@ -37,15 +37,15 @@ class SearchPath(SearchPathPlugin):
             search_path.append(provider="firstlight", path=f"file://{folder}")
 
 
-def composed(name: str, words: list[str], hydra: bool = False) -> DictConfig:
+def compose_config(name: str, words: list[str], hydra: bool = False) -> DictConfig:
     """Return the configuration that a command gets from its words, Hydra's own part included on request."""
-    root, words = root_config(name, words)
+    root, words = resolve_root_config(name, words)
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         return compose(root, words, return_hydra_config=hydra)
 
 
-def root_config(name: str, words: list[str]) -> tuple[str, list[str]]:
+def resolve_root_config(name: str, words: list[str]) -> tuple[str, list[str]]:
     """Return the configuration to start from, and the words that are left for Hydra.
 
     That of an earlier run becomes the choice `saved`, with the groups that are typed besides put into it.
@@ -53,22 +53,25 @@ def root_config(name: str, words: list[str]) -> tuple[str, list[str]]:
     Raises:
         ValueError: the run or checkpoint is not there, or cannot go on.
     """
-    Plugins.instance().register(SearchPath)
+    Plugins.instance().register(ConfigSearchPath)
     if "resume=last" in words:
-        words = [f"resume={newest_unfinished(Path('logs/train'))}" if word == "resume=last" else word for word in words]
+        words = [
+            f"resume={find_latest_unfinished_run(Path('logs/train'))}" if word == "resume=last" else word
+            for word in words
+        ]
     given = dict(word.split("=", 1) for word in words if "=" in word and not word.startswith("-"))
     source = given.get("resume") or given.get("run") or given.get("ckpt")
     if source in (None, "null"):
         if name in ("evaluate", "predict", "export") and not set(words) & {"--help", "-h", "--hydra-help"}:
             raise ValueError(f"{name} needs a trained model: give run=logs/train/<run> or ckpt=<file>")
         return name, words
-    saved = harmless(saved_config(Path(source)))
+    saved = strip_unsafe_keys(load_run_config(Path(source)))
     groups = {group: given[group] for group in ("trainer", "logger", "callbacks") if group in given}
     for group, chosen in groups.items():
-        change_group(saved, group, chosen)
+        override_group(saved, group, chosen)
     if "resume" in given:
-        require_unfinished(Path(source), given, saved)
-        keep_trackers(Path(source), saved)
+        validate_resume(Path(source), given, saved)
+        restore_logger_ids(Path(source), saved)
     # The saved config takes the place of configs/, so overrides work on it as on any other, and nobody has to repeat
     # the original command.
     ConfigStore.instance().store(name="saved", node=saved)
@@ -76,7 +79,7 @@ def root_config(name: str, words: list[str]) -> tuple[str, list[str]]:
     return ("resume" if "resume" in given else name), left
 
 
-def harmless(saved: DictConfig) -> DictConfig:
+def strip_unsafe_keys(saved: DictConfig) -> DictConfig:
     """Return a saved configuration, which may be a stranger's, without what would let it run code.
 
     That is Hydra's own part, whose callbacks Hydra builds itself, and the consent to code that comes with weights.
@@ -88,19 +91,19 @@ def harmless(saved: DictConfig) -> DictConfig:
     return saved
 
 
-def change_group(saved: DictConfig, group: str, chosen: str) -> None:
+def override_group(saved: DictConfig, group: str, chosen: str) -> None:
     """Put another choice of a group into a saved configuration; of a trainer, what its own file says."""
-    if chosen not in option_files(group):
-        raise ValueError(no_such_choice(group, chosen))
-    node = choice(group, chosen)
+    if chosen not in list_option_files(group):
+        raise ValueError(format_unknown_option(group, chosen))
+    node = load_option(group, chosen)
     if group == "trainer":
-        base = choice(group, "auto")
+        base = load_option(group, "auto")
         node = {**saved.trainer, **{name: value for name, value in node.items() if value != base[name]}}
         node |= {} if chosen != "auto" else {name: value for name, value in base.items() if value == "auto"}
     saved[group] = node
 
 
-def newest_unfinished(parent: Path) -> Path:
+def find_latest_unfinished_run(parent: Path) -> Path:
     """Return the run that was started last of those which did not finish and no process trains.
 
     Raises:
@@ -109,7 +112,7 @@ def newest_unfinished(parent: Path) -> Path:
     started = {}
     for file in parent.glob("*/run.json"):
         record = read_json_or_empty(file)
-        waits = record.get("status") in ("running", "interrupted", "failed") and any_checkpoint(file.parent)
+        waits = record.get("status") in ("running", "interrupted", "failed") and has_checkpoint(file.parent)
         if waits and is_unlocked(file.parent):
             started[file.parent] = record.get("started")
     if not started:
@@ -117,24 +120,24 @@ def newest_unfinished(parent: Path) -> Path:
     return max(started, key=lambda folder: str(started[folder]))
 
 
-def any_checkpoint(folder: Path) -> bool:
+def has_checkpoint(folder: Path) -> bool:
     """Say whether a run has saved anything."""
     return any((folder / "checkpoints").glob("*.ckpt"))
 
 
-def require_unfinished(folder: Path, given: dict[str, str], saved: DictConfig) -> None:
+def validate_resume(folder: Path, given: dict[str, str], saved: DictConfig) -> None:
     """Refuse to resume what has nothing left to do, nothing to start from, or would become another run."""
     if folder.suffix == ".ckpt":
         raise ValueError(f"resume= takes the folder of a run, but it is {folder}: give {folder.parent.parent}")
-    if not any_checkpoint(folder):
+    if not has_checkpoint(folder):
         raise ValueError(f"{folder} has no checkpoint to go on from: start again by `make train`")
     for name, value in given.items():
-        if name.startswith(FIXED) or not name.startswith((*RESUMABLE, "hydra.")):
+        if name.startswith(RESUME_IMMUTABLE_KEYS) or not name.startswith((*RESUME_MUTABLE_KEYS, "hydra.")):
             before = str(OmegaConf.select(saved, name.lstrip("+")))
             if value != before:
                 raise ValueError(
                     f"A run that goes on keeps its settings, but {name} was {before} and would become {value}: start a "
-                    f"new run, or change only {', '.join(RESUMABLE[1:])}"
+                    f"new run, or change only {', '.join(RESUME_MUTABLE_KEYS[1:])}"
                 )
     if read_json_or_empty(folder / "run.json").get("status") == "finished" and not any(
         name.startswith("trainer.max_") for name in given
@@ -142,7 +145,7 @@ def require_unfinished(folder: Path, given: dict[str, str], saved: DictConfig) -
         raise ValueError(f"{folder} has finished: add trainer.max_epochs=<more> to train it further")
 
 
-def saved_config(source: Path) -> DictConfig:
+def load_run_config(source: Path) -> DictConfig:
     """Return the configuration of a run folder or of a checkpoint.
 
     Raises:
@@ -151,11 +154,11 @@ def saved_config(source: Path) -> DictConfig:
     folder = source.parent.parent if source.suffix == ".ckpt" else source
     if (folder / "config.yaml").is_file():
         try:
-            return moved(loaded(folder / "config.yaml"), folder)
+            return rebase_paths(load_config_file(folder / "config.yaml"), folder)
         except ValueError as error:
-            if not any_checkpoint(folder):
+            if not has_checkpoint(folder):
                 raise
-            return copy_in_checkpoint(folder, source, error)
+            return load_config_from_checkpoint(folder, source, error)
     if not source.is_file() and not (source.is_dir() and source.suffix == ".ckpt"):
         near = sorted(folder.parent.glob("*/config.yaml"), key=lambda each: each.stat().st_mtime)
         hint = f"the newest there is {near[-1].parent}" if near else "give the folder that a training printed as `run`"
@@ -166,17 +169,17 @@ def saved_config(source: Path) -> DictConfig:
     return OmegaConf.create(config)
 
 
-def copy_in_checkpoint(folder: Path, source: Path, why: ValueError) -> DictConfig:
+def load_config_from_checkpoint(folder: Path, source: Path, why: ValueError) -> DictConfig:
     """Return the configuration that a checkpoint holds, in place of a damaged file, and tell of it."""
     from firstlight.checkpoint import io as checkpoint_io
 
     path = source if source.suffix == ".ckpt" else checkpoint_io.find_latest_valid_checkpoint(folder)[0]
     config: dict[str, Any] = checkpoint_io.load_checkpoint(path)["config"]
     print(f"{str(why).partition(': ')[0]}; the copy in {path.name} is taken", flush=True)
-    return moved(OmegaConf.create(config), folder)
+    return rebase_paths(OmegaConf.create(config), folder)
 
 
-def loaded(file: Path) -> DictConfig:
+def load_config_file(file: Path) -> DictConfig:
     """Return the configuration in a run's file.
 
     Raises:
@@ -194,7 +197,7 @@ def loaded(file: Path) -> DictConfig:
     return config
 
 
-def moved(saved: Any, folder: Path) -> DictConfig:
+def rebase_paths(saved: Any, folder: Path) -> DictConfig:
     """Return a saved configuration with its paths where the run's folder is now."""
     before = str(saved.output_dir)
 
@@ -208,7 +211,7 @@ def moved(saved: Any, folder: Path) -> DictConfig:
     return OmegaConf.create(replaced(OmegaConf.to_container(saved)))
 
 
-def keep_trackers(folder: Path, saved: DictConfig) -> None:
+def restore_logger_ids(folder: Path, saved: DictConfig) -> None:
     """Let a resumed run go on in the same run of its trackers, whose ids are in run.json."""
     known = read_json_or_empty(folder / "run.json").get("loggers")
     for name, facts in known.items() if isinstance(known, dict) else ():

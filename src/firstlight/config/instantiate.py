@@ -11,13 +11,13 @@ from lightning.pytorch.loggers import Logger
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from firstlight.config.options import SOURCES
-from firstlight.config.schema import is_trusted, require_trusted
+from firstlight.config.options import SOURCE_DIR
+from firstlight.config.schema import is_trusted, validate_trusted
 from firstlight.run.failure import is_oom_error
 from firstlight.run.packages import describe_missing_package
 
 # The packages alone are no fence: torch has classes that start a program when they are built.
-KINDS = (LightningModule, LightningDataModule, Trainer, Optimizer, LRScheduler, Callback, Logger)
+ALLOWED_BASE_CLASSES = (LightningModule, LightningDataModule, Trainer, Optimizer, LRScheduler, Callback, Logger)
 
 
 def locate(target: str) -> Any:
@@ -26,7 +26,7 @@ def locate(target: str) -> Any:
     Raises:
         ValueError: it cannot be imported, or is no class that a configuration may build.
     """
-    require_trusted(target)
+    validate_trusted(target)
     module, _, name = target.rpartition(".")
     try:
         found = getattr(import_module(module), name, None)
@@ -37,8 +37,8 @@ def locate(target: str) -> Any:
         raise ValueError(
             f"There is no {target} ({error}): give the dotted path of a class that is installed"
         ) from error
-    if not isinstance(found, type) or not issubclass(found, KINDS) or not is_trusted(found.__module__):
-        kinds = ", ".join(kind.__name__ for kind in KINDS)
+    if not isinstance(found, type) or not issubclass(found, ALLOWED_BASE_CLASSES) or not is_trusted(found.__module__):
+        kinds = ", ".join(kind.__name__ for kind in ALLOWED_BASE_CLASSES)
         raise ValueError(f"A _target_ names a class of the kind {kinds}, but {target} is none: name such a class")
     return found
 
@@ -54,10 +54,10 @@ def instantiate(node: dict[str, Any], *args: Any, **more: Any) -> Any:
     Raises:
         ValueError: If there is no such class, or it takes other arguments.
     """
-    return built(locate(node["_target_"]), *args, **{key: node[key] for key in node if key != "_target_"}, **more)
+    return call_class(locate(node["_target_"]), *args, **{key: node[key] for key in node if key != "_target_"}, **more)
 
 
-def built(kind: Any, *parts: Any, **settings: Any) -> Any:
+def call_class(kind: Any, *parts: Any, **settings: Any) -> Any:
     """Build an object of a class; a library that refuses its settings is told in one sentence.
 
     Raises:
@@ -72,7 +72,7 @@ def built(kind: Any, *parts: Any, **settings: Any) -> Any:
     try:
         return kind(*parts, **settings)
     except Exception as error:  # libraries raise many kinds
-        ours = Path(extract_tb(error.__traceback__)[-1].filename).is_relative_to(SOURCES)
+        ours = Path(extract_tb(error.__traceback__)[-1].filename).is_relative_to(SOURCE_DIR)
         if ours or isinstance(error, OSError) or is_oom_error(error):
             raise
         why = " ".join(str(error).split()) or type(error).__name__

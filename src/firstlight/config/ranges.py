@@ -4,7 +4,7 @@ from math import inf
 from typing import Any
 
 # By the name of the setting, whichever object has it.
-LIMITS: dict[str, tuple[float, float]] = {
+VALID_RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("label_smoothing", "dropout", "warmup_fraction", "pct_start"), (0, 1)),
     **dict.fromkeys(
         ("lr", "weight_decay", "gradient_clip_val", "overfit_batches", "max_bad", "every_minutes"), (0, inf)
@@ -28,9 +28,9 @@ LIMITS: dict[str, tuple[float, float]] = {
 }
 
 
-def require_in_limits(path: str, value: Any) -> None:
+def validate_range(path: str, value: Any) -> None:
     """Refuse NaN, what no 64 bits hold, and what lies outside the limits of its name."""
-    least, most = LIMITS.get(path.rpartition(".")[2], (-inf, inf))
+    least, most = VALID_RANGES.get(path.rpartition(".")[2], (-inf, inf))
     is_number = isinstance(value, int | float)
     if is_number and not abs(value) < 2**63:
         raise ValueError(f"{path} is a number that fits into 64 bits, but {path}={value}: give a smaller one")

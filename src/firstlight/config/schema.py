@@ -8,14 +8,14 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
-from firstlight.config.options import trusted_packages
+from firstlight.config.options import load_trusted_packages
 from firstlight.run.packages import is_installed
 
 
 # The constructor of a class is the schema of its config: dataclasses next to each class would repeat every signature,
 # and the two lists would drift apart.
 @dataclass(frozen=True)
-class Signature:
+class ClassSignature:
     """What the text of a class tells.
 
     Attributes:
@@ -26,26 +26,26 @@ class Signature:
 
     parameters: dict[str, str] = field(default_factory=dict)
     constants: dict[str, object] = field(default_factory=dict)
-    takes_any: bool = False
+    accepts_kwargs: bool = False
 
 
 @cache
-def read(target: str) -> Signature:
+def read_signature(target: str) -> ClassSignature:
     """Return the signature of the class with this dotted path.
 
     Raises:
         ValueError: no such module, no such class in it, or one that it has from a package which is not trusted.
     """
     module, _, name = target.rpartition(".")
-    definition = _find(module, name)
+    definition = _find_class(module, name)
     if definition is None:
         raise ValueError(f"There is no {target}: give the dotted path of a class that is installed")
     source, node = definition
-    require_trusted(f"{source}.{node.name}")
-    return _signature(source, node)
+    validate_trusted(f"{source}.{node.name}")
+    return _parse_signature(source, node)
 
 
-def require_trusted(target: str) -> None:
+def validate_trusted(target: str) -> None:
     """Refuse a dotted path into any other package than those of configs/trusted.yaml.
 
     Raises:
@@ -53,14 +53,14 @@ def require_trusted(target: str) -> None:
     """
     if not is_trusted(target):
         raise ValueError(
-            f"A _target_ names a class of {', '.join(trusted_packages())}, but it is {target}: choose one of these, "
+            f"A _target_ names a class of {', '.join(load_trusted_packages())}, but it is {target}: choose one of these, "
             "or add the package to configs/trusted.yaml"
         )
 
 
-def missing_import(target: str) -> str | None:
+def find_missing_import(target: str) -> str | None:
     """Return the first package that the module of a class imports and that is not installed."""
-    tree = _parse(target.rpartition(".")[0])
+    tree = _parse_module(target.rpartition(".")[0])
     names: list[str] = []
     # Only what is always imported: not what stands under `if` or `try`.
     for node in tree.body if tree else []:
@@ -74,40 +74,42 @@ def missing_import(target: str) -> str | None:
 
 def is_trusted(path: str) -> bool:
     """Say whether a dotted path leads into one of the packages of configs/trusted.yaml."""
-    return path.partition(".")[0] in trusted_packages()
+    return path.partition(".")[0] in load_trusted_packages()
 
 
-def _signature(module: str, node: ast.ClassDef) -> Signature:
-    found = [_find(module, ast.unparse(base)) for base in node.bases]
-    bases = [_signature(*base) for base in found if base is not None]
+def _parse_signature(module: str, node: ast.ClassDef) -> ClassSignature:
+    found = [_find_class(module, ast.unparse(base)) for base in node.bases]
+    bases = [_parse_signature(*base) for base in found if base is not None]
     constants = {name: value for base in reversed(bases) for name, value in base.constants.items()}
-    constants |= _constants(node)
+    constants |= _read_class_constants(node)
     for item in node.body:
         if isinstance(item, ast.FunctionDef) and item.name == "__init__":
-            more = _unpacked(module, item.args.kwarg)
-            return Signature(_arguments(item) | more, constants, item.args.kwarg is not None and not more)
-    inherited = next((base for base in bases if base.parameters or base.takes_any), Signature())
-    return Signature(inherited.parameters, constants, inherited.takes_any)
+            more = _read_typed_dict_fields(module, item.args.kwarg)
+            return ClassSignature(
+                _parse_init_arguments(item) | more, constants, item.args.kwarg is not None and not more
+            )
+    inherited = next((base for base in bases if base.parameters or base.accepts_kwargs), ClassSignature())
+    return ClassSignature(inherited.parameters, constants, inherited.accepts_kwargs)
 
 
-def _arguments(function: ast.FunctionDef) -> dict[str, str]:
+def _parse_init_arguments(function: ast.FunctionDef) -> dict[str, str]:
     arguments = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
     return {
         each.arg: ast.unparse(each.annotation) if each.annotation else "" for each in arguments if each.arg != "self"
     }
 
 
-def _unpacked(module: str, argument: ast.arg | None) -> dict[str, str]:
+def _read_typed_dict_fields(module: str, argument: ast.arg | None) -> dict[str, str]:
     """Return what ``**name: Unpack[Fields]`` takes: the fields of a TypedDict."""
     match argument:
         case ast.arg(annotation=ast.Subscript(value=ast.Name(id="Unpack"), slice=ast.Name(id=name))):
-            found = _find(module, name)
+            found = _find_class(module, name)
             fields = [item for item in found[1].body if isinstance(item, ast.AnnAssign)] if found else []
             return {ast.unparse(field.target): ast.unparse(field.annotation) for field in fields}
     return {}
 
 
-def _constants(node: ast.ClassDef) -> dict[str, object]:
+def _read_class_constants(node: ast.ClassDef) -> dict[str, object]:
     constants: dict[str, object] = {}
     for item in node.body:
         target: ast.expr | None = item.target if isinstance(item, ast.AnnAssign) else None
@@ -118,34 +120,34 @@ def _constants(node: ast.ClassDef) -> dict[str, object]:
     return constants
 
 
-def _find(module: str, name: str) -> tuple[str, ast.ClassDef] | None:
+def _find_class(module: str, name: str) -> tuple[str, ast.ClassDef] | None:
     """Follow a name, `import ... as` and re-exports included, to the module that defines it."""
-    tree = _parse(module)
+    tree = _parse_module(module)
     if tree is None:
         return None
     first, _, rest = name.partition(".")
     stars = []
-    for node in _statements(tree):
+    for node in _iter_top_level_statements(tree):
         if isinstance(node, ast.ClassDef) and node.name == name:
             return module, node
         if isinstance(node, ast.ImportFrom):
-            source = _absolute(module, node)
+            source = _resolve_relative_import(module, node)
             for alias in node.names:
                 if alias.name == "*":
                     stars.append(source)
                 elif (alias.asname or alias.name) == first and rest:
-                    return _find(*f"{source}.{alias.name}.{rest}".rsplit(".", 1))
+                    return _find_class(*f"{source}.{alias.name}.{rest}".rsplit(".", 1))
                 elif (alias.asname or alias.name) == name:
-                    return _find(source, alias.name)
+                    return _find_class(source, alias.name)
         if isinstance(node, ast.Import) and rest:
             for alias in node.names:
                 if (alias.asname or alias.name.partition(".")[0]) == first:
                     dotted = f"{alias.name if alias.asname else first}.{rest}"
-                    return _find(*dotted.rsplit(".", 1))
-    return next((found for source in stars if (found := _find(source, name))), None)
+                    return _find_class(*dotted.rsplit(".", 1))
+    return next((found for source in stars if (found := _find_class(source, name))), None)
 
 
-def _statements(tree: ast.Module) -> list[ast.stmt]:
+def _iter_top_level_statements(tree: ast.Module) -> list[ast.stmt]:
     """Return the top-level statements, those under `if` and `try` included."""
     statements: list[ast.stmt] = []
     waiting = list(tree.body)
@@ -157,23 +159,23 @@ def _statements(tree: ast.Module) -> list[ast.stmt]:
     return statements
 
 
-def _absolute(module: str, node: ast.ImportFrom) -> str:
+def _resolve_relative_import(module: str, node: ast.ImportFrom) -> str:
     if not node.level:
         return node.module or ""
-    source = _source(module)
+    source = _find_source(module)
     parts = module.split(".")
     keep = len(parts) - node.level + (source is not None and source.name == "__init__.py")
     return ".".join([*parts[:keep], *([node.module] if node.module else [])])
 
 
 @cache
-def _parse(module: str) -> ast.Module | None:
-    source = _source(module)
+def _parse_module(module: str) -> ast.Module | None:
+    source = _find_source(module)
     return ast.parse(source.read_text(encoding="utf-8")) if source else None
 
 
 @cache
-def _source(module: str) -> Path | None:
+def _find_source(module: str) -> Path | None:
     """Return the file of a module, found without running any of its parent packages."""
     path: list[str] | None = None
     spec = None
@@ -187,36 +189,36 @@ def _source(module: str) -> Path | None:
     return Path(spec.origin) if is_source and spec and spec.origin else None
 
 
-def accepts(annotation: ast.expr, value: Any) -> bool:
+def matches_annotation(annotation: ast.expr, value: Any) -> bool:
     """Say whether a value from YAML fits an annotation; what is not understood is accepted."""
     match annotation:
         case ast.BinOp(left=left, op=ast.BitOr(), right=right):
-            return accepts(left, value) or accepts(right, value)
+            return matches_annotation(left, value) or matches_annotation(right, value)
         case ast.Constant(value=None) | ast.Name(id="None"):
             return value is None
         case ast.Constant(value=str(text)):
-            return accepts(ast.parse(text, mode="eval").body, value)
+            return matches_annotation(ast.parse(text, mode="eval").body, value)
         case ast.Subscript(value=outer, slice=inner):
-            return _accepts_subscript(ast.unparse(outer).rpartition(".")[2], inner, value)
+            return _matches_generic(ast.unparse(outer).rpartition(".")[2], inner, value)
         case ast.Name(id="Any" | "object"):
             return True
         case ast.Name(id=name):
-            return _accepts_name(name, value)
+            return _matches_builtin(name, value)
     return True
 
 
-def _accepts_subscript(outer: str, inner: ast.expr, value: Any) -> bool:
+def _matches_generic(outer: str, inner: ast.expr, value: Any) -> bool:
     parts = inner.elts if isinstance(inner, ast.Tuple) else [inner]
     if outer in ("Optional", "Union"):
-        return (outer == "Optional" and value is None) or any(accepts(part, value) for part in parts)
+        return (outer == "Optional" and value is None) or any(matches_annotation(part, value) for part in parts)
     if outer == "Literal":
         return any(isinstance(part, ast.Constant) and part.value == value for part in parts)
     if outer in ("list", "List", "Sequence"):
-        return isinstance(value, list) and all(accepts(parts[0], each) for each in value)
+        return isinstance(value, list) and all(matches_annotation(parts[0], each) for each in value)
     return not isinstance(value, str | int | float | bool) if outer in ("dict", "Dict", "tuple", "Tuple") else True
 
 
-def _accepts_name(name: str, value: Any) -> bool:
+def _matches_builtin(name: str, value: Any) -> bool:
     kinds: dict[str, type | tuple[type, ...]] = {"str": str, "int": int, "float": (int, float), "bool": bool}
     if name == "Tensor":
         return False

@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from firstlight.cli.command import command
 from firstlight.config.options import AUTO
-from firstlight.config.validate import check
+from firstlight.config.validate import validate_config
 from firstlight.run.files import to_plain_dict
 from firstlight.run.packages import describe_missing_package, is_installed
 
@@ -23,7 +23,7 @@ FORMATS: dict[str, tuple[str, tuple[str, ...], str]] = {
 @command("export")
 def main(cfg: DictConfig) -> list[str]:
     """Write the model of a run, and what a stranger must know to use it; return the paths."""
-    check(cfg)
+    validate_config(cfg)
     require_format(cfg.format)
     from firstlight.checkpoint.resolve import resolve_checkpoint
     from firstlight.cli import console

@@ -10,7 +10,7 @@ from torch.nn import functional
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from firstlight.config.instantiate import built, locate
+from firstlight.config.instantiate import call_class, locate
 from firstlight.model.metrics import Scores
 
 Settings = dict[str, Any]
@@ -191,7 +191,7 @@ class Classifier(LightningModule, ABC):
                 f"{schedule.__name__} needs to know the end, but trainer.max_epochs={self.trainer.max_epochs}: give a "
                 "number of epochs, trainer.max_steps, or scheduler=constant"
             )
-        scheduler: LRScheduler = built(schedule, optimizer, **{**settings, **known})
+        scheduler: LRScheduler = call_class(schedule, optimizer, **{**settings, **known})
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": interval, "monitor": monitor},
@@ -230,7 +230,7 @@ class Classifier(LightningModule, ABC):
             {"params": [each for each in weights if each.ndim > 1], "weight_decay": decay},
             {"params": [each for each in weights if each.ndim <= 1], "weight_decay": 0.0},
         ]
-        made: Optimizer = built(optimizer, [group for group in groups if group["params"]], **settings)
+        made: Optimizer = call_class(optimizer, [group for group in groups if group["params"]], **settings)
         return made
 
 

@@ -6,14 +6,14 @@ from typing import Any
 from omegaconf import DictConfig
 
 from firstlight.cli.command import command
-from firstlight.config.validate import check
+from firstlight.config.validate import validate_config
 from firstlight.preflight import judge
 
 
 @command("preflight")
 def main(cfg: DictConfig) -> dict[str, Any]:
     """Judge a training on MPS, print what was found, and return it."""
-    check(cfg)
+    validate_config(cfg)
     judge.require_mps(cfg)
     found = judge.judged(cfg)
     from firstlight.preflight import verdict

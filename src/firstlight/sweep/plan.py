@@ -17,8 +17,8 @@ from omegaconf import OmegaConf
 
 from firstlight.cli.errors import sentence
 from firstlight.config import schema
-from firstlight.config.compose import composed
-from firstlight.config.validate import check, check_node
+from firstlight.config.compose import compose_config
+from firstlight.config.validate import validate_config, validate_node
 from firstlight.run.packages import describe_missing_package
 
 # Settings of a sweep that are none of a training's.
@@ -89,12 +89,12 @@ def planned(own: list[str], words: list[str]) -> Plan:
                 f"{inner[0]} has no effect without a {group}: type {group}=<one of configs/{group}> besides"
             )
     try:
-        settings = OmegaConf.to_container(composed("sweep", own), resolve=True)  # type: ignore[assignment]
+        settings = OmegaConf.to_container(compose_config("sweep", own), resolve=True)  # type: ignore[assignment]
     except Exception as error:  # Hydra and OmegaConf raise many kinds
         raise ValueError(sentence(error, "sweep", own) or " ".join(str(error).split())) from error
     for group in GROUPS:
         if settings[group]:
-            check_node(group, settings[group])
+            validate_node(group, settings[group])
             require_installed(f"{group}={given[group]}", settings[group]["_target_"])
     plan = Plan(combinations([*own, *words]), settings["launcher"], settings["sweeper"])
     require_fitting(plan)
@@ -107,7 +107,7 @@ def require_installed(word: str, target: str) -> None:
     Raises:
         ValueError: one sentence, which says how to install it.
     """
-    needs = schema.read(target).constants
+    needs = schema.read_signature(target).constants
     try:
         importlib.metadata.version(str(needs["package"]))
     except importlib.metadata.PackageNotFoundError as error:
@@ -141,8 +141,8 @@ def check_jobs(plan: Plan) -> None:
         ValueError: one sentence about the first such job.
     """
     for job in plan.examples:
-        cfg = composed("train", [*job, "output_dir=logs/sweep"])
-        check(cfg)
+        cfg = compose_config("train", [*job, "output_dir=logs/sweep"])
+        validate_config(cfg)
         for key, name in (("tasks", "devices"), ("nodes", "num_nodes")) if "tasks" in plan.launcher else ():
             asked, wanted = plan.launcher[key], cfg.trainer[name]
             if isinstance(wanted, int) and asked != wanted:
@@ -161,7 +161,9 @@ def combinations(words: list[str]) -> list[list[str]]:
     experiment = [word for word in words if word.startswith("experiment=") and not is_swept(word)]
     # A project may have no default model; the first one is enough to read an experiment.
     model = [word.partition(",")[0] for word in words if word.startswith("model=")]
-    stored = (composed("train", [*experiment, *model], hydra=True).hydra.sweeper.params or {}) if experiment else {}
+    stored = (
+        (compose_config("train", [*experiment, *model], hydra=True).hydra.sweeper.params or {}) if experiment else {}
+    )
     parser = OverridesParser.create()
     overrides = parser.parse_overrides([*(f"{name}={value}" for name, value in stored.items()), *words])
     plain = [each for each in overrides if not each.is_hydra_override()]
@@ -220,7 +222,7 @@ def plugged_in(plan: Plan) -> list[str]:
     sweeper = dict(plan.sweeper)
     if sweeper:
         sweeper["at_once"] = sweeper["at_once"] or plan.launcher.get("n_jobs", 1)
-        sweeper |= {"seed": composed("train", [*plan.examples[0], "output_dir=logs"]).seed, "params": None}
+        sweeper |= {"seed": compose_config("train", [*plan.examples[0], "output_dir=logs"]).seed, "params": None}
     words = []
     for group, settings in (("launcher", plan.launcher), ("sweeper", sweeper)):
         if settings:

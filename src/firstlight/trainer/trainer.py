@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.profilers import AdvancedProfiler, PassThroughProfiler, PyTorchProfiler, SimpleProfiler
 
 from firstlight.checkpoint.io import AtomicCheckpointIO
-from firstlight.config.validate import require_one_apple_gpu
+from firstlight.config.validate import validate_single_mps_device
 from firstlight.distributed.strategies import STRATEGIES, num_devices, num_processes, require_devices, require_processes
 from firstlight.hardware.accelerator import validate_accelerator
 from firstlight.hardware.device import count_available_cpus
@@ -213,7 +213,7 @@ def require_machine(
         ValueError: it lacks the accelerator, or so many of it, or the accelerator the precision; or other processes
             were started than the devices need. The text says what to type instead.
     """
-    require_one_apple_gpu(
+    validate_single_mps_device(
         {"accelerator": accelerator, "devices": devices, "num_nodes": num_nodes, "strategy": strategy}
     )
     validate_accelerator(accelerator, precision)

@@ -11,7 +11,7 @@ from firstlight.benchmark.plots import draw_speedups
 from firstlight.benchmark.suite import Versus, caption, speedups
 from firstlight.benchmark.throughput import Contest
 from firstlight.build import resolve
-from firstlight.config.options import CONFIGS
+from firstlight.config.options import CONFIG_DIR
 from support.choices import a_model, tiny
 
 SMALL = ["image_size=32", "max_length=16", "batch_size=2", "seconds=0.01", "repeats=2", "accelerators=[cpu]"]
@@ -28,7 +28,7 @@ def measured(tmp_path_factory):
     from hydra import compose, initialize_config_dir
 
     folder = tmp_path_factory.mktemp("benchmark") / "run"
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         cfg = compose(
             "benchmark", [*SMALL, *TRAININGS, f"models=[{MODEL}]", 'settings=["logger=none"]', f"output_dir={folder}"]
         )

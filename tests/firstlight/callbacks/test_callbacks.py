@@ -2,12 +2,12 @@
 
 import pytest
 
-from firstlight.config.options import choice
+from firstlight.config.options import load_option
 from support.choices import a_model, names, tiny
 from support.interrupted import SMALL
 from support.observed import require_predictions, require_the_same, trained
 
-ALL = list(choice("callbacks", "wandb"))
+ALL = list(load_option("callbacks", "wandb"))
 MODELS = names("model")
 SMALL = [word for word in SMALL if word not in ("logger=none", "test=false", "trainer.max_epochs=3")]
 

@@ -11,7 +11,7 @@ import torch
 
 from firstlight.checkpoint import io as checkpoint_io
 from firstlight.cli.errors import sentence
-from firstlight.config.compose import composed
+from firstlight.config.compose import compose_config
 from firstlight.run.record import locked
 from support.interrupted import SMALL, Spy, record, saved, trained
 
@@ -124,7 +124,7 @@ def test_a_checkpoint_of_a_newer_version_is_refused(stopped):
 def test_a_setting_that_would_make_it_another_run_is_refused_with_both_values(stopped, word, told):
     before = {path: path.stat().st_mtime_ns for path in stopped.rglob("*")}
     with pytest.raises(ValueError, match=told):
-        composed("train", [f"resume={stopped}", word])
+        compose_config("train", [f"resume={stopped}", word])
 
     assert before == {path: path.stat().st_mtime_ns for path in stopped.rglob("*")}
 
@@ -143,7 +143,7 @@ def test_an_optimizer_goes_on_with_the_kernel_it_is_built_with(tmp_path, before,
 
 
 def test_the_same_value_again_is_no_change(stopped):
-    assert composed("train", [f"resume={stopped}", "data.batch_size=4", "seed=0"]).data.batch_size == 4
+    assert compose_config("train", [f"resume={stopped}", "data.batch_size=4", "seed=0"]).data.batch_size == 4
 
 
 def test_resume_last_takes_the_newest_unfinished_run_that_nobody_trains(stopped, tmp_path, monkeypatch):
@@ -154,15 +154,15 @@ def test_resume_last_takes_the_newest_unfinished_run_that_nobody_trains(stopped,
         (other / "checkpoints" / "last.ckpt").touch()
         (other / "run.json").write_text(json.dumps({"started": started, "status": status}))
 
-    assert composed("train", ["resume=last"]).resume == "logs/train/run"
+    assert compose_config("train", ["resume=last"]).resume == "logs/train/run"
     with locked(stopped), pytest.raises(ValueError, match="There is no run|config.yaml|no run"):
-        composed("train", ["resume=last"])
+        compose_config("train", ["resume=last"])
 
 
 def test_resume_last_without_any_says_so(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match="No run in logs/train waits to go on"):
-        composed("train", ["resume=last"])
+        compose_config("train", ["resume=last"])
 
 
 def test_a_clock_that_was_set_back_harms_nothing(tmp_path, monkeypatch):
@@ -217,10 +217,10 @@ def test_saving_by_minutes_and_by_steps(tmp_path, monkeypatch):
 )
 def test_a_damaged_config_yaml_is_told_and_that_of_the_checkpoint_taken(stopped, damage, capsys):
     file = stopped / "config.yaml"
-    whole = composed("train", [f"resume={stopped}"])
+    whole = compose_config("train", [f"resume={stopped}"])
     file.write_text(damage(file.read_text()))
     capsys.readouterr()
-    mended = composed("train", [f"resume={stopped}"])
+    mended = compose_config("train", [f"resume={stopped}"])
 
     assert "the copy in last.ckpt is taken" in capsys.readouterr().out
     assert whole == mended

@@ -24,7 +24,7 @@ from support.choices import HAS_TEXT, MODELS, TINY, a_model, kind_of, names
 report = pytest.importorskip("firstlight.report.__main__")
 sweep = pytest.importorskip("firstlight.sweep.__main__")
 
-CONFIGS = options.CONFIGS
+CONFIGS = options.CONFIG_DIR
 # Without a project's models and data sets: a copy of the tiny models' options is damaged in their place.
 FILES = sorted(str(file.relative_to(CONFIGS)) for file in CONFIGS.rglob("*.yaml"))
 FILES = [file for file in FILES if not file.startswith(("model/", "data/"))]
@@ -58,7 +58,7 @@ def told(name, words, task=None):
     """Return the one line in which a command refuses, or None where it works."""
     try:
         with within(SECONDS):
-            (task or COMMANDS.get(name, validate.check))(compose.composed(name, words))
+            (task or COMMANDS.get(name, validate.validate_config))(compose.compose_config(name, words))
         return None
     except Exception as error:
         line = errors.sentence(error, name, words)
@@ -88,7 +88,7 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fuzz")
     shutil.copytree(CONFIGS, folder / "configs")
     for name in MODELS:
-        shutil.copy(options.option_files("model")[name], folder / "configs" / "model")
+        shutil.copy(options.list_option_files("model")[name], folder / "configs" / "model")
     (folder / "texts.csv").write_text("text,label\n" + "".join(f"word{n} more,{n % 2}\n" for n in range(40)))
     for number in range(40):
         (folder / "images" / str(number % 2)).mkdir(parents=True, exist_ok=True)
@@ -190,7 +190,7 @@ def follow_words(place, chance):
     words = [*BRIEF, *groups, *data]
     known = [
         name
-        for name in leaves(OmegaConf.to_container(compose.composed("train", words)))
+        for name in leaves(OmegaConf.to_container(compose.compose_config("train", words)))
         if name.rpartition(".")[2] not in LONG
     ]
     typed = [f"{chance.choice(known)}={chance.choice(TYPED)}" for _ in range(chance.choice([1, 1, 1, 2, 3]))]

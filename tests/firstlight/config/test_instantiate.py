@@ -5,7 +5,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from firstlight.cli.errors import sentence
-from firstlight.config.instantiate import built
+from firstlight.config.instantiate import call_class
 from firstlight.model.lr_scheduler import WarmupCosine
 from firstlight.trainer.trainer import Trainer
 
@@ -32,7 +32,7 @@ from firstlight.trainer.trainer import Trainer
 )
 def test_settings_that_a_class_refuses_are_one_sentence(kind, parts, settings, told):
     with pytest.raises(ValueError, match=r".+: (correct|give)") as refused:
-        built(kind, *parts, **settings)
+        call_class(kind, *parts, **settings)
 
     assert sentence(refused.value, "train", []).startswith(told)
     assert len(str(refused.value).splitlines()) == 1
@@ -40,7 +40,7 @@ def test_settings_that_a_class_refuses_are_one_sentence(kind, parts, settings, t
 
 def test_a_mistake_of_ours_keeps_its_traceback():
     with pytest.raises(TypeError) as raised:
-        built(WarmupCosine, None, total_steps=10, warmup_fraction="x")
+        call_class(WarmupCosine, None, total_steps=10, warmup_fraction="x")
 
     assert sentence(raised.value, "train", []) is None
 
@@ -51,7 +51,7 @@ def test_memory_that_runs_out_is_no_refusal():
             torch.nn.Linear(2**40, 2**20)
 
     with pytest.raises(RuntimeError, match="can't allocate memory|not enough memory"):
-        built(Large)
+        call_class(Large)
 
 
 def test_a_batch_of_one_before_batch_normalisation_is_one_sentence():

@@ -7,13 +7,13 @@ import pytest
 
 from firstlight.config import schema
 from firstlight.config.instantiate import locate
-from firstlight.config.options import choice
+from firstlight.config.options import load_option
 from support.choices import names
 from support.signatures import parameters
 
 TARGETS = sorted(
     {
-        choice(group, name)[key]["_target_"] if key else choice(group, name)["_target_"]
+        load_option(group, name)[key]["_target_"] if key else load_option(group, name)["_target_"]
         for group, key in {"model": "model", "data": "", "trainer": "", "optimizer": "", "scheduler": ""}.items()
         for name in names(group)
     }
@@ -23,7 +23,7 @@ TARGETS = sorted(
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_text_tells_what_the_class_takes(target):
-    assert parameters(locate(target)) == set(schema.read(target).parameters)
+    assert parameters(locate(target)) == set(schema.read_signature(target).parameters)
 
 
 def test_reading_imports_nothing():
@@ -38,10 +38,10 @@ def test_reading_imports_nothing():
 
 def test_constants_come_from_the_bases_too():
     for name in names("data"):
-        assert schema.read(choice("data", name)["_target_"]).constants["yields"] in ("images", "text")
+        assert schema.read_signature(load_option("data", name)["_target_"]).constants["yields"] in ("images", "text")
 
 
 @pytest.mark.parametrize("target", ["firstlight.trainer.trainer.Trainr", "nowhere.at.all.Net", "Net"])
 def test_a_class_that_is_not_there_is_refused(target):
     with pytest.raises(ValueError, match=f"There is no {target}: give the dotted path of a class"):
-        schema.read(target)
+        schema.read_signature(target)

@@ -6,9 +6,9 @@ import math
 import pytest
 from omegaconf import OmegaConf, open_dict
 
-from firstlight.config.options import read
-from firstlight.config.schema import accepts
-from firstlight.config.validate import check
+from firstlight.config.options import load_yaml
+from firstlight.config.schema import matches_annotation
+from firstlight.config.validate import validate_config
 from support.choices import QUICK, a_model, kind_of, names
 
 GROUPS = ["callbacks", "data", "experiment", "logger", "model", "optimizer", "scheduler", "trainer"]
@@ -17,7 +17,7 @@ GROUPS = ["callbacks", "data", "experiment", "logger", "model", "optimizer", "sc
 @pytest.mark.parametrize(("group", "name"), [(group, name) for group in GROUPS for name in names(group)])
 def test_every_choice_of_every_group_composes(composed, group, name):
     reader = [f"model={a_model(kind_of(group, name))}"] if group == "data" else []
-    check(composed(f"{group}={name}", *reader))
+    validate_config(composed(f"{group}={name}", *reader))
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_a_wrong_setting_is_refused_in_a_sentence(composed, setting, value, sent
         OmegaConf.update(cfg, setting, value, force_add=True)
 
     with pytest.raises(ValueError) as refused:
-        check(cfg)
+        validate_config(cfg)
     assert str(refused.value).startswith(sentence)
 
 
@@ -76,7 +76,7 @@ def test_a_wrong_setting_is_refused_in_a_sentence(composed, setting, value, sent
 )
 def test_a_model_that_cannot_read_the_data_is_refused(composed, overrides, sentence):
     with pytest.raises(ValueError) as refused:
-        check(composed(*overrides))
+        validate_config(composed(*overrides))
     assert str(refused.value).startswith(sentence)
 
 
@@ -87,7 +87,7 @@ def test_a_training_without_one_of_its_parts_is_refused(composed, name):
         del cfg[name]
 
     with pytest.raises(ValueError, match=f"A training has a {name}, but the configuration has none"):
-        check(cfg)
+        validate_config(cfg)
 
 
 @pytest.mark.parametrize(
@@ -97,12 +97,12 @@ def test_a_file_that_holds_no_settings_is_named(tmp_path, content):
     (tmp_path / "x.yaml").write_text(content)
 
     with pytest.raises(ValueError, match=r"x\.yaml holds no settings that can be read \(.+\): mend it") as refused:
-        read(tmp_path / "x.yaml")
+        load_yaml(tmp_path / "x.yaml")
     assert len(str(refused.value).splitlines()) == 1
 
 
 def test_zero_is_a_seed(composed):
-    check(composed("seed=0"))
+    validate_config(composed("seed=0"))
 
 
 def test_a_model_brings_its_data_and_the_command_line_wins(composed):
@@ -137,4 +137,4 @@ def test_wandb_brings_its_callbacks_and_none_takes_them_away(composed):
     ],
 )
 def test_values_are_held_against_annotations(annotation, value, fits):
-    assert fits == accepts(ast.parse(annotation, mode="eval").body, value)
+    assert fits == matches_annotation(ast.parse(annotation, mode="eval").body, value)

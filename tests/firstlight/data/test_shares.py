@@ -5,7 +5,7 @@ import torch
 
 from firstlight import build
 from firstlight.config import compose
-from firstlight.config.validate import check
+from firstlight.config.validate import validate_config
 from firstlight.data.datamodule import IGNORE_INDEX, EvalShard
 from firstlight.data.sampler import LengthGroupedSampler, ResumableSampler, ShuffleSampler
 from firstlight.distributed.strategies import scaled_lr
@@ -14,7 +14,7 @@ from support.small import WORDS
 
 
 def settings(*words):
-    return compose.composed("train", ["model=tiny_images", *words, "output_dir=run"])
+    return compose.compose_config("train", ["model=tiny_images", *words, "output_dir=run"])
 
 
 def shares_of(order_of, devices):
@@ -84,7 +84,7 @@ def test_an_evaluation_counts_each_sample_once(samples, devices):
 )  # fmt: skip
 def test_a_mac_has_one_gpu(typed_words):
     with pytest.raises(ValueError, match="A Mac has one GPU, but .*: type trainer=mps alone"):
-        check(settings(*typed_words))
+        validate_config(settings(*typed_words))
 
 
 @pytest.mark.parametrize(

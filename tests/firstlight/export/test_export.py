@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from firstlight.config.compose import composed as composed_from
+from firstlight.config.compose import compose_config as composed_from
 from firstlight.data.fake_images import FakeImageDataModule
 from firstlight.export import __main__ as export
 from firstlight.export import folder as folders

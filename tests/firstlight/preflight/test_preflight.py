@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from firstlight.config.compose import composed
+from firstlight.config.compose import compose_config
 from firstlight.preflight import __main__ as preflight
 from support.choices import QUICK, a_model, kind_of, tiny
 
@@ -17,7 +17,7 @@ VARIES = "this training would fail: aten::embedding_dense_backward varies on MPS
 
 def test_one_screen_tells_all(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    found = preflight.main(composed("preflight", SMALL))
+    found = preflight.main(compose_config("preflight", SMALL))
     lines = capsys.readouterr().out.splitlines()
 
     assert found["works"]
@@ -30,7 +30,7 @@ def test_one_screen_tells_all(capsys, tmp_path, monkeypatch):
 
 
 def test_json_prints_json_only(capsys):
-    found = preflight.main(composed("preflight", [*SMALL, "json=true"]))
+    found = preflight.main(compose_config("preflight", [*SMALL, "json=true"]))
 
     assert found == json.loads(capsys.readouterr().out)
     assert sum(found["memory"]["training"].values()) == 2 * found["memory"]["training"]["peak"]
@@ -40,7 +40,7 @@ def test_json_prints_json_only(capsys):
 
 def test_another_trainer_is_refused():
     with pytest.raises(ValueError, match="preflight judges a training on MPS, but trainer=cpu: leave trainer= out"):
-        preflight.main(composed("preflight", [*SMALL, "trainer=cpu"]))
+        preflight.main(compose_config("preflight", [*SMALL, "trainer=cpu"]))
 
 
 @pytest.mark.parametrize(
@@ -54,5 +54,5 @@ def test_another_trainer_is_refused():
 )
 def test_what_would_fail_is_shown_and_refused(capsys, words, sentence):
     with pytest.raises(ValueError, match=sentence):
-        preflight.main(composed("preflight", [*SMALL, *words]))
+        preflight.main(compose_config("preflight", [*SMALL, *words]))
     assert "faults    " in capsys.readouterr().out

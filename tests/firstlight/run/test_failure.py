@@ -11,7 +11,7 @@ import torch
 from firstlight import train
 from firstlight.callbacks.loss_guard import LossGuard
 from firstlight.cli.errors import sentence
-from firstlight.config.compose import composed
+from firstlight.config.compose import compose_config
 from firstlight.logger.metrics_csv import MetricsCSVLogger
 from support.interrupted import SMALL, Spy, record, saved, trained
 
@@ -26,7 +26,7 @@ def faulty(monkeypatch, tmp_path):
     def train_(fault, *words):
         monkeypatch.setenv("FAULT", f"step==5:{fault}")
         with pytest.raises(BaseException) as caught:
-            train.main(composed("train", [*SMALL, "model=tiny_faulty", f"output_dir={tmp_path / 'run'}", *words]))
+            train.main(compose_config("train", [*SMALL, "model=tiny_faulty", f"output_dir={tmp_path / 'run'}", *words]))
         return caught.value, record(tmp_path / "run")
 
     return train_
@@ -127,7 +127,7 @@ def test_a_disk_that_fails_under_metrics_csv(monkeypatch, tmp_path, number, what
 
     monkeypatch.setattr(MetricsCSVLogger, "save", fail)
     with pytest.raises(OSError) as caught:
-        train.main(composed("train", [*SMALL, f"output_dir={tmp_path / 'run'}"]))
+        train.main(compose_config("train", [*SMALL, f"output_dir={tmp_path / 'run'}"]))
 
     assert what in record(tmp_path / "run")["reason"]
     assert what in sentence(caught.value, "train", [])
@@ -158,7 +158,7 @@ def test_a_disk_that_fills_up_inside_a_row_leaves_whole_rows(tmp_path, monkeypat
 
 def test_a_folder_that_cannot_be_written_to_is_named():
     with pytest.raises(ValueError, match="cannot be made") as caught:
-        train.main(composed("train", [*SMALL, "output_dir=/proc/run"]))
+        train.main(compose_config("train", [*SMALL, "output_dir=/proc/run"]))
 
     assert sentence(caught.value, "train", []) == (
         "The folder /proc/run cannot be made (No such file or directory): give output_dir=<a folder of yours>"

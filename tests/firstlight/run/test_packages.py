@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import firstlight
-from firstlight.config.options import choice
-from firstlight.config.validate import require_imports
+from firstlight.config.options import load_option
+from firstlight.config.validate import validate_imports
 from firstlight.data import word_tokenizer
 from firstlight.run import packages
 from support.choices import a_model, project_names, tiny
@@ -76,7 +76,7 @@ def test_a_text_model_without_its_libraries_is_refused_before_anything_is_read(t
 
 def source_of(model: str) -> str:
     """Return the text of a model's module."""
-    module = choice("model", model)["model"]["_target_"].rpartition(".")[0]
+    module = load_option("model", model)["model"]["_target_"].rpartition(".")[0]
     return (ENGINE.parent / f"{module.replace('.', '/')}.py").read_text()
 
 
@@ -141,4 +141,4 @@ def test_a_package_that_the_module_of_a_class_imports_is_looked_for(tmp_path, mo
     monkeypatch.syspath_prepend(tmp_path)
 
     with pytest.raises(ValueError, match="Net needs the package absent_one, which is not installed: name it in"):
-        require_imports("net_of_a_user.Net")
+        validate_imports("net_of_a_user.Net")

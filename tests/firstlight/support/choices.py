@@ -5,7 +5,7 @@ from importlib.util import find_spec
 import pytest
 
 from firstlight.config import schema
-from firstlight.config.options import CONFIGS, choice
+from firstlight.config.options import CONFIG_DIR, load_option
 
 # Of the groups in which a project has options of its own: those of the engine and of its tests.
 MODELS = ["tiny_images", "tiny_mlp", "tiny_text"]
@@ -31,18 +31,18 @@ def names(group: str) -> list[str]:
 
 def project_names(group: str) -> list[str]:
     """Return the options of a group in configs/: a user's own are among them, and deleted ones are not."""
-    return sorted(file.stem for file in (CONFIGS / group).glob("*.yaml"))
+    return sorted(file.stem for file in (CONFIG_DIR / group).glob("*.yaml"))
 
 
 def takes(model: str, setting: str) -> bool:
     """Say whether a model has a setting."""
-    return setting in choice("model", model)["model"]
+    return setting in load_option("model", model)["model"]
 
 
 def kind_of(group: str, name: str) -> str:
     """Return what a model reads or a data set yields: "images" or "text"."""
-    node = choice(group, name)
-    constants = schema.read(node.get(group, node)["_target_"]).constants
+    node = load_option(group, name)
+    constants = schema.read_signature(node.get(group, node)["_target_"]).constants
     return str(constants.get("reads" if group == "model" else "yields"))
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from firstlight import build, evaluate, predict, train
-from firstlight.config.compose import composed
+from firstlight.config.compose import compose_config
 from firstlight.mps.dry_run import dry_run
 from mps_emulator import emulator
 from support.choices import takes, tiny
@@ -56,15 +56,15 @@ def require_the_whole_way(model: str, precision: str, parent: Path) -> None:
     """Train, evaluate, predict and resume on the emulated device."""
     folder = parent / "run"
     words = [*on_mps(model), f"trainer.precision={precision}", "trainer.max_epochs=2", f"output_dir={folder}"]
-    metrics = train.main(composed("train", words))
+    metrics = train.main(compose_config("train", words))
     record = json.loads((folder / "run.json").read_text())
-    again = evaluate.main(composed("evaluate", [f"run={folder}"]))
-    on_cpu = evaluate.main(composed("evaluate", [f"run={folder}", "trainer=cpu", "trainer.precision=32-true"]))
+    again = evaluate.main(compose_config("evaluate", [f"run={folder}"]))
+    on_cpu = evaluate.main(compose_config("evaluate", [f"run={folder}", "trainer=cpu", "trainer.precision=32-true"]))
     (parent / "inputs").mkdir()
     inputs = inputs_for(model, parent / "inputs")
     words = [f"run={folder}", f"input={inputs}", f"output={parent / 'predictions.csv'}"]
-    predicted = predict.main(composed("predict", words))
-    resumed = train.main(composed("train", [f"resume={folder}", "trainer.max_epochs=3"]))
+    predicted = predict.main(compose_config("predict", words))
+    resumed = train.main(compose_config("train", [f"resume={folder}", "trainer.max_epochs=3"]))
     with (folder / "metrics.csv").open() as file:
         steps = [int(row["step"]) for row in csv.DictReader(file) if row["val/loss"]]
 
@@ -81,7 +81,7 @@ def require_the_whole_way(model: str, precision: str, parent: Path) -> None:
 def require_a_training(model: str, precision: str, folder: Path) -> None:
     """Train in a precision, and measure."""
     words = [*on_mps(model), f"trainer.precision={precision}", "callbacks=none", f"output_dir={folder}"]
-    network, data, trainer = build.build(composed("train", words))
+    network, data, trainer = build.build(compose_config("train", words))
     trainer.fit(network, data)
     (figures,) = trainer.test(network, data, verbose=False)
 
@@ -100,7 +100,7 @@ def require_the_weights_of_the_cpu(model: str, folder: Path) -> None:
         # AdamW would blow up the rounding errors of gradients that are 0, such as those of biases before a batch norm.
         words += ["optimizer=sgd", "optimizer.lr=0.01"]
         words += ["trainer.deterministic=null", "trainer.channels_last=false", f"output_dir={folder / trainer}"]
-        network, data, fit = build.build(composed("train", words))
+        network, data, fit = build.build(compose_config("train", words))
         fit.fit(network, data)
         weights.append({name: value.cpu() for name, value in network.network.state_dict().items()})
 
@@ -115,7 +115,7 @@ def require_the_estimated_memory(model: str, words: list[str], folder: Path) -> 
     """Hold the memory that is told beforehand against what the emulated device allocates."""
     seen = emulator.Seen()
     words = [*on_mps(model), *words, "callbacks=none", "logger=none", f"output_dir={folder}"]
-    network, data, trainer = build.build(composed("train", words))
+    network, data, trainer = build.build(compose_config("train", words))
     report = dry_run(network, data, trainer, trainer.precision, deterministic=False)
     before = seen.live()
     seen.reset_peak()

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from firstlight.config.instantiate import instantiate
-from firstlight.config.options import choice
+from firstlight.config.options import load_option
 from firstlight.data.images import normalize
 from support.prepared import labels_of, prepared
 from support.stand_ins import absence, stand_in, unreachable
@@ -20,7 +20,7 @@ from support.stand_ins import absence, stand_in, unreachable
 @contextmanager
 def maker(name, folder):
     """Yield a function that builds a data set, on small files of our own where it would read yours."""
-    node = choice("data", name)
+    node = load_option("data", name)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket, "getaddrinfo", unreachable)
         files = stand_in(name, folder, patch)

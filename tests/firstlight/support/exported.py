@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from firstlight import train
-from firstlight.config.compose import composed
+from firstlight.config.compose import compose_config
 from firstlight.export import __main__ as export
 from firstlight.model.load import load_model
 from support.choices import tiny
@@ -33,7 +33,7 @@ DESCRIPTIONS = {"torch": "model.pt2.json", "onnx": "model.onnx.json", "safetenso
 def trained(model: str, folder: Path) -> tuple[Path, dict[str, torch.Tensor], torch.Tensor]:
     """Train a step; return the folder of the run, and inputs by name with the logits that its model gives for them."""
     words = [*tiny(model), "trainer.limit_train_batches=1", "test=false", f"output_dir={folder}"]
-    train.main(composed("train", words))
+    train.main(compose_config("train", words))
     made = load_model(folder / "checkpoints" / "last.ckpt").eval()
     if made.reads == "images":
         inputs = torch.randn(3, 3, 32, 32)
@@ -47,7 +47,7 @@ def trained(model: str, folder: Path) -> tuple[Path, dict[str, torch.Tensor], to
 
 def exported(run: Path, output: Path, *words: str) -> list[str]:
     """Export the last checkpoint of a run."""
-    return export.main(composed("export", [f"run={run}", "ckpt=last", f"output={output}", *words]))
+    return export.main(compose_config("export", [f"run={run}", "ckpt=last", f"output={output}", *words]))
 
 
 def as_a_stranger(folder: Path, description: str, inputs: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -27,8 +27,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
-from firstlight.config.compose import SearchPath
-from firstlight.config.options import CONFIGS
+from firstlight.config.compose import ConfigSearchPath
+from firstlight.config.options import CONFIG_DIR
 
 # Some helpers are tests that several files import, and all of them assert.
 HELPERS = [file.stem for file in Path(__file__).parent.glob("*.py")]
@@ -50,7 +50,7 @@ def parse_once(stream: TextIO | str, Loader: type) -> Any:  # noqa: N803
 
 
 # Hydra finds the options of the tests, also where no command has composed before.
-Plugins.instance().register(SearchPath)
+Plugins.instance().register(ConfigSearchPath)
 omegaconf.omegaconf.yaml = SimpleNamespace(load=parse_once, dump=yaml.dump)
 
 __all__ = ["composed", "text_packages", "varying"]
@@ -71,7 +71,7 @@ def composed(tmp_path: Path) -> Callable[..., DictConfig]:
     def compose_(*overrides: str, root: str = "train", folder: str = "run") -> DictConfig:
         named = root != "train" or any(word.startswith("model=") for word in overrides)
         model = [] if named else ["model=tiny_images"]
-        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
             return compose(root, [f"output_dir={tmp_path / folder}", *model, *overrides])
 
     return compose_

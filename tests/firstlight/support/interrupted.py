@@ -13,7 +13,7 @@ from lightning.pytorch import Callback
 from firstlight import build as builder
 from firstlight import train
 from firstlight.checkpoint import io as checkpoint_io
-from firstlight.config.compose import composed
+from firstlight.config.compose import compose_config
 from support.small import WORDS
 
 # With dropout, and 4 steps an epoch, each of which is logged.
@@ -64,7 +64,7 @@ def trained(words, spy):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(builder, "build_trainer", spied)
-        train.main(composed("train", [*words, "test=false"]))
+        train.main(compose_config("train", [*words, "test=false"]))
     return {name: value.clone() for name, value in kept["trainer"].lightning_module.state_dict().items()}
 
 

@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from firstlight import build
-from firstlight.config.compose import composed
-from firstlight.config.validate import check
+from firstlight.config.compose import compose_config
+from firstlight.config.validate import validate_config
 from firstlight.model.flops import flops
 from firstlight.mps.dry_run import dry_run
 from support.choices import tiny
@@ -19,7 +19,7 @@ from support.choices import tiny
 @functools.cache
 def built(model: str, *overrides: str):
     """Return model, data and trainer on the CPU; a dry run leaves them as they are."""
-    return build.build(composed("train", ["output_dir=.", *tiny(model), *overrides]))
+    return build.build(compose_config("train", ["output_dir=.", *tiny(model), *overrides]))
 
 
 def judged(model, data, trainer, precision: str):
@@ -30,11 +30,11 @@ def judged(model, data, trainer, precision: str):
 def require_workload(model: str, batch_size: int) -> None:
     """Hold the batch size at which the benchmark trains a model, if it does, against the announced one."""
     benchmark = pytest.importorskip("firstlight.benchmark.__main__")
-    cfg = composed("benchmark", [])
+    cfg = compose_config("benchmark", [])
     if model not in cfg.trainings:
         pytest.skip(f"the benchmark has no training of {model}")
-    training = composed("train", benchmark.words(cfg, model))
-    check(training)
+    training = compose_config("train", benchmark.words(cfg, model))
+    validate_config(training)
 
     assert training.data.batch_size == batch_size
 

@@ -28,7 +28,7 @@ from omegaconf import OmegaConf
 
 from firstlight import train
 from firstlight.checkpoint import io as checkpoint_io
-from firstlight.config.compose import composed
+from firstlight.config.compose import compose_config
 from support.choices import names, tiny
 from support.interrupted import rows
 
@@ -52,7 +52,7 @@ def started(*settings: str) -> int:
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        train.main(composed("train", list(settings)))
+        train.main(compose_config("train", list(settings)))
         code = 0
     except BaseException:
         traceback.print_exc()

@@ -4,7 +4,7 @@ import json
 
 from hydra import compose, initialize_config_dir
 
-from firstlight.config.options import CONFIGS
+from firstlight.config.options import CONFIG_DIR
 from firstlight.report.gather import gather
 from firstlight.report.render import render
 
@@ -94,5 +94,5 @@ def write_page(logs):
 
 def cfg(*words):
     """Return the configuration of the command."""
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         return compose("report", list(words))

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from firstlight.config.instantiate import locate
-from firstlight.config.options import choice
+from firstlight.config.options import load_option
 from support.checkout import PROJECT, ROOT
 
 ROWS = [(f"word{index} word{index % 7} class{index % 2}", index % 2) for index in range(40)]
@@ -49,7 +49,7 @@ def stand_in(name: str, folder: Path, patch: pytest.MonkeyPatch) -> dict[str, An
 
     tests/<package>/test_<name>.py may have a function `stand_in` for it, with the parameters of those here.
     """
-    node = choice("data", name)
+    node = load_option("data", name)
     file = PROJECT and ROOT / "tests" / PROJECT.name / f"test_{name}.py"
     if file and file.is_file() and (own := runpy.run_path(str(file)).get("stand_in")):
         return own(node, folder, patch)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from firstlight.config import schema
-from firstlight.config.compose import composed
-from firstlight.config.options import CONFIGS, groups, option_files, read
-from firstlight.config.validate import check
+from firstlight.config.compose import compose_config
+from firstlight.config.options import CONFIG_DIR, list_groups, list_option_files, load_yaml
+from firstlight.config.validate import validate_config
 from firstlight.sweep import plan as sweep_plan
 from firstlight.sweep.plan import check_jobs, divided, planned
 from support.checkout import IS_TEMPLATE, PROJECT, ROOT
@@ -86,10 +86,14 @@ def hold(command: str, words: list[str]) -> None:
     elif command in WORDS:
         given = dict(word.split("=", 1) for word in words)
         assert set(given) <= WORDS[command]
-        assert set(given.get("keep", "none").split(",")) <= {*option_files("model"), *option_files("data"), "none"}
-    elif (CONFIGS / f"{command}.yaml").is_file():
+        assert set(given.get("keep", "none").split(",")) <= {
+            *list_option_files("model"),
+            *list_option_files("data"),
+            "none",
+        }
+    elif (CONFIG_DIR / f"{command}.yaml").is_file():
         needs_folder = command == "train" and not any(word.startswith("resume=") for word in words)
-        check(composed(command, [*words, *(["output_dir=logs"] if needs_folder else [])]))
+        validate_config(compose_config(command, [*words, *(["output_dir=logs"] if needs_folder else [])]))
     else:
         assert command.replace("_", "-") in COMMANDS
         assert not words
@@ -109,9 +113,13 @@ def gone(words: list[str]) -> str:
         if not (module.with_suffix(".py").is_file() or (module / "__main__.py").is_file()):
             return f"command {goal}"
     for group, value in given if "new" not in words else ():
-        here = option_files(group) if group in groups() else {*option_files("model"), *option_files("data"), "none"}
-        for name in value.split(",") if group in ("keep", *groups()) else ():
+        here = (
+            list_option_files(group)
+            if group in list_groups()
+            else {*list_option_files("model"), *list_option_files("data"), "none"}
+        )
+        for name in value.split(",") if group in ("keep", *list_groups()) else ():
             if name not in here:
                 return f"{group}={name}"
-    model = next((each["model"] for each in read(CONFIGS / "train.yaml")["defaults"] if "model" in each), None)
+    model = next((each["model"] for each in load_yaml(CONFIG_DIR / "train.yaml")["defaults"] if "model" in each), None)
     return "" if "model" in dict(given) or model == DEFAULT_MODEL else f"default model {DEFAULT_MODEL}"

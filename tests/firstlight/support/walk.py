@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from firstlight import evaluate, predict, train
-from firstlight.config.compose import composed as composed_from
-from firstlight.config.options import choice
+from firstlight.config.compose import compose_config as composed_from
+from firstlight.config.options import load_option
 from firstlight.run.provenance import get_package_versions
 from support.choices import kind_of, tiny
 
@@ -61,7 +61,7 @@ def test_a_checkpoint_loads_with_weights_only_and_explains_itself(trained):
     folder, _, model = trained
     for name in ("best", "last"):
         saved = torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)
-        assert choice("model", model)["model"]["_target_"] == saved["config"]["model"]["_target_"]
+        assert load_option("model", model)["model"]["_target_"] == saved["config"]["model"]["_target_"]
 
 
 @pytest.mark.parametrize("by", ["run", "ckpt"])

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from firstlight.config.compose import composed
-from firstlight.config.validate import check
+from firstlight.config.compose import compose_config
+from firstlight.config.validate import validate_config
 from firstlight.sweep import __main__ as sweep
 from firstlight.sweep.plan import combinations
 from support.choices import a_model, tiny
@@ -45,7 +45,7 @@ def test_every_combination_is_a_row(monkeypatch, tmp_path, capsys):
     assert "0_data.batch_size-2_optimizer.lr-0.01" in [path.name for path in folder.iterdir()]
     assert "4 jobs" in told
     assert "0.02" in told
-    check(composed("evaluate", [f"run={rows[3]['folder']}"]))  # the folder's name can be typed
+    validate_config(compose_config("evaluate", [f"run={rows[3]['folder']}"]))  # the folder's name can be typed
     record = json.loads((tmp_path / rows[0]["folder"] / "run.json").read_text())
     assert float(rows[0]["test/accuracy"]) == record["metrics"]["test/accuracy"]
 

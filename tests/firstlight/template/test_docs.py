@@ -11,8 +11,8 @@ import yaml
 from omegaconf import OmegaConf
 
 from firstlight.config import options, schema
-from firstlight.config.compose import composed
-from firstlight.config.options import CONFIGS, choices, read
+from firstlight.config.compose import compose_config
+from firstlight.config.options import CONFIG_DIR, iter_options, load_yaml
 from firstlight.run.files import append_checksum
 from support.checkout import IS_TEMPLATE, PROJECT, ROOT
 from support.typed import (
@@ -43,7 +43,7 @@ def name(page):
 @pytest.fixture(scope="module")
 def config():
     """Return the configuration of a training as its folder keeps it."""
-    return append_checksum(OmegaConf.to_yaml(composed("train", ["output_dir=logs/train/one"])))
+    return append_checksum(OmegaConf.to_yaml(compose_config("train", ["output_dir=logs/train/one"])))
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_a_file_that_is_named_exists(page, code):
 def settings(prefix: str, node: object) -> Iterator[str]:
     """Yield the paths of all settings below a node of configs/, those that a class would take included."""
     if isinstance(node, dict):
-        known = list(schema.read(node["_target_"]).parameters) if "_target_" in node else []
+        known = list(schema.read_signature(node["_target_"]).parameters) if "_target_" in node else []
         for key in {*node, *known}:
             yield f"{prefix}{key}"
             yield from settings(f"{prefix}{key}.", node.get(key))
@@ -142,11 +142,11 @@ def settings(prefix: str, node: object) -> Iterator[str]:
 
 def known_settings() -> set[str]:
     found = {"force"}.union(*WORDS.values())  # of `make sweep`, `make init` and the like
-    for file in options.root_files():
-        found |= set(settings("", read(file)))
-    for group in options.groups():
+    for file in options.list_root_configs():
+        found |= set(settings("", load_yaml(file)))
+    for group in options.list_groups():
         found.add(group)
-        for _, node in choices(group):
+        for _, node in iter_options(group):
             found |= set(settings("" if group in ("model", "experiment") else f"{group}.", node))
     return found
 
@@ -154,7 +154,7 @@ def known_settings() -> set[str]:
 @template_only
 def test_settings_that_are_named_exist():
     known = known_settings()
-    groups = set(options.groups())
+    groups = set(options.list_groups())
     own = {tuple(path.removesuffix(".yaml").split("/")[1:]) for path in EXAMPLES if path.startswith("configs/")}
     stale = []
     for page, code in CODE:
@@ -169,7 +169,7 @@ def test_settings_that_are_named_exist():
                 stale.append((name(page), word))
             if found and path in groups:
                 chosen = [each for each in found.group(2).split(",") if re.fullmatch(r"\w+", each)]
-                there = {file.stem for file in (CONFIGS / path).glob("*.yaml")}
+                there = {file.stem for file in (CONFIG_DIR / path).glob("*.yaml")}
                 stale += [(name(page), word) for each in chosen if each not in there and (path, each) not in own]
 
     assert stale == []

@@ -6,7 +6,7 @@ import tomllib
 import pytest
 import yaml
 
-from firstlight.config.options import choices
+from firstlight.config.options import iter_options
 from support.checkout import ROOT
 from support.typed import template_only
 
@@ -34,7 +34,7 @@ def test_the_readme_lists_choices_that_exist(group):
     listed = {name for cell in re.findall(r"^\|([^|]+)\|", rows, re.MULTILINE) for name in re.findall(r"`(\w+)`", cell)}
 
     assert listed
-    assert listed <= {name for name, _ in choices(group)}
+    assert listed <= {name for name, _ in iter_options(group)}
 
 
 def test_conda_brings_the_python_that_pyproject_allows():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from firstlight.config.options import choices
+from firstlight.config.options import iter_options
 
 ROOT = Path(__file__).parents[3]
 
@@ -45,4 +45,4 @@ def test_in_an_empty_environment_it_trains_in_an_empty_folder(tmp_path):
     assert "test/accuracy" in told
     assert [path.name for path in empty.iterdir()] == ["logs"]
     helped = run(str(python), "-m", "firstlight.train", "--help", cwd=empty)
-    assert all(name in helped for name, _ in choices("model"))
+    assert all(name in helped for name, _ in iter_options("model"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from firstlight.config.options import CONFIGS
+from firstlight.config.options import CONFIG_DIR
 from firstlight.logger.wandb_loggers import get_wandb_loggers
 from firstlight.run.provenance import run_git
 
@@ -38,7 +38,7 @@ class CodeSnapshot(Callback):
         """Copy the files and log the copy: W&B would walk through logs/, data/ and .venv/ too."""
         if found := get_wandb_loggers(trainer):
             with tempfile.TemporaryDirectory() as folder:
-                root = CONFIGS.parent
+                root = CONFIG_DIR.parent
                 for path in code_files(root):
                     copy = Path(folder) / path
                     copy.parent.mkdir(parents=True, exist_ok=True)

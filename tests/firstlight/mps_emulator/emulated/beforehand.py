@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from firstlight import train
-from firstlight.config.compose import composed as composed_from
+from firstlight.config.compose import compose_config as composed_from
 from support.choices import HAS_TEXT, a_model
 
 sys.path.insert(0, str(Path(__file__).parents[2]))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from firstlight import build, train
-from firstlight.config.compose import composed as composed_from
+from firstlight.config.compose import compose_config as composed_from
 from firstlight.mps.dry_run import dry_run
 from firstlight.trainer.compile import Compile
 from support.choices import a_model

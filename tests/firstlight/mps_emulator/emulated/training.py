@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch.accelerators import MPSAccelerator
 
 from firstlight import build, train
-from firstlight.config.compose import composed as composed_from
+from firstlight.config.compose import compose_config as composed_from
 from support.choices import a_model, names
 
 sys.path.insert(0, str(Path(__file__).parents[2]))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from firstlight.config.options import CONFIGS
+from firstlight.config.options import CONFIG_DIR
 from firstlight.run.record import locked
 from firstlight.sweep import plan as sweep_plan
 from firstlight.sweep.jobs import all_jobs
@@ -24,7 +24,7 @@ from support.typed import as_on_a_cluster, hold
 ROOT = Path(__file__).parents[4]
 
 
-FILES = [*CONFIGS.glob("launcher/*.yaml"), *CONFIGS.glob("sweeper/*.yaml")]
+FILES = [*CONFIG_DIR.glob("launcher/*.yaml"), *CONFIG_DIR.glob("sweeper/*.yaml")]
 
 
 @pytest.mark.parametrize("line", re.findall(r"make (sweep .+)", "\n".join(file.read_text() for file in FILES)))
