@@ -13,7 +13,7 @@ from firstlight.config.instantiate import instantiate, locate
 from firstlight.config.options import AUTO, list_option_files, load_option
 from firstlight.data.datamodule import ClassificationDataModule
 from firstlight.data.text import TextDataModule
-from firstlight.distributed.strategies import scaled_lr
+from firstlight.distributed.strategies import scale_lr
 from firstlight.hardware.accelerator import find_best_accelerator
 from firstlight.hardware.device import get_default_cpu_precision
 from firstlight.logger.metrics_csv import MetricsCSVLogger
@@ -105,7 +105,7 @@ def _build_model(settings: Settings, facts: Settings) -> Classifier:
     Raises:
         ValueError: If its class does not keep its settings, so that no checkpoint could be loaded.
     """
-    optimizer = {**settings["optimizer"], "lr": scaled_lr(settings["optimizer"]["lr"], settings["trainer"])}
+    optimizer = {**settings["optimizer"], "lr": scale_lr(settings["optimizer"]["lr"], settings["trainer"])}
     known = {**facts, "optimizer": optimizer, "scheduler": settings["scheduler"]}
     accepted = inspect.signature(locate(settings["model"]["_target_"])).parameters
     known = {name: value for name, value in known.items() if name in accepted}

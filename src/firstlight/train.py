@@ -22,7 +22,7 @@ def main(cfg: DictConfig) -> dict[str, float]:
         checkpoint = find_latest_checkpoint(cfg.resume) if cfg.resume else None
         model, data, trainer = build(cfg, checkpoint)
         summary.start(cfg, model, data, trainer, record)
-        with ranks.together(trainer, cfg, record):
+        with ranks.join_distributed_run(trainer, cfg, record):
             trainer.fit(model, data, ckpt_path=checkpoint, weights_only=True)
             metrics = summary.metrics(trainer)
             if cfg.test:

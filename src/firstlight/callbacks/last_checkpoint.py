@@ -13,7 +13,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
 from firstlight.checkpoint.rng_state import get_rng_states
-from firstlight.distributed.collectives import Agreement, gathered
+from firstlight.distributed.collectives import DelayedMaxReduce, all_gather_objects
 from firstlight.run.files import replace_atomically
 from firstlight.run.signals import STOP_SIGNALS, install_signal_handler
 
@@ -59,7 +59,7 @@ class LastCheckpoint(Checkpoint):
         self.saved_at, self.saved_step = time.monotonic(), trainer.global_step
         self.asked = self.agreed = 0
         self.due = False
-        self.agreement = Agreement()
+        self.agreement = DelayedMaxReduce()
         if threading.current_thread() is threading.main_thread():
             self.requeue = signal.getsignal(signal.SIGUSR2)
             install_signal_handler(STOP_SIGNALS, self._listen)
@@ -106,7 +106,7 @@ class LastCheckpoint(Checkpoint):
         """Let a batch or a validation that has begun begin anew, with the chance that it had."""
         loops = checkpoint["loops"]["fit_loop"]
         if self.due:
-            checkpoint["random_states"] = gathered(self.random_states)
+            checkpoint["random_states"] = all_gather_objects(self.random_states)
             progress = loops["epoch_loop.batch_progress"]
             for each in (progress["total"], progress["current"]):
                 each["ready"] = each["started"]

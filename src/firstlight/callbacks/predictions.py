@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from PIL import Image
 
 from firstlight.data.images import denormalize
-from firstlight.distributed.collectives import gathered
+from firstlight.distributed.collectives import all_gather_objects
 from firstlight.logger.wandb_loggers import get_wandb_loggers
 from firstlight.run.files import write_atomically
 
@@ -51,7 +51,7 @@ class Predictions(Callback):
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the files, and log the table."""
-        found = [candidate for each in gathered(self.found) for candidate in each]
+        found = [candidate for each in all_gather_objects(self.found) for candidate in each]
         if not trainer.is_global_zero:
             return
         rows = [row for _, row in sorted(found, key=lambda each: -each[0])[: self.num_samples]]

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from firstlight.checkpoint.io import FORMAT_VERSION, consolidate_shards
 from firstlight.checkpoint.rng_state import get_rng_states, set_rng_states
-from firstlight.distributed.collectives import gathered
+from firstlight.distributed.collectives import all_gather_objects
 from firstlight.logger.metrics_csv import MetricsCSVLogger
 
 
@@ -28,7 +28,7 @@ class Resumption(Callback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the format, the random states and the figures, once metrics.csv is on the disk."""
         checkpoint["format"] = FORMAT_VERSION
-        checkpoint["random_states"] = gathered(get_rng_states())
+        checkpoint["random_states"] = all_gather_objects(get_rng_states())
         checkpoint["metrics"] = {name: float(value) for name, value in trainer.callback_metrics.items()}
         for logger in trainer.loggers:
             if isinstance(logger, MetricsCSVLogger):

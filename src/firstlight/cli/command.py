@@ -16,7 +16,7 @@ from firstlight.cli.errors import tell
 from firstlight.cli.job import one
 from firstlight.config.compose import resolve_root_config
 from firstlight.config.options import CONFIG_DIR
-from firstlight.distributed.ranks import follow
+from firstlight.distributed.ranks import run_worker_rank
 from firstlight.hardware.mps_watermarks import set_watermarks
 from firstlight.run.rank import is_worker_rank
 from firstlight.run.signals import install_signal_handler
@@ -48,7 +48,7 @@ def run_from_command_line(name: str, task: Callable[[DictConfig], Any]) -> None:
     failures: list[str] = []
     if is_worker_rank():
         if name == "train":
-            follow(task)
+            run_worker_rank(task)
         return
     try:
         set_watermarks(os.environ)  # before torch is imported

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, open_dict
 from firstlight.cli.errors import tell
 from firstlight.config.compose import compose_config, has_checkpoint
 from firstlight.config.options import AUTO
-from firstlight.distributed.ranks import follow
+from firstlight.distributed.ranks import run_worker_rank
 from firstlight.run.files import read_json_or_empty
 from firstlight.run.lock import WORKER_EXIT_TIMEOUT_S, acquire_run_lock, is_unlocked
 from firstlight.run.rank import is_worker_rank
@@ -26,7 +26,7 @@ SWEEP_FILE = "sweep.json"
 def one(task: Callable[[DictConfig], Any], failures: list[str], cfg: DictConfig) -> Any:
     """Run one job; a failure is told and counted, so that the other jobs of a sweep go on."""
     if is_worker_rank():  # of a job that Slurm runs in several processes
-        return follow(task)
+        return run_worker_rank(task)
     job = HydraConfig.get().job
     in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     if in_sweep:

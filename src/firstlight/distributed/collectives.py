@@ -3,7 +3,7 @@
 from typing import Any
 
 
-def gathered(value: Any) -> list[Any]:
+def all_gather_objects(value: Any) -> list[Any]:
     """Return the values that all processes give, in the order of their ranks; each must call this."""
     import torch.distributed as dist
 
@@ -15,7 +15,7 @@ def gathered(value: Any) -> list[Any]:
 
 
 # Lightning 2.6 exchanges a stop signal over the devices within each step, for which every step waits for the GPU.
-class Agreement:
+class DelayedMaxReduce:
     """What any process asks for, known to all of them at the same step: one step later, so that nobody waits."""
 
     def __init__(self) -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 
-def environment() -> Any:
+def detect_cluster_environment() -> Any:
     """Return Lightning's view of who has started the processes."""
     from lightning.fabric.plugins import environments
 

@@ -14,16 +14,16 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from firstlight.checkpoint import sharded
-from firstlight.distributed.environment import environment
+from firstlight.distributed.environment import detect_cluster_environment
 
 # Parameters from which on a part of a network is spread over the devices by itself.
-MANY = 1_000_000
+FSDP_MIN_PARAMS = 1_000_000
 # DDP's name for it; that of torch up to 2.14 is the second.
 NEWER, OLDER = "forward_sync_buffers", "broadcast_buffers"
-SEND_STATISTICS = NEWER if NEWER in inspect.signature(DistributedDataParallel.__init__).parameters else OLDER
+BUFFER_SYNC_ARGUMENT = NEWER if NEWER in inspect.signature(DistributedDataParallel.__init__).parameters else OLDER
 
 
-class Launcher(_SubprocessScriptLauncher):
+class SubprocessLauncher(_SubprocessScriptLauncher):
     """Lightning's launcher of one process a device, without the thread that kills all when one has ended.
 
     `Watch` sees to that: it writes down why first.
@@ -37,26 +37,26 @@ class Launcher(_SubprocessScriptLauncher):
         return function(*args, **kwargs)
 
 
-def launcher_of(strategy: Any) -> Launcher:
+def make_launcher(strategy: Any) -> SubprocessLauncher:
     """Return the launcher of a strategy's processes on this machine."""
-    return Launcher(strategy.cluster_environment, strategy.num_processes, strategy.num_nodes)
+    return SubprocessLauncher(strategy.cluster_environment, strategy.num_processes, strategy.num_nodes)
 
 
-class SameStatistics:
+class BroadcastBuffersMixin:
     """Measure with the first device's statistics, those of batch normalisation: its checkpoint holds them."""
 
     model: nn.Module | None
 
     def on_validation_start(self) -> None:
         """Give them to all devices."""
-        share_statistics(self.model)
+        broadcast_buffers(self.model)
 
     def on_test_start(self) -> None:
         """Give them to all devices."""
-        share_statistics(self.model)
+        broadcast_buffers(self.model)
 
 
-class Copies(SameStatistics, DDPStrategy):
+class WatchedDDPStrategy(BroadcastBuffersMixin, DDPStrategy):
     """Lightning's DDP: each device has all weights, and their gradients are averaged in each step."""
 
     def __init__(self, devices: int, **settings: Any) -> None:
@@ -64,11 +64,11 @@ class Copies(SameStatistics, DDPStrategy):
 
         ResNet50's 106 statistics took 0.35 ms of a step of 20 ms on two H200.
         """
-        settings[SEND_STATISTICS] = False
+        settings[BUFFER_SYNC_ARGUMENT] = False
         super().__init__(gradient_as_bucket_view=True, **settings)
 
     def _configure_launcher(self) -> None:
-        self._launcher = launcher_of(self)
+        self._launcher = make_launcher(self)
 
     def _setup_model(self, model: nn.Module) -> DistributedDataParallel:
         # Lightning does it on a stream of its own, for which each gradient then has to be waited for.
@@ -77,7 +77,7 @@ class Copies(SameStatistics, DDPStrategy):
 
 # Lightning 2.6's FSDPStrategy supports neither CPUs nor gradient clipping, and hides the shapes of the weights, by
 # which weight decay is chosen (weights of one dimension have none).
-class Shards(SameStatistics, ModelParallelStrategy):
+class ShardedFSDPStrategy(BroadcastBuffersMixin, ModelParallelStrategy):
     """Lightning's way to FSDP: each device has a part of each weight, of its gradient and of the optimizer's state.
 
     Source: Y. Zhao et al., PyTorch FSDP, 2023, arXiv:2304.11277; `fully_shard` of torch is its second version.
@@ -88,11 +88,11 @@ class Shards(SameStatistics, ModelParallelStrategy):
         super().__init__(data_parallel_size=devices, tensor_parallel_size=1)
 
     def _configure_launcher(self) -> None:
-        self._launcher = launcher_of(self)
+        self._launcher = make_launcher(self)
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
         """Return this device's part of the weights; statistics are those of the first device."""
-        share_statistics(self.model)
+        broadcast_buffers(self.model)
         return super().lightning_module_state_dict()
 
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
@@ -133,34 +133,36 @@ class Shards(SameStatistics, ModelParallelStrategy):
 
 
 STRATEGIES: dict[str, Callable[[int], Any]] = {
-    "ddp": Copies,
-    "ddp_find_unused_parameters_true": lambda devices: Copies(devices, find_unused_parameters=True),
-    "fsdp": Shards,
+    "ddp": WatchedDDPStrategy,
+    "ddp_find_unused_parameters_true": lambda devices: WatchedDDPStrategy(devices, find_unused_parameters=True),
+    "fsdp": ShardedFSDPStrategy,
 }
 
 
-def spread(network: nn.Module, mesh: Any) -> None:
+def apply_fsdp(network: nn.Module, mesh: Any) -> None:
     """Spread a network over the devices, block by block: one is whole only while it is used."""
     from torch.distributed.fsdp import FSDPModule, fully_shard
 
     if isinstance(network, FSDPModule):
         return  # by the training before
     lists = [each for each in network.modules() if isinstance(each, nn.ModuleList | nn.Sequential)]
-    blocks = [block for each in lists for block in each if sum(part.numel() for part in block.parameters()) >= MANY]
+    blocks = [
+        block for each in lists for block in each if sum(part.numel() for part in block.parameters()) >= FSDP_MIN_PARAMS
+    ]
     for block in reversed(blocks):  # the inner ones first
         if not isinstance(block, FSDPModule | nn.ModuleList):
             fully_shard(block, mesh=mesh)
     fully_shard(network, mesh=mesh)
 
 
-def share_statistics(network: nn.Module | None) -> None:
+def broadcast_buffers(network: nn.Module | None) -> None:
     """Give each device the statistics of the first one, those of batch normalisation."""
     for each in network.buffers() if network is not None else ():
         if each.is_floating_point():
             dist.broadcast(each, src=0)
 
 
-def num_devices(accelerator: str, devices: int | str | list[int]) -> int:
+def count_devices(accelerator: str, devices: int | str | list[int]) -> int:
     """Return how many devices of a machine `trainer.devices` means."""
     if isinstance(devices, list):
         return len(devices)
@@ -171,43 +173,43 @@ def num_devices(accelerator: str, devices: int | str | list[int]) -> int:
     return int(devices)
 
 
-def num_processes(accelerator: str, devices: int | str | list[int], num_nodes: int) -> int:
+def count_processes(accelerator: str, devices: int | str | list[int], num_nodes: int) -> int:
     """Return how many processes train: one for each device of each machine."""
-    return num_devices(accelerator, devices) * num_nodes
+    return count_devices(accelerator, devices) * num_nodes
 
 
-def scaled_lr(lr: float, trainer: dict[str, Any]) -> float:
+def scale_lr(lr: float, trainer: dict[str, Any]) -> float:
     """Return the learning rate for all devices of a trainer's settings, by the rule `scale_lr`."""
-    devices = num_processes(trainer["accelerator"], trainer["devices"], trainer["num_nodes"])
+    devices = count_processes(trainer["accelerator"], trainer["devices"], trainer["num_nodes"])
     return float(lr * {None: 1, "linear": devices, "sqrt": devices**0.5}[trainer.get("scale_lr")])
 
 
-def require_devices(accelerator: str, devices: int | str | list[int], num_nodes: int, strategy: str) -> None:
+def validate_devices(accelerator: str, devices: int | str | list[int], num_nodes: int, strategy: str) -> None:
     """Refuse more devices than there are, and several without a way to work together.
 
     Raises:
         ValueError: the text says what to type instead.
     """
-    several = num_devices(accelerator, devices)
+    several = count_devices(accelerator, devices)
     if several < 1:
         raise ValueError(f"A training needs a device, but trainer.devices={devices}: give 1 or more")
     here = torch.cuda.device_count()
     if accelerator == "cuda" and several > here:
         raise ValueError(f"This machine has {here} GPUs, but trainer.devices={devices}: give {here} or less, or auto")
-    if num_processes(accelerator, devices, num_nodes) > 1 and strategy == "auto":
+    if count_processes(accelerator, devices, num_nodes) > 1 and strategy == "auto":
         raise ValueError(
             f"Several devices need a strategy, but trainer.devices={devices} and trainer.num_nodes={num_nodes} came "
             "without: type trainer=ddp or trainer=fsdp, too"
         )
 
 
-def require_processes(accelerator: str, devices: int | str | list[int], num_nodes: int) -> None:
+def validate_world_size(accelerator: str, devices: int | str | list[int], num_nodes: int) -> None:
     """Refuse if Slurm or torchrun has started other processes than the settings name.
 
     Raises:
         ValueError: the numbers differ.
     """
-    place, wanted = environment(), num_processes(accelerator, devices, num_nodes)
+    place, wanted = detect_cluster_environment(), count_processes(accelerator, devices, num_nodes)
     if not isinstance(place, environments.LightningEnvironment) and place.world_size() != wanted:  # type: ignore[attr-defined]
         raise ValueError(
             f"Each device has a process of its own, but {place.world_size()} were started by Slurm or torchrun for "

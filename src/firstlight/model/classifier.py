@@ -79,9 +79,9 @@ class Classifier(LightningModule, ABC):
     def configure_model(self) -> None:
         """Spread the network over the devices, where the trainer does that."""
         if self._device_mesh is not None:
-            from firstlight.distributed.strategies import spread
+            from firstlight.distributed.strategies import apply_fsdp
 
-            spread(self.network, self._device_mesh["data_parallel"])
+            apply_fsdp(self.network, self._device_mesh["data_parallel"])
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Return the mean loss of a batch, a scalar; every `log_every_n_steps` optimizer steps, note its figures."""

@@ -12,7 +12,13 @@ from lightning.pytorch.profilers import AdvancedProfiler, PassThroughProfiler, P
 
 from firstlight.checkpoint.io import AtomicCheckpointIO
 from firstlight.config.validate import validate_single_mps_device
-from firstlight.distributed.strategies import STRATEGIES, num_devices, num_processes, require_devices, require_processes
+from firstlight.distributed.strategies import (
+    STRATEGIES,
+    count_devices,
+    count_processes,
+    validate_devices,
+    validate_world_size,
+)
 from firstlight.hardware.accelerator import validate_accelerator
 from firstlight.hardware.device import count_available_cpus
 from firstlight.trainer.compile import Compile
@@ -127,8 +133,8 @@ class Trainer(lightning.pytorch.Trainer):
     ) -> None:
         require_machine(accelerator, devices, num_nodes, strategy, precision)
         require_sense(accelerator, settings)
-        several = num_processes(accelerator, devices, num_nodes)
-        set_up_process(threads or max(THREADS // num_devices(accelerator, devices), 1), matmul_precision, settings)
+        several = count_processes(accelerator, devices, num_nodes)
+        set_up_process(threads or max(THREADS // count_devices(accelerator, devices), 1), matmul_precision, settings)
         is_spread = several > 1 and strategy == "fsdp"
         # torch spreads contiguous weights only.
         self.channels_last = channels_last and not is_spread
@@ -217,5 +223,5 @@ def require_machine(
         {"accelerator": accelerator, "devices": devices, "num_nodes": num_nodes, "strategy": strategy}
     )
     validate_accelerator(accelerator, precision)
-    require_devices(accelerator, devices, num_nodes, strategy)
-    require_processes(accelerator, devices, num_nodes)
+    validate_devices(accelerator, devices, num_nodes, strategy)
+    validate_world_size(accelerator, devices, num_nodes)

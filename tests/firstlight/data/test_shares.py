@@ -8,7 +8,7 @@ from firstlight.config import compose
 from firstlight.config.validate import validate_config
 from firstlight.data.datamodule import IGNORE_INDEX, EvalShard
 from firstlight.data.sampler import LengthGroupedSampler, ResumableSampler, ShuffleSampler
-from firstlight.distributed.strategies import scaled_lr
+from firstlight.distributed.strategies import scale_lr
 from firstlight.model.metrics import Scores
 from support.small import WORDS
 
@@ -104,7 +104,7 @@ def test_devices_that_cannot_train_are_refused(typed_words, told):
 def test_the_learning_rate_is_scaled_on_request(rule, factor):
     cfg = settings("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=4", f"trainer.scale_lr={rule}")
 
-    assert scaled_lr(cfg.optimizer.lr, build.resolve(cfg).trainer) == pytest.approx(cfg.optimizer.lr * factor)
+    assert scale_lr(cfg.optimizer.lr, build.resolve(cfg).trainer) == pytest.approx(cfg.optimizer.lr * factor)
 
 
 def test_what_was_trained_on_several_devices_is_evaluated_on_one():
