@@ -19,7 +19,7 @@ from firstlight.config.validate import validate_config
 from firstlight.data.datamodule import ClassificationDataModule
 from firstlight.data.text import TextDataModule
 from firstlight.model.classifier import Classifier
-from firstlight.model.load import allows_code, load_model
+from firstlight.model.load import allows_remote_code, load_model
 from firstlight.run.files import list_checkpoints, to_plain_dict
 from firstlight.run.lock import acquire_run_lock
 from firstlight.run.record import RunRecord, make_initial_fields, update_run_record
@@ -74,7 +74,7 @@ def load(source: str | os.PathLike[str]) -> Loaded:
     is_file = path.suffix == ".ckpt"
     checkpoint = resolve_checkpoint(OmegaConf.create({"run": str(path), "ckpt": str(path) if is_file else None}))
     settings = to_plain_dict(cfg)
-    model = load_model(checkpoint, allows_code(settings)).eval()
+    model = load_model(checkpoint, allows_remote_code(settings)).eval()
     data: ClassificationDataModule = instantiate(settings["data"])
     if isinstance(data, TextDataModule):
         data.set_tokenizer(model.tokenizer)

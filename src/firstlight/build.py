@@ -18,10 +18,10 @@ from firstlight.hardware.accelerator import find_best_accelerator
 from firstlight.hardware.device import get_default_cpu_precision
 from firstlight.logger.metrics_csv import MetricsCSVLogger
 from firstlight.model.classifier import Classifier
-from firstlight.model.load import allows_code, load_model
+from firstlight.model.load import allows_remote_code, load_model
 from firstlight.run.files import to_plain_dict
 from firstlight.run.redaction import redact
-from firstlight.trainer.trainer import Trainer, require_machine
+from firstlight.trainer.trainer import Trainer, validate_hardware
 
 Settings = dict[str, Any]
 
@@ -46,7 +46,7 @@ def resolve(cfg: DictConfig) -> DictConfig:
         defaults["precision"] = get_default_cpu_precision()
     trainer |= {key: defaults[key] for key, value in trainer.items() if value == AUTO and key in defaults}
     decisive = ("accelerator", "devices", "num_nodes", "strategy", "precision")
-    require_machine(**{key: trainer[key] for key in decisive})
+    validate_hardware(**{key: trainer[key] for key in decisive})
     return OmegaConf.create(settings)
 
 
@@ -70,7 +70,11 @@ def build(
     if read_data:
         data.prepare_data()
         data.setup()
-    model = load_model(checkpoint, allows_code(settings)) if checkpoint else _build_model(settings, data.model_kwargs)
+    model = (
+        load_model(checkpoint, allows_remote_code(settings))
+        if checkpoint
+        else _build_model(settings, data.model_kwargs)
+    )
     if read_data:
         _require_same_classes(model, data)
     trainer = build_trainer(settings)
@@ -140,4 +144,4 @@ def _connect(model: Classifier, data: ClassificationDataModule, trainer: Trainer
                 f"give data.max_length={model.max_tokens} or less"
             )
         data.set_tokenizer(model.tokenizer)
-    trainer.prepare(model.network)
+    trainer.apply_memory_format(model.network)

@@ -49,7 +49,9 @@ def test_inputs_are_predicted_without_the_data_of_the_training(trained, tmp_path
     loaded = firstlight.load(trained)
     (tmp_path / "texts.csv").write_text("text\nword1 word2\nword3\n")
     Image.new("RGB", (40, 30)).save(tmp_path / "photo.png")
-    found = loaded.data.set_predict_inputs(str(tmp_path if loaded.model.reads == "images" else tmp_path / "texts.csv"))
+    found = loaded.data.set_predict_inputs(
+        str(tmp_path if loaded.model.modality == "images" else tmp_path / "texts.csv")
+    )
     trainer = lightning.pytorch.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
     batches = trainer.predict(loaded.model, loaded.data)
 

@@ -60,7 +60,7 @@ def test_pretrained_weights_come_back_in_training_mode_with_dropout():
 
 def test_it_is_rebuilt_without_its_weights():
     first = Bert(TWO, vocabulary=["good", "bad"], weights=None, config=SMALL)
-    second = Bert(**{**first.hparams, **first.rebuild_settings()})
+    second = Bert(**{**first.hparams, **first.rebuild_kwargs()})
     second.load_state_dict(first.state_dict())
 
     torch.testing.assert_close(logits(first, ["bad good"]), logits(second, ["bad good"]), rtol=0, atol=0)

@@ -79,7 +79,7 @@ def test_settings_of_a_model_are_plain_values(composed, model):
     network, _, _ = build.build(composed(*tiny(model)))
 
     assert is_plain(dict(network.hparams))
-    assert is_plain(network.rebuild_settings())
+    assert is_plain(network.rebuild_kwargs())
 
 
 def is_plain(value) -> bool:

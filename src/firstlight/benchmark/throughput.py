@@ -18,7 +18,7 @@ from firstlight.build import build, build_trainer
 from firstlight.data.datamodule import Batch, ClassificationDataModule
 from firstlight.hardware.device import get_peak_memory_gib, reset_peak_memory, synchronize
 from firstlight.model.classifier import Classifier
-from firstlight.model.flops import flops
+from firstlight.model.flops import count_flops_per_sample
 from firstlight.run.files import to_plain_dict
 from firstlight.run.record import run_exit_actions
 from firstlight.trainer.trainer import Trainer
@@ -146,7 +146,7 @@ class Contest:
             for name, loop in loops.items():
                 timings[name].append(loop(phase, steps))
         timings["trainer"][0].peak_memory_gib = max(first.peak_memory_gib, timings["trainer"][0].peak_memory_gib)
-        each_sample = flops(self.model, self.prepared()["inputs"], training=phase == "train")
+        each_sample = count_flops_per_sample(self.model, self.prepared()["inputs"], training=phase == "train")
         return [self._figure(phase, name, steps, timings[name], each_sample) for name in loops]
 
     def through_trainer(self, phase: str, steps: int) -> Timing:
@@ -215,7 +215,7 @@ class Contest:
 
 def training_step(model: Classifier, trainer: Trainer, batch: Batch) -> Callable[[], None]:
     """Return a step of training by hand: the same optimizer, precision and network."""
-    optimizer = model.build_optimizer(fused=model.fuses(trainer.fused_optimizer))
+    optimizer = model.build_optimizer(fused=model.should_fuse_optimizer(trainer.fused_optimizer))
     model.network.train()
 
     def step() -> None:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from firstlight.logger.wandb_loggers import get_wandb_loggers
-from firstlight.model.per_class_metrics import ClassScores, class_scores
+from firstlight.model.per_class_metrics import ClassMetrics, compute_class_metrics
 from firstlight.run.files import write_atomically, write_figure
 
 
@@ -25,15 +25,15 @@ class ConfusionMatrix(Callback):
         if not trainer.is_global_zero:
             return
         picture = self.output_dir / "confusion_matrix.png"
-        matrix: Tensor = pl_module.confusion.cpu()  # type: ignore
+        matrix: Tensor = pl_module.confusion_matrix.cpu()  # type: ignore
         names: list[str] = pl_module.class_names  # type: ignore
         draw(matrix, names, picture)
         kept: dict[str, Any] = {"class_names": names, "counts": matrix.tolist()}
         write_atomically(self.output_dir / "confusion_matrix.json", json.dumps(kept) + "\n")
         for logger in get_wandb_loggers(trainer):
             logger.log_image("test/confusion_matrix", [str(picture)])
-            columns = ["class", *ClassScores._fields[1:]]
-            rows = [list(scores) for scores in class_scores(kept["counts"], names)]
+            columns = ["class", *ClassMetrics._fields[1:]]
+            rows = [list(scores) for scores in compute_class_metrics(kept["counts"], names)]
             logger.log_table("test/classes", columns=columns, data=rows)
 
 

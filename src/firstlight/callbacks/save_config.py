@@ -17,4 +17,4 @@ class Recipe(Callback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add "config" and "rebuild"."""
         checkpoint["config"] = self.config
-        checkpoint["rebuild"] = pl_module.rebuild_settings()  # type: ignore[operator]
+        checkpoint["rebuild"] = pl_module.rebuild_kwargs()  # type: ignore[operator]

@@ -7,7 +7,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from firstlight.hardware.device import get_peak_memory_gib, measure_matmul_flops, reset_peak_memory, synchronize
-from firstlight.model.flops import flops
+from firstlight.model.flops import count_flops_per_sample
 
 # The first steps compile kernels and fill caches: they measure the compiler, not the model.
 WARMUP_STEPS = 3
@@ -68,7 +68,7 @@ class Speed(Callback):
         self.span.waited += time.perf_counter() - self.ended
         # One that is spread over devices cannot be copied to count on.
         if self.peak and not self.flops and pl_module._device_mesh is None:
-            self.flops = flops(pl_module, batch["inputs"])
+            self.flops = count_flops_per_sample(pl_module, batch["inputs"])
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -79,8 +79,8 @@ class Speed(Callback):
         if batch_idx + 1 == self.skip:
             synchronize(pl_module.device)
             self._restart()
-        elif batch_idx >= self.skip and pl_module.figures:
-            pl_module.figures.update(self._figures(self._close(pl_module), pl_module))  # type: ignore[operator, union-attr]
+        elif batch_idx >= self.skip and pl_module.step_metrics:
+            pl_module.step_metrics.update(self._figures(self._close(pl_module), pl_module))  # type: ignore[operator, union-attr]
         self.ended = time.perf_counter()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -83,7 +83,7 @@ def by_own_source(source: Source) -> list[str]:
 
 def built_of(source: Source) -> dict[str, Any]:
     """Return the arguments that build the model's class again."""
-    rebuilt = {**source.model.hparams, **source.model.rebuild_settings()}
+    rebuilt = {**source.model.hparams, **source.model.rebuild_kwargs()}
     return {name: value for name, value in rebuilt.items() if name != "allow_remote_code"}
 
 

@@ -13,7 +13,7 @@ from firstlight.data.datamodule import ClassificationDataModule
 from firstlight.data.images import IMAGENET_MEAN, IMAGENET_STD, ImageDataModule
 from firstlight.data.text import TextDataModule
 from firstlight.model.classifier import Classifier
-from firstlight.model.load import allows_code, load_model
+from firstlight.model.load import allows_remote_code, load_model
 
 Settings = dict[str, Any]
 
@@ -51,7 +51,7 @@ class Source:
 
 def source_of(settings: Settings, checkpoint: str) -> Source:
     """Return the model of a checkpoint, in evaluation mode, whatever device and precision it was trained with."""
-    model = load_model(checkpoint, allows_code(settings)).float().eval().requires_grad_(False)
+    model = load_model(checkpoint, allows_remote_code(settings)).float().eval().requires_grad_(False)
     kind = locate(settings["data"]["_target_"])
     data: ClassificationDataModule = instantiate(settings["data"])
     if isinstance(data, ImageDataModule) and kind.on_after_batch_transfer is ImageDataModule.on_after_batch_transfer:
@@ -133,6 +133,6 @@ def read(model: Classifier, data: ClassificationDataModule) -> Inputs:
 
         return {name: chosen(value) for name, value in found.items()} if isinstance(found, dict) else chosen(found)
 
-    names = list(found) if isinstance(found, dict) else [model.reads]
+    names = list(found) if isinstance(found, dict) else [model.modality]
     kind = f"{type(data).__module__}.{type(data).__qualname__}"
     return Inputs(draw, dict.fromkeys(names, "as the data set gives it"), {"data": kind})

@@ -11,14 +11,14 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from firstlight.config.instantiate import call_class, locate
-from firstlight.model.metrics import Scores
+from firstlight.model.metrics import ClassificationMetrics
 
 Settings = dict[str, Any]
 
-MEANS = ("train/loss", "train/accuracy")
+AVERAGED_METRICS = ("train/loss", "train/accuracy")
 
 # The optimizers whose fused kernels CUDA and MPS both have (torch 2.15).
-FUSED = (SGD, Adam, AdamW)
+FUSED_OPTIMIZERS = (SGD, Adam, AdamW)
 
 
 class Classifier(LightningModule, ABC):
@@ -36,7 +36,7 @@ class Classifier(LightningModule, ABC):
         ValueError: there are fewer than two classes.
     """
 
-    reads: ClassVar[str]
+    modality: ClassVar[str]
     # An nn.Module; torch's own types hide what torchvision and transformers put inside.
     network: Any
 
@@ -53,10 +53,10 @@ class Classifier(LightningModule, ABC):
         self.optimizer_settings = dict(optimizer or {"_target_": "torch.optim.AdamW", "lr": 1e-3})
         self.scheduler_settings = dict(scheduler or {})
         # Figures of the step that is logged next, and those logged in this epoch.
-        self.figures: dict[str, Any] = {}
-        self.logged: list[dict[str, float]] = []
-        self.val_scores = Scores(len(class_names))
-        self.test_scores = Scores(len(class_names))
+        self.step_metrics: dict[str, Any] = {}
+        self.epoch_log: list[dict[str, float]] = []
+        self.val_metrics = ClassificationMetrics(len(class_names))
+        self.test_metrics = ClassificationMetrics(len(class_names))
 
     @abstractmethod
     def forward(self, inputs: Any) -> Tensor:
@@ -72,7 +72,7 @@ class Classifier(LightningModule, ABC):
         """Longest text that the model can read, in tokens; None if there is no limit."""
         return None
 
-    def rebuild_settings(self) -> Settings:
+    def rebuild_kwargs(self) -> Settings:
         """Return the arguments that build this network again without fetching pretrained weights."""
         return {"weights": None} if "weights" in self.hparams else {}
 
@@ -91,7 +91,7 @@ class Classifier(LightningModule, ABC):
         if steps and (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             correct = (logits.detach().argmax(1) == batch["labels"]).float().mean()
             rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-            self.figures = {"train/loss": loss.detach(), "train/accuracy": correct, "train/lr": rate}
+            self.step_metrics = {"train/loss": loss.detach(), "train/accuracy": correct, "train/lr": rate}
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: dict[str, Any], batch_idx: int) -> None:
@@ -102,21 +102,21 @@ class Classifier(LightningModule, ABC):
         """
         # Three calls of self.log cost as much as 1.5 steps of a tiny model. BERT on an H200 reached 95 % of a plain
         # PyTorch loop with self.log, and 98 % without it.
-        if self.figures:
-            self.logged.append({name: float(self._mean(value)) for name, value in self.figures.items()})
-            self.figures = {}
+        if self.step_metrics:
+            self.epoch_log.append({name: float(self._reduce_mean(value)) for name, value in self.step_metrics.items()})
+            self.step_metrics = {}
             for logger in self.trainer.loggers:
-                logger.log_metrics(self.logged[-1], step=self.trainer.global_step - 1)
+                logger.log_metrics(self.epoch_log[-1], step=self.trainer.global_step - 1)
         if self.trainer.is_last_batch:
-            self._report_training()
+            self._log_train_means()
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Add a batch to the validation scores."""
-        self._measure(self.val_scores, batch)
+        self._update_metrics(self.val_metrics, batch)
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Add a batch to the test scores; return its logits to the callbacks, shape (batch, classes)."""
-        return self._measure(self.test_scores, batch)
+        return self._update_metrics(self.test_metrics, batch)
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
         """Return the "ids" of a batch and the "probabilities", shape (batch, classes)."""
@@ -124,19 +124,19 @@ class Classifier(LightningModule, ABC):
 
     def on_train_epoch_start(self) -> None:
         """Begin the means of an epoch."""
-        self.logged = []
+        self.epoch_log = []
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation scores of the epoch."""
-        self._report("val", self.val_scores)
+        self._log_epoch_metrics("val", self.val_metrics)
         # Once more: a run that goes on inside a validation has no training batch in this epoch.
-        self._report_training()
+        self._log_train_means()
 
     def on_test_epoch_end(self) -> None:
         """Log the test scores."""
-        self._report("test", self.test_scores)
+        self._log_epoch_metrics("test", self.test_metrics)
 
-    def _measure(self, scores: Scores, batch: dict[str, Any]) -> Tensor:
+    def _update_metrics(self, scores: ClassificationMetrics, batch: dict[str, Any]) -> Tensor:
         logits, labels = self(batch["inputs"]).float(), batch["labels"]
         # Sums of integers came out wrong on MPS (torchmetrics' issues 1727, 2383, 2955); "meta" stands for it in a dry
         # run.
@@ -146,20 +146,22 @@ class Classifier(LightningModule, ABC):
         scores.update(logits, labels)
         return logits
 
-    def _mean(self, value: Any) -> Any:
+    def _reduce_mean(self, value: Any) -> Any:
         """Return the mean of a figure over the devices; a plain number is the same on all."""
         return self.trainer.strategy.reduce(value.clone(), reduce_op="mean") if isinstance(value, Tensor) else value
 
-    def _report_training(self) -> None:
+    def _log_train_means(self) -> None:
         """Give callbacks the means of the epoch, over the steps that were logged."""
-        if self.logged:
-            means = {name: sum(each[name] for each in self.logged) / len(self.logged) for name in MEANS}
+        if self.epoch_log:
+            means = {
+                name: sum(each[name] for each in self.epoch_log) / len(self.epoch_log) for name in AVERAGED_METRICS
+            }
             self.log_dict(means, on_step=False, on_epoch=True, logger=False)
 
-    def _report(self, split: str, scores: Scores) -> None:
+    def _log_epoch_metrics(self, split: str, scores: ClassificationMetrics) -> None:
         values = scores.compute()
         # A matrix is no curve: the confusion-matrix callback draws it.
-        self.confusion = values.pop("confusion")
+        self.confusion_matrix = values.pop("confusion")
         self.log_dict({f"{split}/{name}": value for name, value in values.items()})
         scores.reset()
 
@@ -170,7 +172,9 @@ class Classifier(LightningModule, ABC):
             ValueError: one of them refuses its settings, or the schedule needs an end that the training has not.
         """
         # Lightning's own Trainer has no such setting.
-        optimizer = self.build_optimizer(fused=self.fuses(getattr(self.trainer, "fused_optimizer", False)))
+        optimizer = self.build_optimizer(
+            fused=self.should_fuse_optimizer(getattr(self.trainer, "fused_optimizer", False))
+        )
         if self.trainer.gradient_clip_val:
             # A fused step could undo the loss scaling by itself, so Lightning 2.6 refuses to clip before it. Without
             # that offer the scaling is undone first, and the clipped gradients reach the same fused step.
@@ -199,19 +203,19 @@ class Classifier(LightningModule, ABC):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the figures of the epoch so far."""
-        checkpoint["logged"] = self.logged
+        checkpoint["logged"] = self.epoch_log
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Let a resumed run stretch its schedule to a new end."""
-        self.logged = checkpoint.get("logged", [])
+        self.epoch_log = checkpoint.get("logged", [])
         for state in checkpoint.get("lr_schedulers", []):
             for name in ("total_steps", "T_max", "_schedule_phases"):
                 state.pop(name, None)
 
-    def fuses(self, offered: bool) -> bool:
+    def should_fuse_optimizer(self, offered: bool) -> bool:
         """Say whether one kernel updates all weights: as the settings say, else as the trainer offers."""
         settings = self.optimizer_settings
-        able = issubclass(locate(settings["_target_"]), FUSED) and not settings.get("foreach")
+        able = issubclass(locate(settings["_target_"]), FUSED_OPTIMIZERS) and not settings.get("foreach")
         return bool(settings.get("fused", offered and able))
 
     def build_optimizer(self, fused: bool = False) -> Optimizer:
@@ -234,7 +238,7 @@ class Classifier(LightningModule, ABC):
         return made
 
 
-def freeze(parts: list[nn.Module], count: int) -> None:
+def freeze_first(parts: list[nn.Module], count: int) -> None:
     """Keep the first parts of a network as they are: no gradients, and batch statistics and dropout off.
 
     Raises:

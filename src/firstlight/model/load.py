@@ -23,6 +23,6 @@ def load_model(checkpoint: str | Path, allow_remote_code: bool = False) -> Class
     return model
 
 
-def allows_code(settings: dict[str, Any]) -> bool:
+def allows_remote_code(settings: dict[str, Any]) -> bool:
     """Return True if the command line said that code which comes with weights may run."""
     return bool(settings["model"].get("allow_remote_code"))

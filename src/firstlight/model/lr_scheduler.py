@@ -6,7 +6,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 
-class WarmupCosine(LambdaLR):
+class WarmupCosineLR(LambdaLR):
     """Rise from 0 to the learning rate in a straight line, then fall to 0 along half a cosine.
 
     Loshchilov & Hutter 2017 (SGDR), equation 5, with the warm-up of Goyal et al. 2017, section 2.2.
@@ -22,9 +22,9 @@ class WarmupCosine(LambdaLR):
             raise ValueError(f"warmup_fraction is a share of the steps, 0 to below 1, but it is {warmup_fraction}")
         self.total_steps = max(total_steps, 1)
         self.warmup_fraction = warmup_fraction
-        super().__init__(optimizer, self.factor)
+        super().__init__(optimizer, self.get_lr_factor)
 
-    def factor(self, step: int) -> float:
+    def get_lr_factor(self, step: int) -> float:
         """Return the share of the peak at a step, 0 to 1."""
         warmup_steps = round(self.warmup_fraction * self.total_steps)
         if step < warmup_steps:

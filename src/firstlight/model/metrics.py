@@ -6,7 +6,7 @@ from torch.nn import functional
 from torchmetrics import Metric
 
 
-class Scores(Metric):
+class ClassificationMetrics(Metric):
     """Loss, accuracy (micro), F1 (macro) and confusion matrix of all samples seen.
 
     An update counts on the device and waits for nothing: torchmetrics' own classes check each batch's labels on the
@@ -14,7 +14,7 @@ class Scores(Metric):
     """
 
     # States that `add_state` makes; torchmetrics adds them up over processes.
-    confusion: Tensor
+    confusion_matrix: Tensor
     loss: Tensor
 
     def __init__(self, num_classes: int) -> None:
@@ -28,11 +28,11 @@ class Scores(Metric):
         """Add a batch of logits, shape (batch, classes), and labels, shape (batch,); one below 0 counts nothing."""
         self.loss += functional.cross_entropy(logits, labels, reduction="sum")
         cells = labels.clamp(min=0) * self.num_classes + logits.argmax(1)
-        self.confusion.view(-1).scatter_add_(0, cells, (labels >= 0).to(cells.dtype))
+        self.confusion_matrix.view(-1).scatter_add_(0, cells, (labels >= 0).to(cells.dtype))
 
     def compute(self) -> dict[str, Tensor]:
         """Return "loss", "accuracy", "f1" and "confusion", rows the true classes, shape (classes, classes)."""
-        counts = self.confusion
+        counts = self.confusion_matrix
         right, true, predicted = counts.diagonal(), counts.sum(1), counts.sum(0)
         # A class that neither occurs nor is predicted has no F1.
         seen = true + predicted > 0

@@ -3,17 +3,17 @@
 from typing import NamedTuple
 
 
-class ClassScores(NamedTuple):
+class ClassMetrics(NamedTuple):
     """How well one class was found; what is 0 of 0 is 0."""
 
     name: str
     precision: float
     recall: float
     f1: float
-    samples: int
+    support: int
 
 
-def class_scores(counts: list[list[int]], class_names: list[str]) -> list[ClassScores]:
+def compute_class_metrics(counts: list[list[int]], class_names: list[str]) -> list[ClassMetrics]:
     """Return the scores of each class.
 
     Args:
@@ -24,5 +24,5 @@ def class_scores(counts: list[list[int]], class_names: list[str]) -> list[ClassS
     for index, (name, row, column) in enumerate(zip(class_names, counts, zip(*counts, strict=True), strict=True)):
         hits, samples, taken = row[index], sum(row), sum(column)
         f1 = 2 * hits / max(samples + taken, 1)
-        found.append(ClassScores(name, hits / max(taken, 1), hits / max(samples, 1), f1, samples))
+        found.append(ClassMetrics(name, hits / max(taken, 1), hits / max(samples, 1), f1, samples))
     return found

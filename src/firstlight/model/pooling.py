@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-class AdaptiveMean(nn.Module):
+class MPSAdaptiveAvgPool2d(nn.Module):
     """Average a map down, or repeat it up, to size x size: what nn.AdaptiveAvgPool2d(size) does, to 1e-6.
 
     MPS refuses sizes that do not divide (pytorch issue 96056, open with torch 2.15), such as VGG16's 7 of 3 at 96 px.
@@ -24,11 +24,11 @@ class AdaptiveMean(nn.Module):
         grows = self.size % height == 0 and self.size % width == 0
         if shrinks or grows:
             return functional.adaptive_avg_pool2d(maps, self.size)
-        rows, columns = (windows(length, self.size, maps) for length in (height, width))
+        rows, columns = (make_averaging_matrix(length, self.size, maps) for length in (height, width))
         return rows @ maps @ columns.T
 
 
-def windows(length: int, size: int, like: Tensor) -> Tensor:
+def make_averaging_matrix(length: int, size: int, like: Tensor) -> Tensor:
     """Return the mean over each of the windows as a matrix, shape (size, length), with dtype and device of `like`.
 
     Window i goes from floor(i * length / size) to ceil((i + 1) * length / size), as in torch.

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 
-def load_torchvision(network: nn.Module, weights: str, choices: Any, leave_out: str) -> None:
+def load_pretrained(network: nn.Module, weights: str, choices: Any, leave_out: str) -> None:
     """Fill a network with pretrained weights, all but its classifier.
 
     Args:
@@ -22,7 +22,7 @@ def load_torchvision(network: nn.Module, weights: str, choices: Any, leave_out: 
     if weights in choices.__members__:
         state = _download(choices[weights])
     elif Path(weights).is_file():
-        state = _read(weights)
+        state = _read_state_dict(weights)
         state = {name.removeprefix("network."): value for name, value in state.items()}
     else:
         known = ", ".join(choices.__members__)
@@ -38,7 +38,7 @@ def load_torchvision(network: nn.Module, weights: str, choices: Any, leave_out: 
     network.load_state_dict(fitting, strict=False)
 
 
-def _read(file: str) -> dict[str, torch.Tensor]:
+def _read_state_dict(file: str) -> dict[str, torch.Tensor]:
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
         weights: dict[str, torch.Tensor] = state.get("state_dict", state)

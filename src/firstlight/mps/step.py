@@ -13,7 +13,7 @@ from torch.utils._pytree import keystr, tree_leaves, tree_map_with_path
 from firstlight.data.datamodule import ClassificationDataModule
 from firstlight.data.text import TextDataModule
 from firstlight.model.classifier import Classifier
-from firstlight.model.flops import META, on_meta
+from firstlight.model.flops import META_DEVICE, copy_to_meta
 from firstlight.mps.dispatch import autocast
 from firstlight.mps.findings import Report
 from firstlight.mps.memory import Need
@@ -34,7 +34,7 @@ class Step:
         """Copy the structure of a model to `meta`, and read a batch of each kind."""
         self.batch_size = data.batch_size
         self.clip = trainer.gradient_clip_val
-        self.fused = model.fuses(trainer.fused_optimizer)
+        self.fused = model.should_fuse_optimizer(trainer.fused_optimizer)
         self.model = quiet_twin(model)
         self.trainer = stand_in(trainer)
         if precision.endswith("-true") and precision != "32-true":
@@ -125,7 +125,7 @@ class Step:
                 where = f"batch{keystr(path)} of {kind}"
                 self.recorder.tell(Finding("fault", f"{value.dtype} does not fit MPS: cast it in the data set", where))
             shape = (size, *value.shape[1:]) if value.dim() and len(value) == length else value.shape
-            result = torch.empty(shape, dtype=value.dtype, device=META)
+            result = torch.empty(shape, dtype=value.dtype, device=META_DEVICE)
             self.recorder.count(result, "inputs")
             return result
 
@@ -146,7 +146,7 @@ def total(parts: dict[str, int]) -> int:
 
 def quiet_twin(model: Classifier) -> Classifier:
     """Return a copy of a model whose weights have shapes only, and which logs nothing."""
-    twin = on_meta(model)
+    twin = copy_to_meta(model)
     # A fused step refuses `meta`; the results of others have the same shapes.
     twin.optimizer_settings = {name: value for name, value in twin.optimizer_settings.items() if name != "fused"}
     twin.log = twin.log_dict = lambda *_, **__: None  # type: ignore[method-assign, assignment]

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from firstlight.model.per_class_metrics import class_scores
+from firstlight.model.per_class_metrics import compute_class_metrics
 from firstlight.report.facts import number, text
 
 # Beyond that a matrix cannot be read; the table of classes still can.
@@ -71,7 +71,7 @@ def confusion(kept: dict[str, Any]) -> dict[str, Any]:
     if not names or len(counts) != len(names) or any(len(row) != len(names) for row in counts):
         raise ValueError("counts need a row and a column for each class")
     counts = [[int(count) for count in row] for row in counts]
-    classes = [scores._asdict() for scores in class_scores(counts, names)]
+    classes = [scores._asdict() for scores in compute_class_metrics(counts, names)]
     return {"classes": classes, "matrix": counts if len(names) <= MOST_CLASSES else None}
 
 

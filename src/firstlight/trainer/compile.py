@@ -11,10 +11,10 @@ from torch.nn import functional
 from torch.utils._pytree import tree_leaves
 
 # Shapes of full batches that are compiled; texts come in a few lengths. Further ones run as they are.
-MOST_SHAPES = 8
+MAX_SHAPES = 8
 
 
-class Compile(Callback):
+class TorchCompile(Callback):
     """Compile `network` at its first batch, in place: the names in a checkpoint stay the same with and without it.
 
     Each new shape is rehearsed first: a network that cannot be compiled is trained as it is, after a line that says so.
@@ -34,58 +34,58 @@ class Compile(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Compile, rehearse, or run as it is."""
-        self._choose(trainer, pl_module, batch)
+        self._select_compiled_or_eager(trainer, pl_module, batch)
 
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Rehearse, or run as it is; a validation alone is not compiled."""
         if self.active:
-            self._choose(trainer, pl_module, batch)
+            self._select_compiled_or_eager(trainer, pl_module, batch)
 
     def on_test_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Compile, rehearse, or run as it is."""
-        self._choose(trainer, pl_module, batch)
+        self._select_compiled_or_eager(trainer, pl_module, batch)
 
     def on_predict_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Compile, rehearse, or run as it is."""
-        self._choose(trainer, pl_module, batch)
+        self._select_compiled_or_eager(trainer, pl_module, batch)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leave torch as it was."""
         torch.compiler.set_stance("default")
 
-    def _begin(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
+    def _initialize(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
         if trainer.accumulate_grad_batches > 1 and self.mode == "reduce-overhead":
             self.mode = "default"  # a CUDA graph overwrites the gradients of the batch before
-        self.active = planned_steps(trainer) >= self.from_steps
+        self.active = count_planned_batches(trainer) >= self.from_steps
         self.samples = len(batch["ids"])
         network: Any = pl_module.network
         if self.active and network._compiled_call_impl is None:
             network.compile(mode=self.mode)
 
-    def _choose(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
+    def _select_compiled_or_eager(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
         if self.active is None:
-            self._begin(trainer, pl_module, batch)
+            self._initialize(trainer, pl_module, batch)
         if not self.active:
             return
         compiled = len(batch["ids"]) == self.samples
         shape = (trainer.training, *(each.shape for each in tree_leaves(batch["inputs"])))
         if compiled and shape not in self.known:
-            compiled = len(self.known) < MOST_SHAPES
+            compiled = len(self.known) < MAX_SHAPES
             if compiled:
                 self.known.add(shape)
-                self._rehearse(trainer, pl_module, batch)
+                self._try_compile(trainer, pl_module, batch)
         torch.compiler.set_stance("default" if compiled else "force_eager")
 
-    def _rehearse(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
+    def _try_compile(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
         torch.compiler.set_stance("default")
         try:
-            rehearse(trainer, pl_module, batch)
+            warm_up(trainer, pl_module, batch)
         except Exception as error:  # a compiler has many ways to fail
             self.active = False
             network: Any = pl_module.network
@@ -98,14 +98,14 @@ class Compile(Callback):
             )
 
 
-def planned_steps(trainer: Trainer) -> float:
+def count_planned_batches(trainer: Trainer) -> float:
     """Return the steps that a training has planned, or the batches that a test or a prediction has."""
     if trainer.training:
         return trainer.estimated_stepping_batches
     return sum(trainer.num_test_batches if trainer.testing else trainer.num_predict_batches)
 
 
-def rehearse(trainer: Trainer, model: LightningModule, batch: Any) -> None:
+def warm_up(trainer: Trainer, model: LightningModule, batch: Any) -> None:
     """Run a batch for its compilation alone: gradients, statistics and random numbers stay as they were.
 
     Raises:

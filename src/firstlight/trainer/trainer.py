@@ -21,18 +21,18 @@ from firstlight.distributed.strategies import (
 )
 from firstlight.hardware.accelerator import validate_accelerator
 from firstlight.hardware.device import count_available_cpus
-from firstlight.trainer.compile import Compile
+from firstlight.trainer.compile import TorchCompile
 
 # Read once: an earlier job of a sweep may set another number. torch sees the cores of the machine, not the share of
 # them that a container gets.
-THREADS = min(torch.get_num_threads(), count_available_cpus())
+DEFAULT_NUM_THREADS = min(torch.get_num_threads(), count_available_cpus())
 
 PROFILERS: dict[str, Any] = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
 
 
 # Without callbacks, a tiny step costs 0.8 of one of Lightning 2.6's own Trainer: by this, a fused AdamW, and no search
 # for NVIDIA's driver (see set_up_process).
-class NoProfiler(PassThroughProfiler):
+class NoOpProfiler(PassThroughProfiler):
     """Measure nothing, at next to no cost: Lightning asks its profiler some 60 times in a step."""
 
     nothing = nullcontext()
@@ -42,7 +42,7 @@ class NoProfiler(PassThroughProfiler):
         return self.nothing
 
 
-class LightningSettings(TypedDict, total=False):
+class TrainerKwargs(TypedDict, total=False):
     """Settings of Lightning's that stay what they are there; what is left out is as it is there, but for max_epochs.
 
     Attributes:
@@ -129,19 +129,21 @@ class Trainer(lightning.pytorch.Trainer):
         matmul_precision: Literal["highest", "high", "medium"] = "highest",
         threads: int | None = None,
         callbacks: list[Any] | None = None,
-        **settings: Unpack[LightningSettings],
+        **settings: Unpack[TrainerKwargs],
     ) -> None:
-        require_machine(accelerator, devices, num_nodes, strategy, precision)
-        require_sense(accelerator, settings)
+        validate_hardware(accelerator, devices, num_nodes, strategy, precision)
+        validate_trainer_settings(accelerator, settings)
         several = count_processes(accelerator, devices, num_nodes)
-        set_up_process(threads or max(THREADS // count_devices(accelerator, devices), 1), matmul_precision, settings)
+        configure_process(
+            threads or max(DEFAULT_NUM_THREADS // count_devices(accelerator, devices), 1), matmul_precision, settings
+        )
         is_spread = several > 1 and strategy == "fsdp"
         # torch spreads contiguous weights only.
         self.channels_last = channels_last and not is_spread
         self.fused_optimizer = fused_optimizer
         # Compiling runs a rehearsal, for which spread weights would have to come together on all devices at once.
         if compile_network is not False and not is_spread:
-            callbacks = [*(callbacks or []), Compile(compile_mode, from_steps=int(compile_network))]
+            callbacks = [*(callbacks or []), TorchCompile(compile_mode, from_steps=int(compile_network))]
         super().__init__(
             accelerator=accelerator,
             devices=devices,
@@ -150,18 +152,18 @@ class Trainer(lightning.pytorch.Trainer):
             precision=precision,
             callbacks=callbacks,
             enable_checkpointing=any(isinstance(each, Checkpoint) for each in callbacks or []),
-            **for_lightning(settings),
+            **make_lightning_kwargs(settings),
         )
         # Among several it would wait for the device in each step, to hear of a SIGTERM; LastCheckpoint hears of it.
         self.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
 
-    def prepare(self, network: torch.nn.Module) -> None:
+    def apply_memory_format(self, network: torch.nn.Module) -> None:
         """Bring a network into the memory format that the settings ask for."""
         if self.channels_last:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def require_sense(accelerator: str, settings: LightningSettings) -> None:
+def validate_trainer_settings(accelerator: str, settings: TrainerKwargs) -> None:
     """Refuse settings that have no effect, or leave no step to take.
 
     Raises:
@@ -174,7 +176,7 @@ def require_sense(accelerator: str, settings: LightningSettings) -> None:
             raise ValueError(f"A training takes a step at least, but trainer.{name}=0: give 1 or more")
 
 
-def set_up_process(threads: int, matmul_precision: str, settings: LightningSettings) -> None:
+def configure_process(threads: int, matmul_precision: str, settings: TrainerKwargs) -> None:
     """Set what holds for the whole process: the threads of an operator, how it multiplies, what is told."""
     # Tips and notices about Lightning itself; its warnings stay.
     for name in ("lightning.pytorch", "lightning.fabric"):
@@ -189,7 +191,7 @@ def set_up_process(threads: int, matmul_precision: str, settings: LightningSetti
     torch.utils.deterministic.fill_uninitialized_memory = fills  # type: ignore[attr-defined]
 
 
-def for_lightning(settings: LightningSettings) -> dict[str, Any]:
+def make_lightning_kwargs(settings: TrainerKwargs) -> dict[str, Any]:
     """Return the settings as Lightning takes them, with those that are the same in every training."""
     profiler, folder = settings.get("profiler"), settings.get("default_root_dir")
     return {
@@ -199,7 +201,7 @@ def for_lightning(settings: LightningSettings) -> dict[str, Any]:
         # What cuDNN chooses varies.
         "benchmark": settings.get("benchmark") and settings.get("deterministic") is not True,
         # Into the run folder: on the screen it would drown the results.
-        "profiler": PROFILERS[profiler](dirpath=folder, filename="profile") if profiler else NoProfiler(),
+        "profiler": PROFILERS[profiler](dirpath=folder, filename="profile") if profiler else NoOpProfiler(),
         "plugins": [AtomicCheckpointIO()],
         # Ours divides the samples itself, and none is counted twice.
         "use_distributed_sampler": False,
@@ -210,7 +212,7 @@ def for_lightning(settings: LightningSettings) -> dict[str, Any]:
     }
 
 
-def require_machine(
+def validate_hardware(
     accelerator: str, devices: int | str | list[int], num_nodes: int, strategy: str, precision: str
 ) -> None:
     """Refuse what this machine cannot train on, whatever the data.

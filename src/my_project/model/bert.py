@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedConfig, PreTrainedTokenizerFast
 
 from firstlight.data import word_tokenizer
-from firstlight.model.classifier import Classifier, Settings, freeze
+from firstlight.model.classifier import Classifier, Settings, freeze_first
 from firstlight.run.packages import describe_missing_package
 
 
@@ -31,7 +31,7 @@ class Bert(Classifier):
         scheduler: as in `Classifier`.
     """
 
-    reads: ClassVar[str] = "text"
+    modality: ClassVar[str] = "text"
 
     def __init__(
         self,
@@ -74,8 +74,8 @@ class Bert(Classifier):
         # from_pretrained returns eval mode and Lightning keeps it: dropout would stay off.
         self.network.train()
         bert = self.network.bert
-        freeze(list(bert.encoder.layer), freeze_layers)
-        freeze([bert.embeddings], int(freeze_layers > 0))
+        freeze_first(list(bert.encoder.layer), freeze_layers)
+        freeze_first([bert.embeddings], int(freeze_layers > 0))
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerFast:
@@ -87,7 +87,7 @@ class Bert(Classifier):
         """Positions that the network has."""
         return int(self.network.config.max_position_embeddings)
 
-    def rebuild_settings(self) -> Settings:
+    def rebuild_kwargs(self) -> Settings:
         """Return shape and tokenizer, so that a checkpoint needs neither hub nor folder.
 
         A class that came with its weights has to come from there again.

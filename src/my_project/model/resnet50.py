@@ -5,8 +5,8 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor, nn
 from torchvision.models import ResNet50_Weights, resnet50
 
-from firstlight.model.classifier import Classifier, freeze
-from firstlight.model.pretrained import load_torchvision
+from firstlight.model.classifier import Classifier, freeze_first
+from firstlight.model.pretrained import load_pretrained
 
 
 class ResNet50(Classifier):
@@ -24,7 +24,7 @@ class ResNet50(Classifier):
         scheduler: as in `Classifier`.
     """
 
-    reads: ClassVar[str] = "images"
+    modality: ClassVar[str] = "images"
 
     def __init__(
         self,
@@ -51,10 +51,10 @@ class ResNet50(Classifier):
             nn.init.kaiming_normal_(self.network.conv1.weight, mode="fan_out", nonlinearity="relu")
             self.network.maxpool = nn.Identity()
         if weights:
-            load_torchvision(self.network, weights, ResNet50_Weights, leave_out="fc.")
+            load_pretrained(self.network, weights, ResNet50_Weights, leave_out="fc.")
         stages = [self.network.layer1, self.network.layer2, self.network.layer3, self.network.layer4]
-        freeze(stages, freeze_layers)
-        freeze([nn.ModuleList([self.network.conv1, self.network.bn1])], int(freeze_layers > 0))
+        freeze_first(stages, freeze_layers)
+        freeze_first([nn.ModuleList([self.network.conv1, self.network.bn1])], int(freeze_layers > 0))
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return logits (batch, classes) of images (batch, 3, size, size)."""

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import VGG16_BN_Weights, VGG16_Weights, vgg16, vgg16_bn
 
-from firstlight.model.classifier import Classifier, freeze
-from firstlight.model.pooling import AdaptiveMean
-from firstlight.model.pretrained import load_torchvision
+from firstlight.model.classifier import Classifier, freeze_first
+from firstlight.model.pooling import MPSAdaptiveAvgPool2d
+from firstlight.model.pretrained import load_pretrained
 
 
 class VGG16(Classifier):
@@ -31,7 +31,7 @@ class VGG16(Classifier):
         ValueError: the images are too small.
     """
 
-    reads: ClassVar[str] = "images"
+    modality: ClassVar[str] = "images"
 
     def __init__(
         self,
@@ -57,15 +57,15 @@ class VGG16(Classifier):
             with torch.device("meta"):  # or those weights would be drawn first, for a second
                 self.network = build(init_weights=False)
             self.network.features = self.network.features.to_empty(device="cpu").apply(start)
-            self.network.avgpool = AdaptiveMean(1)
+            self.network.avgpool = MPSAdaptiveAvgPool2d(1)
             self.network.classifier = nn.Linear(512, len(class_names))
         else:
             self.network = build(num_classes=len(class_names), dropout=dropout)
-            self.network.avgpool = AdaptiveMean(7)
+            self.network.avgpool = MPSAdaptiveAvgPool2d(7)
         if weights:
             choices = VGG16_BN_Weights if batch_norm else VGG16_Weights
-            load_torchvision(self.network, weights, choices, leave_out="classifier.")
-        freeze(self._blocks(), freeze_layers)
+            load_pretrained(self.network, weights, choices, leave_out="classifier.")
+        freeze_first(self._blocks(), freeze_layers)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return logits (batch, classes) of images (batch, 3, size, size)."""

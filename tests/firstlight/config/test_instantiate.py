@@ -6,7 +6,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from firstlight.cli.errors import sentence
 from firstlight.config.instantiate import call_class
-from firstlight.model.lr_scheduler import WarmupCosine
+from firstlight.model.lr_scheduler import WarmupCosineLR
 from firstlight.trainer.trainer import Trainer
 
 
@@ -40,7 +40,7 @@ def test_settings_that_a_class_refuses_are_one_sentence(kind, parts, settings, t
 
 def test_a_mistake_of_ours_keeps_its_traceback():
     with pytest.raises(TypeError) as raised:
-        call_class(WarmupCosine, None, total_steps=10, warmup_fraction="x")
+        call_class(WarmupCosineLR, None, total_steps=10, warmup_fraction="x")
 
     assert sentence(raised.value, "train", []) is None
 

@@ -9,7 +9,7 @@ from firstlight.config.validate import validate_config
 from firstlight.data.datamodule import IGNORE_INDEX, EvalShard
 from firstlight.data.sampler import LengthGroupedSampler, ResumableSampler, ShuffleSampler
 from firstlight.distributed.strategies import scale_lr
-from firstlight.model.metrics import Scores
+from firstlight.model.metrics import ClassificationMetrics
 from support.small import WORDS
 
 
@@ -62,7 +62,7 @@ def test_an_evaluation_counts_each_sample_once(samples, devices):
         def __getitem__(self, index):
             return {"inputs": logits[index], "labels": labels[index], "ids": torch.tensor(index)}
 
-    alone, together = Scores(2), Scores(2)
+    alone, together = ClassificationMetrics(2), ClassificationMetrics(2)
     alone.update(logits, labels)
     shares = [EvalShard(Few(), rank, devices) for rank in range(devices)]
     assert len({len(share) for share in shares}) == 1

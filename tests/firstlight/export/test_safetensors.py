@@ -16,7 +16,7 @@ from support.tiny import TinyMLP
 class Wrapped(Classifier):
     """A network of another library's."""
 
-    reads = "text"
+    modality = "text"
 
     def __init__(self, network):
         super().__init__(CLASSES, 0.0, None, None)

@@ -3,7 +3,7 @@
 import torch
 
 from firstlight import build
-from firstlight.model.flops import flops, on_meta
+from firstlight.model.flops import copy_to_meta, count_flops_per_sample
 from support.choices import a_model, tiny
 from support.tiny import TinyMLP
 
@@ -12,17 +12,17 @@ def test_a_multiplication_and_its_addition_are_two():
     model = TinyMLP(["a", "b"], image_size=2)
     forward = 2 * (12 * 4 + 4 * 2)
 
-    assert flops(model, torch.empty(4, 3, 2, 2), training=False) == forward
+    assert count_flops_per_sample(model, torch.empty(4, 3, 2, 2), training=False) == forward
     # Backward, each layer takes as much for its weights, and as much for its inputs where something is learned below.
-    assert flops(model, torch.empty(4, 3, 2, 2)) == 2 * forward + 2 * 4 * 2
+    assert count_flops_per_sample(model, torch.empty(4, 3, 2, 2)) == 2 * forward + 2 * 4 * 2
 
 
 def test_statistics_of_all_devices_count_like_those_of_one(composed):
     model, data, _ = build.build(composed(*tiny(a_model("images")), "callbacks=none"))
     images = torch.empty(4, 3, data.image_size, data.image_size)
-    expected = flops(model, images)
+    expected = count_flops_per_sample(model, images)
 
-    assert flops(torch.nn.SyncBatchNorm.convert_sync_batchnorm(model), images) == expected > 0
+    assert count_flops_per_sample(torch.nn.SyncBatchNorm.convert_sync_batchnorm(model), images) == expected > 0
 
 
 def test_a_copy_has_shapes_only_and_the_model_stays_as_it_is(composed):
@@ -30,8 +30,8 @@ def test_a_copy_has_shapes_only_and_the_model_stays_as_it_is(composed):
     trainer.fit(model, data)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     state = torch.random.get_rng_state()
-    twin = on_meta(model)
-    flops(model, torch.empty(4, 3, data.image_size, data.image_size))
+    twin = copy_to_meta(model)
+    count_flops_per_sample(model, torch.empty(4, 3, data.image_size, data.image_size))
 
     assert all(each.is_meta for each in twin.parameters())
     assert model.trainer is trainer

@@ -5,12 +5,12 @@ import itertools
 import pytest
 import torch
 
-from firstlight.model.lr_scheduler import WarmupCosine
+from firstlight.model.lr_scheduler import WarmupCosineLR
 
 
 def rates(total: int, warmup: float) -> list[float]:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
-    schedule = WarmupCosine(optimizer, total, warmup)
+    schedule = WarmupCosineLR(optimizer, total, warmup)
     seen = []
     for _ in range(total):
         seen.append(schedule.get_last_lr()[0])

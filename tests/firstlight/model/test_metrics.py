@@ -4,13 +4,13 @@ import pytest
 import torch
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassF1Score
 
-from firstlight.model.metrics import Scores
+from firstlight.model.metrics import ClassificationMetrics
 
 
 @pytest.mark.parametrize("classes", [2, 5, 40])
 def test_they_agree_with_torchmetrics(classes):
     torch.manual_seed(classes)
-    scores = Scores(classes)
+    scores = ClassificationMetrics(classes)
     theirs = {
         "accuracy": MulticlassAccuracy(classes, average="micro"),
         "f1": MulticlassF1Score(classes, average="macro"),
@@ -32,14 +32,14 @@ def test_they_agree_with_torchmetrics(classes):
 
 
 def test_a_class_that_neither_occurs_nor_is_predicted_has_no_f1():
-    scores = Scores(3)
+    scores = ClassificationMetrics(3)
     scores.update(torch.tensor([[9.0, 0, 0], [0, 9.0, 0]]), torch.tensor([0, 1]))
 
     assert scores.compute()["f1"] == 1
 
 
 def test_reset_forgets():
-    scores = Scores(2)
+    scores = ClassificationMetrics(2)
     scores.update(torch.tensor([[0.0, 9.0]]), torch.tensor([0]))
     scores.reset()
     scores.update(torch.tensor([[9.0, 0.0]]), torch.tensor([0]))

@@ -5,7 +5,7 @@ import torch
 import torchvision
 from torchvision.models import SqueezeNet1_1_Weights
 
-from firstlight.model.pretrained import load_torchvision
+from firstlight.model.pretrained import load_pretrained
 from support.pickles import Bomb
 from support.tiny import TinyImages
 
@@ -42,7 +42,7 @@ def test_weights_come_from_torchvision_by_name(monkeypatch):
     published, network = (torchvision.models.squeezenet1_1() for _ in range(2))
     state = published.state_dict()
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *args, **kwargs: dict(state))
-    load_torchvision(network, "IMAGENET1K_V1", SqueezeNet1_1_Weights, leave_out="classifier.")
+    load_pretrained(network, "IMAGENET1K_V1", SqueezeNet1_1_Weights, leave_out="classifier.")
 
     assert torch.equal(state["features.0.weight"], network.state_dict()["features.0.weight"])
     assert not torch.equal(state["classifier.1.weight"], network.state_dict()["classifier.1.weight"])
@@ -50,7 +50,7 @@ def test_weights_come_from_torchvision_by_name(monkeypatch):
 
 def test_unknown_weights_are_refused():
     with pytest.raises(ValueError, match="model.weights=V9 is neither a file nor one of IMAGENET1K_V1, DEFAULT: "):
-        load_torchvision(torchvision.models.squeezenet1_1(), "V9", SqueezeNet1_1_Weights, leave_out="classifier.")
+        load_pretrained(torchvision.models.squeezenet1_1(), "V9", SqueezeNet1_1_Weights, leave_out="classifier.")
 
 
 def test_without_network_a_download_is_refused_in_a_sentence(monkeypatch):
@@ -61,4 +61,4 @@ def test_without_network_a_download_is_refused_in_a_sentence(monkeypatch):
     network = torchvision.models.squeezenet1_1()
 
     with pytest.raises(ValueError, match="IMAGENET1K_V1 of SqueezeNet1_1 could not be downloaded .* connect to the n"):
-        load_torchvision(network, "IMAGENET1K_V1", SqueezeNet1_1_Weights, leave_out="classifier.")
+        load_pretrained(network, "IMAGENET1K_V1", SqueezeNet1_1_Weights, leave_out="classifier.")

@@ -35,7 +35,7 @@ def trained(model: str, folder: Path) -> tuple[Path, dict[str, torch.Tensor], to
     words = [*tiny(model), "trainer.limit_train_batches=1", "test=false", f"output_dir={folder}"]
     train.main(compose_config("train", words))
     made = load_model(folder / "checkpoints" / "last.ckpt").eval()
-    if made.reads == "images":
+    if made.modality == "images":
         inputs = torch.randn(3, 3, 32, 32)
     else:
         mask = torch.tensor([[1] * 20, [1] * 5 + [0] * 15])

@@ -11,7 +11,7 @@ import pytest
 from firstlight import build
 from firstlight.config.compose import compose_config
 from firstlight.config.validate import validate_config
-from firstlight.model.flops import flops
+from firstlight.model.flops import count_flops_per_sample
 from firstlight.mps.dry_run import dry_run
 from support.choices import tiny
 
@@ -41,8 +41,8 @@ def require_workload(model: str, batch_size: int) -> None:
 
 def require_flops(model, inputs, training: float) -> None:
     """Hold the arithmetic of a sample, in 1e9 operations, against the published one."""
-    assert flops(model, inputs) / 1e9 == pytest.approx(training, rel=2e-3)
-    assert flops(model, inputs, training=False) / 1e9 == pytest.approx(training / 3, rel=0.02)
+    assert count_flops_per_sample(model, inputs) / 1e9 == pytest.approx(training, rel=2e-3)
+    assert count_flops_per_sample(model, inputs, training=False) / 1e9 == pytest.approx(training / 3, rel=0.02)
 
 
 def require_memory(words: list[str], gib: float) -> None:

@@ -17,9 +17,9 @@ from hydra.core.hydra_config import HydraConfig
 from torch import Tensor, nn
 from torch.nn import functional
 
-from firstlight.model.classifier import Classifier, freeze
-from firstlight.model.pooling import AdaptiveMean
-from firstlight.model.pretrained import load_torchvision
+from firstlight.model.classifier import Classifier, freeze_first
+from firstlight.model.pooling import MPSAdaptiveAvgPool2d
+from firstlight.model.pretrained import load_pretrained
 
 
 class NoWeights(Enum):
@@ -29,7 +29,7 @@ class NoWeights(Enum):
 class TinyImages(Classifier):
     """Two blocks of a convolution, batch norm, ReLU and pooling."""
 
-    reads: ClassVar[str] = "images"
+    modality: ClassVar[str] = "images"
 
     def __init__(
         self,
@@ -53,13 +53,13 @@ class TinyImages(Classifier):
             blocks.append(nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU(), pooling))
         head = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, len(class_names)))
         self.network = nn.Sequential()
-        for name, part in {"block1": blocks[0], "block2": blocks[1], "mean": AdaptiveMean(1)}.items():
+        for name, part in {"block1": blocks[0], "block2": blocks[1], "mean": MPSAdaptiveAvgPool2d(1)}.items():
             self.network.add_module(name, part)
         self.network.add_module("flat", nn.Flatten())
         self.network.add_module("head", head)
         if weights:
-            load_torchvision(self.network, weights, NoWeights, leave_out="head.")
-        freeze(blocks, freeze_layers)
+            load_pretrained(self.network, weights, NoWeights, leave_out="head.")
+        freeze_first(blocks, freeze_layers)
 
     def forward(self, inputs: Tensor) -> Tensor:
         logits: Tensor = self.network(inputs)
@@ -92,7 +92,7 @@ class Encoder(nn.Module):
 class TinyText(Classifier):
     """A transformer of one layer with one head; its tokenizer knows the words of the data."""
 
-    reads: ClassVar[str] = "text"
+    modality: ClassVar[str] = "text"
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ class TinyText(Classifier):
             word_tokenizer.from_json(tokenizer) if tokenizer else word_tokenizer.build_word_tokenizer(vocabulary or [])
         )
         self.network = Encoder(len(self.words), max_positions, width, dropout, len(class_names))
-        freeze([self.network.embedding, self.network.layer], freeze_layers)
+        freeze_first([self.network.embedding, self.network.layer], freeze_layers)
 
     @property
     def tokenizer(self) -> Any:
@@ -126,7 +126,7 @@ class TinyText(Classifier):
     def max_tokens(self) -> int | None:
         return int(self.network.embedding["places"].num_embeddings)
 
-    def rebuild_settings(self) -> dict[str, Any]:
+    def rebuild_kwargs(self) -> dict[str, Any]:
         from firstlight.data import word_tokenizer
 
         return {"tokenizer": word_tokenizer.to_json(self.words)}
@@ -139,7 +139,7 @@ class TinyText(Classifier):
 class TinyMLP(Classifier):
     """Two layers on the pixels of an image."""
 
-    reads: ClassVar[str] = "images"
+    modality: ClassVar[str] = "images"
 
     def __init__(
         self,

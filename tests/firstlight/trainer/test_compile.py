@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from firstlight.trainer.compile import Compile
+from firstlight.trainer.compile import TorchCompile
 from support.small import build
 
 ASKED = ["data.num_samples=10", "callbacks=none", "trainer.compile_network=true"]
@@ -66,13 +66,13 @@ def test_too_few_steps_are_not_worth_it(fit, calls):
 def test_the_trainer_compiles_only_if_asked(fit):
     _, trainer = fit("trainer.compile_network=false")
 
-    assert not any(isinstance(each, Compile) for each in trainer.callbacks)
+    assert not any(isinstance(each, TorchCompile) for each in trainer.callbacks)
 
 
 def test_accumulated_gradients_forbid_cuda_graphs(fit, calls):
     _, trainer = fit("trainer.accumulate_grad_batches=2", "trainer.compile_mode=reduce-overhead")
 
-    assert next(each for each in trainer.callbacks if isinstance(each, Compile)).mode == "default"
+    assert next(each for each in trainer.callbacks if isinstance(each, TorchCompile)).mode == "default"
 
 
 def test_a_network_that_cannot_be_compiled_trains_after_one_line(fit, monkeypatch):

@@ -9,7 +9,7 @@ import torch
 from firstlight import build, train
 from firstlight.config.compose import compose_config as composed_from
 from firstlight.mps.dry_run import dry_run
-from firstlight.trainer.compile import Compile
+from firstlight.trainer.compile import TorchCompile
 from support.choices import a_model
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -81,7 +81,7 @@ def test_a_network_keeps_its_memory_format(composed):
     network, _, trainer = build.build(composed(*on_mps(a_model("images"))))
 
     assert not trainer.channels_last
-    assert not any(isinstance(each, Compile) for each in trainer.callbacks)
+    assert not any(isinstance(each, TorchCompile) for each in trainer.callbacks)
     assert all(each.is_contiguous() for each in network.parameters())
 
 
@@ -109,7 +109,7 @@ def test_metrics_are_counted_on_the_cpu(composed):
     trainer.validate(network, data, verbose=False)
 
     assert trainer.strategy.root_device.type == "mps"
-    assert network.val_scores.confusion.device.type == "cpu"
+    assert network.val_metrics.confusion.device.type == "cpu"
     assert before == seen.count("scatter_add")
     assert 0 <= trainer.callback_metrics["val/accuracy"] <= 1
 
