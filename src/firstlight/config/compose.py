@@ -28,7 +28,7 @@ RESUME_IMMUTABLE_KEYS: tuple[str, ...] = (
 RESUME_IMMUTABLE_KEYS += ("trainer.limit_train_batches", "trainer.overfit_batches")
 
 
-class ConfigSearchPath(SearchPathPlugin):
+class OptionSearchPath(SearchPathPlugin):
     """Let Hydra find the options of all directories in `SEARCH_PATH`."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
@@ -53,7 +53,7 @@ def resolve_root_config(name: str, words: list[str]) -> tuple[str, list[str]]:
     Raises:
         ValueError: the run or checkpoint is not there, or cannot go on.
     """
-    Plugins.instance().register(ConfigSearchPath)
+    Plugins.instance().register(OptionSearchPath)
     if "resume=last" in words:
         words = [
             f"resume={find_latest_unfinished_run(Path('logs/train'))}" if word == "resume=last" else word

@@ -76,7 +76,7 @@ class ImageFolderDataModule(ImageDataModule):
         splits.setdefault("test", splits["val"])
         return class_names, {name: self._make_dataset(name, *files) for name, files in splits.items()}
 
-    def _make_dataset(self, split: str, paths: list[Path], labels: list[int]) -> "LabelledFiles":
+    def _make_dataset(self, split: str, paths: list[Path], labels: list[int]) -> "ImageFileDataset":
         augment = split == "train" and self.augment
         return ImageFileDataset(paths, labels, self.image_size, augment, self.run_seed, self.max_bad)
 

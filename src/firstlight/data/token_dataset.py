@@ -19,14 +19,14 @@ class RaggedTokens(NamedTuple):
     values: Tensor  # (tokens,) int32
 
     @classmethod
-    def from_lists(cls, rows: Sequence[Sequence[int]]) -> "Ragged":
+    def from_lists(cls, rows: Sequence[Sequence[int]]) -> "RaggedTokens":
         """Return lists of ids as one array."""
         starts = torch.tensor(list(accumulate(map(len, rows), initial=0)))
         values = np.fromiter(chain.from_iterable(rows), dtype=np.int32, count=int(starts[-1]))
         return cls(starts, torch.from_numpy(values))
 
     @classmethod
-    def concatenate(cls, parts: Sequence["Ragged"]) -> "Ragged":
+    def concatenate(cls, parts: Sequence["RaggedTokens"]) -> "Ragged":
         """Return the rows of all parts, one after the other."""
         lengths = torch.cat([each.lengths for each in parts])
         starts = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])

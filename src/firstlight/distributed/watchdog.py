@@ -127,7 +127,7 @@ class RankWatchdog(threading.Thread):
         with suppress(Exception):
             self.record_failure()
             if isinstance(self.record, RunRecord):
-                self.record.stop("failed", self.fault)
+                self.record.end("failed", self.fault)
                 print(f"train: {self.fault}", file=sys.stderr, flush=True)
         for process in getattr(self.trainer.strategy.launcher, "procs", []):
             process.kill()
@@ -141,7 +141,7 @@ class RankWatchdog(threading.Thread):
                 return
             # The first one holds the lock as long as it lives.
             with suppress(ValueError), acquire_run_lock(folder):
-                RunRecord(folder, read_json_or_empty(folder / "run.json")).stop("failed", self.fault)
+                RunRecord(folder, read_json_or_empty(folder / "run.json")).end("failed", self.fault)
             time.sleep(HEARTBEAT_INTERVAL_S)
 
 

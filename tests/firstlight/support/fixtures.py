@@ -27,7 +27,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
-from firstlight.config.compose import ConfigSearchPath
+from firstlight.config.compose import OptionSearchPath
 from firstlight.config.options import CONFIG_DIR
 
 # Some helpers are tests that several files import, and all of them assert.
@@ -50,7 +50,7 @@ def parse_once(stream: TextIO | str, Loader: type) -> Any:  # noqa: N803
 
 
 # Hydra finds the options of the tests, also where no command has composed before.
-Plugins.instance().register(ConfigSearchPath)
+Plugins.instance().register(OptionSearchPath)
 omegaconf.omegaconf.yaml = SimpleNamespace(load=parse_once, dump=yaml.dump)
 
 __all__ = ["composed", "text_packages", "varying"]

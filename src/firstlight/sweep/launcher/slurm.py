@@ -88,7 +88,7 @@ class Slurm(Submitted):
     def start(self, folder: Path, numbers: list[int], arguments: list[tuple[Any, ...]]) -> dict[int, Any]:
         """Submit jobs, several as an array."""
         jobs = dict(zip(numbers, self.executor(folder).map_array(self, *zip(*arguments, strict=True)), strict=True))
-        queue.truncate_after(folder, jobs)
+        queue.keep(folder, jobs)
         return jobs
 
     def wait(self, jobs: dict[int, Any]) -> None:
