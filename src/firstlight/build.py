@@ -7,8 +7,8 @@ from lightning.pytorch import Callback, seed_everything
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
-from firstlight.callbacks.resume_state import Resumption
-from firstlight.callbacks.save_config import Recipe
+from firstlight.callbacks.exact_resume import ExactResume
+from firstlight.callbacks.save_config import SaveConfigInCheckpoint
 from firstlight.config.instantiate import instantiate, locate
 from firstlight.config.options import AUTO, list_option_files, load_option
 from firstlight.data.datamodule import ClassificationDataModule
@@ -92,7 +92,7 @@ def build_trainer(settings: Settings) -> Trainer:
     loggers: list[Logger] = []
     if settings["command"] == "train":
         loggers.append(MetricsCSVLogger(settings["output_dir"]))
-        callbacks += [Recipe(settings), Resumption()]
+        callbacks += [SaveConfigInCheckpoint(settings), ExactResume()]
     for node in (settings["logger"] or {}).values():
         if node:
             loggers.append(instantiate(node))

@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf, open_dict
 
 from firstlight import evaluate, predict, train
-from firstlight.callbacks.weights_and_biases.code_snapshot import code_files
+from firstlight.callbacks.weights_and_biases.code_snapshot import list_code_files
 from firstlight.config.compose import compose_config as composed_from
 from firstlight.config.instantiate import locate
 from firstlight.config.options import load_trusted_packages
@@ -128,7 +128,7 @@ def test_the_code_at_wandb_holds_no_secret_files(tmp_path):
     (tmp_path / "notes.txt").symlink_to("/etc/hostname")
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
 
-    assert {"src/main.py", "src/secret.py", "configs/train.yaml"} == {str(path) for path in code_files(tmp_path)}
+    assert {"src/main.py", "src/secret.py", "configs/train.yaml"} == {str(path) for path in list_code_files(tmp_path)}
 
 
 def files_with(folder, texts):

@@ -13,7 +13,7 @@ from firstlight.model.per_class_metrics import ClassMetrics, compute_class_metri
 from firstlight.run.files import write_atomically, write_figure
 
 
-class ConfusionMatrix(Callback):
+class ConfusionMatrixPlot(Callback):
     """Draw which class was taken for which; W&B gets the picture and a table of per-class scores, "test/classes"."""
 
     def __init__(self, output_dir: str) -> None:
@@ -27,7 +27,7 @@ class ConfusionMatrix(Callback):
         picture = self.output_dir / "confusion_matrix.png"
         matrix: Tensor = pl_module.confusion_matrix.cpu()  # type: ignore
         names: list[str] = pl_module.class_names  # type: ignore
-        draw(matrix, names, picture)
+        plot_confusion_matrix(matrix, names, picture)
         kept: dict[str, Any] = {"class_names": names, "counts": matrix.tolist()}
         write_atomically(self.output_dir / "confusion_matrix.json", json.dumps(kept) + "\n")
         for logger in get_wandb_loggers(trainer):
@@ -37,7 +37,7 @@ class ConfusionMatrix(Callback):
             logger.log_table("test/classes", columns=columns, data=rows)
 
 
-def draw(matrix: Tensor, class_names: list[str], picture: Path) -> None:
+def plot_confusion_matrix(matrix: Tensor, class_names: list[str], picture: Path) -> None:
     """Draw counts, rows the true classes, shape (classes, classes)."""
     count = len(class_names)
     side = min(max(3.5, 0.45 * count + 1.8), 14.0)

@@ -14,7 +14,7 @@ from firstlight.logger.wandb_loggers import get_wandb_loggers
 from firstlight.run.files import write_atomically
 
 
-class FirstBatch(Callback):
+class FirstBatchImages(Callback):
     """Write the first images of a training, as augmented and normalised for the model, to first_batch.png.
 
     A wrong transform is seen there at a glance. W&B gets the picture too, as "train/first_batch".

@@ -18,7 +18,7 @@ from firstlight.run.files import replace_atomically
 from firstlight.run.signals import STOP_SIGNALS, install_signal_handler
 
 # What a process asks for when the minutes or steps between savings have passed; a signal is its number more.
-TIME = 1
+INTERVAL_ELAPSED = 1
 
 
 # Lightning 2.6's ModelCheckpoint is not enough: it saves inside a step when it is interrupted and repeats that step
@@ -51,23 +51,23 @@ class LastCheckpoint(Checkpoint):
         self.every_steps = every_steps
         self.every_minutes = every_minutes
         # The signal that asked this process, and that which all processes know of.
-        self.asked = self.agreed = 0
-        self.due = False
+        self.requested_signal = self.agreed_signal = 0
+        self.is_save_due = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock, and listen to signals; Lightning puts back the handlers of before."""
         self.saved_at, self.saved_step = time.monotonic(), trainer.global_step
-        self.asked = self.agreed = 0
-        self.due = False
-        self.agreement = DelayedMaxReduce()
+        self.requested_signal = self.agreed_signal = 0
+        self.is_save_due = False
+        self.stop_reduce = DelayedMaxReduce()
         if threading.current_thread() is threading.main_thread():
             self.requeue = signal.getsignal(signal.SIGUSR2)
-            install_signal_handler(STOP_SIGNALS, self._listen)
+            install_signal_handler(STOP_SIGNALS, self._handle_signal)
 
-    def _listen(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+    def _handle_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.requested_signal:
             raise SystemExit(128 + number)
-        self.asked = number
+        self.requested_signal = number
         with suppress(RuntimeError):  # the signal came while something was printed
             print("\nasked to end: the step is finished and saved first (once more ends at once)", flush=True)
 
@@ -76,36 +76,40 @@ class LastCheckpoint(Checkpoint):
     ) -> None:
         """Decide whether to save before the next batch; the chance which that draws on is what it is now."""
         between_steps = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if between_steps and self._agree(self._passed(trainer)):
-            self.due = True
+        if between_steps and self._sync_stop_request(self._has_interval_elapsed(trainer)):
+            self.is_save_due = True
             self.random_states = get_rng_states()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Save what is due, now that all of the step before is done, its validation included."""
-        if self.due:
+        if self.is_save_due:
             self._save(trainer)
-            self._end_if_asked()
+            self._stop_if_requested()
 
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """End inside a validation, too: a run that goes on starts it anew."""
-        self._agree()
-        if self.agreed:
+        self._sync_stop_request()
+        if self.agreed_signal:
             self._save(trainer)
-            self._end_if_asked()
+            self._stop_if_requested()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save after an epoch and its validation."""
-        self._agree()
-        if self.due or self.agreed or (self.every_epochs and (trainer.current_epoch + 1) % self.every_epochs == 0):
+        self._sync_stop_request()
+        if (
+            self.is_save_due
+            or self.agreed_signal
+            or (self.every_epochs and (trainer.current_epoch + 1) % self.every_epochs == 0)
+        ):
             self._save(trainer)
-            self._end_if_asked()
+            self._stop_if_requested()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Let a batch or a validation that has begun begin anew, with the chance that it had."""
         loops = checkpoint["loops"]["fit_loop"]
-        if self.due:
+        if self.is_save_due:
             checkpoint["random_states"] = all_gather_objects(self.random_states)
             progress = loops["epoch_loop.batch_progress"]
             for each in (progress["total"], progress["current"]):
@@ -115,12 +119,14 @@ class LastCheckpoint(Checkpoint):
             begun = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
             progress["total"], progress["current"] = begun, dict(begun)
 
-    def _agree(self, passed: bool = False) -> int:
-        agreed = self.agreement(TIME + self.asked if self.asked else TIME * passed)
-        self.agreed = max(self.agreed, agreed - TIME)
+    def _sync_stop_request(self, passed: bool = False) -> int:
+        agreed = self.stop_reduce(
+            INTERVAL_ELAPSED + self.requested_signal if self.requested_signal else INTERVAL_ELAPSED * passed
+        )
+        self.agreed_signal = max(self.agreed_signal, agreed - INTERVAL_ELAPSED)
         return agreed
 
-    def _passed(self, trainer: Trainer) -> bool:
+    def _has_interval_elapsed(self, trainer: Trainer) -> bool:
         steps = trainer.global_step - self.saved_step
         minutes = (time.monotonic() - self.saved_at) / 60
         by_steps = self.every_steps is not None and steps >= self.every_steps
@@ -128,22 +134,24 @@ class LastCheckpoint(Checkpoint):
 
     def _save(self, trainer: Trainer) -> None:
         # Writing the same state twice would take twice the time and space: a hard link serves.
-        same = None if trainer.validating else just_saved(trainer)
-        done = same is not None and trainer.strategy.broadcast(trainer.is_global_zero and linked(same, self.path))
+        same = None if trainer.validating else find_checkpoint_of_this_step(trainer)
+        done = same is not None and trainer.strategy.broadcast(
+            trainer.is_global_zero and link_atomically(same, self.path)
+        )
         if not done:
             trainer.save_checkpoint(self.path)
-        self.saved_at, self.saved_step, self.due = time.monotonic(), trainer.global_step, False
+        self.saved_at, self.saved_step, self.is_save_due = time.monotonic(), trainer.global_step, False
 
-    def _end_if_asked(self) -> None:
-        if self.agreed:
+    def _stop_if_requested(self) -> None:
+        if self.agreed_signal:
             print(f"saved; go on by `make train resume={self.path.parent.parent}`", flush=True)
-            if self.asked == signal.SIGUSR2 and callable(self.requeue):
+            if self.requested_signal == signal.SIGUSR2 and callable(self.requeue):
                 with suppress(SystemExit):
-                    self.requeue(self.asked, None)
-            raise SystemExit(128 + self.agreed)
+                    self.requeue(self.requested_signal, None)
+            raise SystemExit(128 + self.agreed_signal)
 
 
-def just_saved(trainer: Trainer) -> Path | None:
+def find_checkpoint_of_this_step(trainer: Trainer) -> Path | None:
     """Return the checkpoint that another callback wrote at this very moment, if there is one."""
     for each in trainer.checkpoint_callbacks:
         if isinstance(each, ModelCheckpoint) and each._last_global_step_saved == trainer.global_step:
@@ -151,7 +159,7 @@ def just_saved(trainer: Trainer) -> Path | None:
     return None
 
 
-def linked(file: Path, place: Path) -> bool:
+def link_atomically(file: Path, place: Path) -> bool:
     """Give a file a second name, without a moment in which that names nothing; say whether the file system can."""
     beside = place.with_name(f".{place.name}.tmp")
     try:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from firstlight.run.files import write_figure
 
 
-class Curves(Callback):
+class LearningCurves(Callback):
     """Draw loss and accuracy over the steps from metrics.csv when the fit is over."""
 
     def __init__(self, output_dir: str) -> None:
@@ -21,12 +21,12 @@ class Curves(Callback):
         if trainer.is_global_zero:
             for logger in trainer.loggers:
                 logger.save()
-            draw(self.output_dir / "metrics.csv", self.output_dir / "curves.png")
+            plot_learning_curves(self.output_dir / "metrics.csv", self.output_dir / "curves.png")
 
 
-def draw(metrics: Path, picture: Path) -> None:
+def plot_learning_curves(metrics: Path, picture: Path) -> None:
     """Draw train and val curves of a metrics.csv; without the file, or without curves in it, draw nothing."""
-    points = read(metrics) if metrics.is_file() else {}
+    points = read_metrics_csv(metrics) if metrics.is_file() else {}
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     drawn = False
     for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
@@ -42,7 +42,7 @@ def draw(metrics: Path, picture: Path) -> None:
         write_figure(picture, figure)
 
 
-def read(metrics: Path) -> dict[str, list[tuple[int, float]]]:
+def read_metrics_csv(metrics: Path) -> dict[str, list[tuple[int, float]]]:
     """Return the (step, value) pairs of each column."""
     points: dict[str, list[tuple[int, float]]] = {}
     with metrics.open(newline="") as file:

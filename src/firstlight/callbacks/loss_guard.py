@@ -13,10 +13,10 @@ from torch import Tensor
 from firstlight.run.files import write_atomically
 
 # Losses that a spike is held against, and how many there must be before any is called one.
-MEMORY, ENOUGH = 200, 50
+HISTORY_LENGTH, MIN_HISTORY = 200, 50
 
 
-class Step(NamedTuple):
+class PendingLoss(NamedTuple):
     """A step whose loss nobody has looked at yet."""
 
     step: int
@@ -39,8 +39,8 @@ class LossGuard(Callback):
     def __init__(self, output_dir: str, spike: float | None = 10.0) -> None:
         self.output_dir = Path(output_dir)
         self.spike = spike
-        self.steps: list[Step] = []
-        self.before: deque[float] = deque(maxlen=MEMORY)
+        self.steps: list[PendingLoss] = []
+        self.before: deque[float] = deque(maxlen=HISTORY_LENGTH)
         self.warned_in = -1
 
     def on_train_batch_end(
@@ -50,13 +50,13 @@ class LossGuard(Callback):
         loss = outputs["loss"] if isinstance(outputs, dict) else outputs
         if loss is not None:
             ids = batch.get("ids") if isinstance(batch, dict) else None
-            self.steps.append(Step(trainer.global_step, trainer.current_epoch, loss.detach(), ids))
+            self.steps.append(PendingLoss(trainer.global_step, trainer.current_epoch, loss.detach(), ids))
         if len(self.steps) >= trainer.log_every_n_steps:  # type: ignore[attr-defined]
-            self._look(trainer)
+            self._check_losses(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look at the rest."""
-        self._look(trainer)
+        self._check_losses(trainer)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Refuse to save weights that are no numbers.
@@ -64,25 +64,25 @@ class LossGuard(Callback):
         Raises:
             ValueError: a loss or a weight is NaN or infinite.
         """
-        self._look(trainer)
+        self._check_losses(trainer)
         if not torch.stack([each.detach().isfinite().all() for each in pl_module.parameters()]).all():
             raise ValueError(
-                f"Step {trainer.global_step} made weights that are no numbers (NaN or infinite): {mend(trainer)}"
+                f"Step {trainer.global_step} made weights that are no numbers (NaN or infinite): {suggest_fix(trainer)}"
             )
 
-    def _look(self, trainer: Trainer) -> None:
+    def _check_losses(self, trainer: Trainer) -> None:
         steps, self.steps = self.steps, []
         losses = torch.stack([each.loss for each in steps]).float().tolist() if steps else []
         for step, loss in zip(steps, losses, strict=True):
             if not abs(loss) < float("inf"):
-                raise ValueError(self._told(trainer, step, loss))
-            self._warn_of_spike(step, loss)
+                raise ValueError(self._format_non_finite_loss(trainer, step, loss))
+            self._warn_on_spike(step, loss)
             self.before.append(loss)
 
-    def _told(self, trainer: Trainer, step: Step, loss: float) -> str:
+    def _format_non_finite_loss(self, trainer: Trainer, step: PendingLoss, loss: float) -> str:
         where = f"The loss is {loss} in step {step.step} (epoch {step.epoch + 1})"
         if step.ids is None:
-            return f"{where}: {mend(trainer)}"
+            return f"{where}: {suggest_fix(trainer)}"
         ids = step.ids.tolist()
         dataset = trainer.datamodule.datasets["train"]  # type: ignore[attr-defined]
         # Its augmentation is a function of seed, epoch and ids: the batch can be had again exactly.
@@ -90,10 +90,10 @@ class LossGuard(Callback):
         content = {"batch": batch, "ids": ids, "epoch": step.epoch, "step": step.step}
         write_atomically(self.output_dir / "bad_batch.pt", partial(torch.save, content))
         names = ", ".join(map(str, ids[:8])) + (" ..." if len(ids) > 8 else "")
-        return f"{where}; its samples, of train, are {names}, kept in {self.output_dir}/bad_batch.pt: {mend(trainer)}"
+        return f"{where}; its samples, of train, are {names}, kept in {self.output_dir}/bad_batch.pt: {suggest_fix(trainer)}"
 
-    def _warn_of_spike(self, step: Step, loss: float) -> None:
-        if self.spike is None or len(self.before) < ENOUGH or self.warned_in == step.epoch:
+    def _warn_on_spike(self, step: PendingLoss, loss: float) -> None:
+        if self.spike is None or len(self.before) < MIN_HISTORY or self.warned_in == step.epoch:
             return
         usual = statistics.median(self.before)
         if loss > self.spike * usual:
@@ -101,7 +101,7 @@ class LossGuard(Callback):
             print(f"loss spike in step {step.step}: {loss:.4g}, against a median of {usual:.4g} before", flush=True)
 
 
-def mend(trainer: Trainer) -> str:
+def suggest_fix(trainer: Trainer) -> str:
     """Return what helps most often."""
     tries = ["a lower optimizer.lr"]
     if not trainer.gradient_clip_val:

@@ -20,7 +20,7 @@ Candidate = tuple[float, dict[str, Any]]
 COLUMNS = ("id", "true", "predicted", "probability", "input")
 
 
-class Predictions(Callback):
+class PredictionSamples(Callback):
     """Write test samples with true and predicted class to predictions.json, pictures beside it in predictions/.
 
     The most confident mistakes come first, then what was right by the least margin. W&B gets a table of them,
@@ -46,7 +46,7 @@ class Predictions(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the samples of the batch that are among the most telling so far; `outputs` are its logits."""
-        self.found += self._candidates(outputs, batch, pl_module)
+        self.found += self._select_candidates(outputs, batch, pl_module)
         self.found = sorted(self.found, key=lambda each: -each[0])[: self.num_samples]
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -63,9 +63,11 @@ class Predictions(Callback):
                 write_atomically(self.output_dir / row["image"], partial(image.save, format="PNG"))
         write_atomically(self.output_dir / "predictions.json", json.dumps(rows, indent=1) + "\n")
         for logger in get_wandb_loggers(trainer):
-            logger.log_table("test/predictions", columns=list(COLUMNS), data=[self._shown(row) for row in rows])
+            logger.log_table(
+                "test/predictions", columns=list(COLUMNS), data=[self._make_table_row(row) for row in rows]
+            )
 
-    def _candidates(self, logits: Any, batch: Any, pl_module: LightningModule) -> Iterator[Candidate]:
+    def _select_candidates(self, logits: Any, batch: Any, pl_module: LightningModule) -> Iterator[Candidate]:
         probabilities, predicted = logits.float().cpu().softmax(1).max(1)
         labels = batch["labels"].cpu()
         telling = torch.where(predicted == labels, -probabilities, probabilities)
@@ -80,16 +82,16 @@ class Predictions(Callback):
                         "true": names[labels[row]],
                         "predicted": names[predicted[row]],
                         "probability": float(probabilities[row]),
-                        **self._input(batch["inputs"], row, pl_module),
+                        **self._get_input(batch["inputs"], row, pl_module),
                     },
                 )
 
-    def _input(self, inputs: Any, row: int, pl_module: LightningModule) -> dict[str, Any]:
+    def _get_input(self, inputs: Any, row: int, pl_module: LightningModule) -> dict[str, Any]:
         if isinstance(inputs, dict):
             return {"text": pl_module.tokenizer.decode(inputs["input_ids"][row], skip_special_tokens=True)}  # type: ignore
         return {"image": denormalize(inputs[row : row + 1])[0]}
 
-    def _shown(self, row: dict[str, Any]) -> list[Any]:
+    def _make_table_row(self, row: dict[str, Any]) -> list[Any]:
         import wandb
 
         shown = wandb.Image(str(self.output_dir / row["image"])) if "image" in row else row["text"]

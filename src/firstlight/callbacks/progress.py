@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from firstlight.run.console_log import BrokenPipeSafeStream, TeeStream, print_above_progress_bar
 
 
-class EpochLines(Callback):
+class EpochProgressBar(Callback):
     """Print one line per epoch; on a terminal, a bar beside it that costs the steps next to nothing."""
 
     # A refresh each so many steps: the bar draws itself ten times a second at most.
@@ -21,7 +21,7 @@ class EpochLines(Callback):
     def __init__(self) -> None:
         """Make no bar yet."""
         self.bar: Progress | None = None
-        self.around = ExitStack()
+        self.exit_stack = ExitStack()
         self.console = Console(file=sys.stdout, soft_wrap=True, highlight=False)
         # The bar is for the terminal alone, past the run's output.log.
         self.terminal = Console(file=cast(IO[str], BrokenPipeSafeStream(sys.__stdout__)) if sys.__stdout__ else None)
@@ -33,17 +33,17 @@ class EpochLines(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock, and the bar."""
         self.started = time.perf_counter()
-        self._open(f"epoch {trainer.current_epoch + 1}", trainer.num_training_batches)
+        self._start_bar(f"epoch {trainer.current_epoch + 1}", trainer.num_training_batches)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Move the bar."""
-        self._move(batch_idx + 1)
+        self._update_bar(batch_idx + 1)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the epoch's line."""
-        self._close()
+        self._stop_bar()
         if trainer.is_global_zero:
             figures = [f"{name} {float(value):.4g}" for name, value in sorted(trainer.callback_metrics.items())
                        if name.startswith(("train/", "val/")) and name != "train/lr"]  # fmt: skip
@@ -55,7 +55,7 @@ class EpochLines(Callback):
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the bar."""
-        self._open("test", sum(int(each) for each in trainer.num_test_batches))
+        self._start_bar("test", sum(int(each) for each in trainer.num_test_batches))
 
     def on_test_batch_end(
         self,
@@ -67,17 +67,17 @@ class EpochLines(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Move the bar."""
-        self._move(batch_idx + 1)
+        self._update_bar(batch_idx + 1)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the bar away."""
-        self._close()
+        self._stop_bar()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Take the bar away, so that the error stands alone."""
-        self._close()
+        self._stop_bar()
 
-    def _open(self, name: str, total: int | float) -> None:
+    def _start_bar(self, name: str, total: int | float) -> None:
         if self.console.is_terminal and self.terminal.is_terminal:
             columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             # Rich's own way with what is printed meanwhile would keep it from output.log.
@@ -87,14 +87,14 @@ class EpochLines(Callback):
             )
             self.task = self.bar.add_task(name, total=total)
             self.bar.start()
-            self.around.enter_context(print_above_progress_bar(self.terminal))
+            self.exit_stack.enter_context(print_above_progress_bar(self.terminal))
 
-    def _move(self, done: int) -> None:
+    def _update_bar(self, done: int) -> None:
         if self.bar is not None and done % self.every == 0:
             self.bar.update(self.task, completed=done)
 
-    def _close(self) -> None:
+    def _stop_bar(self) -> None:
         if self.bar is not None:
-            self.around.close()
+            self.exit_stack.close()
             self.bar.stop()
             self.bar = None

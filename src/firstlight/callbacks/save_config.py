@@ -7,7 +7,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from firstlight.run.redaction import redact
 
 
-class Recipe(Callback):
+class SaveConfigInCheckpoint(Callback):
     """Put into each checkpoint what rebuilds its model: the resolved configuration, and what replaces downloads."""
 
     def __init__(self, config: dict[str, Any]) -> None:

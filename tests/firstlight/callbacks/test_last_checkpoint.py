@@ -192,7 +192,7 @@ def test_saving_by_minutes_and_by_steps(tmp_path, monkeypatch):
         "_save",
         lambda self, trainer: (
             saves.append(trainer.global_step)
-            or setattr(self, "due", False)
+            or setattr(self, "is_save_due", False)
             or setattr(self, "saved_step", trainer.global_step)
         ),
     )

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from firstlight.callbacks import throughput
-from firstlight.callbacks.throughput import Speed
+from firstlight.callbacks.throughput import ThroughputMonitor
 from support.small import build
 
 
@@ -69,11 +69,11 @@ def test_validation_does_not_count(composed, monkeypatch, clock):
 
 
 def test_the_share_of_the_peak_is_arithmetic(composed):
-    callback = Speed()
+    callback = ThroughputMonitor()
     callback.flops, callback.peak = 2e9, 1e12
-    span = throughput.Span(steps=10, samples=100, seconds=2.0)
+    span = throughput.TimeWindow(steps=10, samples=100, seconds=2.0)
 
     class Module:
         device = torch.device("cpu")
 
-    assert callback._figures(span, Module())["speed/mfu"] == pytest.approx(50 * 2e9 / 1e12)
+    assert callback._compute_metrics(span, Module())["speed/mfu"] == pytest.approx(50 * 2e9 / 1e12)

@@ -10,7 +10,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch.distributed.checkpoint import save
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 
-from firstlight.callbacks.resume_state import Resumption
+from firstlight.callbacks.exact_resume import ExactResume
 from firstlight.checkpoint import io as checkpoint_io
 from firstlight.checkpoint import sharded
 from support.small import CLASSES
@@ -100,4 +100,4 @@ def test_a_swap_that_was_cut_off_leaves_the_earlier_one(folder):
 def test_a_run_goes_on_with_as_many_devices_as_before():
     trainer = SimpleNamespace(state=SimpleNamespace(fn=TrainerFn.FITTING), world_size=1, global_rank=0)
     with pytest.raises(ValueError, match="its checkpoint is of 2 and this training of 1: go on where there are 2"):
-        Resumption().on_load_checkpoint(trainer, TinyMLP(CLASSES, 2), {"random_states": [{}, {}]})
+        ExactResume().on_load_checkpoint(trainer, TinyMLP(CLASSES, 2), {"random_states": [{}, {}]})

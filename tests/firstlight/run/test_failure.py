@@ -72,7 +72,7 @@ def test_a_leap_of_the_loss_is_told_once_an_epoch(capsys):
     guard = LossGuard("unused", spike=10)
     guard.before.extend([0.5] * 60)
     for step, loss in [(61, 4.9), (62, 5.1), (63, 9.0)]:
-        guard._warn_of_spike(type("S", (), {"step": step, "epoch": 2}), loss)
+        guard._warn_on_spike(type("S", (), {"step": step, "epoch": 2}), loss)
 
     assert capsys.readouterr().out == "loss spike in step 62: 5.1, against a median of 0.5 before\n"
 

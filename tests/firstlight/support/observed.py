@@ -18,7 +18,7 @@ def trained(composed, folder: str, training: list[str], *words: str) -> tuple[li
     trainer.fit(model, data)
     trainer.test(model, data, verbose=False)
     run_exit_actions(0)
-    return learning_curves.read(Path(cfg.output_dir) / "metrics.csv")["train/loss"], model.state_dict()
+    return learning_curves.read_metrics_csv(Path(cfg.output_dir) / "metrics.csv")["train/loss"], model.state_dict()
 
 
 def require_the_same(one, other):

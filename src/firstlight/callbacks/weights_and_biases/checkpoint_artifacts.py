@@ -12,7 +12,7 @@ from firstlight.run.files import list_checkpoints
 ALIASES = {"best": ["best"], "last": ["last", "latest"]}
 
 
-class CheckpointArtifacts(Callback):
+class WandbCheckpointArtifacts(Callback):
     """Log best.ckpt and last.ckpt as versions of the artifact checkpoint-<run id>, aliases "best" and "last"."""
 
     def __init__(self, output_dir: str) -> None:
@@ -28,11 +28,13 @@ class CheckpointArtifacts(Callback):
             for name, path in list_checkpoints(self.output_dir).items():
                 artifact = wandb.Artifact(f"checkpoint-{run.id}", "model", metadata={"step": trainer.global_step})
                 # Immutable: W&B's cache would otherwise copy every checkpoint into the home directory.
-                artifact.add_file(str(kept(Path(path), Path(run.dir).parent)), name=f"{name}.ckpt", policy="immutable")
+                artifact.add_file(
+                    str(hard_link_or_copy(Path(path), Path(run.dir).parent)), name=f"{name}.ckpt", policy="immutable"
+                )
                 run.log_artifact(artifact, aliases=ALIASES[name])
 
 
-def kept(file: Path, folder: Path) -> Path:
+def hard_link_or_copy(file: Path, folder: Path) -> Path:
     """Return a second name of a file in a folder: a run that goes on replaces the file before it is uploaded.
 
     It takes no space as long as both are the same, where the file system has hard links; else it is a copy.

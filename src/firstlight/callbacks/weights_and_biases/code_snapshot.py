@@ -13,9 +13,9 @@ from firstlight.logger.wandb_loggers import get_wandb_loggers
 from firstlight.run.provenance import run_git
 
 # Larger files are data.
-LARGEST = 1_000_000
+MAX_FILE_BYTES = 1_000_000
 # Files that hold keys and passwords: git lists one too, as long as nobody has told it to ignore that.
-SECRET = [
+SECRET_PATTERNS = [
     ".env",
     ".env.*",
     "*.env",
@@ -28,7 +28,7 @@ SECRET = [
     "id_ecdsa*",
     "id_ed25519*",
 ]
-SECRET += ["*credentials*", ".netrc", "_netrc", ".pypirc", ".npmrc", ".htpasswd", "secrets.*", "kaggle.json"]
+SECRET_PATTERNS += ["*credentials*", ".netrc", "_netrc", ".pypirc", ".npmrc", ".htpasswd", "secrets.*", "kaggle.json"]
 
 
 class CodeSnapshot(Callback):
@@ -39,7 +39,7 @@ class CodeSnapshot(Callback):
         if found := get_wandb_loggers(trainer):
             with tempfile.TemporaryDirectory() as folder:
                 root = CONFIG_DIR.parent
-                for path in code_files(root):
+                for path in list_code_files(root):
                     copy = Path(folder) / path
                     copy.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copy(root / path, copy)
@@ -48,7 +48,7 @@ class CodeSnapshot(Callback):
                     run.log_code(folder, name=f"source-{run.project}", include_fn=lambda path: True)
 
 
-def code_files(root: Path) -> list[Path]:
+def list_code_files(root: Path) -> list[Path]:
     """Return the files that make up a project, relative to its root; without git, those of src/ and configs/.
 
     Links are left out, which may lead to anywhere, and files that are secret by their name.
@@ -59,11 +59,11 @@ def code_files(root: Path) -> list[Path]:
     except (OSError, subprocess.SubprocessError):
         files = (path for top in ("src", "configs") for path in (root / top).rglob("*"))
         paths = [path.relative_to(root) for path in files if path.suffix in (".py", ".yaml")]
-    return [path for path in paths if is_shown(root / path)]
+    return [path for path in paths if is_uploadable(root / path)]
 
 
-def is_shown(file: Path) -> bool:
+def is_uploadable(file: Path) -> bool:
     """Say whether a file may be uploaded as a part of the code."""
-    if file.is_symlink() or any(fnmatch(file.name.lower(), pattern) for pattern in SECRET):
+    if file.is_symlink() or any(fnmatch(file.name.lower(), pattern) for pattern in SECRET_PATTERNS):
         return False
-    return file.is_file() and file.stat().st_size <= LARGEST
+    return file.is_file() and file.stat().st_size <= MAX_FILE_BYTES

@@ -7,10 +7,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from firstlight.logger.wandb_loggers import get_wandb_loggers
 
-FACTS = ("command", "git", "machine", "versions", "device")
+FIELDS = ("command", "git", "machine", "versions", "device")
 
 
-class Origin(Callback):
+class WandbRunMetadata(Callback):
     """Put command, git commit, machine, versions and folder of the run into its configuration at W&B, under "run"."""
 
     def __init__(self, output_dir: str) -> None:
@@ -22,6 +22,6 @@ class Origin(Callback):
         file = self.output_dir / "run.json"
         if (found := get_wandb_loggers(trainer)) and file.is_file():
             run = json.loads(file.read_text(encoding="utf-8"))
-            facts = {"folder": str(self.output_dir.resolve()), **{name: run.get(name) for name in FACTS}}
+            facts = {"folder": str(self.output_dir.resolve()), **{name: run.get(name) for name in FIELDS}}
             for logger in found:
                 logger.experiment.config.update({"run": facts}, allow_val_change=True)

@@ -10,7 +10,7 @@ from firstlight.logger.wandb_loggers import get_wandb_loggers
 # 1000 steps are W&B's own default. For BERT-base on an H200 the histograms take 0.12 s, as long as 8 steps; every 10
 # steps they halved the throughput. They work with CUDA graphs. All other callbacks together cost 1 % (4,116 of 4,153
 # samples/s).
-class Watch(Callback):
+class WandbWatch(Callback):
     """Log histograms of gradients, parameters or both every so many steps.
 
     Args:

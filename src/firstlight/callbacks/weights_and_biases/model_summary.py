@@ -6,7 +6,7 @@ from lightning.pytorch.utilities.model_summary.model_summary import summarize
 from firstlight.logger.wandb_loggers import get_wandb_loggers
 
 
-class Layers(Callback):
+class WandbModelSummary(Callback):
     """Log the table "model/layers" (name, type, parameters), and the counts of parameters as summary."""
 
     def __init__(self, depth: int = 2) -> None:

@@ -14,7 +14,7 @@ from firstlight.distributed.collectives import all_gather_objects
 from firstlight.logger.metrics_csv import MetricsCSVLogger
 
 
-class Resumption(Callback):
+class ExactResume(Callback):
     """Save the random states and put them back; let metrics.csv go on where the checkpoint stands.
 
     The order of the data and its augmentation are functions of seed and epoch (`data/sampler.py`, `data/seeding.py`):
@@ -54,7 +54,7 @@ class Resumption(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let an optimizer go on with the kernel it was built with: that of the device which is here now."""
         for optimizer in trainer.optimizers:
-            optimizer.register_load_state_dict_pre_hook(keep_kernel)
+            optimizer.register_load_state_dict_pre_hook(preserve_fused_flags)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put everything back, at the last moment before the first step; each device draws on chance of its own."""
@@ -79,7 +79,7 @@ class Resumption(Callback):
         trainer.strategy.barrier()
 
 
-def keep_kernel(optimizer: Optimizer, state: dict[str, Any]) -> None:
+def preserve_fused_flags(optimizer: Optimizer, state: dict[str, Any]) -> None:
     """Put `fused` and `foreach` of an optimizer's groups into a state that it is going to load."""
     for own, saved in zip(optimizer.param_groups, state["param_groups"], strict=False):
         saved.update({name: own[name] for name in ("fused", "foreach") if name in own})
