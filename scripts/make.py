@@ -24,11 +24,12 @@ ENGINE = SCRIPTS.parent / "src/firstlight"
 
 
 def read_help() -> str:
-    """Return help.txt without the programs that were deleted from src/firstlight: its first paragraph lists them."""
-    programs, blank, others = (SCRIPTS / "help.txt").read_text(encoding="utf-8").partition("\n\n")
-    # The lines of an entry: the command, and what is indented below it.
-    entries = re.split(r"\n(?=make )", programs)
-    return "\n".join(entry for entry in entries if exists(listed_in(entry)[0])) + blank + others
+    """Return help.txt without the commands whose module was deleted from src/firstlight."""
+    # The commands above this heading are modules of src/firstlight.
+    programs, heading, others = (SCRIPTS / "help.txt").read_text(encoding="utf-8").partition("\n\nYour project\n")
+    # An entry is a heading, or a command and the indented lines below it.
+    entries = re.split(r"\n(?=\S|\n)", programs)
+    return "\n".join(entry for entry in entries if all(map(exists, listed_in(entry)))) + heading + others
 
 
 def listed_in(text: str) -> list[str]:

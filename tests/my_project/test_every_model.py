@@ -94,7 +94,7 @@ def is_plain(value) -> bool:
 def test_its_steps_have_no_fault_on_mps_in_half_precision_either(composed, model):
     parts = build.build(composed(*tiny(model), "callbacks=none"))
 
-    assert dry_run(*parts, "16-mixed", deterministic=False).texts("fault") == []
+    assert dry_run(*parts, "16-mixed", deterministic=False).format_messages("fault") == []
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -24,7 +24,7 @@ from firstlight.hardware.device import (
     release_memory,
 )
 from firstlight.mps.dry_run import dry_run
-from firstlight.mps.memory import advice
+from firstlight.mps.memory import format_batch_size_advice
 from firstlight.run.files import to_plain_dict, utc_now, write_atomically
 from firstlight.run.provenance import get_git_info, get_package_versions
 
@@ -57,13 +57,13 @@ class Versus:
         device, precision = trainer.strategy.root_device, str(trainer.precision)
         # The arithmetic is that of MPS, which keeps more in 32 bits than others do: this is the least they need.
         least = precision if device.type == "mps" else precision.replace("-mixed", "-true")
-        need = dry_run(model, data, trainer, least, deterministic=False).need
+        need = dry_run(model, data, trainer, least, deterministic=False).memory_estimate
         free = get_free_memory_gib(device) * GIB
-        if need is not None and need.at(data.batch_size) > free:
+        if need is not None and need.get_peak_bytes(data.batch_size) > free:
             raise ValueError(
                 f"{name} on {device.type} with batch size {data.batch_size} needs about "
-                f"{need.at(data.batch_size) / GIB:.1f} GiB, but {free / GIB:.1f} are free: "
-                f"{advice(need, free).replace('data.', '')}"
+                f"{need.get_peak_bytes(data.batch_size) / GIB:.1f} GiB, but {free / GIB:.1f} are free: "
+                f"{format_batch_size_advice(need, free).replace('data.', '')}"
             )
 
     def measure(self, name: str, training: DictConfig, phases: list[str]) -> None:

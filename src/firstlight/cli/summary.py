@@ -46,9 +46,9 @@ def start(
     } | {name: str(logger) for name, logger in loggers.items()}
     show(lines)
     if trainer.strategy.root_device.type == "mps":
-        from firstlight.mps.dry_run import quick
+        from firstlight.mps.dry_run import check_before_training
 
-        show({"mps": quick(model, data, trainer)})
+        show({"mps": check_before_training(model, data, trainer)})
 
 
 def division(cfg: DictConfig, model: Classifier, data: ClassificationDataModule, trainer: Trainer) -> dict[str, str]:

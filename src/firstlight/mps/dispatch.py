@@ -14,17 +14,17 @@ aten = torch.ops.aten
 # MPS's own key would replace kernels that a Mac uses; nothing here runs on an Intel GPU.
 KEY, KEY_DEVICE = "AutocastXPU", "xpu"
 # What autocast("mps") runs in half precision; ATen/autocast_mode.cpp of torch 2.15.
-LOWER = re.compile(
+LOWER_PRECISION_OPS = re.compile(
     r"_convolution|_mps_convolution|convolution|conv[123]d|conv_tbc|conv_transpose[123]d|prelu|linear|matmul|mm|mv|bmm"
     r"|addmm|addmv|addr|addbmm|baddbmm|chain_matmul|einsum|linalg_multi_dot|lstm_cell"
 )
 # What takes the widest type of its arguments. The other operators that are registered with autocast run in float32.
-WIDEST = re.compile("addcdiv|addcmul|atan2|bilinear|cross|dot|grid_sampler|index_put|scatter_add|tensordot")
+PROMOTED_OPS = re.compile("addcdiv|addcmul|atan2|bilinear|cross|dot|grid_sampler|index_put|scatter_add|tensordot")
 ATTENTION = "scaled_dot_product_attention"
 
 
 @contextlib.contextmanager
-def as_mps(precision: str) -> Iterator[None]:
+def mps_dispatch(precision: str) -> Iterator[None]:
     """Within it, `meta` tensors meet the kernels of MPS, and `autocast` casts for this precision.
 
     Args:
@@ -42,8 +42,8 @@ def as_mps(precision: str) -> Iterator[None]:
             if torch.__version__ >= "2.15":
                 library.impl("dropout", dropout, "AutogradMeta")
             library.impl(ATTENTION, _attention(half), KEY)
-            for name in _autocast_names() if half else ():
-                lower = LOWER.fullmatch(name.partition(".")[0])
+            for name in _list_autocast_ops() if half else ():
+                lower = LOWER_PRECISION_OPS.fullmatch(name.partition(".")[0])
                 library.impl(name, _cast(name, half if half and lower else torch.float32), KEY)
         yield
     finally:
@@ -51,7 +51,7 @@ def as_mps(precision: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def autocast() -> Iterator[None]:
+def mps_autocast() -> Iterator[None]:
     """Within it, the casts and the attention that `as_mps` brings apply, as in a forward pass on a Mac."""
     before = torch.is_autocast_enabled(KEY_DEVICE)
     torch.set_autocast_enabled(KEY_DEVICE, True)
@@ -98,11 +98,11 @@ def _attention(half: torch.dtype | None) -> Callable[..., Tensor]:
         dropout = len(args) > 4 and args[4] > 0
         learns = torch.is_grad_enabled() and any(each.requires_grad for each in args[:3])
         path = "_scaled_dot_product_attention_math" + ("" if learns or dropout else "_for_mps")
-        args = tuple(_to(half, args) if half else args)
+        args = tuple(_cast_tensors(half, args) if half else args)
         if len(args) > 3 and args[3] is not None and args[3].dtype == torch.bool:
             added = torch.zeros_like(args[3], dtype=args[0].dtype)
             args = (*args[:3], added.masked_fill_(args[3].logical_not(), -torch.inf), *args[4:])
-        with _without_key():
+        with _exclude_dispatch_key():
             return getattr(aten, path)(*args, **more)[0]
 
     return attend
@@ -113,29 +113,29 @@ def _cast(name: str, dtype: torch.dtype) -> Callable[..., Any]:
     operator = getattr(getattr(aten, base), overload or "default")
 
     def run(*args: Any, **kwargs: Any) -> Any:
-        with _without_key():
-            return operator(*_to(dtype, args), **kwargs)
+        with _exclude_dispatch_key():
+            return operator(*_cast_tensors(dtype, args), **kwargs)
 
     return run
 
 
-def _to(dtype: torch.dtype, value: Any) -> Any:
+def _cast_tensors(dtype: torch.dtype, value: Any) -> Any:
     """Cast what autocast would: all floating tensors on the device but float64."""
     if isinstance(value, Tensor):
         fits = value.is_meta and value.is_floating_point() and value.dtype != torch.float64
         return value.to(dtype) if fits else value
-    return [_to(dtype, each) for each in value] if isinstance(value, list | tuple) else value
+    return [_cast_tensors(dtype, each) for each in value] if isinstance(value, list | tuple) else value
 
 
-def _autocast_names() -> list[str]:
+def _list_autocast_ops() -> list[str]:
     """Return the operators that torch registers with autocast("mps"), all but those with a rule of their own."""
     registered = [
         name.removeprefix("aten::")
         for name in torch._C._dispatch_get_all_op_names()
         if name.startswith("aten::") and torch._C._dispatch_has_kernel_for_dispatch_key(name, "AutocastMPS")
     ]
-    return [name for name in registered if name != ATTENTION and not WIDEST.fullmatch(name.partition(".")[0])]
+    return [name for name in registered if name != ATTENTION and not PROMOTED_OPS.fullmatch(name.partition(".")[0])]
 
 
-def _without_key() -> Any:
+def _exclude_dispatch_key() -> Any:
     return torch._C._ExcludeDispatchKeyGuard(torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, KEY)))

@@ -11,11 +11,11 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from firstlight.data.datamodule import ClassificationDataModule
 from firstlight.hardware.device import GIB, get_local_mps_limit
 from firstlight.model.classifier import Classifier
-from firstlight.mps.dispatch import as_mps
-from firstlight.mps.findings import Report
-from firstlight.mps.memory import HEADROOM, advice
+from firstlight.mps.dispatch import mps_dispatch
+from firstlight.mps.dry_run_step import DryRunStep
+from firstlight.mps.findings import DryRunReport
+from firstlight.mps.memory import HEADROOM, format_batch_size_advice
 from firstlight.mps.rules import Finding
-from firstlight.mps.step import Step
 from firstlight.trainer.trainer import Trainer
 
 
@@ -23,7 +23,7 @@ from firstlight.trainer.trainer import Trainer
 # can run an operator, and only a step shows them.
 def dry_run(
     model: Classifier, data: ClassificationDataModule, trainer: Trainer, precision: str, deterministic: bool
-) -> Report:
+) -> DryRunReport:
     """Run one step of training and one of evaluation on `meta`; what was given stays as it is.
 
     Args:
@@ -34,11 +34,13 @@ def dry_run(
         deterministic: whether operators whose result varies are faults.
     """
     if precision == "64-true":
-        return Report([Finding("fault", "trainer.precision=64-true needs float64, which MPS lacks: choose 32-true")])
-    report = Report()
+        return DryRunReport(
+            [Finding("fault", "trainer.precision=64-true needs float64, which MPS lacks: choose 32-true")]
+        )
+    report = DryRunReport()
     # Lightning's tips are about the stand-in of the trainer, not about the training.
-    with warnings.catch_warnings(action="ignore"), isolate_rng(include_cuda=False), as_mps(precision):
-        step = Step(model, data, trainer, precision, deterministic)
+    with warnings.catch_warnings(action="ignore"), isolate_rng(include_cuda=False), mps_dispatch(precision):
+        step = DryRunStep(model, data, trainer, precision, deterministic)
         recorder = step.recorder
         try:
             with recorder:
@@ -47,12 +49,14 @@ def dry_run(
             reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
             # An exception that follows a fault is its consequence.
             if not any(each.kind == "fault" for each in recorder.findings):
-                recorder.tell(Finding("warning", f"could not be judged: {recorder.running or 'Python'} ({reason})"))
-    report.findings, report.varying = list(recorder.findings), sorted(recorder.varying)
+                recorder.add_finding(
+                    Finding("warning", f"could not be judged: {recorder.running or 'Python'} ({reason})")
+                )
+    report.findings, report.nondeterministic = list(recorder.findings), sorted(recorder.nondeterministic)
     return report
 
 
-def quick(model: Classifier, data: ClassificationDataModule, trainer: Trainer) -> str:
+def check_before_training(model: Classifier, data: ClassificationDataModule, trainer: Trainer) -> str:
     """Judge a training that is about to start, in a second or two, and return a line about it.
 
     It never fails by itself: what it cannot judge, it says.
@@ -65,26 +69,30 @@ def quick(model: Classifier, data: ClassificationDataModule, trainer: Trainer) -
         report = dry_run(model, data, trainer, str(trainer.precision), deterministic=strict)
     except Exception as error:  # a training must not end because its check did
         return f"could not be judged beforehand ({type(error).__name__}: {error})"
-    if not has_early_chip():
+    if not is_m1_or_m2():
         report.findings = [each for each in report.findings if not each.early_chips]
-    if faults := report.texts("fault"):
+    if faults := report.format_messages("fault"):
         raise ValueError(f"This training would fail on MPS: {'; '.join(faults)}")
-    if report.need is None:
-        return "; ".join(report.texts("warning"))
-    peak, limit = report.need.at(data.batch_size), get_local_mps_limit()
+    if report.memory_estimate is None:
+        return "; ".join(report.format_messages("warning"))
+    peak, limit = report.memory_estimate.get_peak_bytes(data.batch_size), get_local_mps_limit()
     comfortable = (limit or peak * 2) * (1 - HEADROOM)
     if limit and peak > limit:
         raise ValueError(
             f"out of memory beforehand: data.batch_size={data.batch_size} needs about {peak / GIB:.2f} GiB, but the "
-            f"GPU may use {limit / GIB:.2f}: {advice(report.need, comfortable)}"
+            f"GPU may use {limit / GIB:.2f}: {format_batch_size_advice(report.memory_estimate, comfortable)}"
         )
     of = f" of {limit / GIB:.1f}" if limit else ""
-    tight = [f"that is tight: {advice(report.need, comfortable)}"] if peak > comfortable else []
-    rest = "".join(f"; {each}" for each in [*tight, *report.texts("warning")])
+    tight = (
+        [f"that is tight: {format_batch_size_advice(report.memory_estimate, comfortable)}"]
+        if peak > comfortable
+        else []
+    )
+    rest = "".join(f"; {each}" for each in [*tight, *report.format_messages("warning")])
     return f"no fault found beforehand, training needs about {peak / GIB:.1f}{of} GiB{rest}"
 
 
-def has_early_chip() -> bool:
+def is_m1_or_m2() -> bool:
     """Say whether this is a Mac with an M1 or M2."""
     if sys.platform != "darwin":
         return False

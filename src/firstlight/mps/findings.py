@@ -3,24 +3,24 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from firstlight.mps.memory import Need
+from firstlight.mps.memory import MemoryEstimate
 from firstlight.mps.rules import Finding
 
 
 @dataclass
-class Report:
+class DryRunReport:
     """What a dry run found."""
 
     findings: list[Finding] = field(default_factory=list)
     # Calls of each operator in a step of "training" and of "evaluation".
     operators: dict[str, Counter[str]] = field(default_factory=dict)
     # Operators whose result varies from run to run.
-    varying: list[str] = field(default_factory=list)
+    nondeterministic: list[str] = field(default_factory=list)
     # Bytes at the peak by part.
     peaks: dict[str, dict[str, int]] = field(default_factory=dict)
-    need: Need | None = None
+    memory_estimate: MemoryEstimate | None = None
 
-    def texts(self, kind: str) -> list[str]:
+    def format_messages(self, kind: str) -> list[str]:
         """Return the sentences of the "fault"s or the "warning"s, each with its first place."""
         places: dict[str, list[str]] = {}
         for each in self.findings:

@@ -14,16 +14,16 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from firstlight.mps.rules import Finding, findings, varies
+from firstlight.mps.rules import Finding, check_operator, is_nondeterministic
 
 # What memory is used for; activations include gradients of activations and other temporaries.
-PARTS = ("weights", "gradients", "optimizer state", "activations", "inputs")
+MEMORY_CATEGORIES = ("weights", "gradients", "optimizer state", "activations", "inputs")
 # Operators that may mix devices.
-MIXING = {"copy_", "_to_copy", "index", "index_put", "index_put_", "_index_put_impl_", "set_"}
-HERE = Path(__file__).parent
+DEVICE_MIXING_OPS = {"copy_", "_to_copy", "index", "index_put", "index_put_", "_index_put_impl_", "set_"}
+MPS_PACKAGE_DIR = Path(__file__).parent
 
 
-class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class OperatorRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Record operators, findings and bytes, and answer what only real numbers could answer.
 
     Args:
@@ -34,21 +34,21 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, model: nn.Module, deterministic: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.deterministic = deterministic
-        self.judging = True
+        self.is_recording = True
         self.operators: Counter[str] = Counter()
         self.findings: dict[Finding, None] = {}
-        self.varying: set[str] = set()
+        self.nondeterministic: set[str] = set()
         # Where an exception comes from: the operator and the modules at work.
         self.running = ""
         self.modules: list[str] = []
         # In the backward pass, the place of a step is the module whose forward pass made it.
         self.ends: list[tuple[int, str]] = []
         self.live: dict[int, tuple[Any, int, str]] = {}
-        self.bytes = dict.fromkeys(PARTS, 0)
+        self.bytes = dict.fromkeys(MEMORY_CATEGORIES, 0)
         self.peak = dict(self.bytes)
         for name, module in model.named_modules():
-            module.register_forward_pre_hook(functools.partial(self._enter, name))
-            module.register_forward_hook(self._leave)
+            module.register_forward_pre_hook(functools.partial(self._pre_forward, name))
+            module.register_forward_hook(self._post_forward)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -58,31 +58,31 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         name = func.name()
         inputs = [each for each in tree_leaves((args, kwargs)) if isinstance(each, Tensor)]
         on_device = [each for each in inputs if each.is_meta]
-        if on_device and (answer := _answer(name, args, kwargs)) is not None:
+        if on_device and (answer := _fake_host_result(name, args, kwargs)) is not None:
             return answer
         if on_device and len(on_device) < len(inputs):
-            self._refuse_mixing(name, inputs)
+            self._check_device_mixing(name, inputs)
         self.running = name
         results = func(*args, **kwargs)
         self.running = ""
         outputs = [each for each in tree_leaves(results) if isinstance(each, Tensor) and each.is_meta]
         for output in outputs:
-            self.count(output, "activations")
-        if self.judging and (on_device or outputs):
+            self.track(output, "activations")
+        if self.is_recording and (on_device or outputs):
             self.operators[name] += 1
-            for finding in findings(name, args, outputs):
-                self.tell(finding)
-            if varies(name, args):
-                self._tell_varying(name)
+            for finding in check_operator(name, args, outputs):
+                self.add_finding(finding)
+            if is_nondeterministic(name, args):
+                self._add_nondeterministic(name)
         return results
 
-    def tell(self, finding: Finding) -> None:
+    def add_finding(self, finding: Finding) -> None:
         """Keep a finding, with its place."""
-        self.findings[dataclasses.replace(finding, where=finding.where or self.place())] = None
+        self.findings[dataclasses.replace(finding, where=finding.where or self.get_location())] = None
 
-    def place(self) -> str:
+    def get_location(self) -> str:
         """Return the innermost module at work, and the line outside of libraries, as far as there are."""
-        line = _line()
+        line = _find_user_code_line()
         if self.modules:
             module = self.modules[-1]
         else:
@@ -91,7 +91,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             module = f"the backward pass of {self.ends[index][1]}" if index < len(self.ends) else ""
         return " at ".join(each for each in (module, line) if each)
 
-    def count(self, tensor: Tensor, part: str) -> None:
+    def track(self, tensor: Tensor, part: str) -> None:
         """Count a tensor's memory as a part, once for all tensors that share it."""
         storage = tensor.untyped_storage()
         key = storage._cdata
@@ -107,7 +107,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if sum(self.bytes.values()) > sum(self.peak.values()):
             self.peak = dict(self.bytes)
 
-    def restart(self) -> None:
+    def reset_peak(self) -> None:
         """Measure the peak from here on."""
         self.peak = dict(self.bytes)
 
@@ -115,23 +115,23 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         _, size, part = self.live.pop(key)
         self.bytes[part] -= size
 
-    def _refuse_mixing(self, name: str, inputs: list[Tensor]) -> None:
+    def _check_device_mixing(self, name: str, inputs: list[Tensor]) -> None:
         base = name.partition("::")[2].partition(".")[0]
         # A number on the CPU may meet any tensor.
-        if base not in MIXING and any(not each.is_meta and each.dim() for each in inputs):
+        if base not in DEVICE_MIXING_OPS and any(not each.is_meta and each.dim() for each in inputs):
             text = f"a tensor stayed on the CPU and meets one on the device in {base}: register it as a buffer"
-            self.tell(Finding("fault", text))
+            self.add_finding(Finding("fault", text))
 
-    def _tell_varying(self, name: str) -> None:
-        self.varying.add(name.removeprefix("aten::").partition(".")[0])
+    def _add_nondeterministic(self, name: str) -> None:
+        self.nondeterministic.add(name.removeprefix("aten::").partition(".")[0])
         if self.deterministic:
             text = f"{name} varies on MPS and trainer.deterministic=true refuses it: set trainer.deterministic=warn"
-            self.tell(Finding("fault", text))
+            self.add_finding(Finding("fault", text))
 
-    def _enter(self, name: str, module: nn.Module, args: Any) -> None:
+    def _pre_forward(self, name: str, module: nn.Module, args: Any) -> None:
         self.modules.append(name)
 
-    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
+    def _post_forward(self, module: nn.Module, args: Any, output: Any) -> None:
         name = self.modules.pop()
         for each in tree_leaves(output):
             if isinstance(each, Tensor) and each.grad_fn is not None:
@@ -141,7 +141,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 return
 
 
-def _answer(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _fake_host_result(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Return zeros for what leaves the device; None if nothing does."""
     first: Any = args[0] if args else None
     if name == "aten::_local_scalar_dense":
@@ -153,11 +153,11 @@ def _answer(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return None
 
 
-def _line() -> str:
+def _find_user_code_line() -> str:
     """Return the innermost line of code that is no library's and not ours."""
     frame = sys._getframe()
-    while (file := Path(frame.f_code.co_filename)).name != "dry_run.py" or file.parent != HERE:
-        ours = file.parent == HERE or file.name.startswith("<")
+    while (file := Path(frame.f_code.co_filename)).name != "dry_run.py" or file.parent != MPS_PACKAGE_DIR:
+        ours = file.parent == MPS_PACKAGE_DIR or file.name.startswith("<")
         if not ours and not file.is_relative_to(sys.base_prefix) and "site-packages" not in file.parts:
             near = file.is_relative_to(Path.cwd())
             return f"{file.relative_to(Path.cwd()) if near else file.name}:{frame.f_lineno}"

@@ -16,13 +16,13 @@ SILENT_FALLBACK = {"aten::embedding_renorm_"}
 # Metal kernels that come with torchvision, each with its backward pass.
 TORCHVISION = {"nms", "roi_align", "ps_roi_align", "ps_roi_pool", "roi_pool", "deform_conv2d"}
 # torch.use_deterministic_algorithms (torch 2.15) lists what raises on MPS.
-VARYING = re.compile(
+NONDETERMINISTIC_OPS = re.compile(
     r"max_pool2d_backward|max_pool[23]d_with_indices_backward|avg_pool3d_backward|embedding_dense_backward"
     r"|_embedding_bag_(dense_)?backward|grid_sampler_[23]d_backward|scatter_reduce_?|kthvalue"
     r"|upsample_(linear1d|bilinear2d|bicubic2d|trilinear3d)_backward"
 )
 # torch before 2.14 returned wrong products on M1 and M2 beyond it (pytorch#177116); batched ones still do (#195163).
-LONGEST_SUM = 32766
+MAX_REDUCTION_LENGTH = 32766
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Finding:
 
 
 @functools.cache
-def operators() -> dict[str, bool]:
+def get_mps_operator_support() -> dict[str, bool]:
     """Return torch's operators by name and overload, and whether MPS runs them.
 
     torchgen's native_functions.yaml ships in each wheel of torch, the same for macOS and Linux. Read by lines: as YAML
@@ -56,7 +56,7 @@ def operators() -> dict[str, bool]:
     return own | {name: own[other] for name, other in delegates.items()}
 
 
-def findings(name: str, args: Sequence[Any], outputs: list[Tensor]) -> list[Finding]:
+def check_operator(name: str, args: Sequence[Any], outputs: list[Tensor]) -> list[Finding]:
     """Judge one call of an operator, whatever trainer.deterministic says.
 
     Args:
@@ -65,19 +65,19 @@ def findings(name: str, args: Sequence[Any], outputs: list[Tensor]) -> list[Find
         outputs: its results on the device.
     """
     base = name.partition("::")[2].partition(".")[0]
-    found = [_kernel(name, base)]
+    found = [_check_kernel(name, base)]
     if doubles := [each.dtype for each in outputs if each.dtype in (torch.float64, torch.complex128)]:
         found.append(Finding("fault", f"{base} makes {doubles[0]}, which MPS does not have"))
     if base in ("_adaptive_avg_pool2d", "adaptive_max_pool2d"):
-        found.append(_adaptive_pool(base, list(args[0].shape[-2:]), list(args[1])))
-    if (length := _sum_length(base, args)) > LONGEST_SUM:
-        text = f"{base} sums over {length} numbers, and M1 and M2 may get more than {LONGEST_SUM} wrong"
+        found.append(_check_adaptive_pool(base, list(args[0].shape[-2:]), list(args[1])))
+    if (length := _get_reduction_length(base, args)) > MAX_REDUCTION_LENGTH:
+        text = f"{base} sums over {length} numbers, and M1 and M2 may get more than {MAX_REDUCTION_LENGTH} wrong"
         text += ": use a smaller batch, shorter texts or fewer features"
         found.append(Finding("warning", text, early_chips=True))
     return [each for each in found if each]
 
 
-def varies(name: str, args: Sequence[Any]) -> bool:
+def is_nondeterministic(name: str, args: Sequence[Any]) -> bool:
     """Say whether trainer.deterministic=true refuses an operator on MPS."""
     base = name.partition("::")[2].partition(".")[0]
     inexact = bool(args) and isinstance(args[0], Tensor) and (args[0].is_floating_point() or args[0].is_complex())
@@ -85,13 +85,13 @@ def varies(name: str, args: Sequence[Any]) -> bool:
         return inexact and len(args) > 3 and bool(args[3])
     if base in ("index_reduce", "index_reduce_"):
         return inexact and args[4] in ("prod", "mean")
-    return VARYING.fullmatch(base) is not None
+    return NONDETERMINISTIC_OPS.fullmatch(base) is not None
 
 
-def _kernel(name: str, base: str) -> Finding | None:
+def _check_kernel(name: str, base: str) -> Finding | None:
     space, _, overload = name.partition("::")
     metal = base.strip("_").removesuffix("_backward") in TORCHVISION
-    known = {"aten": operators().get(overload, True), "torchvision": metal}
+    known = {"aten": get_mps_operator_support().get(overload, True), "torchvision": metal}
     if space not in known and torch._C._dispatch_has_kernel_for_dispatch_key(name, "CompositeImplicitAutograd"):
         return None
     if space not in (*known, "prim", "prims", "profiler"):
@@ -103,7 +103,7 @@ def _kernel(name: str, base: str) -> Finding | None:
     return Finding("fault", f"{name} has no MPS kernel: use another operator, or set PYTORCH_ENABLE_MPS_FALLBACK=1")
 
 
-def _adaptive_pool(base: str, sizes: list[int], wanted: list[int]) -> Finding | None:
+def _check_adaptive_pool(base: str, sizes: list[int], wanted: list[int]) -> Finding | None:
     pairs = list(zip(sizes, wanted, strict=True))
     shrinks = all(size >= to and size % to == 0 for size, to in pairs)
     if shrinks or all(size <= to and to % size == 0 for size, to in pairs):
@@ -112,7 +112,7 @@ def _adaptive_pool(base: str, sizes: list[int], wanted: list[int]) -> Finding | 
     return Finding("fault", f"{base} from {shapes}: on MPS one size must divide the other; change the image size")
 
 
-def _sum_length(base: str, args: Sequence[Any]) -> int:
+def _get_reduction_length(base: str, args: Sequence[Any]) -> int:
     """Return the length of the longest sum in a matrix product; 0 for another operator."""
     if base in ("mm", "bmm", "linear"):
         return int(args[0].shape[-1])

@@ -7,19 +7,17 @@ from omegaconf import DictConfig
 
 from firstlight.cli.command import command
 from firstlight.config.validate import validate_config
-from firstlight.preflight import judge
 
 
 @command("preflight")
 def main(cfg: DictConfig) -> dict[str, Any]:
     """Judge a training on MPS, print what was found, and return it."""
     validate_config(cfg)
-    judge.require_mps(cfg)
-    found = judge.judged(cfg)
-    from firstlight.preflight import verdict
+    judge.validate_request(cfg)
+    found = judge.run_preflight(cfg)
 
-    print(json.dumps(found, indent=2) if cfg.json else verdict.screen(found), flush=True)
-    judge.require_works(found)
+    print(json.dumps(found, indent=2) if cfg.json else verdict.format_text(found), flush=True)
+    judge.raise_if_unsupported(found)
     return found
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from firstlight.mps.dry_run import dry_run, quick
+from firstlight.mps.dry_run import check_before_training, dry_run
 from support.choices import HAS_TEXT, a_model
 from support.judged import built
 
@@ -50,7 +50,7 @@ class Chosen(nn.Module):
 
 
 def faults(model, data, trainer, kind="fault", precision="32-true", deterministic=False):
-    return dry_run(model, data, trainer, precision, deterministic=deterministic).texts(kind)
+    return dry_run(model, data, trainer, precision, deterministic=deterministic).format_messages(kind)
 
 
 @pytest.mark.parametrize(
@@ -143,19 +143,19 @@ def test_a_long_sum_is_a_warning():
 @pytest.mark.parametrize("early", [True, False])
 def test_a_training_warns_of_long_sums_only_where_they_may_be_wrong(monkeypatch, early):
     parts = small(nn.Unflatten(1, (1, 1, 2)), nn.Upsample(256), nn.Flatten(), nn.Linear(256 * 256, 2))
-    monkeypatch.setattr("firstlight.mps.dry_run.has_early_chip", lambda: early)
+    monkeypatch.setattr("firstlight.mps.dry_run.is_m1_or_m2", lambda: early)
 
-    assert early == ("M1 and M2" in quick(*parts))
+    assert early == ("M1 and M2" in check_before_training(*parts))
 
 
 def test_what_depends_on_numbers_is_said_not_failed():
     parts = small(Chosen())
     report = dry_run(*parts, "32-true", deterministic=False)
 
-    assert not report.texts("fault")
-    assert report.texts("warning")[0].startswith("could not be judged: aten::index.Tensor (")
-    assert "in network.3" in report.texts("warning")[0]
-    assert "could not be judged" in quick(*parts)
+    assert not report.format_messages("fault")
+    assert report.format_messages("warning")[0].startswith("could not be judged: aten::index.Tensor (")
+    assert "in network.3" in report.format_messages("warning")[0]
+    assert "could not be judged" in check_before_training(*parts)
 
 
 def test_memory_grows_by_the_sample_and_the_parts_add_up(monkeypatch):
@@ -166,8 +166,8 @@ def test_memory_grows_by_the_sample_and_the_parts_add_up(monkeypatch):
     # Ask for the mean of each colour: 8 numbers are learned, and the images themselves take most.
     pixels, bytes_each = 3 * data.image_size**2, 4
 
-    assert report.need.at(64) == sum(training.values())
-    assert pixels * bytes_each == pytest.approx(report.need.per_sample, rel=0.5)
+    assert report.memory_estimate.get_peak_bytes(64) == sum(training.values())
+    assert pixels * bytes_each == pytest.approx(report.memory_estimate.per_sample, rel=0.5)
     assert 8 * bytes_each == training["weights"] == evaluation["weights"]
     assert 2 * training["weights"] == training["optimizer state"]
     assert evaluation["optimizer state"] == evaluation["gradients"] == 0
@@ -175,7 +175,8 @@ def test_memory_grows_by_the_sample_and_the_parts_add_up(monkeypatch):
 
 def test_half_precision_halves_what_a_step_keeps():
     full, half = (
-        dry_run(*built(a_model("images")), each, deterministic=False).need for each in ("32-true", "bf16-true")
+        dry_run(*built(a_model("images")), each, deterministic=False).memory_estimate
+        for each in ("32-true", "bf16-true")
     )
 
     assert full.per_sample / 2 == pytest.approx(half.per_sample, rel=0.1)
@@ -191,7 +192,7 @@ def state_of(model):
 def test_a_quick_look_changes_nothing():
     model, data, trainer = built(a_model("text", "images"))
     before, settings = state_of(model), dict(vars(data))
-    line = quick(model, data, trainer)
+    line = check_before_training(model, data, trainer)
     product = torch.ones(2, 3, device="meta", requires_grad=True) @ torch.ones(3, 2, device="meta")
     layer = nn.functional.linear(torch.ones(2, 3, device="meta", requires_grad=True), torch.ones(2, 3, device="meta"))
 
@@ -204,25 +205,25 @@ def test_a_quick_look_changes_nothing():
 
 def test_a_quick_look_refuses_in_a_sentence():
     with pytest.raises(ValueError, match="This training would fail on MPS: aten::linalg_eig has no MPS kernel"):
-        quick(*small(Eigenvalues()))
+        check_before_training(*small(Eigenvalues()))
 
 
 def test_a_quick_look_knows_this_macs_memory(monkeypatch):
     parts = small()
     monkeypatch.setattr(parts[1], "batch_size", 30_000)
     monkeypatch.setattr("firstlight.mps.dry_run.this_mac", lambda: 16 * GIB)
-    assert quick(*parts).endswith(" of 16.0 GiB")
+    assert check_before_training(*parts).endswith(" of 16.0 GiB")
     monkeypatch.setattr("firstlight.mps.dry_run.this_mac", lambda: 0.3 * GIB)
 
     with pytest.raises(
         ValueError,
         match="out of memory beforehand: data.batch_size=30000 needs about .*, but the GPU may use 0.30: give data",
     ):
-        quick(*parts)
+        check_before_training(*parts)
 
 
 def test_a_quick_look_never_fails_itself(monkeypatch):
     model, data, trainer = small()
     monkeypatch.delitem(data.datasets, "val")
 
-    assert quick(model, data, trainer) == "could not be judged beforehand (KeyError: 'val')"
+    assert check_before_training(model, data, trainer) == "could not be judged beforehand (KeyError: 'val')"

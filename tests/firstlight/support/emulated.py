@@ -121,5 +121,5 @@ def require_the_estimated_memory(model: str, words: list[str], folder: Path) -> 
     seen.reset_peak()
     trainer.fit(network, data)
 
-    assert not report.texts("fault")
-    assert report.need.at(data.batch_size) == pytest.approx(seen.peak() - before, rel=0.05)
+    assert not report.format_messages("fault")
+    assert report.memory_estimate.get_peak_bytes(data.batch_size) == pytest.approx(seen.peak() - before, rel=0.05)

@@ -20,8 +20,8 @@ PAGES += [ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 template_only = pytest.mark.skipif(not IS_TEMPLATE, reason="the pages describe the examples of the template")
 HELP = (ROOT / "scripts/help.txt").read_text()
 COMMANDS = {"help", *re.findall(r"\bmake ([a-z-]+)", HELP)}
-# The first paragraph lists the programs of the engine, which a project may delete.
-PROGRAMS = set(re.findall(r"\bmake ([a-z-]+)", HELP.partition("\n\n")[0]))
+# The commands above this heading are modules of the engine, which a project may delete.
+PROGRAMS = set(re.findall(r"\bmake ([a-z-]+)", HELP.partition("\nYour project\n")[0]))
 # What the pages assume for a command that names no model.
 DEFAULT_MODEL = "resnet50"
 # The words that these commands take, as `make new model=my_net`.

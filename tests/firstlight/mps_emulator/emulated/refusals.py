@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from firstlight.mps.rules import varies
+from firstlight.mps.rules import is_nondeterministic
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from mps_emulator.emulator import Seen
@@ -125,7 +125,7 @@ def test_the_rules_of_preflight_name_the_same(name):
 
     class Watch(TorchDispatchMode):
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-            called.append(varies(func.name(), args))
+            called.append(is_nondeterministic(func.name(), args))
             return func(*args, **(kwargs or {}))
 
     with Watch():

@@ -5,7 +5,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 
-def require_mps(cfg: DictConfig) -> None:
+def validate_request(cfg: DictConfig) -> None:
     """Refuse a training on another device, and a Mac of no size.
 
     Raises:
@@ -19,11 +19,10 @@ def require_mps(cfg: DictConfig) -> None:
         raise ValueError(f"preflight judges a training on MPS, but trainer={name}: leave trainer= out, or give mps")
 
 
-def judged(cfg: DictConfig) -> dict[str, Any]:
+def run_preflight(cfg: DictConfig) -> dict[str, Any]:
     """Return the answer as plain values."""
     from firstlight.build import build
     from firstlight.mps.dry_run import dry_run
-    from firstlight.preflight import verdict
     from firstlight.run.files import to_plain_dict
 
     settings = to_plain_dict(cfg)
@@ -35,10 +34,10 @@ def judged(cfg: DictConfig) -> dict[str, Any]:
     model, data, built = build(OmegaConf.create(settings))
     report = dry_run(model, data, built, precision, deterministic=deterministic)
     about = {"model": type(model).__name__, "data": type(data).__name__, "precision": precision}
-    return about | verdict.of(report, data.batch_size, cfg.memory_gb)
+    return about | verdict.summarize(report, data.batch_size, cfg.memory_gb)
 
 
-def require_works(found: dict[str, Any]) -> None:
+def raise_if_unsupported(found: dict[str, Any]) -> None:
     """Refuse a training that has faults.
 
     Raises:

@@ -14,18 +14,18 @@ from firstlight.data.datamodule import ClassificationDataModule
 from firstlight.data.text import TextDataModule
 from firstlight.model.classifier import Classifier
 from firstlight.model.flops import META_DEVICE, copy_to_meta
-from firstlight.mps.dispatch import autocast
-from firstlight.mps.findings import Report
-from firstlight.mps.memory import Need
-from firstlight.mps.recorder import Recorder
-from firstlight.mps.rules import Finding, operators
+from firstlight.mps.dispatch import mps_autocast
+from firstlight.mps.findings import DryRunReport
+from firstlight.mps.memory import MemoryEstimate
+from firstlight.mps.recorder import OperatorRecorder
+from firstlight.mps.rules import Finding, get_mps_operator_support
 from firstlight.trainer.trainer import Trainer
 
 # Samples that are read: shapes of larger batches follow. A prime, which other dimensions rarely are.
-SAMPLES = 7
+NUM_SAMPLES = 7
 
 
-class Step:
+class DryRunStep:
     """A copy of the model on `meta`, with what a step needs around it."""
 
     def __init__(
@@ -35,50 +35,53 @@ class Step:
         self.batch_size = data.batch_size
         self.clip = trainer.gradient_clip_val
         self.fused = model.should_fuse_optimizer(trainer.fused_optimizer)
-        self.model = quiet_twin(model)
-        self.trainer = stand_in(trainer)
+        self.model = copy_to_meta_without_logging(model)
+        self.trainer = make_stub_trainer(trainer)
         if precision.endswith("-true") and precision != "32-true":
             self.trainer.strategy.precision_plugin = HalfPrecision(precision)  # type: ignore[arg-type]
         self.plugin = self.trainer.precision_plugin
-        self.batches = {"training": first_batch(data, training=True), "evaluation": first_batch(data, training=False)}
-        self.recorder = Recorder(self.model, deterministic)
+        self.batches = {
+            "training": load_sample_batch(data, training=True),
+            "evaluation": load_sample_batch(data, training=False),
+        }
+        self.recorder = OperatorRecorder(self.model, deterministic)
         self.trainer.strategy.connect(self.model)
-        self.trainer._data_connector.attach_data(self.model, datamodule=quiet(data))
+        self.trainer._data_connector.attach_data(self.model, datamodule=shallow_copy_datamodule(data))
         self.trainer.training = True
         self.plugin.convert_module(self.model)
 
-    def measure(self, report: Report) -> None:
+    def measure(self, report: DryRunReport) -> None:
         """Train two steps and evaluate two, and write what they took into a report."""
         recorder, size = self.recorder, self.batch_size
         for each in [*self.model.parameters(), *self.model.buffers()]:
-            recorder.count(each, "weights")
+            recorder.track(each, "weights")
         self.trainer.strategy.setup_optimizers(self.trainer)
         # What the first step leaves behind: gradients, which live through the next forward pass, and optimizer state.
         for each in filter(lambda weight: weight.requires_grad, self.model.parameters()):
             # torch's own annotation is missing.
             each.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
-                lambda weight: recorder.count(weight.grad, "gradients")
+                lambda weight: recorder.track(weight.grad, "gradients")
             )
             each.grad = torch.empty_like(each)
-            recorder.count(each.grad, "gradients")
-        step_peak = self.optimize()
-        peak = self.learn(size)
+            recorder.track(each.grad, "gradients")
+        step_peak = self.run_optimizer_step()
+        peak = self.run_training_step(size)
         report.operators["training"] = Counter(recorder.operators)
         # A second size for the slope; what it breaks is no fault of this training.
-        recorder.judging = False
-        slope = (total(self.learn(2 * size)) - total(peak)) / size
-        recorder.judging = True
-        report.need = Need(total(peak) - slope * size, slope, total(step_peak))
-        report.peaks["training"] = max(peak, step_peak, key=total)
+        recorder.is_recording = False
+        slope = (sum_bytes(self.run_training_step(2 * size)) - sum_bytes(peak)) / size
+        recorder.is_recording = True
+        report.memory_estimate = MemoryEstimate(sum_bytes(peak) - slope * size, slope, sum_bytes(step_peak))
+        report.peaks["training"] = max(peak, step_peak, key=sum_bytes)
         recorder.operators.clear()
-        report.peaks["evaluation"] = self.evaluate(size)
+        report.peaks["evaluation"] = self.run_validation_step(size)
         report.operators["evaluation"] = Counter(recorder.operators)
 
-    def learn(self, size: int) -> dict[str, int]:
+    def run_training_step(self, size: int) -> dict[str, int]:
         """Run forward and backward pass in Lightning's order, and return the peak by part."""
-        batch = self.batch("training", size)
-        self.recorder.restart()
-        with self.plugin.train_step_context(), autocast():
+        batch = self.make_batch("training", size)
+        self.recorder.reset_peak()
+        with self.plugin.train_step_context(), mps_autocast():
             result: Any = self.model.training_step(batch, 0)
         loss = result["loss"] if isinstance(result, dict) else result
         self.model.zero_grad(set_to_none=True)
@@ -87,35 +90,35 @@ class Step:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
         return self.recorder.peak
 
-    def optimize(self) -> dict[str, int]:
+    def run_optimizer_step(self) -> dict[str, int]:
         """Step each optimizer, and return the peak by part; a fused one has no temporaries."""
-        self.recorder.restart()
+        self.recorder.reset_peak()
         for optimizer in self.trainer.strategy.optimizers:
             optimizer.step()
             for each in optimizer.state.values():
                 for tensor in each.values():
                     if isinstance(tensor, Tensor) and tensor.is_meta:
-                        self.recorder.count(tensor, "optimizer state")
+                        self.recorder.track(tensor, "optimizer state")
             # On `meta` the step is not fused; on the device it is this operator.
             name = f"aten::_fused_{type(optimizer).__name__.lower()}_"
-            if self.fused and not operators().get(name.removeprefix("aten::"), False):
-                self.recorder.tell(Finding("fault", f"{name} has no MPS kernel: set optimizer.fused=false"))
+            if self.fused and not get_mps_operator_support().get(name.removeprefix("aten::"), False):
+                self.recorder.add_finding(Finding("fault", f"{name} has no MPS kernel: set optimizer.fused=false"))
         return dict(self.recorder.bytes) if self.fused else self.recorder.peak
 
-    def evaluate(self, size: int) -> dict[str, int]:
+    def run_validation_step(self, size: int) -> dict[str, int]:
         """Run two validation steps of a model alone, and return the peak by part."""
         self.model.zero_grad(set_to_none=True)
         for optimizer in self.trainer.strategy.optimizers:
             optimizer.state.clear()
         self.model.eval()
         self.trainer.validating = True
-        self.recorder.restart()
-        with torch.no_grad(), self.plugin.val_step_context(), autocast():
+        self.recorder.reset_peak()
+        with torch.no_grad(), self.plugin.val_step_context(), mps_autocast():
             for _ in range(2):
-                self.model.validation_step(self.batch("evaluation", size), 0)
+                self.model.validation_step(self.make_batch("evaluation", size), 0)
         return self.recorder.peak
 
-    def batch(self, kind: str, size: int) -> Any:
+    def make_batch(self, kind: str, size: int) -> Any:
         """Return a batch of a size on the device, as Lightning would hand it to a step."""
 
         def moved(path: Any, value: Any) -> Any:
@@ -123,10 +126,12 @@ class Step:
                 return value
             if value.dtype in (torch.float64, torch.complex128):
                 where = f"batch{keystr(path)} of {kind}"
-                self.recorder.tell(Finding("fault", f"{value.dtype} does not fit MPS: cast it in the data set", where))
+                self.recorder.add_finding(
+                    Finding("fault", f"{value.dtype} does not fit MPS: cast it in the data set", where)
+                )
             shape = (size, *value.shape[1:]) if value.dim() and len(value) == length else value.shape
             result = torch.empty(shape, dtype=value.dtype, device=META_DEVICE)
-            self.recorder.count(result, "inputs")
+            self.recorder.track(result, "inputs")
             return result
 
         read, length = self.batches[kind]
@@ -135,16 +140,16 @@ class Step:
         batch = self.model._call_batch_hook("on_after_batch_transfer", batch, 0)
         for each in tree_leaves(batch):
             if isinstance(each, Tensor) and each.is_meta:
-                self.recorder.count(each, "inputs")
+                self.recorder.track(each, "inputs")
         return batch
 
 
-def total(parts: dict[str, int]) -> int:
+def sum_bytes(parts: dict[str, int]) -> int:
     """Return the bytes of all parts."""
     return sum(parts.values())
 
 
-def quiet_twin(model: Classifier) -> Classifier:
+def copy_to_meta_without_logging(model: Classifier) -> Classifier:
     """Return a copy of a model whose weights have shapes only, and which logs nothing."""
     twin = copy_to_meta(model)
     # A fused step refuses `meta`; the results of others have the same shapes.
@@ -153,7 +158,7 @@ def quiet_twin(model: Classifier) -> Classifier:
     return twin
 
 
-def stand_in(trainer: Trainer) -> lightning.pytorch.Trainer:
+def make_stub_trainer(trainer: Trainer) -> lightning.pytorch.Trainer:
     """Return a trainer on the CPU with the settings that a step may ask for."""
     return lightning.pytorch.Trainer(
         accelerator="cpu",
@@ -171,7 +176,7 @@ def stand_in(trainer: Trainer) -> lightning.pytorch.Trainer:
     )
 
 
-def quiet(data: ClassificationDataModule) -> ClassificationDataModule:
+def shallow_copy_datamodule(data: ClassificationDataModule) -> ClassificationDataModule:
     """Return a data set whose loaders and trainer can be changed without changing the given one."""
     twin = copy.copy(data)
     twin.num_workers = 0
@@ -179,11 +184,11 @@ def quiet(data: ClassificationDataModule) -> ClassificationDataModule:
     return twin
 
 
-def first_batch(data: ClassificationDataModule, training: bool) -> tuple[Any, int]:
+def load_sample_batch(data: ClassificationDataModule, training: bool) -> tuple[Any, int]:
     """Return a small batch of the largest shape, and how many samples it holds."""
-    twin = quiet(data)
+    twin = shallow_copy_datamodule(data)
     name = "train" if training else "val"
-    twin.batch_size = min(SAMPLES, len(twin.datasets[name]))  # type: ignore[arg-type]
+    twin.batch_size = min(NUM_SAMPLES, len(twin.datasets[name]))  # type: ignore[arg-type]
     if isinstance(data, TextDataModule):
         twin.datasets[name] = copy.copy(twin.datasets[name])
         twin.datasets[name].pad_to = data.max_length  # type: ignore[attr-defined]
