@@ -13,7 +13,7 @@ def __getattr__(name: str) -> object:
     """Fetch the two functions when they are asked for: they import torch, which takes seconds."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from firstlight.cli.console import quieten
+    from firstlight.cli.console import suppress_library_noise
 
-    quieten()  # libraries warn while they are imported, too
+    suppress_library_noise()  # libraries warn while they are imported, too
     return getattr(import_module("firstlight.api"), name)

@@ -27,7 +27,7 @@ from firstlight.trainer.trainer import Trainer
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedRun:
     """A trained model.
 
     Attributes:
@@ -43,7 +43,7 @@ class Loaded:
 
 
 @dataclass(frozen=True)
-class Built:
+class Experiment:
     """A training that can start.
 
     Attributes:
@@ -59,7 +59,7 @@ class Built:
     config: DictConfig
 
 
-def load(source: str | os.PathLike[str]) -> Loaded:
+def load(source: str | os.PathLike[str]) -> LoadedRun:
     """Load a trained model.
 
     Args:
@@ -78,10 +78,10 @@ def load(source: str | os.PathLike[str]) -> Loaded:
     data: ClassificationDataModule = instantiate(settings["data"])
     if isinstance(data, TextDataModule):
         data.set_tokenizer(model.tokenizer)
-    return Loaded(model, data, cfg)
+    return LoadedRun(model, data, cfg)
 
 
-def create(overrides: list[str] | None = None) -> Built:
+def create(overrides: list[str] | None = None) -> Experiment:
     """Build model, data and trainer as `make train` does, but without a logger unless the overrides name one.
 
     Metrics and checkpoints go to a folder below logs/train of the working directory, or `output_dir=<folder>`; it is
@@ -105,11 +105,11 @@ def create(overrides: list[str] | None = None) -> Built:
     HydraConfig.instance().cfg = None
     validate_config(cfg)
     model, data, trainer = build(cfg)
-    trainer.callbacks.append(Recorded(cfg, words))  # type: ignore[attr-defined]
-    return Built(model, data, trainer, cfg)
+    trainer.callbacks.append(RunRecorder(cfg, words))  # type: ignore[attr-defined]
+    return Experiment(model, data, trainer, cfg)
 
 
-class Recorded(Callback):
+class RunRecorder(Callback):
     """Keep config.yaml and run.json of a training that no command started, from its first step on."""
 
     def __init__(self, cfg: DictConfig, words: list[str]) -> None:
@@ -135,7 +135,7 @@ class Recorded(Callback):
         fields = {**make_initial_fields(self.cfg), "command": "firstlight.create", "overrides": self.words}
         self.record = RunRecord(self.folder, self.record.fields if self.record else fields, self.cfg)
         self.open.enter_context(update_run_record(self.record, self.cfg, self.words))
-        summary.start(self.cfg, pl_module, trainer.datamodule, trainer, self.record)  # type: ignore[arg-type]
+        summary.print_run_header(self.cfg, pl_module, trainer.datamodule, trainer, self.record)  # type: ignore[arg-type]
 
     def on_exception(self, trainer: Any, pl_module: LightningModule, exception: BaseException) -> None:
         """Write down how the training ended."""
@@ -144,6 +144,6 @@ class Recorded(Callback):
     def teardown(self, trainer: Any, pl_module: LightningModule, stage: str) -> None:
         """Write down what came out."""
         if self.record is not None:
-            figures = {**self.record.fields["metrics"], **summary.metrics(trainer)}
+            figures = {**self.record.fields["metrics"], **summary.read_latest_metrics(trainer)}
             self.record.update(metrics=figures, checkpoints=list_checkpoints(self.folder))
         self.open.close()

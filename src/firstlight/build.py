@@ -26,10 +26,10 @@ from firstlight.trainer.trainer import Trainer, validate_hardware
 Settings = dict[str, Any]
 
 # What was trained on several devices is evaluated, used and timed on one.
-ONE_DEVICE = {"devices": 1, "num_nodes": 1, "strategy": AUTO}
+SINGLE_DEVICE = {"devices": 1, "num_nodes": 1, "strategy": AUTO}
 
 
-def resolve(cfg: DictConfig) -> DictConfig:
+def resolve_auto_settings(cfg: DictConfig) -> DictConfig:
     """Return the configuration for this machine: each `auto` of the trainer becomes a value.
 
     Raises:
@@ -37,7 +37,7 @@ def resolve(cfg: DictConfig) -> DictConfig:
     """
     settings = to_plain_dict(cfg)
     if settings["command"] != "train":
-        settings["trainer"] |= ONE_DEVICE
+        settings["trainer"] |= SINGLE_DEVICE
     trainer = settings["trainer"]
     name = find_best_accelerator() if trainer["accelerator"] == AUTO else trainer["accelerator"]
     defaults = load_option("trainer", name) if name in list_option_files("trainer") else {}
@@ -64,7 +64,7 @@ def build(
         ValueError: If the machine lacks the accelerator, the data cannot be had, or the parts do not fit together.
     """
     # Without its device there is no use in reading data.
-    settings = to_plain_dict(resolve(cfg))
+    settings = to_plain_dict(resolve_auto_settings(cfg))
     seed_everything(settings["seed"], workers=True, verbose=False)
     data: ClassificationDataModule = instantiate(settings["data"])
     if read_data:
@@ -76,9 +76,9 @@ def build(
         else _build_model(settings, data.model_kwargs)
     )
     if read_data:
-        _require_same_classes(model, data)
+        _validate_class_names(model, data)
     trainer = build_trainer(settings)
-    _connect(model, data, trainer)
+    _connect_components(model, data, trainer)
     return model, data, trainer
 
 
@@ -122,7 +122,7 @@ def _build_model(settings: Settings, facts: Settings) -> Classifier:
     return model
 
 
-def _require_same_classes(model: Classifier, data: ClassificationDataModule) -> None:
+def _validate_class_names(model: Classifier, data: ClassificationDataModule) -> None:
     """Refuse data whose labels do not mean what the model learned.
 
     Raises:
@@ -135,7 +135,7 @@ def _require_same_classes(model: Classifier, data: ClassificationDataModule) -> 
         )
 
 
-def _connect(model: Classifier, data: ClassificationDataModule, trainer: Trainer) -> None:
+def _connect_components(model: Classifier, data: ClassificationDataModule, trainer: Trainer) -> None:
     """Fit model and data to each other and to the trainer."""
     if isinstance(data, TextDataModule):
         if model.max_tokens is not None and data.max_length > model.max_tokens:

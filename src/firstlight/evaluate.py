@@ -20,13 +20,17 @@ def main(cfg: DictConfig) -> dict[str, float]:
 
     checkpoint = resolve_checkpoint(cfg)
     model, data, trainer = build(cfg, checkpoint)
-    console.show({"checkpoint": checkpoint, "device": f"{trainer.strategy.root_device}, precision {trainer.precision}"})
+    console.print_fields(
+        {"checkpoint": checkpoint, "device": f"{trainer.strategy.root_device}, precision {trainer.precision}"}
+    )
     if cfg.split != "test":
         data.datasets["test"] = data.datasets[cfg.split]
     trainer.test(model, data, verbose=False)
-    metrics = {name.replace("test/", f"{cfg.split}/"): value for name, value in summary.metrics(trainer).items()}
+    metrics = {
+        name.replace("test/", f"{cfg.split}/"): value for name, value in summary.read_latest_metrics(trainer).items()
+    }
     # All digits: the figures of the training are repeated to the last one.
-    console.show({name: repr(value) for name, value in metrics.items()})
+    console.print_fields({name: repr(value) for name, value in metrics.items()})
     return metrics
 
 

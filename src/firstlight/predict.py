@@ -48,7 +48,9 @@ def main(cfg: DictConfig) -> int:
     if len(unreadable) == len(names):
         raise ValueError(f"None of the {len(names)} inputs under {cfg.input} could be read: see the lines above")
     written = len(names) - len(unreadable)
-    console.show({"checkpoint": checkpoint, "read": f"{written} of {len(names)} inputs", "written": str(output)})
+    console.print_fields(
+        {"checkpoint": checkpoint, "read": f"{written} of {len(names)} inputs", "written": str(output)}
+    )
     return written
 
 

@@ -21,15 +21,15 @@ def main(cfg: DictConfig) -> dict[str, float]:
 
         checkpoint = find_latest_checkpoint(cfg.resume) if cfg.resume else None
         model, data, trainer = build(cfg, checkpoint)
-        summary.start(cfg, model, data, trainer, record)
+        summary.print_run_header(cfg, model, data, trainer, record)
         with ranks.join_distributed_run(trainer, cfg, record):
             trainer.fit(model, data, ckpt_path=checkpoint, weights_only=True)
-            metrics = summary.metrics(trainer)
+            metrics = summary.read_latest_metrics(trainer)
             if cfg.test:
                 best = list_checkpoints(record.folder).get("best")
                 trainer.test(model, data, ckpt_path=best, weights_only=True, verbose=False)
-                metrics |= summary.metrics(trainer)
-        summary.end(record, metrics)
+                metrics |= summary.read_latest_metrics(trainer)
+        summary.print_results(record, metrics)
     return metrics
 
 

@@ -11,7 +11,7 @@ import yaml  # type: ignore[import-untyped]
 from omegaconf import DictConfig, OmegaConf
 
 from firstlight.cli.command import command
-from firstlight.cli.errors import sentence
+from firstlight.cli.errors import format_user_error
 from firstlight.config.compose import compose_config
 from firstlight.config.validate import validate_config
 
@@ -135,7 +135,7 @@ def require_trainable(words: list[str]) -> None:
     try:
         validate_config(compose_config("train", [*words, "output_dir=logs"]))
     except Exception as error:
-        text = sentence(error, "train", words)
+        text = format_user_error(error, "train", words)
         if text is None:
             raise
         raise ValueError(text) from error

@@ -12,8 +12,8 @@ from rich.table import Table
 
 from firstlight.benchmark.plots import draw_speedups
 from firstlight.benchmark.throughput import Contest
-from firstlight.build import build, resolve
-from firstlight.cli.console import show_table
+from firstlight.build import build, resolve_auto_settings
+from firstlight.cli.console import print_table
 from firstlight.hardware.device import (
     GIB,
     count_available_cpus,
@@ -68,7 +68,7 @@ class Versus:
 
     def measure(self, name: str, training: DictConfig, phases: list[str]) -> None:
         """Measure a training on its accelerator; what a failure leaves is what was measured before it."""
-        contest = Contest(resolve(training))
+        contest = Contest(resolve_auto_settings(training))
         device = contest.device
         precision = str(contest.trainer.precision)
         if (device.type, precision) not in self.peaks:
@@ -181,7 +181,7 @@ def show(result: dict[str, Any]) -> None:
                 f"{each['matmul_share']:.0%}",
                 f"{times[key(each)]:.1f}" if key(each) in times else "",
             )
-    show_table(table)
+    print_table(table)
 
 
 def key(figure: dict[str, Any]) -> tuple[str, str, str]:

@@ -11,9 +11,9 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
-from firstlight.cli.console import quieten
-from firstlight.cli.errors import tell
-from firstlight.cli.job import one
+from firstlight.cli.console import suppress_library_noise
+from firstlight.cli.errors import print_error
+from firstlight.cli.job import run_job
 from firstlight.config.compose import resolve_root_config
 from firstlight.config.options import CONFIG_DIR
 from firstlight.distributed.ranks import run_worker_rank
@@ -31,18 +31,18 @@ def command(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[..., 
     def decorate(task: Callable[[DictConfig], Any]) -> Callable[..., Any]:
         @functools.wraps(task)
         def main(cfg: DictConfig | None = None) -> Any:
-            return task(cfg) if cfg is not None else run_from_command_line(name, task)
+            return task(cfg) if cfg is not None else run_cli(name, task)
 
         return main
 
     return decorate
 
 
-def run_from_command_line(name: str, task: Callable[[DictConfig], Any]) -> None:
+def run_cli(name: str, task: Callable[[DictConfig], Any]) -> None:
     """Compose by Hydra, run the task once or for each job of a sweep, and leave with an exit code."""
-    quieten()
+    suppress_library_noise()
     received: list[int] = []
-    install_signal_handler((signal.SIGTERM, signal.SIGHUP), functools.partial(terminated, received))
+    install_signal_handler((signal.SIGTERM, signal.SIGHUP), functools.partial(handle_stop_signal, received))
     # Hydra then raises its errors instead of printing them: here they become a sentence.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     failures: list[str] = []
@@ -53,7 +53,7 @@ def run_from_command_line(name: str, task: Callable[[DictConfig], Any]) -> None:
     try:
         set_watermarks(os.environ)  # before torch is imported
         root, sys.argv[1:] = resolve_root_config(name, sys.argv[1:])
-        job = functools.partial(one, task, failures)
+        job = functools.partial(run_job, task, failures)
         hydra.main(config_path=str(CONFIG_DIR), config_name=root, version_base="1.3")(job)()
     except KeyboardInterrupt:
         sys.exit(130)
@@ -61,13 +61,13 @@ def run_from_command_line(name: str, task: Callable[[DictConfig], Any]) -> None:
         # Lightning may turn the signal into an exit of its own, with code 0.
         sys.exit(128 + received[0] if received else stop.code)
     except Exception as error:
-        tell(error, name)
+        print_error(error, name)
         sys.exit(1)
     if failures:
         sys.exit(1)
 
 
-def terminated(received: list[int], number: int, frame: FrameType | None) -> None:
+def handle_stop_signal(received: list[int], number: int, frame: FrameType | None) -> None:
     """End on a signal as on Ctrl-C, by way of every `finally`."""
     received.append(number)
     raise SystemExit(128 + number)

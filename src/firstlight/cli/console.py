@@ -7,7 +7,7 @@ import warnings
 from typing import Any
 
 # Warnings that nobody who trains can act on, each of a library about itself.
-NOISE = (
+IGNORED_WARNINGS = (
     ".*isinstance\\(treespec, LeafSpec\\)",  # lightning 2.6 with torch 2.13 and newer
     "Found .* module\\(s\\) in eval mode",  # frozen layers
     ".*does not have many workers",  # data in memory needs none
@@ -28,7 +28,7 @@ NOISE = (
 )
 
 
-def show_table(table: Any) -> None:
+def print_table(table: Any) -> None:
     """Print a table of rich: as wide as the terminal, and wide in a log file, which has no width."""
     from rich.console import Console
 
@@ -36,9 +36,9 @@ def show_table(table: Any) -> None:
     (console if console.is_terminal else Console(width=200)).print(table)
 
 
-def quieten() -> None:
+def suppress_library_noise() -> None:
     """Silence what a library says about itself."""
-    for message in NOISE:
+    for message in IGNORED_WARNINGS:
         warnings.filterwarnings("ignore", message=message)
     # Threads that wait for work spin for a moment, not for long as is libgomp's default: on a busy machine that doubled
     # the CPU seconds of a training run (362 instead of 170); on an idle one the short spin costs 0 to 10 %.
@@ -50,7 +50,7 @@ def quieten() -> None:
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
 
 
-def show(lines: dict[str, str]) -> None:
+def print_fields(lines: dict[str, str]) -> None:
     """Print names and values in two columns."""
     width = max((len(name) for name in lines), default=0)
     for name, text in lines.items():

@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
-from firstlight.cli.errors import tell
+from firstlight.cli.errors import print_error
 from firstlight.config.compose import compose_config, has_checkpoint
 from firstlight.config.options import AUTO
 from firstlight.distributed.ranks import run_worker_rank
@@ -23,24 +23,24 @@ from firstlight.run.rank import is_worker_rank
 SWEEP_FILE = "sweep.json"
 
 
-def one(task: Callable[[DictConfig], Any], failures: list[str], cfg: DictConfig) -> Any:
+def run_job(task: Callable[[DictConfig], Any], failures: list[str], cfg: DictConfig) -> Any:
     """Run one job; a failure is told and counted, so that the other jobs of a sweep go on."""
     if is_worker_rank():  # of a job that Slurm runs in several processes
         return run_worker_rank(task)
     job = HydraConfig.get().job
     in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     if in_sweep:
-        name_job(cfg)
-        if may_go_on() and (state := state_of(Path(cfg.output_dir))):
+        assign_job_metadata(cfg)
+        if is_resumable_sweep() and (state := get_skip_reason(Path(cfg.output_dir))):
             print(f"job {job.num}  {cfg.name}: {state}", flush=True)
             return None
         print(f"\njob {job.num}  {cfg.name}", flush=True)
     try:
-        if in_sweep and starts_processes(cfg):
-            return run_apart(cfg, failures)
-        return task(gone_on_with(cfg) if in_sweep and may_go_on() else cfg)
+        if in_sweep and needs_subprocess(cfg):
+            return run_job_in_subprocess(cfg, failures)
+        return task(resume_job_config(cfg) if in_sweep and is_resumable_sweep() else cfg)
     except Exception as error:
-        tell(error, cfg.command)
+        print_error(error, cfg.command)
         failures.append(cfg.command)
     # Outside the handler: the error's traceback held the job's model.
     if "torch" in sys.modules:
@@ -50,17 +50,17 @@ def one(task: Callable[[DictConfig], Any], failures: list[str], cfg: DictConfig)
     return None
 
 
-def starts_processes(cfg: DictConfig) -> bool:
+def needs_subprocess(cfg: DictConfig) -> bool:
     """Say whether a job makes processes for its devices, which none of the sweep's own can be."""
     return "trainer" in cfg and cfg.trainer.strategy != AUTO and "SLURM_PROCID" not in os.environ
 
 
-def run_apart(cfg: DictConfig, failures: list[str]) -> None:
+def run_job_in_subprocess(cfg: DictConfig, failures: list[str]) -> None:
     """Run a job as a command of its own, which tells what becomes of it."""
     folder = Path(cfg.output_dir)
     words = [f"resume={folder}"]
     if not has_checkpoint(folder):
-        gone_on_with(cfg)
+        resume_job_config(cfg)
         own = {"output_dir": folder, "name": cfg.name, "group": cfg.group}
         words = [*HydraConfig.get().overrides.task, *(f"{name}='{value}'" for name, value in own.items())]
     process = subprocess.Popen([sys.executable, "-m", f"firstlight.{cfg.command}", *words])
@@ -75,7 +75,7 @@ def run_apart(cfg: DictConfig, failures: list[str]) -> None:
     failures += [cfg.command] if code else []
 
 
-def state_of(folder: Path) -> str:
+def get_skip_reason(folder: Path) -> str:
     """Return why a job is not to be started: it is finished, or another process runs it; nothing if it is."""
     status = read_json_or_empty(folder / "run.json").get("status")
     if status == "running":
@@ -83,21 +83,21 @@ def state_of(folder: Path) -> str:
     return "is finished" if status == "finished" else ""
 
 
-def name_job(cfg: DictConfig) -> None:
+def assign_job_metadata(cfg: DictConfig) -> None:
     """Give a job of a sweep its folder, its name and its group."""
     hydra_cfg = HydraConfig.get()
     with open_dict(cfg):
         cfg.output_dir = os.path.relpath(hydra_cfg.runtime.output_dir)
-        cfg.name = cfg.name or what_differs()
+        cfg.name = cfg.name or get_swept_overrides()
         cfg.group = cfg.group or Path(hydra_cfg.sweep.dir).name
 
 
-def may_go_on() -> bool:
+def is_resumable_sweep() -> bool:
     """Say whether the sweep is one of `make sweep`, whose folder is no other's: what lies there is its own."""
     return (Path(HydraConfig.get().sweep.dir) / SWEEP_FILE).is_file()
 
 
-def gone_on_with(cfg: DictConfig) -> DictConfig:
+def resume_job_config(cfg: DictConfig) -> DictConfig:
     """Return the configuration by which a job goes on from its last checkpoint; without one, it starts anew."""
     folder = Path(cfg.output_dir)
     if read_json_or_empty(folder / "run.json") and has_checkpoint(folder):
@@ -110,7 +110,7 @@ def gone_on_with(cfg: DictConfig) -> DictConfig:
     return cfg
 
 
-def what_differs() -> str:
+def get_swept_overrides() -> str:
     """Return the settings of this job of a sweep that are not the same in all of them."""
     cfg = HydraConfig.get()
     same = cfg.job.config.override_dirname.exclude_keys

@@ -3,7 +3,7 @@
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
-from firstlight.cli.console import show
+from firstlight.cli.console import print_fields
 from firstlight.data.datamodule import ClassificationDataModule
 from firstlight.logger.metrics_csv import MetricsCSVLogger
 from firstlight.model.classifier import Classifier
@@ -13,7 +13,7 @@ from firstlight.trainer.trainer import Trainer
 
 
 @rank_zero_only
-def start(
+def print_run_header(
     cfg: DictConfig,
     model: Classifier,
     data: ClassificationDataModule,
@@ -41,17 +41,19 @@ def start(
         + ("" if trained == total else f", {trained / 1e6:.1f} M of them trained"),
         "data": f"{type(data).__name__}, {counts} in {len(data.class_names)} classes, batches of {data.batch_size}",
         "device": f"{device}, precision {trainer.precision}",
-        **(division(cfg, model, data, trainer) if trainer.world_size > 1 else {}),
+        **(describe_distribution(cfg, model, data, trainer) if trainer.world_size > 1 else {}),
         "run": str(record.folder),
     } | {name: str(logger) for name, logger in loggers.items()}
-    show(lines)
+    print_fields(lines)
     if trainer.strategy.root_device.type == "mps":
         from firstlight.mps.dry_run import check_before_training
 
-        show({"mps": check_before_training(model, data, trainer)})
+        print_fields({"mps": check_before_training(model, data, trainer)})
 
 
-def division(cfg: DictConfig, model: Classifier, data: ClassificationDataModule, trainer: Trainer) -> dict[str, str]:
+def describe_distribution(
+    cfg: DictConfig, model: Classifier, data: ClassificationDataModule, trainer: Trainer
+) -> dict[str, str]:
     """Return what to tell of a training that several devices divide among them."""
     devices, kind, rule = trainer.world_size, trainer.strategy.root_device.type, cfg.trainer.get("scale_lr")
     each = data.batch_size * trainer.accumulate_grad_batches
@@ -63,16 +65,16 @@ def division(cfg: DictConfig, model: Classifier, data: ClassificationDataModule,
 
 
 @rank_zero_only
-def end(record: RunRecord | WorkerRunRecord, figures: dict[str, float]) -> None:
+def print_results(record: RunRecord | WorkerRunRecord, figures: dict[str, float]) -> None:
     """Tell the results, and what can be done with them."""
     record.update(metrics={**record.fields["metrics"], **figures}, checkpoints=list_checkpoints(record.folder))
-    show({name: f"{value:.4f}" for name, value in figures.items() if name.startswith("test/")})
-    show({"next": f"make evaluate run={record.folder}"})
+    print_fields({name: f"{value:.4f}" for name, value in figures.items() if name.startswith("test/")})
+    print_fields({"next": f"make evaluate run={record.folder}"})
     for logger in record.fields["loggers"].values():
         if logger.get("mode") == "offline":
-            show({"": f"make wandb-sync runs={record.folder}"})
+            print_fields({"": f"make wandb-sync runs={record.folder}"})
 
 
-def metrics(trainer: Trainer) -> dict[str, float]:
+def read_latest_metrics(trainer: Trainer) -> dict[str, float]:
     """Return the latest figures of a trainer as plain numbers."""
     return {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}

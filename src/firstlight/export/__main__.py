@@ -39,7 +39,7 @@ def main(cfg: DictConfig) -> list[str]:
         names = sorted(each.name for each in temporary.iterdir())
     paths = [output / name for name in names]
     files = {f"  {path.name}": folder.size(path) for path in paths}
-    console.show({"checkpoint": checkpoint, "written": str(output), **files, "checked": checked})
+    console.print_fields({"checkpoint": checkpoint, "written": str(output), **files, "checked": checked})
     return [str(path) for path in paths]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from firstlight import train
-from firstlight.cli.errors import tell
+from firstlight.cli.errors import print_error
 from firstlight.cli.job import SWEEP_FILE
 from firstlight.run.files import read_json_or_empty, write_atomically
 from firstlight.run.lock import acquire_run_lock
@@ -39,7 +39,7 @@ def main() -> None:
         with acquire_run_lock(folder):
             run(folder, words, plan)
     except Exception as error:
-        tell(error, "train")
+        print_error(error, "train")
         sys.exit(1)
 
 

@@ -15,7 +15,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 
-from firstlight.cli.errors import sentence
+from firstlight.cli.errors import format_user_error
 from firstlight.config import schema
 from firstlight.config.compose import compose_config
 from firstlight.config.validate import validate_config, validate_node
@@ -91,7 +91,7 @@ def planned(own: list[str], words: list[str]) -> Plan:
     try:
         settings = OmegaConf.to_container(compose_config("sweep", own), resolve=True)  # type: ignore[assignment]
     except Exception as error:  # Hydra and OmegaConf raise many kinds
-        raise ValueError(sentence(error, "sweep", own) or " ".join(str(error).split())) from error
+        raise ValueError(format_user_error(error, "sweep", own) or " ".join(str(error).split())) from error
     for group in GROUPS:
         if settings[group]:
             validate_node(group, settings[group])

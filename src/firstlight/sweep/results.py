@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-from firstlight.cli.console import show_table
+from firstlight.cli.console import print_table
 from firstlight.run.files import write_atomically
 from firstlight.run.overrides import find_varying_overrides
 from firstlight.sweep.jobs import NOT_STARTED, all_jobs
@@ -85,7 +85,7 @@ def show(folder: Path, rows: list[dict[str, Any]]) -> None:
     for row in rows:
         cells = [f"{row[name]:.4g}" if isinstance(row[name], float) else str(row[name] or "") for name in shown]
         table.add_row(*cells, style=None if row["status"] == "finished" else "red")
-    show_table(table)
+    print_table(table)
     for row in rows:
         if row["status"] not in ("finished", NOT_STARTED):
             print(f"{row['status']}: {row['folder']}: {row['reason']}")

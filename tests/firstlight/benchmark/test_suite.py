@@ -10,7 +10,7 @@ from firstlight.benchmark import __main__ as benchmark
 from firstlight.benchmark.plots import draw_speedups
 from firstlight.benchmark.suite import Versus, caption, speedups
 from firstlight.benchmark.throughput import Contest
-from firstlight.build import resolve
+from firstlight.build import resolve_auto_settings
 from firstlight.config.options import CONFIG_DIR
 from support.choices import a_model, tiny
 
@@ -141,7 +141,9 @@ def test_settings_of_the_benchmark_reach_its_trainings(composed):
 
 
 def test_both_loops_see_the_same_input(composed):
-    contest = Contest(resolve(composed(*tiny(a_model("images")), "data.num_samples=20", "callbacks=none")))
+    contest = Contest(
+        resolve_auto_settings(composed(*tiny(a_model("images")), "data.num_samples=20", "callbacks=none"))
+    )
     seen = []
     contest.model.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
     contest.through_trainer("eval", 1)

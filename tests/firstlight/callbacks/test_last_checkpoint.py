@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from firstlight.checkpoint import io as checkpoint_io
-from firstlight.cli.errors import sentence
+from firstlight.cli.errors import format_user_error
 from firstlight.config.compose import compose_config
 from firstlight.run.record import locked
 from support.interrupted import SMALL, Spy, record, saved, trained
@@ -64,7 +64,7 @@ with locked(pathlib.Path(sys.argv[1])):
     holder.kill()
     holder.wait()
 
-    assert sentence(caught.value, "train", []) == str(caught.value)
+    assert format_user_error(caught.value, "train", []) == str(caught.value)
     assert before == (folder / "run.json").read_bytes()
     with locked(folder):  # what a killed process held is free
         pass

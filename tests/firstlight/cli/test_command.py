@@ -10,7 +10,7 @@ import time
 import pytest
 
 from firstlight import evaluate, predict, train
-from firstlight.cli.errors import sentence
+from firstlight.cli.errors import format_user_error
 from support.choices import a_model, tiny
 
 # Skipped in a project that has deleted one of these commands.
@@ -182,4 +182,4 @@ def test_a_mistake_found_in_a_commands_own_file_is_a_sentence():
     with pytest.raises(ValueError) as caught:
         exec(code, {"__name__": "__main__"})
 
-    assert sentence(caught.value, "evaluate", []) == "split is train, val or test"
+    assert format_user_error(caught.value, "evaluate", []) == "split is train, val or test"

@@ -26,4 +26,4 @@ def test_a_group_without_a_default_says_what_to_pass(monkeypatch, group, options
     monkeypatch.setattr(errors, "option_files", lambda name: dict.fromkeys(options))
     error = ConfigCompositionException(f"You must specify '{group}', e.g, {group}=<OPTION>\nAvailable options:")
 
-    assert errors.sentence(error, "train", []).startswith(sentence)
+    assert errors.format_user_error(error, "train", []).startswith(sentence)

@@ -61,7 +61,7 @@ def told(name, words, task=None):
             (task or COMMANDS.get(name, validate.validate_config))(compose.compose_config(name, words))
         return None
     except Exception as error:
-        line = errors.sentence(error, name, words)
+        line = errors.format_user_error(error, name, words)
         trace = "".join(traceback.format_exception(error))
 
     assert line, f"{words}: {trace}"

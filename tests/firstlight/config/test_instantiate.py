@@ -4,7 +4,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from firstlight.cli.errors import sentence
+from firstlight.cli.errors import format_user_error
 from firstlight.config.instantiate import call_class
 from firstlight.model.lr_scheduler import WarmupCosineLR
 from firstlight.trainer.trainer import Trainer
@@ -34,7 +34,7 @@ def test_settings_that_a_class_refuses_are_one_sentence(kind, parts, settings, t
     with pytest.raises(ValueError, match=r".+: (correct|give)") as refused:
         call_class(kind, *parts, **settings)
 
-    assert sentence(refused.value, "train", []).startswith(told)
+    assert format_user_error(refused.value, "train", []).startswith(told)
     assert len(str(refused.value).splitlines()) == 1
 
 
@@ -42,7 +42,7 @@ def test_a_mistake_of_ours_keeps_its_traceback():
     with pytest.raises(TypeError) as raised:
         call_class(WarmupCosineLR, None, total_steps=10, warmup_fraction="x")
 
-    assert sentence(raised.value, "train", []) is None
+    assert format_user_error(raised.value, "train", []) is None
 
 
 def test_memory_that_runs_out_is_no_refusal():
@@ -58,4 +58,4 @@ def test_a_batch_of_one_before_batch_normalisation_is_one_sentence():
     with pytest.raises(ValueError, match="Expected more than 1 value per channel") as raised:
         torch.nn.BatchNorm1d(4)(torch.zeros(1, 4))
 
-    assert "give data.batch_size=2 or more" in sentence(raised.value, "train", [])
+    assert "give data.batch_size=2 or more" in format_user_error(raised.value, "train", [])

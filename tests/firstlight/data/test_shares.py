@@ -97,20 +97,22 @@ def test_a_mac_has_one_gpu(typed_words):
 )
 def test_devices_that_cannot_train_are_refused(typed_words, told):
     with pytest.raises(ValueError, match=told):
-        build.resolve(settings(*typed_words))
+        build.resolve_auto_settings(settings(*typed_words))
 
 
 @pytest.mark.parametrize(("rule", "factor"), [("null", 1), ("linear", 4), ("sqrt", 2)])
 def test_the_learning_rate_is_scaled_on_request(rule, factor):
     cfg = settings("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=4", f"trainer.scale_lr={rule}")
 
-    assert scale_lr(cfg.optimizer.lr, build.resolve(cfg).trainer) == pytest.approx(cfg.optimizer.lr * factor)
+    assert scale_lr(cfg.optimizer.lr, build.resolve_auto_settings(cfg).trainer) == pytest.approx(
+        cfg.optimizer.lr * factor
+    )
 
 
 def test_what_was_trained_on_several_devices_is_evaluated_on_one():
     cfg = settings("trainer=ddp", "trainer.devices=4", "trainer.accelerator=cpu", "command=evaluate")
 
-    assert build.resolve(cfg).trainer.devices == 1
+    assert build.resolve_auto_settings(cfg).trainer.devices == 1
 
 
 def test_processes_that_were_started_must_be_as_many_as_the_devices(monkeypatch, composed):

@@ -10,7 +10,7 @@ import torch
 
 from firstlight import train
 from firstlight.callbacks.loss_guard import LossGuard
-from firstlight.cli.errors import sentence
+from firstlight.cli.errors import format_user_error
 from firstlight.config.compose import compose_config
 from firstlight.logger.metrics_csv import MetricsCSVLogger
 from support.interrupted import SMALL, Spy, record, saved, trained
@@ -53,7 +53,7 @@ def test_a_loss_that_is_no_number_ends_the_run_before_it_is_saved(faulty, tmp_pa
     assert told["status"] == "failed"
     assert f"The loss is {value} in step 6 (epoch 2); its samples, of train, are" in told["reason"] == str(error)
     assert "try a lower optimizer.lr; the last checkpoint is from before" in str(error)
-    assert sentence(error, "train", []) == str(error)
+    assert format_user_error(error, "train", []) == str(error)
     assert (len(batch["ids"]), batch["epoch"], batch["step"]) == (4, 1, 6)
     assert torch.equal(batch["batch"]["ids"], torch.tensor(batch["ids"]))
     for name in ("last", "best"):
@@ -89,7 +89,7 @@ def test_memory_that_runs_out_names_the_batch_size(faulty, text):
     error, told = faulty(text)
 
     assert (told["status"], told["reason"]) == ("failed", "out of memory with data.batch_size=4: try data.batch_size=2")
-    assert "halve data.batch_size" in sentence(error, "train", [])
+    assert "halve data.batch_size" in format_user_error(error, "train", [])
 
 
 def test_a_full_disk_ends_the_run_and_the_earlier_checkpoint_stands(little_disk):
@@ -113,7 +113,7 @@ def test_a_full_disk_ends_the_run_and_the_earlier_checkpoint_stands(little_disk)
 
     assert told["status"] == "failed"
     assert told["reason"].startswith("The disk is full")
-    assert sentence(caught.value, "train", []).startswith("The disk is full")
+    assert format_user_error(caught.value, "train", []).startswith("The disk is full")
     assert saved(little_disk / "run")["global_step"] == 4
     assert not [path for path in (little_disk / "run" / "checkpoints").iterdir() if path.name.endswith(".tmp")]
 
@@ -130,7 +130,7 @@ def test_a_disk_that_fails_under_metrics_csv(monkeypatch, tmp_path, number, what
         train.main(compose_config("train", [*SMALL, f"output_dir={tmp_path / 'run'}"]))
 
     assert what in record(tmp_path / "run")["reason"]
-    assert what in sentence(caught.value, "train", [])
+    assert what in format_user_error(caught.value, "train", [])
 
 
 def test_a_disk_that_fills_up_inside_a_row_leaves_whole_rows(tmp_path, monkeypatch):
@@ -160,6 +160,6 @@ def test_a_folder_that_cannot_be_written_to_is_named():
     with pytest.raises(ValueError, match="cannot be made") as caught:
         train.main(compose_config("train", [*SMALL, "output_dir=/proc/run"]))
 
-    assert sentence(caught.value, "train", []) == (
+    assert format_user_error(caught.value, "train", []) == (
         "The folder /proc/run cannot be made (No such file or directory): give output_dir=<a folder of yours>"
     )

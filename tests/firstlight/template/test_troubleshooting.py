@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from firstlight.cli.errors import sentence
+from firstlight.cli.errors import format_user_error
 from support.checkout import ROOT
 from support.typed import COMMANDS, as_on_a_cluster, blocks, hold, skip_if_gone, template_only
 
@@ -41,7 +41,7 @@ def test_a_mistake_is_answered_as_the_page_says(typed, told, tmp_path, monkeypat
     with pytest.raises(Exception) as caught:
         hold(command, words)
 
-    assert re.fullmatch(parts(told), f"{command}: {sentence(caught.value, command, words)}")
+    assert re.fullmatch(parts(told), f"{command}: {format_user_error(caught.value, command, words)}")
 
 
 def sentences_of_the_source() -> Iterator[tuple[str, int]]:

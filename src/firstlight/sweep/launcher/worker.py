@@ -11,15 +11,15 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig
 
-from firstlight.cli.command import terminated
-from firstlight.cli.console import quieten
+from firstlight.cli.command import handle_stop_signal
+from firstlight.cli.console import suppress_library_noise
 
 
 def prepare() -> None:
     """Make this process what a command's own one is: quiet, and ended by SIGTERM by way of every `finally`."""
-    quieten()
+    suppress_library_noise()
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, functools.partial(terminated, []))
+        signal.signal(signal.SIGTERM, functools.partial(handle_stop_signal, []))
 
 
 def spread(task: Callable[[DictConfig], Any], gpus: list[str], number: int, cfg: DictConfig) -> Any:
