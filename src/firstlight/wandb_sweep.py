@@ -24,16 +24,16 @@ def main(cfg: DictConfig) -> str | None:
     validate_config(cfg)
     if cfg.count < 1:
         raise ValueError(f"count is a number of trainings, but count={cfg.count}: give 1 or more")
-    sweep = read(Path(cfg.file))
-    jobs = candidates(sweep["parameters"])
+    sweep = load_sweep_config(Path(cfg.file))
+    jobs = make_probe_overrides(sweep["parameters"])
     for words in jobs:
-        require_trainable(words)
+        validate_training_config(words)
     print(f"sweep     {cfg.file}, {sweep['method']} over {', '.join(sweep['parameters'])}")
     print(f"job       {shlex.join(['python', '-m', 'firstlight.train', *jobs[0]])}", flush=True)
-    return None if cfg.dry_run else search(sweep, cfg.count)
+    return None if cfg.dry_run else run_agent(sweep, cfg.count)
 
 
-def search(sweep: dict[str, Any], count: int) -> str:
+def run_agent(sweep: dict[str, Any], count: int) -> str:
     """Create a sweep on the server and work on it.
 
     Raises:
@@ -55,7 +55,7 @@ def search(sweep: dict[str, Any], count: int) -> str:
     return name
 
 
-def read(file: Path) -> dict[str, Any]:
+def load_sweep_config(file: Path) -> dict[str, Any]:
     """Return a sweep in W&B's format.
 
     Raises:
@@ -80,18 +80,18 @@ def read(file: Path) -> dict[str, Any]:
     return sweep
 
 
-def candidates(parameters: dict[str, Any]) -> list[list[str]]:
+def make_probe_overrides(parameters: dict[str, Any]) -> list[list[str]]:
     """Return settings of trainings, among which each value of each parameter occurs, as W&B's agent would type them.
 
     Of a distribution, these are its bounds.
     """
-    values = {name: possible(name, node) for name, node in parameters.items()}
+    values = {name: list_parameter_values(name, node) for name, node in parameters.items()}
     first = {name: each[0] for name, each in values.items()}
     jobs = [first, *({**first, name: value} for name, each in values.items() for value in each[1:])]
     return [[f"{name}={value}" for name, value in job.items()] for job in jobs]
 
 
-def possible(name: str, node: Any) -> list[Any]:
+def list_parameter_values(name: str, node: Any) -> list[Any]:
     """Return the values that a parameter can take, or the bounds of its distribution.
 
     Raises:
@@ -106,7 +106,7 @@ def possible(name: str, node: Any) -> list[Any]:
     if node.get("values"):
         return list(node["values"])
     if {"min", "max"} <= set(node):
-        return bounds(node)
+        return get_distribution_bounds(node)
     if "mu" in node:
         return [float(node["mu"])]
     raise ValueError(
@@ -114,7 +114,7 @@ def possible(name: str, node: Any) -> list[Any]:
     )
 
 
-def bounds(node: dict[str, Any]) -> list[Any]:
+def get_distribution_bounds(node: dict[str, Any]) -> list[Any]:
     """Return the bounds of a distribution, whole numbers where it yields only those."""
     low, high = node["min"], node["max"]
     whole = isinstance(low, int) and isinstance(high, int)
@@ -126,7 +126,7 @@ def bounds(node: dict[str, Any]) -> list[Any]:
     return [float(low), float(high)]
 
 
-def require_trainable(words: list[str]) -> None:
+def validate_training_config(words: list[str]) -> None:
     """Refuse settings that `make train` would refuse.
 
     Raises:

@@ -15,21 +15,21 @@ def main(cfg: DictConfig) -> dict[str, str]:
     validate_config(cfg)
     if not Path(cfg.runs).is_dir():
         raise ValueError(f"runs= takes a folder of runs, but {cfg.runs} is none: give runs=logs, or that of one run")
-    runs = ready(find_pending(Path(cfg.runs)))
+    runs = exclude_active_runs(find_pending(Path(cfg.runs)))
     if not runs:
         print(f"nothing waits for upload in {cfg.runs}")
     elif cfg.dry_run:
-        tell("waits", runs)
+        print_runs("waits", runs)
     else:
-        require_key()
+        validate_api_key()
         return upload_all(runs)
     return {}
 
 
-def ready(runs: dict[str, list[RunSegment]]) -> dict[str, list[RunSegment]]:
+def exclude_active_runs(runs: dict[str, list[RunSegment]]) -> dict[str, list[RunSegment]]:
     """Return the runs that nobody writes any more, and name the others."""
     running = {name: run for name, run in runs.items() if any(part.is_running for part in run)}
-    tell("runs still", running)
+    print_runs("runs still", running)
     return {name: run for name, run in runs.items() if name not in running}
 
 
@@ -49,7 +49,7 @@ def upload_all(runs: dict[str, list[RunSegment]]) -> dict[str, str]:
     return told
 
 
-def require_key() -> None:
+def validate_api_key() -> None:
     """Refuse to begin without a key that the server takes.
 
     Raises:
@@ -69,7 +69,7 @@ def require_key() -> None:
         raise ValueError("An upload needs a key of W&B, but there is none: run `wandb login` first")
 
 
-def tell(word: str, runs: dict[str, list[RunSegment]]) -> None:
+def print_runs(word: str, runs: dict[str, list[RunSegment]]) -> None:
     """Print a line per run."""
     for run in runs.values():
         parts = f"  ({len(run)} parts)" if len(run) > 1 else ""

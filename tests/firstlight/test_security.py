@@ -22,7 +22,7 @@ from support.pickles import Bomb
 from support.small import WORDS
 
 # Skipped in a project that has deleted this command.
-gather = pytest.importorskip("firstlight.report.gather").gather
+gather = pytest.importorskip("firstlight.report.collect").gather
 render = pytest.importorskip("firstlight.report.render").render
 
 HOSTILE = [

@@ -13,29 +13,29 @@ from firstlight.config.validate import validate_config
 @command("benchmark")
 def main(cfg: DictConfig) -> dict[str, Any]:
     """Train and evaluate each model on each accelerator; print, write and draw what came out, and return it."""
-    require_sensible(cfg)
-    models = available(cfg)
+    validate_benchmark_config(cfg)
+    models = list_available_workloads(cfg)
     for name in models:
-        validate_config(compose_config("train", words(cfg, name)))
+        validate_config(compose_config("train", make_workload_overrides(cfg, name)))
     # Imported late: a mistake in the configuration is told before torch is loaded.
-    from firstlight.benchmark.suite import Versus
+    from firstlight.benchmark.suite import BenchmarkSuite
     from firstlight.hardware.accelerator import find_best_accelerator
 
     accelerators = list(dict.fromkeys(cfg.accelerators or ["cpu", find_best_accelerator()]))
-    versus = Versus(cfg.output_dir, cfg.seconds, cfg.repeats)
+    versus = BenchmarkSuite(cfg.output_dir, cfg.seconds, cfg.repeats)
     trainings = [
-        (name, compose_config("train", [*words(cfg, name), f"trainer={accelerator}"]))
+        (name, compose_config("train", [*make_workload_overrides(cfg, name), f"trainer={accelerator}"]))
         for name in models
         for accelerator in accelerators
     ]
     for name, training in trainings:
-        versus.require_memory(name, training)
+        versus.check_memory(name, training)
     for name, training in trainings:
         versus.measure(name, training, list(cfg.phases))
-    return versus.finish()
+    return versus.finalize()
 
 
-def available(cfg: DictConfig) -> list[str]:
+def list_available_workloads(cfg: DictConfig) -> list[str]:
     """Return the trainings whose options exist: an example may be deleted without an edit here.
 
     Raises:
@@ -57,7 +57,7 @@ def available(cfg: DictConfig) -> list[str]:
     return [name for name in cfg.models if name not in missing]
 
 
-def words(cfg: DictConfig, name: str) -> list[str]:
+def make_workload_overrides(cfg: DictConfig, name: str) -> list[str]:
     """Return a training as the words of `make train`."""
     fixed = ["trainer.max_epochs=1", "trainer.gradient_clip_val=null", "name=benchmark"]
     fixed.append(f"output_dir={cfg.output_dir}/runs")
@@ -65,7 +65,7 @@ def words(cfg: DictConfig, name: str) -> list[str]:
     return [*cfg.trainings[name], *fixed, *(f"{key}={value}" for key, value in given.items() if value), *cfg.settings]
 
 
-def require_sensible(cfg: DictConfig) -> None:
+def validate_benchmark_config(cfg: DictConfig) -> None:
     """Refuse what cannot be measured.
 
     Raises:

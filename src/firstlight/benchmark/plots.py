@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from firstlight.run.files import write_figure
 
 
-def draw_speedups(result: dict[str, Any], picture: Path) -> None:
+def plot_speedups(result: dict[str, Any], picture: Path) -> None:
     """Draw how many times faster than the CPU an accelerator trains and evaluates: a pair of bars for each model.
 
     Args:

@@ -10,8 +10,8 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 
-from firstlight.benchmark.plots import draw_speedups
-from firstlight.benchmark.throughput import Contest
+from firstlight.benchmark.plots import plot_speedups
+from firstlight.benchmark.throughput import ModelBenchmark
 from firstlight.build import build, resolve_auto_settings
 from firstlight.cli.console import print_table
 from firstlight.hardware.device import (
@@ -29,7 +29,7 @@ from firstlight.run.files import to_plain_dict, utc_now, write_atomically
 from firstlight.run.provenance import get_git_info, get_package_versions
 
 
-class Versus:
+class BenchmarkSuite:
     """The figures of all trainings, kept in benchmark.json as they come.
 
     Args:
@@ -47,7 +47,7 @@ class Versus:
         self.figures: list[dict[str, Any]] = []
         self.about = {"started": utc_now(), "versions": get_package_versions(), "git": get_git_info()}
 
-    def require_memory(self, name: str, training: DictConfig) -> None:
+    def check_memory(self, name: str, training: DictConfig) -> None:
         """Refuse a training that would not fit, before anything is measured.
 
         Raises:
@@ -68,37 +68,40 @@ class Versus:
 
     def measure(self, name: str, training: DictConfig, phases: list[str]) -> None:
         """Measure a training on its accelerator; what a failure leaves is what was measured before it."""
-        contest = Contest(resolve_auto_settings(training))
+        contest = ModelBenchmark(resolve_auto_settings(training))
         device = contest.device
         precision = str(contest.trainer.precision)
         if (device.type, precision) not in self.peaks:
             self.peaks[device.type, precision] = measure_matmul_flops(device, precision)
         for phase in phases:
-            for figure in contest.measured(phase, self.seconds, self.repeats):
+            for figure in contest.run(phase, self.seconds, self.repeats):
                 share = figure.flops_per_s / self.peaks[device.type, precision]
                 self.figures.append(
                     {"model": name, "chip": get_device_name(device), **asdict(figure), "matmul_share": share}
                 )
-                print(f"{name:<9} {phase:<5} {device.type:<4} {figure.loop:<7}  {speed(self.figures[-1])}", flush=True)
-            self.write()
+                print(
+                    f"{name:<9} {phase:<5} {device.type:<4} {figure.loop:<7}  {format_throughput(self.figures[-1])}",
+                    flush=True,
+                )
+            self.write_results()
         del contest
         release_memory()
 
-    def finish(self) -> dict[str, Any]:
+    def finalize(self) -> dict[str, Any]:
         """Print the table, draw the chart, and return everything."""
         shutil.rmtree(self.folder / "runs", ignore_errors=True)
-        result = self.write()
-        show(result)
+        result = self.write_results()
+        print_results_table(result)
         others = [each for each in result["speedups"] if each["device"] != "cpu"]
         if others:
-            draw_speedups(result, self.folder / "speedup.png")
+            plot_speedups(result, self.folder / "speedup.png")
             print(f"chart     {self.folder}/speedup.png")
         else:
             print("chart     none: there is no accelerator here that the CPU could be compared with")
         print(f"figures   {self.folder}/benchmark.json")
         return result
 
-    def write(self) -> dict[str, Any]:
+    def write_results(self) -> dict[str, Any]:
         """Write benchmark.json, and return what is in it."""
         devices = {each["device"] for each in self.figures}
         machine = {
@@ -117,14 +120,14 @@ class Versus:
             "machine": machine,
             "peaks": peaks,
             "figures": self.figures,
-            "speedups": speedups(self.figures),
+            "speedups": compute_speedups(self.figures),
         }
-        result["caption"] = caption(result)
+        result["caption"] = make_caption(result)
         write_atomically(self.folder / "benchmark.json", json.dumps(result, indent=2) + "\n")
         return result
 
 
-def speedups(figures: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def compute_speedups(figures: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return, for each training through the Trainer, how many times faster than the CPU its device is."""
     through = [each for each in figures if each["loop"] == "trainer"]
     cpu = {(each["model"], each["phase"]): each["samples_per_s"] for each in through if each["device"] == "cpu"}
@@ -138,7 +141,7 @@ def speedups(figures: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def caption(result: dict[str, Any]) -> list[str]:
+def make_caption(result: dict[str, Any]) -> list[str]:
     """Return chips, precisions, versions and number of measurements of a benchmark, in lines."""
     machine, versions = result["machine"], result["versions"]
     through = [each for each in result["figures"] if each["loop"] == "trainer"]
@@ -153,37 +156,37 @@ def caption(result: dict[str, Any]) -> list[str]:
     return [*lines, f"{packages}; median of n = {repeats}"]
 
 
-def speed(figure: dict[str, Any]) -> str:
+def format_throughput(figure: dict[str, Any]) -> str:
     """Return the speed of a figure with its spread."""
     low, high = figure["lowest"], figure["highest"]
-    return f"{digits(figure['samples_per_s'])} samples/s ({digits(low)} to {digits(high)})"
+    return f"{format_number(figure['samples_per_s'])} samples/s ({format_number(low)} to {format_number(high)})"
 
 
-def digits(value: float) -> str:
+def format_number(value: float) -> str:
     """Return a number with three digits or more."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def show(result: dict[str, Any]) -> None:
+def print_results_table(result: dict[str, Any]) -> None:
     """Print a row for each training: its speed, that of the bare loop, memory, arithmetic, and times the CPU."""
     names = ("model", "phase", "batch", "device", "precision", "samples/s", "of bare loop", "GiB", "TFLOP/s")
     table = Table(*names, "of matmul peak", "x CPU")
-    bare = {key(each): each["samples_per_s"] for each in result["figures"] if each["loop"] == "bare"}
-    times = {key(each): each["times"] for each in result["speedups"]}
+    bare = {make_result_key(each): each["samples_per_s"] for each in result["figures"] if each["loop"] == "bare"}
+    times = {make_result_key(each): each["times"] for each in result["speedups"]}
     for each in result["figures"]:
         if each["loop"] == "trainer":
             table.add_row(
                 *(each["model"], each["phase"], str(each["batch_size"]), each["device"], each["precision"]),
-                digits(each["samples_per_s"]),
-                f"{each['samples_per_s'] / bare[key(each)]:.2f}",
+                format_number(each["samples_per_s"]),
+                f"{each['samples_per_s'] / bare[make_result_key(each)]:.2f}",
                 f"{each['peak_memory_gib']:.1f}",
                 f"{each['flops_per_s'] / 1e12:.3g}",
                 f"{each['matmul_share']:.0%}",
-                f"{times[key(each)]:.1f}" if key(each) in times else "",
+                f"{times[make_result_key(each)]:.1f}" if make_result_key(each) in times else "",
             )
     print_table(table)
 
 
-def key(figure: dict[str, Any]) -> tuple[str, str, str]:
+def make_result_key(figure: dict[str, Any]) -> tuple[str, str, str]:
     """Return what tells a figure from the others of its loop."""
     return figure["model"], figure["phase"], figure["device"]

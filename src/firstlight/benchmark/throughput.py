@@ -24,11 +24,11 @@ from firstlight.run.record import run_exit_actions
 from firstlight.trainer.trainer import Trainer
 
 # Steps before the clock starts: on an accelerator kernels are chosen and graphs recorded then.
-WARMUP = {"cpu": 1, "cuda": 12, "mps": 12}
+WARMUP_STEPS = {"cpu": 1, "cuda": 12, "mps": 12}
 
 
 @dataclass
-class Figure:
+class BenchmarkResult:
     """What one loop reached; speeds are medians over the repeats, with the lowest and the highest."""
 
     phase: str
@@ -55,7 +55,7 @@ class Timing:
     peak_memory_gib: float
 
 
-class Replay:
+class RepeatedBatchLoader:
     """A loader that hands out the same batch again and again: what is measured then is not the data."""
 
     def __init__(self, batch: Batch, length: int) -> None:
@@ -110,7 +110,7 @@ class Stopwatch(Callback):
         self.on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
 
-class Contest:
+class ModelBenchmark:
     """One model on one device: the Trainer and the bare loop take turns."""
 
     def __init__(self, cfg: DictConfig) -> None:
@@ -124,11 +124,11 @@ class Contest:
         self.model, self.data, trainer = build(OmegaConf.create({**self.settings, "logger": None}))
         self.trainer = trainer
         self.device = trainer.strategy.root_device
-        self.warmup = WARMUP[self.device.type]
+        self.warmup = WARMUP_STEPS[self.device.type]
         batch = next(iter(self.data.train_dataloader()))
         self.batch: Batch = tree_map_only(torch.Tensor, lambda each: each.to(self.device), batch)
 
-    def measured(self, phase: str, seconds: float, repeats: int) -> list[Figure]:
+    def run(self, phase: str, seconds: float, repeats: int) -> list[BenchmarkResult]:
         """Return the figures of the Trainer and of the bare loop in "train" or "eval".
 
         Args:
@@ -136,29 +136,32 @@ class Contest:
             seconds: how long each repeat takes at least; never less than a step.
             repeats: how often each takes its turn.
         """
-        loops: dict[str, Callable[[str, int], Timing]] = {"trainer": self.through_trainer, "bare": self.bare}
+        loops: dict[str, Callable[[str, int], Timing]] = {"trainer": self.time_trainer, "bare": self.time_plain_loop}
         # Compiles, records what CUDA graphs keep, and tells how many steps fill the time.
         trial = max(self.warmup // 2, 1)
-        first = self.through_trainer(phase, trial)
+        first = self.time_trainer(phase, trial)
         steps = max(round(seconds * trial / first.seconds), 1)
         timings: dict[str, list[Timing]] = {name: [] for name in loops}
         for _ in range(repeats):
             for name, loop in loops.items():
                 timings[name].append(loop(phase, steps))
         timings["trainer"][0].peak_memory_gib = max(first.peak_memory_gib, timings["trainer"][0].peak_memory_gib)
-        each_sample = count_flops_per_sample(self.model, self.prepared()["inputs"], training=phase == "train")
-        return [self._figure(phase, name, steps, timings[name], each_sample) for name in loops]
+        each_sample = count_flops_per_sample(self.model, self.preprocess_batch()["inputs"], training=phase == "train")
+        return [self._make_result(phase, name, steps, timings[name], each_sample) for name in loops]
 
-    def through_trainer(self, phase: str, steps: int) -> Timing:
+    def time_trainer(self, phase: str, steps: int) -> Timing:
         """Time so many steps of a new Trainer with the callbacks and loggers of the settings."""
         with contextlib.redirect_stdout(io.StringIO()):
-            return self._through_trainer(phase, steps)
+            return self._time_trainer(phase, steps)
 
-    def _through_trainer(self, phase: str, steps: int) -> Timing:
+    def _time_trainer(self, phase: str, steps: int) -> Timing:
         self.trainer = trainer = build_trainer(self.settings)
         stopwatch = Stopwatch(self.device, self.warmup, steps)
         trainer.callbacks.append(stopwatch)  # type: ignore[attr-defined]
-        loaders = {"train": Replay(self.batch, self.warmup + steps), "val": Replay(self.batch, 1)}
+        loaders = {
+            "train": RepeatedBatchLoader(self.batch, self.warmup + steps),
+            "val": RepeatedBatchLoader(self.batch, 1),
+        }
         for name, loader in {**loaders, "test": loaders["train"]}.items():
             setattr(self.data, f"{name}_dataloader", lambda loader=loader: loader)
         if phase == "train":
@@ -169,11 +172,11 @@ class Contest:
         run_exit_actions(0)
         return stopwatch.timing
 
-    def bare(self, phase: str, steps: int) -> Timing:
+    def time_plain_loop(self, phase: str, steps: int) -> Timing:
         """Time so many steps of the loop that one writes by hand."""
         model, trainer = self.model.to(self.device), self.trainer
-        batch = self.prepared()
-        step = training_step(model, trainer, batch) if phase == "train" else evaluation_step(model, trainer, batch)
+        batch = self.preprocess_batch()
+        step = make_train_step(model, trainer, batch) if phase == "train" else make_eval_step(model, trainer, batch)
         reset_peak_memory(self.device)
         for _ in range(self.warmup):
             step()
@@ -186,16 +189,18 @@ class Contest:
         model.zero_grad(set_to_none=True)
         return timing
 
-    def prepared(self) -> Batch:
+    def preprocess_batch(self) -> Batch:
         """Return the batch as a step gets it: normalised, and of the type that the precision asks for."""
         self.data.trainer = self.trainer
         return self.data.on_after_batch_transfer(self.trainer.precision_plugin.convert_input(self.batch), 0)
 
-    def _figure(self, phase: str, loop: str, steps: int, timings: list[Timing], each_sample: float) -> Figure:
+    def _make_result(
+        self, phase: str, loop: str, steps: int, timings: list[Timing], each_sample: float
+    ) -> BenchmarkResult:
         size = len(self.batch["ids"])
         speeds = sorted(size * steps / each.seconds for each in timings)
         median = statistics.median(speeds)
-        return Figure(
+        return BenchmarkResult(
             phase=phase,
             loop=loop,
             device=self.device.type,
@@ -213,7 +218,7 @@ class Contest:
         )
 
 
-def training_step(model: Classifier, trainer: Trainer, batch: Batch) -> Callable[[], None]:
+def make_train_step(model: Classifier, trainer: Trainer, batch: Batch) -> Callable[[], None]:
     """Return a step of training by hand: the same optimizer, precision and network."""
     optimizer = model.build_optimizer(fused=model.should_fuse_optimizer(trainer.fused_optimizer))
     model.network.train()
@@ -228,7 +233,7 @@ def training_step(model: Classifier, trainer: Trainer, batch: Batch) -> Callable
     return step
 
 
-def evaluation_step(model: Classifier, trainer: Trainer, batch: Batch) -> Callable[[], None]:
+def make_eval_step(model: Classifier, trainer: Trainer, batch: Batch) -> Callable[[], None]:
     """Return a step of evaluation by hand: the forward pass."""
     model.network.eval()
 

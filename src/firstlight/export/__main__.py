@@ -24,26 +24,25 @@ FORMATS: dict[str, tuple[str, tuple[str, ...], str]] = {
 def main(cfg: DictConfig) -> list[str]:
     """Write the model of a run, and what a stranger must know to use it; return the paths."""
     validate_config(cfg)
-    require_format(cfg.format)
+    validate_format(cfg.format)
     from firstlight.checkpoint.resolve import resolve_checkpoint
     from firstlight.cli import console
-    from firstlight.export import folder
-    from firstlight.export.source import source_of
+    from firstlight.export.source import load_source
 
     checkpoint = resolve_checkpoint(cfg)
-    source = source_of(to_plain_dict(cfg), checkpoint)
-    output = folder.beside(Path(checkpoint)) if cfg.output == AUTO else Path(cfg.output)
+    source = load_source(to_plain_dict(cfg), checkpoint)
+    output = folder.get_default_export_dir(Path(checkpoint)) if cfg.output == AUTO else Path(cfg.output)
     write = import_module(f"firstlight.export.{FORMATS[cfg.format][0]}").write
-    with folder.filled(output) as temporary:
+    with folder.atomic_output_dir(output) as temporary:
         checked = write(source, temporary)
         names = sorted(each.name for each in temporary.iterdir())
     paths = [output / name for name in names]
-    files = {f"  {path.name}": folder.size(path) for path in paths}
+    files = {f"  {path.name}": folder.format_size(path) for path in paths}
     console.print_fields({"checkpoint": checkpoint, "written": str(output), **files, "checked": checked})
     return [str(path) for path in paths]
 
 
-def require_format(name: str) -> None:
+def validate_format(name: str) -> None:
     """Refuse a format that is unknown, or whose packages are not here.
 
     Raises:

@@ -6,16 +6,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from firstlight.export.program import Axes
-from firstlight.export.source import Source
+from firstlight.export.source import ExportSource
+from firstlight.export.tracing import InputShapes
 
-BATCHES = (1, 2, 7)
+BATCH_SIZES = (1, 2, 7)
 # Of the largest logit, or of 1: other programs add up float32 in another order, which costs a few 1e-6 in 50 layers.
 TOLERANCE = 1e-4
 
 
-def compared(
-    source: Source, exported: Callable[[Any], Tensor], shapes: Axes | None = None, batches: tuple[int, ...] = BATCHES
+def check_parity(
+    source: ExportSource,
+    exported: Callable[[Any], Tensor],
+    shapes: InputShapes | None = None,
+    batches: tuple[int, ...] = BATCH_SIZES,
 ) -> str:
     """Return how far logits are apart over several sizes of batches, and of texts where their length is open.
 
@@ -34,7 +37,7 @@ def compared(
     largest = 0.0
     for count in batches:
         for length in lengths:
-            inputs = source.inputs.draw(count, length)
+            inputs = source.inputs.sample(count, length)
             with torch.no_grad():
                 expected, found = source.model(inputs), exported(inputs)
             deviation = float((expected - found).abs().max()) if expected.shape == found.shape else float("nan")

@@ -9,16 +9,16 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from firstlight.export.description import description, write_tokenizer
-from firstlight.export.description import write as write_json
-from firstlight.export.parity import compared
-from firstlight.export.quiet import quiet
-from firstlight.export.source import Source
+from firstlight.export.metadata import build_metadata, write_tokenizer
+from firstlight.export.metadata import write_json as write_json
+from firstlight.export.parity import check_parity
+from firstlight.export.source import ExportSource
+from firstlight.export.suppress_output import suppress_output
 
-WEIGHTS = "model.safetensors"
+WEIGHTS_FILE = "model.safetensors"
 
 
-def write(source: Source, folder: Path) -> str:
+def export_safetensors(source: ExportSource, folder: Path) -> str:
     """Write model.safetensors and config.json into a folder, and return what was checked.
 
     A network of transformers becomes a folder for `from_pretrained`. Any other loads into the model's class, which
@@ -29,21 +29,23 @@ def write(source: Source, folder: Path) -> str:
     """
     write_tokenizer(source, folder)
     if type(source.model.network).__module__.partition(".")[0] == "transformers":
-        return transformers_folder(source, folder)
-    save(source.model, folder)
-    lines, checked = by_own_source(source), read_back(source.model, folder)
-    write_json(folder / "config.json", {**description(source, "safetensors", lines), "settings": built_of(source)})
+        return export_transformers(source, folder)
+    save_weights(source.model, folder)
+    lines, checked = make_loading_code(source), verify_saved_weights(source.model, folder)
+    write_json(
+        folder / "config.json", {**build_metadata(source, "safetensors", lines), "settings": get_init_kwargs(source)}
+    )
     return checked
 
 
-def save(module: nn.Module, folder: Path) -> None:
+def save_weights(module: nn.Module, folder: Path) -> None:
     """Write the weights and the buffers of a module."""
     # Copies: the format refuses tensors that share their memory.
     state = {name: value.detach().clone().contiguous() for name, value in module.state_dict().items()}
-    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+    save_file(state, folder / WEIGHTS_FILE, metadata={"format": "pt"})
 
 
-def transformers_folder(source: Source, folder: Path) -> str:
+def export_transformers(source: ExportSource, folder: Path) -> str:
     """Write a folder for transformers, and read it again by transformers alone."""
     import transformers
 
@@ -52,7 +54,7 @@ def transformers_folder(source: Source, folder: Path) -> str:
     network.config.label2id = {name: index for index, name in enumerate(names)}
     kind = type(network).__name__
     auto = "AutoModelForSequenceClassification" if kind.endswith("ForSequenceClassification") else kind
-    with quiet():
+    with suppress_output():
         network.save_pretrained(folder)
         again: Any = getattr(transformers, auto).from_pretrained(folder).eval()
     load = [f"from transformers import {auto}", f'model = {auto}.from_pretrained(".").eval()']
@@ -60,40 +62,40 @@ def transformers_folder(source: Source, folder: Path) -> str:
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     # Under a name of its own: transformers keeps what it does not know, and takes inputs by the same names.
     # Without the tokenizer, which is long and lies beside it.
-    settings = {name: value for name, value in built_of(source).items() if name != "tokenizer"}
-    config["export"] = {**description(source, "safetensors", load), "settings": settings}
+    settings = {name: value for name, value in get_init_kwargs(source).items() if name != "tokenizer"}
+    config["export"] = {**build_metadata(source, "safetensors", load), "settings": settings}
     write_json(folder / "config.json", config)
-    return compared(source, lambda inputs: again(**source.inputs.named(inputs)).logits)
+    return check_parity(source, lambda inputs: again(**source.inputs.to_dict(inputs)).logits)
 
 
-def by_own_source(source: Source) -> list[str]:
+def make_loading_code(source: ExportSource) -> list[str]:
     """Return the lines that load weights into the model's class."""
     kind = type(source.model)
     named = ", ".join(f'"{name}": {name}' for name in source.inputs.meaning)
-    is_dict = isinstance(source.inputs.draw(1, 1), dict)
+    is_dict = isinstance(source.inputs.sample(1, 1), dict)
     return [
         "import json",
         "from safetensors.torch import load_file",
         f"from {kind.__module__} import {kind.__name__}",
         f'model = {kind.__name__}(**json.load(open("config.json"))["settings"])',
-        f'model.load_state_dict(load_file("{WEIGHTS}"))',
+        f'model.load_state_dict(load_file("{WEIGHTS_FILE}"))',
         f"logits = model.eval()({f'{{{named}}}' if is_dict else next(iter(source.inputs.meaning))})",
     ]
 
 
-def built_of(source: Source) -> dict[str, Any]:
+def get_init_kwargs(source: ExportSource) -> dict[str, Any]:
     """Return the arguments that build the model's class again."""
     rebuilt = {**source.model.hparams, **source.model.rebuild_kwargs()}
     return {name: value for name, value in rebuilt.items() if name != "allow_remote_code"}
 
 
-def read_back(module: nn.Module, folder: Path) -> str:
+def verify_saved_weights(module: nn.Module, folder: Path) -> str:
     """Compare the file with the weights.
 
     Raises:
         ValueError: it holds others.
     """
-    found: dict[str, Tensor] = load_file(folder / WEIGHTS)
+    found: dict[str, Tensor] = load_file(folder / WEIGHTS_FILE)
     if any(not torch.equal(value, found[name]) for name, value in module.state_dict().items()):
-        raise ValueError(f"{WEIGHTS} does not hold the model's weights: free some space and export again")
+        raise ValueError(f"{WEIGHTS_FILE} does not hold the model's weights: free some space and export again")
     return f"{len(found)} tensors, equal to the last bit (safetensors {version('safetensors')})"

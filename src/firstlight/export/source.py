@@ -19,7 +19,7 @@ Settings = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Inputs:
+class InputSpec:
     """What a model reads.
 
     Attributes:
@@ -29,45 +29,45 @@ class Inputs:
         longest: tokens of the longest text; None where the inputs have one size.
     """
 
-    draw: Callable[[int, int], Any]
+    sample: Callable[[int, int], Any]
     meaning: dict[str, str]
     preprocessing: Settings
     longest: int | None = None
 
-    def named(self, drawn: Any) -> dict[str, Tensor]:
+    def to_dict(self, drawn: Any) -> dict[str, Tensor]:
         """Return the inputs by their names."""
         return dict(drawn) if isinstance(drawn, dict) else {next(iter(self.meaning)): drawn}
 
 
 @dataclass(frozen=True)
-class Source:
+class ExportSource:
     """A model, what it reads, the checkpoint that it is from, and the configuration of its run."""
 
     model: Classifier
-    inputs: Inputs
+    inputs: InputSpec
     checkpoint: str
     settings: Settings
 
 
-def source_of(settings: Settings, checkpoint: str) -> Source:
+def load_source(settings: Settings, checkpoint: str) -> ExportSource:
     """Return the model of a checkpoint, in evaluation mode, whatever device and precision it was trained with."""
     model = load_model(checkpoint, allows_remote_code(settings)).float().eval().requires_grad_(False)
     kind = locate(settings["data"]["_target_"])
     data: ClassificationDataModule = instantiate(settings["data"])
     if isinstance(data, ImageDataModule) and kind.on_after_batch_transfer is ImageDataModule.on_after_batch_transfer:
-        inputs = images(data)
+        inputs = describe_image_inputs(data)
     elif isinstance(data, TextDataModule):
-        inputs = texts(model, data)
+        inputs = describe_text_inputs(model, data)
     else:
-        inputs = read(model, data)
-    return Source(model, inputs, checkpoint, settings)
+        inputs = describe_dataset_inputs(model, data)
+    return ExportSource(model, inputs, checkpoint, settings)
 
 
-def images(data: ImageDataModule) -> Inputs:
+def describe_image_inputs(data: ImageDataModule) -> InputSpec:
     """Return the inputs of a model of images: nothing needs to be read for that."""
     size = data.image_size
     middle = "the whole middle square" if size < 64 else f"the middle square, {size} / {round(size * 8 / 7)} of it"
-    return Inputs(
+    return InputSpec(
         draw=lambda count, length: torch.randn(count, 3, size, size),
         meaning={"images": "RGB, normalised, (batch, channels, rows, columns)"},
         preprocessing={
@@ -81,7 +81,7 @@ def images(data: ImageDataModule) -> Inputs:
     )
 
 
-def texts(model: Classifier, data: TextDataModule) -> Inputs:
+def describe_text_inputs(model: Classifier, data: TextDataModule) -> InputSpec:
     """Return the inputs of a model of texts."""
     words, longest = len(model.tokenizer), min(data.max_length, model.max_tokens or data.max_length)
 
@@ -91,7 +91,7 @@ def texts(model: Classifier, data: TextDataModule) -> Inputs:
         ids = torch.randint(words, (count, length)) * mask + model.tokenizer.pad_token_id * (1 - mask)
         return {"input_ids": ids, "attention_mask": mask}
 
-    return Inputs(
+    return InputSpec(
         draw=draw,
         meaning={
             "input_ids": "numbers of the tokens, (batch, length)",
@@ -106,7 +106,7 @@ def texts(model: Classifier, data: TextDataModule) -> Inputs:
     )
 
 
-def read(model: Classifier, data: ClassificationDataModule) -> Inputs:
+def describe_dataset_inputs(model: Classifier, data: ClassificationDataModule) -> InputSpec:
     """Return inputs as a data set of another kind has them, of which a batch is read.
 
     Raises:
@@ -135,4 +135,4 @@ def read(model: Classifier, data: ClassificationDataModule) -> Inputs:
 
     names = list(found) if isinstance(found, dict) else [model.modality]
     kind = f"{type(data).__module__}.{type(data).__qualname__}"
-    return Inputs(draw, dict.fromkeys(names, "as the data set gives it"), {"data": kind})
+    return InputSpec(draw, dict.fromkeys(names, "as the data set gives it"), {"data": kind})

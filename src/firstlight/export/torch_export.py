@@ -4,30 +4,30 @@ from pathlib import Path
 
 import torch
 
-from firstlight.export.description import description, write_tokenizer
-from firstlight.export.description import write as write_json
-from firstlight.export.parity import compared
-from firstlight.export.program import axes, program
-from firstlight.export.quiet import quiet
-from firstlight.export.source import Source
+from firstlight.export.metadata import build_metadata, write_tokenizer
+from firstlight.export.metadata import write_json as write_json
+from firstlight.export.parity import check_parity
+from firstlight.export.source import ExportSource
+from firstlight.export.suppress_output import suppress_output
+from firstlight.export.tracing import export_program, get_input_shapes
 
-LOAD = ["import torch", 'model = torch.export.load("model.pt2").module()']
+LOADING_CODE = ["import torch", 'model = torch.export.load("model.pt2").module()']
 
 
-def write(source: Source, folder: Path) -> str:
+def export_torch(source: ExportSource, folder: Path) -> str:
     """Write model.pt2 and model.pt2.json into a folder, and return what was checked.
 
     Raises:
         ValueError: the model cannot be exported, or the program differs from it.
     """
-    graph = program(source)
-    with quiet():
+    graph = export_program(source)
+    with suppress_output():
         torch.export.save(graph, folder / "model.pt2")
         exported = torch.export.load(folder / "model.pt2").module()
-    shapes = axes(source, graph)
-    checked = compared(source, exported, shapes)
+    shapes = get_input_shapes(source, graph)
+    checked = check_parity(source, exported, shapes)
     names = ", ".join(f'"{name}": {name}' for name in shapes)
-    call = f"model({{{names}}})" if isinstance(source.inputs.draw(1, 1), dict) else f"model({next(iter(shapes))})"
-    write_json(folder / "model.pt2.json", description(source, "torch", [*LOAD, f"logits = {call}"], shapes))
+    call = f"model({{{names}}})" if isinstance(source.inputs.sample(1, 1), dict) else f"model({next(iter(shapes))})"
+    write_json(folder / "model.pt2.json", build_metadata(source, "torch", [*LOADING_CODE, f"logits = {call}"], shapes))
     write_tokenizer(source, folder)
     return checked

@@ -14,13 +14,13 @@ from firstlight.run.files import write_atomically
 @command("report")
 def main(cfg: DictConfig) -> Path:
     """Write the page, say where it is and what it holds, and return its path."""
-    folders = required_folders(cfg)
-    output = chosen_output(cfg, folders)
+    folders = validate_run_dirs(cfg)
+    output = resolve_output_path(cfg, folders)
     # Imported late: a mistake in the settings is told at once.
-    from firstlight.report.gather import gather
+    from firstlight.report.collect import collect_report
     from firstlight.report.render import render
 
-    content = gather(folders)
+    content = collect_report(folders)
     text = render(content)
     write_atomically(output, text)
     counts = Counter(run["status"] for run in content.report["runs"])
@@ -34,7 +34,7 @@ def main(cfg: DictConfig) -> Path:
     return output
 
 
-def required_folders(cfg: DictConfig) -> list[Path]:
+def validate_run_dirs(cfg: DictConfig) -> list[Path]:
     """Return the folders to look into.
 
     Raises:
@@ -49,11 +49,11 @@ def required_folders(cfg: DictConfig) -> list[Path]:
         if folder.is_file():
             raise ValueError(f"runs takes folders, but {folder} is a file: type runs={folder.parent}")
         if not folder.is_dir():
-            raise ValueError(f"There is no folder {folder}: {nearest(folder)}")
+            raise ValueError(f"There is no folder {folder}: {suggest_dir(folder)}")
     return [Path(each) for each in given]
 
 
-def nearest(folder: Path) -> str:
+def suggest_dir(folder: Path) -> str:
     """Return what to type instead of a folder that is not there."""
     # Beside a folder of the project itself lie no runs.
     known = folder.parent != Path() and folder.parent.is_dir()
@@ -62,7 +62,7 @@ def nearest(folder: Path) -> str:
     return f"the newest beside it is {newest}" if newest else "type runs=logs, or the folder that a training printed"
 
 
-def chosen_output(cfg: DictConfig, folders: list[Path]) -> Path:
+def resolve_output_path(cfg: DictConfig, folders: list[Path]) -> Path:
     """Return the file to write, whose folder is made.
 
     Raises:

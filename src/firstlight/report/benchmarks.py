@@ -7,7 +7,7 @@ from typing import Any
 PHASES = {"train": "training", "eval": "evaluation"}
 
 
-def benchmark(file: Path) -> dict[str, Any]:
+def load_benchmark(file: Path) -> dict[str, Any]:
     """Return the bars of a benchmark, or a remark why there are none.
 
     Returns:
@@ -20,7 +20,7 @@ def benchmark(file: Path) -> dict[str, Any]:
         shown |= {
             "started": result["started"],
             "caption": [str(line) for line in result["caption"]],
-            **bars(result["speedups"]),
+            **make_speedup_bars(result["speedups"]),
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {**shown, "remark": "benchmark.json is damaged, or its measurement was broken off."}
@@ -28,7 +28,7 @@ def benchmark(file: Path) -> dict[str, Any]:
     return {**shown, "remark": remark}
 
 
-def bars(speedups: list[dict[str, Any]]) -> dict[str, Any]:
+def make_speedup_bars(speedups: list[dict[str, Any]]) -> dict[str, Any]:
     """Return a bar for each model and phase, and for each device where there are several."""
     others = [each for each in speedups if each["device"] != "cpu"]
     models = list(dict.fromkeys((str(each["model"]), each["batch_size"]) for each in others))

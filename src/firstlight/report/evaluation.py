@@ -6,54 +6,56 @@ from pathlib import Path
 from typing import Any
 
 from firstlight.model.per_class_metrics import compute_class_metrics
-from firstlight.report.facts import number, text
+from firstlight.report.run_info import to_json_number, to_text
 
 # Beyond that a matrix cannot be read; the table of classes still can.
-MOST_CLASSES = 100
-MOST_SAMPLES = 32
-MOST_LETTERS = 600
+MAX_CLASSES = 100
+MAX_SAMPLES = 32
+MAX_TEXT_CHARACTERS = 600
 # Bytes of one picture, of the first batch, and of all pictures of a page.
-LARGEST, LARGEST_BATCH, ROOM = 256_000, 2_500_000, 8_000_000
+MAX_IMAGE_BYTES, MAX_BATCH_IMAGE_BYTES, MAX_TOTAL_IMAGE_BYTES = 256_000, 2_500_000, 8_000_000
 
 
-class Pictures:
+class ImageEmbedder:
     """Pictures as data: URIs, as long as the page has room for them."""
 
-    def __init__(self, room: int = ROOM) -> None:
+    def __init__(self, room: int = MAX_TOTAL_IMAGE_BYTES) -> None:
         """Have room for so many bytes."""
-        self.room = room
+        self.byte_budget = room
 
-    def uri(self, folder: Path, name: str, largest: int = LARGEST) -> str | None:
+    def make_data_uri(self, folder: Path, name: str, largest: int = MAX_IMAGE_BYTES) -> str | None:
         """Return a PNG file of a run; None if it is missing, too large, no PNG, or outside the run's folder."""
         file = folder / name
         try:
-            if not file.resolve().is_relative_to(folder.resolve()) or file.stat().st_size > min(largest, self.room):
+            if not file.resolve().is_relative_to(folder.resolve()) or file.stat().st_size > min(
+                largest, self.byte_budget
+            ):
                 return None
             content = file.read_bytes()
         except (OSError, ValueError):
             return None
         if not content.startswith(b"\x89PNG\r\n\x1a\n"):
             return None
-        self.room -= len(content)
+        self.byte_budget -= len(content)
         return f"data:image/png;base64,{base64.b64encode(content).decode()}"
 
 
-def evaluation(folder: Path, pictures: Pictures) -> dict[str, Any]:
+def load_evaluation(folder: Path, pictures: ImageEmbedder) -> dict[str, Any]:
     """Return "matrix", "classes", "samples" and "first_batch" of a run, each None where its file is missing.
 
     "missing" tells, for each that is None, why.
     """
-    found: dict[str, Any] = {"first_batch": pictures.uri(folder, "first_batch.png", LARGEST_BATCH)}
+    found: dict[str, Any] = {"first_batch": pictures.make_data_uri(folder, "first_batch.png", MAX_BATCH_IMAGE_BYTES)}
     missing = {}
     try:
-        found |= confusion(json.loads((folder / "confusion_matrix.json").read_text(encoding="utf-8")))
+        found |= load_confusion_matrix(json.loads((folder / "confusion_matrix.json").read_text(encoding="utf-8")))
     except FileNotFoundError:
         missing["matrix"] = "This run kept no confusion_matrix.json."
     except (OSError, ValueError, TypeError, KeyError):
         missing["matrix"] = "confusion_matrix.json is damaged."
     try:
         rows = json.loads((folder / "predictions.json").read_text(encoding="utf-8"))
-        found["samples"] = [sample(folder, row, pictures) for row in ordered(rows)]
+        found["samples"] = [format_sample(folder, row, pictures) for row in sort_by_error(rows)]
     except FileNotFoundError:
         missing["samples"] = "This run kept no predictions.json."
     except (OSError, ValueError, TypeError, KeyError):
@@ -61,7 +63,7 @@ def evaluation(folder: Path, pictures: Pictures) -> dict[str, Any]:
     return {**found, "missing": missing}
 
 
-def confusion(kept: dict[str, Any]) -> dict[str, Any]:
+def load_confusion_matrix(kept: dict[str, Any]) -> dict[str, Any]:
     """Return the matrix as it is shown, and the scores of each class.
 
     Raises:
@@ -72,10 +74,10 @@ def confusion(kept: dict[str, Any]) -> dict[str, Any]:
         raise ValueError("counts need a row and a column for each class")
     counts = [[int(count) for count in row] for row in counts]
     classes = [scores._asdict() for scores in compute_class_metrics(counts, names)]
-    return {"classes": classes, "matrix": counts if len(names) <= MOST_CLASSES else None}
+    return {"classes": classes, "matrix": counts if len(names) <= MAX_CLASSES else None}
 
 
-def ordered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def sort_by_error(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the most telling samples: confident mistakes first, then what was right by the least margin.
 
     Raises:
@@ -87,15 +89,15 @@ def ordered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     def telling(row: dict[str, Any]) -> float:
         return float(row["probability"]) * (1 if row["true"] != row["predicted"] else -1)
 
-    return sorted(rows, key=telling, reverse=True)[:MOST_SAMPLES]
+    return sorted(rows, key=telling, reverse=True)[:MAX_SAMPLES]
 
 
-def sample(folder: Path, row: dict[str, Any], pictures: Pictures) -> dict[str, Any]:
+def format_sample(folder: Path, row: dict[str, Any], pictures: ImageEmbedder) -> dict[str, Any]:
     """Return a sample with its picture or the beginning of its text."""
-    shown = {"id": text(row.get("id")), "true": str(row["true"]), "predicted": str(row["predicted"])}
-    written = text(row.get("text"))
-    if written is not None and len(written) > MOST_LETTERS:
-        written = f"{written[:MOST_LETTERS]} ..."
-    picture = pictures.uri(folder, str(row["image"])) if "image" in row else None
+    shown = {"id": to_text(row.get("id")), "true": str(row["true"]), "predicted": str(row["predicted"])}
+    written = to_text(row.get("text"))
+    if written is not None and len(written) > MAX_TEXT_CHARACTERS:
+        written = f"{written[:MAX_TEXT_CHARACTERS]} ..."
+    picture = pictures.make_data_uri(folder, str(row["image"])) if "image" in row else None
     left_out = "picture left out: it is missing, or the page has no room" if "image" in row and not picture else None
-    return {**shown, "probability": number(row["probability"]), "text": written or left_out, "picture": picture}
+    return {**shown, "probability": to_json_number(row["probability"]), "text": written or left_out, "picture": picture}

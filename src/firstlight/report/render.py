@@ -8,7 +8,7 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-from firstlight.report.gather import Content
+from firstlight.report.collect import ReportContent
 
 # In this order they are one script.
 SCRIPTS = ("table.js", "charts.js", "sweep.js", "run.js")
@@ -19,47 +19,47 @@ PLOTLY = "plotly/plotly-cartesian.min.js"
 ESCAPES = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
 
 
-def render(content: Content) -> str:
+def render(content: ReportContent) -> str:
     """Return the page as HTML; it runs its own scripts only, and nothing in it can reach a network."""
-    script = "".join(resource(name) for name in SCRIPTS)
-    start, plotly = "start();", resource(PLOTLY)
+    script = "".join(read_resource(name) for name in SCRIPTS)
+    start, plotly = "start();", read_resource(PLOTLY)
     assert "</script" not in (script + plotly).lower()
     chosen = [index for index, run in enumerate(content.report["runs"]) if run["chosen"]]
     others = [index for index in range(len(content.details)) if index not in chosen]
-    return Template(resource("page.html")).substitute(
-        policy=policy(script, plotly, start),
+    return Template(read_resource("page.html")).substitute(
+        policy=make_content_security_policy(script, plotly, start),
         title=html.escape(f"Runs in {content.report['source']}"),
-        style=resource("style.css"),
-        report=embedded(content.report),
+        style=read_resource("style.css"),
+        report=to_embedded_json(content.report),
         # The first chart needs the chosen runs alone: the browser reads the others once it is there.
-        chosen=details(content, chosen),
-        others=details(content, others),
+        chosen=render_details(content, chosen),
+        others=render_details(content, others),
         script=script,
         plotly=plotly,
         start=start,
     )
 
 
-def details(content: Content, places: list[int]) -> str:
+def render_details(content: ReportContent, places: list[int]) -> str:
     """Return an element for each of these runs."""
     return "\n".join(
-        f'<script type="application/json" id="run-{index}">{embedded(content.details[index])}</script>'
+        f'<script type="application/json" id="run-{index}">{to_embedded_json(content.details[index])}</script>'
         for index in places
     )
 
 
-def resource(name: str) -> str:
+def read_resource(name: str) -> str:
     """Return the text of a file beside this one."""
     return files("firstlight.report").joinpath("page").joinpath(name).read_text(encoding="utf-8").replace("\r\n", "\n")
 
 
-def embedded(value: Any) -> str:
+def to_embedded_json(value: Any) -> str:
     """Return JSON in ASCII that no HTML parser takes for markup."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     return text.translate(ESCAPES)
 
 
-def policy(*scripts: str) -> str:
+def make_content_security_policy(*scripts: str) -> str:
     """Return a Content-Security-Policy that allows these scripts, inline styles, pictures inside the page, no more."""
     hashes = (base64.b64encode(hashlib.sha256(each.encode()).digest()).decode() for each in scripts)
     allowed = " ".join(f"'sha256-{each}'" for each in hashes)

@@ -7,9 +7,9 @@ import torch
 from lightning.pytorch.accelerators import CUDAAccelerator
 
 from firstlight.benchmark import __main__ as benchmark
-from firstlight.benchmark.plots import draw_speedups
-from firstlight.benchmark.suite import Versus, caption, speedups
-from firstlight.benchmark.throughput import Contest
+from firstlight.benchmark.plots import plot_speedups
+from firstlight.benchmark.suite import BenchmarkSuite, compute_speedups, make_caption
+from firstlight.benchmark.throughput import ModelBenchmark
 from firstlight.build import resolve_auto_settings
 from firstlight.config.options import CONFIG_DIR
 from support.choices import a_model, tiny
@@ -86,9 +86,14 @@ def test_the_chart_has_a_bar_for_each_training_and_a_caption(tmp_path):
         for phase in ("train", "eval")
     ]
     machine = {"cores": 4, "cpu": {"chip": "A", "memory_gib": 8}, "cuda": {"chip": "B", "memory_gib": 80}}
-    result = {"figures": figures, "speedups": speedups(figures), "machine": machine, "versions": {"torch": "2.15"}}
-    result["caption"] = caption(result)
-    draw_speedups(result, tmp_path / "speedup.png")
+    result = {
+        "figures": figures,
+        "speedups": compute_speedups(figures),
+        "machine": machine,
+        "versions": {"torch": "2.15"},
+    }
+    result["caption"] = make_caption(result)
+    plot_speedups(result, tmp_path / "speedup.png")
 
     assert {each["times"] for each in result["speedups"] if each["device"] == "cuda"} == {20}
     assert (tmp_path / "speedup.png").stat().st_size > 10_000
@@ -97,7 +102,7 @@ def test_the_chart_has_a_bar_for_each_training_and_a_caption(tmp_path):
 
 
 def test_a_speedup_needs_the_cpu_of_the_same_training():
-    assert speedups([figure("deep", "cuda", "train", 9.0)]) == []
+    assert compute_speedups([figure("deep", "cuda", "train", 9.0)]) == []
 
 
 def test_a_training_that_does_not_fit_is_refused_beforehand(composed, monkeypatch):
@@ -105,7 +110,7 @@ def test_a_training_that_does_not_fit_is_refused_beforehand(composed, monkeypatc
     training = composed(*tiny(a_model()), "data.batch_size=64")
 
     with pytest.raises(ValueError, match=r"it on cpu with batch size 64 needs about .* GiB, but 0\.0 are free"):
-        Versus(training.output_dir, seconds=1, repeats=1).require_memory("it", training)
+        BenchmarkSuite(training.output_dir, seconds=1, repeats=1).check_memory("it", training)
 
 
 @pytest.mark.parametrize(
@@ -133,21 +138,21 @@ def test_an_accelerator_that_is_not_here_is_refused(composed):
 
 def test_settings_of_the_benchmark_reach_its_trainings(composed):
     cfg = composed(*TRAININGS, "image_size=48", "batch_size=3", "precision=bf16-mixed", root="benchmark")
-    training = benchmark.composed("train", benchmark.words(cfg, MODEL))
-    own = benchmark.composed("train", benchmark.words(composed(*TRAININGS, root="benchmark"), MODEL))
+    training = benchmark.composed("train", benchmark.make_workload_overrides(cfg, MODEL))
+    own = benchmark.composed("train", benchmark.make_workload_overrides(composed(*TRAININGS, root="benchmark"), MODEL))
 
     assert (training.data.image_size, training.data.batch_size, training.trainer.precision) == (48, 3, "bf16-mixed")
     assert (own.data.image_size, own.data.batch_size) == (224, 16)
 
 
 def test_both_loops_see_the_same_input(composed):
-    contest = Contest(
+    contest = ModelBenchmark(
         resolve_auto_settings(composed(*tiny(a_model("images")), "data.num_samples=20", "callbacks=none"))
     )
     seen = []
     contest.model.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
-    contest.through_trainer("eval", 1)
-    contest.bare("eval", 1)
+    contest.time_trainer("eval", 1)
+    contest.time_plain_loop("eval", 1)
 
     assert len(seen) == 4  # a step of warm-up each
     assert all(torch.equal(each, seen[0]) for each in seen)

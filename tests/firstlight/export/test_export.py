@@ -9,9 +9,9 @@ import torch
 from firstlight.config.compose import compose_config as composed_from
 from firstlight.data.fake_images import FakeImageDataModule
 from firstlight.export import __main__ as export
-from firstlight.export import folder as folders
+from firstlight.export import atomic_dir as folders
 from firstlight.export import onnx, safetensors, torch_export
-from firstlight.export.source import Inputs, Source, read
+from firstlight.export.source import ExportSource, InputSpec, describe_dataset_inputs
 from support import exported as exported_models
 from support.choices import names
 from support.every_export import *  # noqa: F403
@@ -49,7 +49,7 @@ def test_a_missing_package_is_told_with_how_to_get_it(monkeypatch):
     monkeypatch.setitem(export.FORMATS, "coreml", ("coreml_package", ("no_such_package",), "coreml"))
 
     with pytest.raises(ValueError, match=r"needs the package no_such_package, which is not installed: .*'.\[coreml\]'"):
-        export.require_format("coreml")
+        export.validate_format("coreml")
 
 
 def test_export_needs_a_run():
@@ -71,9 +71,9 @@ class Choosy(TinyMLP):
         return self.network(inputs if inputs.sum() > 0 else -inputs)
 
 
-def source(model) -> Source:
-    inputs = Inputs(lambda count, length: torch.randn(count, 3, 2, 2), {"images": "of a test"}, {})
-    return Source(model.eval(), inputs, "last.ckpt", {"model": {"_target_": "support.tiny.TinyMLP"}})
+def source(model) -> ExportSource:
+    inputs = InputSpec(lambda count, length: torch.randn(count, 3, 2, 2), {"images": "of a test"}, {})
+    return ExportSource(model.eval(), inputs, "last.ckpt", {"model": {"_target_": "support.tiny.TinyMLP"}})
 
 
 @pytest.mark.parametrize("module", [torch_export, onnx, safetensors])
@@ -86,7 +86,10 @@ def test_a_model_of_ones_own_is_exported_as_it_is(module, tmp_path):
 
 @pytest.mark.parametrize("module", [torch_export, onnx])
 def test_an_export_that_differs_is_an_error_and_leaves_no_file(module, tmp_path):
-    with pytest.raises(ValueError, match="not the model: .* its logits are off by"), folders.filled(tmp_path) as inside:
+    with (
+        pytest.raises(ValueError, match="not the model: .* its logits are off by"),
+        folders.atomic_output_dir(tmp_path) as inside,
+    ):
         module.write(source(Lottery(CLASSES, 2)), inside)
     assert not tmp_path.exists()
 
@@ -110,7 +113,7 @@ class Counting(TinyMLP):
 )
 def test_a_model_that_cannot_be_followed_is_told(tmp_path, kind, sentence):
     with pytest.raises(ValueError, match=sentence):
-        torch_export.write(source(kind(CLASSES, 2)), tmp_path)
+        torch_export.export_torch(source(kind(CLASSES, 2)), tmp_path)
 
 
 def test_a_failed_export_leaves_the_earlier_one(tmp_path):
@@ -120,14 +123,14 @@ def test_a_failed_export_leaves_the_earlier_one(tmp_path):
         (inside / "model.pt2").write_text("half")
         raise OSError("the disk is full")
 
-    with pytest.raises(OSError), folders.filled(tmp_path) as inside:
+    with pytest.raises(OSError), folders.atomic_output_dir(tmp_path) as inside:
         fail(inside)
     assert [path.read_text() for path in tmp_path.iterdir()] == ["earlier"]
 
 
 def test_inputs_of_any_data_set_are_read_from_it():
     data = FakeImageDataModule(num_classes=2, num_samples=8, image_size=2, batch_size=2)
-    drawn = read(TinyMLP(CLASSES, 2), data).draw(5, 0)
+    drawn = describe_dataset_inputs(TinyMLP(CLASSES, 2), data).draw(5, 0)
 
     assert drawn.shape == (5, 3, 2, 2)
     assert drawn.dtype == torch.float32

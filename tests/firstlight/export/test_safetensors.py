@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from firstlight.export import safetensors
-from firstlight.export.source import Inputs, Source
+from firstlight.export.source import ExportSource, InputSpec
 from firstlight.model.classifier import Classifier
 from support.exported import as_a_stranger
 from support.small import CLASSES
@@ -28,8 +28,10 @@ class Wrapped(Classifier):
 
 def require_the_same(model, inputs, meaning, folder) -> dict:
     """Export a model, hold what a stranger gets against its logits, and return the description."""
-    source = Source(model.eval(), Inputs(lambda *_: inputs, meaning, {}), "last.ckpt", {"model": {"_target_": "x"}})
-    safetensors.write(source, folder)
+    source = ExportSource(
+        model.eval(), InputSpec(lambda *_: inputs, meaning, {}), "last.ckpt", {"model": {"_target_": "x"}}
+    )
+    safetensors.export_safetensors(source, folder)
     with torch.no_grad():
         expected = model(inputs)
     found = as_a_stranger(folder, "config.json", source.inputs.named(inputs))
@@ -60,9 +62,9 @@ def test_a_network_of_transformers_becomes_a_folder_of_theirs(tmp_path):
 
 
 def test_any_other_network_is_loaded_by_its_own_class(tmp_path):
-    inputs = Inputs(lambda count, length: torch.randn(count, 3, 2, 2), {"images": "pixels"}, {})
-    source = Source(TinyMLP(CLASSES, 2).eval(), inputs, "last.ckpt", {"model": {"_target_": "x"}})
-    checked = safetensors.write(source, tmp_path)
+    inputs = InputSpec(lambda count, length: torch.randn(count, 3, 2, 2), {"images": "pixels"}, {})
+    source = ExportSource(TinyMLP(CLASSES, 2).eval(), inputs, "last.ckpt", {"model": {"_target_": "x"}})
+    checked = safetensors.export_safetensors(source, tmp_path)
     found = {"images": inputs.draw(3, 0)}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)

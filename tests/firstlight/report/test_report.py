@@ -7,7 +7,7 @@ import re
 import pytest
 
 from firstlight.report import __main__ as report
-from firstlight.report.render import PLOTLY, embedded, resource
+from firstlight.report.render import PLOTLY, read_resource, to_embedded_json
 from support.runs import HOSTILE, cfg, write_logs, write_page, write_run
 
 
@@ -22,14 +22,14 @@ def page(logs):
 
 
 def test_data_cannot_end_its_element():
-    text = embedded({"name": "</script><!--&\u2028"})
+    text = to_embedded_json({"name": "</script><!--&\u2028"})
 
     assert not set("<>&\u2028") & set(text)
     assert json.loads(text) == {"name": "</script><!--&\u2028"}
 
 
 def test_the_page_is_one_file_without_addresses(page):
-    own = page.read_text().replace(resource(PLOTLY), "")
+    own = page.read_text().replace(read_resource(PLOTLY), "")
 
     assert HOSTILE not in own
     assert not re.findall(r"""(?:src|href)\s*=\s*["']?\s*(?:https?:)?//""", own)
@@ -38,11 +38,11 @@ def test_the_page_is_one_file_without_addresses(page):
 
 
 def test_plotly_is_the_published_bundle_with_its_license():
-    found = hashlib.sha256(resource(PLOTLY).encode()).hexdigest()
+    found = hashlib.sha256(read_resource(PLOTLY).encode()).hexdigest()
 
     # Of the file in the npm package plotly.js-cartesian-dist-min 4.1.1.
     assert found == "79542150855a52c567260e3137095dbe2b744e6d702a5cabe67da246942fba7a"
-    assert resource("plotly/LICENSE").startswith("MIT License")
+    assert read_resource("plotly/LICENSE").startswith("MIT License")
 
 
 def test_the_command_writes_the_page_and_says_where(logs, capsys, monkeypatch):

@@ -5,7 +5,7 @@ import json
 from hydra import compose, initialize_config_dir
 
 from firstlight.config.options import CONFIG_DIR
-from firstlight.report.gather import gather
+from firstlight.report.collect import collect_report
 from firstlight.report.render import render
 
 HOSTILE = "<script>alert(1)</script>"
@@ -88,7 +88,7 @@ def write_logs(root):
 def write_page(logs):
     """Write the page about these runs, and return its file."""
     file = logs / "report.html"
-    file.write_text(render(gather([logs])), encoding="utf-8", newline="\n")
+    file.write_text(render(collect_report([logs])), encoding="utf-8", newline="\n")
     return file
 
 

@@ -10,10 +10,10 @@ from typing import Any
 # Of a run that did not finish.
 LOG_LINES = 40
 LOG_BYTES = 64_000
-ENDINGS = ("failed", "interrupted", "damaged")
+FAILURE_STATUSES = ("failed", "interrupted", "damaged")
 
 
-def facts(folder: Path, name: str) -> dict[str, Any]:
+def load_run_info(folder: Path, name: str) -> dict[str, Any]:
     """Return what the page tells of a run: names and values of JSON, whatever state its files are in.
 
     Args:
@@ -24,58 +24,58 @@ def facts(folder: Path, name: str) -> dict[str, Any]:
         record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         damage = None if isinstance(record, dict) else "run.json holds no record of a run"
     except (OSError, ValueError) as error:
-        record, damage = {}, damaged(folder / "run.json", error)
+        record, damage = {}, describe_damage(folder / "run.json", error)
     record = record if isinstance(record, dict) else {}
     status = "damaged" if damage else str(record.get("status") or "unknown")
-    git = mapping(record, "git")
+    git = to_dict(record, "git")
     return {
         "name": name,
         "folder": str(folder),
         "status": status,
-        "reason": damage or reason(record, status, folder),
-        "overrides": overrides(record.get("overrides")),
-        "metrics": {str(key): number(value) for key, value in mapping(record, "metrics").items()},
-        "seconds": number(record.get("seconds")),
-        "started": text(record.get("started")),
-        "commit": (text(git.get("commit")) or "")[:8] + ("+dirty" if git.get("dirty") else ""),
-        "seed": text(record.get("seed")),
-        "about": about(record),
-        "log": last_lines(folder / "output.log") if status in ENDINGS else None,
+        "reason": damage or get_failure_reason(record, status, folder),
+        "overrides": parse_overrides(record.get("overrides")),
+        "metrics": {str(key): to_json_number(value) for key, value in to_dict(record, "metrics").items()},
+        "seconds": to_json_number(record.get("seconds")),
+        "started": to_text(record.get("started")),
+        "commit": (to_text(git.get("commit")) or "")[:8] + ("+dirty" if git.get("dirty") else ""),
+        "seed": to_text(record.get("seed")),
+        "about": make_summary_fields(record),
+        "log": read_log_tail(folder / "output.log") if status in FAILURE_STATUSES else None,
     }
 
 
-def damaged(file: Path, error: Exception) -> str:
+def describe_damage(file: Path, error: Exception) -> str:
     """Return what is wrong with run.json."""
     if isinstance(error, OSError):
         return f"run.json cannot be read: {error.strerror}"
     return "run.json is empty" if file.stat().st_size == 0 else "run.json is half-written or no JSON"
 
 
-def reason(record: dict[str, Any], status: str, folder: Path) -> str:
+def get_failure_reason(record: dict[str, Any], status: str, folder: Path) -> str:
     """Return why a run did not finish, or since when nothing was heard of it."""
     if status == "running":
         times = [file.stat().st_mtime for file in folder.iterdir() if file.is_file()]
         last = datetime.fromtimestamp(max(times, default=0), UTC)
         return f"no end was written; its files last changed at {last:%Y-%m-%d %H:%M} UTC"
-    return text(record.get("reason")) or ("no reason was written" if status in ENDINGS else "")
+    return to_text(record.get("reason")) or ("no reason was written" if status in FAILURE_STATUSES else "")
 
 
-def about(record: dict[str, Any]) -> dict[str, str]:
+def make_summary_fields(record: dict[str, Any]) -> dict[str, str]:
     """Return what is told of a run beside its figures, in words."""
-    wandb = mapping(mapping(record, "loggers"), "wandb")
-    versions = mapping(record, "versions")
-    parameters = mapping(record, "parameters").get("total")
+    wandb = to_dict(to_dict(record, "loggers"), "wandb")
+    versions = to_dict(record, "versions")
+    parameters = to_dict(record, "parameters").get("total")
     told = {
-        "command": text(record.get("command")),
-        "device": ", ".join(filter(None, (text(record.get(key)) for key in ("device", "precision")))),
+        "command": to_text(record.get("command")),
+        "device": ", ".join(filter(None, (to_text(record.get(key)) for key in ("device", "precision")))),
         "parameters": f"{parameters:,}" if isinstance(parameters, int) else None,
         "versions": ", ".join(f"{key} {versions[key]}" for key in ("torch", "lightning") if key in versions),
-        "W&B": text(wandb.get("url")) or text(wandb.get("folder")),
+        "W&B": to_text(wandb.get("url")) or to_text(wandb.get("folder")),
     }
     return {key: value for key, value in told.items() if value}
 
 
-def overrides(words: Any) -> dict[str, str]:
+def parse_overrides(words: Any) -> dict[str, str]:
     """Return the settings that were typed."""
     found = {}
     for word in words if isinstance(words, list) else []:
@@ -84,7 +84,7 @@ def overrides(words: Any) -> dict[str, str]:
     return found
 
 
-def last_lines(file: Path) -> list[str] | None:
+def read_log_tail(file: Path) -> list[str] | None:
     """Return the end of a log as a terminal would have left it; None where there is no log."""
     try:
         with file.open("rb") as log:
@@ -98,19 +98,19 @@ def last_lines(file: Path) -> list[str] | None:
     return "\n".join(lines).strip("\n").split("\n")[-LOG_LINES:]
 
 
-def mapping(record: dict[str, Any], name: str) -> dict[str, Any]:
+def to_dict(record: dict[str, Any], name: str) -> dict[str, Any]:
     """Return a part of a record that has names; an empty one where it has not."""
     value = record.get(name)
     return value if isinstance(value, dict) else {}
 
 
-def text(value: Any) -> str | None:
+def to_text(value: Any) -> str | None:
     """Return a value as text; None stays None."""
     return None if value is None else str(value)
 
 
-def number(value: Any) -> float | str | None:
+def to_json_number(value: Any) -> float | str | None:
     """Return a number that JSON can hold: what is infinite or none at all becomes text."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return text(value)
+        return to_text(value)
     return value if math.isfinite(value) else str(value)

@@ -6,32 +6,32 @@ import torch
 from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import InputKind
 
-from firstlight.export.quiet import quiet
-from firstlight.export.source import Source
+from firstlight.export.source import ExportSource
+from firstlight.export.suppress_output import suppress_output
 
-Axes = dict[str, list[str | int]]
+InputShapes = dict[str, list[str | int]]
 
 
-def program(source: Source) -> ExportedProgram:
+def export_program(source: ExportSource) -> ExportedProgram:
     """Return the graph for batches of any size, and texts of any length where the model can read such.
 
     Raises:
         ValueError: torch.export cannot follow the model, or for one size of batch alone.
     """
-    sample = source.inputs.draw(2, source.inputs.longest or 0)
+    sample = source.inputs.sample(2, source.inputs.longest or 0)
     free = {0: Dim.DYNAMIC} if source.inputs.longest is None else {0: Dim.DYNAMIC, 1: Dim.AUTO}
     shapes = dict.fromkeys(sample, free) if isinstance(sample, dict) else free
-    return traced(source, sample, (shapes,))
+    return trace(source, sample, (shapes,))
 
 
-def traced(source: Source, sample: Any, shapes: tuple[Any] | None = None) -> ExportedProgram:
+def trace(source: ExportSource, sample: Any, shapes: tuple[Any] | None = None) -> ExportedProgram:
     """Return the graph of a model for a sample's shape, the axes that are named there left open.
 
     Raises:
         ValueError: torch.export cannot follow the model.
     """
     try:
-        with quiet():
+        with suppress_output():
             return torch.export.export(source.model, (sample,), dynamic_shapes=shapes)
     except Exception as error:  # torch raises many kinds
         if "Constraints violated" in str(error):
@@ -40,12 +40,12 @@ def traced(source: Source, sample: Any, shapes: tuple[Any] | None = None) -> Exp
                 "number of it: write inputs.shape[0] in the place of len(inputs), or choose format=safetensors"
             ) from error
         raise ValueError(
-            f"torch.export cannot follow the forward of {type(source.model).__name__} ({first_line(error)}): choose "
+            f"torch.export cannot follow the forward of {type(source.model).__name__} ({get_first_line(error)}): choose "
             "format=safetensors, or write it without decisions on the numbers in a tensor"
         ) from error
 
 
-def axes(source: Source, graph: ExportedProgram) -> Axes:
+def get_input_shapes(source: ExportSource, graph: ExportedProgram) -> InputShapes:
     """Return the shape of each input by its name: a number, or the name of an axis that is open."""
     given = {each.arg.name for each in graph.graph_signature.input_specs if each.kind == InputKind.USER_INPUT}
     nodes = [node for node in graph.graph.nodes if node.op == "placeholder" and node.name in given]
@@ -58,6 +58,6 @@ def axes(source: Source, graph: ExportedProgram) -> Axes:
     }
 
 
-def first_line(error: Exception) -> str:
+def get_first_line(error: Exception) -> str:
     """Return what an error is about."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

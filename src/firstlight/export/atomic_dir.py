@@ -9,14 +9,14 @@ from pathlib import Path
 from firstlight.run.files import replace_atomically
 
 
-def beside(checkpoint: Path) -> Path:
+def get_default_export_dir(checkpoint: Path) -> Path:
     """Return the folder export/ of the run that a checkpoint is of, or beside a checkpoint that lies alone."""
     own = checkpoint.parent
     return (own.parent if own.name == "checkpoints" else own) / "export"
 
 
 @contextmanager
-def filled(output: Path) -> Iterator[Path]:
+def atomic_output_dir(output: Path) -> Iterator[Path]:
     """Yield an empty folder whose content moves into another one when all has gone well.
 
     Raises:
@@ -32,21 +32,21 @@ def filled(output: Path) -> Iterator[Path]:
     try:
         yield temporary
         for each in temporary.iterdir():
-            put(each, output / each.name)
+            move_into_place(each, output / each.name)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         if not any(output.iterdir()):
             output.rmdir()
 
 
-def put(each: Path, place: Path) -> None:
+def move_into_place(each: Path, place: Path) -> None:
     """Move a file or a folder to its final name, in the place of what an earlier export left there."""
     if place.is_dir():
         shutil.rmtree(place)  # a folder replaces an empty one only
     replace_atomically(each, place)
 
 
-def size(path: Path) -> str:
+def format_size(path: Path) -> str:
     """Return the size of a file, or of all in a folder, as one reads it."""
     files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
     count = sum(each.stat().st_size for each in files)

@@ -4,13 +4,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from firstlight.export.program import Axes
-from firstlight.export.source import Source
+from firstlight.export.source import ExportSource
+from firstlight.export.tracing import InputShapes
 from firstlight.run.provenance import get_package_versions
 from firstlight.run.redaction import redact
 
 
-def description(source: Source, format: str, load: list[str], shapes: Axes | None = None) -> dict[str, Any]:
+def build_metadata(
+    source: ExportSource, format: str, load: list[str], shapes: InputShapes | None = None
+) -> dict[str, Any]:
     """Return what the inputs and the outputs mean, how to load the file, and where it comes from.
 
     Args:
@@ -19,7 +21,7 @@ def description(source: Source, format: str, load: list[str], shapes: Axes | Non
         load: lines of Python that load the file from the folder it lies in.
         shapes: of each input; None takes those of the inputs, the batch and the length of texts open.
     """
-    drawn = source.inputs.named(source.inputs.draw(1, source.inputs.longest or 0))
+    drawn = source.inputs.to_dict(source.inputs.sample(1, source.inputs.longest or 0))
     is_text = source.inputs.longest is not None
     inputs = {
         name: {
@@ -44,12 +46,12 @@ def description(source: Source, format: str, load: list[str], shapes: Axes | Non
     }
 
 
-def write(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write it as JSON."""
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def write_tokenizer(source: Source, folder: Path) -> None:
+def write_tokenizer(source: ExportSource, folder: Path) -> None:
     """Write what cuts texts for the model, if it is a model of texts."""
     if source.model.tokenizer is not None:
         source.model.tokenizer.save_pretrained(folder)

@@ -8,7 +8,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def suppress_output() -> Iterator[None]:
     """Let nothing be printed: progress bars, and notices that nobody who exports can act on. Errors still come."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
