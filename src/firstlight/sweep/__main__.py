@@ -17,9 +17,16 @@ from firstlight.cli.job import SWEEP_FILE
 from firstlight.run.files import read_json_or_empty, write_atomically
 from firstlight.run.lock import acquire_run_lock
 from firstlight.run.redaction import redact
-from firstlight.sweep.jobs import num_with
-from firstlight.sweep.plan import Plan, check_jobs, divided, is_swept, planned, plugged_in
-from firstlight.sweep.results import collect, show, write
+from firstlight.sweep.jobs import count_jobs
+from firstlight.sweep.plan import (
+    SweepPlan,
+    is_sweep_override,
+    make_plan,
+    register_plugins,
+    split_overrides,
+    validate_jobs,
+)
+from firstlight.sweep.results import collect_results, print_results, write_results
 
 
 def main() -> None:
@@ -30,50 +37,50 @@ def main() -> None:
         return
     parent = Path("logs/sweep")
     try:
-        words, force = without_force(words)
-        own, words = divided(words)
-        plan = planned(own, words)
-        check_jobs(plan)
-        asked = redact({"words": words, **plan.asked})
-        folder = (None if force else unfinished(parent, asked, plan)) or started(parent, asked, plan)
+        words, force = pop_force_flag(words)
+        own, words = split_overrides(words)
+        plan = make_plan(own, words)
+        validate_jobs(plan)
+        asked = redact({"words": words, **plan.identity})
+        folder = (None if force else find_unfinished_sweep(parent, asked, plan)) or create_sweep(parent, asked, plan)
         with acquire_run_lock(folder):
-            run(folder, words, plan)
+            run_sweep(folder, words, plan)
     except Exception as error:
         print_error(error, "train")
         sys.exit(1)
 
 
-def run(folder: Path, words: list[str], plan: Plan) -> None:
+def run_sweep(folder: Path, words: list[str], plan: SweepPlan) -> None:
     """Run what is left of a sweep, show the table however that ends, and leave with an exit code."""
-    choices = plugged_in(plan)
-    sys.argv[1:] = ["--multirun", *words, f"hydra.sweep.dir={folder}", *choices, *named_by_what_differs(words)]
+    choices = register_plugins(plan)
+    sys.argv[1:] = ["--multirun", *words, f"hydra.sweep.dir={folder}", *choices, *make_job_naming_overrides(words)]
     code: Any = 0
     try:
         train.main()
     except SystemExit as stop:
         code = stop.code or 0
     finally:
-        rows = collect(folder, plan.metrics)
+        rows = collect_results(folder, plan.objective_metrics)
         if rows:
-            write(folder, rows)
-            show(folder, rows)
-            show_found(folder, plan)
-        left = plan.num_jobs - num_done(folder, plan)
+            write_results(folder, rows)
+            print_results(folder, rows)
+            print_best_trials(folder, plan)
+        left = plan.num_jobs - count_completed_jobs(folder, plan)
         if left:
             print(f"next      the same command goes on with what is left, {left} of {plan.num_jobs} jobs")
     # What was ended from outside says so; else the table decides.
-    sys.exit(code if code not in (0, 1) else 1 if left or not num_with(folder, "finished") else 0)
+    sys.exit(code if code not in (0, 1) else 1 if left or not count_jobs(folder, "finished") else 0)
 
 
-def show_found(folder: Path, plan: Plan) -> None:
+def print_best_trials(folder: Path, plan: SweepPlan) -> None:
     """Print what a search has found."""
-    if plan.is_search and num_with(folder, "finished"):
-        from firstlight.sweep.optuna import show_best
+    if plan.is_search and count_jobs(folder, "finished"):
+        from firstlight.sweep.optuna import print_best_trials
 
-        show_best(folder, plan.metrics)
+        print_best_trials(folder, plan.objective_metrics)
 
 
-def without_force(words: list[str]) -> tuple[list[str], bool]:
+def pop_force_flag(words: list[str]) -> tuple[list[str], bool]:
     """Return the words for Hydra, and whether a new sweep was asked for, whatever there is."""
     values = [word.partition("=")[2] for word in words if word.partition("=")[0] == "force"]
     for value in values:
@@ -82,34 +89,34 @@ def without_force(words: list[str]) -> tuple[list[str], bool]:
     return [word for word in words if word.partition("=")[0] != "force"], values[-1:] == ["true"]
 
 
-def unfinished(parent: Path, asked: dict[str, Any], plan: Plan | None = None) -> Path | None:
+def find_unfinished_sweep(parent: Path, asked: dict[str, Any], plan: SweepPlan | None = None) -> Path | None:
     """Return the newest sweep of the same words and jobs, unless all of them are finished, and tell of it."""
-    plan = plan or Plan(asked["jobs"])
+    plan = plan or SweepPlan(asked["jobs"])
     same = [file.parent for file in parent.glob(f"*/{SWEEP_FILE}") if read_json_or_empty(file) == asked]
     if not same:
         return None
     newest = max(same, key=lambda folder: [int(number) for number in re.findall(r"\d+", folder.name)])
-    done = num_done(newest, plan)
+    done = count_completed_jobs(newest, plan)
     if done >= plan.num_jobs:
         return None
     print(f"sweep     goes on in {newest}, {done} of {plan.num_jobs} jobs are finished (force=true starts over)")
     return newest
 
 
-def num_done(folder: Path, plan: Plan) -> int:
+def count_completed_jobs(folder: Path, plan: SweepPlan) -> int:
     """Return how many jobs of a sweep need no further start: in a search, a trial that failed is one."""
-    return num_with(folder, "finished", "failed") if plan.is_search else num_with(folder, "finished")
+    return count_jobs(folder, "finished", "failed") if plan.is_search else count_jobs(folder, "finished")
 
 
-def started(parent: Path, asked: dict[str, Any], plan: Plan) -> Path:
+def create_sweep(parent: Path, asked: dict[str, Any], plan: SweepPlan) -> Path:
     """Return the folder of a new sweep, which keeps what was asked for, and tell of it."""
-    folder = new_folder(parent)
+    folder = make_timestamped_dir(parent)
     write_atomically(folder / SWEEP_FILE, json.dumps(asked, indent=2) + "\n")
     print(f"sweep     {plan.num_jobs} jobs, {folder}")
     return folder
 
 
-def new_folder(parent: Path) -> Path:
+def make_timestamped_dir(parent: Path) -> Path:
     """Make a folder named by the time, another one if a sweep of the same second has it."""
     stamp = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
     for number in range(1, 1000):
@@ -122,12 +129,12 @@ def new_folder(parent: Path) -> Path:
     raise ValueError(f"{parent} holds a thousand sweeps of this second: wait for the next one")
 
 
-def named_by_what_differs(words: list[str]) -> list[str]:
+def make_job_naming_overrides(words: list[str]) -> list[str]:
     """Return the setting by which Hydra names jobs after the swept settings alone."""
-    constant = [word.lstrip("+~").partition("=")[0] for word in words if "=" in word and not is_swept(word)]
+    constant = [word.lstrip("+~").partition("=")[0] for word in words if "=" in word and not is_sweep_override(word)]
     settings = [f"hydra.job.config.override_dirname.exclude_keys=[{','.join(constant)}]"] if constant else []
     # Values such as paths are no folder names: those jobs are called by their number alone.
-    odd = any(re.search(r"[^\w.,+-]", word.partition("=")[2]) for word in words if is_swept(word))
+    odd = any(re.search(r"[^\w.,+-]", word.partition("=")[2]) for word in words if is_sweep_override(word))
     return [*settings, "hydra.sweep.subdir=${hydra.job.num}"] if odd else settings
 
 

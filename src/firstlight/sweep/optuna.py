@@ -15,14 +15,14 @@ from omegaconf import DictConfig
 from optuna.trial import FrozenTrial, TrialState
 
 from firstlight.run.files import read_json_or_empty
-from firstlight.sweep.jobs import job_folder
-from firstlight.sweep.plan import directions, listed
+from firstlight.sweep.jobs import get_job_dir
+from firstlight.sweep.plan import as_list, resolve_directions
 
-STUDY_FILE, STUDY = "study.db", "sweep"
+STUDY_FILE, STUDY_NAME = "study.db", "sweep"
 
 
 # The sweeper of hydra-optuna-sweeper 1.3 ends the whole search when one trial fails.
-class Optuna(Sweeper):
+class ResumableOptunaSweeper(Sweeper):
     """Hydra's sweeper by Optuna, which goes on after an interruption and does not mind a trial that fails.
 
     Args:
@@ -47,8 +47,8 @@ class Optuna(Sweeper):
         params: dict[str, Any] | None = None,
     ) -> None:
         self.num_trials = trials
-        self.metrics = listed(metric)
-        self.directions = directions(self.metrics, direction)
+        self.objective_metrics = as_list(metric)
+        self.directions = resolve_directions(self.objective_metrics, direction)
         self.at_once = at_once or 1
         self.seed = seed
         self.params = params or {}
@@ -63,47 +63,49 @@ class Optuna(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         """Try settings until there are as many trials as asked for, beginning with those that were interrupted."""
         space, fixed = create_params_from_overrides([*(f"{k}={v}" for k, v in self.params.items()), *arguments])
-        study = opened(self.folder, self.directions, self.seed)
-        self.settle(study)
+        study = load_or_create_study(self.folder, self.directions, self.seed)
+        self.report_finished_trials(study)
         for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            self.try_out(study, [trial.number], fixed)
+            self.run_trials(study, [trial.number], fixed)
         while (left := self.num_trials - len(study.trials)) > 0:
             numbers = [study.ask(space).number for _ in range(min(self.at_once, left))]
-            self.try_out(study, numbers, fixed)
+            self.run_trials(study, numbers, fixed)
 
-    def try_out(self, study: optuna.Study, numbers: list[int], fixed: dict[str, Any]) -> None:
+    def run_trials(self, study: optuna.Study, numbers: list[int], fixed: dict[str, Any]) -> None:
         """Run trials with consecutive numbers, and tell the study what came of them."""
         trials = study.get_trials(deepcopy=False)
-        words = [words_of(trials[number], fixed) for number in numbers]
+        words = [format_trial_overrides(trials[number], fixed) for number in numbers]
         self.runner.launch(words, initial_job_idx=numbers[0])
-        self.settle(study)
+        self.report_finished_trials(study)
 
-    def settle(self, study: optuna.Study) -> None:
+    def report_finished_trials(self, study: optuna.Study) -> None:
         """Tell the study the values of trials that have ended; one that was interrupted stays open.
 
         Raises:
             ValueError: a training has no such metric.
         """
         for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            record = read_json_or_empty(job_folder(self.folder, trial.number) / "run.json")
+            record = read_json_or_empty(get_job_dir(self.folder, trial.number) / "run.json")
             if record.get("status") == "finished":
-                values = values_of(record.get("metrics", {}), self.metrics)
+                values = get_objective_values(record.get("metrics", {}), self.objective_metrics)
                 whole = all(math.isfinite(value) for value in values)
                 study.tell(trial.number, values if whole else None, TrialState.COMPLETE if whole else TrialState.FAIL)
             elif record.get("status") == "failed":
                 study.tell(trial.number, state=TrialState.FAIL)
 
 
-def opened(folder: Path, goals: list[str], seed: int) -> optuna.Study:
+def load_or_create_study(folder: Path, goals: list[str], seed: int) -> optuna.Study:
     """Return the study in a sweep's folder; its further choices are not those that it made before."""
-    study = optuna.create_study(storage=stored(folder), study_name=STUDY, directions=goals, load_if_exists=True)
+    study = optuna.create_study(
+        storage=make_study_storage(folder), study_name=STUDY_NAME, directions=goals, load_if_exists=True
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # some of its ways are called experimental
         study.sampler = optuna.samplers.TPESampler(seed=(seed + 1000 * len(study.trials)) % 2**32)
     return study
 
 
-def stored(folder: Path) -> optuna.storages.RDBStorage:
+def make_study_storage(folder: Path) -> optuna.storages.RDBStorage:
     """Return the database in a sweep's folder."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     # Optuna 2 leaves it to SQLAlchemy to commit, which its version 2 no longer does by itself.
@@ -113,7 +115,7 @@ def stored(folder: Path) -> optuna.storages.RDBStorage:
         return optuna.storages.RDBStorage(f"sqlite:///{folder / STUDY_FILE}", engine_kwargs=commits)
 
 
-def values_of(metrics: dict[str, Any], wanted: list[str]) -> list[float]:
+def get_objective_values(metrics: dict[str, Any], wanted: list[str]) -> list[float]:
     """Return the metrics that are searched for.
 
     Raises:
@@ -127,16 +129,16 @@ def values_of(metrics: dict[str, Any], wanted: list[str]) -> list[float]:
     return [float(metrics[name]) for name in wanted]
 
 
-def words_of(trial: FrozenTrial, fixed: dict[str, Any]) -> list[str]:
+def format_trial_overrides(trial: FrozenTrial, fixed: dict[str, Any]) -> list[str]:
     """Return the settings of a trial."""
     return [f"{name}={value}" for name, value in {**fixed, **trial.params}.items()]
 
 
-def show_best(folder: Path, metrics: list[str]) -> None:
+def print_best_trials(folder: Path, metrics: list[str]) -> None:
     """Print the command that trains with the best settings, or with those between which there is a choice."""
-    best = optuna.load_study(study_name=STUDY, storage=stored(folder)).best_trials
+    best = optuna.load_study(study_name=STUDY_NAME, storage=make_study_storage(folder)).best_trials
     # Trials with the same value are equally good: the first one stands for them.
     for trial in best[:1] if len(metrics) == 1 else best:
         values = ", ".join(f"{name} {value:.4g}" for name, value in zip(metrics, trial.values, strict=True))
-        words = read_json_or_empty(job_folder(folder, trial.number) / "run.json").get("overrides", [])
+        words = read_json_or_empty(get_job_dir(folder, trial.number) / "run.json").get("overrides", [])
         print(f"best      job {trial.number}, {values}: {shlex.join(['make', 'train', *words])}")

@@ -22,13 +22,13 @@ from firstlight.config.validate import validate_config, validate_node
 from firstlight.run.packages import describe_missing_package
 
 # Settings of a sweep that are none of a training's.
-GROUPS = ("launcher", "sweeper")
+SWEEP_GROUPS = ("launcher", "sweeper")
 # Of a search, so many corners of what it may try are checked before it starts.
-MOST_EXAMPLES = 64
+MAX_CORNERS = 64
 
 
 @dataclass
-class Plan:
+class SweepPlan:
     """What a sweep is to do.
 
     Attributes:
@@ -37,7 +37,7 @@ class Plan:
         sweeper: settings of the search; empty for a grid.
     """
 
-    examples: list[list[str]]
+    jobs: list[list[str]]
     launcher: dict[str, Any] = field(default_factory=dict)
     sweeper: dict[str, Any] = field(default_factory=dict)
 
@@ -49,28 +49,28 @@ class Plan:
     @property
     def num_jobs(self) -> int:
         """Return how many jobs there are to be."""
-        return int(self.sweeper["trials"]) if self.is_search else len(self.examples)
+        return int(self.sweeper["trials"]) if self.is_search else len(self.jobs)
 
     @property
-    def metrics(self) -> list[str]:
+    def objective_metrics(self) -> list[str]:
         """Return what is searched for."""
-        return listed(self.sweeper.get("metric", []))
+        return as_list(self.sweeper.get("metric", []))
 
     @property
-    def asked(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """Return what makes it another sweep, beside the words: a search may be given more trials."""
         if not self.is_search:
-            return {"jobs": self.examples}
+            return {"jobs": self.jobs}
         return {"jobs": [], "search": {name: self.sweeper[name] for name in ("metric", "direction")}}
 
 
-def divided(words: list[str]) -> tuple[list[str], list[str]]:
+def split_overrides(words: list[str]) -> tuple[list[str], list[str]]:
     """Return the words about the sweep itself, and those about its trainings."""
-    own = [word for word in words if word.lstrip("+~").partition("=")[0].partition(".")[0] in GROUPS]
+    own = [word for word in words if word.lstrip("+~").partition("=")[0].partition(".")[0] in SWEEP_GROUPS]
     return own, [word for word in words if word not in own]
 
 
-def planned(own: list[str], words: list[str]) -> Plan:
+def make_plan(own: list[str], words: list[str]) -> SweepPlan:
     """Return what a sweep is to do.
 
     Args:
@@ -82,7 +82,7 @@ def planned(own: list[str], words: list[str]) -> Plan:
     """
     given = dict(word.lstrip("+~").partition("=")[::2] for word in own)
     settings: dict[str, Any] = {}
-    for group in GROUPS:
+    for group in SWEEP_GROUPS:
         inner = [name for name in given if name.startswith(f"{group}.")]
         if inner and given.get(group, "none") in ("none", "grid"):
             raise ValueError(
@@ -92,16 +92,16 @@ def planned(own: list[str], words: list[str]) -> Plan:
         settings = OmegaConf.to_container(compose_config("sweep", own), resolve=True)  # type: ignore[assignment]
     except Exception as error:  # Hydra and OmegaConf raise many kinds
         raise ValueError(format_user_error(error, "sweep", own) or " ".join(str(error).split())) from error
-    for group in GROUPS:
+    for group in SWEEP_GROUPS:
         if settings[group]:
             validate_node(group, settings[group])
-            require_installed(f"{group}={given[group]}", settings[group]["_target_"])
-    plan = Plan(combinations([*own, *words]), settings["launcher"], settings["sweeper"])
-    require_fitting(plan)
+            validate_installed(f"{group}={given[group]}", settings[group]["_target_"])
+    plan = SweepPlan(expand_jobs([*own, *words]), settings["launcher"], settings["sweeper"])
+    validate_plan(plan)
     return plan
 
 
-def require_installed(word: str, target: str) -> None:
+def validate_installed(word: str, target: str) -> None:
     """Refuse a launcher or a sweeper whose package or program is not there.
 
     Raises:
@@ -119,13 +119,13 @@ def require_installed(word: str, target: str) -> None:
         )
 
 
-def require_fitting(plan: Plan) -> None:
+def validate_plan(plan: SweepPlan) -> None:
     """Refuse settings that do not fit together.
 
     Raises:
         ValueError: metrics lack directions, or jobs lack time before their signal.
     """
-    directions(plan.metrics, plan.sweeper.get("direction"))
+    resolve_directions(plan.objective_metrics, plan.sweeper.get("direction"))
     minutes, delay_s = plan.launcher.get("minutes", inf), plan.launcher.get("signal_delay_s", 0)
     if delay_s >= 60 * minutes:
         raise ValueError(
@@ -134,13 +134,13 @@ def require_fitting(plan: Plan) -> None:
         )
 
 
-def check_jobs(plan: Plan) -> None:
+def validate_jobs(plan: SweepPlan) -> None:
     """Refuse a sweep of which any job cannot run.
 
     Raises:
         ValueError: one sentence about the first such job.
     """
-    for job in plan.examples:
+    for job in plan.jobs:
         cfg = compose_config("train", [*job, "output_dir=logs/sweep"])
         validate_config(cfg)
         for key, name in (("tasks", "devices"), ("nodes", "num_nodes")) if "tasks" in plan.launcher else ():
@@ -152,13 +152,13 @@ def check_jobs(plan: Plan) -> None:
                 )
 
 
-def combinations(words: list[str]) -> list[list[str]]:
+def expand_jobs(words: list[str]) -> list[list[str]]:
     """Return the settings of each job, by Hydra's own rules; a stored sweep's are among them.
 
     Of a search, whose jobs nobody knows yet, the corners of what it may try.
     """
-    own, words = divided(words)
-    experiment = [word for word in words if word.startswith("experiment=") and not is_swept(word)]
+    own, words = split_overrides(words)
+    experiment = [word for word in words if word.startswith("experiment=") and not is_sweep_override(word)]
     # A project may have no default model; the first one is enough to read an experiment.
     model = [word.partition(",")[0] for word in words if word.startswith("model=")]
     stored = (
@@ -168,11 +168,11 @@ def combinations(words: list[str]) -> list[list[str]]:
     overrides = parser.parse_overrides([*(f"{name}={value}" for name, value in stored.items()), *words])
     plain = [each for each in overrides if not each.is_hydra_override()]
     if "sweeper=optuna" in own:
-        return corners(plain)
+        return get_search_space_corners(plain)
     return BasicSweeper.split_arguments(plain, max_batch_size=None)[0]
 
 
-def corners(overrides: list[Override]) -> list[list[str]]:
+def get_search_space_corners(overrides: list[Override]) -> list[list[str]]:
     """Return settings that a search may try, at the ends of each interval.
 
     Raises:
@@ -180,12 +180,12 @@ def corners(overrides: list[Override]) -> list[list[str]]:
     """
     if not any(each.is_sweep_override() for each in overrides):
         raise ValueError("A search varies settings, but none is given: type such as optimizer.lr=interval(1e-4,1e-2)")
-    ends = {each.get_key_element(): ends_of(each) for each in overrides}
+    ends = {each.get_key_element(): get_boundary_values(each) for each in overrides}
     every = itertools.product(*([f"{name}={value}" for value in values] for name, values in ends.items()))
-    return [list(job) for job in itertools.islice(every, MOST_EXAMPLES)]
+    return [list(job) for job in itertools.islice(every, MAX_CORNERS)]
 
 
-def ends_of(override: Override) -> list[str]:
+def get_boundary_values(override: Override) -> list[str]:
     """Return the values that a setting may have; of an interval, its ends."""
     value = override.value()
     if isinstance(value, IntervalSweep):
@@ -195,12 +195,12 @@ def ends_of(override: Override) -> list[str]:
     return [override.get_value_element_as_str()]
 
 
-def listed(value: str | list[str]) -> list[str]:
+def as_list(value: str | list[str]) -> list[str]:
     """Return one name, or several, as a list."""
     return [value] if isinstance(value, str) else [str(each) for each in value]
 
 
-def directions(metrics: list[str], given: str | list[str] | None) -> list[str]:
+def resolve_directions(metrics: list[str], given: str | list[str] | None) -> list[str]:
     """Return where each metric is to go.
 
     Raises:
@@ -208,7 +208,7 @@ def directions(metrics: list[str], given: str | list[str] | None) -> list[str]:
     """
     if given is None:
         return ["minimize" if "loss" in name or "memory" in name else "maximize" for name in metrics]
-    found = listed(given)
+    found = as_list(given)
     if len(found) != len(metrics) or set(found) - {"maximize", "minimize"}:
         raise ValueError(
             f"sweeper.direction is maximize or minimize for each of {', '.join(metrics)}, but it is {given}: give "
@@ -217,12 +217,12 @@ def directions(metrics: list[str], given: str | list[str] | None) -> list[str]:
     return found
 
 
-def plugged_in(plan: Plan) -> list[str]:
+def register_plugins(plan: SweepPlan) -> list[str]:
     """Make launcher and sweeper known to Hydra, and return the words that choose them."""
     sweeper = dict(plan.sweeper)
     if sweeper:
         sweeper["at_once"] = sweeper["at_once"] or plan.launcher.get("n_jobs", 1)
-        sweeper |= {"seed": compose_config("train", [*plan.examples[0], "output_dir=logs"]).seed, "params": None}
+        sweeper |= {"seed": compose_config("train", [*plan.jobs[0], "output_dir=logs"]).seed, "params": None}
     words = []
     for group, settings in (("launcher", plan.launcher), ("sweeper", sweeper)):
         if settings:
@@ -235,7 +235,7 @@ def plugged_in(plan: Plan) -> list[str]:
     return words
 
 
-def is_swept(word: str) -> bool:
+def is_sweep_override(word: str) -> bool:
     """Say whether a setting has several values to try."""
     value = word.partition("=")[2]
     steps = [(c in "[{(") - (c in "]})") for c in value]

@@ -10,7 +10,7 @@ from firstlight.run.files import write_figure
 PANELS = ("test/accuracy", "samples/s", "peak GiB")
 
 
-def draw_results(rows: list[dict[str, Any]], figures: list[str], picture: Path) -> None:
+def plot_sweep_results(rows: list[dict[str, Any]], figures: list[str], picture: Path) -> None:
     """Draw a bar per job for accuracy, speed and memory.
 
     Args:
@@ -36,7 +36,7 @@ def draw_results(rows: list[dict[str, Any]], figures: list[str], picture: Path) 
     write_figure(picture, figure)
 
 
-def draw_batch_sizes(rows: list[dict[str, Any]], picture: Path) -> None:
+def plot_batch_size_sweep(rows: list[dict[str, Any]], picture: Path) -> None:
     """Draw throughput and memory against batch size, a line for each combination of the other settings.
 
     Args:

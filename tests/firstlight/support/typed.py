@@ -11,7 +11,7 @@ from firstlight.config.compose import compose_config
 from firstlight.config.options import CONFIG_DIR, list_groups, list_option_files, load_yaml
 from firstlight.config.validate import validate_config
 from firstlight.sweep import plan as sweep_plan
-from firstlight.sweep.plan import check_jobs, divided, planned
+from firstlight.sweep.plan import make_plan, split_overrides, validate_jobs
 from support.checkout import IS_TEMPLATE, PROJECT, ROOT
 
 # README of a project belongs to its author.
@@ -78,11 +78,11 @@ def hold(command: str, words: list[str]) -> None:
         ValueError: what the command would refuse.
     """
     if command == "sweep":
-        own, rest = divided([word for word in words if not word.startswith("force=")])
-        plan = planned(own, rest)
+        own, rest = split_overrides([word for word in words if not word.startswith("force=")])
+        plan = make_plan(own, rest)
         # A single training is sent to a cluster so.
         assert plan.num_jobs > 1 or "launcher=slurm" in own
-        check_jobs(plan)
+        validate_jobs(plan)
     elif command in WORDS:
         given = dict(word.split("=", 1) for word in words)
         assert set(given) <= WORDS[command]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from firstlight.sweep.plan import combinations, planned
+from firstlight.sweep.plan import expand_jobs, make_plan
 from support.small import BARE, around
 from support.swept import in_process
 
@@ -35,7 +35,7 @@ def rows() -> list[dict[str, str]]:
 
 
 def test_the_ends_of_what_may_be_tried_are_checked_first():
-    jobs = combinations(["sweeper=optuna", *SPACE, "seed=3", "model=tiny_images"])
+    jobs = expand_jobs(["sweeper=optuna", *SPACE, "seed=3", "model=tiny_images"])
 
     assert len(jobs) == 4
     assert {"optimizer.lr=0.001", "optimizer.lr=0.1"} == {job[0] for job in jobs}
@@ -56,17 +56,17 @@ def test_the_ends_of_what_may_be_tried_are_checked_first():
 def test_a_search_that_cannot_work_is_refused_in_a_sentence(words, sentence):
     own = ["sweeper=optuna", *(word for word in words if word.startswith("sweeper."))]
     with pytest.raises(ValueError, match=re.escape(sentence)):
-        planned(own, ["model=tiny_images", *(word for word in words if word not in own)])
+        make_plan(own, ["model=tiny_images", *(word for word in words if word not in own)])
 
 
 @needs_optuna
 def test_more_trials_are_the_same_search_and_another_metric_is_another_one():
     few, more, other = (
-        planned(["sweeper=optuna", word], ["model=tiny_images", *SPACE])
+        make_plan(["sweeper=optuna", word], ["model=tiny_images", *SPACE])
         for word in ("sweeper.trials=3", "sweeper.trials=5", "sweeper.metric=val/loss")
     )
 
-    assert few.asked == more.asked != other.asked
+    assert few.identity == more.identity != other.identity
     assert (few.num_jobs, more.num_jobs) == (3, 5)
 
 

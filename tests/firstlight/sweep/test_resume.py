@@ -124,15 +124,15 @@ def left(parent: Path, name: str, *statuses: str) -> Path:
 def test_a_sweep_with_a_job_that_has_not_finished_goes_on(tmp_path, status):
     folder = left(tmp_path, "2026-11-20_10-00-00", "finished", status)
 
-    assert folder == sweep.unfinished(tmp_path, ASKED)
-    assert sweep.unfinished(tmp_path, {**ASKED, "jobs": [["seed=0"]]}) is None
+    assert folder == sweep.find_unfinished_sweep(tmp_path, ASKED)
+    assert sweep.find_unfinished_sweep(tmp_path, {**ASKED, "jobs": [["seed=0"]]}) is None
 
 
 def test_a_finished_sweep_starts_anew_whatever_the_earlier_ones_lack(tmp_path):
     left(tmp_path, "2026-11-20_10-00-00_2", "finished", "failed")
     left(tmp_path, "2026-11-20_10-00-00_10", "finished", "finished")
 
-    assert sweep.unfinished(tmp_path, ASKED) is None
+    assert sweep.find_unfinished_sweep(tmp_path, ASKED) is None
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 from firstlight.config.compose import compose_config
 from firstlight.config.validate import validate_config
 from firstlight.sweep import __main__ as sweep
-from firstlight.sweep.plan import combinations
+from firstlight.sweep.plan import expand_jobs
 from support.choices import a_model, tiny
 
 FEW = ["trainer.limit_train_batches=2", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1"]
@@ -64,7 +64,7 @@ def test_a_job_out_of_memory_is_a_row_and_the_others_go_on(monkeypatch, tmp_path
 
 
 def test_two_sweeps_of_the_same_second_get_folders_of_their_own(tmp_path):
-    folders = {sweep.new_folder(tmp_path) for _ in range(5)}
+    folders = {sweep.make_timestamped_dir(tmp_path) for _ in range(5)}
 
     assert len(folders) == 5
 
@@ -78,15 +78,15 @@ def test_a_list_in_brackets_is_one_value(word, swept):
 
 
 def test_jobs_over_paths_are_called_by_their_number():
-    assert sweep.named_by_what_differs(["data.root=a/b,c/d"]) == ["hydra.sweep.subdir=${hydra.job.num}"]
+    assert sweep.make_job_naming_overrides(["data.root=a/b,c/d"]) == ["hydra.sweep.subdir=${hydra.job.num}"]
 
 
 def test_experiments_can_be_swept():
-    assert len(combinations(["model=tiny_images", "experiment=smoke,overfit"])) == 2
+    assert len(expand_jobs(["model=tiny_images", "experiment=smoke,overfit"])) == 2
 
 
 def test_a_stored_sweep_is_expanded():
-    jobs = combinations(["model=tiny_images", "experiment=batch_sizes", "seed=1,2"])
+    jobs = expand_jobs(["model=tiny_images", "experiment=batch_sizes", "seed=1,2"])
 
     assert len(jobs) == 8
     assert sorted(jobs[0]) == ["data.batch_size=8", "experiment=batch_sizes", "model=tiny_images", "seed=1"]

@@ -17,13 +17,13 @@ from hydra_plugins.hydra_joblib_launcher.joblib_launcher import JoblibLauncher
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from omegaconf import DictConfig
 
-from firstlight.sweep.launcher.worker import nothing, prepare, spread
+from firstlight.sweep.launcher.worker import make_empty_result, run_on_assigned_gpu, setup_worker_process
 
 # Said by a process that was asked to end: it starts no further job.
-stopped: list[int] = []
+stop_requested: list[int] = []
 
 
-class Joblib(JoblibLauncher):
+class ResumableJoblibLauncher(JoblibLauncher):
     """Hydra's launcher by joblib, which ends as a single training does."""
 
     package = "hydra-joblib-launcher"
@@ -35,7 +35,7 @@ class Joblib(JoblibLauncher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what to run, each process on a GPU of its own as far as there are enough."""
-        job = functools.partial(in_process, task_function, gpus_here())
+        job = functools.partial(run_in_worker, task_function, list_visible_gpus())
         super().setup(hydra_context=hydra_context, task_function=job, config=config)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
@@ -57,7 +57,7 @@ class Joblib(JoblibLauncher):
             returns = super().launch(job_overrides, initial_job_idx)
         except TerminatedWorkerError:
             print("a process of the sweep was killed (out of memory?); those beside it were ended", flush=True)
-            returns = [nothing() for _ in job_overrides]
+            returns = [make_empty_result() for _ in job_overrides]
         finally:
             signal.signal(signal.SIGINT, before)
         if asked:
@@ -65,26 +65,26 @@ class Joblib(JoblibLauncher):
         return returns
 
 
-def in_process(task: Callable[[DictConfig], Any], gpus: list[str], cfg: DictConfig) -> Any:
+def run_in_worker(task: Callable[[DictConfig], Any], gpus: list[str], cfg: DictConfig) -> Any:
     """Run a job in one of joblib's processes; asked to end, it ends the job, and starts no other."""
-    if stopped:
+    if stop_requested:
         return None
-    prepare()
+    setup_worker_process()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        return spread(task, gpus, process_number(), cfg)
+        return run_on_assigned_gpu(task, gpus, get_worker_index(), cfg)
     except (KeyboardInterrupt, SystemExit):
-        stopped.append(1)
+        stop_requested.append(1)
         return None
 
 
-def process_number() -> int:
+def get_worker_index() -> int:
     """Return the number of this process among joblib's, from 0."""
     found = re.search(r"\d+$", multiprocessing.current_process().name)
     return int(found.group()) - 1 if found else 0
 
 
-def gpus_here() -> list[str]:
+def list_visible_gpus() -> list[str]:
     """Return the names of NVIDIA's GPUs that may be used; torch is not asked, since it would then hold them."""
     if chosen := os.environ.get("CUDA_VISIBLE_DEVICES"):
         return chosen.split(",")

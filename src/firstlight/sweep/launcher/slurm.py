@@ -5,16 +5,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from firstlight.sweep.launcher import queue
-from firstlight.sweep.launcher.submitted import Submitted
+from firstlight.sweep.launcher.submitit import SubmititLauncher
 
 # End a job as soon as one of its processes ends badly; give it its cores, which srun 22.05 and newer would not.
 SETUP = ["export SLURM_KILL_BAD_EXIT=1", "export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}"]
 # Seconds between two questions to Slurm, at first and at most; and how late a result may reach this machine's disk.
-ASK_S, ASK_LEAST_S, LATE_S = 2.0, 15.0, 5.0
+POLL_INTERVAL_S, MAX_POLL_INTERVAL_S, FILESYSTEM_LATENCY_S = 2.0, 15.0, 5.0
 
 
-class Slurm(Submitted):
+class SlurmLauncher(SubmititLauncher):
     """Jobs of Slurm's: at its time limit each saves, queues again and goes on.
 
     Args:
@@ -67,7 +66,7 @@ class Slurm(Submitted):
             "slurm_qos": qos,
             "slurm_constraint": constraint,
         }
-        self.asked = {name: value for name, value in asked.items() if value is not None} | {
+        self.executor_params = {name: value for name, value in asked.items() if value is not None} | {
             "timeout_min": minutes,
             "nodes": nodes,
             "tasks_per_node": tasks,
@@ -77,34 +76,37 @@ class Slurm(Submitted):
             "slurm_additional_parameters": {"requeue": True, **(more or {})},
         }
 
-    def queued(self, folder: Path, numbers: Sequence[int]) -> dict[int, Any]:
+    def reattach_jobs(self, folder: Path, numbers: Sequence[int]) -> dict[int, Any]:
         """Return the jobs of an earlier start of this sweep that still wait or run."""
         from submitit import SlurmJob
 
-        known, there = queue.ids(folder), queue.in_slurm() or set()
-        place, tasks = queue.folder_of(folder) / "%j", range(self.asked["nodes"] * self.asked["tasks_per_node"])
+        known, there = queue.load_job_ids(folder), queue.list_queued_job_ids() or set()
+        place, tasks = (
+            queue.get_submitit_dir(folder) / "%j",
+            range(self.executor_params["nodes"] * self.executor_params["tasks_per_node"]),
+        )
         return {each: SlurmJob(place, known[each], tasks) for each in numbers if known.get(each) in there}
 
-    def start(self, folder: Path, numbers: list[int], arguments: list[tuple[Any, ...]]) -> dict[int, Any]:
+    def submit(self, folder: Path, numbers: list[int], arguments: list[tuple[Any, ...]]) -> dict[int, Any]:
         """Submit jobs, several as an array."""
         jobs = dict(zip(numbers, self.executor(folder).map_array(self, *zip(*arguments, strict=True)), strict=True))
-        queue.keep(folder, jobs)
+        queue.save_job_ids(folder, jobs)
         return jobs
 
     def wait(self, jobs: dict[int, Any]) -> None:
         """Wait until each job has a result, or Slurm knows it no more."""
         waited_for = set(jobs.values())
-        pause, asked_at = ASK_S, time.monotonic()
+        pause, asked_at = POLL_INTERVAL_S, time.monotonic()
         while waited_for:
             waited_for = {job for job in waited_for if not queue.has_result(job)}
             if waited_for and time.monotonic() - asked_at > pause:
-                if gone := queue.gone(waited_for):
-                    time.sleep(LATE_S)
+                if gone := queue.find_missing_jobs(waited_for):
+                    time.sleep(FILESYSTEM_LATENCY_S)
                     waited_for -= set(gone)
-                pause, asked_at = min(2 * pause, ASK_LEAST_S), time.monotonic()
+                pause, asked_at = min(2 * pause, MAX_POLL_INTERVAL_S), time.monotonic()
             time.sleep(0.5)
 
-    def left_behind(self, jobs: dict[int, Any]) -> str:
+    def format_interrupt_message(self, jobs: dict[int, Any]) -> str:
         """Say how to go on with jobs that nobody waits for."""
         ids = sorted({str(job.job_id).partition("_")[0] for job in jobs.values()})
         return (
@@ -113,7 +115,7 @@ class Slurm(Submitted):
         )
 
 
-class SlurmLocal(Submitted):
+class LocalSubmititLauncher(SubmititLauncher):
     """The same in processes of this machine, without Slurm.
 
     Args:
@@ -127,9 +129,9 @@ class SlurmLocal(Submitted):
     def __init__(self, gpus: int | None = None, minutes: int = 60, at_once: int = 1) -> None:
         super().__init__()
         self.at_once = at_once
-        self.asked = {"gpus_per_node": gpus or 0, "timeout_min": minutes}
+        self.executor_params = {"gpus_per_node": gpus or 0, "timeout_min": minutes}
 
-    def start(self, folder: Path, numbers: list[int], arguments: list[tuple[Any, ...]]) -> dict[int, Any]:
+    def submit(self, folder: Path, numbers: list[int], arguments: list[tuple[Any, ...]]) -> dict[int, Any]:
         """Start jobs, each as soon as fewer than `at_once` run."""
         executor = self.executor(folder)
         jobs: dict[int, Any] = {}
@@ -144,6 +146,6 @@ class SlurmLocal(Submitted):
         while not all(job.done() for job in jobs.values()):
             time.sleep(0.2)
 
-    def left_behind(self, jobs: dict[int, Any]) -> str:
+    def format_interrupt_message(self, jobs: dict[int, Any]) -> str:
         """Say what becomes of processes that nobody waits for."""
         return "the jobs that had begun were asked to end"

@@ -15,14 +15,14 @@ from firstlight.cli.command import handle_stop_signal
 from firstlight.cli.console import suppress_library_noise
 
 
-def prepare() -> None:
+def setup_worker_process() -> None:
     """Make this process what a command's own one is: quiet, and ended by SIGTERM by way of every `finally`."""
     suppress_library_noise()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, functools.partial(handle_stop_signal, []))
 
 
-def spread(task: Callable[[DictConfig], Any], gpus: list[str], number: int, cfg: DictConfig) -> Any:
+def run_on_assigned_gpu(task: Callable[[DictConfig], Any], gpus: list[str], number: int, cfg: DictConfig) -> Any:
     """Run a task on one of several GPUs, if torch has not chosen yet.
 
     Args:
@@ -36,7 +36,7 @@ def spread(task: Callable[[DictConfig], Any], gpus: list[str], number: int, cfg:
     return task(cfg)
 
 
-def nothing() -> JobReturn:
+def make_empty_result() -> JobReturn:
     """Return the result of a job that gave none: its run.json tells why."""
     result = JobReturn()
     result.status = JobStatus.COMPLETED

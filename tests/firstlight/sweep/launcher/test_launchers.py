@@ -13,10 +13,10 @@ import pytest
 from firstlight.config.options import CONFIG_DIR
 from firstlight.run.record import locked
 from firstlight.sweep import plan as sweep_plan
-from firstlight.sweep.jobs import all_jobs
-from firstlight.sweep.launcher.worker import spread
-from firstlight.sweep.plan import check_jobs, combinations, divided, planned
-from firstlight.sweep.results import collect
+from firstlight.sweep.jobs import load_all_jobs
+from firstlight.sweep.launcher.worker import run_on_assigned_gpu
+from firstlight.sweep.plan import expand_jobs, make_plan, split_overrides, validate_jobs
+from firstlight.sweep.results import collect_results
 from support.choices import names
 from support.launched import start, statuses, sweep_folder, swept, until
 from support.typed import as_on_a_cluster, hold
@@ -34,12 +34,14 @@ def test_a_sweep_that_a_file_shows_composes(line, monkeypatch):
     hold("sweep", ["model=tiny_images", *shlex.split(line)[1:]])
 
 
-@pytest.mark.parametrize(("group", "name"), [(group, name) for group in sweep_plan.GROUPS for name in names(group)])
+@pytest.mark.parametrize(
+    ("group", "name"), [(group, name) for group in sweep_plan.SWEEP_GROUPS for name in names(group)]
+)
 def test_every_choice_of_a_sweep_composes(group, name, monkeypatch):
     monkeypatch.setattr(sweep_plan.shutil, "which", lambda name: name)
     monkeypatch.setattr(sweep_plan.importlib.metadata, "version", lambda name: "1")
 
-    assert planned([f"{group}={name}"], ["model=tiny_images", "seed=0,1"]).num_jobs > 1
+    assert make_plan([f"{group}={name}"], ["model=tiny_images", "seed=0,1"]).num_jobs > 1
 
 
 @pytest.mark.parametrize(
@@ -59,7 +61,7 @@ def test_every_choice_of_a_sweep_composes(group, name, monkeypatch):
 def test_a_wrong_setting_of_a_sweep_is_refused_in_a_sentence(own, sentence, monkeypatch):
     monkeypatch.setattr(sweep_plan.shutil, "which", lambda name: name)
     with pytest.raises(ValueError, match=re.escape(sentence)):
-        check_jobs(planned(own, ["model=tiny_images", "seed=0,1"]))
+        validate_jobs(make_plan(own, ["model=tiny_images", "seed=0,1"]))
 
 
 def test_slurm_that_is_not_here_is_told_before_a_folder_is_made(monkeypatch, tmp_path, capsys):
@@ -83,16 +85,16 @@ def test_a_package_that_is_not_installed_is_named(own, monkeypatch):
 
     monkeypatch.setattr(sweep_plan.importlib.metadata, "version", version)
     with pytest.raises(ValueError, match=rf"{own} needs the package hydra-\S+, which is not installed: "):
-        planned([own], ["model=tiny_images", "seed=0,1"])
+        make_plan([own], ["model=tiny_images", "seed=0,1"])
 
 
 def test_the_launcher_makes_no_other_sweep_and_is_no_setting_of_a_training():
     words = ["model=tiny_images", "seed=0,1", "launcher=joblib", "launcher.n_jobs=3"]
-    own, rest = divided(words)
+    own, rest = split_overrides(words)
 
     assert (own, rest) == (["launcher=joblib", "launcher.n_jobs=3"], ["model=tiny_images", "seed=0,1"])
-    assert planned(own, rest).asked == planned([], rest).asked
-    assert combinations(words) == [["model=tiny_images", "seed=0"], ["model=tiny_images", "seed=1"]]
+    assert make_plan(own, rest).asked == make_plan([], rest).asked
+    assert expand_jobs(words) == [["model=tiny_images", "seed=0"], ["model=tiny_images", "seed=1"]]
 
 
 def test_a_launcher_of_a_training_is_told_where_it_belongs(monkeypatch, capsys):
@@ -113,17 +115,20 @@ def test_jobs_that_never_began_and_jobs_that_were_killed_are_rows(tmp_path):
         record = {"status": status, "overrides": [f"seed={number}"]}
         (tmp_path / f"{number}_seed-{number}" / "run.json").write_text(json.dumps(record))
     with locked(tmp_path / "1_seed-1"):
-        found = collect(tmp_path)
+        found = collect_results(tmp_path)
 
     assert [row["status"] for row in found] == ["finished", "running", "killed", "not started"]
     assert [row["seed"] for row in found] == ["0", "1", "2", "3"]
-    assert len(all_jobs(tmp_path)) == 4
+    assert len(load_all_jobs(tmp_path)) == 4
 
 
 def test_processes_are_spread_over_the_gpus(monkeypatch):
     monkeypatch.delitem(sys.modules, "torch", raising=False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    seen = [spread(lambda cfg: os.environ["CUDA_VISIBLE_DEVICES"], ["4", "6"], number, {}) for number in range(3)]
+    seen = [
+        run_on_assigned_gpu(lambda cfg: os.environ["CUDA_VISIBLE_DEVICES"], ["4", "6"], number, {})
+        for number in range(3)
+    ]
 
     assert seen == ["4", "6", "4"]
 

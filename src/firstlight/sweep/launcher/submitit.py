@@ -10,13 +10,12 @@ from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn
 from hydra_plugins.hydra_submitit_launcher.submitit_launcher import BaseSubmititLauncher
 
-from firstlight.sweep.launcher import queue
-from firstlight.sweep.launcher.worker import nothing, prepare
+from firstlight.sweep.launcher.worker import make_empty_result, setup_worker_process
 
 
 # Hydra's own plugin (1.2) stops waiting as soon as one job is lost. The outcome of a job is read from its run.json
 # alone, since what a process returns is lost with the process.
-class Submitted(BaseSubmititLauncher):
+class SubmititLauncher(BaseSubmititLauncher):
     """Hydra's launcher by submitit, which waits for every job, whatever becomes of the others."""
 
     package = "hydra-submitit-launcher"
@@ -27,11 +26,11 @@ class Submitted(BaseSubmititLauncher):
     def __init__(self) -> None:
         """Start with no settings."""
         super().__init__()
-        self.asked: dict[str, Any] = {}
+        self.executor_params: dict[str, Any] = {}
 
     def __call__(self, *args: Any) -> JobReturn:
         """Run a job, in the process that submitit has started for it."""
-        prepare()
+        setup_worker_process()
         requeue: Any = signal.getsignal(signal.SIGUSR2)
         requested: list[int] = []
 
@@ -49,7 +48,7 @@ class Submitted(BaseSubmititLauncher):
         # code by which submitit's runner knows a requeued job. The other ranks end without an error, because an error
         # of theirs would kill rank 0 before it has requeued the job.
         requeue(requested[0], None)
-        return nothing()
+        return make_empty_result()
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Submit the jobs that no queue has yet, and wait for all; return their results.
@@ -61,35 +60,35 @@ class Submitted(BaseSubmititLauncher):
         assert self.config is not None
         folder = Path(str(self.config.hydra.sweep.dir))
         numbers = range(initial_job_idx, initial_job_idx + len(job_overrides))
-        jobs = self.queued(folder, numbers)
-        new = [number for number in numbers if number not in jobs and not queue.finished(folder, number)]
+        jobs = self.reattach_jobs(folder, numbers)
+        new = [number for number in numbers if number not in jobs and not queue.is_job_finished(folder, number)]
         state = Singleton.get_state()
         arguments = [
             (list(job_overrides[each - initial_job_idx]), "hydra.sweep.dir", each, str(each), state) for each in new
         ]
         try:
-            jobs |= self.start(folder, new, arguments) if new else {}
-            queue.tell(jobs)
+            jobs |= self.submit(folder, new, arguments) if new else {}
+            queue.print_jobs(jobs)
             self.wait(jobs)
         except (KeyboardInterrupt, SystemExit):
-            print(f"\n{self.left_behind(jobs)}", flush=True)
+            print(f"\n{self.format_interrupt_message(jobs)}", flush=True)
             raise
-        return [result(jobs[number]) if number in jobs else nothing() for number in numbers]
+        return [get_job_result(jobs[number]) if number in jobs else make_empty_result() for number in numbers]
 
     def executor(self, folder: Path) -> Any:
         """Return what submits jobs of a sweep."""
         from submitit import AutoExecutor
 
         settings = {f"{self.cluster}_max_num_timeout": self.max_requeues}
-        executor = AutoExecutor(str(queue.folder_of(folder) / "%j"), cluster=self.cluster, **settings)
-        executor.update_parameters(name=f"{folder.name}", **self.asked)
+        executor = AutoExecutor(str(queue.get_submitit_dir(folder) / "%j"), cluster=self.cluster, **settings)
+        executor.update_parameters(name=f"{folder.name}", **self.executor_params)
         return executor
 
-    def queued(self, folder: Path, numbers: Sequence[int]) -> dict[int, Any]:
+    def reattach_jobs(self, folder: Path, numbers: Sequence[int]) -> dict[int, Any]:
         """Return the jobs of an earlier start of this sweep that still wait or run."""
         return {}
 
-    def start(self, folder: Path, numbers: list[int], arguments: list[tuple[Any, ...]]) -> dict[int, Any]:
+    def submit(self, folder: Path, numbers: list[int], arguments: list[tuple[Any, ...]]) -> dict[int, Any]:
         """Submit jobs and return them by their numbers."""
         raise NotImplementedError
 
@@ -97,18 +96,18 @@ class Submitted(BaseSubmititLauncher):
         """Wait until no job runs any more."""
         raise NotImplementedError
 
-    def left_behind(self, jobs: dict[int, Any]) -> str:
+    def format_interrupt_message(self, jobs: dict[int, Any]) -> str:
         """Say what becomes of jobs that nobody waits for."""
         raise NotImplementedError
 
 
-def result(job: Any) -> JobReturn:
+def get_job_result(job: Any) -> JobReturn:
     """Return what a job gave, once it has ended; of one that was stopped or killed its run.json tells."""
     if not queue.has_result(job):
-        return nothing()
+        return make_empty_result()
     outcome, value = job.task(0)._get_outcome_and_result()
     if outcome == "error":
         # What a training raises is a row of the table; this is of the process around it.
         print(f"job {job.job_id} could not run: {value.strip().splitlines()[-1]}", flush=True)
-        return nothing()
+        return make_empty_result()
     return value

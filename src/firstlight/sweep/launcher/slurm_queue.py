@@ -8,34 +8,34 @@ from pathlib import Path
 from typing import Any
 
 from firstlight.run.files import read_json_or_empty, write_atomically
-from firstlight.sweep.jobs import job_folder
+from firstlight.sweep.jobs import get_job_dir
 
 
-def folder_of(sweep: Path) -> Path:
+def get_submitit_dir(sweep: Path) -> Path:
     """Return the folder that holds what submitit needs, and the jobs' own output."""
     return sweep / ".submitit"
 
 
-def keep(sweep: Path, jobs: dict[int, Any]) -> None:
+def save_job_ids(sweep: Path, jobs: dict[int, Any]) -> None:
     """Write down the ids of jobs, beside those of earlier starts of the sweep."""
-    known = ids(sweep) | {number: str(job.job_id) for number, job in jobs.items()}
+    known = load_job_ids(sweep) | {number: str(job.job_id) for number, job in jobs.items()}
     text = json.dumps({str(number): known[number] for number in sorted(known)}, indent=2)
-    write_atomically(folder_of(sweep) / "jobs.json", text + "\n")
+    write_atomically(get_submitit_dir(sweep) / "jobs.json", text + "\n")
 
 
-def ids(sweep: Path) -> dict[int, str]:
+def load_job_ids(sweep: Path) -> dict[int, str]:
     """Return the id that each job of a sweep had last."""
-    known = read_json_or_empty(folder_of(sweep) / "jobs.json").items()
+    known = read_json_or_empty(get_submitit_dir(sweep) / "jobs.json").items()
     return {int(number): str(each) for number, each in known if number.isdigit()}
 
 
-def tell(jobs: dict[int, Any]) -> None:
+def print_jobs(jobs: dict[int, Any]) -> None:
     """Print the number, the id and the output of each job."""
     for number, job in sorted(jobs.items()):
         print(f"job {number:<4}  {job.job_id:<10}  {os.path.relpath(job.task(0).paths.stdout)}", flush=True)
 
 
-def in_slurm() -> set[str] | None:
+def list_queued_job_ids() -> set[str] | None:
     """Return the ids of this user's jobs that wait or run, each of an array; None if Slurm gives no answer."""
     command = ["squeue", "--noheader", "--array", "--format=%i", f"--user={os.getuid()}"]
     try:
@@ -44,9 +44,9 @@ def in_slurm() -> set[str] | None:
         return None
 
 
-def finished(sweep: Path, number: int) -> bool:
+def is_job_finished(sweep: Path, number: int) -> bool:
     """Say whether a job of a sweep needs no further start."""
-    return read_json_or_empty(job_folder(sweep, number) / "run.json").get("status") == "finished"
+    return read_json_or_empty(get_job_dir(sweep, number) / "run.json").get("status") == "finished"
 
 
 def has_result(job: Any) -> bool:
@@ -54,7 +54,7 @@ def has_result(job: Any) -> bool:
     return job.task(0).paths.result_pickle.exists()
 
 
-def gone(jobs: Iterable[Any]) -> list[Any]:
+def find_missing_jobs(jobs: Iterable[Any]) -> list[Any]:
     """Return which of some jobs Slurm knows no more."""
-    known = in_slurm()
+    known = list_queued_job_ids()
     return [] if known is None else [job for job in jobs if job.job_id not in known]
