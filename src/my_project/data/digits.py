@@ -10,7 +10,7 @@ from firstlight.data.images import InMemoryImageDataModule
 from firstlight.data.split import stratified_split
 
 
-class Digits(InMemoryImageDataModule):
+class DigitsDataModule(InMemoryImageDataModule):
     """1,797 digits, 10 classes, scanned at 8 x 8 and enlarged to 32 x 32.
 
     Source: E. Alpaydin & C. Kaynak, Optical Recognition of Handwritten Digits, UCI 1998 (CC BY 4.0),
@@ -44,7 +44,7 @@ class Digits(InMemoryImageDataModule):
         Raises:
             ValueError: scikit-learn does not have the file.
         """
-        ink, labels = read_digits()
+        ink, labels = load_digits()
         # Ink is 0 to 16 in the source.
         grey = np.round(ink * 255 / 16).astype(np.uint8)  # (samples, 8, 8)
         scale = self.image_size // 8
@@ -56,7 +56,7 @@ class Digits(InMemoryImageDataModule):
         }
 
 
-def read_digits() -> tuple[np.ndarray, np.ndarray]:
+def load_digits() -> tuple[np.ndarray, np.ndarray]:
     """Return the ink of each pixel, 0 to 16, (samples, 8, 8), and the digits, (samples,).
 
     Raises:

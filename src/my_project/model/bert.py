@@ -13,7 +13,7 @@ from firstlight.model.classifier import Classifier, Settings, freeze_first
 from firstlight.run.packages import describe_missing_package
 
 
-class Bert(Classifier):
+class BERT(Classifier):
     """BERT for sequence classification (Devlin et al. 2019, section 4.1).
 
     Args:
@@ -54,23 +54,23 @@ class Bert(Classifier):
         if dropout is not None:
             changes |= {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
         if weights:
-            source = minilm_folder() if weights == "minilm" else weights
-            self.words, self.network = _pretrained(source, changes, allow_remote_code)
+            source = get_minilm_dir() if weights == "minilm" else weights
+            self._tokenizer, self.network = _load_pretrained(source, changes, allow_remote_code)
         else:
-            self.words = (
+            self._tokenizer = (
                 word_tokenizer.from_json(tokenizer)
                 if tokenizer
                 else word_tokenizer.build_word_tokenizer(vocabulary or [])
             )
-            shape = {"vocab_size": len(self.words), **(config or {}), **changes}
-            if shape["vocab_size"] < len(self.words):
+            shape = {"vocab_size": len(self._tokenizer), **(config or {}), **changes}
+            if shape["vocab_size"] < len(self._tokenizer):
                 raise ValueError(
-                    f"Bert needs a number for each of its {len(self.words)} words, but model.config.vocab_size="
-                    f"{shape['vocab_size']}: give {len(self.words)} or more, or leave it out"
+                    f"Bert needs a number for each of its {len(self._tokenizer)} words, but model.config.vocab_size="
+                    f"{shape['vocab_size']}: give {len(self._tokenizer)} or more, or leave it out"
                 )
             self.network = BertForSequenceClassification(BertConfig(**shape))
         # Asked now: spread over devices it is of another class.
-        self.brings_code = type(self.network) is not BertForSequenceClassification
+        self.has_remote_code = type(self.network) is not BertForSequenceClassification
         # from_pretrained returns eval mode and Lightning keeps it: dropout would stay off.
         self.network.train()
         bert = self.network.bert
@@ -80,7 +80,7 @@ class Bert(Classifier):
     @property
     def tokenizer(self) -> PreTrainedTokenizerFast:
         """What cuts text into this model's tokens."""
-        return self.words
+        return self._tokenizer
 
     @property
     def max_tokens(self) -> int | None:
@@ -92,12 +92,12 @@ class Bert(Classifier):
 
         A class that came with its weights has to come from there again.
         """
-        if self.brings_code:
+        if self.has_remote_code:
             return {}
         return {
             "weights": None,
             "config": self.network.config.to_diff_dict(),
-            "tokenizer": word_tokenizer.to_json(self.words),
+            "tokenizer": word_tokenizer.to_json(self._tokenizer),
         }
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
@@ -108,13 +108,13 @@ class Bert(Classifier):
         return logits
 
 
-def _pretrained(
+def _load_pretrained(
     source: str, changes: Settings, allow_remote_code: bool
 ) -> tuple[PreTrainedTokenizerFast, BertForSequenceClassification]:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     try:
-        code = _brings_code(source)
+        code = _has_remote_code(source)
         if code and not allow_remote_code:
             raise ValueError(
                 f"model.weights={source} brings Python code of its own, which could do anything: read it and add "
@@ -136,7 +136,7 @@ def _pretrained(
     return words, network
 
 
-def _brings_code(source: str) -> bool:
+def _has_remote_code(source: str) -> bool:
     from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
     settings, _ = PreTrainedConfig.get_config_dict(source)
@@ -148,7 +148,7 @@ def _brings_code(source: str) -> bool:
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
-def minilm_folder() -> str:
+def get_minilm_dir() -> str:
     """Return the folder of weights and tokenizer.
 
     Raises:

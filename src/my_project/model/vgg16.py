@@ -56,7 +56,7 @@ class VGG16(Classifier):
         if head == "small" or (head == "auto" and image_size <= 64):
             with torch.device("meta"):  # or those weights would be drawn first, for a second
                 self.network = build(init_weights=False)
-            self.network.features = self.network.features.to_empty(device="cpu").apply(start)
+            self.network.features = self.network.features.to_empty(device="cpu").apply(init_weights)
             self.network.avgpool = MPSAdaptiveAvgPool2d(1)
             self.network.classifier = nn.Linear(512, len(class_names))
         else:
@@ -84,7 +84,7 @@ class VGG16(Classifier):
         return blocks
 
 
-def start(layer: nn.Module) -> None:
+def init_weights(layer: nn.Module) -> None:
     """Give a layer the weights that torchvision starts VGG with (He et al. 2015, equation 10, over the outputs)."""
     if isinstance(layer, nn.Conv2d):
         nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
