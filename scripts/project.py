@@ -168,12 +168,12 @@ def find_source(files: Files, target: str) -> str:
 
 
 def find_kind(files: Files, target: str) -> str:
-    """Return what a class reads or yields, "images" or "text", as it or a base class of it declares."""
+    """Return the modality of a class, "images" or "text", as it or a base class of it declares."""
     source, name = find_source(files, target), target.rpartition(".")[2]
     body = re.search(rf"^class {name}\b(?:\(([\w., \[\]]*)\))?:.*?(?=^\S|\Z)", source, re.MULTILINE | re.DOTALL)
     if not body:
         return ""
-    own = re.search(r"^    (?:reads|yields)\b[^=\n]*= *[\"'](\w+)", body[0], re.MULTILINE)
+    own = re.search(r"^    modality\b[^=\n]*= *[\"'](\w+)", body[0], re.MULTILINE)
     if own:
         return own[1]
     for base in re.findall(r"\w+", body[1] or ""):

@@ -33,7 +33,7 @@ def print_run_header(
         precision=str(trainer.precision),
         parameters={"total": total, "trained": trained},
         samples=sizes,
-        loggers={name: getattr(logger, "facts", {"path": logger.log_dir}) for name, logger in loggers.items()},
+        loggers={name: getattr(logger, "run_info", {"path": logger.log_dir}) for name, logger in loggers.items()},
     )
     counts = ", ".join(f"{size:,} {name}" for name, size in sizes.items())
     lines = {

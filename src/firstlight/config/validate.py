@@ -106,10 +106,10 @@ def validate_group_entry(group: str, name: str, node: Any) -> None:
 
 def validate_model_data_match(model: dict[str, Any], data: dict[str, Any]) -> None:
     """Refuse data that the model cannot read."""
-    reads, yields = _read_class_constant(model, "reads"), _read_class_constant(data, "yields")
+    reads, yields = _read_class_constant(model, "modality"), _read_class_constant(data, "modality")
     if reads != yields:
         names = [str(node["_target_"]).rpartition(".")[2] for node in (model, data)]
-        fitting = [name for name, node in iter_options("data") if _read_class_constant(node, "yields") == reads]
+        fitting = [name for name, node in iter_options("data") if _read_class_constant(node, "modality") == reads]
         own = [name for name in describe_data_option(str(model["_target_"])) if name in fitting] or fitting
         raise ValueError(
             f"{names[0]} reads {reads}, but {names[1]} yields {yields}: choose another data=, e.g. data={own[0]} "

@@ -26,7 +26,7 @@ class RaggedTokens(NamedTuple):
         return cls(starts, torch.from_numpy(values))
 
     @classmethod
-    def concatenate(cls, parts: Sequence["RaggedTokens"]) -> "Ragged":
+    def concatenate(cls, parts: Sequence["RaggedTokens"]) -> "RaggedTokens":
         """Return the rows of all parts, one after the other."""
         lengths = torch.cat([each.lengths for each in parts])
         starts = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])

@@ -27,17 +27,18 @@ def main(cfg: DictConfig) -> list[str]:
     validate_format(cfg.format)
     from firstlight.checkpoint.resolve import resolve_checkpoint
     from firstlight.cli import console
+    from firstlight.export import atomic_dir
     from firstlight.export.source import load_source
 
     checkpoint = resolve_checkpoint(cfg)
     source = load_source(to_plain_dict(cfg), checkpoint)
-    output = folder.get_default_export_dir(Path(checkpoint)) if cfg.output == AUTO else Path(cfg.output)
-    write = import_module(f"firstlight.export.{FORMATS[cfg.format][0]}").write
-    with folder.atomic_output_dir(output) as temporary:
-        checked = write(source, temporary)
+    output = atomic_dir.get_default_export_dir(Path(checkpoint)) if cfg.output == AUTO else Path(cfg.output)
+    export_model = import_module(f"firstlight.export.{FORMATS[cfg.format][0]}").export_model
+    with atomic_dir.atomic_output_dir(output) as temporary:
+        checked = export_model(source, temporary)
         names = sorted(each.name for each in temporary.iterdir())
     paths = [output / name for name in names]
-    files = {f"  {path.name}": folder.format_size(path) for path in paths}
+    files = {f"  {path.name}": atomic_dir.format_size(path) for path in paths}
     console.print_fields({"checkpoint": checkpoint, "written": str(output), **files, "checked": checked})
     return [str(path) for path in paths]
 

@@ -17,7 +17,7 @@ from firstlight.export.tracing import get_first_line, get_input_shapes, trace
 LOADING_CODE = ["import coremltools", 'model = coremltools.models.MLModel("model.mlpackage")']
 
 
-def export_coreml(source: ExportSource, folder: Path) -> str:
+def export_model(source: ExportSource, folder: Path) -> str:
     """Write model.mlpackage and model.mlpackage.json into a folder, and return what was checked.
 
     It takes one sample at a time, and texts filled up to their greatest length: the shapes that each of Core ML's

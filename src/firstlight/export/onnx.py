@@ -23,7 +23,7 @@ LOADING_CODE = [
 ]
 
 
-def export_onnx(source: ExportSource, folder: Path) -> str:
+def export_model(source: ExportSource, folder: Path) -> str:
     """Write model.onnx and model.onnx.json into a folder, and return what was checked.
 
     Raises:

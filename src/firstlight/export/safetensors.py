@@ -18,7 +18,7 @@ from firstlight.export.suppress_output import suppress_output
 WEIGHTS_FILE = "model.safetensors"
 
 
-def export_safetensors(source: ExportSource, folder: Path) -> str:
+def export_model(source: ExportSource, folder: Path) -> str:
     """Write model.safetensors and config.json into a folder, and return what was checked.
 
     A network of transformers becomes a folder for `from_pretrained`. Any other loads into the model's class, which

@@ -68,7 +68,7 @@ def describe_image_inputs(data: ImageDataModule) -> InputSpec:
     size = data.image_size
     middle = "the whole middle square" if size < 64 else f"the middle square, {size} / {round(size * 8 / 7)} of it"
     return InputSpec(
-        draw=lambda count, length: torch.randn(count, 3, size, size),
+        sample=lambda count, length: torch.randn(count, 3, size, size),
         meaning={"images": "RGB, normalised, (batch, channels, rows, columns)"},
         preprocessing={
             "part": f"{middle} of an image, scaled to {size} x {size} pixels, antialiased",
@@ -92,7 +92,7 @@ def describe_text_inputs(model: Classifier, data: TextDataModule) -> InputSpec:
         return {"input_ids": ids, "attention_mask": mask}
 
     return InputSpec(
-        draw=draw,
+        sample=draw,
         meaning={
             "input_ids": "numbers of the tokens, (batch, length)",
             "attention_mask": "1 for a token, 0 for what fills a short text up, (batch, length)",

@@ -14,7 +14,7 @@ from firstlight.export.tracing import export_program, get_input_shapes
 LOADING_CODE = ["import torch", 'model = torch.export.load("model.pt2").module()']
 
 
-def export_torch(source: ExportSource, folder: Path) -> str:
+def export_model(source: ExportSource, folder: Path) -> str:
     """Write model.pt2 and model.pt2.json into a folder, and return what was checked.
 
     Raises:

@@ -7,17 +7,20 @@ from omegaconf import DictConfig
 
 from firstlight.cli.command import command
 from firstlight.config.validate import validate_config
+from firstlight.preflight import checks
 
 
 @command("preflight")
 def main(cfg: DictConfig) -> dict[str, Any]:
     """Judge a training on MPS, print what was found, and return it."""
     validate_config(cfg)
-    judge.validate_request(cfg)
-    found = judge.run_preflight(cfg)
+    checks.validate_request(cfg)
+    from firstlight.preflight import format_report
 
-    print(json.dumps(found, indent=2) if cfg.json else verdict.format_text(found), flush=True)
-    judge.raise_if_unsupported(found)
+    found = checks.run_preflight(cfg)
+
+    print(json.dumps(found, indent=2) if cfg.json else format_report.format_text(found), flush=True)
+    checks.raise_if_unsupported(found)
     return found
 
 

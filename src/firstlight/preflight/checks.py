@@ -23,6 +23,7 @@ def run_preflight(cfg: DictConfig) -> dict[str, Any]:
     """Return the answer as plain values."""
     from firstlight.build import build
     from firstlight.mps.dry_run import dry_run
+    from firstlight.preflight import format_report
     from firstlight.run.files import to_plain_dict
 
     settings = to_plain_dict(cfg)
@@ -34,7 +35,7 @@ def run_preflight(cfg: DictConfig) -> dict[str, Any]:
     model, data, built = build(OmegaConf.create(settings))
     report = dry_run(model, data, built, precision, deterministic=deterministic)
     about = {"model": type(model).__name__, "data": type(data).__name__, "precision": precision}
-    return about | verdict.summarize(report, data.batch_size, cfg.memory_gb)
+    return about | format_report.summarize(report, data.batch_size, cfg.memory_gb)
 
 
 def raise_if_unsupported(found: dict[str, Any]) -> None:

@@ -38,7 +38,7 @@ def test_reading_imports_nothing():
 
 def test_constants_come_from_the_bases_too():
     for name in names("data"):
-        assert schema.read_signature(load_option("data", name)["_target_"]).constants["yields"] in ("images", "text")
+        assert schema.read_signature(load_option("data", name)["_target_"]).constants["modality"] in ("images", "text")
 
 
 @pytest.mark.parametrize("target", ["firstlight.trainer.trainer.Trainr", "nowhere.at.all.Net", "Net"])

@@ -113,7 +113,7 @@ class Counting(TinyMLP):
 )
 def test_a_model_that_cannot_be_followed_is_told(tmp_path, kind, sentence):
     with pytest.raises(ValueError, match=sentence):
-        torch_export.export_torch(source(kind(CLASSES, 2)), tmp_path)
+        torch_export.export_model(source(kind(CLASSES, 2)), tmp_path)
 
 
 def test_a_failed_export_leaves_the_earlier_one(tmp_path):

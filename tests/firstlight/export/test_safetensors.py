@@ -31,7 +31,7 @@ def require_the_same(model, inputs, meaning, folder) -> dict:
     source = ExportSource(
         model.eval(), InputSpec(lambda *_: inputs, meaning, {}), "last.ckpt", {"model": {"_target_": "x"}}
     )
-    safetensors.export_safetensors(source, folder)
+    safetensors.export_model(source, folder)
     with torch.no_grad():
         expected = model(inputs)
     found = as_a_stranger(folder, "config.json", source.inputs.named(inputs))
@@ -64,7 +64,7 @@ def test_a_network_of_transformers_becomes_a_folder_of_theirs(tmp_path):
 def test_any_other_network_is_loaded_by_its_own_class(tmp_path):
     inputs = InputSpec(lambda count, length: torch.randn(count, 3, 2, 2), {"images": "pixels"}, {})
     source = ExportSource(TinyMLP(CLASSES, 2).eval(), inputs, "last.ckpt", {"model": {"_target_": "x"}})
-    checked = safetensors.export_safetensors(source, tmp_path)
+    checked = safetensors.export_model(source, tmp_path)
     found = {"images": inputs.draw(3, 0)}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)

@@ -43,7 +43,7 @@ def kind_of(group: str, name: str) -> str:
     """Return what a model reads or a data set yields: "images" or "text"."""
     node = load_option(group, name)
     constants = schema.read_signature(node.get(group, node)["_target_"]).constants
-    return str(constants.get("reads" if group == "model" else "yields"))
+    return str(constants.get("modality"))
 
 
 def a_model(*kinds: str) -> str:

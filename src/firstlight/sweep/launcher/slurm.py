@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from firstlight.sweep.launcher import slurm_queue
 from firstlight.sweep.launcher.submitit import SubmititLauncher
 
 # End a job as soon as one of its processes ends badly; give it its cores, which srun 22.05 and newer would not.
@@ -80,9 +81,9 @@ class SlurmLauncher(SubmititLauncher):
         """Return the jobs of an earlier start of this sweep that still wait or run."""
         from submitit import SlurmJob
 
-        known, there = queue.load_job_ids(folder), queue.list_queued_job_ids() or set()
+        known, there = slurm_queue.load_job_ids(folder), slurm_queue.list_queued_job_ids() or set()
         place, tasks = (
-            queue.get_submitit_dir(folder) / "%j",
+            slurm_queue.get_submitit_dir(folder) / "%j",
             range(self.executor_params["nodes"] * self.executor_params["tasks_per_node"]),
         )
         return {each: SlurmJob(place, known[each], tasks) for each in numbers if known.get(each) in there}
@@ -90,7 +91,7 @@ class SlurmLauncher(SubmititLauncher):
     def submit(self, folder: Path, numbers: list[int], arguments: list[tuple[Any, ...]]) -> dict[int, Any]:
         """Submit jobs, several as an array."""
         jobs = dict(zip(numbers, self.executor(folder).map_array(self, *zip(*arguments, strict=True)), strict=True))
-        queue.save_job_ids(folder, jobs)
+        slurm_queue.save_job_ids(folder, jobs)
         return jobs
 
     def wait(self, jobs: dict[int, Any]) -> None:
@@ -98,9 +99,9 @@ class SlurmLauncher(SubmititLauncher):
         waited_for = set(jobs.values())
         pause, asked_at = POLL_INTERVAL_S, time.monotonic()
         while waited_for:
-            waited_for = {job for job in waited_for if not queue.has_result(job)}
+            waited_for = {job for job in waited_for if not slurm_queue.has_result(job)}
             if waited_for and time.monotonic() - asked_at > pause:
-                if gone := queue.find_missing_jobs(waited_for):
+                if gone := slurm_queue.find_missing_jobs(waited_for):
                     time.sleep(FILESYSTEM_LATENCY_S)
                     waited_for -= set(gone)
                 pause, asked_at = min(2 * pause, MAX_POLL_INTERVAL_S), time.monotonic()

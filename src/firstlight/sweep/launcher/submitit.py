@@ -10,6 +10,7 @@ from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn
 from hydra_plugins.hydra_submitit_launcher.submitit_launcher import BaseSubmititLauncher
 
+from firstlight.sweep.launcher import slurm_queue
 from firstlight.sweep.launcher.worker import make_empty_result, setup_worker_process
 
 
@@ -61,14 +62,14 @@ class SubmititLauncher(BaseSubmititLauncher):
         folder = Path(str(self.config.hydra.sweep.dir))
         numbers = range(initial_job_idx, initial_job_idx + len(job_overrides))
         jobs = self.reattach_jobs(folder, numbers)
-        new = [number for number in numbers if number not in jobs and not queue.is_job_finished(folder, number)]
+        new = [number for number in numbers if number not in jobs and not slurm_queue.is_job_finished(folder, number)]
         state = Singleton.get_state()
         arguments = [
             (list(job_overrides[each - initial_job_idx]), "hydra.sweep.dir", each, str(each), state) for each in new
         ]
         try:
             jobs |= self.submit(folder, new, arguments) if new else {}
-            queue.print_jobs(jobs)
+            slurm_queue.print_jobs(jobs)
             self.wait(jobs)
         except (KeyboardInterrupt, SystemExit):
             print(f"\n{self.format_interrupt_message(jobs)}", flush=True)
@@ -80,7 +81,7 @@ class SubmititLauncher(BaseSubmititLauncher):
         from submitit import AutoExecutor
 
         settings = {f"{self.cluster}_max_num_timeout": self.max_requeues}
-        executor = AutoExecutor(str(queue.get_submitit_dir(folder) / "%j"), cluster=self.cluster, **settings)
+        executor = AutoExecutor(str(slurm_queue.get_submitit_dir(folder) / "%j"), cluster=self.cluster, **settings)
         executor.update_parameters(name=f"{folder.name}", **self.executor_params)
         return executor
 
@@ -103,7 +104,7 @@ class SubmititLauncher(BaseSubmititLauncher):
 
 def get_job_result(job: Any) -> JobReturn:
     """Return what a job gave, once it has ended; of one that was stopped or killed its run.json tells."""
-    if not queue.has_result(job):
+    if not slurm_queue.has_result(job):
         return make_empty_result()
     outcome, value = job.task(0)._get_outcome_and_result()
     if outcome == "error":
