@@ -22,7 +22,7 @@ from support.pickles import Bomb
 from support.small import WORDS
 
 # Skipped in a project that has deleted this command.
-gather = pytest.importorskip("firstlight.report.collect").gather
+gather = pytest.importorskip("firstlight.report.collect").collect_report
 render = pytest.importorskip("firstlight.report.render").render
 
 HOSTILE = [
@@ -34,7 +34,7 @@ HOSTILE = [
     "hydra.utils.instantiate",
     "eval",
     "firstlight.run.record.subprocess.run",
-    "firstlight.run.record.git",
+    "firstlight.run.record.get_git_info",
     "firstlight.run.record.Path",
     "torch.os.system",
     "torch.load",

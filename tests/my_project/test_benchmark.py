@@ -19,4 +19,4 @@ def test_a_training_of_the_benchmark_composes(name):
     cfg = composed_from("benchmark", [])
 
     assert name in cfg.models
-    validate_config(composed_from("train", benchmark.words(cfg, name)))
+    validate_config(composed_from("train", benchmark.make_workload_overrides(cfg, name)))

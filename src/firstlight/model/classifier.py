@@ -161,7 +161,7 @@ class Classifier(LightningModule, ABC):
     def _log_epoch_metrics(self, split: str, scores: ClassificationMetrics) -> None:
         values = scores.compute()
         # A matrix is no curve: the confusion-matrix callback draws it.
-        self.confusion_matrix = values.pop("confusion")
+        self.confusion_matrix = values.pop("confusion_matrix")
         self.log_dict({f"{split}/{name}": value for name, value in values.items()})
         scores.reset()
 

@@ -21,7 +21,7 @@ class ClassificationMetrics(Metric):
         """Start from zero."""
         super().__init__()
         self.num_classes = num_classes
-        self.add_state("confusion", torch.zeros(num_classes, num_classes, dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("confusion_matrix", torch.zeros(num_classes, num_classes, dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("loss", torch.tensor(0.0), dist_reduce_fx="sum")
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
@@ -31,11 +31,11 @@ class ClassificationMetrics(Metric):
         self.confusion_matrix.view(-1).scatter_add_(0, cells, (labels >= 0).to(cells.dtype))
 
     def compute(self) -> dict[str, Tensor]:
-        """Return "loss", "accuracy", "f1" and "confusion", rows the true classes, shape (classes, classes)."""
+        """Return "loss", "accuracy", "f1" and "confusion_matrix", rows the true classes, shape (classes, classes)."""
         counts = self.confusion_matrix
         right, true, predicted = counts.diagonal(), counts.sum(1), counts.sum(0)
         # A class that neither occurs nor is predicted has no F1.
         seen = true + predicted > 0
         f1 = 2 * right[seen] / (true + predicted)[seen]
         total = counts.sum()
-        return {"loss": self.loss / total, "accuracy": right.sum() / total, "f1": f1.mean(), "confusion": counts}
+        return {"loss": self.loss / total, "accuracy": right.sum() / total, "f1": f1.mean(), "confusion_matrix": counts}

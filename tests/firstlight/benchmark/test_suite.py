@@ -106,7 +106,7 @@ def test_a_speedup_needs_the_cpu_of_the_same_training():
 
 
 def test_a_training_that_does_not_fit_is_refused_beforehand(composed, monkeypatch):
-    monkeypatch.setattr("firstlight.benchmark.suite.free_memory_gib", lambda device: 1e-4)
+    monkeypatch.setattr("firstlight.benchmark.suite.get_free_memory_gib", lambda device: 1e-4)
     training = composed(*tiny(a_model()), "data.batch_size=64")
 
     with pytest.raises(ValueError, match=r"it on cpu with batch size 64 needs about .* GiB, but 0\.0 are free"):
@@ -138,8 +138,8 @@ def test_an_accelerator_that_is_not_here_is_refused(composed):
 
 def test_settings_of_the_benchmark_reach_its_trainings(composed):
     cfg = composed(*TRAININGS, "image_size=48", "batch_size=3", "precision=bf16-mixed", root="benchmark")
-    training = benchmark.composed("train", benchmark.make_workload_overrides(cfg, MODEL))
-    own = benchmark.composed("train", benchmark.make_workload_overrides(composed(*TRAININGS, root="benchmark"), MODEL))
+    training = benchmark.compose_config("train", benchmark.make_workload_overrides(cfg, MODEL))
+    own = benchmark.compose_config("train", benchmark.make_workload_overrides(composed(*TRAININGS, root="benchmark"), MODEL))
 
     assert (training.data.image_size, training.data.batch_size, training.trainer.precision) == (48, 3, "bf16-mixed")
     assert (own.data.image_size, own.data.batch_size) == (224, 16)

@@ -12,7 +12,7 @@ import torch
 from firstlight.checkpoint import io as checkpoint_io
 from firstlight.cli.errors import format_user_error
 from firstlight.config.compose import compose_config
-from firstlight.run.record import locked
+from firstlight.run.record import acquire_run_lock
 from support.interrupted import SMALL, Spy, record, saved, trained
 
 
@@ -52,8 +52,8 @@ def test_a_folder_takes_one_training_at_a_time(tmp_path):
     before = (folder / "run.json").read_bytes()
     hold = """
 import pathlib, sys, time
-from firstlight.run.record import locked
-with locked(pathlib.Path(sys.argv[1])):
+from firstlight.run.record import acquire_run_lock
+with acquire_run_lock(pathlib.Path(sys.argv[1])):
     print(flush=True)
     time.sleep(60)
 """
@@ -66,7 +66,7 @@ with locked(pathlib.Path(sys.argv[1])):
 
     assert format_user_error(caught.value, "train", []) == str(caught.value)
     assert before == (folder / "run.json").read_bytes()
-    with locked(folder):  # what a killed process held is free
+    with acquire_run_lock(folder):  # what a killed process held is free
         pass
 
 
@@ -155,7 +155,7 @@ def test_resume_last_takes_the_newest_unfinished_run_that_nobody_trains(stopped,
         (other / "run.json").write_text(json.dumps({"started": started, "status": status}))
 
     assert compose_config("train", ["resume=last"]).resume == "logs/train/run"
-    with locked(stopped), pytest.raises(ValueError, match="There is no run|config.yaml|no run"):
+    with acquire_run_lock(stopped), pytest.raises(ValueError, match="There is no run|config.yaml|no run"):
         compose_config("train", ["resume=last"])
 
 
@@ -169,7 +169,7 @@ def test_a_clock_that_was_set_back_harms_nothing(tmp_path, monkeypatch):
     from firstlight.run import record as module
 
     times = iter(f"20{99 - index:02}-01-01T00:00:00+00:00" for index in range(99))
-    monkeypatch.setattr(module, "now", lambda: next(times))
+    monkeypatch.setattr(module, "utc_now", lambda: next(times))
     with pytest.raises(SystemExit):
         trained(
             [*SMALL, f"output_dir={tmp_path / 'run'}", "callbacks.last.every_minutes=1"], Spy(("train_batch_end", 5))

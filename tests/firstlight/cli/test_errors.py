@@ -23,7 +23,7 @@ from firstlight.cli import errors
     ],
 )
 def test_a_group_without_a_default_says_what_to_pass(monkeypatch, group, options, sentence):
-    monkeypatch.setattr(errors, "option_files", lambda name: dict.fromkeys(options))
+    monkeypatch.setattr(errors, "list_option_files", lambda name: dict.fromkeys(options))
     error = ConfigCompositionException(f"You must specify '{group}', e.g, {group}=<OPTION>\nAvailable options:")
 
     assert errors.format_user_error(error, "train", []).startswith(sentence)

@@ -97,7 +97,7 @@ def place(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for module in (options, command, compose, errors):
-            patch.setattr(module, "CONFIGS", folder / "configs")
+            patch.setattr(module, "CONFIG_DIR", folder / "configs")
         patch.setattr(options, "SEARCH_PATH", [folder / "configs", *options.SEARCH_PATH[1:]])
         assert told("train", [*BRIEF, *IMAGES, "output_dir=run"]) is None
         yield folder

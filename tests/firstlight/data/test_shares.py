@@ -74,7 +74,7 @@ def test_an_evaluation_counts_each_sample_once(samples, devices):
         ids += batch["ids"].tolist()
 
     assert sorted(each for each in ids if each >= 0) == list(range(samples))
-    assert (together.confusion == alone.confusion).all()
+    assert (together.confusion_matrix == alone.confusion_matrix).all()
     assert torch.allclose(together.compute()["loss"], alone.compute()["loss"])
 
 

@@ -40,7 +40,7 @@ def no_cutting(*args):
 
 def test_a_large_set_is_cut_once(folder, tokenizer, monkeypatch):
     first = tokenize_cached(TEXTS, tokenizer, 8, folder)
-    monkeypatch.setattr(token_cache, "cut", no_cutting)
+    monkeypatch.setattr(token_cache, "tokenize", no_cutting)
     second = tokenize_cached(TEXTS, tokenizer, 8, folder)
 
     assert equal(first, second)
@@ -76,7 +76,7 @@ def test_whatever_changes_the_tokens_is_kept_apart(folder, tokenizer):
 def test_the_tokenizer_of_a_checkpoint_finds_what_its_training_kept(folder, tokenizer, monkeypatch):
     tokenize_cached(TEXTS, tokenizer, 8, folder)
     tokenizer(["word1"], truncation=True, max_length=5)
-    monkeypatch.setattr(token_cache, "cut", no_cutting)
+    monkeypatch.setattr(token_cache, "tokenize", no_cutting)
 
     tokenize_cached(TEXTS, word_tokenizer.from_json(word_tokenizer.to_json(tokenizer)), 8, folder)
 

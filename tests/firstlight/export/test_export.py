@@ -130,7 +130,7 @@ def test_a_failed_export_leaves_the_earlier_one(tmp_path):
 
 def test_inputs_of_any_data_set_are_read_from_it():
     data = FakeImageDataModule(num_classes=2, num_samples=8, image_size=2, batch_size=2)
-    drawn = describe_dataset_inputs(TinyMLP(CLASSES, 2), data).draw(5, 0)
+    drawn = describe_dataset_inputs(TinyMLP(CLASSES, 2), data).sample(5, 0)
 
     assert drawn.shape == (5, 3, 2, 2)
     assert drawn.dtype == torch.float32

@@ -65,7 +65,7 @@ def test_any_other_network_is_loaded_by_its_own_class(tmp_path):
     inputs = InputSpec(lambda count, length: torch.randn(count, 3, 2, 2), {"images": "pixels"}, {})
     source = ExportSource(TinyMLP(CLASSES, 2).eval(), inputs, "last.ckpt", {"model": {"_target_": "x"}})
     checked = safetensors.export_model(source, tmp_path)
-    found = {"images": inputs.draw(3, 0)}
+    found = {"images": inputs.sample(3, 0)}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
         exec("\n".join(json.loads((tmp_path / "config.json").read_text())["load"]), found)

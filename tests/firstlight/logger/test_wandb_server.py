@@ -10,7 +10,7 @@ import pytest
 from support.wandb_server import MISSING, PYTHON, Client, Server, free_port, training, wait_until
 
 # Skipped in a project that has deleted this command.
-gather = pytest.importorskip("firstlight.report.collect").gather
+gather = pytest.importorskip("firstlight.report.collect").collect_report
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not PYTHON.is_file(), reason=MISSING)]
 

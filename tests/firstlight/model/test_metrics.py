@@ -14,7 +14,7 @@ def test_they_agree_with_torchmetrics(classes):
     theirs = {
         "accuracy": MulticlassAccuracy(classes, average="micro"),
         "f1": MulticlassF1Score(classes, average="macro"),
-        "confusion": MulticlassConfusionMatrix(classes),
+        "confusion_matrix": MulticlassConfusionMatrix(classes),
     }
     losses = []
     for size in (64, 64, 3):
@@ -26,7 +26,7 @@ def test_they_agree_with_torchmetrics(classes):
     values = scores.compute()
 
     assert torch.allclose(values["loss"], torch.cat(losses).mean())
-    assert torch.equal(values["confusion"], theirs["confusion"].compute())
+    assert torch.equal(values["confusion_matrix"], theirs["confusion_matrix"].compute())
     for name in ("accuracy", "f1"):
         assert torch.allclose(values[name], theirs[name].compute())
 
@@ -45,4 +45,4 @@ def test_reset_forgets():
     scores.update(torch.tensor([[9.0, 0.0]]), torch.tensor([0]))
 
     assert scores.compute()["accuracy"] == 1
-    assert scores.compute()["confusion"].sum() == 1
+    assert scores.compute()["confusion_matrix"].sum() == 1

@@ -211,9 +211,9 @@ def test_a_quick_look_refuses_in_a_sentence():
 def test_a_quick_look_knows_this_macs_memory(monkeypatch):
     parts = small()
     monkeypatch.setattr(parts[1], "batch_size", 30_000)
-    monkeypatch.setattr("firstlight.mps.dry_run.this_mac", lambda: 16 * GIB)
+    monkeypatch.setattr("firstlight.mps.dry_run.get_local_mps_limit", lambda: 16 * GIB)
     assert check_before_training(*parts).endswith(" of 16.0 GiB")
-    monkeypatch.setattr("firstlight.mps.dry_run.this_mac", lambda: 0.3 * GIB)
+    monkeypatch.setattr("firstlight.mps.dry_run.get_local_mps_limit", lambda: 0.3 * GIB)
 
     with pytest.raises(
         ValueError,

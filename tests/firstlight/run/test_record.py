@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from firstlight import train
 from firstlight.checkpoint import io as checkpoint_io
-from firstlight.run.record import claim_run_dir, explain, record_run
+from firstlight.run.record import claim_run_dir, describe_failure, record_run
 from support.choices import tiny
 
 
@@ -89,4 +89,4 @@ def test_the_resolved_configuration_is_kept(composed, tmp_path):
 def test_memory_is_told_by_the_size_to_try(composed):
     cfg = composed("data.batch_size=1")
 
-    assert explain(MemoryError(), cfg) == "out of memory with data.batch_size=1: try data.batch_size=1"
+    assert describe_failure(MemoryError(), cfg) == "out of memory with data.batch_size=1: try data.batch_size=1"

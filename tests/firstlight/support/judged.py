@@ -33,7 +33,7 @@ def require_workload(model: str, batch_size: int) -> None:
     cfg = compose_config("benchmark", [])
     if model not in cfg.trainings:
         pytest.skip(f"the benchmark has no training of {model}")
-    training = compose_config("train", benchmark.words(cfg, model))
+    training = compose_config("train", benchmark.make_workload_overrides(cfg, model))
     validate_config(training)
 
     assert training.data.batch_size == batch_size

@@ -22,6 +22,8 @@ HELP = (ROOT / "scripts/help.txt").read_text()
 COMMANDS = {"help", *re.findall(r"\bmake ([a-z-]+)", HELP)}
 # The commands above this heading are modules of the engine, which a project may delete.
 PROGRAMS = set(re.findall(r"\bmake ([a-z-]+)", HELP.partition("\nYour project\n")[0]))
+# The only commands of a bash block that are not the project's own.
+CLONE = ["git clone https://github.com/OWNER/firstlight.git", "cd firstlight"]
 # What the pages assume for a command that names no model.
 DEFAULT_MODEL = "resnet50"
 # The words that these commands take, as `make new model=my_net`.

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from firstlight.run.record import locked
+from firstlight.run.record import acquire_run_lock
 from firstlight.sweep import __main__ as sweep
 from support.small import BARE, around, command
 from support.swept import in_process
@@ -92,7 +92,7 @@ def test_a_sweep_that_runs_is_left_alone(typed, monkeypatch):
     monkeypatch.setattr(sweep.train, "main", lambda: None)
     typed(*TINY, "seed=0,1")
     (folder,) = folders()
-    with locked(folder):
+    with acquire_run_lock(folder):
         code, told = typed(*TINY, "seed=0,1")
 
     assert code == 1

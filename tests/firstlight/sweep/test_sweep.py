@@ -74,7 +74,7 @@ def test_two_sweeps_of_the_same_second_get_folders_of_their_own(tmp_path):
     [("a=1,2", True), ("a=[1,2]", False), ("a=[1,2],[3]", True), ("a=range(1,5)", True), ("a=1", False), ("a=", False)],
 )
 def test_a_list_in_brackets_is_one_value(word, swept):
-    assert swept == sweep.is_swept(word)
+    assert swept == sweep.is_sweep_override(word)
 
 
 def test_jobs_over_paths_are_called_by_their_number():

@@ -1,4 +1,4 @@
-"""README shows the way in on its first screen, and names what there is; what it installs is as pyproject.toml says."""
+"""README shows the quick start first and names options that exist; environment.yml agrees with pyproject.toml."""
 
 import re
 import tomllib
@@ -8,29 +8,40 @@ import yaml
 
 from firstlight.config.options import iter_options
 from support.checkout import ROOT
-from support.typed import template_only
+from support.typed import CLONE, blocks, template_only
 
-README = (ROOT / "README.md").read_text()
+README = ROOT / "README.md"
+TEXT = README.read_text()
 
 
 @template_only
-def test_the_first_screen_shows_the_whole_way():
-    screen = "\n".join(README.splitlines()[:45])
-    way = ["`make setup", "`make train`", "`make train model=", "`make sweep ", "`make report", "**Make it yours"]
+def test_the_first_screen_shows_the_quick_start():
+    screen = "\n".join(TEXT.splitlines()[:60])
+    steps = ["git clone ", "make train\n", "make train model=", "make sweep ", "make report\n"]
 
-    assert sorted(way, key=screen.index) == way
+    assert sorted(steps, key=screen.index) == steps
+    assert TEXT.index("\n## Quick start\n") < TEXT.index(steps[0])
+    assert TEXT.index(steps[-1]) < TEXT.index("\n## Make it yours\n")
+
+
+@template_only
+def test_the_first_block_can_be_copied():
+    first = blocks("bash", [README])[0].splitlines()
+
+    assert first == [*CLONE, "make train"]
+    assert f"/{CLONE[1].removeprefix('cd ')}.git" in CLONE[0]
 
 
 @template_only
 def test_it_is_short():
-    assert len(README.splitlines()) <= 150
+    assert len(TEXT.splitlines()) <= 230
 
 
 @template_only
 @pytest.mark.parametrize("group", ["model", "data"])
-def test_the_readme_lists_choices_that_exist(group):
-    # Not the other way round: a model of yours need not stand there.
-    rows = README.partition(f"| {group}= |")[2].partition("\n\n")[0]
+def test_the_readme_lists_options_that_exist(group):
+    # Not the other way round: a model of yours need not be listed.
+    rows = TEXT.partition(f"| `{group}=` |")[2].partition("\n\n")[0]
     listed = {name for cell in re.findall(r"^\|([^|]+)\|", rows, re.MULTILINE) for name in re.findall(r"`(\w+)`", cell)}
 
     assert listed

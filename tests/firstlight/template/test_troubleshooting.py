@@ -1,4 +1,4 @@
-"""docs/troubleshooting.md quotes what is really told."""
+"""docs/troubleshooting.md and the README quote real messages."""
 
 import ast
 import re
@@ -14,10 +14,10 @@ from support.typed import COMMANDS, as_on_a_cluster, blocks, hold, skip_if_gone,
 sys.path.insert(0, str(ROOT / "scripts"))
 import make
 
-# What is typed, if the page says so, and what is told then.
+# A command, if the page shows one, and the message that it prints.
 TROUBLES = [
     entry.split("\n", 1) if entry.startswith("$ ") else ["", entry]
-    for block in blocks("text", [ROOT / "docs/troubleshooting.md"])
+    for block in [*blocks("text", [ROOT / "docs/troubleshooting.md"]), *blocks("console", [ROOT / "README.md"])]
     for entry in block.strip().split("\n\n")
 ]
 

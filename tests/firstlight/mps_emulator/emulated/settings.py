@@ -109,7 +109,7 @@ def test_metrics_are_counted_on_the_cpu(composed):
     trainer.validate(network, data, verbose=False)
 
     assert trainer.strategy.root_device.type == "mps"
-    assert network.val_metrics.confusion.device.type == "cpu"
+    assert network.val_metrics.confusion_matrix.device.type == "cpu"
     assert before == seen.count("scatter_add")
     assert 0 <= trainer.callback_metrics["val/accuracy"] <= 1
 

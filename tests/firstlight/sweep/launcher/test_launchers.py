@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from firstlight.config.options import CONFIG_DIR
-from firstlight.run.record import locked
+from firstlight.run.record import acquire_run_lock
 from firstlight.sweep import plan as sweep_plan
 from firstlight.sweep.jobs import load_all_jobs
 from firstlight.sweep.launcher.worker import run_on_assigned_gpu
@@ -114,7 +114,7 @@ def test_jobs_that_never_began_and_jobs_that_were_killed_are_rows(tmp_path):
         (tmp_path / f"{number}_seed-{number}").mkdir()
         record = {"status": status, "overrides": [f"seed={number}"]}
         (tmp_path / f"{number}_seed-{number}" / "run.json").write_text(json.dumps(record))
-    with locked(tmp_path / "1_seed-1"):
+    with acquire_run_lock(tmp_path / "1_seed-1"):
         found = collect_results(tmp_path)
 
     assert [row["status"] for row in found] == ["finished", "running", "killed", "not started"]
