@@ -1,13 +1,15 @@
-# `make` lists the commands. Words after a command go to Hydra as they are typed: make train model=bert trainer=mps
-# Works with GNU Make 3.81, which macOS ships, and 4.x.
+# Run `make` to list the commands. Arguments after a command are forwarded to Hydra verbatim:
+#   make train model=bert trainer=mps
+# Compatible with GNU Make 3.81, which macOS ships, and 4.x.
 
-# The list of commands is scripts/help.txt. Its first paragraph has the programs of src/firstlight, which can be deleted.
+# scripts/help.txt lists the commands. Those above the heading "Your project" are modules of src/firstlight, which can
+# be deleted.
 module = $(subst -,_,$(1))
 exists = $(if $(wildcard src/firstlight/$(call module,$(1)).py src/firstlight/$(call module,$(1))/__main__.py),$(1))
 NAMES := sed -n -e 's/^make \([a-z-]*\).*/\1/p'
-LISTED := $(sort $(shell $(NAMES) -e '/^$$/q' scripts/help.txt))
+LISTED := $(sort $(shell $(NAMES) -e '/^Your project$$/q' scripts/help.txt))
 PROGRAMS := $(foreach name,$(LISTED),$(call exists,$(name)))
-# The names of your own targets; their rules stand at the end of this file.
+# The names of your own targets. Add their rules at the end of this file.
 OWN :=
 COMMANDS := help $(OWN) $(filter-out $(filter-out $(PROGRAMS),$(LISTED)),$(sort $(shell $(NAMES) scripts/help.txt)))
 
@@ -16,7 +18,7 @@ ifneq ($(UNKNOWN),)
 $(error $(shell python3 scripts/make.py refuse '$(subst ','\'',$(firstword $(UNKNOWN)))'))
 endif
 
-# Inside the conda environment of environment.yml its own Python serves; else a virtual environment is made.
+# Use the conda environment of environment.yml if it is active, otherwise create .venv.
 CONDA := $(shell sed -n 's/^name: *//p' environment.yml 2>/dev/null)
 ifneq ($(and $(CONDA_DEFAULT_ENV),$(filter $(CONDA),$(CONDA_DEFAULT_ENV))),)
 PYTHON ?= python
@@ -25,14 +27,15 @@ else
 PYTHON ?= .venv/bin/python
 READY := .venv/ready
 endif
-# For what runs before setup too: any Python from 3.9 on.
+# For commands that also run before setup: any Python from 3.9 on.
 ANY_PYTHON = python=$(PYTHON); $$python -c "" 2>/dev/null || python=python3; $$python
 
-# Settings reach the recipes through the environment, so that no shell reads them.
+# Pass overrides through the environment, so that the shell does not expand them.
 export ARGS
 export DELETIONS := $(filter ~%,$(MAKECMDGOALS))
 
-# In a project made by `make init`, `make test` runs the tests of its own package, and `make test-engine` the others.
+# In a project made with `make init`, `make test` runs the tests of the project's package only. `make test-engine` runs
+# the tests of the engine.
 PACKAGE = $(filter-out firstlight,$(patsubst src/%/__init__.py,%,$(wildcard src/*/__init__.py)))
 IS_PROJECT = $(shell sed -n '/^\[tool\.firstlight\.template\]/p' pyproject.toml)
 TESTS = $(if $(IS_PROJECT),$(addprefix tests/,$(PACKAGE)),tests)
@@ -46,11 +49,11 @@ help:
 
 setup: $(READY)
 
-# It runs beside other commands too, whose ARGS are not its own.
+# Ignore ARGS if other targets are given: ARGS then belongs to those.
 doctor:
 	@$(ANY_PYTHON) scripts/doctor.py $(if $(filter-out $@ ~%,$(MAKECMDGOALS)),,$$ARGS)
 
-# These edit the sources.
+# These commands edit the source tree.
 init new update lock:
 	@$(ANY_PYTHON) scripts/make.py script $@
 
@@ -80,7 +83,7 @@ docs: $(READY)
 clean:
 	rm -rf .venv dist site .pytest_cache .mypy_cache .ruff_cache
 
-# A word such as ~callbacks.curves is a setting, not a goal.
+# Hydra deletions such as ~callbacks.curves are overrides, not targets.
 ~%:
 	@:
 
@@ -88,6 +91,6 @@ clean:
 	@sh scripts/setup.sh
 	@touch $@
 
-# Your own targets, each named in OWN above. A program of your package gets the words after `make <name>` like this:
+# Your own targets. Name each one in OWN above. To forward the arguments of `make prune` to a module of your package:
 #   prune: $(READY)
 #   	@$(PYTHON) scripts/make.py run <your package>.prune

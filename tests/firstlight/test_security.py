@@ -91,7 +91,7 @@ def hostile_run(folder, checkpoint, **changes):
 @pytest.mark.parametrize("command", [evaluate, predict, train])
 def test_a_pickle_in_a_checkpoint_is_refused(tmp_path, command):
     folder, mark = tmp_path / "run", tmp_path / "mark"
-    hostile_run(folder, {"rebuild": {}, "state_dict": Bomb(mark)})
+    hostile_run(folder, {"model_kwargs": {}, "state_dict": Bomb(mark)})
     name = command.__name__.rpartition(".")[2]
     word = f"resume={folder}" if command is train else f"run={folder}"
 
@@ -103,7 +103,7 @@ def test_a_pickle_in_a_checkpoint_is_refused(tmp_path, command):
 @pytest.mark.parametrize("target", ["os.system", STARTER])
 def test_a_checkpoint_cannot_choose_what_is_built(tmp_path, target):
     node = {"_target_": target, "entrypoint": "touch", "args": [str(tmp_path / "mark")]}
-    saved = {"config": {"model": node}, "hyper_parameters": {}, "rebuild": {}, "state_dict": {}}
+    saved = {"config": {"model": node}, "hyper_parameters": {}, "model_kwargs": {}, "state_dict": {}}
     torch.save(saved, tmp_path / "last.ckpt")
 
     with pytest.raises(ValueError, match=f"A _target_ names a class of .* but .*{target}"):

@@ -8,7 +8,7 @@ from firstlight.config.validate import validate_config
 from support.choices import project_names
 
 benchmark = pytest.importorskip("firstlight.benchmark.__main__")
-TRAININGS = load_yaml(CONFIG_DIR / "benchmark.yaml")["trainings"]
+TRAININGS = load_yaml(CONFIG_DIR / "benchmark.yaml")["workloads"]
 
 
 @pytest.mark.parametrize("name", TRAININGS)

@@ -94,7 +94,9 @@ def test_a_missing_package_says_how_to_get_it(monkeypatch):
 
 
 def test_fewer_numbers_than_words_are_refused():
-    with pytest.raises(ValueError, match=r"its \d+ words, but model.config.vocab_size=1: give \d+ or more, or leave"):
+    with pytest.raises(
+        ValueError, match=r"its \d+ words, but model.config_overrides.vocab_size=1: give \d+ or more, or leave"
+    ):
         BERT(["a", "b"], vocabulary=["word"], weights=None, config={"vocab_size": 1})
 
 
@@ -121,7 +123,7 @@ def test_code_that_comes_with_weights_is_refused(tmp_path):
     bert_folder(tmp_path / "bert")
     add_code(tmp_path / "bert", tmp_path / "mark")
 
-    with pytest.raises(ValueError, match=r"brings Python code .*: read it and add model.allow_remote_code=true, or"):
+    with pytest.raises(ValueError, match=r"brings Python code .*: read it and add model.trust_remote_code=true, or"):
         BERT(TWO, weights=str(tmp_path / "bert"))
     assert not (tmp_path / "mark").exists()
 
@@ -131,7 +133,7 @@ def test_code_that_comes_with_weights_runs_on_request(tmp_path, monkeypatch):
     monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
     bert_folder(tmp_path / "bert")
     add_code(tmp_path / "bert", tmp_path / "mark")
-    model = BERT(TWO, weights=str(tmp_path / "bert"), allow_remote_code=True)
+    model = BERT(TWO, weights=str(tmp_path / "bert"), trust_remote_code=True)
 
     assert type(model.network).__name__ == "Own"
     assert (tmp_path / "mark").exists()
@@ -141,23 +143,23 @@ def test_consent_to_code_is_typed_again_for_each_command(tmp_path, monkeypatch):
     monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
     bert_folder(tmp_path / "bert")
     add_code(tmp_path / "bert", tmp_path / "mark")
-    words = [*tiny("bert"), f"model.weights={tmp_path / 'bert'}", "model.allow_remote_code=true"]
+    words = [*tiny("bert"), f"model.weights={tmp_path / 'bert'}", "model.trust_remote_code=true"]
     words += ["model.freeze_layers=0", f"output_dir={tmp_path / 'run'}"]
     figures = train.main(composed_from("train", words))
     told = [f"run={tmp_path / 'run'}"]
 
     with pytest.raises(ValueError, match="brings Python code of its own"):
         evaluate.main(composed_from("evaluate", told))
-    again = evaluate.main(composed_from("evaluate", [*told, "model.allow_remote_code=true"]))
+    again = evaluate.main(composed_from("evaluate", [*told, "model.trust_remote_code=true"]))
     assert again["test/loss"] == figures["test/loss"]
 
 
 def test_a_checkpoint_cannot_allow_code(tmp_path):
     bert_folder(tmp_path / "bert")
     add_code(tmp_path / "bert", tmp_path / "mark")
-    settings = {"class_names": TWO, "weights": str(tmp_path / "bert"), "allow_remote_code": True}
+    settings = {"class_names": TWO, "weights": str(tmp_path / "bert"), "trust_remote_code": True}
     node = {"_target_": "my_project.model.bert.BERT"}
-    saved = {"config": {"model": node}, "hyper_parameters": settings, "rebuild": settings, "state_dict": {}}
+    saved = {"config": {"model": node}, "hyper_parameters": settings, "model_kwargs": settings, "state_dict": {}}
     torch.save(saved, tmp_path / "last.ckpt")
 
     with pytest.raises(ValueError, match="brings Python code of its own"):
@@ -189,7 +191,7 @@ def test_mps_has_nothing_against_it():
 
 @pytest.mark.slow
 def test_a_training_takes_the_memory_that_was_measured():
-    shape = ["model.weights=null", "model.config={vocab_size: 30522}", "model.freeze_layers=0"]
+    shape = ["model.weights=null", "model.config_overrides={vocab_size: 30522}", "model.freeze_layers=0"]
     require_memory(["model=bert", *shape, "data=fake_text", "data.max_length=128", "data.batch_size=64"], 7.28)
 
 

@@ -108,7 +108,7 @@ def test_a_run_folder_shows_what_was_predicted(composed, tmp_path, model):
 def test_all_callbacks_leave_losses_and_weights_bit_for_bit(composed, model):
     without = trained(composed, "without", tiny(model), "callbacks=none", "logger=none")
 
-    require_the_same(without, trained(composed, "all", tiny(model), "logger=wandb", "callbacks.watch.every=2"))
+    require_the_same(without, trained(composed, "all", tiny(model), "logger=wandb", "callbacks.watch.log_freq=2"))
 
 
 @pytest.mark.slow

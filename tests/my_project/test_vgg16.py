@@ -71,7 +71,7 @@ def test_the_benchmark_trains_it_at_the_batch_size_of_the_announcement():
 
 
 @pytest.mark.parametrize(
-    ("size", "head"), [(32, "small"), in_full(96, "stock"), in_full(160, "small"), in_full(224, "stock")]
+    ("size", "head"), [(32, "small"), in_full(96, "standard"), in_full(160, "small"), in_full(224, "standard")]
 )
 def on_mps_it_trains_at_any_size(composed, size, head):
     words = [f"data.image_size={size}", f"model.head={head}", "data.batch_size=2", "trainer.limit_train_batches=1"]

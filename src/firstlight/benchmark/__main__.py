@@ -22,7 +22,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     from firstlight.hardware.accelerator import find_best_accelerator
 
     accelerators = list(dict.fromkeys(cfg.accelerators or ["cpu", find_best_accelerator()]))
-    versus = BenchmarkSuite(cfg.output_dir, cfg.seconds, cfg.repeats)
+    versus = BenchmarkSuite(cfg.output_dir, cfg.min_seconds, cfg.repeats)
     trainings = [
         (name, compose_config("train", [*make_workload_overrides(cfg, name), f"trainer={accelerator}"]))
         for name in models
@@ -43,7 +43,7 @@ def list_available_workloads(cfg: DictConfig) -> list[str]:
     """
     missing = {}
     for name in cfg.models:
-        chosen = [word.partition("=") for word in cfg.trainings[name]]
+        chosen = [word.partition("=") for word in cfg.workloads[name]]
         unknown = [f"{group}={option}" for group, _, option in chosen if group in ("model", "data")
                    and option not in list_option_files(group)]  # fmt: skip
         if unknown:
@@ -52,7 +52,7 @@ def list_available_workloads(cfg: DictConfig) -> list[str]:
     if len(missing) == len(cfg.models):
         raise ValueError(
             f"No training is left to measure: there is no {', '.join(missing.values())}. Add one of your own to "
-            "`trainings` and `models` in configs/benchmark.yaml."
+            "`workloads` and `models` in configs/benchmark.yaml."
         )
     return [name for name in cfg.models if name not in missing]
 
@@ -62,7 +62,7 @@ def make_workload_overrides(cfg: DictConfig, name: str) -> list[str]:
     fixed = ["trainer.max_epochs=1", "trainer.gradient_clip_val=null", "name=benchmark"]
     fixed.append(f"output_dir={cfg.output_dir}/runs")
     given = {"data.batch_size": cfg.batch_size, "trainer.precision": cfg.precision}
-    return [*cfg.trainings[name], *fixed, *(f"{key}={value}" for key, value in given.items() if value), *cfg.settings]
+    return [*cfg.workloads[name], *fixed, *(f"{key}={value}" for key, value in given.items() if value), *cfg.overrides]
 
 
 def validate_benchmark_config(cfg: DictConfig) -> None:
@@ -71,7 +71,7 @@ def validate_benchmark_config(cfg: DictConfig) -> None:
     Raises:
         ValueError: an unknown training, phase or accelerator, or a size that is no positive number.
     """
-    known = {"models": list(cfg.trainings), "phases": ["train", "eval"], "accelerators": ["cpu", "cuda", "mps"]}
+    known = {"models": list(cfg.workloads), "phases": ["train", "eval"], "accelerators": ["cpu", "cuda", "mps"]}
     for name, choices in known.items():
         given = cfg[name]
         if given is None and name == "accelerators":
@@ -80,9 +80,9 @@ def validate_benchmark_config(cfg: DictConfig) -> None:
             raise ValueError(
                 f"{name} is a list of some of {', '.join(choices)}, but {name}={given}: type {name}=[{choices[0]}]"
             )
-    for name in ("batch_size", "image_size", "max_length", "seconds", "repeats"):
+    for name in ("batch_size", "image_size", "max_length", "min_seconds", "repeats"):
         value = cfg[name]
-        kinds = (int, float) if name == "seconds" else (int,)
+        kinds = (int, float) if name == "min_seconds" else (int,)
         if name == "batch_size" and value is None:
             continue
         if isinstance(value, bool) or not isinstance(value, kinds) or value <= 0:

@@ -22,7 +22,7 @@ def plot_speedups(result: dict[str, Any], picture: Path) -> None:
     axes = figure.subplots()
     width = 0.8 / len(phases)
     for index, phase in enumerate(phases):
-        times = {(each["model"], each["batch_size"]): each["times"] for each in bars if each["phase"] == phase}
+        times = {(each["model"], each["batch_size"]): each["speedup"] for each in bars if each["phase"] == phase}
         places = [place + (index - (len(phases) - 1) / 2) * width for place in range(len(models))]
         label = {"train": "training", "eval": "evaluation"}[phase]
         drawn = axes.bar(places, [times.get(model, 0) for model in models], width * 0.94, label=label)

@@ -43,8 +43,8 @@ class BenchmarkSuite:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.seconds = seconds
         self.repeats = repeats
-        self.peaks: dict[tuple[str, str], float] = {}
-        self.figures: list[dict[str, Any]] = []
+        self.matmul_peaks: dict[tuple[str, str], float] = {}
+        self.results: list[dict[str, Any]] = []
         self.about = {"started": utc_now(), "versions": get_package_versions(), "git": get_git_info()}
 
     def check_memory(self, name: str, training: DictConfig) -> None:
@@ -71,16 +71,16 @@ class BenchmarkSuite:
         contest = ModelBenchmark(resolve_auto_settings(training))
         device = contest.device
         precision = str(contest.trainer.precision)
-        if (device.type, precision) not in self.peaks:
-            self.peaks[device.type, precision] = measure_matmul_flops(device, precision)
+        if (device.type, precision) not in self.matmul_peaks:
+            self.matmul_peaks[device.type, precision] = measure_matmul_flops(device, precision)
         for phase in phases:
             for figure in contest.run(phase, self.seconds, self.repeats):
-                share = figure.flops_per_s / self.peaks[device.type, precision]
-                self.figures.append(
+                share = figure.flops_per_s / self.matmul_peaks[device.type, precision]
+                self.results.append(
                     {"model": name, "chip": get_device_name(device), **asdict(figure), "matmul_share": share}
                 )
                 print(
-                    f"{name:<9} {phase:<5} {device.type:<4} {figure.loop:<7}  {format_throughput(self.figures[-1])}",
+                    f"{name:<9} {phase:<5} {device.type:<4} {figure.loop:<7}  {format_throughput(self.results[-1])}",
                     flush=True,
                 )
             self.write_results()
@@ -103,7 +103,7 @@ class BenchmarkSuite:
 
     def write_results(self) -> dict[str, Any]:
         """Write benchmark.json, and return what is in it."""
-        devices = {each["device"] for each in self.figures}
+        devices = {each["device"] for each in self.results}
         machine = {
             "cores": count_available_cpus(),
             **{
@@ -114,13 +114,15 @@ class BenchmarkSuite:
                 for name in sorted(devices | {"cpu"})
             },
         }
-        peaks = [{"device": d, "precision": p, "matmul_flops_per_s": peak} for (d, p), peak in self.peaks.items()]
+        peaks = [
+            {"device": d, "precision": p, "matmul_flops_per_s": peak} for (d, p), peak in self.matmul_peaks.items()
+        ]
         result: dict[str, Any] = {
             **self.about,
             "machine": machine,
-            "peaks": peaks,
-            "figures": self.figures,
-            "speedups": compute_speedups(self.figures),
+            "matmul_peaks": peaks,
+            "results": self.results,
+            "speedups": compute_speedups(self.results),
         }
         result["caption"] = make_caption(result)
         write_atomically(self.folder / "benchmark.json", json.dumps(result, indent=2) + "\n")
@@ -134,7 +136,7 @@ def compute_speedups(figures: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
         {
             **{key: each[key] for key in ("model", "phase", "device", "precision", "batch_size", "samples_per_s")},
-            "times": each["samples_per_s"] / cpu[each["model"], each["phase"]],
+            "speedup": each["samples_per_s"] / cpu[each["model"], each["phase"]],
         }
         for each in through
         if (each["model"], each["phase"]) in cpu
@@ -144,7 +146,7 @@ def compute_speedups(figures: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def make_caption(result: dict[str, Any]) -> list[str]:
     """Return chips, precisions, versions and number of measurements of a benchmark, in lines."""
     machine, versions = result["machine"], result["versions"]
-    through = [each for each in result["figures"] if each["loop"] == "trainer"]
+    through = [each for each in result["results"] if each["loop"] == "trainer"]
     lines = []
     for device in dict.fromkeys(each["device"] for each in through):
         precisions = sorted({each["precision"] for each in through if each["device"] == device})
@@ -171,9 +173,9 @@ def print_results_table(result: dict[str, Any]) -> None:
     """Print a row for each training: its speed, that of the bare loop, memory, arithmetic, and times the CPU."""
     names = ("model", "phase", "batch", "device", "precision", "samples/s", "of bare loop", "GiB", "TFLOP/s")
     table = Table(*names, "of matmul peak", "x CPU")
-    bare = {make_result_key(each): each["samples_per_s"] for each in result["figures"] if each["loop"] == "bare"}
-    times = {make_result_key(each): each["times"] for each in result["speedups"]}
-    for each in result["figures"]:
+    bare = {make_result_key(each): each["samples_per_s"] for each in result["results"] if each["loop"] == "bare"}
+    times = {make_result_key(each): each["speedup"] for each in result["speedups"]}
+    for each in result["results"]:
         if each["loop"] == "trainer":
             table.add_row(
                 *(each["model"], each["phase"], str(each["batch_size"]), each["device"], each["precision"]),

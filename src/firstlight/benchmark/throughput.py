@@ -116,7 +116,7 @@ class ModelBenchmark:
     def __init__(self, cfg: DictConfig) -> None:
         """Build model and data of a training, whose configuration is resolved for this machine."""
         # A long training is what is measured: one that is compiled if the trainer compiles at all.
-        cfg.trainer.compile_network = cfg.trainer.compile_network is not False
+        cfg.trainer.compile = cfg.trainer.compile is not False
         self.settings = to_plain_dict(cfg)
         self.model: Classifier
         self.data: ClassificationDataModule

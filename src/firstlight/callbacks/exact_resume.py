@@ -23,12 +23,12 @@ class ExactResume(Callback):
 
     def __init__(self) -> None:
         """Resume nothing yet."""
-        self.random_states: dict[str, Any] | None = None
+        self.rng_states: dict[str, Any] | None = None
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the format, the random states and the figures, once metrics.csv is on the disk."""
-        checkpoint["format"] = FORMAT_VERSION
-        checkpoint["random_states"] = all_gather_objects(get_rng_states())
+        checkpoint["format_version"] = FORMAT_VERSION
+        checkpoint["rng_states"] = all_gather_objects(get_rng_states())
         checkpoint["metrics"] = {name: float(value) for name, value in trainer.callback_metrics.items()}
         for logger in trainer.loggers:
             if isinstance(logger, MetricsCSVLogger):
@@ -42,13 +42,13 @@ class ExactResume(Callback):
         """
         if trainer.state.fn != TrainerFn.FITTING:
             return  # a test of the best one goes on with nothing
-        states = checkpoint.get("random_states") or [None]
+        states = checkpoint.get("rng_states") or [None]
         if len(states) != trainer.world_size:
             raise ValueError(
                 f"A run goes on with as many devices as before, but its checkpoint is of {len(states)} and this "
                 f"training of {trainer.world_size}: go on where there are {len(states)}, or start a new run"
             )
-        self.random_states = states[trainer.global_rank]
+        self.rng_states = states[trainer.global_rank]
         trainer.callback_metrics.update(checkpoint.get("metrics", {}))
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -58,19 +58,19 @@ class ExactResume(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put everything back, at the last moment before the first step; each device draws on chance of its own."""
-        if self.random_states is None and trainer.world_size > 1:
+        if self.rng_states is None and trainer.world_size > 1:
             torch.manual_seed(torch.initial_seed() + trainer.global_rank)
-        if self.random_states is not None:
-            set_rng_states(self.random_states)
+        if self.rng_states is not None:
+            set_rng_states(self.rng_states)
             for logger in trainer.loggers:
                 if isinstance(logger, MetricsCSVLogger):
                     logger.truncate_after(trainer.global_step)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Set right by which step Lightning names the figures of validations: it counts a restart as one."""
-        if self.random_states is not None:
+        if self.rng_states is not None:
             trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
-            self.random_states = None
+            self.rng_states = None
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make files of checkpoints that several devices wrote in parts: what comes now needs one device."""

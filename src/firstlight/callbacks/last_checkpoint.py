@@ -34,22 +34,22 @@ class LastCheckpoint(Checkpoint):
 
     Args:
         dirpath: folder of last.ckpt.
-        every_epochs: epochs between savings.
-        every_steps: optimizer steps between savings.
-        every_minutes: minutes between savings; the first step after them saves.
+        every_n_epochs: epochs between savings.
+        every_n_train_steps: optimizer steps between savings.
+        every_n_minutes: minutes between savings; the first step after them saves.
     """
 
     def __init__(
         self,
         dirpath: str,
-        every_epochs: int | None = 1,
-        every_steps: int | None = None,
-        every_minutes: float | None = None,
+        every_n_epochs: int | None = 1,
+        every_n_train_steps: int | None = None,
+        every_n_minutes: float | None = None,
     ) -> None:
         self.path = Path(dirpath) / "last.ckpt"
-        self.every_epochs = every_epochs
-        self.every_steps = every_steps
-        self.every_minutes = every_minutes
+        self.every_n_epochs = every_n_epochs
+        self.every_n_train_steps = every_n_train_steps
+        self.every_n_minutes = every_n_minutes
         # The signal that asked this process, and that which all processes know of.
         self.requested_signal = self.agreed_signal = 0
         self.is_save_due = False
@@ -78,7 +78,7 @@ class LastCheckpoint(Checkpoint):
         between_steps = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if between_steps and self._sync_stop_request(self._has_interval_elapsed(trainer)):
             self.is_save_due = True
-            self.random_states = get_rng_states()
+            self.rng_states = get_rng_states()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Save what is due, now that all of the step before is done, its validation included."""
@@ -101,7 +101,7 @@ class LastCheckpoint(Checkpoint):
         if (
             self.is_save_due
             or self.agreed_signal
-            or (self.every_epochs and (trainer.current_epoch + 1) % self.every_epochs == 0)
+            or (self.every_n_epochs and (trainer.current_epoch + 1) % self.every_n_epochs == 0)
         ):
             self._save(trainer)
             self._stop_if_requested()
@@ -110,7 +110,7 @@ class LastCheckpoint(Checkpoint):
         """Let a batch or a validation that has begun begin anew, with the chance that it had."""
         loops = checkpoint["loops"]["fit_loop"]
         if self.is_save_due:
-            checkpoint["random_states"] = all_gather_objects(self.random_states)
+            checkpoint["rng_states"] = all_gather_objects(self.rng_states)
             progress = loops["epoch_loop.batch_progress"]
             for each in (progress["total"], progress["current"]):
                 each["ready"] = each["started"]
@@ -129,8 +129,8 @@ class LastCheckpoint(Checkpoint):
     def _has_interval_elapsed(self, trainer: Trainer) -> bool:
         steps = trainer.global_step - self.saved_step
         minutes = (time.monotonic() - self.saved_at) / 60
-        by_steps = self.every_steps is not None and steps >= self.every_steps
-        return by_steps or (self.every_minutes is not None and minutes >= self.every_minutes)
+        by_steps = self.every_n_train_steps is not None and steps >= self.every_n_train_steps
+        return by_steps or (self.every_n_minutes is not None and minutes >= self.every_n_minutes)
 
     def _save(self, trainer: Trainer) -> None:
         # Writing the same state twice would take twice the time and space: a hard link serves.

@@ -1,4 +1,4 @@
-"""Draw the learning curves of a run as curves.png."""
+"""Draw the learning curves of a run as learning_curves.png."""
 
 import csv
 from pathlib import Path
@@ -17,11 +17,11 @@ class LearningCurves(Callback):
         self.output_dir = Path(output_dir)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write curves.png."""
+        """Write learning_curves.png."""
         if trainer.is_global_zero:
             for logger in trainer.loggers:
                 logger.save()
-            plot_learning_curves(self.output_dir / "metrics.csv", self.output_dir / "curves.png")
+            plot_learning_curves(self.output_dir / "metrics.csv", self.output_dir / "learning_curves.png")
 
 
 def plot_learning_curves(metrics: Path, picture: Path) -> None:

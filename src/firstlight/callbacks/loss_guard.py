@@ -33,12 +33,12 @@ class LossGuard(Callback):
 
     Args:
         output_dir: folder that gets the batch of a bad step, as bad_batch.pt.
-        spike: warn of a loss so many times the median of the 200 before; None never does.
+        spike_factor: warn of a loss so many times the median of the 200 before; None never does.
     """
 
-    def __init__(self, output_dir: str, spike: float | None = 10.0) -> None:
+    def __init__(self, output_dir: str, spike_factor: float | None = 10.0) -> None:
         self.output_dir = Path(output_dir)
-        self.spike = spike
+        self.spike_factor = spike_factor
         self.steps: list[PendingLoss] = []
         self.before: deque[float] = deque(maxlen=HISTORY_LENGTH)
         self.warned_in = -1
@@ -93,10 +93,10 @@ class LossGuard(Callback):
         return f"{where}; its samples, of train, are {names}, kept in {self.output_dir}/bad_batch.pt: {suggest_fix(trainer)}"
 
     def _warn_on_spike(self, step: PendingLoss, loss: float) -> None:
-        if self.spike is None or len(self.before) < MIN_HISTORY or self.warned_in == step.epoch:
+        if self.spike_factor is None or len(self.before) < MIN_HISTORY or self.warned_in == step.epoch:
             return
         usual = statistics.median(self.before)
-        if loss > self.spike * usual:
+        if loss > self.spike_factor * usual:
             self.warned_in = step.epoch
             print(f"loss spike in step {step.step}: {loss:.4g}, against a median of {usual:.4g} before", flush=True)
 

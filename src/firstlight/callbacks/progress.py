@@ -16,7 +16,7 @@ class EpochProgressBar(Callback):
     """Print one line per epoch; on a terminal, a bar beside it that costs the steps next to nothing."""
 
     # A refresh each so many steps: the bar draws itself ten times a second at most.
-    every = 5
+    refresh_rate = 5
 
     def __init__(self) -> None:
         """Make no bar yet."""
@@ -90,7 +90,7 @@ class EpochProgressBar(Callback):
             self.exit_stack.enter_context(print_above_progress_bar(self.terminal))
 
     def _update_bar(self, done: int) -> None:
-        if self.bar is not None and done % self.every == 0:
+        if self.bar is not None and done % self.refresh_rate == 0:
             self.bar.update(self.task, completed=done)
 
     def _stop_bar(self) -> None:

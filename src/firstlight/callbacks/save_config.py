@@ -15,6 +15,6 @@ class SaveConfigInCheckpoint(Callback):
         self.config = redact(config)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add "config" and "rebuild"."""
+        """Add "config" and "model_kwargs"."""
         checkpoint["config"] = self.config
-        checkpoint["rebuild"] = pl_module.rebuild_kwargs()  # type: ignore[operator]
+        checkpoint["model_kwargs"] = pl_module.rebuild_kwargs()  # type: ignore[operator]

@@ -67,11 +67,11 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         saved: Any = read_checkpoint(Path(path))
     except Exception as error:  # torch raises many kinds for what it does not know
         raise ValueError(f"{path} is damaged or no checkpoint ({type(error).__name__}): give another file") from error
-    if not isinstance(saved, dict) or "rebuild" not in saved:
+    if not isinstance(saved, dict) or "model_kwargs" not in saved:
         raise ValueError(f"{path} was not written by this project: give a checkpoint of one of its runs")
-    if saved.get("format", 0) > FORMAT_VERSION:
+    if saved.get("format_version", 0) > FORMAT_VERSION:
         raise ValueError(
-            f"{path} was written by a newer version of this project (format {saved['format']}, known is {FORMAT_VERSION}): "
+            f"{path} was written by a newer version of this project (format {saved['format_version']}, known is {FORMAT_VERSION}): "
             "update the project"
         )
     return saved

@@ -106,7 +106,8 @@ def resume_job_config(cfg: DictConfig) -> DictConfig:
         # A folder with run.json is taken: that goes last.
         for name in ("output.log", "metrics.csv", "run.json"):
             if (folder / name).is_file():
-                (folder / name).replace(folder / f"earlier_{name}")
+                stem, suffix = name.split(".")
+                (folder / name).replace(folder / f"{stem}.previous.{suffix}")
     return cfg
 
 

@@ -31,7 +31,7 @@ def print_run_header(
         device=device,
         devices=trainer.world_size,
         precision=str(trainer.precision),
-        parameters={"total": total, "trained": trained},
+        parameters={"total": total, "trainable": trained},
         samples=sizes,
         loggers={name: getattr(logger, "run_info", {"path": logger.log_dir}) for name, logger in loggers.items()},
     )

@@ -17,7 +17,7 @@ from firstlight.run.lock import is_unlocked
 
 # What may be changed when a run goes on; anything else would make it another run.
 RESUME_MUTABLE_KEYS: tuple[str, ...] = ("resume", "trainer", "callbacks", "logger", "name", "tags", "test")
-RESUME_MUTABLE_KEYS += ("data.num_workers", "data.root", "model.allow_remote_code")
+RESUME_MUTABLE_KEYS += ("data.num_workers", "data.root", "model.trust_remote_code")
 # Settings of the trainer that decide over each step.
 RESUME_IMMUTABLE_KEYS: tuple[str, ...] = (
     "trainer.devices",
@@ -86,8 +86,8 @@ def strip_unsafe_keys(saved: DictConfig) -> DictConfig:
     """
     for name in ("hydra", "defaults"):
         saved.pop(name, None)
-    if "allow_remote_code" in saved.get("model", {}):
-        saved.model.allow_remote_code = False
+    if "trust_remote_code" in saved.get("model", {}):
+        saved.model.trust_remote_code = False
     return saved
 
 

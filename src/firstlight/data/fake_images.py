@@ -19,7 +19,7 @@ class FakeImageDataModule(InMemoryImageDataModule):
         num_workers: processes that read; None chooses for the platform.
         augment: as in `Images`.
         drop_last: as in `Images`.
-        on_device: as in `ImagesInMemory`.
+        cache_on_device: as in `ImagesInMemory`.
     """
 
     def __init__(
@@ -32,9 +32,9 @@ class FakeImageDataModule(InMemoryImageDataModule):
         num_workers: int | None = None,
         augment: bool = False,
         drop_last: bool = True,
-        on_device: bool = True,
+        cache_on_device: bool = True,
     ) -> None:
-        super().__init__(image_size, batch_size, num_workers, augment, drop_last, on_device)
+        super().__init__(image_size, batch_size, num_workers, augment, drop_last, cache_on_device)
         self.num_classes = num_classes
         self.num_samples = num_samples
         self.seed = seed

@@ -16,7 +16,7 @@ class FakeTextDataModule(TextDataModule):
         num_words: size of the vocabulary that the texts draw from.
         seed: chooses the words.
         max_length: tokens per text.
-        pad_to: as in `Text`.
+        pad_to_multiple_of: as in `Text`.
         batch_size: texts per step.
         num_workers: processes that read; None chooses for the platform.
         drop_last: as in `Text`.
@@ -30,13 +30,13 @@ class FakeTextDataModule(TextDataModule):
         num_words: int = 1000,
         seed: int = 0,
         max_length: int = 32,
-        pad_to: int = 32,
+        pad_to_multiple_of: int = 32,
         batch_size: int = 16,
         num_workers: int | None = None,
         drop_last: bool = True,
         group_by_length: bool = True,
     ) -> None:
-        super().__init__(max_length, pad_to, batch_size, num_workers, drop_last, group_by_length)
+        super().__init__(max_length, pad_to_multiple_of, batch_size, num_workers, drop_last, group_by_length)
         self.num_classes = num_classes
         self.num_samples = num_samples
         self.num_words = num_words

@@ -13,7 +13,7 @@ class HubTextDataModule(TextDataModule):
     Missing splits are taken from "train": a tenth each, every class in the same proportion.
 
     Args:
-        name: name on the hub, such as stanfordnlp/imdb, or a local folder.
+        dataset_name: name on the hub, such as stanfordnlp/imdb, or a local folder.
         subset: configuration of the data set, such as sst2 of glue.
         text_column: column that holds the text.
         label_column: column that holds the class as a number.
@@ -21,7 +21,7 @@ class HubTextDataModule(TextDataModule):
         val_split: labelled split for validation; None takes a tenth of train.
         cache_dir: folder of the downloads.
         max_length: tokens read of each text.
-        pad_to: as in `Text`.
+        pad_to_multiple_of: as in `Text`.
         batch_size: texts per step.
         num_workers: processes that read; None chooses for the platform.
         drop_last: as in `Text`.
@@ -30,7 +30,7 @@ class HubTextDataModule(TextDataModule):
 
     def __init__(
         self,
-        name: str,
+        dataset_name: str,
         subset: str | None = None,
         text_column: str = "text",
         label_column: str = "label",
@@ -38,14 +38,14 @@ class HubTextDataModule(TextDataModule):
         val_split: str | None = None,
         cache_dir: str = "data/hub",
         max_length: int = 128,
-        pad_to: int = 32,
+        pad_to_multiple_of: int = 32,
         batch_size: int = 32,
         num_workers: int | None = None,
         drop_last: bool = True,
         group_by_length: bool = True,
     ) -> None:
-        super().__init__(max_length, pad_to, batch_size, num_workers, drop_last, group_by_length)
-        self.source = name
+        super().__init__(max_length, pad_to_multiple_of, batch_size, num_workers, drop_last, group_by_length)
+        self.source = dataset_name
         self.subset = subset
         self.text_column = text_column
         self.label_column = label_column

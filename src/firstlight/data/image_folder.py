@@ -30,7 +30,7 @@ class ImageFolderDataModule(ImageDataModule):
         num_workers: processes that decode; None chooses for the platform.
         augment: crop and mirror training images at random (Szegedy et al. 2015, section 6).
         drop_last: as in `Images`.
-        max_bad: images of a split that may be unreadable and are left out.
+        max_skipped_samples: images of a split that may be unreadable and are left out.
     """
 
     in_memory: ClassVar[bool] = False
@@ -43,11 +43,11 @@ class ImageFolderDataModule(ImageDataModule):
         num_workers: int | None = None,
         augment: bool = True,
         drop_last: bool = True,
-        max_bad: int = 0,
+        max_skipped_samples: int = 0,
     ) -> None:
         super().__init__(image_size, batch_size, num_workers, augment, drop_last)
         self.root = root
-        self.max_bad = max_bad
+        self.max_skipped_samples = max_skipped_samples
 
     def load_splits(self) -> tuple[list[str], dict[str, Dataset[Any]]]:
         """Return the class names and the three data sets.
@@ -78,7 +78,7 @@ class ImageFolderDataModule(ImageDataModule):
 
     def _make_dataset(self, split: str, paths: list[Path], labels: list[int]) -> "ImageFileDataset":
         augment = split == "train" and self.augment
-        return ImageFileDataset(paths, labels, self.image_size, augment, self.run_seed, self.max_bad)
+        return ImageFileDataset(paths, labels, self.image_size, augment, self.run_seed, self.max_skipped_samples)
 
 
 class ImageFileDataset(Dataset[Any]):
@@ -90,18 +90,24 @@ class ImageFileDataset(Dataset[Any]):
         image_size: side of the images in pixels.
         augment: crop and mirror at random, each image anew in each epoch.
         seed: seed of the run.
-        max_bad: files that may be unreadable.
+        max_skipped_samples: files that may be unreadable.
     """
 
     def __init__(
-        self, paths: list[Path], labels: list[int], image_size: int, augment: bool, seed: int = 0, max_bad: int = 0
+        self,
+        paths: list[Path],
+        labels: list[int],
+        image_size: int,
+        augment: bool,
+        seed: int = 0,
+        max_skipped_samples: int = 0,
     ) -> None:
         self.paths = paths
         self.labels = labels
         self.image_size = image_size
         self.augment = augment
         self.seed = seed
-        self.max_bad = max_bad
+        self.max_skipped_samples = max_skipped_samples
         # Shared by the processes of a loader, which live for many epochs and each meet some of the bad files.
         self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
         self.bad = torch.zeros(len(paths), dtype=torch.bool).share_memory_()  # type: ignore[no-untyped-call]
@@ -141,10 +147,10 @@ class ImageFileDataset(Dataset[Any]):
         known = bool(self.bad[index])
         self.bad[index] = True
         count = int(self.bad.sum())
-        if count > self.max_bad:
-            raise ValueError(f"{why}, or allow for {count} such images by data.max_bad={count}")
+        if count > self.max_skipped_samples:
+            raise ValueError(f"{why}, or allow for {count} such images by data.max_skipped_samples={count}")
         if not known:
-            print(f"data: left out, {count} of at most {self.max_bad}: {why}", file=sys.stderr, flush=True)
+            print(f"data: left out, {count} of at most {self.max_skipped_samples}: {why}", file=sys.stderr, flush=True)
 
 
 def get_random_resized_crop_box(image: Image.Image, size: int) -> CropBox:

@@ -121,20 +121,26 @@ class InMemoryImageDataModule(ImageDataModule):
         num_workers: as in `Images`; processes cannot read what a GPU holds.
         augment: as in `Images`.
         drop_last: as in `Images`.
-        on_device: under CUDA, hold all images in the GPU's memory: a batch is then picked there.
+        cache_on_device: under CUDA, hold all images in the GPU's memory: a batch is then picked there.
     """
 
     def __init__(
-        self, image_size: int, batch_size: int, num_workers: int | None, augment: bool, drop_last: bool, on_device: bool
+        self,
+        image_size: int,
+        batch_size: int,
+        num_workers: int | None,
+        augment: bool,
+        drop_last: bool,
+        cache_on_device: bool,
     ) -> None:
         super().__init__(image_size, batch_size, num_workers, augment, drop_last)
-        self.on_device = on_device and not num_workers
+        self.cache_on_device = cache_on_device and not num_workers
 
     def make_dataloader(self, dataset: Dataset[Any], order: ResumableSampler | None = None) -> DataLoader[Any]:
         """Return the loader of one data set, held by the GPU if that was asked for."""
         loader = super().make_dataloader(dataset, order)
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
-        if self.on_device and device.type == "cuda" and isinstance(dataset, InMemoryImageDataset):
+        if self.cache_on_device and device.type == "cuda" and isinstance(dataset, InMemoryImageDataset):
             dataset.to(device)
             loader.pin_memory = False  # only what is on the CPU can be pinned
         return loader

@@ -27,7 +27,7 @@ class TextDataModule(ClassificationDataModule):
 
     Args:
         max_length: tokens that are read of each text; the rest is cut off.
-        pad_to: a batch is padded to its longest text, rounded up to a multiple of this. Few different shapes
+        pad_to_multiple_of: a batch is padded to its longest text, rounded up to a multiple of this. Few different shapes
             keep compiled kernels and MPS's graph cache few; max_length gives one shape.
         batch_size: texts per step.
         num_workers: processes that read; None chooses for the platform.
@@ -49,7 +49,7 @@ class TextDataModule(ClassificationDataModule):
     def __init__(
         self,
         max_length: int,
-        pad_to: int,
+        pad_to_multiple_of: int,
         batch_size: int,
         num_workers: int | None,
         drop_last: bool,
@@ -59,7 +59,7 @@ class TextDataModule(ClassificationDataModule):
         if max_length < 3:
             raise ValueError(f"A text has at least 3 tokens ([CLS], one word, [SEP]), but data.max_length={max_length}")
         self.max_length = max_length
-        self.pad_to = pad_to
+        self.pad_to_multiple_of = pad_to_multiple_of
         self.group_by_length = group_by_length
         self.tokenizer: TokenizerLike | None = None
         self.texts: dict[str, LabeledTexts] = {}
@@ -130,7 +130,9 @@ class TextDataModule(ClassificationDataModule):
             if labels is None
             else tokenize_cached(texts, self.tokenizer, self.max_length, self.tokens_dir)
         )
-        return TokenDataset(token_ids, labels, ids, self.tokenizer.pad_token_id, self.pad_to, self.max_length)
+        return TokenDataset(
+            token_ids, labels, ids, self.tokenizer.pad_token_id, self.pad_to_multiple_of, self.max_length
+        )
 
     def make_sampler(self, dataset: Dataset[Any]) -> ResumableSampler:
         """Return the order that groups texts by length, where they differ in it and that is wanted."""

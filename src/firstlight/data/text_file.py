@@ -20,12 +20,12 @@ class TextFileDataModule(TextDataModule):
         text_column: column that holds the text.
         label_column: column that holds the class, a name or a number.
         max_length: tokens read of each text.
-        pad_to: as in `Text`.
+        pad_to_multiple_of: as in `Text`.
         batch_size: texts per step.
         num_workers: processes that read; None chooses for the platform.
         drop_last: as in `Text`.
         group_by_length: as in `Text`.
-        max_bad: rows of a file that may be unusable and are skipped.
+        max_skipped_samples: rows of a file that may be unusable and are skipped.
     """
 
     def __init__(
@@ -36,20 +36,20 @@ class TextFileDataModule(TextDataModule):
         text_column: str = "text",
         label_column: str = "label",
         max_length: int = 128,
-        pad_to: int = 32,
+        pad_to_multiple_of: int = 32,
         batch_size: int = 32,
         num_workers: int | None = None,
         drop_last: bool = True,
         group_by_length: bool = True,
-        max_bad: int = 0,
+        max_skipped_samples: int = 0,
     ) -> None:
-        super().__init__(max_length, pad_to, batch_size, num_workers, drop_last, group_by_length)
+        super().__init__(max_length, pad_to_multiple_of, batch_size, num_workers, drop_last, group_by_length)
         self.path = path
         self.val_path = val_path
         self.test_path = test_path
         self.text_column = text_column
         self.label_column = label_column
-        self.max_bad = max_bad
+        self.max_skipped_samples = max_skipped_samples
 
     def load_texts(self) -> tuple[list[str], dict[str, LabeledTexts]]:
         """Return class names, texts and labels.
@@ -101,11 +101,11 @@ class TextFileDataModule(TextDataModule):
     def _report_skipped(self, bad: dict[int, str], count: int, path: Path) -> None:
         """Say which rows are skipped, or refuse them if they are too many."""
         first, fault = next(iter(bad.items()))
-        if len(bad) > self.max_bad:
+        if len(bad) > self.max_skipped_samples:
             mend = "fill it in" if "empty" in fault else "correct"
             raise ValueError(
                 f"{path}, row {first}: {fault}: {mend} or remove the row, or skip such rows, {len(bad)} of {count}, "
-                f"by data.max_bad={len(bad)}"
+                f"by data.max_skipped_samples={len(bad)}"
             )
         some = ", ".join(f"row {number} ({fault})" for number, fault in list(bad.items())[:3])
         more = " and others" if len(bad) > 3 else ""

@@ -50,7 +50,7 @@ class TokenDataset(Dataset[Any]):
         labels: Sequence[int] | None,
         ids: Sequence[int] | None = None,
         padding: int = 0,
-        pad_to: int = 1,
+        pad_to_multiple_of: int = 1,
         max_length: int = 1,
     ) -> None:
         """Keep the ids of each text, its label (None where there is none) and its own id (its position)."""
@@ -58,7 +58,7 @@ class TokenDataset(Dataset[Any]):
         self.labels = None if labels is None else torch.as_tensor(labels, dtype=torch.int64)
         self.ids = torch.arange(len(self.offsets) - 1) if ids is None else to_index_tensor(ids)
         self.padding = padding
-        self.pad_to = pad_to
+        self.pad_to_multiple_of = pad_to_multiple_of
         self.max_length = max_length
 
     def __len__(self) -> int:
@@ -70,7 +70,7 @@ class TokenDataset(Dataset[Any]):
         return self._round_up_length(self.offsets.diff())
 
     def _round_up_length(self, lengths: Tensor) -> Tensor:
-        return (-(-lengths // self.pad_to) * self.pad_to).clamp(max=self.max_length)
+        return (-(-lengths // self.pad_to_multiple_of) * self.pad_to_multiple_of).clamp(max=self.max_length)
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         chosen = to_index_tensor(indices)

@@ -31,7 +31,7 @@ def build_metadata(
         }
         for name, value in drawn.items()
     }
-    model = {name: value for name, value in source.settings["model"].items() if name != "allow_remote_code"}
+    model = {name: value for name, value in source.settings["model"].items() if name != "trust_remote_code"}
     return {
         "format": format,
         "load": load,

@@ -86,7 +86,7 @@ def make_loading_code(source: ExportSource) -> list[str]:
 def get_init_kwargs(source: ExportSource) -> dict[str, Any]:
     """Return the arguments that build the model's class again."""
     rebuilt = {**source.model.hparams, **source.model.rebuild_kwargs()}
-    return {name: value for name, value in rebuilt.items() if name != "allow_remote_code"}
+    return {name: value for name, value in rebuilt.items() if name != "trust_remote_code"}
 
 
 def verify_saved_weights(module: nn.Module, folder: Path) -> str:

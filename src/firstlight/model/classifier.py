@@ -203,11 +203,11 @@ class Classifier(LightningModule, ABC):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the figures of the epoch so far."""
-        checkpoint["logged"] = self.epoch_log
+        checkpoint["epoch_log"] = self.epoch_log
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Let a resumed run stretch its schedule to a new end."""
-        self.epoch_log = checkpoint.get("logged", [])
+        self.epoch_log = checkpoint.get("epoch_log", [])
         for state in checkpoint.get("lr_schedulers", []):
             for name in ("total_steps", "T_max", "_schedule_phases"):
                 state.pop(name, None)

@@ -21,7 +21,9 @@ class ClassificationMetrics(Metric):
         """Start from zero."""
         super().__init__()
         self.num_classes = num_classes
-        self.add_state("confusion_matrix", torch.zeros(num_classes, num_classes, dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state(
+            "confusion_matrix", torch.zeros(num_classes, num_classes, dtype=torch.int64), dist_reduce_fx="sum"
+        )
         self.add_state("loss", torch.tensor(0.0), dist_reduce_fx="sum")
 
     def update(self, logits: Tensor, labels: Tensor) -> None:

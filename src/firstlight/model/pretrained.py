@@ -33,7 +33,7 @@ def load_pretrained(network: nn.Module, weights: str, choices: Any, leave_out: s
     if missing := sorted(wanted - set(fitting)):
         raise ValueError(
             f"model.weights={weights} does not fit this network: {len(missing)} tensors are missing or of another "
-            f"shape, {missing[0]} first. Small images get another first layer: set model.stem=stock, or weights=null"
+            f"shape, {missing[0]} first. Small images get another first layer: set model.stem=standard, or weights=null"
         )
     network.load_state_dict(fitting, strict=False)
 

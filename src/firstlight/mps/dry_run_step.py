@@ -191,6 +191,6 @@ def load_sample_batch(data: ClassificationDataModule, training: bool) -> tuple[A
     twin.batch_size = min(NUM_SAMPLES, len(twin.datasets[name]))  # type: ignore[arg-type]
     if isinstance(data, TextDataModule):
         twin.datasets[name] = copy.copy(twin.datasets[name])
-        twin.datasets[name].pad_to = data.max_length  # type: ignore[attr-defined]
+        twin.datasets[name].pad_to_multiple_of = data.max_length  # type: ignore[attr-defined]
     loader = twin.train_dataloader() if training else twin.val_dataloader()
     return next(iter(loader)), twin.batch_size

@@ -11,9 +11,11 @@ def validate_request(cfg: DictConfig) -> None:
     Raises:
         ValueError: it is for another device, or the size is no positive number.
     """
-    size = cfg.memory_gb
+    size = cfg.mac_memory_gb
     if size is not None and (isinstance(size, bool) or not isinstance(size, int | float) or size <= 0):
-        raise ValueError(f"memory_gb is the memory of a Mac in GB, but memory_gb={size}: give a number such as 16")
+        raise ValueError(
+            f"mac_memory_gb is the memory of a Mac in GB, but mac_memory_gb={size}: give a number such as 16"
+        )
     if cfg.trainer.accelerator != "mps":
         name = cfg.trainer.accelerator
         raise ValueError(f"preflight judges a training on MPS, but trainer={name}: leave trainer= out, or give mps")
@@ -31,11 +33,11 @@ def run_preflight(cfg: DictConfig) -> dict[str, Any]:
     precision, deterministic = trainer["precision"], trainer["deterministic"] is True
     # The same objects as in training, on the device that every machine has.
     trainer |= {"accelerator": "cpu", "precision": "32-true", "deterministic": None}
-    trainer |= {"profiler": None, "compile_network": False}
+    trainer |= {"profiler": None, "compile": False}
     model, data, built = build(OmegaConf.create(settings))
     report = dry_run(model, data, built, precision, deterministic=deterministic)
     about = {"model": type(model).__name__, "data": type(data).__name__, "precision": precision}
-    return about | format_report.summarize(report, data.batch_size, cfg.memory_gb)
+    return about | format_report.summarize(report, data.batch_size, cfg.mac_memory_gb)
 
 
 def raise_if_unsupported(found: dict[str, Any]) -> None:

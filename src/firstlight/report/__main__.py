@@ -29,7 +29,7 @@ def main(cfg: DictConfig) -> Path:
     if content.report["benchmarks"]:
         print(f"measured  {len(content.report['benchmarks'])} benchmarks")
     print(f"page      {output}, {output.stat().st_size / 1e6:.1f} MB")
-    if cfg.open and not webbrowser.open(output.resolve().as_uri()):
+    if cfg.open_browser and not webbrowser.open(output.resolve().as_uri()):
         print(f"browser   none was found: open {output} by hand")
     return output
 
@@ -43,8 +43,8 @@ def validate_run_dirs(cfg: DictConfig) -> list[Path]:
     given = list(cfg.runs) if OmegaConf.is_list(cfg.runs) else [cfg.runs]
     if not given or not all(isinstance(each, str) and each for each in given):
         raise ValueError(f"runs is a folder or a list of folders, but runs={cfg.runs}: type runs=logs/sweep/<folder>")
-    if not isinstance(cfg.open, bool):
-        raise ValueError(f"open is true or false, but open={cfg.open}: type open=true")
+    if not isinstance(cfg.open_browser, bool):
+        raise ValueError(f"open is true or false, but open_browser={cfg.open_browser}: type open_browser=true")
     for folder in map(Path, given):
         if folder.is_file():
             raise ValueError(f"runs takes folders, but {folder} is a file: type runs={folder.parent}")

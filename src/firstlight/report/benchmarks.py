@@ -37,5 +37,5 @@ def make_speedup_bars(speedups: list[dict[str, Any]]) -> dict[str, Any]:
     for each in others:
         label = PHASES[each["phase"]] + (f" on {each['device']}" if len(devices) > 1 else "")
         times = found.setdefault(label, [None] * len(models))
-        times[models.index((str(each["model"]), each["batch_size"]))] = float(each["times"])
+        times[models.index((str(each["model"]), each["batch_size"]))] = float(each["speedup"])
     return {"models": [f"{name}, batch size {size}" for name, size in models], "bars": found}

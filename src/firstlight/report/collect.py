@@ -65,7 +65,7 @@ def collect_report(folders: list[Path]) -> ReportContent:
     }
     drawn = load_run_details(runs, chosen)
     for run, detail in zip(runs, drawn, strict=True):
-        run["figures"] = [name for group in detail["curves"] for name in group["figures"]]
+        run["metrics"] = [name for group in detail["curves"] for name in group["metrics"]]
     return ReportContent(report, drawn)
 
 

@@ -36,7 +36,7 @@ def make_columns(runs: list[dict[str, Any]], settings: list[str]) -> list[dict[s
         *(make_column(f"overrides/{name}", name, "setting") for name in settings),
         *(make_column(f"metrics/{name}", name, "number") for name in list_metrics(runs)),
         *(make_column(f"metrics/{name}", label, "number") for name, label in make_speed_columns(runs).items()),
-        make_column("seconds", "duration", "duration"),
+        make_column("duration_s", "duration", "duration"),
         make_column("commit", "commit", "code"),
         make_column("started", "started", "time"),
     ]

@@ -16,7 +16,7 @@ def load_curves(folder: Path, points: int) -> dict[str, Any]:
         points: most points that a curve keeps.
 
     Returns:
-        "curves": [{"steps": [...], "figures": {name: [value or None]}}], "epochs": [[last step of an epoch, epochs
+        "curves": [{"steps": [...], "metrics": {name: [value or None]}}], "epochs": [[last step of an epoch, epochs
         done]], "remarks": [sentence].
     """
     try:
@@ -31,7 +31,7 @@ def load_curves(folder: Path, points: int) -> dict[str, Any]:
         steps = downsample(sorted(curve), points)
         groups.setdefault(tuple(steps), {})[name] = [round_significant(curve[step]) for step in steps]
     return {
-        "curves": [{"steps": list(steps), "figures": figures} for steps, figures in groups.items()],
+        "curves": [{"steps": list(steps), "metrics": figures} for steps, figures in groups.items()],
         "epochs": [[step, epoch + 1] for epoch, step in sorted(epochs.items())],
         "remarks": [] if found else ["No learning curves: nothing is in metrics.csv yet."],
     }

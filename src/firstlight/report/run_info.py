@@ -35,7 +35,7 @@ def load_run_info(folder: Path, name: str) -> dict[str, Any]:
         "reason": damage or get_failure_reason(record, status, folder),
         "overrides": parse_overrides(record.get("overrides")),
         "metrics": {str(key): to_json_number(value) for key, value in to_dict(record, "metrics").items()},
-        "seconds": to_json_number(record.get("seconds")),
+        "duration_s": to_json_number(record.get("duration_s")),
         "started": to_text(record.get("started")),
         "commit": (to_text(git.get("commit")) or "")[:8] + ("+dirty" if git.get("dirty") else ""),
         "seed": to_text(record.get("seed")),

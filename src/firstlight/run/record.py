@@ -51,19 +51,21 @@ class RunRecord:
     def begin(self, overrides: list[str]) -> None:
         """Say that the run starts, or goes on: what it was and reached before stays."""
         start = {"started": utc_now(), "ended": None, "status": "running", "reason": None, "overrides": overrides}
-        starts = [*self.fields.get("starts", []), start]
-        self.update(status="running", reason=None, ended=None, starts=starts)
+        attempts = [*self.fields.get("attempts", []), start]
+        self.update(status="running", reason=None, ended=None, attempts=attempts)
 
     def end(self, status: str, reason: str | None = None) -> None:
         """Say how the run ended."""
         seconds = round(time.perf_counter() - self.started, 3)
         end = {"ended": utc_now(), "status": status, "reason": reason}
-        starts = [*self.fields["starts"][:-1], {**self.fields["starts"][-1], **end, "seconds": seconds}]
+        attempts = [*self.fields["attempts"][:-1], {**self.fields["attempts"][-1], **end, "duration_s": seconds}]
         # Of a start that was killed nobody knows how long it took.
         self.update(
             **end,
-            seconds=round(sum(each["seconds"] for each in starts if isinstance(each.get("seconds"), float)), 3),
-            starts=starts,
+            duration_s=round(
+                sum(each["duration_s"] for each in attempts if isinstance(each.get("duration_s"), float)), 3
+            ),
+            attempts=attempts,
         )
         self.reserve.unlink(missing_ok=True)
 
@@ -168,8 +170,8 @@ def make_initial_fields(cfg: DictConfig) -> dict[str, Any]:
         "reason": None,
         "started": utc_now(),
         "ended": None,
-        "seconds": None,
-        "starts": [],
+        "duration_s": None,
+        "attempts": [],
         "seed": cfg.get("seed"),
         "git": get_git_info(),
         "machine": {"system": platform.platform(), "python": platform.python_version(), "cores": os.cpu_count()},
@@ -181,10 +183,10 @@ def make_initial_fields(cfg: DictConfig) -> dict[str, Any]:
 
 
 def read_previous_fields(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
-    """Return what run.json told of the earlier starts, but for fields that are of another kind: they are damaged."""
+    """Return what run.json told of the earlier attempts, but for fields that are of another kind: they are damaged."""
     earlier = read_json_or_empty(folder / "run.json")
-    if isinstance(earlier.get("starts"), list):
-        earlier["starts"] = [each for each in earlier["starts"] if isinstance(each, dict)]
+    if isinstance(earlier.get("attempts"), list):
+        earlier["attempts"] = [each for each in earlier["attempts"] if isinstance(each, dict)]
     known = {name: type(value) for name, value in fields.items() if value is not None}
     return {name: value for name, value in earlier.items() if isinstance(value, known.get(name, object))}
 

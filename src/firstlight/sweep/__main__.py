@@ -1,7 +1,7 @@
 """Train for each combination of settings:  python -m firstlight.sweep model=resnet50,vgg16 data.batch_size=16,32
 
 Typed again, it goes on with the newest sweep of the same words until all jobs are finished; force=true starts over.
-launcher=joblib, slurm or slurm_local runs jobs side by side; sweeper=optuna searches instead of trying all.
+launcher=joblib, slurm or submitit_local runs jobs side by side; sweeper=optuna searches instead of trying all.
 """
 
 import json
@@ -41,7 +41,7 @@ def main() -> None:
         own, words = split_overrides(words)
         plan = make_plan(own, words)
         validate_jobs(plan)
-        asked = redact({"words": words, **plan.identity})
+        asked = redact({"overrides": words, **plan.identity})
         folder = (None if force else find_unfinished_sweep(parent, asked, plan)) or create_sweep(parent, asked, plan)
         with acquire_run_lock(folder):
             run_sweep(folder, words, plan)

@@ -26,10 +26,10 @@ class ResumableOptunaSweeper(Sweeper):
     """Hydra's sweeper by Optuna, which goes on after an interruption and does not mind a trial that fails.
 
     Args:
-        trials: how many, those that fail included.
+        n_trials: how many, those that fail included.
         metric: what is to become best; several are weighed against each other.
         direction: "maximize" or "minimize", of each.
-        at_once: trials that are chosen together, and handed to the launcher.
+        n_jobs: trials that are chosen together, and handed to the launcher.
         seed: of the choices.
         params: what a stored sweep varies.
     """
@@ -39,17 +39,17 @@ class ResumableOptunaSweeper(Sweeper):
 
     def __init__(
         self,
-        trials: int = 20,
+        n_trials: int = 20,
         metric: str | list[str] = "val/accuracy",
         direction: str | list[str] | None = None,
-        at_once: int | None = None,
+        n_jobs: int | None = None,
         seed: int = 0,
         params: dict[str, Any] | None = None,
     ) -> None:
-        self.num_trials = trials
+        self.num_trials = n_trials
         self.objective_metrics = as_list(metric)
         self.directions = resolve_directions(self.objective_metrics, direction)
-        self.at_once = at_once or 1
+        self.n_jobs = n_jobs or 1
         self.seed = seed
         self.params = params or {}
 
@@ -68,7 +68,7 @@ class ResumableOptunaSweeper(Sweeper):
         for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             self.run_trials(study, [trial.number], fixed)
         while (left := self.num_trials - len(study.trials)) > 0:
-            numbers = [study.ask(space).number for _ in range(min(self.at_once, left))]
+            numbers = [study.ask(space).number for _ in range(min(self.n_jobs, left))]
             self.run_trials(study, numbers, fixed)
 
     def run_trials(self, study: optuna.Study, numbers: list[int], fixed: dict[str, Any]) -> None:

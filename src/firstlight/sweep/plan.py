@@ -49,7 +49,7 @@ class SweepPlan:
     @property
     def num_jobs(self) -> int:
         """Return how many jobs there are to be."""
-        return int(self.sweeper["trials"]) if self.is_search else len(self.jobs)
+        return int(self.sweeper["n_trials"]) if self.is_search else len(self.jobs)
 
     @property
     def objective_metrics(self) -> list[str]:
@@ -115,7 +115,7 @@ def validate_installed(word: str, target: str) -> None:
     if "program" in needs and shutil.which(str(needs["program"])) is None:
         raise ValueError(
             f"{word} needs Slurm, but there is no {needs['program']} on the PATH: type it where jobs are submitted, or "
-            "launcher=slurm_local to try it here"
+            "launcher=submitit_local to try it here"
         )
 
 
@@ -129,7 +129,7 @@ def validate_plan(plan: SweepPlan) -> None:
     minutes, delay_s = plan.launcher.get("minutes", inf), plan.launcher.get("signal_delay_s", 0)
     if delay_s >= 60 * minutes:
         raise ValueError(
-            f"A job trains until signal_delay_s before its limit, but launcher.minutes={minutes} and "
+            f"A job trains until signal_delay_s before its limit, but launcher.timeout_min={minutes} and "
             f"launcher.signal_delay_s={delay_s}: give more minutes, or fewer seconds"
         )
 
@@ -221,7 +221,7 @@ def register_plugins(plan: SweepPlan) -> list[str]:
     """Make launcher and sweeper known to Hydra, and return the words that choose them."""
     sweeper = dict(plan.sweeper)
     if sweeper:
-        sweeper["at_once"] = sweeper["at_once"] or plan.launcher.get("n_jobs", 1)
+        sweeper["n_jobs"] = sweeper["n_jobs"] or plan.launcher.get("n_jobs", 1)
         sweeper |= {"seed": compose_config("train", [*plan.jobs[0], "output_dir=logs"]).seed, "params": None}
     words = []
     for group, settings in (("launcher", plan.launcher), ("sweeper", sweeper)):

@@ -22,12 +22,12 @@ class TorchCompile(Callback):
 
     Args:
         mode: torch.compile's "default", "reduce-overhead" (CUDA graphs) or "max-autotune" (minutes of trials).
-        from_steps: planned steps from which on compiling pays.
+        min_steps: Planned steps below which the network runs in eager mode.
     """
 
-    def __init__(self, mode: str, from_steps: int) -> None:
+    def __init__(self, mode: str, min_steps: int) -> None:
         self.mode = mode
-        self.from_steps = from_steps
+        self.min_steps = min_steps
         self.active: bool | None = None
         self.samples = 0
         self.known: set[Any] = set()
@@ -62,7 +62,7 @@ class TorchCompile(Callback):
     def _initialize(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
         if trainer.accumulate_grad_batches > 1 and self.mode == "reduce-overhead":
             self.mode = "default"  # a CUDA graph overwrites the gradients of the batch before
-        self.active = count_planned_batches(trainer) >= self.from_steps
+        self.active = count_planned_batches(trainer) >= self.min_steps
         self.samples = len(batch["ids"])
         network: Any = pl_module.network
         if self.active and network._compiled_call_impl is None:
@@ -93,7 +93,7 @@ class TorchCompile(Callback):
             reason = (str(error).strip().splitlines() or [""])[0]
             warnings.warn(
                 f"torch.compile failed for {type(pl_module).__name__} ({type(error).__name__}: {reason}): it runs "
-                "uncompiled; trainer.compile_network=false saves the attempt",
+                "uncompiled; trainer.compile=false saves the attempt",
                 stacklevel=2,
             )
 

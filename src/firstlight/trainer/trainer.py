@@ -101,11 +101,13 @@ class Trainer(lightning.pytorch.Trainer):
             root ("sqrt": Malladi et al. 2022, for Adam); None takes it as given.
         precision: Lightning's name, such as 32-true, bf16-mixed, 16-mixed, bf16-true.
         channels_last: keep images and convolutions as (batch, height, width, channels) in memory.
-        compile_network: compile the network in place by torch.compile: always, never, or from so many planned steps on.
+        compile: Compile the network in place with `torch.compile`; "auto" compiles runs of at least
+            `compile_min_steps` planned steps.
+        compile_min_steps: Shortest run, in steps, that `compile="auto"` compiles.
         compile_mode: torch.compile's name; "reduce-overhead" records CUDA graphs.
         fused_optimizer: update all weights by one kernel, with the optimizers that have one.
         matmul_precision: of float32 products on CUDA: "high" allows TF32.
-        threads: CPU threads of an operator; None takes one for each core that this process may use.
+        num_threads: CPU threads of an operator; None takes one for each core that this process may use.
         callbacks: Lightning callbacks.
         settings: those of `LightningSettings`.
 
@@ -123,11 +125,12 @@ class Trainer(lightning.pytorch.Trainer):
         scale_lr: Literal["linear", "sqrt"] | None = None,
         precision: Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true"] = "32-true",
         channels_last: bool = False,
-        compile_network: bool | int = False,
+        compile: bool | Literal["auto"] = False,
+        compile_min_steps: int = 0,
         compile_mode: Literal["default", "reduce-overhead", "max-autotune"] = "default",
         fused_optimizer: bool = False,
         matmul_precision: Literal["highest", "high", "medium"] = "highest",
-        threads: int | None = None,
+        num_threads: int | None = None,
         callbacks: list[Any] | None = None,
         **settings: Unpack[TrainerKwargs],
     ) -> None:
@@ -135,15 +138,17 @@ class Trainer(lightning.pytorch.Trainer):
         validate_trainer_settings(accelerator, settings)
         several = count_processes(accelerator, devices, num_nodes)
         configure_process(
-            threads or max(DEFAULT_NUM_THREADS // count_devices(accelerator, devices), 1), matmul_precision, settings
+            num_threads or max(DEFAULT_NUM_THREADS // count_devices(accelerator, devices), 1),
+            matmul_precision,
+            settings,
         )
         is_spread = several > 1 and strategy == "fsdp"
         # torch spreads contiguous weights only.
         self.channels_last = channels_last and not is_spread
         self.fused_optimizer = fused_optimizer
         # Compiling runs a rehearsal, for which spread weights would have to come together on all devices at once.
-        if compile_network is not False and not is_spread:
-            callbacks = [*(callbacks or []), TorchCompile(compile_mode, from_steps=int(compile_network))]
+        if compile is not False and not is_spread:
+            callbacks = [*(callbacks or []), TorchCompile(compile_mode, compile_min_steps if compile == "auto" else 0)]
         super().__init__(
             accelerator=accelerator,
             devices=devices,

@@ -19,14 +19,14 @@ class BBCNewsDataModule(TextDataModule):
     def __init__(
         self,
         max_length: int = 64,
-        pad_to: int = 32,
+        pad_to_multiple_of: int = 32,
         batch_size: int = 16,
         num_workers: int | None = None,
         drop_last: bool = True,
         group_by_length: bool = True,
     ) -> None:
         """Keep the settings; `Text` explains them."""
-        super().__init__(max_length, pad_to, batch_size, num_workers, drop_last, group_by_length)
+        super().__init__(max_length, pad_to_multiple_of, batch_size, num_workers, drop_last, group_by_length)
 
     def load_texts(self) -> tuple[list[str], dict[str, Any]]:
         """Return class names, texts and labels: 80 % train, 10 % val, 10 % test.

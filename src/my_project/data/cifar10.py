@@ -21,7 +21,7 @@ class CIFAR10DataModule(InMemoryImageDataModule):
         num_workers: processes that read; None chooses for the platform.
         augment: as in `Images`.
         drop_last: as in `Images`.
-        on_device: as in `ImagesInMemory`.
+        cache_on_device: as in `ImagesInMemory`.
     """
 
     max_shift: ClassVar[int] = 4
@@ -34,9 +34,9 @@ class CIFAR10DataModule(InMemoryImageDataModule):
         num_workers: int | None = None,
         augment: bool = True,
         drop_last: bool = True,
-        on_device: bool = True,
+        cache_on_device: bool = True,
     ) -> None:
-        super().__init__(32, batch_size, num_workers, augment, drop_last, on_device)
+        super().__init__(32, batch_size, num_workers, augment, drop_last, cache_on_device)
         self.root = root
 
     def prepare_data(self) -> None:

@@ -27,14 +27,14 @@ class DigitsDataModule(InMemoryImageDataModule):
         num_workers: int | None = None,
         augment: bool = False,
         drop_last: bool = True,
-        on_device: bool = True,
+        cache_on_device: bool = True,
     ) -> None:
         """Keep the settings; `ImagesInMemory` explains them.
 
         Raises:
             ValueError: image_size is no multiple of 8.
         """
-        super().__init__(image_size, batch_size, num_workers, augment, drop_last, on_device)
+        super().__init__(image_size, batch_size, num_workers, augment, drop_last, cache_on_device)
         if image_size % 8 or image_size < 8:
             raise ValueError(f"Digits are enlarged from 8 px, but data.image_size={image_size}: give a multiple of 8")
 

@@ -20,12 +20,12 @@ class BERT(Classifier):
         class_names: name of each class, in the order of the logits.
         vocabulary: words of the data, for a model without pretrained weights.
         weights: a name on the Hugging Face hub, a folder, "minilm" (the packaged 22 M parameter
-            all-MiniLM-L6-v2), or None for random weights of the shape that `config` gives.
-        config: settings of transformers.BertConfig for random weights, such as hidden_size.
+            all-MiniLM-L6-v2), or None for random weights of the shape that `config_overrides` gives.
+        config_overrides: settings of transformers.BertConfig for random weights, such as hidden_size.
         tokenizer: a tokenizer as JSON; None takes that of the weights, or makes one from the vocabulary.
         freeze_layers: leave the embeddings and so many layers untrained; 0 trains all.
         dropout: share dropped in every layer; None keeps that of the weights.
-        allow_remote_code: run the Python code that some weights bring, which can do whatever you can.
+        trust_remote_code: run the Python code that some weights bring, which can do whatever you can.
         label_smoothing: as in `Classifier`.
         optimizer: as in `Classifier`.
         scheduler: as in `Classifier`.
@@ -38,11 +38,11 @@ class BERT(Classifier):
         class_names: list[str],
         vocabulary: list[str] | None = None,
         weights: str | None = "minilm",
-        config: dict[str, Any] | None = None,
+        config_overrides: dict[str, Any] | None = None,
         tokenizer: str | None = None,
         freeze_layers: int = 0,
         dropout: float | None = None,
-        allow_remote_code: bool = False,
+        trust_remote_code: bool = False,
         label_smoothing: float = 0.0,
         optimizer: dict[str, Any] | None = None,
         scheduler: dict[str, Any] | None = None,
@@ -55,17 +55,17 @@ class BERT(Classifier):
             changes |= {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
         if weights:
             source = get_minilm_dir() if weights == "minilm" else weights
-            self._tokenizer, self.network = _load_pretrained(source, changes, allow_remote_code)
+            self._tokenizer, self.network = _load_pretrained(source, changes, trust_remote_code)
         else:
             self._tokenizer = (
                 word_tokenizer.from_json(tokenizer)
                 if tokenizer
                 else word_tokenizer.build_word_tokenizer(vocabulary or [])
             )
-            shape = {"vocab_size": len(self._tokenizer), **(config or {}), **changes}
+            shape = {"vocab_size": len(self._tokenizer), **(config_overrides or {}), **changes}
             if shape["vocab_size"] < len(self._tokenizer):
                 raise ValueError(
-                    f"Bert needs a number for each of its {len(self._tokenizer)} words, but model.config.vocab_size="
+                    f"Bert needs a number for each of its {len(self._tokenizer)} words, but model.config_overrides.vocab_size="
                     f"{shape['vocab_size']}: give {len(self._tokenizer)} or more, or leave it out"
                 )
             self.network = BertForSequenceClassification(BertConfig(**shape))
@@ -96,7 +96,7 @@ class BERT(Classifier):
             return {}
         return {
             "weights": None,
-            "config": self.network.config.to_diff_dict(),
+            "config_overrides": self.network.config.to_diff_dict(),
             "tokenizer": word_tokenizer.to_json(self._tokenizer),
         }
 
@@ -109,16 +109,16 @@ class BERT(Classifier):
 
 
 def _load_pretrained(
-    source: str, changes: Settings, allow_remote_code: bool
+    source: str, changes: Settings, trust_remote_code: bool
 ) -> tuple[PreTrainedTokenizerFast, BertForSequenceClassification]:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     try:
         code = _has_remote_code(source)
-        if code and not allow_remote_code:
+        if code and not trust_remote_code:
             raise ValueError(
                 f"model.weights={source} brings Python code of its own, which could do anything: read it and add "
-                "model.allow_remote_code=true, or choose other weights"
+                "model.trust_remote_code=true, or choose other weights"
             )
         words = AutoTokenizer.from_pretrained(source, trust_remote_code=code)
         kind = AutoModelForSequenceClassification if code else BertForSequenceClassification

@@ -17,7 +17,7 @@ class ResNet50(Classifier):
         image_size: side of the images in pixels.
         native_size: side before they were enlarged to image_size; None if they were not.
         weights: torchvision's name, such as IMAGENET1K_V2, a file, or None for random weights.
-        stem: "stock" (7 x 7, reduces by 4), "small" (3 x 3, reduces by 1), or "auto".
+        stem: "standard" (7 x 7, reduces by 4), "small" (3 x 3, reduces by 1), or "auto".
         freeze_layers: leave the stem and so many of the 4 stages untrained; 0 trains all.
         label_smoothing: as in `Classifier`.
         optimizer: as in `Classifier`.
@@ -32,7 +32,7 @@ class ResNet50(Classifier):
         image_size: int,
         native_size: int | None = None,
         weights: str | None = None,
-        stem: Literal["auto", "stock", "small"] = "auto",
+        stem: Literal["auto", "standard", "small"] = "auto",
         freeze_layers: int = 0,
         label_smoothing: float = 0.0,
         optimizer: dict[str, Any] | None = None,
@@ -41,9 +41,9 @@ class ResNet50(Classifier):
         super().__init__(class_names, label_smoothing, optimizer, scheduler)
         self.save_hyperparameters(logger=False)
         if stem == "auto":
-            # The stock stem reduces by 4: right for photos, and for small images that were enlarged by 4 or more. The
+            # The standard stem reduces by 4: right for photos, and for small images that were enlarged by 4 or more. The
             # small one costs 15 times as much and keeps the detail of other small images.
-            stem = "small" if image_size <= 64 and image_size < 4 * (native_size or image_size) else "stock"
+            stem = "small" if image_size <= 64 and image_size < 4 * (native_size or image_size) else "standard"
         # Each block starts as the identity (Goyal et al. 2017, section 5.1): one epoch fewer to the same accuracy.
         self.network = resnet50(num_classes=len(class_names), zero_init_residual=True)
         if stem == "small":

@@ -20,9 +20,9 @@ class VGG16(Classifier):
         native_size: side before they were enlarged to image_size; not needed here.
         weights: torchvision's name, such as IMAGENET1K_V1, a file, or None for random weights.
         batch_norm: normalise after each convolution, as vgg16_bn does; False is the plain VGG16.
-        head: "stock" (7 x 7 map, two layers of 4096), "small" (mean of the map, one layer), or "auto".
+        head: "standard" (7 x 7 map, two layers of 4096), "small" (mean of the map, one layer), or "auto".
         freeze_layers: leave so many of the 5 blocks untrained; 0 trains all.
-        dropout: share of units dropped in the stock head.
+        dropout: share of units dropped in the standard head.
         label_smoothing: as in `Classifier`.
         optimizer: as in `Classifier`.
         scheduler: as in `Classifier`.
@@ -40,7 +40,7 @@ class VGG16(Classifier):
         native_size: int | None = None,
         weights: str | None = None,
         batch_norm: bool = True,
-        head: Literal["auto", "stock", "small"] = "auto",
+        head: Literal["auto", "standard", "small"] = "auto",
         freeze_layers: int = 0,
         dropout: float = 0.5,
         label_smoothing: float = 0.0,
@@ -52,7 +52,7 @@ class VGG16(Classifier):
         if image_size < 32:
             raise ValueError(f"VGG16 halves an image five times, but data.image_size={image_size}: give 32 or more")
         build = vgg16_bn if batch_norm else vgg16
-        # At 32 px the map is 1 x 1: the stock head would repeat it 49 times into 120 M useless weights.
+        # At 32 px the map is 1 x 1: the standard head would repeat it 49 times into 120 M useless weights.
         if head == "small" or (head == "auto" and image_size <= 64):
             with torch.device("meta"):  # or those weights would be drawn first, for a second
                 self.network = build(init_weights=False)

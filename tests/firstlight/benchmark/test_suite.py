@@ -14,13 +14,13 @@ from firstlight.build import resolve_auto_settings
 from firstlight.config.options import CONFIG_DIR
 from support.choices import a_model, tiny
 
-SMALL = ["image_size=32", "max_length=16", "batch_size=2", "seconds=0.01", "repeats=2", "accelerators=[cpu]"]
+SMALL = ["image_size=32", "max_length=16", "batch_size=2", "min_seconds=0.01", "repeats=2", "accelerators=[cpu]"]
 SMALL += ["precision=32-true"]
 MODEL = "tiny_images"
 WORDS_OF_IT = ",".join(
     f'"{word}"' for word in (f"model={MODEL}", "data.image_size=${image_size}", "data.batch_size=16")
 )
-TRAININGS = [f"+trainings.{MODEL}=[{WORDS_OF_IT}]"]
+TRAININGS = [f"+workloads.{MODEL}=[{WORDS_OF_IT}]"]
 
 
 @pytest.fixture(scope="module")
@@ -37,14 +37,14 @@ def measured(tmp_path_factory):
 
 def test_both_phases_are_measured_through_the_trainer_and_by_a_bare_loop(measured):
     result, _ = measured
-    found = [(each["model"], each["phase"], each["device"], each["loop"]) for each in result["figures"]]
+    found = [(each["model"], each["phase"], each["device"], each["loop"]) for each in result["results"]]
 
     assert found == [(MODEL, phase, "cpu", loop) for phase in ("train", "eval") for loop in ("trainer", "bare")]
 
 
 def test_every_figure_says_how_it_came_about(measured):
     result, folder = measured
-    for each in result["figures"]:
+    for each in result["results"]:
         assert each["chip"]
         assert each["precision"] == "32-true"
         assert each["batch_size"] == 2
@@ -59,7 +59,7 @@ def test_every_figure_says_how_it_came_about(measured):
 
 
 def test_a_training_step_has_up_to_three_times_the_arithmetic_of_an_evaluation(measured):
-    train, _, evaluation, _ = (each["flops_per_sample"] for each in measured[0]["figures"])
+    train, _, evaluation, _ = (each["flops_per_sample"] for each in measured[0]["results"])
 
     # Less by the gradient of the images, which nobody needs.
     assert 2 * evaluation < train < 3 * evaluation
@@ -68,7 +68,7 @@ def test_a_training_step_has_up_to_three_times_the_arithmetic_of_an_evaluation(m
 def test_without_an_accelerator_it_says_so_and_draws_nothing(measured, capsys):
     result, folder = measured
 
-    assert [each["times"] for each in result["speedups"]] == [1, 1]
+    assert [each["speedup"] for each in result["speedups"]] == [1, 1]
     assert not (folder / "speedup.png").exists()
     assert not (folder / "runs").exists()
 
@@ -87,7 +87,7 @@ def test_the_chart_has_a_bar_for_each_training_and_a_caption(tmp_path):
     ]
     machine = {"cores": 4, "cpu": {"chip": "A", "memory_gib": 8}, "cuda": {"chip": "B", "memory_gib": 80}}
     result = {
-        "figures": figures,
+        "results": figures,
         "speedups": compute_speedups(figures),
         "machine": machine,
         "versions": {"torch": "2.15"},
@@ -95,7 +95,7 @@ def test_the_chart_has_a_bar_for_each_training_and_a_caption(tmp_path):
     result["caption"] = make_caption(result)
     plot_speedups(result, tmp_path / "speedup.png")
 
-    assert {each["times"] for each in result["speedups"] if each["device"] == "cuda"} == {20}
+    assert {each["speedup"] for each in result["speedups"] if each["device"] == "cuda"} == {20}
     assert (tmp_path / "speedup.png").stat().st_size > 10_000
     for word in ("A, 4 cores, 8 GiB", "B, 80 GiB", "torch 2.15", "n = 3"):
         assert word in "\n".join(result["caption"])
@@ -121,7 +121,7 @@ def test_a_training_that_does_not_fit_is_refused_beforehand(composed, monkeypatc
         ("accelerators=[tpu]", "accelerators is a list of some of cpu, cuda, mps"),
         ("models=[]", "models is a list"),
         ("batch_size=0", "batch_size is a positive number"),
-        ("seconds=-1", "seconds is a positive number"),
+        ("min_seconds=-1", "min_seconds is a positive number"),
         ("repeats=1.5", "repeats is a positive number"),
     ],
 )
@@ -139,7 +139,9 @@ def test_an_accelerator_that_is_not_here_is_refused(composed):
 def test_settings_of_the_benchmark_reach_its_trainings(composed):
     cfg = composed(*TRAININGS, "image_size=48", "batch_size=3", "precision=bf16-mixed", root="benchmark")
     training = benchmark.compose_config("train", benchmark.make_workload_overrides(cfg, MODEL))
-    own = benchmark.compose_config("train", benchmark.make_workload_overrides(composed(*TRAININGS, root="benchmark"), MODEL))
+    own = benchmark.compose_config(
+        "train", benchmark.make_workload_overrides(composed(*TRAININGS, root="benchmark"), MODEL)
+    )
 
     assert (training.data.image_size, training.data.batch_size, training.trainer.precision) == (48, 3, "bf16-mixed")
     assert (own.data.image_size, own.data.batch_size) == (224, 16)

@@ -16,7 +16,7 @@ SMALL = [word for word in SMALL if word not in ("logger=none", "test=false", "tr
 def test_all_callbacks_leave_losses_and_weights_bit_for_bit(composed, model):
     without = trained(composed, "without", tiny(model), "callbacks=none", "logger=none")
 
-    require_the_same(without, trained(composed, "all", tiny(model), "logger=wandb", "callbacks.watch.every=2"))
+    require_the_same(without, trained(composed, "all", tiny(model), "logger=wandb", "callbacks.watch.log_freq=2"))
 
 
 def alone_as_without(composed, training: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Stops and starts: what run.json lists, who may go on, from what, and with which settings."""
+"""Stops and attempts: what run.json lists, who may go on, from what, and with which settings."""
 
 import json
 import os
@@ -37,12 +37,12 @@ def test_run_json_lists_starts_and_stops(tmp_path):
         trained([*SMALL, f"output_dir={tmp_path / 'run'}"], Spy(("train_batch_end", 5), signal.SIGINT))
     between = record(tmp_path / "run")
     trained([f"resume={tmp_path / 'run'}"], Spy())
-    starts = record(tmp_path / "run")["starts"]
+    attempts = record(tmp_path / "run")["attempts"]
 
     assert (between["status"], between["reason"]) == ("interrupted", "stopped by SIGINT")
-    ends = [(start["status"], start["reason"]) for start in starts]
+    ends = [(start["status"], start["reason"]) for start in attempts]
     assert ends == [("interrupted", "stopped by SIGINT"), ("finished", None)]
-    assert all(start["started"] <= start["ended"] for start in starts)
+    assert all(start["started"] <= start["ended"] for start in attempts)
 
 
 @pytest.mark.slow
@@ -106,7 +106,7 @@ def test_a_damaged_checkpoint_is_named_and_the_newest_whole_one_taken(stopped, d
 def test_a_checkpoint_of_a_newer_version_is_refused(stopped):
     for name in ("last", "best"):
         file = stopped / "checkpoints" / f"{name}.ckpt"
-        content = torch.load(file, weights_only=True) | {"format": 99}
+        content = torch.load(file, weights_only=True) | {"format_version": 99}
         torch.save(content, file)
     with pytest.raises(ValueError, match="was written by a newer version of this project .format 99, known is 1."):
         checkpoint_io.load_checkpoint(file)
@@ -172,14 +172,14 @@ def test_a_clock_that_was_set_back_harms_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "utc_now", lambda: next(times))
     with pytest.raises(SystemExit):
         trained(
-            [*SMALL, f"output_dir={tmp_path / 'run'}", "callbacks.last.every_minutes=1"], Spy(("train_batch_end", 5))
+            [*SMALL, f"output_dir={tmp_path / 'run'}", "callbacks.last.every_n_minutes=1"], Spy(("train_batch_end", 5))
         )
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     os.utime(last, (0, 0))
     trained([f"resume={tmp_path / 'run'}"], spy := Spy())
 
     assert min(spy.losses) == (1, 2)  # from last.ckpt, however old it says it is
-    assert record(tmp_path / "run")["seconds"] > 0
+    assert record(tmp_path / "run")["duration_s"] > 0
 
 
 @pytest.mark.slow
@@ -196,11 +196,11 @@ def test_saving_by_minutes_and_by_steps(tmp_path, monkeypatch):
             or setattr(self, "saved_step", trainer.global_step)
         ),
     )
-    words = [*SMALL, "callbacks.last.every_epochs=null", "trainer.max_epochs=2"]
-    trained([*words, "callbacks.last.every_steps=3", f"output_dir={tmp_path / 'steps'}"], Spy())
+    words = [*SMALL, "callbacks.last.every_n_epochs=null", "trainer.max_epochs=2"]
+    trained([*words, "callbacks.last.every_n_train_steps=3", f"output_dir={tmp_path / 'steps'}"], Spy())
     by_steps = list(saves)
     saves.clear()
-    trained([*words, "callbacks.last.every_minutes=1e-9", f"output_dir={tmp_path / 'minutes'}"], Spy())
+    trained([*words, "callbacks.last.every_n_minutes=1e-9", f"output_dir={tmp_path / 'minutes'}"], Spy())
 
     assert by_steps == [3, 6]
     assert saves == [1, 2, 3, 4, 5, 6, 7, 8]

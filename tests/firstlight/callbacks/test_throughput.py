@@ -57,7 +57,7 @@ def test_speed_and_waiting_are_those_of_the_clock(composed, monkeypatch, clock):
     for row in measured:
         assert float(row["speed/step_ms"]) == pytest.approx(2000)
         assert float(row["speed/samples_per_s"]) == pytest.approx(2)  # 4 samples in 2 seconds
-        assert float(row["speed/data_wait"]) == pytest.approx(0.25)
+        assert float(row["speed/data_wait_fraction"]) == pytest.approx(0.25)
         assert float(row["speed/peak_memory_gib"]) > 0
     assert float(trainer.callback_metrics["speed/samples_per_s"]) == pytest.approx(2)
 

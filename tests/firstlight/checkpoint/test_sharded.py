@@ -28,7 +28,8 @@ def folder(tmp_path):
     state = {"state_dict": model.state_dict(), "optimizer_0": get_optimizer_state_dict(model, optimizer)}
     save(state, checkpoint_id=place, no_dist=True)
     torch.save(
-        {"rebuild": {}, "format": 1, "expected": (model.state_dict(), optimizer.state_dict())}, place / "meta.pt"
+        {"model_kwargs": {}, "format_version": 1, "expected": (model.state_dict(), optimizer.state_dict())},
+        place / "meta.pt",
     )
     sharded.write_checksums(place)
     return place
@@ -100,4 +101,4 @@ def test_a_swap_that_was_cut_off_leaves_the_earlier_one(folder):
 def test_a_run_goes_on_with_as_many_devices_as_before():
     trainer = SimpleNamespace(state=SimpleNamespace(fn=TrainerFn.FITTING), world_size=1, global_rank=0)
     with pytest.raises(ValueError, match="its checkpoint is of 2 and this training of 1: go on where there are 2"):
-        ExactResume().on_load_checkpoint(trainer, TinyMLP(CLASSES, 2), {"random_states": [{}, {}]})
+        ExactResume().on_load_checkpoint(trainer, TinyMLP(CLASSES, 2), {"rng_states": [{}, {}]})

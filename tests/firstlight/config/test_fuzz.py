@@ -33,11 +33,11 @@ COMMANDS = {"train": train.main, "evaluate": evaluate.main, "predict": predict.m
 SECONDS = 20
 
 # A run that is long, or a network of an hour's compilation, is no fault.
-LONG = ("max_epochs", "max_steps", "max_time", "compile_network", "num_samples")
+LONG = ("max_epochs", "max_steps", "max_time", "compile_min_steps", "num_samples")
 
 BRIEF = ["trainer.limit_train_batches=1", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1", "logger=none"]
 BRIEF += ["trainer=cpu", "trainer.precision=32-true", "trainer.max_epochs=1", "trainer.log_every_n_steps=1"]
-BRIEF += ["trainer.compile_network=false", "output_dir=new"]
+BRIEF += ["trainer.compile=false", "output_dir=new"]
 GUARDED = [
     "callbacks=none",
     "+callbacks.loss_guard={_target_:firstlight.callbacks.loss_guard.LossGuard,output_dir:new}",
@@ -161,7 +161,7 @@ def follow_sweep(place, chance):
     """Damage sweep.json or the run.json of a job, and follow what reads it."""
     renew()
     folder = Path("sweeps", "2000-01-01")
-    asked = {"words": ["seed=1,2"], "jobs": [["seed=1"], ["seed=2"]]}
+    asked = {"overrides": ["seed=1,2"], "jobs": [["seed=1"], ["seed=2"]]}
     shutil.rmtree("sweeps", ignore_errors=True)
     shutil.copytree("again", folder / "0_seed-1")
     (folder / "sweep.json").write_text(json.dumps(asked, indent=2))

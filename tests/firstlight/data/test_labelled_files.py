@@ -71,7 +71,7 @@ def batches(dataset, num_workers: int, epochs: int = 1) -> list:
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_images_left_out_are_counted_once_over_workers_and_epochs(paths, num_workers, capfd):
-    dataset = photos(paths, max_bad=3)
+    dataset = photos(paths, max_skipped_samples=3)
     ids = [batch["ids"].tolist() for batch in batches(dataset, num_workers, epochs=2)]
 
     assert ids == [[0, 1, 2], [4, 5], [6], [9, 10, 11]] * 2
@@ -87,16 +87,16 @@ def test_more_bad_images_than_allowed_are_refused(paths, num_workers, monkeypatc
     monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.1)
 
     with pytest.raises(
-        ValueError, match=r"repair or remove it, or allow for 3 such images by data.max_bad=3"
+        ValueError, match=r"repair or remove it, or allow for 3 such images by data.max_skipped_samples=3"
     ) as caught:
-        batches(photos(paths, max_bad=2), num_workers)
+        batches(photos(paths, max_skipped_samples=2), num_workers)
     del caught
     gc.collect()
 
 
 def test_by_default_a_bad_image_is_refused(paths):
     with pytest.raises(
-        ValueError, match=r"3.png .*: repair or remove it, or allow for 1 such images by data.max_bad=1"
+        ValueError, match=r"3.png .*: repair or remove it, or allow for 1 such images by data.max_skipped_samples=1"
     ):
         batches(photos(paths), 0)
 
@@ -105,7 +105,7 @@ def test_a_batch_without_any_image_is_refused(paths):
     with pytest.raises(
         ValueError, match=r"needs an image, but none of its 2 can be read, such as .*7.png: repair them"
     ):
-        photos(paths, max_bad=9).__getitems__([7, 8])
+        photos(paths, max_skipped_samples=9).__getitems__([7, 8])
 
 
 def test_a_folder_passes_on_what_may_be_bad(tmp_path, paths):
@@ -113,10 +113,10 @@ def test_a_folder_passes_on_what_may_be_bad(tmp_path, paths):
         (tmp_path / "root" / name).mkdir(parents=True)
         for index in range(20):
             (tmp_path / "root" / name / f"{index}.png").write_bytes(WHOLE["PNG"])
-    data = ImageFolderDataModule(str(tmp_path / "root"), image_size=16, num_workers=0, max_bad=2)
+    data = ImageFolderDataModule(str(tmp_path / "root"), image_size=16, num_workers=0, max_skipped_samples=2)
     data.setup()
 
-    assert [each.max_bad for each in data.datasets.values()] == [2, 2, 2]
+    assert [each.max_skipped_samples for each in data.datasets.values()] == [2, 2, 2]
     assert [data.run_seed] * 3 == [each.seed for each in data.datasets.values()]
     assert [data.datasets[name].augment for name in ("train", "val", "test")] == [True, False, False]
 

@@ -84,7 +84,7 @@ def make(tmp_path, text_packages):
         rows = [f"{'word ' * (1 + index % 38 if varied else 50)},{index % 2}" for index in range(120)]
         (tmp_path / "texts.csv").write_text("\n".join(["text,label", *rows]))
         data = TextFileDataModule(
-            str(tmp_path / "texts.csv"), **{"max_length": 40, "pad_to": 8, "batch_size": 10} | settings
+            str(tmp_path / "texts.csv"), **{"max_length": 40, "pad_to_multiple_of": 8, "batch_size": 10} | settings
         )
         data.setup()
         data.set_tokenizer(word_tokenizer.build_word_tokenizer(["word"]))
@@ -105,7 +105,7 @@ def test_training_batches_are_grouped(make, workers, drop_last):
     assert sum(batch["inputs"]["input_ids"].shape[1] for batch in batches[:9]) < 0.85 * 9 * 40
 
 
-@pytest.mark.parametrize("settings", [{"group_by_length": False}, {"varied": False}, {"pad_to": 40}])
+@pytest.mark.parametrize("settings", [{"group_by_length": False}, {"varied": False}, {"pad_to_multiple_of": 40}])
 def test_where_grouping_is_of_no_use_the_order_is_plain(make, settings):
     assert type(make(**settings).train_dataloader().sampler) is ShuffleSampler
 

@@ -32,7 +32,7 @@ def damaged(tmp_path):
 
 
 def test_as_many_rows_as_allowed_are_skipped_and_named(damaged, capsys):
-    _, splits = TextFileDataModule(damaged, max_bad=5).load_texts()
+    _, splits = TextFileDataModule(damaged, max_skipped_samples=5).load_texts()
 
     assert sum(len(texts) for texts, _ in splits.values()) == 35
     assert capsys.readouterr().err == (
@@ -41,12 +41,14 @@ def test_as_many_rows_as_allowed_are_skipped_and_named(damaged, capsys):
     )
 
 
-@pytest.mark.parametrize("max_bad", [0, 4])
-def test_more_rows_than_allowed_are_refused(damaged, max_bad):
-    expected = r"row 5: no JSON .*: correct or remove the row, or skip such rows, 5 of 40, by data.max_bad=5$"
+@pytest.mark.parametrize("max_skipped_samples", [0, 4])
+def test_more_rows_than_allowed_are_refused(damaged, max_skipped_samples):
+    expected = (
+        r"row 5: no JSON .*: correct or remove the row, or skip such rows, 5 of 40, by data.max_skipped_samples=5$"
+    )
 
     with pytest.raises(ValueError, match=expected):
-        TextFileDataModule(damaged, max_bad=max_bad).setup()
+        TextFileDataModule(damaged, max_skipped_samples=max_skipped_samples).setup()
 
 
 @pytest.mark.parametrize(
@@ -62,7 +64,7 @@ def test_more_rows_than_allowed_are_refused(damaged, max_bad):
 )
 def test_a_bad_row_of_a_csv_is_named_or_skipped(tmp_path, row, fault, capsys):
     (tmp_path / "a.csv").write_bytes(CSV.encode() + row + b"\n" + CSV.encode().partition(b"\n")[2])
-    _, splits = TextFileDataModule(str(tmp_path / "a.csv"), max_bad=1).load_texts()
+    _, splits = TextFileDataModule(str(tmp_path / "a.csv"), max_skipped_samples=1).load_texts()
 
     assert sum(len(texts) for texts, _ in splits.values()) == 80
     assert capsys.readouterr().err == f"data: skipped 1 of 81 rows of {tmp_path / 'a.csv'}: row 41 ({fault})\n"
@@ -100,12 +102,12 @@ def test_a_damaged_file_is_refused(tmp_path, name, content, expected):
 
 
 @fuzz
-@given(tail=st.binary(max_size=60), suffix=st.sampled_from(["csv", "tsv"]), max_bad=st.integers(0, 3))
-def test_any_bytes_in_a_csv_work_or_are_refused_in_one_line(tmp_path, tail, suffix, max_bad):
+@given(tail=st.binary(max_size=60), suffix=st.sampled_from(["csv", "tsv"]), max_skipped_samples=st.integers(0, 3))
+def test_any_bytes_in_a_csv_work_or_are_refused_in_one_line(tmp_path, tail, suffix, max_skipped_samples):
     path = tmp_path / f"a.{suffix}"
     path.write_bytes(CSV.replace(",", "," if suffix == "csv" else "\t").encode() + tail)
 
-    sentence(TextFileDataModule(str(path), max_bad=max_bad).setup)
+    sentence(TextFileDataModule(str(path), max_skipped_samples=max_skipped_samples).setup)
     sentence(lambda: list(iter_texts(path, "text")))
 
 
@@ -118,7 +120,7 @@ def test_any_text_anywhere_in_a_csv_works_or_is_refused_in_one_line(tmp_path, te
     path = tmp_path / "a.csv"
     path.write_text(CSV[:place] + text + CSV[place:], newline="")
 
-    sentence(TextFileDataModule(str(path), max_bad=2).setup)
+    sentence(TextFileDataModule(str(path), max_skipped_samples=2).setup)
     sentence(lambda: list(iter_texts(path, "text")))
 
 

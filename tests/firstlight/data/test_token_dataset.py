@@ -17,7 +17,7 @@ def row_by_row(rows, indices, padding, length):
 
 def test_batches_are_padded_to_few_lengths():
     rows = [[7] * length for length in (3, 5, 40, 64)]
-    tokens = TokenDataset(RaggedTokens.from_lists(rows), [0, 1, 0, 1], padding=9, pad_to=32, max_length=64)
+    tokens = TokenDataset(RaggedTokens.from_lists(rows), [0, 1, 0, 1], padding=9, pad_to_multiple_of=32, max_length=64)
     short, long = tokens.__getitems__([0, 1])["inputs"], tokens.__getitems__([0, 2])["inputs"]
 
     assert tuple(short["input_ids"].shape) == (2, 32)
@@ -28,10 +28,12 @@ def test_batches_are_padded_to_few_lengths():
 
 
 @pytest.mark.parametrize("padding", [0, 9])
-@pytest.mark.parametrize("pad_to", [1, 8, 32])
-def test_a_batch_is_what_filling_row_by_row_gives(padding, pad_to):
+@pytest.mark.parametrize("pad_to_multiple_of", [1, 8, 32])
+def test_a_batch_is_what_filling_row_by_row_gives(padding, pad_to_multiple_of):
     rows = [list(range(1, 1 + length)) for length in (3, 20, 0, 11, 20, 1)]
-    tokens = TokenDataset(RaggedTokens.from_lists(rows), [0, 1, 2, 3, 4, 5], None, padding, pad_to, max_length=20)
+    tokens = TokenDataset(
+        RaggedTokens.from_lists(rows), [0, 1, 2, 3, 4, 5], None, padding, pad_to_multiple_of, max_length=20
+    )
 
     for indices in ([5], [2], [5, 0], [1, 3], [5, 4, 3, 2, 1, 0], [0, 0]):
         batch = tokens.__getitems__(indices)

@@ -49,7 +49,7 @@ def test_another_trainer_is_refused():
         *([(["trainer.deterministic=true"], VARIES)] if kind_of("model", MODEL) == "text" else []),
         (["trainer.precision=64-true"], "this training would fail: .*float64"),
         (["data.batch_size=999999"], "data.batch_size=999999 needs about .* GiB, but a training on the largest Mac"),
-        (["data.batch_size=200000", "memory_gb=16"], "but a training on a Mac of 16 GB gets 8.0: give data.b"),
+        (["data.batch_size=200000", "mac_memory_gb=16"], "but a training on a Mac of 16 GB gets 8.0: give data.b"),
     ],
 )
 def test_what_would_fail_is_shown_and_refused(capsys, words, sentence):

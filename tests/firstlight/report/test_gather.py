@@ -71,7 +71,7 @@ def test_a_benchmark_gives_a_bar_for_each_model_and_its_caption(logs):
     assert "cuda: chip of cuda, 8 GiB, 32-true" in found[0]["caption"]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"started": 1, "figures": 3}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"started": 1, "metrics": 3}'])
 def test_a_damaged_benchmark_is_said_to_be(tmp_path, text):
     (tmp_path / "benchmark.json").write_text(text)
 
@@ -96,7 +96,7 @@ def test_a_damaged_record_is_named(tmp_path, text, told):
 
 
 def test_a_record_with_fields_of_other_types_is_shown_as_far_as_it_goes(tmp_path):
-    fields = {"status": "failed", "overrides": "x", "metrics": [1], "git": None, "seconds": "long", "started": 3}
+    fields = {"status": "failed", "overrides": "x", "metrics": [1], "git": None, "duration_s": "long", "started": 3}
     (tmp_path / "run.json").write_text(json.dumps(fields))
     run = load_run_info(tmp_path, "x")
 
@@ -125,7 +125,7 @@ def test_of_a_resumed_run_the_later_row_of_a_step_counts(tmp_path):
     (tmp_path / "metrics.csv").write_text("\n".join(rows))
     found = load_curves(tmp_path, points=500)
 
-    assert found["curves"] == [{"steps": [0, 1, 2, 3], "figures": {"train/loss": [3, 2, 0.5, None]}}]
+    assert found["curves"] == [{"steps": [0, 1, 2, 3], "metrics": {"train/loss": [3, 2, 0.5, None]}}]
 
 
 @pytest.mark.parametrize("text", ["", "epoch,step,train/loss\n", "step,\0\n\0,1"])
@@ -137,9 +137,9 @@ def test_metrics_without_a_row_are_remarked(tmp_path, text):
 
 def test_long_curves_keep_so_many_points_with_both_ends(tmp_path):
     folder = write_run(tmp_path / "run", rows=5000)
-    group = next(each for each in load_curves(folder, 500)["curves"] if "train/loss" in each["figures"])
+    group = next(each for each in load_curves(folder, 500)["curves"] if "train/loss" in each["metrics"])
 
-    assert len(group["steps"]) == len(group["figures"]["train/loss"]) == 500
+    assert len(group["steps"]) == len(group["metrics"]["train/loss"]) == 500
     assert (group["steps"][0], group["steps"][-1]) == (0, 4999)
 
 

@@ -50,7 +50,7 @@ def test_the_command_writes_the_page_and_says_where(logs, capsys, monkeypatch):
     monkeypatch.setattr("webbrowser.open", lambda address: opened.append(address) or True)
     output = logs.parent / "new" / "page.html"
 
-    report.main(cfg(f"runs={logs}", f"output={output}", "open=true"))
+    report.main(cfg(f"runs={logs}", f"output={output}", "open_browser=true"))
 
     told = capsys.readouterr().out
     assert "runs      7 (4 finished, " in told
@@ -75,7 +75,7 @@ def test_the_page_lies_in_the_folder_that_is_shown(tmp_path):
         (["runs={tmp}/empty"], "A run is a folder with run.json, but there is none in {tmp}/empty: run `make train`"),
         (["runs=[]"], "runs is a folder or a list of folders, but runs=[]: type runs=logs/sweep/<folder>"),
         (["runs=3"], "runs is a folder or a list of folders, but runs=3"),
-        (["runs={tmp}", "open=maybe"], "open is true or false, but open=maybe: type open=true"),
+        (["runs={tmp}", "open_browser=maybe"], "open is true or false, but open_browser=maybe: type open_browser=true"),
         (["runs={tmp}", "output=3"], "output is a file, but output=3: type output=report.html"),
         (["runs={tmp}", "output={tmp}"], "output is a file, but {tmp} is a folder: type output={tmp}/report.html"),
         (["runs={tmp}", "output={tmp}/file/x"], "The page is written to {tmp}/file, but that cannot be written to ("),

@@ -62,14 +62,14 @@ def test_a_loss_that_is_no_number_ends_the_run_before_it_is_saved(faulty, tmp_pa
 
 
 def test_weights_that_are_no_numbers_are_not_saved(faulty, tmp_path):
-    _, told = faulty("gradient", "callbacks.last.every_steps=2")
+    _, told = faulty("gradient", "callbacks.last.every_n_train_steps=2")
 
     assert "Step 6 made weights that are no numbers" in told["reason"]
     assert saved(tmp_path / "run")["global_step"] == 4
 
 
 def test_a_leap_of_the_loss_is_told_once_an_epoch(capsys):
-    guard = LossGuard("unused", spike=10)
+    guard = LossGuard("unused", spike_factor=10)
     guard.before.extend([0.5] * 60)
     for step, loss in [(61, 4.9), (62, 5.1), (63, 9.0)]:
         guard._warn_on_spike(type("S", (), {"step": step, "epoch": 2}), loss)

@@ -59,7 +59,7 @@ def test_a_run_that_fails_in_a_step_keeps_what_it_saved(composed, tmp_path, monk
     monkeypatch.setenv("FAULT", "step==2:broke down")
 
     with pytest.raises(RuntimeError, match="broke down"):
-        train.main(composed(*tiny("tiny_faulty"), "callbacks.last.every_steps=1"))
+        train.main(composed(*tiny("tiny_faulty"), "callbacks.last.every_n_train_steps=1"))
     assert record_of(tmp_path / "run")["reason"] == "RuntimeError: broke down"
     assert checkpoint_io.load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"] == 2
 

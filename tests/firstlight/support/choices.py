@@ -59,6 +59,6 @@ def tiny(model: str) -> list[str]:
     """Return the overrides for a model on the smallest data of its kind."""
     kind = kind_of("model", model)
     assert kind in TINY, f"A model reads images or text, but that of model={model} reads {kind}: name it in its class"
-    # The stock stem is 15 times cheaper than the one for small images, which tests of its own cover.
-    stem = ["model.stem=stock"] if takes(model, "stem") else []
+    # The standard stem is 15 times cheaper than the one for small images, which tests of its own cover.
+    stem = ["model.stem=standard"] if takes(model, "stem") else []
     return [f"model={model}", *stem, *TINY[kind], *QUICK]

@@ -31,7 +31,7 @@ def require_workload(model: str, batch_size: int) -> None:
     """Hold the batch size at which the benchmark trains a model, if it does, against the announced one."""
     benchmark = pytest.importorskip("firstlight.benchmark.__main__")
     cfg = compose_config("benchmark", [])
-    if model not in cfg.trainings:
+    if model not in cfg.workloads:
         pytest.skip(f"the benchmark has no training of {model}")
     training = compose_config("train", benchmark.make_workload_overrides(cfg, model))
     validate_config(training)

@@ -32,7 +32,7 @@ from firstlight.config.compose import compose_config
 from support.choices import names, tiny
 from support.interrupted import rows
 
-WORDS = ["trainer.max_epochs=2", "test=false", "callbacks.last.every_steps=1"]
+WORDS = ["trainer.max_epochs=2", "test=false", "callbacks.last.every_n_train_steps=1"]
 WORDS += ["optimizer=sgd", "optimizer.momentum=0", "optimizer.nesterov=false"]
 WORDS += [f"callbacks.{name}=null" for name in ("curves", "confusion_matrix", "predictions", "first_batch")]
 KILLS = 3
@@ -83,7 +83,7 @@ def require_whole(folder: Path) -> None:
     """Refuse damaged files under final names."""
     for file in (folder / "checkpoints").glob("*.ckpt"):
         checkpoint_io.load_checkpoint(file)
-    assert json.loads((folder / "run.json").read_text())["starts"]
+    assert json.loads((folder / "run.json").read_text())["attempts"]
     assert OmegaConf.load(folder / "config.yaml").output_dir
     rows(folder)
 

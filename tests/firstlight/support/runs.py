@@ -27,7 +27,7 @@ def write_run(folder, overrides=(), status="finished", rows=20, accuracy=0.9, st
         "status": status,
         "reason": None if status in ("finished", "running") else "ValueError: it broke",
         "started": started,
-        "seconds": 61.5,
+        "duration_s": 61.5,
         "seed": int(seed),
         "git": {"commit": "0123456789abcdef", "dirty": True},
         "metrics": metrics if status == "finished" else {},
@@ -61,8 +61,8 @@ def write_benchmark(folder):
         "caption": ["cuda: chip of cuda, 8 GiB, 32-true"],
         "versions": {"torch": "2.15"},
         "machine": {"cores": 2, **{name: {"chip": f"chip of {name}", "memory_gib": 8} for name in devices}},
-        "figures": [{**common, "phase": "train", "device": name, "loop": "trainer", "repeats": 3} for name in devices],
-        "speedups": [{**common, "phase": "train", "device": name, "times": times} for name, times in devices.items()],
+        "results": [{**common, "phase": "train", "device": name, "loop": "trainer", "repeats": 3} for name in devices],
+        "speedups": [{**common, "phase": "train", "device": name, "speedup": times} for name, times in devices.items()],
     }
     (folder / "benchmark.json").write_text(json.dumps(result))
 

@@ -37,7 +37,7 @@ def hub(node: dict[str, Any], folder: Path, patch: pytest.MonkeyPatch) -> dict[s
     columns = {node["text_column"]: [text for text, _ in ROWS], node["label_column"]: [label for _, label in ROWS]}
     splits = {"train", node["val_split"], node["test_split"]} - {None}
     datasets.DatasetDict({name: datasets.Dataset.from_dict(columns) for name in splits}).save_to_disk(str(folder))
-    return {"name": str(folder)}
+    return {"dataset_name": str(folder)}
 
 
 # By the name of the class, or of one that it builds on.

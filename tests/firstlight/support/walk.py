@@ -32,7 +32,7 @@ def record_of(folder: Path) -> dict:
 def test_a_run_writes_its_folder(trained):
     folder, metrics, model = trained
     record = record_of(folder)
-    always = {"config.yaml", "run.json", "output.log", "metrics.csv", "curves.png", "checkpoints"}
+    always = {"config.yaml", "run.json", "output.log", "metrics.csv", "learning_curves.png", "checkpoints"}
     always |= {"confusion_matrix.png", "confusion_matrix.json", "predictions.json"}
     pictures = {"first_batch.png", "predictions"} if kind_of("model", model) == "images" else set()
 
@@ -168,7 +168,7 @@ def test_a_moved_run_goes_on_where_it_is_now(trained, tmp_path):
 
     assert before == (folder / "checkpoints" / "last.ckpt").stat().st_mtime_ns
     assert torch.load(moved / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] + 1 == 3
-    assert len(record_of(moved)["starts"]) == 2
+    assert len(record_of(moved)["attempts"]) == 2
     assert "test/accuracy" in record_of(moved)["metrics"]
 
 

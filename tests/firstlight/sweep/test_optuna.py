@@ -47,7 +47,7 @@ def test_the_ends_of_what_may_be_tried_are_checked_first():
     ("words", "sentence"),
     [
         (["seed=3"], "A search varies settings, but none is given"),
-        (["sweeper.trials=0", *SPACE], "sweeper.trials is 1 to 1,000,000, but sweeper.trials=0"),
+        (["sweeper.n_trials=0", *SPACE], "sweeper.n_trials is 1 to 1,000,000, but sweeper.n_trials=0"),
         (["sweeper.metrics=a", *SPACE], "There is no setting sweeper.metrics: did you mean sweeper.metric?"),
         (["sweeper.direction=up", *SPACE], "sweeper.direction is maximize or minimize for each of val/accuracy, but"),
         (["sweeper.direction=[minimize,minimize]", *SPACE], "give 1 of them"),
@@ -63,7 +63,7 @@ def test_a_search_that_cannot_work_is_refused_in_a_sentence(words, sentence):
 def test_more_trials_are_the_same_search_and_another_metric_is_another_one():
     few, more, other = (
         make_plan(["sweeper=optuna", word], ["model=tiny_images", *SPACE])
-        for word in ("sweeper.trials=3", "sweeper.trials=5", "sweeper.metric=val/loss")
+        for word in ("sweeper.n_trials=3", "sweeper.n_trials=5", "sweeper.metric=val/loss")
     )
 
     assert few.identity == more.identity != other.identity
@@ -73,7 +73,7 @@ def test_more_trials_are_the_same_search_and_another_metric_is_another_one():
 @pytest.mark.slow
 def test_a_failing_trial_does_not_end_the_search_and_more_trials_go_on(typed, monkeypatch):
     monkeypatch.setenv("FAULT", "job==1:diverged")
-    code, told = typed(*SPACE, "sweeper.trials=3")
+    code, told = typed(*SPACE, "sweeper.n_trials=3")
 
     assert code == 0, told
     assert [row["status"] for row in rows()] == ["finished", "failed", "finished"]
@@ -83,7 +83,7 @@ def test_a_failing_trial_does_not_end_the_search_and_more_trials_go_on(typed, mo
     assert float(best) == max(float(row["val/accuracy"]) for row in rows() if row["val/accuracy"])
     assert "Warning" not in told
 
-    code, told = typed(*SPACE, "sweeper.trials=4")
+    code, told = typed(*SPACE, "sweeper.n_trials=4")
 
     assert told.startswith(f"sweep     goes on in {folder()}, 3 of 4 jobs are finished")
     assert [row["status"] for row in rows()] == ["finished", "failed", "finished", "finished"]
@@ -93,7 +93,7 @@ def test_a_failing_trial_does_not_end_the_search_and_more_trials_go_on(typed, mo
 @pytest.mark.slow
 def test_an_interrupted_search_goes_on_with_the_interrupted_trial(typed, monkeypatch):
     monkeypatch.setenv("FAULT", "job==1,step==1:KeyboardInterrupt")
-    words = ["optimizer.lr=interval(0.001,0.1)", "data.batch_size=4", "sweeper.trials=3"]
+    words = ["optimizer.lr=interval(0.001,0.1)", "data.batch_size=4", "sweeper.n_trials=3"]
     code, told = typed(*words)
     first = rows()
 
@@ -107,13 +107,13 @@ def test_an_interrupted_search_goes_on_with_the_interrupted_trial(typed, monkeyp
     assert code == 0
     assert [row["status"] for row in rows()] == ["finished"] * 3
     assert [row["optimizer.lr"] for row in rows()[:2]] == [row["optimizer.lr"] for row in first]
-    assert len(json.loads((folder() / "1" / "run.json").read_text())["starts"]) <= 2
+    assert len(json.loads((folder() / "1" / "run.json").read_text())["attempts"]) <= 2
 
 
 @pytest.mark.slow
 def test_two_metrics_are_weighed_against_each_other(typed):
     metrics = "sweeper.metric=[val/loss,speed/samples_per_s]"
-    code, told = typed(*SPACE, metrics, "sweeper.trials=3", "sweeper.at_once=2")
+    code, told = typed(*SPACE, metrics, "sweeper.n_trials=3", "sweeper.n_jobs=2")
     shown = re.findall(r"^best      job \d, val/loss [\d.]+, speed/samples_per_s \S+: make train ", told, re.M)
 
     assert code == 0
@@ -124,7 +124,7 @@ def test_two_metrics_are_weighed_against_each_other(typed):
 
 @pytest.mark.slow
 def test_an_unknown_metric_is_told_with_those_that_there_are(typed):
-    code, told = typed(*SPACE, "sweeper.trials=2", "sweeper.metric=val/acuracy")
+    code, told = typed(*SPACE, "sweeper.n_trials=2", "sweeper.metric=val/acuracy")
 
     assert code == 1
     assert "it has no val/acuracy: give one of" in told

@@ -66,9 +66,9 @@ def test_a_sweep_goes_on_with_what_failed_what_was_interrupted_and_what_never_be
         ("2", "finished"),
     ]
     # The first had no checkpoint, the second had one.
-    assert [len(job["starts"]) for job in jobs(folder)] == [1, 2, 1]
+    assert [len(job["attempts"]) for job in jobs(folder)] == [1, 2, 1]
     failed = folder / "0_trainer.max_epochs-1"
-    assert json.loads((failed / "earlier_run.json").read_text())["reason"] == "RuntimeError: no steps today"
+    assert json.loads((failed / "run.previous.json").read_text())["reason"] == "RuntimeError: no steps today"
     assert "no steps today" not in (failed / "output.log").read_text()
     cfg = OmegaConf.load(folder / "1_trainer.max_epochs-3" / "config.yaml")
     assert (folder.name, "trainer.max_epochs=3") == (cfg.group, cfg.name)
@@ -106,7 +106,7 @@ def test_force_is_true_or_false(typed):
     )
 
 
-ASKED = {"words": ["seed=0,1"], "jobs": [["seed=0"], ["seed=1"]]}
+ASKED = {"overrides": ["seed=0,1"], "jobs": [["seed=0"], ["seed=1"]]}
 
 
 def left(parent: Path, name: str, *statuses: str) -> Path:
@@ -155,7 +155,7 @@ def test_a_killed_sweep_ends_as_if_it_had_not_been_killed(tmp_path):
     assert start("killed").wait() == 0
     (other,) = (tmp_path / "undisturbed" / "logs" / "sweep").iterdir()
     assert first == (folder / "0_trainer.max_epochs-1" / "run.json").read_bytes()
-    assert [len(job["starts"]) for job in jobs(folder)] == [1, 2, 1]
+    assert [len(job["attempts"]) for job in jobs(folder)] == [1, 2, 1]
     assert [row["status"] for row in rows(folder)] == ["finished"] * 3
     assert metrics(other) == metrics(folder)
 

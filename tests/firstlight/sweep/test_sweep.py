@@ -86,7 +86,7 @@ def test_experiments_can_be_swept():
 
 
 def test_a_stored_sweep_is_expanded():
-    jobs = expand_jobs(["model=tiny_images", "experiment=batch_sizes", "seed=1,2"])
+    jobs = expand_jobs(["model=tiny_images", "experiment=batch_size_sweep", "seed=1,2"])
 
     assert len(jobs) == 8
-    assert sorted(jobs[0]) == ["data.batch_size=8", "experiment=batch_sizes", "model=tiny_images", "seed=1"]
+    assert sorted(jobs[0]) == ["data.batch_size=8", "experiment=batch_size_sweep", "model=tiny_images", "seed=1"]

@@ -10,7 +10,7 @@ from torch import nn
 from firstlight.trainer.compile import TorchCompile
 from support.small import build
 
-ASKED = ["data.num_samples=10", "callbacks=none", "trainer.compile_network=true"]
+ASKED = ["data.num_samples=10", "callbacks=none", "trainer.compile=true"]
 
 
 @pytest.fixture
@@ -57,14 +57,14 @@ def test_full_batches_run_compiled_and_the_short_last_one_as_it_is(fit, calls):
 
 
 def test_too_few_steps_are_not_worth_it(fit, calls):
-    model, _ = fit("trainer.compile_network=1000")
+    model, _ = fit("trainer.compile=auto", "trainer.compile_min_steps=1000")
 
     assert calls == []
     assert model.network._compiled_call_impl is None
 
 
 def test_the_trainer_compiles_only_if_asked(fit):
-    _, trainer = fit("trainer.compile_network=false")
+    _, trainer = fit("trainer.compile=false")
 
     assert not any(isinstance(each, TorchCompile) for each in trainer.callbacks)
 
@@ -90,7 +90,7 @@ def test_a_network_that_cannot_be_compiled_trains_after_one_line(fit, monkeypatc
 
     assert lines == [
         "torch.compile failed for TinyMLP (RuntimeError: no kernel for this): it runs uncompiled; "
-        "trainer.compile_network=false saves the attempt"
+        "trainer.compile=false saves the attempt"
     ]
     assert trainer.global_step == 2
     assert model.network._compiled_call_impl is None
@@ -98,7 +98,7 @@ def test_a_network_that_cannot_be_compiled_trains_after_one_line(fit, monkeypatc
 
 def test_the_rehearsal_leaves_no_trace(fit, calls):
     model, trainer = fit()
-    plain, _ = fit("trainer.compile_network=false")
+    plain, _ = fit("trainer.compile=false")
 
     assert calls
     assert trainer.global_step == 2
@@ -113,7 +113,7 @@ def test_compiled_and_plain_training_agree_and_share_their_checkpoints(composed)
     for asked in ("true", "false"):
         torch.manual_seed(0)
         words = ["data.num_samples=10", "data.drop_last=false", "trainer.max_epochs=2", "callbacks=none"]
-        model, data, trainer, _ = build(composed, *words, f"trainer.compile_network={asked}")
+        model, data, trainer, _ = build(composed, *words, f"trainer.compile={asked}")
         trainer.fit(model, data)
         trained[asked] = model
 

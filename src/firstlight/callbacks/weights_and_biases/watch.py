@@ -15,18 +15,18 @@ class WandbWatch(Callback):
 
     Args:
         log: what to show.
-        every: steps between two histograms; each reads all of it from the device.
+        log_freq: steps between two histograms; each reads all of it from the device.
     """
 
-    def __init__(self, log: Literal["gradients", "parameters", "all"] = "gradients", every: int = 1000) -> None:
+    def __init__(self, log: Literal["gradients", "parameters", "all"] = "gradients", log_freq: int = 1000) -> None:
         self.what = log  # not self.log: Lightning gives each callback a function of that name
-        self.every = every
+        self.log_freq = log_freq
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start to watch."""
         for logger in get_wandb_loggers(trainer):
             # idx: W&B counts the models of a process, and would name those of a sweep's later jobs otherwise.
-            logger.experiment.watch(pl_module.network, log=self.what, log_freq=self.every, idx=0)
+            logger.experiment.watch(pl_module.network, log=self.what, log_freq=self.log_freq, idx=0)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Stop, whether or not the fit went well: the next job of a sweep has a run of its own."""

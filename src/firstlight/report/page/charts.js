@@ -95,7 +95,7 @@ function legend(id, entries) {
 }
 
 function buildCurves() {
-  const names = new Set(runs.flatMap((run) => run.figures));
+  const names = new Set(runs.flatMap((run) => run.metrics));
   if (!names.size) return;
   const sorted = [...names].sort(order);
   fill(byId("curves-figure"), sorted, ["train/loss", "val/accuracy", sorted[0]].find((name) => names.has(name)));
@@ -118,9 +118,9 @@ function epochsAt(steps, epochs) {
 
 function curveOf(run, name, over) {
   const { curves, epochs } = detailOf(run);
-  const group = curves.find((each) => name in each.figures);
+  const group = curves.find((each) => name in each.metrics);
   if (!group || (over === "epoch" && !epochs.length)) return null;
-  return { x: over === "epoch" ? epochsAt(group.steps, epochs) : group.steps, y: group.figures[name] };
+  return { x: over === "epoch" ? epochsAt(group.steps, epochs) : group.steps, y: group.metrics[name] };
 }
 
 function drawCurves() {

@@ -19,20 +19,20 @@ class SlurmLauncher(SubmititLauncher):
 
     Args:
         partition: where it waits.
-        gpus: of each node.
-        cpus: of each task.
-        memory_gb: of each node.
-        minutes: time limit of each start.
+        gpus_per_node: of each node.
+        cpus_per_task: of each task.
+        mem_gb: of each node.
+        timeout_min: time limit of each start.
         nodes: how many.
-        tasks: processes on each node.
-        at_once: jobs that run at the same time.
+        tasks_per_node: processes on each node.
+        max_parallel_jobs: jobs that run at the same time.
         signal_delay_s: time before the limit in which it saves.
         max_requeues: starts that may reach the limit.
         account: who pays.
         qos: quality of service.
         constraint: features of the node.
         setup: commands before the training.
-        more: further options of sbatch.
+        additional_parameters: further options of sbatch.
     """
 
     program = "sbatch"
@@ -41,40 +41,40 @@ class SlurmLauncher(SubmititLauncher):
     def __init__(
         self,
         partition: str | None = None,
-        gpus: int | None = None,
-        cpus: int | None = None,
-        memory_gb: int | None = None,
-        minutes: int = 60,
+        gpus_per_node: int | None = None,
+        cpus_per_task: int | None = None,
+        mem_gb: int | None = None,
+        timeout_min: int = 60,
         nodes: int = 1,
-        tasks: int = 1,
-        at_once: int = 256,
+        tasks_per_node: int = 1,
+        max_parallel_jobs: int = 256,
         signal_delay_s: int = 120,
         max_requeues: int = 1000,
         account: str | None = None,
         qos: str | None = None,
         constraint: str | None = None,
         setup: list[str] | None = None,
-        more: dict[str, Any] | None = None,
+        additional_parameters: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.max_requeues = max_requeues
         asked = {
             "slurm_partition": partition,
-            "gpus_per_node": gpus,
-            "cpus_per_task": cpus,
-            "mem_gb": memory_gb,
+            "gpus_per_node": gpus_per_node,
+            "cpus_per_task": cpus_per_task,
+            "mem_gb": mem_gb,
             "slurm_account": account,
             "slurm_qos": qos,
             "slurm_constraint": constraint,
         }
         self.executor_params = {name: value for name, value in asked.items() if value is not None} | {
-            "timeout_min": minutes,
+            "timeout_min": timeout_min,
             "nodes": nodes,
-            "tasks_per_node": tasks,
-            "slurm_array_parallelism": at_once,
+            "tasks_per_node": tasks_per_node,
+            "slurm_array_parallelism": max_parallel_jobs,
             "slurm_signal_delay_s": signal_delay_s,
             "slurm_setup": [*SETUP, *(setup or [])],
-            "slurm_additional_parameters": {"requeue": True, **(more or {})},
+            "slurm_additional_parameters": {"requeue": True, **(additional_parameters or {})},
         }
 
     def reattach_jobs(self, folder: Path, numbers: Sequence[int]) -> dict[int, Any]:
@@ -120,24 +120,24 @@ class LocalSubmititLauncher(SubmititLauncher):
     """The same in processes of this machine, without Slurm.
 
     Args:
-        gpus: how many it sees, the first ones.
-        minutes: time limit of each start; submitit asks for the end 30 seconds before.
-        at_once: jobs that run at the same time.
+        gpus_per_node: how many it sees, the first ones.
+        timeout_min: time limit of each start; submitit asks for the end 30 seconds before.
+        max_parallel_jobs: jobs that run at the same time.
     """
 
     cluster = "local"
 
-    def __init__(self, gpus: int | None = None, minutes: int = 60, at_once: int = 1) -> None:
+    def __init__(self, gpus_per_node: int | None = None, timeout_min: int = 60, max_parallel_jobs: int = 1) -> None:
         super().__init__()
-        self.at_once = at_once
-        self.executor_params = {"gpus_per_node": gpus or 0, "timeout_min": minutes}
+        self.max_parallel_jobs = max_parallel_jobs
+        self.executor_params = {"gpus_per_node": gpus_per_node or 0, "timeout_min": timeout_min}
 
     def submit(self, folder: Path, numbers: list[int], arguments: list[tuple[Any, ...]]) -> dict[int, Any]:
-        """Start jobs, each as soon as fewer than `at_once` run."""
+        """Start jobs, each as soon as fewer than `max_parallel_jobs` run."""
         executor = self.executor(folder)
         jobs: dict[int, Any] = {}
         for number, each in zip(numbers, arguments, strict=True):
-            while sum(not job.done() for job in jobs.values()) >= self.at_once:
+            while sum(not job.done() for job in jobs.values()) >= self.max_parallel_jobs:
                 time.sleep(0.2)
             jobs[number] = executor.submit(self, *each)
         return jobs

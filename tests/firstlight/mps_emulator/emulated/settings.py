@@ -148,7 +148,7 @@ def test_images_of_any_size_train(composed, size):
 
 
 def test_texts_come_in_few_shapes(composed):
-    words = ["data.max_length=64", "data.pad_to=16", "data.num_samples=64", "trainer.limit_train_batches=8"]
+    words = ["data.max_length=64", "data.pad_to_multiple_of=16", "data.num_samples=64", "trainer.limit_train_batches=8"]
     network, data, _trainer = build.build(composed(*on_mps(a_model("text")), *words, "callbacks=none"))
     # Texts of every length up to the longest.
     data.texts["train"] = ([" ".join(["word1"] * (1 + i)) for i in range(64)], [i % 2 for i in range(64)])

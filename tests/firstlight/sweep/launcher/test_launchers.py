@@ -52,10 +52,13 @@ def test_every_choice_of_a_sweep_composes(group, name, monkeypatch):
         (["launcher=joblib", "launcher.n_job=2"], "There is no setting launcher.n_job: did you mean launcher.n_jobs?"),
         (["launcher=job"], "There is no launcher=job: did you mean launcher=joblib?"),
         (["launcher.n_jobs=2"], "launcher.n_jobs has no effect without a launcher"),
-        (["sweeper.trials=2"], "sweeper.trials has no effect without a sweeper"),
-        (["launcher=slurm", "launcher.memory_gb=0"], "launcher.memory_gb is 1 to 1,000,000"),
-        (["launcher=slurm", "launcher.minutes=2"], "A job trains until signal_delay_s before its limit, but"),
-        (["launcher=slurm", "launcher.tasks=2"], "but launcher.tasks=2 and trainer.devices=1: give launcher.tasks=1"),
+        (["sweeper.n_trials=2"], "sweeper.n_trials has no effect without a sweeper"),
+        (["launcher=slurm", "launcher.mem_gb=0"], "launcher.mem_gb is 1 to 1,000,000"),
+        (["launcher=slurm", "launcher.timeout_min=2"], "A job trains until signal_delay_s before its limit, but"),
+        (
+            ["launcher=slurm", "launcher.tasks_per_node=2"],
+            "but launcher.tasks_per_node=2 and trainer.devices=1: give launcher.tasks_per_node=1",
+        ),
     ],
 )
 def test_a_wrong_setting_of_a_sweep_is_refused_in_a_sentence(own, sentence, monkeypatch):
@@ -78,7 +81,7 @@ def test_slurm_that_is_not_here_is_told_before_a_folder_is_made(monkeypatch, tmp
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("own", ["launcher=joblib", "launcher=slurm_local", "sweeper=optuna"])
+@pytest.mark.parametrize("own", ["launcher=joblib", "launcher=submitit_local", "sweeper=optuna"])
 def test_a_package_that_is_not_installed_is_named(own, monkeypatch):
     def version(name):
         raise sweep_plan.importlib.metadata.PackageNotFoundError(name)
@@ -177,7 +180,7 @@ def test_ctrl_c_lets_the_processes_of_joblib_save(tmp_path):
 
 @pytest.mark.slow
 def test_jobs_run_by_submitit_without_slurm(tmp_path):
-    code, told, folder = swept(tmp_path, "launcher=slurm_local", "trainer.max_epochs=1,3", FAULT="epochs>2:too long")
+    code, told, folder = swept(tmp_path, "launcher=submitit_local", "trainer.max_epochs=1,3", FAULT="epochs>2:too long")
 
     assert code == 1
     assert statuses(folder) == ["finished", "failed"]

@@ -33,7 +33,7 @@ def hurry(cluster) -> None:
 
 
 def test_four_jobs_two_at_once_with_a_failing_one(cluster, tmp_path):
-    words = ["launcher=slurm", "launcher.at_once=2", "launcher.minutes=10", "trainer.max_epochs=1,3,2,1"]
+    words = ["launcher=slurm", "launcher.max_parallel_jobs=2", "launcher.timeout_min=10", "trainer.max_epochs=1,3,2,1"]
     code, output, folder = swept(tmp_path, *words, **cluster, FAULT="epochs>2:too long")
 
     assert code == 1
@@ -47,8 +47,14 @@ def test_four_jobs_two_at_once_with_a_failing_one(cluster, tmp_path):
 
 
 def test_a_job_on_two_devices_is_one_run_of_two_tasks(cluster, tmp_path):
-    several = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "launcher=slurm", "launcher.tasks=2"]
-    code, output, folder = swept(tmp_path, *several, "launcher.minutes=10", "seed=1", **cluster)
+    several = [
+        "trainer=ddp",
+        "trainer.accelerator=cpu",
+        "trainer.devices=2",
+        "launcher=slurm",
+        "launcher.tasks_per_node=2",
+    ]
+    code, output, folder = swept(tmp_path, *several, "launcher.timeout_min=10", "seed=1", **cluster)
     (run,) = folder.glob("0*")
     record = json.loads((run / "run.json").read_text())
 
@@ -61,7 +67,7 @@ def test_a_job_on_two_devices_is_one_run_of_two_tasks(cluster, tmp_path):
 def test_a_job_that_reaches_its_time_limit_ends_as_if_it_had_not(cluster, tmp_path):
     # Slurm looks at the limits each 30 s: the signal comes 60 to 90 s after the start, the steps take 92 s in all.
     words = ["trainer.max_epochs=46", "seed=1"]
-    limits = ["launcher=slurm", "launcher.minutes=2", "launcher.signal_delay_s=60"]
+    limits = ["launcher=slurm", "launcher.timeout_min=2", "launcher.signal_delay_s=60"]
     process = start(tmp_path / "limited", *limits, *words, **cluster, STEP_SECONDS="0.5")
     while process.poll() is None:
         hurry(cluster)
@@ -75,8 +81,8 @@ def test_a_job_that_reaches_its_time_limit_ends_as_if_it_had_not(cluster, tmp_pa
     )
 
     assert (process.returncode, code) == (0, 0)
-    assert [each["status"] for each in record["starts"]][-2:] == ["interrupted", "finished"]
-    assert len(expected["starts"]) == 1
+    assert [each["status"] for each in record["attempts"]][-2:] == ["interrupted", "finished"]
+    assert len(expected["attempts"]) == 1
     assert without_speed(record["metrics"]) == without_speed(expected["metrics"])
     assert all(torch.equal(weights[key], others[key]) for key in others)
 
@@ -86,7 +92,7 @@ def without_speed(metrics: dict[str, float]) -> dict[str, float]:
 
 
 def test_jobs_outlive_the_waiting_and_end_by_scancel(cluster, tmp_path):
-    words = ["launcher=slurm", "launcher.minutes=10", "trainer.max_epochs=500", "seed=1,2"]
+    words = ["launcher=slurm", "launcher.timeout_min=10", "trainer.max_epochs=500", "seed=1,2"]
     first = start(tmp_path, *words, **cluster, STEP_SECONDS="0.2")
     until(lambda: len(list(tmp_path.rglob("last.ckpt"))) == 2)
     first.send_signal(signal.SIGINT)
