@@ -15,14 +15,16 @@ from PIL import Image
 import firstlight
 from firstlight import evaluate, train
 from firstlight.config.compose import compose_config as composed_from
-from support.choices import a_model, kind_of, names, tiny
+from support.options import get_modality, get_tiny_model, list_options, make_tiny_overrides
 
 
-@pytest.fixture(scope="module", params=sorted({kind_of("model", name): name for name in names("model")}.values()))
+@pytest.fixture(
+    scope="module", params=sorted({get_modality("model", name): name for name in list_options("model")}.values())
+)
 def trained(request, tmp_path_factory):
     """Return the folder of a finished run."""
     folder = tmp_path_factory.mktemp(request.param) / "run"
-    train.main(composed_from("train", [*tiny(request.param), "test=false", f"output_dir={folder}"]))
+    train.main(composed_from("train", [*make_tiny_overrides(request.param), "test=false", f"output_dir={folder}"]))
     return folder
 
 
@@ -60,7 +62,7 @@ def test_inputs_are_predicted_without_the_data_of_the_training(trained, tmp_path
 
 def test_what_is_built_trains_into_a_run_that_loads(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    built = firstlight.create(tiny(a_model()))
+    built = firstlight.create(make_tiny_overrides(get_tiny_model()))
     folder = Path(built.config.output_dir)
     assert not (tmp_path / "logs").exists()
 
@@ -78,7 +80,7 @@ def test_what_is_built_trains_into_a_run_that_loads(tmp_path, monkeypatch):
 
 def test_a_training_that_fails_is_written_down(tmp_path, monkeypatch):
     monkeypatch.setenv("FAULT", "step==1:broke down")
-    built = firstlight.create([*tiny("tiny_faulty"), f"output_dir={tmp_path / 'run'}"])
+    built = firstlight.create([*make_tiny_overrides("tiny_faulty"), f"output_dir={tmp_path / 'run'}"])
 
     with pytest.raises(RuntimeError, match="broke down"):
         built.trainer.fit(built.model, built.data)
@@ -88,7 +90,7 @@ def test_a_training_that_fails_is_written_down(tmp_path, monkeypatch):
 
 def test_a_folder_of_another_run_is_refused(tmp_path):
     (tmp_path / "run.json").write_text("{}")
-    built = firstlight.create([*tiny(a_model()), f"output_dir={tmp_path}"])
+    built = firstlight.create([*make_tiny_overrides(get_tiny_model()), f"output_dir={tmp_path}"])
 
     with pytest.raises(ValueError, match="holds a run already: create with output_dir=<a new folder>"):
         built.trainer.fit(built.model, built.data)

@@ -17,9 +17,9 @@ from firstlight.config.options import load_trusted_packages
 from firstlight.config.validate import validate_config, validate_node
 from firstlight.model.load import load_model
 from firstlight.run.files import append_checksum
-from support.choices import a_model, tiny
-from support.pickles import Bomb
-from support.small import WORDS
+from support.options import get_tiny_model, make_tiny_overrides
+from support.pickles import MaliciousPickle
+from support.tiny_training import OVERRIDES
 
 # Skipped in a project that has deleted this command.
 gather = pytest.importorskip("firstlight.report.collect").collect_report
@@ -53,9 +53,9 @@ def test_check_refuses_what_is_no_class_of_a_trusted_package(target):
 
 
 @pytest.mark.parametrize("group", ["model", "scheduler", "callbacks.curves"])
-def test_check_looks_at_every_group(composed, group):
+def test_check_looks_at_every_group(compose_cfg, group):
     with pytest.raises(ValueError, match="A _target_ names a class of firstlight, .*, but it is os.system"):
-        validate_config(composed("logger=none", f"{group}._target_=os.system"))
+        validate_config(compose_cfg("logger=none", f"{group}._target_=os.system"))
 
 
 @pytest.mark.parametrize("target", [*HOSTILE, STARTER, "torch.nn.Linear", "torch.package.PackageImporter"])
@@ -81,7 +81,9 @@ def test_other_classes_of_the_same_kinds_are_at_hand(target):
 
 def hostile_run(folder, checkpoint, **changes):
     """Write a run of somebody else's, with settings of its own."""
-    settings = OmegaConf.to_container(composed_from("train", [*tiny(a_model()), f"output_dir={folder}"]), resolve=True)
+    settings = OmegaConf.to_container(
+        composed_from("train", [*make_tiny_overrides(get_tiny_model()), f"output_dir={folder}"]), resolve=True
+    )
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "run.json").write_text(json.dumps({"status": "interrupted", "loggers": {}}))
     (folder / "config.yaml").write_text(append_checksum(OmegaConf.to_yaml(OmegaConf.create({**settings, **changes}))))
@@ -91,7 +93,7 @@ def hostile_run(folder, checkpoint, **changes):
 @pytest.mark.parametrize("command", [evaluate, predict, train])
 def test_a_pickle_in_a_checkpoint_is_refused(tmp_path, command):
     folder, mark = tmp_path / "run", tmp_path / "mark"
-    hostile_run(folder, {"model_kwargs": {}, "state_dict": Bomb(mark)})
+    hostile_run(folder, {"model_kwargs": {}, "state_dict": MaliciousPickle(mark)})
     name = command.__name__.rpartition(".")[2]
     word = f"resume={folder}" if command is train else f"run={folder}"
 
@@ -140,7 +142,7 @@ def files_with(folder, texts):
 
 def test_no_file_of_a_run_holds_a_key(tmp_path, monkeypatch):
     key, token = SECRETS.values()
-    words = [word for word in WORDS if word != "logger=none"]
+    words = [word for word in OVERRIDES if word != "logger=none"]
     words += [f"output_dir={tmp_path / 'run'}", f"name=of-{token}", f"tags=[{token}]", f"logger.wandb.notes=by {key}"]
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)

@@ -16,7 +16,7 @@ from firstlight import wandb_sweep
 from firstlight.config.compose import compose_config
 from firstlight.config.validate import validate_config
 from firstlight.logger import wandb_auth
-from support.choices import a_model, tiny
+from support.options import get_tiny_model, make_tiny_overrides
 
 # openwandb, the server of the other tests, has no sweeps: these end where W&B's own functions would create one.
 STORED = yaml.safe_load((Path(__file__).parents[2] / "sweeps" / "optimizer.yaml").read_text())
@@ -120,7 +120,13 @@ def test_it_is_created_and_worked_on(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("rate", [1e-05, 0.01, 3, "1e-4"])
 def test_what_the_agent_types_composes(rate):
-    values = {"model": a_model(), "optimizer.lr": rate, "data.batch_size": 16, "trainer.max_epochs": 1, "test": False}
+    values = {
+        "model": get_tiny_model(),
+        "optimizer.lr": rate,
+        "data.batch_size": 16,
+        "trainer.max_epochs": 1,
+        "test": False,
+    }
     words = create_sweep_command_args({"args": {name: {"value": value} for name, value in values.items()}})
     cfg = compose_config("train", [*words["args_no_hyphens"], "output_dir=logs"])
     validate_config(cfg)
@@ -131,7 +137,11 @@ def test_what_the_agent_types_composes(rate):
 
 @pytest.mark.slow
 def test_a_job_of_the_agent_trains_in_a_folder_of_its_own(tmp_path):
-    words = ["optimizer.lr=1e-05", "experiment=smoke", *(word for word in tiny(a_model()) if word != "logger=none")]
+    words = [
+        "optimizer.lr=1e-05",
+        "experiment=smoke",
+        *(word for word in make_tiny_overrides(get_tiny_model()) if word != "logger=none"),
+    ]
     command = shlex.split("/usr/bin/env python -m firstlight.train")
     path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
     environment = {"PATH": path, "HOME": str(tmp_path), "WANDB_MODE": "offline", "WANDB_RUN_ID": "chosen"}

@@ -8,8 +8,8 @@ import torch
 from firstlight import build, evaluate, train
 from firstlight.config.compose import compose_config as composed_from
 from firstlight.model.load import load_model
-from support.choices import tiny
-from support.judged import built, judged, require_flops, require_memory, require_workload
+from support.mps_checks import build_cached, check_flops, check_memory, check_workload, run_dry_run
+from support.options import make_tiny_overrides
 
 from my_project.model import bert
 from my_project.model.bert import BERT
@@ -74,8 +74,8 @@ def test_other_weights_than_the_published_ones_are_refused(monkeypatch):
         bert.get_minilm_dir()
 
 
-def test_texts_longer_than_the_model_reads_are_refused(composed):
-    cfg = composed("model=bert", "data=fake_text", "data.max_length=600", "model.weights=null", "logger=none")
+def test_texts_longer_than_the_model_reads_are_refused(compose_cfg):
+    cfg = compose_cfg("model=bert", "data=fake_text", "data.max_length=600", "model.weights=null", "logger=none")
 
     with pytest.raises(ValueError, match="Bert reads 512 tokens, but data.max_length=600: give data.max_length=512"):
         build.build(cfg)
@@ -143,7 +143,7 @@ def test_consent_to_code_is_typed_again_for_each_command(tmp_path, monkeypatch):
     monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
     bert_folder(tmp_path / "bert")
     add_code(tmp_path / "bert", tmp_path / "mark")
-    words = [*tiny("bert"), f"model.weights={tmp_path / 'bert'}", "model.trust_remote_code=true"]
+    words = [*make_tiny_overrides("bert"), f"model.weights={tmp_path / 'bert'}", "model.trust_remote_code=true"]
     words += ["model.freeze_layers=0", f"output_dir={tmp_path / 'run'}"]
     figures = train.main(composed_from("train", words))
     told = [f"run={tmp_path / 'run'}"]
@@ -178,11 +178,11 @@ def test_weights_as_a_pickle_are_refused(tmp_path):
 
 def test_its_arithmetic_is_the_published_one():
     texts = {name: torch.ones(4, 128, dtype=torch.int64) for name in ("input_ids", "attention_mask")}
-    require_flops(BERT(TWO, weights=None, config={"vocab_size": 30522}), texts, 67.05)
+    check_flops(BERT(TWO, weights=None, config={"vocab_size": 30522}), texts, 67.05)
 
 
 def test_mps_has_nothing_against_it():
-    report = judged(*built("bert"), "bf16-mixed")
+    report = run_dry_run(*build_cached("bert"), "bf16-mixed")
 
     assert report.findings == []
     assert "aten::_safe_softmax" in report.operators["training"]
@@ -192,8 +192,8 @@ def test_mps_has_nothing_against_it():
 @pytest.mark.slow
 def test_a_training_takes_the_memory_that_was_measured():
     shape = ["model.weights=null", "model.config_overrides={vocab_size: 30522}", "model.freeze_layers=0"]
-    require_memory(["model=bert", *shape, "data=fake_text", "data.max_length=128", "data.batch_size=64"], 7.28)
+    check_memory(["model=bert", *shape, "data=fake_text", "data.max_length=128", "data.batch_size=64"], 7.28)
 
 
 def test_the_benchmark_trains_it_at_the_batch_size_of_the_announcement():
-    require_workload("bert", 64)
+    check_workload("bert", 64)

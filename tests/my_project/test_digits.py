@@ -7,21 +7,21 @@ import numpy as np
 import pytest
 
 from firstlight.data import split
-from support.prepared import prepared
+from support.datamodules import prepare_data
 
 from my_project.data import digits
 from my_project.data.digits import DigitsDataModule, load_digits
 
 
 def test_digits_are_enlarged_and_complete():
-    digits = prepared(DigitsDataModule())
+    digits = prepare_data(DigitsDataModule())
 
     assert [len(digits.datasets[name]) for name in ("train", "val", "test")] == [1437, 180, 180]
     assert tuple(next(iter(digits.train_dataloader()))["inputs"].shape) == (32, 3, 32, 32)
 
 
 def test_every_split_has_every_digit_in_proportion():
-    datasets = prepared(DigitsDataModule()).datasets
+    datasets = prepare_data(DigitsDataModule()).datasets
     shares = {name: np.bincount(each.labels) / len(each) for name, each in datasets.items()}
 
     np.testing.assert_allclose(shares["train"], shares["val"], atol=0.03)

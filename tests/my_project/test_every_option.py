@@ -16,11 +16,11 @@ from firstlight.config.instantiate import locate
 from firstlight.config.options import load_option
 from firstlight.config.validate import validate_config
 from firstlight.model.load import load_model
-from support.choices import HAS_TEXT, QUICK, kind_of, project_names, tiny
-from support.signatures import parameters
-from support.stand_ins import absence, stand_in, unreachable
+from support.fakes import explain_absence, make_fake_files, raise_unreachable
+from support.options import HAS_TEXT, QUICK_OVERRIDES, get_modality, list_project_options, make_tiny_overrides
+from support.signatures import list_parameters
 
-CHOICES = [(group, name) for group in ("model", "data") for name in project_names(group)]
+CHOICES = [(group, name) for group in ("model", "data") for name in list_project_options(group)]
 GROUPS = ["callbacks", "data", "experiment", "logger", "model", "optimizer", "scheduler", "trainer"]
 SMALL = {"batch_size": 4, "num_workers": 0}
 BRIEF = [f"trainer.limit_{split}_batches=1" for split in ("train", "val", "test")]
@@ -30,28 +30,28 @@ def words_for(name: str, files: dict[str, Any]) -> list[str]:
     """Return the words of the smallest training on a data set with these settings."""
     node = load_option("data", name)
     # Only the data is looked at here: the smallest model is as good as any.
-    model = [f"model=tiny_{kind_of('data', name)}"]
+    model = [f"model=tiny_{get_modality('data', name)}"]
     own = {setting: value for setting, value in SMALL.items() if setting in node} | files
     words = [f"data.{setting}={'null' if value is None else value}" for setting, value in own.items()]
-    return [*model, f"data={name}", *words, *QUICK]
+    return [*model, f"data={name}", *words, *QUICK_OVERRIDES]
 
 
 @pytest.fixture(scope="module", params=CHOICES, ids="=".join)
 def trained(request, tmp_path_factory):
     """Return a choice, the folder of a training of one step with it, and the words of that."""
     group, name = request.param
-    if kind_of(group, name) == "text" and not HAS_TEXT:
+    if get_modality(group, name) == "text" and not HAS_TEXT:
         pytest.skip("the extra text is not installed")
     folder = tmp_path_factory.mktemp(name)
     (folder / "data").mkdir()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(socket, "getaddrinfo", unreachable)
-        files = stand_in(name, folder / "data", patch) if group == "data" else {}
-        words = [*(tiny(name) if group == "model" else words_for(name, files)), *BRIEF]
+        patch.setattr(socket, "getaddrinfo", raise_unreachable)
+        files = make_fake_files(name, folder / "data", patch) if group == "data" else {}
+        words = [*(make_tiny_overrides(name) if group == "model" else words_for(name, files)), *BRIEF]
         try:
             train.main(composed_from("train", [*words, f"output_dir={folder / 'run'}", "test=false"]))
         except (OSError, ValueError, RuntimeError) as error:
-            if group == "data" and not files and (reason := absence(error, load_option("data", name))):
+            if group == "data" and not files and (reason := explain_absence(error, load_option("data", name))):
                 pytest.skip(f"data={name} cannot be had here: {reason}")
             raise
         yield f"{group}={name}", folder / "run", words
@@ -109,29 +109,29 @@ def test_it_would_train_on_a_mac(trained):
 
 def readers(group: str, name: str) -> list[str]:
     """Return the word for a model, where an option has none."""
-    return [f"model=tiny_{kind_of(group, name)}"] if group == "data" else []
+    return [f"model=tiny_{get_modality(group, name)}"] if group == "data" else []
 
 
-@pytest.mark.parametrize(("group", "name"), [(group, name) for group in GROUPS for name in project_names(group)])
-def test_it_composes_with_the_others(composed, group, name):
-    validate_config(composed(f"{group}={name}", *readers(group, name)))
+@pytest.mark.parametrize(("group", "name"), [(group, name) for group in GROUPS for name in list_project_options(group)])
+def test_it_composes_with_the_others(compose_cfg, group, name):
+    validate_config(compose_cfg(f"{group}={name}", *readers(group, name)))
 
 
 TARGETS = {
     load_option(group, name).get(group, load_option(group, name))["_target_"]
     for group in ("model", "data", "trainer", "optimizer", "scheduler")
-    for name in project_names(group)
+    for name in list_project_options(group)
 }
 
 
 @pytest.mark.parametrize("target", sorted(TARGETS))
 def test_the_text_of_its_class_tells_what_it_takes(target):
     assert target.rpartition(".")[2] == locate(target).__name__
-    assert parameters(locate(target)) == set(schema.read_signature(target).parameters)
+    assert list_parameters(locate(target)) == set(schema.read_signature(target).parameters)
 
 
-@pytest.mark.parametrize("model", project_names("model"))
+@pytest.mark.parametrize("model", list_project_options("model"))
 def test_a_model_refuses_data_of_another_kind(model):
-    other = next(kind for kind in ("text", "images") if kind != kind_of("model", model))
+    other = next(kind for kind in ("text", "images") if kind != get_modality("model", model))
     with pytest.raises(ValueError, match=rf"^\w+ reads \w+, but \w+ yields {other}: choose another data=, e.g. data="):
         validate_config(composed_from("train", [f"model={model}", f"data=fake_{other}", "output_dir=run"]))

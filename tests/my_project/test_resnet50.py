@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from support.judged import built, judged, require_flops, require_memory, require_workload
-from support.pickles import Bomb
+from support.mps_checks import build_cached, check_flops, check_memory, check_workload, run_dry_run
+from support.pickles import MaliciousPickle
 
 from my_project.model.resnet50 import ResNet50
 
@@ -40,7 +40,7 @@ def test_weights_come_from_a_file(tmp_path):
 
 
 def test_a_pickle_as_weights_is_refused(tmp_path):
-    torch.save({"state_dict": Bomb(tmp_path / "mark")}, tmp_path / "weights.pt")
+    torch.save({"state_dict": MaliciousPickle(tmp_path / "mark")}, tmp_path / "weights.pt")
 
     with pytest.raises(ValueError, match="weights.pt holds something else than weights .UnpicklingError.: give anoth"):
         ResNet50(TWO, 32, weights=str(tmp_path / "weights.pt"))
@@ -85,17 +85,17 @@ def test_one_class_is_refused():
 
 
 def test_its_arithmetic_is_the_published_one():
-    require_flops(ResNet50(TWO, image_size=224), torch.empty(4, 3, 224, 224), 24.29)
+    check_flops(ResNet50(TWO, image_size=224), torch.empty(4, 3, 224, 224), 24.29)
 
 
 def test_mps_has_nothing_against_it():
-    assert judged(*built("resnet50"), "32-true").findings == []
+    assert run_dry_run(*build_cached("resnet50"), "32-true").findings == []
 
 
 @pytest.mark.slow
 def test_a_training_takes_the_memory_that_was_measured():
-    require_memory(["model=resnet50", "data=fake_images", "data.image_size=224", "data.batch_size=128"], 10.44)
+    check_memory(["model=resnet50", "data=fake_images", "data.image_size=224", "data.batch_size=128"], 10.44)
 
 
 def test_the_benchmark_trains_it_at_the_batch_size_of_the_announcement():
-    require_workload("resnet50", 128)
+    check_workload("resnet50", 128)

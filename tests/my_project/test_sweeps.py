@@ -6,7 +6,7 @@ import yaml
 from firstlight import wandb_sweep
 from firstlight.config.compose import compose_config as composed_from
 from support.checkout import ROOT
-from support.choices import project_names
+from support.options import list_project_options
 
 STORED = sorted((ROOT / "sweeps").glob("*.yaml"))
 
@@ -14,7 +14,9 @@ STORED = sorted((ROOT / "sweeps").glob("*.yaml"))
 @pytest.mark.parametrize("file", STORED, ids=lambda file: file.stem)
 def test_a_stored_sweep_composes(file, capsys):
     model = yaml.safe_load(file.read_text())["parameters"].get("model", {})
-    missing = set(model.get("values", [model["value"]] if "value" in model else [])) - set(project_names("model"))
+    missing = set(model.get("values", [model["value"]] if "value" in model else [])) - set(
+        list_project_options("model")
+    )
     if missing:
         pytest.skip(f"configs/model has no {', '.join(map(str, sorted(missing)))}")
 

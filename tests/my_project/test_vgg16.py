@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from firstlight import build
-from support.emulated import in_full, on_mps, require_the_estimated_memory
-from support.judged import built, judged, require_flops, require_memory, require_workload
-from support.pickles import Bomb
+from support.emulated_mps import check_memory_estimate, make_mps_overrides, slow_param
+from support.mps_checks import build_cached, check_flops, check_memory, check_workload, run_dry_run
+from support.pickles import MaliciousPickle
 
 from my_project.model.vgg16 import VGG16
 
@@ -35,7 +35,7 @@ def test_weights_come_from_a_file(tmp_path):
 
 
 def test_a_pickle_as_weights_is_refused(tmp_path):
-    torch.save({"state_dict": Bomb(tmp_path / "mark")}, tmp_path / "weights.pt")
+    torch.save({"state_dict": MaliciousPickle(tmp_path / "mark")}, tmp_path / "weights.pt")
 
     with pytest.raises(ValueError, match="weights.pt holds something else than weights .UnpicklingError.: give anoth"):
         VGG16(TWO, 32, weights=str(tmp_path / "weights.pt"))
@@ -48,11 +48,11 @@ def test_images_that_vgg16_would_halve_to_nothing_are_refused():
 
 
 def test_its_arithmetic_is_the_published_one():
-    require_flops(VGG16(TWO, image_size=224, batch_norm=False), torch.empty(4, 3, 224, 224), 92.6)
+    check_flops(VGG16(TWO, image_size=224, batch_norm=False), torch.empty(4, 3, 224, 224), 92.6)
 
 
 def test_mps_has_nothing_against_it():
-    report = judged(*built("vgg16"), "16-mixed")
+    report = run_dry_run(*build_cached("vgg16"), "16-mixed")
 
     assert report.findings == []
     assert {"aten::linear_backward", "aten::max_pool2d", "aten::max_pool2d_backward"} <= set(
@@ -63,19 +63,21 @@ def test_mps_has_nothing_against_it():
 @pytest.mark.slow
 def test_a_training_takes_the_memory_that_was_measured():
     words = ["data=fake_images", "data.image_size=224", "data.batch_size=64", "model.batch_norm=false"]
-    require_memory(["model=vgg16", *words], 5.75)
+    check_memory(["model=vgg16", *words], 5.75)
 
 
 def test_the_benchmark_trains_it_at_the_batch_size_of_the_announcement():
-    require_workload("vgg16", 64)
+    check_workload("vgg16", 64)
 
 
 @pytest.mark.parametrize(
-    ("size", "head"), [(32, "small"), in_full(96, "standard"), in_full(160, "small"), in_full(224, "standard")]
+    ("size", "head"), [(32, "small"), slow_param(96, "standard"), slow_param(160, "small"), slow_param(224, "standard")]
 )
-def on_mps_it_trains_at_any_size(composed, size, head):
+def on_mps_it_trains_at_any_size(compose_cfg, size, head):
     words = [f"data.image_size={size}", f"model.head={head}", "data.batch_size=2", "trainer.limit_train_batches=1"]
-    network, data, trainer = build.build(composed(*on_mps("vgg16"), *words, "callbacks=none", "optimizer=sgd"))
+    network, data, trainer = build.build(
+        compose_cfg(*make_mps_overrides("vgg16"), *words, "callbacks=none", "optimizer=sgd")
+    )
     trainer.fit(network, data)
 
     assert trainer.global_step == 1
@@ -87,4 +89,4 @@ def on_mps_it_trains_at_any_size(composed, size, head):
     [["data.image_size=64", "trainer.precision=bf16-true"], ["optimizer=sgd", "trainer.gradient_clip_val=null"]],
 )
 def on_mps_its_estimated_memory_is_what_the_device_allocates(tmp_path, words):
-    require_the_estimated_memory("vgg16", words, tmp_path)
+    check_memory_estimate("vgg16", words, tmp_path)

@@ -12,7 +12,7 @@ from firstlight.benchmark.suite import BenchmarkSuite, compute_speedups, make_ca
 from firstlight.benchmark.throughput import ModelBenchmark
 from firstlight.build import resolve_auto_settings
 from firstlight.config.options import CONFIG_DIR
-from support.choices import a_model, tiny
+from support.options import get_tiny_model, make_tiny_overrides
 
 SMALL = ["image_size=32", "max_length=16", "batch_size=2", "min_seconds=0.01", "repeats=2", "accelerators=[cpu]"]
 SMALL += ["precision=32-true"]
@@ -105,9 +105,9 @@ def test_a_speedup_needs_the_cpu_of_the_same_training():
     assert compute_speedups([figure("deep", "cuda", "train", 9.0)]) == []
 
 
-def test_a_training_that_does_not_fit_is_refused_beforehand(composed, monkeypatch):
+def test_a_training_that_does_not_fit_is_refused_beforehand(compose_cfg, monkeypatch):
     monkeypatch.setattr("firstlight.benchmark.suite.get_free_memory_gib", lambda device: 1e-4)
-    training = composed(*tiny(a_model()), "data.batch_size=64")
+    training = compose_cfg(*make_tiny_overrides(get_tiny_model()), "data.batch_size=64")
 
     with pytest.raises(ValueError, match=r"it on cpu with batch size 64 needs about .* GiB, but 0\.0 are free"):
         BenchmarkSuite(training.output_dir, seconds=1, repeats=1).check_memory("it", training)
@@ -125,31 +125,35 @@ def test_a_training_that_does_not_fit_is_refused_beforehand(composed, monkeypatc
         ("repeats=1.5", "repeats is a positive number"),
     ],
 )
-def test_what_cannot_be_measured_is_refused(composed, word, sentence):
+def test_what_cannot_be_measured_is_refused(compose_cfg, word, sentence):
     with pytest.raises(ValueError, match=sentence):
-        benchmark.main(composed(*TRAININGS, f"models=[{MODEL}]", word, root="benchmark"))
+        benchmark.main(compose_cfg(*TRAININGS, f"models=[{MODEL}]", word, root="benchmark"))
 
 
 @pytest.mark.skipif(CUDAAccelerator.is_available(), reason="this machine has CUDA")
-def test_an_accelerator_that_is_not_here_is_refused(composed):
+def test_an_accelerator_that_is_not_here_is_refused(compose_cfg):
     with pytest.raises(ValueError, match="trainer=cuda needs an NVIDIA GPU"):
-        benchmark.main(composed(*TRAININGS, f"models=[{MODEL}]", *SMALL[:-2], "accelerators=[cuda]", root="benchmark"))
+        benchmark.main(
+            compose_cfg(*TRAININGS, f"models=[{MODEL}]", *SMALL[:-2], "accelerators=[cuda]", root="benchmark")
+        )
 
 
-def test_settings_of_the_benchmark_reach_its_trainings(composed):
-    cfg = composed(*TRAININGS, "image_size=48", "batch_size=3", "precision=bf16-mixed", root="benchmark")
+def test_settings_of_the_benchmark_reach_its_trainings(compose_cfg):
+    cfg = compose_cfg(*TRAININGS, "image_size=48", "batch_size=3", "precision=bf16-mixed", root="benchmark")
     training = benchmark.compose_config("train", benchmark.make_workload_overrides(cfg, MODEL))
     own = benchmark.compose_config(
-        "train", benchmark.make_workload_overrides(composed(*TRAININGS, root="benchmark"), MODEL)
+        "train", benchmark.make_workload_overrides(compose_cfg(*TRAININGS, root="benchmark"), MODEL)
     )
 
     assert (training.data.image_size, training.data.batch_size, training.trainer.precision) == (48, 3, "bf16-mixed")
     assert (own.data.image_size, own.data.batch_size) == (224, 16)
 
 
-def test_both_loops_see_the_same_input(composed):
+def test_both_loops_see_the_same_input(compose_cfg):
     contest = ModelBenchmark(
-        resolve_auto_settings(composed(*tiny(a_model("images")), "data.num_samples=20", "callbacks=none"))
+        resolve_auto_settings(
+            compose_cfg(*make_tiny_overrides(get_tiny_model("images")), "data.num_samples=20", "callbacks=none")
+        )
     )
     seen = []
     contest.model.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))

@@ -3,57 +3,60 @@
 import pytest
 
 from firstlight.config.options import load_option
-from support.choices import a_model, names, tiny
-from support.interrupted import SMALL
-from support.observed import require_predictions, require_the_same, trained
+from support.interruption import SMALL_OVERRIDES
+from support.options import get_tiny_model, list_options, make_tiny_overrides
+from support.training import check_predictions, check_same_training, train_four_steps
 
 ALL = list(load_option("callbacks", "wandb"))
-MODELS = names("model")
-SMALL = [word for word in SMALL if word not in ("logger=none", "test=false", "trainer.max_epochs=3")]
+MODELS = list_options("model")
+SMALL = [word for word in SMALL_OVERRIDES if word not in ("logger=none", "test=false", "trainer.max_epochs=3")]
 
 
 @pytest.mark.parametrize("model", [MODELS[0], *(pytest.param(model, marks=pytest.mark.slow) for model in MODELS[1:])])
-def test_all_callbacks_leave_losses_and_weights_bit_for_bit(composed, model):
-    without = trained(composed, "without", tiny(model), "callbacks=none", "logger=none")
+def test_all_callbacks_leave_losses_and_weights_bit_for_bit(compose_cfg, model):
+    without = train_four_steps(compose_cfg, "without", make_tiny_overrides(model), "callbacks=none", "logger=none")
 
-    require_the_same(without, trained(composed, "all", tiny(model), "logger=wandb", "callbacks.watch.log_freq=2"))
+    check_same_training(
+        without,
+        train_four_steps(compose_cfg, "all", make_tiny_overrides(model), "logger=wandb", "callbacks.watch.log_freq=2"),
+    )
 
 
-def alone_as_without(composed, training: list[str]) -> None:
-    without = trained(composed, "without", training, "callbacks=none", "logger=none")
+def alone_as_without(compose_cfg, training: list[str]) -> None:
+    without = train_four_steps(compose_cfg, "without", training, "callbacks=none", "logger=none")
 
     for name in ALL:
         others = [f"callbacks.{other}=null" for other in ALL if other != name]
-        require_the_same(without, trained(composed, name, training, "logger=wandb", *others))
+        check_same_training(without, train_four_steps(compose_cfg, name, training, "logger=wandb", *others))
         # The same callback without W&B.
         words = ["callbacks=wandb", "logger=none", *others]
-        require_the_same(without, trained(composed, f"{name}_local", training, *words))
+        check_same_training(without, train_four_steps(compose_cfg, f"{name}_local", training, *words))
 
 
 @pytest.mark.slow
-def test_each_callback_alone_does_so(composed):
-    alone_as_without(composed, SMALL)
+def test_each_callback_alone_does_so(compose_cfg):
+    alone_as_without(compose_cfg, SMALL_OVERRIDES)
 
 
 @pytest.mark.slow
-def test_each_callback_alone_does_so_with_texts(composed):
-    alone_as_without(composed, tiny(a_model("text")))
+def test_each_callback_alone_does_so_with_texts(compose_cfg):
+    alone_as_without(compose_cfg, make_tiny_overrides(get_tiny_model("text")))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
-def test_each_can_be_switched_off(composed, name):
-    trained(composed, "off", SMALL, "logger=wandb", f"callbacks.{name}=null")
+def test_each_can_be_switched_off(compose_cfg, name):
+    train_four_steps(compose_cfg, "off", SMALL_OVERRIDES, "logger=wandb", f"callbacks.{name}=null")
 
 
-@pytest.mark.parametrize("name", names("callbacks"))
-def test_every_choice_of_callbacks_sees_a_training(composed, name):
-    losses, _ = trained(composed, "run", SMALL, f"callbacks={name}", "logger=none")
+@pytest.mark.parametrize("name", list_options("callbacks"))
+def test_every_choice_of_callbacks_sees_a_training(compose_cfg, name):
+    losses, _ = train_four_steps(compose_cfg, "run", SMALL_OVERRIDES, f"callbacks={name}", "logger=none")
 
     assert len(losses) == 4
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_run_folder_shows_what_was_predicted(composed, tmp_path, model):
-    trained(composed, "run", tiny(model), "callbacks=default")
-    require_predictions(tmp_path / "run")
+def test_a_run_folder_shows_what_was_predicted(compose_cfg, tmp_path, model):
+    train_four_steps(compose_cfg, "run", make_tiny_overrides(model), "callbacks=default")
+    check_predictions(tmp_path / "run")

@@ -2,10 +2,10 @@
 
 import pytest
 
-from support.kill_trials import trials
+from support.kill_trials import run_trials
 
 
 @pytest.mark.slow
 def test_killed_at_random_moments():
     """Six of the 100 trials; `tests/firstlight/support/kill_trials.py 100` runs them all."""
-    assert trials(6).count("ended as undisturbed") == 6
+    assert run_trials(6).count("ended as undisturbed") == 6

@@ -13,11 +13,11 @@ from firstlight.checkpoint import io as checkpoint_io
 from firstlight.cli.errors import format_user_error
 from firstlight.config.compose import compose_config
 from firstlight.run.record import acquire_run_lock
-from support.interrupted import SMALL, Spy, record, saved, trained
+from support.interruption import SMALL_OVERRIDES, SignalSender, load_saved, read_record, train_model
 
 
 def test_the_second_signal_ends_at_once(tmp_path):
-    class Twice(Spy):
+    class Twice(SignalSender):
         def _called(self, hook):
             if hook == "train_batch_end" and self.calls.get(hook) == 4:
                 os.kill(os.getpid(), signal.SIGTERM)
@@ -25,19 +25,21 @@ def test_the_second_signal_ends_at_once(tmp_path):
             super()._called(hook)
 
     with pytest.raises(SystemExit) as stop:
-        trained([*SMALL, f"output_dir={tmp_path / 'run'}"], Twice())
+        train_model([*SMALL_OVERRIDES, f"output_dir={tmp_path / 'run'}"], Twice())
 
     assert stop.value.code == 143
-    assert record(tmp_path / "run")["reason"] == "stopped by SIGTERM"
-    assert saved(tmp_path / "run")["global_step"] == 4
+    assert read_record(tmp_path / "run")["reason"] == "stopped by SIGTERM"
+    assert load_saved(tmp_path / "run")["global_step"] == 4
 
 
 def test_run_json_lists_starts_and_stops(tmp_path):
     with pytest.raises(SystemExit):
-        trained([*SMALL, f"output_dir={tmp_path / 'run'}"], Spy(("train_batch_end", 5), signal.SIGINT))
-    between = record(tmp_path / "run")
-    trained([f"resume={tmp_path / 'run'}"], Spy())
-    attempts = record(tmp_path / "run")["attempts"]
+        train_model(
+            [*SMALL_OVERRIDES, f"output_dir={tmp_path / 'run'}"], SignalSender(("train_batch_end", 5), signal.SIGINT)
+        )
+    between = read_record(tmp_path / "run")
+    train_model([f"resume={tmp_path / 'run'}"], SignalSender())
+    attempts = read_record(tmp_path / "run")["attempts"]
 
     assert (between["status"], between["reason"]) == ("interrupted", "stopped by SIGINT")
     ends = [(start["status"], start["reason"]) for start in attempts]
@@ -48,7 +50,7 @@ def test_run_json_lists_starts_and_stops(tmp_path):
 @pytest.mark.slow
 def test_a_folder_takes_one_training_at_a_time(tmp_path):
     folder = tmp_path / "run"
-    trained([*SMALL, f"output_dir={folder}"], Spy())
+    train_model([*SMALL_OVERRIDES, f"output_dir={folder}"], SignalSender())
     before = (folder / "run.json").read_bytes()
     hold = """
 import pathlib, sys, time
@@ -60,7 +62,7 @@ with acquire_run_lock(pathlib.Path(sys.argv[1])):
     holder = subprocess.Popen([sys.executable, "-c", hold, folder], stdout=subprocess.PIPE)
     holder.stdout.readline()
     with pytest.raises(ValueError, match="is in use by another process that trains there: wait for its end") as caught:
-        trained([f"resume={folder}", "trainer.max_epochs=4"], Spy())
+        train_model([f"resume={folder}", "trainer.max_epochs=4"], SignalSender())
     holder.kill()
     holder.wait()
 
@@ -75,7 +77,7 @@ def stopped(tmp_path):
     """Return the folder of a run that was stopped in its third epoch."""
     folder = tmp_path / "logs" / "train" / "run"
     with pytest.raises(SystemExit):
-        trained([*SMALL, f"output_dir={folder}"], Spy(("train_batch_end", 9)))
+        train_model([*SMALL_OVERRIDES, f"output_dir={folder}"], SignalSender(("train_batch_end", 9)))
     return folder
 
 
@@ -94,13 +96,13 @@ def flip(file):
 def test_a_damaged_checkpoint_is_named_and_the_newest_whole_one_taken(stopped, damage, capsys):
     damage(stopped / "checkpoints" / "last.ckpt")
     capsys.readouterr()
-    trained([f"resume={stopped}"], spy := Spy())
+    train_model([f"resume={stopped}"], spy := SignalSender())
     told = capsys.readouterr().out
 
     assert "last.ckpt is damaged" in told
     assert "; going on from best.ckpt" in told
     assert min(spy.losses) in [(1, 0), (2, 0)]
-    assert record(stopped)["status"] == "finished"
+    assert read_record(stopped)["status"] == "finished"
 
 
 def test_a_checkpoint_of_a_newer_version_is_refused(stopped):
@@ -132,14 +134,14 @@ def test_a_setting_that_would_make_it_another_run_is_refused_with_both_values(st
 @pytest.mark.parametrize("before", [False, True])
 @pytest.mark.parametrize("after", [False, True])
 def test_an_optimizer_goes_on_with_the_kernel_it_is_built_with(tmp_path, before, after):
-    adamw = [*SMALL, "optimizer=adamw", f"trainer.fused_optimizer={before}", f"output_dir={tmp_path}"]
+    adamw = [*SMALL_OVERRIDES, "optimizer=adamw", f"trainer.fused_optimizer={before}", f"output_dir={tmp_path}"]
     with pytest.raises(SystemExit):
-        trained(adamw, Spy(("train_batch_end", 5)))
-    trained([f"resume={tmp_path}", f"trainer.fused_optimizer={after}"], Spy())
+        train_model(adamw, SignalSender(("train_batch_end", 5)))
+    train_model([f"resume={tmp_path}", f"trainer.fused_optimizer={after}"], SignalSender())
 
-    groups = saved(tmp_path)["optimizer_states"][0]["param_groups"]
+    groups = load_saved(tmp_path)["optimizer_states"][0]["param_groups"]
     assert {bool(group["fused"]) for group in groups} == {after}
-    assert all(state["step"] == 12 for state in saved(tmp_path)["optimizer_states"][0]["state"].values())
+    assert all(state["step"] == 12 for state in load_saved(tmp_path)["optimizer_states"][0]["state"].values())
 
 
 def test_the_same_value_again_is_no_change(stopped):
@@ -171,15 +173,16 @@ def test_a_clock_that_was_set_back_harms_nothing(tmp_path, monkeypatch):
     times = iter(f"20{99 - index:02}-01-01T00:00:00+00:00" for index in range(99))
     monkeypatch.setattr(module, "utc_now", lambda: next(times))
     with pytest.raises(SystemExit):
-        trained(
-            [*SMALL, f"output_dir={tmp_path / 'run'}", "callbacks.last.every_n_minutes=1"], Spy(("train_batch_end", 5))
+        train_model(
+            [*SMALL_OVERRIDES, f"output_dir={tmp_path / 'run'}", "callbacks.last.every_n_minutes=1"],
+            SignalSender(("train_batch_end", 5)),
         )
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     os.utime(last, (0, 0))
-    trained([f"resume={tmp_path / 'run'}"], spy := Spy())
+    train_model([f"resume={tmp_path / 'run'}"], spy := SignalSender())
 
     assert min(spy.losses) == (1, 2)  # from last.ckpt, however old it says it is
-    assert record(tmp_path / "run")["duration_s"] > 0
+    assert read_record(tmp_path / "run")["duration_s"] > 0
 
 
 @pytest.mark.slow
@@ -196,11 +199,11 @@ def test_saving_by_minutes_and_by_steps(tmp_path, monkeypatch):
             or setattr(self, "saved_step", trainer.global_step)
         ),
     )
-    words = [*SMALL, "callbacks.last.every_n_epochs=null", "trainer.max_epochs=2"]
-    trained([*words, "callbacks.last.every_n_train_steps=3", f"output_dir={tmp_path / 'steps'}"], Spy())
+    words = [*SMALL_OVERRIDES, "callbacks.last.every_n_epochs=null", "trainer.max_epochs=2"]
+    train_model([*words, "callbacks.last.every_n_train_steps=3", f"output_dir={tmp_path / 'steps'}"], SignalSender())
     by_steps = list(saves)
     saves.clear()
-    trained([*words, "callbacks.last.every_n_minutes=1e-9", f"output_dir={tmp_path / 'minutes'}"], Spy())
+    train_model([*words, "callbacks.last.every_n_minutes=1e-9", f"output_dir={tmp_path / 'minutes'}"], SignalSender())
 
     assert by_steps == [3, 6]
     assert saves == [1, 2, 3, 4, 5, 6, 7, 8]

@@ -5,12 +5,12 @@ import re
 
 import pytest
 
-from support.small import build
+from support.tiny_training import build_tiny
 
 
-def test_it_holds_the_means_over_the_logged_steps_of_its_own_epoch(composed, capsys):
+def test_it_holds_the_means_over_the_logged_steps_of_its_own_epoch(compose_cfg, capsys):
     words = ("data.num_samples=16", "trainer.max_epochs=2", "trainer.log_every_n_steps=2")
-    model, data, trainer, cfg = build(composed, *words)
+    model, data, trainer, cfg = build_tiny(compose_cfg, *words)
     trainer.fit(model, data)
     lines = re.findall(r"epoch (\d)/2 .*train/loss (\S+)", capsys.readouterr().out)
     with open(f"{cfg.output_dir}/metrics.csv", newline="") as file:

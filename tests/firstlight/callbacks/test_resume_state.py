@@ -5,8 +5,8 @@ import signal
 import pytest
 from PIL import Image
 
-from support.choices import names, tiny
-from support.interrupted import SMALL, resumed_like_undisturbed
+from support.interruption import SMALL_OVERRIDES, check_resume_matches_uninterrupted
+from support.options import list_options, make_tiny_overrides
 
 # 16 training samples in batches of 4: 4 steps an epoch, each of which is logged; one batch of validation.
 MOMENTS = {
@@ -30,7 +30,7 @@ MOMENTS = {
     ids=MOMENTS,
 )
 def test_from_any_moment(moment, tmp_path):
-    resumed_like_undisturbed(tmp_path, SMALL, [moment])
+    check_resume_matches_uninterrupted(tmp_path, SMALL_OVERRIDES, [moment])
 
 
 @pytest.mark.slow
@@ -50,7 +50,7 @@ def test_from_any_moment(moment, tmp_path):
 )
 @pytest.mark.parametrize("moment", [MOMENTS["mid-epoch"], MOMENTS["last batch of an epoch"]], ids=["mid-epoch", "last"])
 def test_with_any_setting(moment, words, tmp_path):
-    resumed_like_undisturbed(tmp_path, [*SMALL, *words], [moment])
+    check_resume_matches_uninterrupted(tmp_path, [*SMALL_OVERRIDES, *words], [moment])
 
 
 def test_with_augmentation_on_the_device(monkeypatch, tmp_path):
@@ -58,7 +58,7 @@ def test_with_augmentation_on_the_device(monkeypatch, tmp_path):
 
     monkeypatch.setattr(FakeImageDataModule, "max_shift", 1)
     monkeypatch.setattr(FakeImageDataModule, "mirror", True)
-    resumed_like_undisturbed(tmp_path, [*SMALL, "data.augment=true"], [MOMENTS["mid-epoch"]])
+    check_resume_matches_uninterrupted(tmp_path, [*SMALL_OVERRIDES, "data.augment=true"], [MOMENTS["mid-epoch"]])
 
 
 @pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 2])
@@ -68,19 +68,23 @@ def test_with_augmentation_on_the_host(workers, tmp_path):
         folder.mkdir(parents=True, exist_ok=True)
         Image.effect_noise((16, 12), 40 + index).convert("RGB").save(folder / f"{index}.png")
     words = ["data=image_folder", f"data.root={tmp_path}/images", f"data.num_workers={workers}"]
-    same = [word for word in SMALL if word.partition("=")[0] not in ("data", "data.num_classes", "data.num_samples")]
-    resumed_like_undisturbed(tmp_path, [*words, *same], [("train_batch_end", 9)])
+    same = [
+        word
+        for word in SMALL_OVERRIDES
+        if word.partition("=")[0] not in ("data", "data.num_classes", "data.num_samples")
+    ]
+    check_resume_matches_uninterrupted(tmp_path, [*words, *same], [("train_batch_end", 9)])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
 def test_after_any_signal(number, tmp_path):
-    resumed_like_undisturbed(tmp_path, SMALL, [MOMENTS["mid-epoch"]], number)
+    check_resume_matches_uninterrupted(tmp_path, SMALL_OVERRIDES, [MOMENTS["mid-epoch"]], number)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", names("model"))
+@pytest.mark.parametrize("model", list_options("model"))
 def test_every_model_from_one_moment_after_the_other(model, tmp_path):
     # Counted anew by each start: the 6th batch, and then the validation of the next epoch.
     moments = [("train_batch_end", 5), ("validation_batch_start", 1)]
-    resumed_like_undisturbed(tmp_path, [*tiny(model), "trainer.max_epochs=3"], moments)
+    check_resume_matches_uninterrupted(tmp_path, [*make_tiny_overrides(model), "trainer.max_epochs=3"], moments)

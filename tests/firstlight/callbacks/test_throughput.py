@@ -7,7 +7,7 @@ import torch
 
 from firstlight.callbacks import throughput
 from firstlight.callbacks.throughput import ThroughputMonitor
-from support.small import build
+from support.tiny_training import build_tiny
 
 
 class Clock:
@@ -27,9 +27,9 @@ def clock(monkeypatch):
     return clock
 
 
-def fit(composed, monkeypatch, clock, *words, step=1.0, wait=0.0):
+def fit(compose_cfg, monkeypatch, clock, *words, step=1.0, wait=0.0):
     words = ("data.num_samples=48", "trainer.log_every_n_steps=4", *words)
-    model, data, trainer, cfg = build(composed, *words)
+    model, data, trainer, cfg = build_tiny(compose_cfg, *words)
     inner, transfer = model.training_step, data.on_after_batch_transfer
 
     def slow_step(batch, batch_idx):
@@ -47,8 +47,8 @@ def fit(composed, monkeypatch, clock, *words, step=1.0, wait=0.0):
         return trainer, list(csv.DictReader(file))
 
 
-def test_speed_and_waiting_are_those_of_the_clock(composed, monkeypatch, clock):
-    trainer, rows = fit(composed, monkeypatch, clock, step=1.5, wait=0.5)
+def test_speed_and_waiting_are_those_of_the_clock(compose_cfg, monkeypatch, clock):
+    trainer, rows = fit(compose_cfg, monkeypatch, clock, step=1.5, wait=0.5)
     measured = [row for row in rows if row.get("speed/step_ms")]
 
     assert [row["step"] for row in measured] == ["3", "7", "11", "11"]  # 12 steps, then the epoch's mean
@@ -62,13 +62,13 @@ def test_speed_and_waiting_are_those_of_the_clock(composed, monkeypatch, clock):
     assert float(trainer.callback_metrics["speed/samples_per_s"]) == pytest.approx(2)
 
 
-def test_validation_does_not_count(composed, monkeypatch, clock):
-    trainer, _ = fit(composed, monkeypatch, clock, "trainer.val_check_interval=4", "trainer.limit_val_batches=1")
+def test_validation_does_not_count(compose_cfg, monkeypatch, clock):
+    trainer, _ = fit(compose_cfg, monkeypatch, clock, "trainer.val_check_interval=4", "trainer.limit_val_batches=1")
 
     assert float(trainer.callback_metrics["speed/samples_per_s"]) == pytest.approx(4)
 
 
-def test_the_share_of_the_peak_is_arithmetic(composed):
+def test_the_share_of_the_peak_is_arithmetic(compose_cfg):
     callback = ThroughputMonitor()
     callback.flops, callback.peak = 2e9, 1e12
     span = throughput.TimeWindow(steps=10, samples=100, seconds=2.0)

@@ -6,15 +6,15 @@ import pytest
 import torch
 
 from firstlight.checkpoint import io as checkpoint_io
-from support.interrupted import Spy, trained
-from support.small import WORDS
+from support.interruption import SignalSender, train_model
+from support.tiny_training import OVERRIDES
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     """Return the bytes of a checkpoint and what it holds."""
     folder = tmp_path_factory.mktemp("saved") / "run"
-    trained([*WORDS, "model.dropout=0.5", "data.num_samples=16", f"output_dir={folder}"], Spy())
+    train_model([*OVERRIDES, "model.dropout=0.5", "data.num_samples=16", f"output_dir={folder}"], SignalSender())
     file = folder / "checkpoints" / "last.ckpt"
     return file.read_bytes(), checkpoint_io.load_checkpoint(file)
 

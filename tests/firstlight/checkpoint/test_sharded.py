@@ -13,8 +13,8 @@ from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 from firstlight.callbacks.exact_resume import ExactResume
 from firstlight.checkpoint import io as checkpoint_io
 from firstlight.checkpoint import sharded
-from support.small import CLASSES
-from support.tiny import TinyMLP
+from support.tiny_models import TinyMLP
+from support.tiny_training import CLASSES
 
 
 @pytest.fixture

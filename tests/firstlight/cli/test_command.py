@@ -11,7 +11,7 @@ import pytest
 
 from firstlight import evaluate, predict, train
 from firstlight.cli.errors import format_user_error
-from support.choices import a_model, tiny
+from support.options import get_tiny_model, make_tiny_overrides
 
 # Skipped in a project that has deleted one of these commands.
 export = pytest.importorskip("firstlight.export.__main__")
@@ -152,7 +152,7 @@ train.main()
 
 @pytest.mark.slow
 def test_sigterm_ends_a_run_as_interrupted_with_a_checkpoint(tmp_path):
-    words = [*tiny(a_model()), "trainer.max_epochs=1000", f"output_dir={tmp_path / 'run'}"]
+    words = [*make_tiny_overrides(get_tiny_model()), "trainer.max_epochs=1000", f"output_dir={tmp_path / 'run'}"]
     process = subprocess.Popen(
         [sys.executable, "-m", "firstlight.train", *words],
         env={**os.environ, "OMP_NUM_THREADS": "1"},

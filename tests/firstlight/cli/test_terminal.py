@@ -11,7 +11,7 @@ from contextlib import suppress
 import pytest
 
 from firstlight.run.signals import install_signal_handler
-from support.small import command
+from support.tiny_training import make_command
 
 
 def record(folder):
@@ -40,7 +40,7 @@ def close_after_an_epoch(folder, terminal):
 
 @pytest.mark.slow
 def test_a_terminal_that_is_closed_saves_and_stops(tmp_path):
-    process, terminal = typed(tmp_path, command("train", "output_dir=run", "trainer.max_epochs=500"))
+    process, terminal = typed(tmp_path, make_command("train", "output_dir=run", "trainer.max_epochs=500"))
     close_after_an_epoch(tmp_path, terminal)
     _, status = os.waitpid(process, 0)
 
@@ -52,7 +52,7 @@ def test_a_terminal_that_is_closed_saves_and_stops(tmp_path):
 
 @pytest.mark.slow
 def test_with_nohup_a_closed_terminal_stops_nothing(tmp_path):
-    process, terminal = typed(tmp_path, ["nohup", *command("train", "output_dir=run", "trainer.max_epochs=20")])
+    process, terminal = typed(tmp_path, ["nohup", *make_command("train", "output_dir=run", "trainer.max_epochs=20")])
     close_after_an_epoch(tmp_path, terminal)
     _, status = os.waitpid(process, 0)
 

@@ -17,8 +17,8 @@ from PIL import Image
 from firstlight import evaluate, predict, train
 from firstlight.cli import command, errors
 from firstlight.config import compose, options, validate
-from support.accidents import FUZZ, TYPED, damaged, leaves, within
-from support.choices import HAS_TEXT, MODELS, TINY, a_model, kind_of, names
+from support.options import HAS_TEXT, MODELS, TINY_OVERRIDES, get_modality, get_tiny_model, list_options
+from support.random_damage import FUZZ_SETTINGS, INVALID_OVERRIDES, damage, list_leaves, time_limit
 
 # Skipped in a project that has deleted this command.
 report = pytest.importorskip("firstlight.report.__main__")
@@ -28,7 +28,7 @@ CONFIGS = options.CONFIG_DIR
 # Without a project's models and data sets: a copy of the tiny models' options is damaged in their place.
 FILES = sorted(str(file.relative_to(CONFIGS)) for file in CONFIGS.rglob("*.yaml"))
 FILES = [file for file in FILES if not file.startswith(("model/", "data/"))]
-FILES += [f"{group}/{name}.yaml" for group in ("model", "data") for name in names(group)]
+FILES += [f"{group}/{name}.yaml" for group in ("model", "data") for name in list_options(group)]
 COMMANDS = {"train": train.main, "evaluate": evaluate.main, "predict": predict.main, "report": report.main}
 SECONDS = 20
 
@@ -57,7 +57,7 @@ SOURCES = {
 def told(name, words, task=None):
     """Return the one line in which a command refuses, or None where it works."""
     try:
-        with within(SECONDS):
+        with time_limit(SECONDS):
             (task or COMMANDS.get(name, validate.validate_config))(compose.compose_config(name, words))
         return None
     except Exception as error:
@@ -111,10 +111,10 @@ def words_for(file):
     if group == "callbacks":
         return [*BRIEF, *IMAGES, f"callbacks={choice}"]
     if group == "model":
-        fake = TINY[kind_of(group, choice)][0]
+        fake = TINY_OVERRIDES[get_modality(group, choice)][0]
         return [*BRIEF, *GUARDED, f"model={choice}", fake, *FEW]
     if group == "data":
-        model = f"model={a_model(kind_of(group, choice))}"
+        model = f"model={get_tiny_model(get_modality(group, choice))}"
         return [*BRIEF, *GUARDED, model, f"data={choice}", *OWN.get(choice, [])]
     return [*BRIEF, *GUARDED, *IMAGES, *([f"{group}={choice}"] if group else [])]
 
@@ -126,7 +126,7 @@ def follow_configs(place, chance):
     whole = file.read_bytes()
     renew()
     try:
-        file.write_bytes(damaged(chance, whole))
+        file.write_bytes(damage(chance, whole))
         note(f"{name}: {file.read_bytes()!r}")
         root = name.removesuffix(".yaml")
         if root in SOURCES:
@@ -149,7 +149,7 @@ def follow_run(place, chance):
     """Damage a file of a run, and follow the commands that read it."""
     renew()
     file = Path("again", chance.choice(["config.yaml", "config.yaml", "run.json"]))
-    file.write_bytes(damaged(chance, file.read_bytes()))
+    file.write_bytes(damage(chance, file.read_bytes()))
     note(f"{file}: {file.read_bytes()!r}")
     name, words = chance.choice(list(SOURCES.items()))
     if name == "resume":
@@ -166,7 +166,7 @@ def follow_sweep(place, chance):
     shutil.copytree("again", folder / "0_seed-1")
     (folder / "sweep.json").write_text(json.dumps(asked, indent=2))
     file = chance.choice([folder / "sweep.json", folder / "0_seed-1" / "run.json"])
-    file.write_bytes(damaged(chance, file.read_bytes()))
+    file.write_bytes(damage(chance, file.read_bytes()))
     note(f"{file}: {file.read_bytes()!r}")
 
     def go_on(cfg):
@@ -186,14 +186,16 @@ def follow_words(place, chance):
     texts = [["model=tiny_text", "data=fake_text", *FEW]] if HAS_TEXT else []
     data = chance.choice([IMAGES, IMAGES, convolved, *texts])
     groups = chance.choice([GUARDED, GUARDED, ["callbacks=default"]])
-    groups = [*groups, *(f"{group}={chance.choice(names(group))}" for group in ("optimizer", "scheduler"))]
+    groups = [*groups, *(f"{group}={chance.choice(list_options(group))}" for group in ("optimizer", "scheduler"))]
     words = [*BRIEF, *groups, *data]
     known = [
         name
-        for name in leaves(OmegaConf.to_container(compose.compose_config("train", words)))
+        for name in list_leaves(OmegaConf.to_container(compose.compose_config("train", words)))
         if name.rpartition(".")[2] not in LONG
     ]
-    typed = [f"{chance.choice(known)}={chance.choice(TYPED)}" for _ in range(chance.choice([1, 1, 1, 2, 3]))]
+    typed = [
+        f"{chance.choice(known)}={chance.choice(INVALID_OVERRIDES)}" for _ in range(chance.choice([1, 1, 1, 2, 3]))
+    ]
     note(f"{groups} {typed}")
     renew()
     if not any(word.startswith("output_dir=") for word in typed):
@@ -209,7 +211,7 @@ COUNTS = {follow_configs: 40, follow_run: 20, follow_sweep: 10, follow_words: 30
 @pytest.mark.slow
 @pytest.mark.parametrize("follow", COUNTS)
 def test_what_is_damaged_or_senseless_works_or_is_refused_in_a_sentence(place, follow):
-    @settings(max_examples=COUNTS[follow], **FUZZ)
+    @settings(max_examples=COUNTS[follow], **FUZZ_SETTINGS)
     @given(seed=st.integers(0, 2**62))
     def examples(seed):
         follow(place, Random(seed))

@@ -8,14 +8,14 @@ import pytest
 from firstlight.config import schema
 from firstlight.config.instantiate import locate
 from firstlight.config.options import load_option
-from support.choices import names
-from support.signatures import parameters
+from support.options import list_options
+from support.signatures import list_parameters
 
 TARGETS = sorted(
     {
         load_option(group, name)[key]["_target_"] if key else load_option(group, name)["_target_"]
         for group, key in {"model": "model", "data": "", "trainer": "", "optimizer": "", "scheduler": ""}.items()
-        for name in names(group)
+        for name in list_options(group)
     }
     | {"lightning.pytorch.callbacks.ModelCheckpoint", "lightning.pytorch.loggers.TensorBoardLogger"}
 )
@@ -23,7 +23,7 @@ TARGETS = sorted(
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_text_tells_what_the_class_takes(target):
-    assert parameters(locate(target)) == set(schema.read_signature(target).parameters)
+    assert list_parameters(locate(target)) == set(schema.read_signature(target).parameters)
 
 
 def test_reading_imports_nothing():
@@ -37,7 +37,7 @@ def test_reading_imports_nothing():
 
 
 def test_constants_come_from_the_bases_too():
-    for name in names("data"):
+    for name in list_options("data"):
         assert schema.read_signature(load_option("data", name)["_target_"]).constants["modality"] in ("images", "text")
 
 

@@ -9,15 +9,15 @@ from omegaconf import OmegaConf, open_dict
 from firstlight.config.options import load_yaml
 from firstlight.config.schema import matches_annotation
 from firstlight.config.validate import validate_config
-from support.choices import QUICK, a_model, kind_of, names
+from support.options import QUICK_OVERRIDES, get_modality, get_tiny_model, list_options
 
 GROUPS = ["callbacks", "data", "experiment", "logger", "model", "optimizer", "scheduler", "trainer"]
 
 
-@pytest.mark.parametrize(("group", "name"), [(group, name) for group in GROUPS for name in names(group)])
-def test_every_choice_of_every_group_composes(composed, group, name):
-    reader = [f"model={a_model(kind_of(group, name))}"] if group == "data" else []
-    validate_config(composed(f"{group}={name}", *reader))
+@pytest.mark.parametrize(("group", "name"), [(group, name) for group in GROUPS for name in list_options(group)])
+def test_every_choice_of_every_group_composes(compose_cfg, group, name):
+    reader = [f"model={get_tiny_model(get_modality(group, name))}"] if group == "data" else []
+    validate_config(compose_cfg(f"{group}={name}", *reader))
 
 
 @pytest.mark.parametrize(
@@ -51,8 +51,8 @@ def test_every_choice_of_every_group_composes(composed, group, name):
         ("model._target_", "firstlight.trainer.trainer.Trainr", "There is no firstlight.trainer.trainer.Trainr"),
     ],
 )
-def test_a_wrong_setting_is_refused_in_a_sentence(composed, setting, value, sentence):
-    cfg = composed()
+def test_a_wrong_setting_is_refused_in_a_sentence(compose_cfg, setting, value, sentence):
+    cfg = compose_cfg()
     with open_dict(cfg):
         OmegaConf.update(cfg, setting, value, force_add=True)
 
@@ -74,15 +74,15 @@ def test_a_wrong_setting_is_refused_in_a_sentence(composed, setting, value, sent
         ),
     ],
 )
-def test_a_model_that_cannot_read_the_data_is_refused(composed, overrides, sentence):
+def test_a_model_that_cannot_read_the_data_is_refused(compose_cfg, overrides, sentence):
     with pytest.raises(ValueError) as refused:
-        validate_config(composed(*overrides))
+        validate_config(compose_cfg(*overrides))
     assert str(refused.value).startswith(sentence)
 
 
 @pytest.mark.parametrize("name", ["model", "optimizer", "callbacks", "seed"])
-def test_a_training_without_one_of_its_parts_is_refused(composed, name):
-    cfg = composed()
+def test_a_training_without_one_of_its_parts_is_refused(compose_cfg, name):
+    cfg = compose_cfg()
     with open_dict(cfg):
         del cfg[name]
 
@@ -101,23 +101,23 @@ def test_a_file_that_holds_no_settings_is_named(tmp_path, content):
     assert len(str(refused.value).splitlines()) == 1
 
 
-def test_zero_is_a_seed(composed):
-    validate_config(composed("seed=0"))
+def test_zero_is_a_seed(compose_cfg):
+    validate_config(compose_cfg("seed=0"))
 
 
-def test_a_model_brings_its_data_and_the_command_line_wins(composed):
-    brought = composed("model=tiny_mlp")
+def test_a_model_brings_its_data_and_the_command_line_wins(compose_cfg):
+    brought = compose_cfg("model=tiny_mlp")
 
     assert brought.data._target_ == "firstlight.data.fake_images.FakeImageDataModule"
     assert (brought.optimizer.lr, brought.model.width) == (0.1, 4)
-    assert composed("model=tiny_mlp", "data=image_folder").data._target_.endswith(".ImageFolder")
-    assert composed("model=tiny_mlp", "optimizer=adamw", "optimizer.lr=7").optimizer.lr == 7
-    assert composed("model=tiny_mlp", "model.width=5").model.width == 5
+    assert compose_cfg("model=tiny_mlp", "data=image_folder").data._target_.endswith(".ImageFolder")
+    assert compose_cfg("model=tiny_mlp", "optimizer=adamw", "optimizer.lr=7").optimizer.lr == 7
+    assert compose_cfg("model=tiny_mlp", "model.width=5").model.width == 5
 
 
-def test_wandb_brings_its_callbacks_and_none_takes_them_away(composed):
-    assert "code_snapshot" in composed().callbacks
-    assert "code_snapshot" not in composed(*QUICK).callbacks
+def test_wandb_brings_its_callbacks_and_none_takes_them_away(compose_cfg):
+    assert "code_snapshot" in compose_cfg().callbacks
+    assert "code_snapshot" not in compose_cfg(*QUICK_OVERRIDES).callbacks
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 
 from firstlight.data.hub_text import HubTextDataModule
-from support.prepared import labels_of, prepared
+from support.datamodules import list_labels, prepare_data
 
 ROWS = [{"review": f"word{index} and more", "stars": index % 2} for index in range(40)]
 GOOD = [{"text": f"word{index} and more", "label": index % 2} for index in range(40)]
@@ -16,7 +16,7 @@ def test_a_set_of_the_hub_is_read_from_a_saved_copy(tmp_path):
     )
     table = datasets.Dataset.from_list(ROWS, features=features)
     datasets.DatasetDict({"train": table, "test": table}).save_to_disk(str(tmp_path / "saved"))
-    data = prepared(HubTextDataModule(str(tmp_path / "saved"), text_column="review", label_column="stars"))
+    data = prepare_data(HubTextDataModule(str(tmp_path / "saved"), text_column="review", label_column="stars"))
 
     assert data.class_names == ["bad", "good"]
     assert {name: len(each) for name, each in data.datasets.items()} == {"train": 36, "val": 4, "test": 40}
@@ -27,10 +27,10 @@ def test_labels_of_the_hub_may_be_any_values(tmp_path, values):
     datasets = pytest.importorskip("datasets")
     table = datasets.Dataset.from_list([{"text": f"word{i}", "label": values[i % 2]} for i in range(40)])
     datasets.DatasetDict({"train": table, "test": table}).save_to_disk(str(tmp_path / "saved"))
-    data = prepared(HubTextDataModule(str(tmp_path / "saved")))
+    data = prepare_data(HubTextDataModule(str(tmp_path / "saved")))
 
     assert sorted(map(str, values)) == data.class_names
-    assert {0, 1} == set(labels_of(data.datasets["test"]))
+    assert {0, 1} == set(list_labels(data.datasets["test"]))
 
 
 def test_unlabelled_rows_of_the_hub_are_refused(tmp_path):

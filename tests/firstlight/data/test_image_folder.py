@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from firstlight.data.image_folder import ImageFolderDataModule
-from support.prepared import prepared
+from support.datamodules import prepare_data
 
 
 def picture(path, colour):
@@ -22,7 +22,7 @@ def photos(tmp_path):
 
 
 def test_a_tree_of_folders_is_split(photos):
-    data = prepared(ImageFolderDataModule(root=str(photos), image_size=64, batch_size=4, num_workers=0))
+    data = prepare_data(ImageFolderDataModule(root=str(photos), image_size=64, batch_size=4, num_workers=0))
     batch = next(iter(data.train_dataloader()))
 
     assert data.class_names == ["blue", "red"]
@@ -36,14 +36,14 @@ def test_folders_of_splits_are_used_as_they_are(tmp_path):
         for name in ("red", "blue"):
             for index in range(count):
                 picture(tmp_path / split / name / f"{index}.png", (index, 0, 0))
-    data = prepared(ImageFolderDataModule(root=str(tmp_path), image_size=32, num_workers=0))
+    data = prepare_data(ImageFolderDataModule(root=str(tmp_path), image_size=32, num_workers=0))
 
     assert {name: len(each) for name, each in data.datasets.items()} == {"train": 40, "val": 6, "test": 4}
 
 
 @pytest.mark.slow
 def test_a_loader_of_photos_survives_the_spawn_of_macos(photos):
-    data = prepared(ImageFolderDataModule(root=str(photos), image_size=32, batch_size=4, num_workers=1))
+    data = prepare_data(ImageFolderDataModule(root=str(photos), image_size=32, batch_size=4, num_workers=1))
     loader = data.train_dataloader()
     spawned = torch.utils.data.DataLoader(
         loader.dataset, batch_size=4, num_workers=1, multiprocessing_context="spawn", collate_fn=loader.collate_fn
@@ -54,7 +54,7 @@ def test_a_loader_of_photos_survives_the_spawn_of_macos(photos):
 
 def test_a_corrupt_photo_is_named(photos):
     (photos / "red" / "0.jpg").write_bytes(b"broken")
-    data = prepared(ImageFolderDataModule(root=str(photos), image_size=32, num_workers=0))
+    data = prepare_data(ImageFolderDataModule(root=str(photos), image_size=32, num_workers=0))
 
     with pytest.raises(ValueError, match=r"Cannot read the image .*red/0.jpg .*: repair or remove it"):
         [batch for name in data.datasets for batch in data.make_dataloader(data.datasets[name])]

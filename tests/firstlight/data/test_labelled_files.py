@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from firstlight.data.datamodule import identity_collate
 from firstlight.data.image_folder import ImageFileDataset, ImageFolderDataModule, get_random_resized_crop_box
 from firstlight.data.image_io import get_center_crop_box, read_image_crop
-from support.damage import flipped, fuzz, sentence
+from support.file_damage import flip_bytes, fuzz, get_error_message
 
 
 def encoded(kind: str) -> bytes:
@@ -33,10 +33,10 @@ WHOLE = {kind: encoded(kind) for kind in ("JPEG", "PNG", "GIF", "BMP", "TIFF", "
 @given(data=st.data(), kind=st.sampled_from(list(WHOLE)))
 @pytest.mark.filterwarnings("error")
 def test_a_damaged_image_is_read_or_refused_in_one_line(tmp_path, data, kind):
-    (tmp_path / "photo").write_bytes(flipped(data, WHOLE[kind]))
+    (tmp_path / "photo").write_bytes(flip_bytes(data, WHOLE[kind]))
     choose = data.draw(st.sampled_from([get_center_crop_box, get_random_resized_crop_box]))
 
-    assert "photo (" in (sentence(lambda: read_image_crop(tmp_path / "photo", 32, choose)) or "photo (")
+    assert "photo (" in (get_error_message(lambda: read_image_crop(tmp_path / "photo", 32, choose)) or "photo (")
 
 
 @pytest.mark.parametrize("error", [MemoryError(), KeyError("x"), IndexError(), OverflowError("a\nb"), EOFError()])
@@ -46,7 +46,7 @@ def test_whatever_a_decoder_raises_becomes_a_sentence(tmp_path, error):
     def choose(image, size):
         raise error
 
-    assert "repair or remove it" in (sentence(lambda: read_image_crop(tmp_path / "photo", 32, choose)) or "")
+    assert "repair or remove it" in (get_error_message(lambda: read_image_crop(tmp_path / "photo", 32, choose)) or "")
 
 
 @pytest.fixture

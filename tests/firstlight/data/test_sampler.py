@@ -77,7 +77,7 @@ def test_the_order_is_a_function_of_seed_and_epoch_that_starts_at_any_batch(orde
 
 
 @pytest.fixture
-def make(tmp_path, text_packages):
+def make(tmp_path, requires_text_packages):
     """Return what makes a data set of 120 texts, 96 of them for training, of 3 to 40 tokens or of as many each."""
 
     def make(varied=True, **settings):

@@ -10,7 +10,7 @@ from firstlight.data.datamodule import IGNORE_INDEX, EvalShard
 from firstlight.data.sampler import LengthGroupedSampler, ResumableSampler, ShuffleSampler
 from firstlight.distributed.strategies import scale_lr
 from firstlight.model.metrics import ClassificationMetrics
-from support.small import WORDS
+from support.tiny_training import OVERRIDES
 
 
 def settings(*words):
@@ -115,7 +115,7 @@ def test_what_was_trained_on_several_devices_is_evaluated_on_one():
     assert build.resolve_auto_settings(cfg).trainer.devices == 1
 
 
-def test_processes_that_were_started_must_be_as_many_as_the_devices(monkeypatch, composed):
+def test_processes_that_were_started_must_be_as_many_as_the_devices(monkeypatch, compose_cfg):
     for name, value in {
         "SLURM_NTASKS": "4",
         "SLURM_NTASKS_PER_NODE": "4",
@@ -124,4 +124,4 @@ def test_processes_that_were_started_must_be_as_many_as_the_devices(monkeypatch,
     }.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ValueError, match="4 were started by Slurm or torchrun for 1 of"):
-        build.build(composed(*WORDS))
+        build.build(compose_cfg(*OVERRIDES))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from firstlight.data.tabular import iter_texts
 from firstlight.data.text_file import TextFileDataModule
-from support.damage import flipped, fuzz, sentence
+from support.file_damage import flip_bytes, fuzz, get_error_message
 
 GOOD = [{"text": f"word{index} and more", "label": index % 2} for index in range(40)]
 
@@ -68,7 +68,7 @@ def test_a_bad_row_of_a_csv_is_named_or_skipped(tmp_path, row, fault, capsys):
 
     assert sum(len(texts) for texts, _ in splits.values()) == 80
     assert capsys.readouterr().err == f"data: skipped 1 of 81 rows of {tmp_path / 'a.csv'}: row 41 ({fault})\n"
-    assert f"row 41: {fault}: " in (sentence(TextFileDataModule(str(tmp_path / "a.csv")).setup) or "")
+    assert f"row 41: {fault}: " in (get_error_message(TextFileDataModule(str(tmp_path / "a.csv")).setup) or "")
 
 
 def test_the_nan_of_a_missing_label_is_no_class(tmp_path):
@@ -107,8 +107,8 @@ def test_any_bytes_in_a_csv_work_or_are_refused_in_one_line(tmp_path, tail, suff
     path = tmp_path / f"a.{suffix}"
     path.write_bytes(CSV.replace(",", "," if suffix == "csv" else "\t").encode() + tail)
 
-    sentence(TextFileDataModule(str(path), max_skipped_samples=max_skipped_samples).setup)
-    sentence(lambda: list(iter_texts(path, "text")))
+    get_error_message(TextFileDataModule(str(path), max_skipped_samples=max_skipped_samples).setup)
+    get_error_message(lambda: list(iter_texts(path, "text")))
 
 
 @fuzz
@@ -120,8 +120,8 @@ def test_any_text_anywhere_in_a_csv_works_or_is_refused_in_one_line(tmp_path, te
     path = tmp_path / "a.csv"
     path.write_text(CSV[:place] + text + CSV[place:], newline="")
 
-    sentence(TextFileDataModule(str(path), max_skipped_samples=2).setup)
-    sentence(lambda: list(iter_texts(path, "text")))
+    get_error_message(TextFileDataModule(str(path), max_skipped_samples=2).setup)
+    get_error_message(lambda: list(iter_texts(path, "text")))
 
 
 VALUES = st.recursive(
@@ -138,7 +138,7 @@ def test_any_record_of_json_works_or_is_refused_in_one_line(tmp_path, text, labe
     line = json.dumps({"text": text, "label": label})
     path.write_text("\n".join(map(json.dumps, GOOD)) + "\n" + line[: len(line) - (cut if cut < 10 else 0)])
 
-    sentence(TextFileDataModule(str(path)).setup)
+    get_error_message(TextFileDataModule(str(path)).setup)
     for read, _ in iter_texts(path, "text"):
         (read or "").encode()  # a tokenizer takes no half of a surrogate pair
 
@@ -149,6 +149,6 @@ def test_a_damaged_parquet_works_or_is_refused_in_one_line(tmp_path, data):
     pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     whole = io.BytesIO()
     parquet.write_table(pyarrow.Table.from_pylist(GOOD), whole)
-    (tmp_path / "a.parquet").write_bytes(flipped(data, whole.getvalue()))
+    (tmp_path / "a.parquet").write_bytes(flip_bytes(data, whole.getvalue()))
 
-    sentence(TextFileDataModule(str(tmp_path / "a.parquet")).setup)
+    get_error_message(TextFileDataModule(str(tmp_path / "a.parquet")).setup)

@@ -6,7 +6,7 @@ import pytest
 
 from firstlight.data.tabular import iter_texts
 from firstlight.data.text_file import TextFileDataModule
-from support.prepared import prepared
+from support.datamodules import prepare_data
 
 ROWS = [{"review": f"word{index} and more", "stars": index % 2} for index in range(40)]
 
@@ -26,7 +26,7 @@ def written(path):
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "parquet"])
 def test_texts_are_read_from_every_kind_of_file(tmp_path, suffix):
     path = written(tmp_path / f"texts.{suffix}")
-    data = prepared(TextFileDataModule(path=str(path), text_column="review", label_column="stars"))
+    data = prepare_data(TextFileDataModule(path=str(path), text_column="review", label_column="stars"))
 
     assert data.class_names == ["0", "1"]
     assert {name: len(each) for name, each in data.datasets.items()} == {"train": 32, "val": 4, "test": 4}
@@ -34,7 +34,9 @@ def test_texts_are_read_from_every_kind_of_file(tmp_path, suffix):
 
 def test_files_for_each_split_are_used_as_they_are(tmp_path):
     path = str(written(tmp_path / "texts.csv"))
-    data = prepared(TextFileDataModule(path, val_path=path, test_path=path, text_column="review", label_column="stars"))
+    data = prepare_data(
+        TextFileDataModule(path, val_path=path, test_path=path, text_column="review", label_column="stars")
+    )
 
     assert {name: len(each) for name, each in data.datasets.items()} == {"train": 40, "val": 40, "test": 40}
 

@@ -16,7 +16,7 @@ TEXTS = [f"word{index % 7} " * (index % 12) for index in range(40)]
 
 
 @pytest.fixture(autouse=True)
-def forty_texts_are_many(monkeypatch, text_packages):
+def forty_texts_are_many(monkeypatch, requires_text_packages):
     monkeypatch.setattr(token_cache, "MIN_TEXTS_TO_CACHE", 40)
 
 

@@ -13,13 +13,13 @@ from datetime import datetime
 import pytest
 
 from firstlight.checkpoint import io as checkpoint_io
-from support.choices import a_model, tiny
-from support.small import WORDS
+from support.options import get_tiny_model, make_tiny_overrides
+from support.tiny_training import OVERRIDES
 
 # 30 samples to train on and 7 to validate and test with: nothing that 2 or 4 could divide evenly.
 SAMPLES = ["data.num_samples=30", "data.num_classes=2", "trainer.max_epochs=3", "trainer.log_every_n_steps=1"]
 
-TRAINING = [word for word in WORDS if not word.startswith(("trainer.max", "data.batch", "model="))] + SAMPLES
+TRAINING = [word for word in OVERRIDES if not word.startswith(("trainer.max", "data.batch", "model="))] + SAMPLES
 # Its steps do not depend on how their samples are divided; dropout and batch norm make them.
 TRAINING += ["model=tiny_faulty", "model.width=8", "model.batch_norm=false", "optimizer=adamw", "optimizer.lr=0.01"]
 DROPOUT = "model.dropout=0.3"
@@ -204,7 +204,7 @@ def test_a_signal_to_any_rank_saves_and_stops_all_and_the_run_goes_on_exactly(pa
 
 @pytest.mark.slow
 def test_a_sweep_over_several_devices_has_a_command_for_each_job(tmp_path):
-    few = [word for word in tiny(a_model()) if word not in ("trainer=cpu", "logger=none")]
+    few = [word for word in make_tiny_overrides(get_tiny_model()) if word not in ("trainer=cpu", "logger=none")]
     several = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "data.num_samples=8", "data.batch_size=2"]
     process = subprocess.run(
         [sys.executable, "-m", "firstlight.sweep", *few, *several, "logger=none", "seed=1"],

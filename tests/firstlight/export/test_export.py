@@ -12,17 +12,17 @@ from firstlight.export import __main__ as export
 from firstlight.export import atomic_dir as folders
 from firstlight.export import onnx, safetensors, torch_export
 from firstlight.export.source import ExportSource, InputSpec, describe_dataset_inputs
-from support import exported as exported_models
-from support.choices import names
+from support import exports as exported_models
 from support.every_export import *  # noqa: F403
-from support.small import CLASSES
-from support.tiny import TinyMLP
+from support.options import list_options
+from support.tiny_models import TinyMLP
+from support.tiny_training import CLASSES
 
 
-@pytest.fixture(scope="module", params=names("model"))
+@pytest.fixture(scope="module", params=list_options("model"))
 def trained(request, tmp_path_factory):
     """Return the folder of a run, and inputs by name with the logits that its model gives for them."""
-    return exported_models.trained(request.param, tmp_path_factory.mktemp(request.param) / "run")
+    return exported_models.train_for_export(request.param, tmp_path_factory.mktemp(request.param) / "run")
 
 
 def test_neither_the_device_nor_the_place_of_a_training_matters(trained, tmp_path, capsys):
@@ -73,7 +73,7 @@ class Choosy(TinyMLP):
 
 def source(model) -> ExportSource:
     inputs = InputSpec(lambda count, length: torch.randn(count, 3, 2, 2), {"images": "of a test"}, {})
-    return ExportSource(model.eval(), inputs, "last.ckpt", {"model": {"_target_": "support.tiny.TinyMLP"}})
+    return ExportSource(model.eval(), inputs, "last.ckpt", {"model": {"_target_": "support.tiny_models.TinyMLP"}})
 
 
 @pytest.mark.parametrize("module", [torch_export, onnx, safetensors])

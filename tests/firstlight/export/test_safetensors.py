@@ -8,9 +8,9 @@ import torch
 from firstlight.export import safetensors
 from firstlight.export.source import ExportSource, InputSpec
 from firstlight.model.classifier import Classifier
-from support.exported import as_a_stranger
-from support.small import CLASSES
-from support.tiny import TinyMLP
+from support.exports import load_without_firstlight
+from support.tiny_models import TinyMLP
+from support.tiny_training import CLASSES
 
 
 class Wrapped(Classifier):
@@ -34,7 +34,7 @@ def require_the_same(model, inputs, meaning, folder) -> dict:
     safetensors.export_model(source, folder)
     with torch.no_grad():
         expected = model(inputs)
-    found = as_a_stranger(folder, "config.json", source.inputs.named(inputs))
+    found = load_without_firstlight(folder, "config.json", source.inputs.named(inputs))
 
     # float32, in another program added up in another order.
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)

@@ -11,17 +11,17 @@ import pytest
 from firstlight import train
 from firstlight.logger import wandb_logger
 from firstlight.logger.wandb_auth import resolve_mode
-from support.choices import names, tiny
+from support.options import list_options, make_tiny_overrides
 
 # Skipped in a project that has deleted this command.
 sweep = pytest.importorskip("firstlight.sweep.__main__")
 
-MODELS = names("model")
+MODELS = list_options("model")
 WANDB = ["logger=wandb", "trainer.limit_train_batches=2"]
 
 
 def offline(model: str) -> list[str]:
-    return [word for word in tiny(model) if word != "logger=none"] + WANDB
+    return [word for word in make_tiny_overrides(model) if word != "logger=none"] + WANDB
 
 
 def records(folder: Path) -> dict[str, list[dict]]:
@@ -37,8 +37,8 @@ def records(folder: Path) -> dict[str, list[dict]]:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_an_offline_run_holds_everything(composed, tmp_path, model, capfd):
-    metrics = train.main(composed(*offline(model), "tags=[a,b]"))
+def test_an_offline_run_holds_everything(compose_cfg, tmp_path, model, capfd):
+    metrics = train.main(compose_cfg(*offline(model), "tags=[a,b]"))
     found = records(tmp_path / "run")
     text = json.dumps(found)
     run = json.loads((tmp_path / "run" / "run.json").read_text())

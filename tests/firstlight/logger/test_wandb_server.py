@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from support.wandb_server import MISSING, PYTHON, Client, Server, free_port, training, wait_until
+from support.wandb_server import MISSING, PYTHON, Client, Server, free_port, start_training, wait_until
 
 # Skipped in a project that has deleted this command.
 gather = pytest.importorskip("firstlight.report.collect").collect_report
@@ -101,7 +101,7 @@ def test_a_killed_run_goes_on_as_the_same_run(server, client):
 
 def test_a_sweep_is_a_group_and_its_failure_a_failed_run(server, client):
     words = ["data.batch_size=2,3,4,5,6,16", "callbacks.checkpoint_artifacts=null", "seed=3"]
-    client.run(*training(*words, name="sweep"), expected=1, FAULT="batch>8:too large")
+    client.run(*start_training(*words, name="sweep"), expected=1, FAULT="batch>8:too large")
     (folder,) = (client.folder / "logs" / "sweep").iterdir()
     with (folder / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -130,7 +130,7 @@ def test_a_server_that_dies_costs_nothing_but_an_upload(request, tmp_path):
     server.start()
     client = Client(tmp_path / "client", server.port)
     words = ["output_dir=run", "trainer.max_epochs=15", "callbacks.checkpoint_artifacts=null"]
-    process = client.start(*training(*words), STEP_SECONDS="0.5")
+    process = client.start(*start_training(*words), STEP_SECONDS="0.5")
     wait_until(lambda: server.rows("SELECT * FROM metrics WHERE key = 'train/loss'"), "the first step is at the server")
     server.kill()
     out, err = process.communicate(timeout=300)
@@ -153,7 +153,7 @@ def test_a_server_that_dies_costs_nothing_but_an_upload(request, tmp_path):
 def seconds_until_training(client: Client, folder: str, **variables: str) -> tuple[float, str]:
     """Return how long it takes from the start of the process to the start screen's line of W&B, and that line."""
     started = time.monotonic()
-    process = client.start(*training(f"output_dir={folder}"), **variables)
+    process = client.start(*start_training(f"output_dir={folder}"), **variables)
     line = next(line for line in process.stdout if line.startswith("wandb "))
     seconds = time.monotonic() - started
     out, err = process.communicate(timeout=300)

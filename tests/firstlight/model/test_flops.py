@@ -4,8 +4,8 @@ import torch
 
 from firstlight import build
 from firstlight.model.flops import copy_to_meta, count_flops_per_sample
-from support.choices import a_model, tiny
-from support.tiny import TinyMLP
+from support.options import get_tiny_model, make_tiny_overrides
+from support.tiny_models import TinyMLP
 
 
 def test_a_multiplication_and_its_addition_are_two():
@@ -17,16 +17,16 @@ def test_a_multiplication_and_its_addition_are_two():
     assert count_flops_per_sample(model, torch.empty(4, 3, 2, 2)) == 2 * forward + 2 * 4 * 2
 
 
-def test_statistics_of_all_devices_count_like_those_of_one(composed):
-    model, data, _ = build.build(composed(*tiny(a_model("images")), "callbacks=none"))
+def test_statistics_of_all_devices_count_like_those_of_one(compose_cfg):
+    model, data, _ = build.build(compose_cfg(*make_tiny_overrides(get_tiny_model("images")), "callbacks=none"))
     images = torch.empty(4, 3, data.image_size, data.image_size)
     expected = count_flops_per_sample(model, images)
 
     assert count_flops_per_sample(torch.nn.SyncBatchNorm.convert_sync_batchnorm(model), images) == expected > 0
 
 
-def test_a_copy_has_shapes_only_and_the_model_stays_as_it_is(composed):
-    model, data, trainer = build.build(composed(*tiny(a_model("images")), "callbacks=none"))
+def test_a_copy_has_shapes_only_and_the_model_stays_as_it_is(compose_cfg):
+    model, data, trainer = build.build(compose_cfg(*make_tiny_overrides(get_tiny_model("images")), "callbacks=none"))
     trainer.fit(model, data)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     state = torch.random.get_rng_state()

@@ -6,8 +6,8 @@ import torchvision
 from torchvision.models import SqueezeNet1_1_Weights
 
 from firstlight.model.pretrained import load_pretrained
-from support.pickles import Bomb
-from support.tiny import TinyImages
+from support.pickles import MaliciousPickle
+from support.tiny_models import TinyImages
 
 TWO = ["a", "b"]
 
@@ -31,7 +31,7 @@ def test_weights_of_another_network_are_refused(tmp_path):
 
 
 def test_a_pickle_as_weights_is_refused(tmp_path):
-    torch.save({"state_dict": Bomb(tmp_path / "mark")}, tmp_path / "weights.pt")
+    torch.save({"state_dict": MaliciousPickle(tmp_path / "mark")}, tmp_path / "weights.pt")
 
     with pytest.raises(ValueError, match="weights.pt holds something else than weights .UnpicklingError.: give anoth"):
         TinyImages(TWO, image_size=8, weights=str(tmp_path / "weights.pt"))

@@ -8,15 +8,15 @@ import torch
 from torch import nn
 
 from firstlight.mps.dry_run import check_before_training, dry_run
-from support.choices import HAS_TEXT, a_model
-from support.judged import built
+from support.mps_checks import build_cached
+from support.options import HAS_TEXT, get_tiny_model
 
 GIB = 2**30
 
 
 def small(*parts):
     """Return model, data and trainer, the network being a tiny one with these parts at its end, "network.3" and on."""
-    model, data, trainer = built(a_model("images"), "seed=1")
+    model, data, trainer = build_cached(get_tiny_model("images"), "seed=1")
     model.network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2), *parts)
     return model, data, trainer
 
@@ -58,21 +58,21 @@ def faults(model, data, trainer, kind="fault", precision="32-true", deterministi
     [("tiny_images", "32-true"), ("tiny_mlp", "16-mixed"), *([("tiny_text", "bf16-mixed")] if HAS_TEXT else [])],
 )
 def test_what_mps_can_run_has_no_fault(model, precision):
-    report = dry_run(*built(model), precision, deterministic=False)
+    report = dry_run(*build_cached(model), precision, deterministic=False)
 
     assert report.findings == []
     assert {"training", "evaluation"} == set(report.operators)
 
 
 def test_operators_of_images_are_those_of_mps():
-    images = dry_run(*built(a_model("images")), "32-true", deterministic=False).operators
+    images = dry_run(*build_cached(get_tiny_model("images")), "32-true", deterministic=False).operators
 
     assert {"aten::linear_backward", "aten::max_pool2d", "aten::max_pool2d_backward"} <= set(images["training"])
     assert not {"aten::addmm", "aten::max_pool2d_with_indices"} & set(images["training"])
 
 
 def test_operators_of_texts_are_those_of_mps():
-    text = dry_run(*built(a_model("text")), "32-true", deterministic=False).operators
+    text = dry_run(*build_cached(get_tiny_model("text")), "32-true", deterministic=False).operators
 
     assert "aten::_safe_softmax" in text["training"]
     assert "aten::_scaled_dot_product_attention_math_for_mps" in text["evaluation"]
@@ -175,7 +175,7 @@ def test_memory_grows_by_the_sample_and_the_parts_add_up(monkeypatch):
 
 def test_half_precision_halves_what_a_step_keeps():
     full, half = (
-        dry_run(*built(a_model("images")), each, deterministic=False).memory_estimate
+        dry_run(*build_cached(get_tiny_model("images")), each, deterministic=False).memory_estimate
         for each in ("32-true", "bf16-true")
     )
 
@@ -190,7 +190,7 @@ def state_of(model):
 
 
 def test_a_quick_look_changes_nothing():
-    model, data, trainer = built(a_model("text", "images"))
+    model, data, trainer = build_cached(get_tiny_model("text", "images"))
     before, settings = state_of(model), dict(vars(data))
     line = check_before_training(model, data, trainer)
     product = torch.ones(2, 3, device="meta", requires_grad=True) @ torch.ones(3, 2, device="meta")

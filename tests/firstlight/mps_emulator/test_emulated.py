@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from support.emulated import SLOW, run_under_the_emulator, with_slow_tests
+from support.emulated_mps import SLOW, run_in_emulator, select_slow_files
 
 FILES = sorted((Path(__file__).parent / "emulated").glob("*.py"))
 
@@ -13,8 +13,8 @@ FILES = sorted((Path(__file__).parent / "emulated").glob("*.py"))
     ("files", "marked"),
     [
         pytest.param(FILES, "not slow", id="quick"),
-        *(pytest.param([file], "slow", marks=SLOW, id=file.stem) for file in with_slow_tests(FILES)),
+        *(pytest.param([file], "slow", marks=SLOW, id=file.stem) for file in select_slow_files(FILES)),
     ],
 )
 def test_under_the_emulator(files, marked, tmp_path):
-    run_under_the_emulator(files, marked, tmp_path)
+    run_in_emulator(files, marked, tmp_path)

@@ -7,11 +7,11 @@ import pytest
 
 from firstlight.config.compose import compose_config
 from firstlight.preflight import __main__ as preflight
-from support.choices import QUICK, a_model, kind_of, tiny
+from support.options import QUICK_OVERRIDES, get_modality, get_tiny_model, make_tiny_overrides
 
-MODEL = a_model("text", "images")
+MODEL = get_tiny_model("text", "images")
 # Wide: the largest of the batches fits no Mac.
-SMALL = [*(word for word in tiny(MODEL) if word not in QUICK), "model.width=256"]
+SMALL = [*(word for word in make_tiny_overrides(MODEL) if word not in QUICK_OVERRIDES), "model.width=256"]
 VARIES = "this training would fail: aten::embedding_dense_backward varies on MPS"
 
 
@@ -46,7 +46,7 @@ def test_another_trainer_is_refused():
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        *([(["trainer.deterministic=true"], VARIES)] if kind_of("model", MODEL) == "text" else []),
+        *([(["trainer.deterministic=true"], VARIES)] if get_modality("model", MODEL) == "text" else []),
         (["trainer.precision=64-true"], "this training would fail: .*float64"),
         (["data.batch_size=999999"], "data.batch_size=999999 needs about .* GiB, but a training on the largest Mac"),
         (["data.batch_size=200000", "mac_memory_gb=16"], "but a training on a Mac of 16 GB gets 8.0: give data.b"),

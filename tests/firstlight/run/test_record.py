@@ -10,15 +10,15 @@ from omegaconf import OmegaConf
 from firstlight import train
 from firstlight.checkpoint import io as checkpoint_io
 from firstlight.run.record import claim_run_dir, describe_failure, record_run
-from support.choices import tiny
+from support.options import make_tiny_overrides
 
 
 def record_of(folder: Path) -> dict:
     return json.loads((folder / "run.json").read_text())
 
 
-def test_a_finished_run_says_so(composed, tmp_path):
-    with record_run(composed()):
+def test_a_finished_run_says_so(compose_cfg, tmp_path):
+    with record_run(compose_cfg()):
         assert record_of(tmp_path / "run")["status"] == "running"
     record = record_of(tmp_path / "run")
 
@@ -45,8 +45,8 @@ def test_a_finished_run_says_so(composed, tmp_path):
         (SystemExit(1), "interrupted", "stopped by SystemExit"),
     ],
 )
-def test_a_run_that_ends_early_says_why(composed, tmp_path, error, status, reason):
-    with pytest.raises(type(error)), record_run(composed("data.batch_size=32")):
+def test_a_run_that_ends_early_says_why(compose_cfg, tmp_path, error, status, reason):
+    with pytest.raises(type(error)), record_run(compose_cfg("data.batch_size=32")):
         raise error
     record = record_of(tmp_path / "run")
 
@@ -55,11 +55,11 @@ def test_a_run_that_ends_early_says_why(composed, tmp_path, error, status, reaso
     assert record["ended"] is not None
 
 
-def test_a_run_that_fails_in_a_step_keeps_what_it_saved(composed, tmp_path, monkeypatch):
+def test_a_run_that_fails_in_a_step_keeps_what_it_saved(compose_cfg, tmp_path, monkeypatch):
     monkeypatch.setenv("FAULT", "step==2:broke down")
 
     with pytest.raises(RuntimeError, match="broke down"):
-        train.main(composed(*tiny("tiny_faulty"), "callbacks.last.every_n_train_steps=1"))
+        train.main(compose_cfg(*make_tiny_overrides("tiny_faulty"), "callbacks.last.every_n_train_steps=1"))
     assert record_of(tmp_path / "run")["reason"] == "RuntimeError: broke down"
     assert checkpoint_io.load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"] == 2
 
@@ -77,8 +77,8 @@ def test_runs_of_the_same_second_get_folders_of_their_own(tmp_path):
     assert all((Path(each) / "run.json").exists() for each in folders)
 
 
-def test_the_resolved_configuration_is_kept(composed, tmp_path):
-    with record_run(composed()):
+def test_the_resolved_configuration_is_kept(compose_cfg, tmp_path):
+    with record_run(compose_cfg()):
         pass
     saved = OmegaConf.load(tmp_path / "run" / "config.yaml")
 
@@ -86,7 +86,7 @@ def test_the_resolved_configuration_is_kept(composed, tmp_path):
     assert "${" not in (tmp_path / "run" / "config.yaml").read_text()
 
 
-def test_memory_is_told_by_the_size_to_try(composed):
-    cfg = composed("data.batch_size=1")
+def test_memory_is_told_by_the_size_to_try(compose_cfg):
+    cfg = compose_cfg("data.batch_size=1")
 
     assert describe_failure(MemoryError(), cfg) == "out of memory with data.batch_size=1: try data.batch_size=1"

@@ -72,9 +72,9 @@ def test_a_secret_that_was_typed_is_hidden(word, shown):
     assert shown == redact(word)
 
 
-def test_without_secrets_a_configuration_stays_as_it_is(composed, monkeypatch):
+def test_without_secrets_a_configuration_stays_as_it_is(compose_cfg, monkeypatch):
     monkeypatch.delenv("WANDB_API_KEY")
-    settings = OmegaConf.to_container(composed(), resolve=True)
+    settings = OmegaConf.to_container(compose_cfg(), resolve=True)
 
     assert settings == redact(settings)
 

@@ -1,5 +1,5 @@
 """A small template and a project made from it."""
 
-from support.updated import originals, project, template
+from support.template_update import originals, project, template
 
 __all__ = ["originals", "project", "template"]

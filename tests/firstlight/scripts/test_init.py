@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from support.checkout import IS_TEMPLATE, PROJECT, ROOT
-from support.copied import commit, copy_checkout, git
+from support.checkout_copy import commit, copy_checkout, git
 
 sys.path.insert(0, str(ROOT / "scripts"))
 import init

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from support.checkout import IS_TEMPLATE, PROJECT
-from support.copied import commit, copy_checkout, git, run_make
+from support.checkout_copy import commit, copy_checkout, git, run_make
 
 pytestmark = [
     pytest.mark.slow,

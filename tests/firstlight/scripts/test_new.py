@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from support.checkout import PROJECT, ROOT
-from support.copied import copy_checkout, git
+from support.checkout_copy import copy_checkout, git
 
 sys.path.insert(0, str(ROOT / "scripts"))
 import new

@@ -7,13 +7,13 @@ import sys
 import pytest
 
 from support.checkout import ROOT
-from support.updated import TRAINER, commit, fail, git, release, succeed, update, write
+from support.template_update import TRAINER, commit, git, release, run_failing_update, run_update, update, write
 
 
 def test_a_directory_without_git_is_rejected(project, template):
     shutil.rmtree(project / ".git")
 
-    line = fail(project, f"from={template}")
+    line = run_failing_update(project, f"from={template}")
 
     assert line.startswith(f"update: {project} is not under git, so that an update could not be undone (")
     assert line.endswith("Run: git init && git add . && git commit -m 'Start'")
@@ -23,7 +23,7 @@ def test_a_directory_without_git_is_rejected(project, template):
 def test_uncommitted_changes_are_rejected(project, template):
     (project / "notes.txt").write_text("")
 
-    line = fail(project, f"from={template}", "ref=v2", "force=true")
+    line = run_failing_update(project, f"from={template}", "ref=v2", "force=true")
 
     assert line == "update: Uncommitted changes: notes.txt. Commit them, or run: git stash -u"
 
@@ -45,13 +45,13 @@ def test_dry_run_prints_the_same_and_changes_nothing(project, template):
 def test_the_end_names_both_versions_and_the_next_command(project, template):
     first, second = (git(template, "rev-parse", "--short=7", tag) for tag in ("v1", "v2"))
 
-    lines = succeed(project, template).splitlines()
+    lines = run_update(project, template).splitlines()
 
     assert lines[-2] == f"Updated firstlight 0.1.0 ({first}) to 0.2.0 ({second})"
     assert lines[-1] == "Next: make setup check test"
     assert git(project, "remote") == ""
     commit(project)
-    assert succeed(project, template).startswith("Engine files: 0 changed, 0 added, 0 deleted")
+    assert run_update(project, template).startswith("Engine files: 0 changed, 0 added, 0 deleted")
     assert git(project, "status", "--porcelain") == ""
 
 
@@ -61,7 +61,7 @@ def test_line_endings_of_the_project_do_not_matter_and_stay(project, template):
         (project / path).write_bytes(text.replace("\n", "\r\n").encode())
     commit(project)
 
-    succeed(project, template)
+    run_update(project, template)
 
     assert (project / "src/firstlight/core.py").read_bytes() == b"CORE = 2\r\n"
     expected = TRAINER.replace("epochs: 4", "epochs: 8").replace("precision: 32", "precision: 16")
@@ -71,7 +71,7 @@ def test_line_endings_of_the_project_do_not_matter_and_stay(project, template):
 def test_the_update_may_replace_the_program_that_runs(project, template):
     release(template, {"scripts/update_source.py": "raise SystemExit('new')\n", "scripts/update.py": "\n"}, "v3")
 
-    succeed(project, template, ref="v3")
+    run_update(project, template, ref="v3")
 
     assert (project / "scripts/update_source.py").read_text() == "raise SystemExit('new')\n"
 
@@ -102,7 +102,7 @@ def test_a_failure_while_writing_says_how_to_restore_the_tree(project, template)
     ],
 )
 def test_what_cannot_be_done_is_one_line(project, template, words, line):
-    assert fail(project, *(word.format(template) for word in words)) == line.format(template)
+    assert run_failing_update(project, *(word.format(template) for word in words)) == line.format(template)
 
 
 def test_make_hands_over_the_options():

@@ -2,14 +2,14 @@
 
 import shutil
 
-from support.updated import TRAINER, commit, git, release, succeed, update, write
+from support.template_update import TRAINER, commit, git, release, run_update, update, write
 
 
 def test_engine_files_are_changed_added_and_deleted(project, template):
     write(project, {"src/firstlight/own.py": "OWN = 1\n", "docs/own.md": "# Own\n"})
     commit(project)
 
-    printed = succeed(project, template)
+    printed = run_update(project, template)
 
     assert (project / "src/firstlight/core.py").read_text() == "CORE = 2\n"
     assert (project / "src/firstlight/fresh/module.py").read_text() == "FRESH = 1\n"
@@ -26,7 +26,7 @@ def test_shared_files_are_merged_with_the_project_s_names(project, template):
     write(project, {"configs/trainer/auto.yaml": TRAINER.replace("precision: 32", "precision: 16")})
     commit(project)
 
-    printed = succeed(project, template)
+    printed = run_update(project, template)
 
     merged = (project / "configs/trainer/auto.yaml").read_text()
     assert merged == TRAINER.replace("epochs: 4", "epochs: 8").replace("precision: 32", "precision: 16")
@@ -43,7 +43,7 @@ def test_what_is_yours_is_not_touched_even_if_the_template_drops_the_example(pro
     write(project, {"src/zephyr/net.py": "class Net: wide = True\n", "src/zephyr/mine.py": "class Mine: pass\n"})
     commit(project)
 
-    succeed(project, template)
+    run_update(project, template)
 
     changed = git(project, "diff", "--name-only", "HEAD").splitlines()
     assert not [path for path in changed if path.startswith(("src/zephyr", "tests/zephyr", "configs/model", "README"))]
@@ -70,7 +70,7 @@ def test_deleted_shared_files_do_not_come_back_and_edited_ones_stay(project, tem
     write(project, {"configs/trainer/cpu.yaml": "accelerator: cpu\nprecision: 64\n"})
     commit(project)
 
-    printed = succeed(project, template)
+    printed = run_update(project, template)
 
     assert not (project / "configs/trainer/auto.yaml").exists()
     assert not (project / "configs/trainer/tpu.yaml").exists()
@@ -105,7 +105,7 @@ def test_modified_engine_files_are_listed_and_replaced_only_by_force(project, te
     assert "4 engine files have local changes, so nothing was updated. Move the changes to src/zephyr/" in done.stderr
     assert git(project, "status", "--porcelain") == ""
 
-    printed = succeed(project, template, "force=true")
+    printed = run_update(project, template, "force=true")
 
     assert (project / "src/firstlight/core.py").read_text() == "CORE = 2\n"
     assert all(f"{path}: your changes are replaced (force=true)" in printed for path in paths)
@@ -117,13 +117,13 @@ def test_a_removed_command_is_recorded_and_does_not_come_back(project, template)
     write(project, {"docs/export.md": None, "configs/export.yaml": None})
     commit(project)
 
-    printed = succeed(project, template)
+    printed = run_update(project, template)
     commit(project)
 
     assert "Not restored: export" in printed
     assert 'removed = ["export"]' in (project / "pyproject.toml").read_text()
     release(template, {"src/firstlight/export/coreml.py": "A = 1\n", "tests/firstlight/export/test_b.py": ""}, "v3")
-    succeed(project, template, ref="v3")
+    run_update(project, template, ref="v3")
     assert 'removed = ["export"]' in (project / "pyproject.toml").read_text()
     assert not [path for path in project.rglob("*export*") if ".git" not in path.parts]
 
@@ -132,13 +132,13 @@ def test_a_wrong_checksum_is_reported_and_the_file_taken_as_it_is(project, templ
     write(template, {"src/firstlight/core.py": "CORE = 9\n", "docs/forgotten.md": "# New\n"})
     commit(template)
 
-    printed = succeed(project, template, ref="main")
+    printed = run_update(project, template, ref="main")
     commit(project)
 
     assert "src/firstlight/core.py: checksum differs from the new manifest" in printed
     assert "docs/forgotten.md: not listed in the new manifest" in printed
     assert (project / "src/firstlight/core.py").read_text() == "CORE = 9\n"
-    succeed(project, template, ref="v2")  # the file that was taken is no local change
+    run_update(project, template, ref="v2")  # the file that was taken is no local change
 
 
 def test_a_file_that_is_no_longer_listed_but_still_exists_stays(project, template):
@@ -148,7 +148,7 @@ def test_a_file_that_is_no_longer_listed_but_still_exists_stays(project, templat
     write(template, {"src/firstlight/manifest.json": "\n".join(lines) + "\n"})
     commit(template)
 
-    printed = succeed(project, template, ref="main")
+    printed = run_update(project, template, ref="main")
 
     assert (project / "configs/data/folder.yaml").read_text() == "_target_: firstlight.core.Folder\n"
     assert (project / "docs/core.md").read_text() == "# Core\n"
@@ -160,6 +160,6 @@ def test_a_new_program_can_be_run(project, template):
     (template / "scripts/start.sh").chmod(0o755)
     release(template, {}, "v3")
 
-    succeed(project, template, ref="v3")
+    run_update(project, template, ref="v3")
 
     assert (project / "scripts/start.sh").stat().st_mode & 0o111

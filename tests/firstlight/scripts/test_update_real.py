@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.checkout import PROJECT, ROOT
-from support.updated import commit, git, succeed, write
+from support.template_update import commit, git, run_update, write
 
 TRAINER = "configs/trainer/auto.yaml"
 COMPOSE = """
@@ -110,7 +110,7 @@ def test_a_project_made_from_this_checkout_passes_its_tests_after_an_update(tmp_
     commit(project)
     release_next(template, example)
 
-    succeed(project, template, ref="main")
+    run_update(project, template, ref="main")
 
     changed = set(git(project, "diff", "--name-only", "HEAD").splitlines())
     assert changed == {

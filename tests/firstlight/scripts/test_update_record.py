@@ -1,13 +1,13 @@
 """`make update` records in pyproject.toml where the engine comes from."""
 
-from support.updated import commit, git, succeed, write
+from support.template_update import commit, git, run_update, write
 
 
 def test_pyproject_keeps_its_name_and_version_and_records_the_template_s(project, template):
     write(project, {"pyproject.toml": (project / "pyproject.toml").read_text().replace('"0.1.0"\ndep', '"3.1.0"\ndep')})
     commit(project)
 
-    succeed(project, template)
+    run_update(project, template)
 
     text = (project / "pyproject.toml").read_text()
     assert text.startswith('[project]\nname = "zephyr"\nversion = "3.1.0"\ndependencies = [\n    "torch>=2.11",\n')
@@ -23,7 +23,7 @@ def test_the_record_stays_where_it_is_in_pyproject(project, template):
     write(project, {"pyproject.toml": moved.replace("[tool.ruff]", f"{table}\n[tool.ruff]")})
     commit(project)
 
-    succeed(project, template)
+    run_update(project, template)
 
     updated = (project / "pyproject.toml").read_text()
     assert "removed = []\n\n[tool.ruff]\nline-length" in updated

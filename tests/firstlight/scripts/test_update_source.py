@@ -2,7 +2,7 @@
 
 import shutil
 
-from support.updated import TRAINER, commit, fail, git, succeed, update, write
+from support.template_update import TRAINER, commit, git, run_failing_update, run_update, update, write
 
 
 def test_without_a_recorded_commit_the_manifest_finds_it(project, template):
@@ -11,7 +11,7 @@ def test_without_a_recorded_commit_the_manifest_finds_it(project, template):
     write(project, {"configs/trainer/auto.yaml": TRAINER.replace("precision: 32", "precision: 16")})
     commit(project)
 
-    printed = succeed(project, template)
+    printed = run_update(project, template)
 
     assert "Merged configs/trainer/auto.yaml" in printed
     assert f"0.1.0 ({git(template, 'rev-parse', '--short=7', 'v1')}) to 0.2.0" in printed
@@ -43,20 +43,20 @@ def test_the_recorded_commit_is_found_on_another_branch(project, template):
     git(template, "tag", "-d", "v1", "v2")
     git(template, "branch", "-D", "main")
 
-    succeed(project, template, ref="fresh")
+    run_update(project, template, ref="fresh")
 
     assert "max_epochs: 8" in (project / "configs/trainer/auto.yaml").read_text()
 
 
 def test_a_place_without_a_repository_is_rejected(project, tmp_path):
-    line = fail(project, f"from={tmp_path / 'nothing'}", "ref=main")
+    line = run_failing_update(project, f"from={tmp_path / 'nothing'}", "ref=main")
 
     assert line.startswith(f"update: from={tmp_path / 'nothing'} cannot be read by git: ")
     assert line.endswith("Pass the URL or the path of the template's git repository.")
 
 
 def test_another_project_is_no_template(project, originals):
-    line = fail(project, f"from={originals / 'project'}")
+    line = run_failing_update(project, f"from={originals / 'project'}")
 
     assert line.endswith("is a project made from the template. Pass from=<URL of the template itself>.")
 
@@ -65,6 +65,6 @@ def test_a_version_without_a_manifest_is_rejected(project, template):
     write(template, {"src/firstlight/manifest.json": None})
     commit(template)
 
-    line = fail(project, f"from={template}", "ref=main")
+    line = run_failing_update(project, f"from={template}", "ref=main")
 
     assert line == f"update: main of {template} has no src/firstlight/manifest.json. Use a later ref."

@@ -13,45 +13,45 @@ import torch
 from firstlight.config.instantiate import instantiate
 from firstlight.config.options import load_option
 from firstlight.data.images import normalize
-from support.prepared import labels_of, prepared
-from support.stand_ins import absence, stand_in, unreachable
+from support.datamodules import list_labels, prepare_data
+from support.fakes import explain_absence, make_fake_files, raise_unreachable
 
 
 @contextmanager
-def maker(name, folder):
+def make_dataset_factory(name, folder):
     """Yield a function that builds a data set, on small files of our own where it would read yours."""
     node = load_option("data", name)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(socket, "getaddrinfo", unreachable)
-        files = stand_in(name, folder, patch)
+        patch.setattr(socket, "getaddrinfo", raise_unreachable)
+        files = make_fake_files(name, folder, patch)
         small = {"image_size": 32, "batch_size": 8} if files else {}
         own = node | {key: value for key, value in small.items() if key in node} | files
 
         def make():
             try:
-                return prepared(instantiate(own))
+                return prepare_data(instantiate(own))
             except (OSError, ValueError, RuntimeError) as error:
-                if not files and (reason := absence(error, node)):
+                if not files and (reason := explain_absence(error, node)):
                     pytest.skip(f"data={name} cannot be had here: {reason}")
                 raise
 
         yield make
 
 
-def samples_of(data) -> int:
+def list_samples(data) -> int:
     """Return the samples of a training batch."""
     return min(data.batch_size, len(data.datasets["train"]))
 
 
 def test_the_split_is_the_same_each_time(data, made):
-    assert labels_of(data.datasets["test"]) == labels_of(made().datasets["test"])
+    assert list_labels(data.datasets["test"]) == list_labels(made().datasets["test"])
 
 
 def test_a_batch_is_labelled_and_numbered(data):
     batch = next(iter(data.train_dataloader()))
 
     assert {"inputs", "labels", "ids"} == set(batch)
-    assert (samples_of(data),) == tuple(batch["labels"].shape) == tuple(batch["ids"].shape)
+    assert (list_samples(data),) == tuple(batch["labels"].shape) == tuple(batch["ids"].shape)
     assert torch.int64 == batch["labels"].dtype
 
 
@@ -83,7 +83,7 @@ def test_training_shuffles_and_leaves_out_a_short_last_batch(data):
     batches = list(data.train_dataloader().batch_sampler)
     shuffled = [index for batch in batches for index in batch]
 
-    assert not data.drop_last or {samples_of(data)} == {len(batch) for batch in batches}
+    assert not data.drop_last or {list_samples(data)} == {len(batch) for batch in batches}
     assert shuffled != sorted(shuffled)
 
 

@@ -31,33 +31,33 @@ from firstlight.config.compose import OptionSearchPath
 from firstlight.config.options import CONFIG_DIR
 
 # Some helpers are tests that several files import, and all of them assert.
-HELPERS = [file.stem for file in Path(__file__).parent.glob("*.py")]
+SUPPORT_MODULES = [file.stem for file in Path(__file__).parent.glob("*.py")]
 pytest.register_assert_rewrite(
-    *(f"support.{name}" for name in HELPERS if name not in ("__init__", Path(__file__).stem))
+    *(f"support.{name}" for name in SUPPORT_MODULES if name not in ("__init__", Path(__file__).stem))
 )
 
-PARSED: dict[str, Any] = {}
+PARSED_YAML: dict[str, Any] = {}
 
 
 def parse_once(stream: TextIO | str, Loader: type) -> Any:  # noqa: N803
     """Return what YAML says: most tests compose the same thirty files, and parsing takes longer than the rest."""
     text = stream if isinstance(stream, str) else stream.read()
-    if text not in PARSED:
+    if text not in PARSED_YAML:
         # By the stream, so that an error names the file.
         isinstance(stream, str) or stream.seek(0)
-        PARSED[text] = yaml.load(stream, Loader)
-    return PARSED[text]
+        PARSED_YAML[text] = yaml.load(stream, Loader)
+    return PARSED_YAML[text]
 
 
 # Hydra finds the options of the tests, also where no command has composed before.
 Plugins.instance().register(OptionSearchPath)
 omegaconf.omegaconf.yaml = SimpleNamespace(load=parse_once, dump=yaml.dump)
 
-__all__ = ["composed", "text_packages", "varying"]
+__all__ = ["compose_cfg", "requires_text_packages", "restore_determinism"]
 
 
 @pytest.fixture(autouse=True)
-def varying() -> Iterator[None]:
+def restore_determinism() -> Iterator[None]:
     """Take back what a training with trainer.deterministic=true asked of torch."""
     yield
     if "torch" in sys.modules:
@@ -65,7 +65,7 @@ def varying() -> Iterator[None]:
 
 
 @pytest.fixture
-def composed(tmp_path: Path) -> Callable[..., DictConfig]:
+def compose_cfg(tmp_path: Path) -> Callable[..., DictConfig]:
     """Return a function that composes a training into a folder of the test's own, of a tiny model if none is named."""
 
     def compose_(*overrides: str, root: str = "train", folder: str = "run") -> DictConfig:
@@ -78,6 +78,6 @@ def composed(tmp_path: Path) -> Callable[..., DictConfig]:
 
 
 @pytest.fixture
-def text_packages() -> None:
+def requires_text_packages() -> None:
     """Skip a test of texts in a project that does not install the extra `text`."""
     pytest.importorskip("transformers", reason="the extra text is not installed")

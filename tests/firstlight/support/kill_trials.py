@@ -29,21 +29,21 @@ from omegaconf import OmegaConf
 from firstlight import train
 from firstlight.checkpoint import io as checkpoint_io
 from firstlight.config.compose import compose_config
-from support.choices import names, tiny
-from support.interrupted import rows
+from support.interruption import read_rows
+from support.options import list_options, make_tiny_overrides
 
-WORDS = ["trainer.max_epochs=2", "test=false", "callbacks.last.every_n_train_steps=1"]
-WORDS += ["optimizer=sgd", "optimizer.momentum=0", "optimizer.nesterov=false"]
-WORDS += [f"callbacks.{name}=null" for name in ("curves", "confusion_matrix", "predictions", "first_batch")]
-KILLS = 3
+OVERRIDES = ["trainer.max_epochs=2", "test=false", "callbacks.last.every_n_train_steps=1"]
+OVERRIDES += ["optimizer=sgd", "optimizer.momentum=0", "optimizer.nesterov=false"]
+OVERRIDES += [f"callbacks.{name}=null" for name in ("curves", "confusion_matrix", "predictions", "first_batch")]
+MAX_KILLS = 3
 
 
-def words(model: str) -> list[str]:
+def make_overrides(model: str) -> list[str]:
     """Return the settings of the smallest training of a model that saves after each step."""
-    return [*tiny(model), *WORDS]
+    return [*make_tiny_overrides(model), *OVERRIDES]
 
 
-def started(*settings: str) -> int:
+def start_training(*settings: str) -> int:
     """Train in a process of its own, which has all imports behind it; return its id."""
     child = os.fork()
     if child:
@@ -60,11 +60,11 @@ def started(*settings: str) -> int:
         os._exit(code)
 
 
-def undisturbed(model: str, folder: Path) -> float:
+def train_uninterrupted(model: str, folder: Path) -> float:
     """Train without a kill into a folder, unless it is there; return the seconds from the first checkpoint on."""
     seconds = folder / "seconds"
     if not seconds.is_file():
-        child = started(*words(model), f"output_dir={folder}")
+        child = start_training(*make_overrides(model), f"output_dir={folder}")
         wait_for_checkpoint(folder, child)
         begun = time.monotonic()
         assert os.waitpid(child, 0)[1] == 0, f"the undisturbed training of {model} failed"
@@ -79,47 +79,47 @@ def wait_for_checkpoint(folder: Path, child: int) -> None:
         time.sleep(0.01)
 
 
-def require_whole(folder: Path) -> None:
+def check_run_is_complete(folder: Path) -> None:
     """Refuse damaged files under final names."""
     for file in (folder / "checkpoints").glob("*.ckpt"):
         checkpoint_io.load_checkpoint(file)
     assert json.loads((folder / "run.json").read_text())["attempts"]
     assert OmegaConf.load(folder / "config.yaml").output_dir
-    rows(folder)
+    read_rows(folder)
 
 
-def trial(seed: int, parent: Path, models: list[str]) -> str:
+def run_trial(seed: int, parent: Path, models: list[str]) -> str:
     """Kill a training one to three times at random moments, let it go on, and compare; return what happened."""
     chance = random.Random(seed)
     model = models[seed % len(models)]
     reference, folder = parent / f"undisturbed_{model}", parent / f"trial_{seed}"
-    seconds = undisturbed(model, reference)
-    setting = [*words(model), f"output_dir={folder}"]
+    seconds = train_uninterrupted(model, reference)
+    setting = [*make_overrides(model), f"output_dir={folder}"]
     steps = []
-    for _ in range(chance.randint(1, KILLS)):
-        child = started(*setting)
+    for _ in range(chance.randint(1, MAX_KILLS)):
+        child = start_training(*setting)
         wait_for_checkpoint(folder, child)
         time.sleep(chance.uniform(0, seconds))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        require_whole(folder)
+        check_run_is_complete(folder)
         steps.append(checkpoint_io.load_checkpoint(folder / "checkpoints" / "last.ckpt")["global_step"])
         if json.loads((folder / "run.json").read_text())["status"] == "finished":
             break
         setting = [f"resume={folder}"]
     else:
-        assert os.waitpid(started(*setting), 0)[1] == 0, f"seed {seed}: the resumed training failed"
+        assert os.waitpid(start_training(*setting), 0)[1] == 0, f"seed {seed}: the resumed training failed"
     ends = [checkpoint_io.load_checkpoint(each / "checkpoints" / "last.ckpt") for each in (reference, folder)]
     assert ends[0]["global_step"] == ends[1]["global_step"]
     for name, value in ends[0]["state_dict"].items():
         assert torch.equal(value, ends[1]["state_dict"][name]), f"seed {seed}: {name} differs"
-    assert rows(reference) == rows(folder), f"seed {seed}: metrics.csv differs"
+    assert read_rows(reference) == read_rows(folder), f"seed {seed}: metrics.csv differs"
     for file in (folder / "checkpoints").iterdir():
         file.unlink()
     return f"seed {seed}: {model}, killed with step {', '.join(map(str, steps))} saved, ended as undisturbed"
 
 
-def trials(count: int, *models: str) -> str:
+def run_trials(count: int, *models: str) -> str:
     """Run trials in a process of its own, and return what it printed."""
     command = [sys.executable, __file__, str(count), "0", *models]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
@@ -131,4 +131,4 @@ if __name__ == "__main__":
     count, first = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
     with tempfile.TemporaryDirectory() as parent:
         for each in range(first, first + count):
-            print(trial(each, Path(parent), sys.argv[3:] or names("model")), flush=True)
+            print(run_trial(each, Path(parent), sys.argv[3:] or list_options("model")), flush=True)

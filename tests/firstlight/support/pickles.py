@@ -3,7 +3,7 @@
 from pathlib import Path
 
 
-class Bomb:
+class MaliciousPickle:
     """Touch a file when it is unpickled."""
 
     def __init__(self, path):

@@ -40,7 +40,7 @@ def write_run(folder, overrides=(), status="finished", rows=20, accuracy=0.9, st
     return folder
 
 
-def write_test(folder, names=("a", "b")):
+def write_test_results(folder, names=("a", "b")):
     """Write what the test of a run leaves."""
     (folder / "confusion_matrix.json").write_text(json.dumps({"class_names": list(names), "counts": [[8, 2], [0, 5]]}))
     (folder / "predictions").mkdir()
@@ -73,7 +73,7 @@ def write_logs(root):
         words = [f"data.batch_size={16 * (1 + number // 2)}", f"seed={number % 2}", "model=wide"]
         started = f"2026-11-21T1{number}:00Z"
         write_run(root / f"sweep/now/{number}_x", words, accuracy=0.5 + number / 10, started=started)
-    write_test(root / "sweep/now/3_x", names=(HOSTILE, "<b>x</b> & y"))
+    write_test_results(root / "sweep/now/3_x", names=(HOSTILE, "<b>x</b> & y"))
     failed = write_run(root / "train/failed", ["model=deep"], status="failed")
     (failed / "output.log").write_text("".join(f"\x1b[31mline\x1b[0m {index}\n" for index in range(100)))
     write_run(root / "train/running", ["model=deep"], status="running", rows=3)

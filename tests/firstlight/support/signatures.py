@@ -4,13 +4,13 @@ import inspect
 from typing import is_typeddict
 
 
-def fields(kind) -> set[str]:
+def list_fields(kind) -> set[str]:
     return set(kind.__annotations__) if is_typeddict(kind) else set()
 
 
-def parameters(kind) -> set[str]:
+def list_parameters(kind) -> set[str]:
     """Return the names of what a class takes, the fields of ``**name: Unpack[Fields]`` included."""
     seen = inspect.signature(kind.__init__).parameters.values()
     variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
     taken = {each.name for each in seen if each.kind not in variadic} - {"self"}
-    return taken.union(*(fields(found) for each in seen for found in getattr(each.annotation, "__args__", ())))
+    return taken.union(*(list_fields(found) for each in seen for found in getattr(each.annotation, "__args__", ())))

@@ -9,9 +9,9 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol")
+SLURM_PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol")
 # The time limit is looked at each 30 seconds whatever is set here.
-CONF = """
+SLURM_CONF = """
 ClusterName=tests
 SlurmctldHost={host}(127.0.0.1)
 SlurmUser=root
@@ -42,16 +42,16 @@ PartitionName=debug Nodes={host} Default=YES MaxTime=INFINITE State=UP
 """
 
 
-def missing() -> str:
+def find_missing_programs() -> str:
     """Return why no Slurm can be started here, or nothing."""
-    absent = [name for name in PROGRAMS if shutil.which(name) is None]
+    absent = [name for name in SLURM_PROGRAMS if shutil.which(name) is None]
     if absent:
         return f"Slurm's {', '.join(absent)} is not installed"
     return "" if os.geteuid() == 0 else "Slurm's daemons want to be root"
 
 
 @contextmanager
-def cluster(place: Path):
+def start_cluster(place: Path):
     """Start Slurm in a folder, and yield the environment in which its commands find it."""
     for name in ("state", "spool"):
         (place / name).mkdir(parents=True)
@@ -59,7 +59,9 @@ def cluster(place: Path):
     (place / "munge.key").write_bytes(os.urandom(1024))
     (place / "munge.key").chmod(0o400)
     conf = place / "slurm.conf"
-    conf.write_text(CONF.format(host=socket.gethostname().partition(".")[0], place=place, ports=free_ports()))
+    conf.write_text(
+        SLURM_CONF.format(host=socket.gethostname().partition(".")[0], place=place, ports=find_free_ports())
+    )
     environment = {**os.environ, "SLURM_CONF": str(conf)}
     options = ["socket", "key-file", "pid-file", "log-file", "seed-file"]
     files = ["munge.socket", "munge.key", "munged.pid", "munged.log", "munge.seed"]
@@ -68,15 +70,15 @@ def cluster(place: Path):
         subprocess.run(["munged", *munged, "--force"], check=True)
         subprocess.run(["slurmctld", "-f", conf], check=True, env=environment)
         subprocess.run(["slurmd", "-f", conf], check=True, env=environment)
-        wait_until(lambda: "idle" in told(environment, "sinfo", "--noheader", "--format=%t"), 60)
+        wait_until(lambda: "idle" in run_command(environment, "sinfo", "--noheader", "--format=%t"), 60)
         yield environment
     finally:
-        told(environment, "scancel", "--state=PENDING,RUNNING", f"--user={os.getuid()}")
+        run_command(environment, "scancel", "--state=PENDING,RUNNING", f"--user={os.getuid()}")
         for name in ("slurmd.pid", "slurmctld.pid", "munged.pid"):
-            stop(place / name)
+            stop_process(place / name)
 
 
-def stop(file: Path) -> None:
+def stop_process(file: Path) -> None:
     """End the process whose number a file holds."""
     if file.is_file():
         number = int(file.read_text())
@@ -84,7 +86,7 @@ def stop(file: Path) -> None:
         wait_until(lambda: not Path(f"/proc/{number}").exists(), 20)
 
 
-def told(environment: dict[str, str], *command: str) -> str:
+def run_command(environment: dict[str, str], *command: str) -> str:
     """Return what one of Slurm's commands prints."""
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False).stdout
 
@@ -97,7 +99,7 @@ def wait_until(holds, seconds: float) -> None:
         time.sleep(0.3)
 
 
-def free_ports() -> list[int]:
+def find_free_ports() -> list[int]:
     """Return two ports that nobody listens at."""
     with socket.socket() as one, socket.socket() as other:
         for each in (one, other):

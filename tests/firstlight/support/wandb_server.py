@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from support.small import command
+from support.tiny_training import make_command
 
 ROOT = Path(__file__).parents[3]
 PYTHON = ROOT / ".openwandb" / "bin" / "python"
@@ -22,10 +22,10 @@ MISSING = "needs openwandb: uv venv .openwandb && uv pip install --python .openw
 PATIENCE_S = 120
 
 
-def training(*words: str, name: str = "train") -> list[str]:
+def start_training(*words: str, name: str = "train") -> list[str]:
     """Return what Python runs for a small training, or a sweep over such, that W&B hears of."""
     resumes = any(word.startswith("resume=") for word in words)
-    return command(name, *words, *([] if resumes else ["logger=wandb"]))[1:]
+    return make_command(name, *words, *([] if resumes else ["logger=wandb"]))[1:]
 
 
 def free_port() -> int:
@@ -141,7 +141,7 @@ class Client:
         return out + err
 
     def train(self, *words: str, expected: int = 0, **variables: str) -> str:
-        return self.run(*training(*words), expected=expected, **variables)
+        return self.run(*start_training(*words), expected=expected, **variables)
 
     def sync(self, *words: str, expected: int = 0, **variables: str) -> str:
         return self.run("-m", "firstlight.wandb_sync", *words, expected=expected, **variables)

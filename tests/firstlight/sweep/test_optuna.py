@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from firstlight.sweep.plan import expand_jobs, make_plan
-from support.small import BARE, around
-from support.swept import in_process
+from support.sweep_in_process import make_sweep_runner
+from support.tiny_training import NO_PLOTS, make_faulty_overrides
 
 SPACE = ["optimizer.lr=interval(0.001,0.1)", "data.batch_size=4,8"]
-SMALL = [word for word in around(BARE) if not word.startswith("data.batch_size")] + ["sweeper=optuna"]
+SMALL = [word for word in make_faulty_overrides(NO_PLOTS) if not word.startswith("data.batch_size")] + [
+    "sweeper=optuna"
+]
 
 needs_optuna = pytest.mark.skipif(find_spec("optuna") is None, reason="the extra optuna is not installed")
 
@@ -21,7 +23,7 @@ needs_optuna = pytest.mark.skipif(find_spec("optuna") is None, reason="the extra
 @pytest.fixture
 def typed(monkeypatch, tmp_path, capsys):
     pytest.importorskip("optuna")
-    return in_process(monkeypatch, tmp_path, capsys, *SMALL)
+    return make_sweep_runner(monkeypatch, tmp_path, capsys, *SMALL)
 
 
 def folder() -> Path:

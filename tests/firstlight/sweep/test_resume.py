@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 
 from firstlight.run.record import acquire_run_lock
 from firstlight.sweep import __main__ as sweep
-from support.small import BARE, around, command
-from support.swept import in_process
+from support.sweep_in_process import make_sweep_runner
+from support.tiny_training import NO_PLOTS, make_command, make_faulty_overrides
 
 TINY = ["model=tiny_images"]
 FIRST = "sweep     2 jobs, "
@@ -21,7 +21,7 @@ FIRST = "sweep     2 jobs, "
 
 @pytest.fixture
 def typed(monkeypatch, tmp_path, capsys):
-    return in_process(monkeypatch, tmp_path, capsys)
+    return make_sweep_runner(monkeypatch, tmp_path, capsys)
 
 
 def folders() -> list[Path]:
@@ -40,7 +40,7 @@ def rows(folder: Path) -> list[dict]:
 @pytest.fixture
 def stopped(typed, monkeypatch) -> tuple[int, str, list[str]]:
     """Sweep with a job that fails, one that is interrupted, and one that never begins; return also the words."""
-    words = around([*BARE, "trainer.max_epochs=1,3,2"])
+    words = make_faulty_overrides([*NO_PLOTS, "trainer.max_epochs=1,3,2"])
     with monkeypatch.context() as broken:
         broken.setenv("FAULT", "epochs==1:no steps today;step==5:KeyboardInterrupt")
         return *typed(*words), words
@@ -137,7 +137,7 @@ def test_a_finished_sweep_starts_anew_whatever_the_earlier_ones_lack(tmp_path):
 
 @pytest.mark.slow
 def test_a_killed_sweep_ends_as_if_it_had_not_been_killed(tmp_path):
-    words = command("sweep", *BARE, "trainer.max_epochs=1,3,2")
+    words = make_command("sweep", *NO_PLOTS, "trainer.max_epochs=1,3,2")
 
     def start(name: str, **variables: str) -> subprocess.Popen:
         (tmp_path / name).mkdir(exist_ok=True)

@@ -10,7 +10,7 @@ from firstlight.config.compose import compose_config
 from firstlight.config.validate import validate_config
 from firstlight.sweep import __main__ as sweep
 from firstlight.sweep.plan import expand_jobs
-from support.choices import a_model, tiny
+from support.options import get_tiny_model, make_tiny_overrides
 
 FEW = ["trainer.limit_train_batches=2", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1"]
 
@@ -27,7 +27,7 @@ def swept(monkeypatch, folder, *words):
 
 @pytest.mark.slow
 def test_every_combination_is_a_row(monkeypatch, tmp_path, capsys):
-    words = [word for word in tiny(a_model()) if word != "data.batch_size=4"]
+    words = [word for word in make_tiny_overrides(get_tiny_model()) if word != "data.batch_size=4"]
     words = [*words, *FEW, "optimizer.lr=0.01,0.02", "data.batch_size=2,4"]
     code, folder, rows = swept(monkeypatch, tmp_path, *words)
     told = capsys.readouterr().out
@@ -53,7 +53,7 @@ def test_every_combination_is_a_row(monkeypatch, tmp_path, capsys):
 @pytest.mark.slow
 def test_a_job_out_of_memory_is_a_row_and_the_others_go_on(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("FAULT", "batch>4:MPS backend out of memory (MPS allocated: 9.00 GB, max allowed: 9.07 GB)")
-    words = [word for word in tiny("tiny_faulty") if not word.startswith("data.batch_size")]
+    words = [word for word in make_tiny_overrides("tiny_faulty") if not word.startswith("data.batch_size")]
     code, _, rows = swept(monkeypatch, tmp_path, *words, *FEW, "data.batch_size=2,8,4")
     told = capsys.readouterr()
 

@@ -15,7 +15,7 @@ from firstlight.config.compose import compose_config
 from firstlight.config.options import CONFIG_DIR, iter_options, load_yaml
 from firstlight.run.files import append_checksum
 from support.checkout import IS_TEMPLATE, PROJECT, ROOT
-from support.typed import (
+from support.doc_commands import (
     CLONE,
     COMMANDS,
     EXAMPLES,
@@ -23,13 +23,13 @@ from support.typed import (
     HELP,
     PAGES,
     WORDS,
-    as_on_a_cluster,
-    blocks,
-    commands,
-    hold,
-    skip_if_gone,
+    iter_blocks,
+    iter_commands,
+    parse_command,
+    pretend_cluster,
+    skip_if_deleted,
     template_only,
-    words_of,
+    validate_command,
 )
 
 LISTED = re.findall(r"^make .*?(?=\s{2,}|;|$)", HELP, re.MULTILINE)
@@ -57,13 +57,13 @@ def run_folder(tmp_path, config):
     return tmp_path
 
 
-@pytest.mark.parametrize("line", [*commands(), *LISTED])
+@pytest.mark.parametrize("line", [*iter_commands(), *LISTED])
 def test_a_command_is_taken(line, run_folder, monkeypatch):
     if line in CLONE:
         return
-    as_on_a_cluster(monkeypatch)
-    program, *words = words_of(line)
-    skip_if_gone(words)
+    pretend_cluster(monkeypatch)
+    program, *words = parse_command(line)
+    skip_if_deleted(words)
     words = [re.sub(r"logs/(train|sweep)/<\w+>", str(run_folder), word) for word in words]
     words = [f"resume={run_folder}" if word == "resume=last" else word for word in words]
     if program == "make":
@@ -72,37 +72,37 @@ def test_a_command_is_taken(line, run_folder, monkeypatch):
         assert set(goals) <= COMMANDS
         settings = [word for word in words if "=" in word and not word.startswith("ARGS=")]
         for goal in goals:
-            hold(goal.replace("-", "_"), settings)
+            validate_command(goal.replace("-", "_"), settings)
     elif words[:2] == ["-m", "pytest"]:
         assert all((ROOT / word).exists() for word in words if "/" in word)
     elif "-m" in words:
         module = words.index("-m") + 1
-        hold(words[module].removeprefix("firstlight."), words[module + 1 :])
+        validate_command(words[module].removeprefix("firstlight."), words[module + 1 :])
     else:
         assert program == "wandb" or program.startswith(".venv/bin/") or (ROOT / words[0]).is_file()
 
 
 def test_commands_are_typed_alike_in_every_shell():
-    bare = [re.sub(r"'[^']*'|\"[^\"]*\"", "", line) for line in [*commands(), *LISTED]]
+    bare = [re.sub(r"'[^']*'|\"[^\"]*\"", "", line) for line in [*iter_commands(), *LISTED]]
 
     # zsh, the Mac's, looks for files where it reads a bracket, and takes a remark for words.
     assert [line for line in bare if re.search(r"[\[\]()*?;#]", line)] == []
 
 
-@pytest.mark.parametrize("block", blocks("python"), ids=lambda block: block.splitlines()[0])
+@pytest.mark.parametrize("block", iter_blocks("python"), ids=lambda block: block.splitlines()[0])
 def test_python_compiles(block):
     compile(block, "page", "exec")
 
 
 @template_only
-@pytest.mark.parametrize("block", [each for each in blocks("python") if each.startswith("# complete")])
+@pytest.mark.parametrize("block", [each for each in iter_blocks("python") if each.startswith("# complete")])
 def test_a_complete_example_runs(block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     exec(compile(block, "page", "exec"), {})
 
 
-@pytest.mark.parametrize("block", blocks("yaml"))
+@pytest.mark.parametrize("block", iter_blocks("yaml"))
 def test_yaml_holds_settings(block):
     assert isinstance(yaml.safe_load(block), dict)
 

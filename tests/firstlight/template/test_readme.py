@@ -8,7 +8,7 @@ import yaml
 
 from firstlight.config.options import iter_options
 from support.checkout import ROOT
-from support.typed import CLONE, blocks, template_only
+from support.doc_commands import CLONE, iter_blocks, template_only
 
 README = ROOT / "README.md"
 TEXT = README.read_text()
@@ -26,7 +26,7 @@ def test_the_first_screen_shows_the_quick_start():
 
 @template_only
 def test_the_first_block_can_be_copied():
-    first = blocks("bash", [README])[0].splitlines()
+    first = iter_blocks("bash", [README])[0].splitlines()
 
     assert first == [*CLONE, "make train"]
     assert f"/{CLONE[1].removeprefix('cd ')}.git" in CLONE[0]

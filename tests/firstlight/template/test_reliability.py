@@ -3,7 +3,7 @@
 import re
 
 from support.checkout import ROOT
-from support.typed import template_only
+from support.doc_commands import template_only
 
 
 @template_only  # a project may have deleted a command and its tests

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from support.checkout import PROJECT, ROOT
-from support.typed import EXAMPLES, template_only
+from support.doc_commands import EXAMPLES, template_only
 
 
 @pytest.mark.slow

@@ -9,7 +9,14 @@ import pytest
 
 from firstlight.cli.errors import format_user_error
 from support.checkout import ROOT
-from support.typed import COMMANDS, as_on_a_cluster, blocks, hold, skip_if_gone, template_only
+from support.doc_commands import (
+    COMMANDS,
+    iter_blocks,
+    pretend_cluster,
+    skip_if_deleted,
+    template_only,
+    validate_command,
+)
 
 sys.path.insert(0, str(ROOT / "scripts"))
 import make
@@ -17,7 +24,10 @@ import make
 # A command, if the page shows one, and the message that it prints.
 TROUBLES = [
     entry.split("\n", 1) if entry.startswith("$ ") else ["", entry]
-    for block in [*blocks("text", [ROOT / "docs/troubleshooting.md"]), *blocks("console", [ROOT / "README.md"])]
+    for block in [
+        *iter_blocks("text", [ROOT / "docs/troubleshooting.md"]),
+        *iter_blocks("console", [ROOT / "README.md"]),
+    ]
     for entry in block.strip().split("\n\n")
 ]
 
@@ -29,17 +39,17 @@ def parts(text: str) -> str:
 
 @pytest.mark.parametrize(("typed", "told"), [each for each in TROUBLES if each[0]])
 def test_a_mistake_is_answered_as_the_page_says(typed, told, tmp_path, monkeypatch, capsys):
-    as_on_a_cluster(monkeypatch)
+    pretend_cluster(monkeypatch)
     monkeypatch.chdir(tmp_path)
     _, command, *words = typed.removeprefix("$ ").split()
     if unknown := [word for word in (command, *words) if "=" not in word and word not in COMMANDS]:
         make.refuse(unknown[0])
         assert re.fullmatch(parts(told), capsys.readouterr().out.strip())
         return
-    skip_if_gone([command, *words, *re.findall(r"\b(?:model|data)=\w+", told)])
+    skip_if_deleted([command, *words, *re.findall(r"\b(?:model|data)=\w+", told)])
 
     with pytest.raises(Exception) as caught:
-        hold(command, words)
+        validate_command(command, words)
 
     assert re.fullmatch(parts(told), f"{command}: {format_user_error(caught.value, command, words)}")
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from firstlight.trainer.compile import TorchCompile
-from support.small import build
+from support.tiny_training import build_tiny
 
 ASKED = ["data.num_samples=10", "callbacks=none", "trainer.compile=true"]
 
@@ -37,11 +37,11 @@ STANCES: list[str] = []
 
 
 @pytest.fixture
-def fit(composed):
+def fit(compose_cfg):
     """Return a function that trains the small model, compiled."""
 
     def fit_(*words):
-        model, data, trainer, _ = build(composed, *ASKED, *words)
+        model, data, trainer, _ = build_tiny(compose_cfg, *ASKED, *words)
         trainer.fit(model, data)
         return model, trainer
 
@@ -108,12 +108,12 @@ def test_the_rehearsal_leaves_no_trace(fit, calls):
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++ for the CPU")
-def test_compiled_and_plain_training_agree_and_share_their_checkpoints(composed):
+def test_compiled_and_plain_training_agree_and_share_their_checkpoints(compose_cfg):
     trained = {}
     for asked in ("true", "false"):
         torch.manual_seed(0)
         words = ["data.num_samples=10", "data.drop_last=false", "trainer.max_epochs=2", "callbacks=none"]
-        model, data, trainer, _ = build(composed, *words, f"trainer.compile={asked}")
+        model, data, trainer, _ = build_tiny(compose_cfg, *words, f"trainer.compile={asked}")
         trainer.fit(model, data)
         trained[asked] = model
 

@@ -12,14 +12,18 @@ import pytest
 
 from firstlight import train
 from firstlight.config.compose import compose_config as composed_from
-from support.choices import HAS_TEXT, a_model
+from support.options import HAS_TEXT, get_tiny_model
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from support.emulated import on_mps, require_the_estimated_memory
+from support.emulated_mps import check_memory_estimate, make_mps_overrides
 
 # 4 MiB a sample of 64 px: more than what kernels need beside it.
 WIDE = ["model.width=64"]
-LARGE = [*(word for word in on_mps("tiny_images") if not word.startswith("data.")), *WIDE, "data=fake_images"]
+LARGE = [
+    *(word for word in make_mps_overrides("tiny_images") if not word.startswith("data.")),
+    *WIDE,
+    "data=fake_images",
+]
 LARGE += ["data.image_size=64", "data.num_samples=256", "data.num_classes=2"]
 
 
@@ -33,11 +37,15 @@ LARGE += ["data.image_size=64", "data.num_samples=256", "data.num_classes=2"]
     ],
 )
 def test_the_estimated_memory_is_what_the_device_allocates(tmp_path, model, words):
-    require_the_estimated_memory(model, [*WIDE, *words], tmp_path)
+    check_memory_estimate(model, [*WIDE, *words], tmp_path)
 
 
 def test_a_training_tells_beforehand_what_it_takes(tmp_path, capsys):
-    train.main(composed_from("train", [*on_mps(a_model("images")), "callbacks=none", f"output_dir={tmp_path / 'run'}"]))
+    train.main(
+        composed_from(
+            "train", [*make_mps_overrides(get_tiny_model("images")), "callbacks=none", f"output_dir={tmp_path / 'run'}"]
+        )
+    )
 
     assert re.search(
         r"mps       no fault found beforehand, training needs about \d.\d of 72.0 GiB", capsys.readouterr().out
@@ -45,7 +53,11 @@ def test_a_training_tells_beforehand_what_it_takes(tmp_path, capsys):
 
 
 def test_a_fault_stops_a_training_before_its_first_step(tmp_path):
-    words = [*on_mps(a_model("images")), "trainer.deterministic=true", f"output_dir={tmp_path / 'run'}"]
+    words = [
+        *make_mps_overrides(get_tiny_model("images")),
+        "trainer.deterministic=true",
+        f"output_dir={tmp_path / 'run'}",
+    ]
     with pytest.raises(ValueError, match="This training would fail on MPS: .*deterministic=true refuses it"):
         train.main(composed_from("train", words))
 

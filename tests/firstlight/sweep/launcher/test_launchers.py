@@ -17,9 +17,9 @@ from firstlight.sweep.jobs import load_all_jobs
 from firstlight.sweep.launcher.worker import run_on_assigned_gpu
 from firstlight.sweep.plan import expand_jobs, make_plan, split_overrides, validate_jobs
 from firstlight.sweep.results import collect_results
-from support.choices import names
-from support.launched import start, statuses, sweep_folder, swept, until
-from support.typed import as_on_a_cluster, hold
+from support.doc_commands import pretend_cluster, validate_command
+from support.options import list_options
+from support.sweep_process import find_sweep_dir, read_statuses, run_sweep, start_sweep, wait_until
 
 ROOT = Path(__file__).parents[4]
 
@@ -29,13 +29,13 @@ FILES = [*CONFIG_DIR.glob("launcher/*.yaml"), *CONFIG_DIR.glob("sweeper/*.yaml")
 
 @pytest.mark.parametrize("line", re.findall(r"make (sweep .+)", "\n".join(file.read_text() for file in FILES)))
 def test_a_sweep_that_a_file_shows_composes(line, monkeypatch):
-    as_on_a_cluster(monkeypatch)
+    pretend_cluster(monkeypatch)
 
-    hold("sweep", ["model=tiny_images", *shlex.split(line)[1:]])
+    validate_command("sweep", ["model=tiny_images", *shlex.split(line)[1:]])
 
 
 @pytest.mark.parametrize(
-    ("group", "name"), [(group, name) for group in sweep_plan.SWEEP_GROUPS for name in names(group)]
+    ("group", "name"), [(group, name) for group in sweep_plan.SWEEP_GROUPS for name in list_options(group)]
 )
 def test_every_choice_of_a_sweep_composes(group, name, monkeypatch):
     monkeypatch.setattr(sweep_plan.shutil, "which", lambda name: name)
@@ -139,51 +139,55 @@ def test_processes_are_spread_over_the_gpus(monkeypatch):
 @pytest.mark.slow
 def test_joblib_runs_two_jobs_at_once_and_a_failing_one_is_a_row(tmp_path):
     words = ["launcher=joblib", "launcher.n_jobs=2", "trainer.max_epochs=1,3,2"]
-    code, told, folder = swept(tmp_path, *words, FAULT="epochs>2:too long")
+    code, told, folder = run_sweep(tmp_path, *words, FAULT="epochs>2:too long")
 
     assert code == 1
-    assert statuses(folder) == ["finished", "failed", "finished"]
+    assert read_statuses(folder) == ["finished", "failed", "finished"]
     assert "next      the same command goes on with what is left, 1 of 3 jobs" in told
     assert "Warning" not in told
 
-    code, told, _ = swept(tmp_path, "trainer.max_epochs=1,3,2")  # without the launcher it is the same sweep
+    code, told, _ = run_sweep(tmp_path, "trainer.max_epochs=1,3,2")  # without the launcher it is the same sweep
 
     assert code == 0
-    assert statuses(folder) == ["finished"] * 3
+    assert read_statuses(folder) == ["finished"] * 3
     assert told.count("is finished") == 2
 
 
 @pytest.mark.slow
 def test_a_job_that_is_killed_is_a_row(tmp_path):
     words = ["launcher=joblib", "launcher.n_jobs=2", "trainer.max_epochs=5,6,7"]
-    code, told, folder = swept(tmp_path, *words, FAULT="epochs>4:SIGKILL")
+    code, told, folder = run_sweep(tmp_path, *words, FAULT="epochs>4:SIGKILL")
 
     assert code == 1
-    assert "killed" in statuses(folder)
-    assert set(statuses(folder)) <= {"killed", "running", "not started"}
+    assert "killed" in read_statuses(folder)
+    assert set(read_statuses(folder)) <= {"killed", "running", "not started"}
     assert "a process of the sweep was killed" in told
     assert "Traceback" not in told
 
 
 @pytest.mark.slow
 def test_ctrl_c_lets_the_processes_of_joblib_save(tmp_path):
-    process = start(tmp_path, "launcher=joblib", "launcher.n_jobs=2", "trainer.max_epochs=50,60,70", STEP_SECONDS="0.2")
-    until(lambda: len(list(tmp_path.rglob("last.ckpt"))) == 2)
+    process = start_sweep(
+        tmp_path, "launcher=joblib", "launcher.n_jobs=2", "trainer.max_epochs=50,60,70", STEP_SECONDS="0.2"
+    )
+    wait_until(lambda: len(list(tmp_path.rglob("last.ckpt"))) == 2)
     os.killpg(process.pid, signal.SIGINT)
     told, _ = process.communicate(timeout=60)
-    folder = sweep_folder(tmp_path)
+    folder = find_sweep_dir(tmp_path)
 
     assert process.returncode == 130
-    assert statuses(folder) == ["interrupted", "interrupted", "not started"]
+    assert read_statuses(folder) == ["interrupted", "interrupted", "not started"]
     assert told.count("asked to end: the step is finished and saved first") == 2
 
 
 @pytest.mark.slow
 def test_jobs_run_by_submitit_without_slurm(tmp_path):
-    code, told, folder = swept(tmp_path, "launcher=submitit_local", "trainer.max_epochs=1,3", FAULT="epochs>2:too long")
+    code, told, folder = run_sweep(
+        tmp_path, "launcher=submitit_local", "trainer.max_epochs=1,3", FAULT="epochs>2:too long"
+    )
 
     assert code == 1
-    assert statuses(folder) == ["finished", "failed"]
+    assert read_statuses(folder) == ["finished", "failed"]
     assert len(re.findall(r"^job [01]     \d+ ", told, re.M)) == 2
     outputs = "".join(file.read_text() for file in (folder / ".submitit").rglob("*_log.*"))
     assert "trainer.max_epochs=3" in outputs

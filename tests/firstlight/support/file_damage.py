@@ -9,7 +9,7 @@ fuzz = settings(
 )
 
 
-def sentence(call) -> str | None:
+def get_error_message(call) -> str | None:
     """Return the one line in which a call refuses its data, or None where it works."""
     try:
         call()
@@ -22,7 +22,7 @@ def sentence(call) -> str | None:
     return str(refusal)
 
 
-def flipped(data, whole: bytes) -> bytes:
+def flip_bytes(data, whole: bytes) -> bytes:
     """Return a file with some bytes changed, most of them near its start, or cut off."""
     content = bytearray(whole)
     places = st.integers(0, len(content) - 1) | st.integers(0, min(len(content), 200) - 1)

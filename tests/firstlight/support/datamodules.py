@@ -6,7 +6,7 @@ from firstlight.data import word_tokenizer
 from firstlight.data.text import TextDataModule
 
 
-def prepared(data):
+def prepare_data(data):
     data.prepare_data()
     data.setup()
     if isinstance(data, TextDataModule):
@@ -15,6 +15,6 @@ def prepared(data):
     return data
 
 
-def labels_of(dataset, most: int = 500) -> list[int]:
+def list_labels(dataset, most: int = 500) -> list[int]:
     """Return the labels of the first samples."""
     return dataset.__getitems__(range(min(len(dataset), most)))["labels"].tolist()

@@ -16,25 +16,25 @@ from firstlight import evaluate, predict, train
 from firstlight.config.compose import compose_config as composed_from
 from firstlight.config.options import load_option
 from firstlight.run.provenance import get_package_versions
-from support.choices import kind_of, tiny
+from support.options import get_modality, make_tiny_overrides
 
 
-def walked(model: str, folder: Path) -> tuple[Path, dict[str, float], str]:
+def run_all_commands(model: str, folder: Path) -> tuple[Path, dict[str, float], str]:
     """Train two epochs; return the folder of the finished run, its metrics and the model."""
-    words = [*tiny(model), "trainer.max_epochs=2", f"output_dir={folder}"]
+    words = [*make_tiny_overrides(model), "trainer.max_epochs=2", f"output_dir={folder}"]
     return folder, train.main(composed_from("train", words)), model
 
 
-def record_of(folder: Path) -> dict:
+def read_record(folder: Path) -> dict:
     return json.loads((folder / "run.json").read_text())
 
 
 def test_a_run_writes_its_folder(trained):
     folder, metrics, model = trained
-    record = record_of(folder)
+    record = read_record(folder)
     always = {"config.yaml", "run.json", "output.log", "metrics.csv", "learning_curves.png", "checkpoints"}
     always |= {"confusion_matrix.png", "confusion_matrix.json", "predictions.json"}
-    pictures = {"first_batch.png", "predictions"} if kind_of("model", model) == "images" else set()
+    pictures = {"first_batch.png", "predictions"} if get_modality("model", model) == "images" else set()
 
     assert always | pictures == {path.name for path in folder.iterdir()} - {".lock"}
     assert {"best.ckpt", "last.ckpt"} == {path.name for path in (folder / "checkpoints").iterdir()}
@@ -92,9 +92,9 @@ def test_evaluate_takes_overrides_and_another_split(trained):
     assert again["val/loss"] == pytest.approx(metrics["val/loss"], rel=1e-4)
 
 
-def inputs_for(model: str, folder: Path) -> Path:
+def make_inputs(model: str, folder: Path) -> Path:
     """Write two good inputs and a bad one."""
-    if kind_of("model", model) == "text":
+    if get_modality("model", model) == "text":
         (folder / "in.csv").write_text('text,note\nword1 word2 class0,x\n"",x\nclass1 class1 class1,x\n')
         return folder / "in.csv"
     for index, name in enumerate(("a.png", "c.jpg")):
@@ -105,14 +105,14 @@ def inputs_for(model: str, folder: Path) -> Path:
 
 def test_predict_writes_each_input_and_reports_the_unreadable(trained, tmp_path, capsys):
     folder, _, model = trained
-    source = inputs_for(model, tmp_path)
+    source = make_inputs(model, tmp_path)
     output = tmp_path / "out" / "predictions.csv"
     words = [f"run={folder}", f"input={source}", f"output={output}"]
 
     assert predict.main(composed_from("predict", words)) == 2
     with output.open() as file:
         rows = list(csv.DictReader(file))
-    texts = kind_of("model", model) == "text"
+    texts = get_modality("model", model) == "text"
     expected = ["1", "3"] if texts else [str(tmp_path / "a.png"), str(tmp_path / "c.jpg")]
     told = capsys.readouterr()
     assert expected == [row["id"] for row in rows]
@@ -168,8 +168,8 @@ def test_a_moved_run_goes_on_where_it_is_now(trained, tmp_path):
 
     assert before == (folder / "checkpoints" / "last.ckpt").stat().st_mtime_ns
     assert torch.load(moved / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] + 1 == 3
-    assert len(record_of(moved)["attempts"]) == 2
-    assert "test/accuracy" in record_of(moved)["metrics"]
+    assert len(read_record(moved)["attempts"]) == 2
+    assert "test/accuracy" in read_record(moved)["metrics"]
 
 
 def test_resume_goes_on_in_the_same_folder(trained, tmp_path):
@@ -180,6 +180,6 @@ def test_resume_goes_on_in_the_same_folder(trained, tmp_path):
         steps = [int(row["step"]) for row in csv.DictReader(file) if row["val/loss"]]
 
     assert steps == [3, 7, 11]
-    assert record_of(folder)["status"] == "finished"
-    assert metrics == {name: record_of(folder)["metrics"][name] for name in metrics}
+    assert read_record(folder)["status"] == "finished"
+    assert metrics == {name: read_record(folder)["metrics"][name] for name in metrics}
     assert {"best.ckpt", "last.ckpt"} == {path.name for path in (folder / "checkpoints").iterdir()}

@@ -13,21 +13,21 @@ from firstlight.config.compose import compose_config
 from firstlight.config.validate import validate_config
 from firstlight.model.flops import count_flops_per_sample
 from firstlight.mps.dry_run import dry_run
-from support.choices import tiny
+from support.options import make_tiny_overrides
 
 
 @functools.cache
-def built(model: str, *overrides: str):
+def build_cached(model: str, *overrides: str):
     """Return model, data and trainer on the CPU; a dry run leaves them as they are."""
-    return build.build(compose_config("train", ["output_dir=.", *tiny(model), *overrides]))
+    return build.build(compose_config("train", ["output_dir=.", *make_tiny_overrides(model), *overrides]))
 
 
-def judged(model, data, trainer, precision: str):
+def run_dry_run(model, data, trainer, precision: str):
     """Return what MPS would say of a training."""
     return dry_run(model, data, trainer, precision, deterministic=False)
 
 
-def require_workload(model: str, batch_size: int) -> None:
+def check_workload(model: str, batch_size: int) -> None:
     """Hold the batch size at which the benchmark trains a model, if it does, against the announced one."""
     benchmark = pytest.importorskip("firstlight.benchmark.__main__")
     cfg = compose_config("benchmark", [])
@@ -39,13 +39,13 @@ def require_workload(model: str, batch_size: int) -> None:
     assert training.data.batch_size == batch_size
 
 
-def require_flops(model, inputs, training: float) -> None:
+def check_flops(model, inputs, training: float) -> None:
     """Hold the arithmetic of a sample, in 1e9 operations, against the published one."""
     assert count_flops_per_sample(model, inputs) / 1e9 == pytest.approx(training, rel=2e-3)
     assert count_flops_per_sample(model, inputs, training=False) / 1e9 == pytest.approx(training / 3, rel=0.02)
 
 
-def require_memory(words: list[str], gib: float) -> None:
+def check_memory(words: list[str], gib: float) -> None:
     """Hold what preflight says of a training against what was measured on MPS."""
     pytest.importorskip("firstlight.preflight.__main__")
     before = resource.getrusage(resource.RUSAGE_CHILDREN)

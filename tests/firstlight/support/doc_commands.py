@@ -35,14 +35,14 @@ WORDS = {
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
-def blocks(kind: str, pages: list[Path] = PAGES) -> list[str]:
+def iter_blocks(kind: str, pages: list[Path] = PAGES) -> list[str]:
     """Return the blocks of one kind, in the order of the pages."""
     return [block for page in pages for found, block in FENCE.findall(page.read_text()) if found == kind]
 
 
-def commands(pages: list[Path] = PAGES) -> list[str]:
+def iter_commands(pages: list[Path] = PAGES) -> list[str]:
     """Return the commands of bash blocks and tables, each once."""
-    lines = [line for block in blocks("bash", pages) for line in block.splitlines() if line]
+    lines = [line for block in iter_blocks("bash", pages) for line in block.splitlines() if line]
     lines += [line for page in pages for line in re.findall(r"^\| `(make [^`]*)` \|", page.read_text(), re.MULTILINE)]
     return list(dict.fromkeys(lines))
 
@@ -51,12 +51,12 @@ def commands(pages: list[Path] = PAGES) -> list[str]:
 EXAMPLES = {
     found.group(1): block
     for kind in ("python", "yaml")
-    for block in (each.replace("<your package>", PROJECT.name) for each in blocks(kind))
+    for block in (each.replace("<your package>", PROJECT.name) for each in iter_blocks(kind))
     if (found := re.search(r"^# ((?:src|configs)/\S+)$", block, re.MULTILINE))
 }
 
 
-def words_of(line: str) -> list[str]:
+def parse_command(line: str) -> list[str]:
     """Return the words of the first command of a line, without the variables before it."""
     line = re.sub(r"<[^<>]*>", lambda found: found.group().replace(" ", "-"), line)  # a placeholder is one word
     words = shlex.split(line, comments=True)
@@ -66,14 +66,14 @@ def words_of(line: str) -> list[str]:
     return words[:end]
 
 
-def as_on_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+def pretend_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let this machine look as if it had Slurm and all packages."""
     monkeypatch.setattr(sweep_plan.shutil, "which", lambda program: program)
     monkeypatch.setattr(sweep_plan.importlib.metadata, "version", lambda package: "1")
     monkeypatch.setattr(schema, "is_installed", lambda package: True)
 
 
-def hold(command: str, words: list[str]) -> None:
+def validate_command(command: str, words: list[str]) -> None:
     """Compose what a command would, and check it as the command would.
 
     Raises:
@@ -101,13 +101,13 @@ def hold(command: str, words: list[str]) -> None:
         assert not words
 
 
-def skip_if_gone(words: list[str]) -> None:
+def skip_if_deleted(words: list[str]) -> None:
     """Skip a command of a page in a project that has deleted something it needs; in the template nothing is missing."""
-    if not IS_TEMPLATE and (missing := gone(words)):
+    if not IS_TEMPLATE and (missing := is_deleted(words)):
         pytest.skip(f"this project has no {missing}")
 
 
-def gone(words: list[str]) -> str:
+def is_deleted(words: list[str]) -> str:
     """Return what a command of a page needs and this checkout lacks, "" if nothing."""
     given = [word.split("=", 1) for word in words if "=" in word]
     for goal in PROGRAMS & {*words}:

@@ -183,14 +183,14 @@ def project(originals, tmp_path):
     return Path(shutil.copytree(originals / "project", tmp_path / "project"))
 
 
-def succeed(project, template, *words, ref="v2"):
+def run_update(project, template, *words, ref="v2"):
     """Update, and return what was printed."""
     done = update(project, f"from={template}", f"ref={ref}", *words)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
-def fail(project, *words):
+def run_failing_update(project, *words):
     """Return the one line on stderr of an update that was rejected, after which nothing has changed."""
     done = update(project, *words)
     assert done.returncode == 1

@@ -14,14 +14,20 @@ from firstlight import build as builder
 from firstlight import train
 from firstlight.checkpoint import io as checkpoint_io
 from firstlight.config.compose import compose_config
-from support.small import WORDS
+from support.tiny_training import OVERRIDES
 
 # With dropout, and 4 steps an epoch, each of which is logged.
-SMALL = [*WORDS, "model.dropout=0.5", "data.num_samples=16", "trainer.max_epochs=3", "trainer.log_every_n_steps=1"]
-SMALL += ["test=false"]
+SMALL_OVERRIDES = [
+    *OVERRIDES,
+    "model.dropout=0.5",
+    "data.num_samples=16",
+    "trainer.max_epochs=3",
+    "trainer.log_every_n_steps=1",
+]
+SMALL_OVERRIDES += ["test=false"]
 
 
-class Spy(Callback):
+class SignalSender(Callback):
     """Note each loss, and send this process a signal at one moment.
 
     A moment is (hook, n): the n-th call of that hook, from 0.
@@ -51,7 +57,7 @@ class Spy(Callback):
         self._called("train_epoch_end")
 
 
-def trained(words, spy):
+def train_model(words, spy):
     """Train as the command line would, with a spy among the callbacks; return the weights after the last step."""
     build = builder.build_trainer
     kept = {}
@@ -68,29 +74,29 @@ def trained(words, spy):
     return {name: value.clone() for name, value in kept["trainer"].lightning_module.state_dict().items()}
 
 
-def resumed_like_undisturbed(folder: Path, words, moments, number=signal.SIGTERM, resume=()):
+def check_resume_matches_uninterrupted(folder: Path, words, moments, number=signal.SIGTERM, resume=()):
     """Train undisturbed, and stopped at each moment and resumed; refuse any difference."""
-    undisturbed = Spy()
-    expected = trained([*words, f"output_dir={folder / 'undisturbed'}"], undisturbed)
+    undisturbed = SignalSender()
+    expected = train_model([*words, f"output_dir={folder / 'undisturbed'}"], undisturbed)
     losses = {}
     start = [*words, f"output_dir={folder / 'stopped'}"]
     for moment in moments:
-        spy = Spy(moment, number)
+        spy = SignalSender(moment, number)
         with pytest.raises(SystemExit):
-            trained(start, spy)
+            train_model(start, spy)
         assert not set(spy.losses) & set(losses), "steps were taken twice"
         losses |= spy.losses
         start = [f"resume={folder / 'stopped'}", *resume]
-    spy = Spy()
-    weights = trained(start, spy)
+    spy = SignalSender()
+    weights = train_model(start, spy)
 
     assert not set(spy.losses) & set(losses), "steps were taken twice"
     assert losses | spy.losses == undisturbed.losses
     assert all(torch.equal(weights[name], value) for name, value in expected.items())
-    assert rows(folder / "stopped") == rows(folder / "undisturbed")
+    assert read_rows(folder / "stopped") == read_rows(folder / "undisturbed")
 
 
-def rows(folder: Path) -> list[dict[str, str]]:
+def read_rows(folder: Path) -> list[dict[str, str]]:
     """Return the rows of metrics.csv, but for the figures of speed, which are no result."""
     with (folder / "metrics.csv").open() as file:
         found = csv.DictReader(file)
@@ -98,11 +104,11 @@ def rows(folder: Path) -> list[dict[str, str]]:
     return [row for row in kept if row.keys() - {"step", "epoch"}]
 
 
-def record(folder: Path) -> dict:
+def read_record(folder: Path) -> dict:
     """Return run.json."""
     return json.loads((folder / "run.json").read_text())
 
 
-def saved(folder: Path, name: str = "last") -> dict:
+def load_saved(folder: Path, name: str = "last") -> dict:
     """Return a checkpoint of a run."""
     return checkpoint_io.load_checkpoint(folder / "checkpoints" / f"{name}.ckpt")

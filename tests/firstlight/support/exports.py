@@ -12,10 +12,10 @@ from firstlight import train
 from firstlight.config.compose import compose_config
 from firstlight.export import __main__ as export
 from firstlight.model.load import load_model
-from support.choices import tiny
+from support.options import make_tiny_overrides
 
 # What a stranger does: the lines of the description, in its folder, without this package.
-STRANGER = """
+LOADING_PROGRAM = """
 import json, sys
 sys.modules["firstlight"] = None
 from safetensors.torch import load_file, save_file
@@ -27,12 +27,12 @@ exec("\\n".join(description.get("export", description)["load"]))
 import torch
 save_file({"logits": torch.as_tensor(logits).detach()}, "logits.safetensors")
 """
-DESCRIPTIONS = {"torch": "model.pt2.json", "onnx": "model.onnx.json", "safetensors": "config.json"}
+METADATA_FILES = {"torch": "model.pt2.json", "onnx": "model.onnx.json", "safetensors": "config.json"}
 
 
-def trained(model: str, folder: Path) -> tuple[Path, dict[str, torch.Tensor], torch.Tensor]:
+def train_for_export(model: str, folder: Path) -> tuple[Path, dict[str, torch.Tensor], torch.Tensor]:
     """Train a step; return the folder of the run, and inputs by name with the logits that its model gives for them."""
-    words = [*tiny(model), "trainer.limit_train_batches=1", "test=false", f"output_dir={folder}"]
+    words = [*make_tiny_overrides(model), "trainer.limit_train_batches=1", "test=false", f"output_dir={folder}"]
     train.main(compose_config("train", words))
     made = load_model(folder / "checkpoints" / "last.ckpt").eval()
     if made.modality == "images":
@@ -45,18 +45,18 @@ def trained(model: str, folder: Path) -> tuple[Path, dict[str, torch.Tensor], to
     return folder, inputs if isinstance(inputs, dict) else {"images": inputs}, logits
 
 
-def exported(run: Path, output: Path, *words: str) -> list[str]:
+def run_export(run: Path, output: Path, *words: str) -> list[str]:
     """Export the last checkpoint of a run."""
     return export.main(compose_config("export", [f"run={run}", "ckpt=last", f"output={output}", *words]))
 
 
-def as_a_stranger(folder: Path, description: str, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+def load_without_firstlight(folder: Path, description: str, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
     """Return the logits of an exported model, by the lines of its description alone."""
     save_file({name: value.contiguous() for name, value in inputs.items()}, folder / "inputs.safetensors")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     # Weights alone need the model's class, and so this package.
     needs_class = "load_state_dict" in (folder / description).read_text()
-    script = STRANGER.replace('sys.modules["firstlight"] = None\n', "") if needs_class else STRANGER
+    script = LOADING_PROGRAM.replace('sys.modules["firstlight"] = None\n', "") if needs_class else LOADING_PROGRAM
     environment |= {"PYTHONPATH": os.environ["PYTHONPATH"]} if needs_class else {}
     command = [sys.executable, "-c", script, description]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)

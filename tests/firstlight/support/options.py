@@ -11,54 +11,56 @@ from firstlight.config.options import CONFIG_DIR, load_option
 MODELS = ["tiny_images", "tiny_mlp", "tiny_text"]
 DATASETS = ["fake_images", "fake_text", "hub_text", "image_folder", "text_file"]
 # The smallest of everything, of the kind that a model reads.
-TINY = {
+TINY_OVERRIDES = {
     "images": ["data=fake_images", "data.num_samples=16", "data.num_classes=2", "data.batch_size=4"],
     "text": ["data=fake_text", "data.num_samples=16", "data.num_classes=2", "data.batch_size=4"],
 }
 # 32-true on each CPU: a chip with AMX would take bf16-mixed.
-QUICK = ["trainer=cpu", "trainer.precision=32-true", "trainer.max_epochs=1", "trainer.log_every_n_steps=1"]
-QUICK += ["logger=none"]
+QUICK_OVERRIDES = ["trainer=cpu", "trainer.precision=32-true", "trainer.max_epochs=1", "trainer.log_every_n_steps=1"]
+QUICK_OVERRIDES += ["logger=none"]
 HAS_TEXT = find_spec("transformers") is not None
 
 
-def names(group: str) -> list[str]:
+def list_options(group: str) -> list[str]:
     """Return the options of a group that the engine and its tests bring, without those of texts where none are read."""
     if group in ("model", "data"):
         known = MODELS if group == "model" else DATASETS
-        return [name for name in known if HAS_TEXT or kind_of(group, name) != "text"]
-    return project_names(group)
+        return [name for name in known if HAS_TEXT or get_modality(group, name) != "text"]
+    return list_project_options(group)
 
 
-def project_names(group: str) -> list[str]:
+def list_project_options(group: str) -> list[str]:
     """Return the options of a group in configs/: a user's own are among them, and deleted ones are not."""
     return sorted(file.stem for file in (CONFIG_DIR / group).glob("*.yaml"))
 
 
-def takes(model: str, setting: str) -> bool:
+def has_key(model: str, setting: str) -> bool:
     """Say whether a model has a setting."""
     return setting in load_option("model", model)["model"]
 
 
-def kind_of(group: str, name: str) -> str:
+def get_modality(group: str, name: str) -> str:
     """Return what a model reads or a data set yields: "images" or "text"."""
     node = load_option(group, name)
     constants = schema.read_signature(node.get(group, node)["_target_"]).constants
     return str(constants.get("modality"))
 
 
-def a_model(*kinds: str) -> str:
+def get_tiny_model(*kinds: str) -> str:
     """Return the first tiny model that reads one of these kinds, which are any where none is named, images first."""
-    for kind in kinds or TINY:
-        for name in names("model"):
-            if kind_of("model", name) == kind:
+    for kind in kinds or TINY_OVERRIDES:
+        for name in list_options("model"):
+            if get_modality("model", name) == kind:
                 return name
     pytest.skip("transformers is not installed: no texts are read", allow_module_level=True)
 
 
-def tiny(model: str) -> list[str]:
+def make_tiny_overrides(model: str) -> list[str]:
     """Return the overrides for a model on the smallest data of its kind."""
-    kind = kind_of("model", model)
-    assert kind in TINY, f"A model reads images or text, but that of model={model} reads {kind}: name it in its class"
+    kind = get_modality("model", model)
+    assert kind in TINY_OVERRIDES, (
+        f"A model reads images or text, but that of model={model} reads {kind}: name it in its class"
+    )
     # The standard stem is 15 times cheaper than the one for small images, which tests of its own cover.
-    stem = ["model.stem=standard"] if takes(model, "stem") else []
-    return [f"model={model}", *stem, *TINY[kind], *QUICK]
+    stem = ["model.stem=standard"] if has_key(model, "stem") else []
+    return [f"model={model}", *stem, *TINY_OVERRIDES[kind], *QUICK_OVERRIDES]

@@ -6,14 +6,14 @@ import subprocess
 import time
 from pathlib import Path
 
-from support.small import BARE, command
+from support.tiny_training import NO_PLOTS, make_command
 
 
-def start(folder: Path, *words: str, **variables: str) -> subprocess.Popen:
+def start_sweep(folder: Path, *words: str, **variables: str) -> subprocess.Popen:
     """Sweep over the smallest trainings by the real command, in a folder and a group of processes of its own."""
     folder.mkdir(exist_ok=True)
     return subprocess.Popen(
-        command("sweep", *BARE, *words),
+        make_command("sweep", *NO_PLOTS, *words),
         cwd=folder,
         env={"OMP_NUM_THREADS": "1", **os.environ, **variables},
         stdout=subprocess.PIPE,
@@ -23,28 +23,28 @@ def start(folder: Path, *words: str, **variables: str) -> subprocess.Popen:
     )
 
 
-def swept(folder: Path, *words: str, **variables: str) -> tuple[int, str, Path]:
+def run_sweep(folder: Path, *words: str, **variables: str) -> tuple[int, str, Path]:
     """Sweep, and return the exit code, what was told, and the sweep's folder."""
-    process = start(folder, *words, **variables)
+    process = start_sweep(folder, *words, **variables)
     told, _ = process.communicate(timeout=300)
-    return process.returncode, told, sweep_folder(folder)
+    return process.returncode, told, find_sweep_dir(folder)
 
 
-def sweep_folder(folder: Path) -> Path:
+def find_sweep_dir(folder: Path) -> Path:
     (found,) = (folder / "logs" / "sweep").iterdir()
     return found
 
 
-def rows(folder: Path) -> list[dict[str, str]]:
+def read_results(folder: Path) -> list[dict[str, str]]:
     with (folder / "results.csv").open() as file:
         return list(csv.DictReader(file))
 
 
-def statuses(folder: Path) -> list[str]:
-    return [row["status"] for row in rows(folder)]
+def read_statuses(folder: Path) -> list[str]:
+    return [row["status"] for row in read_results(folder)]
 
 
-def until(holds, seconds: float = 90) -> None:
+def wait_until(holds, seconds: float = 90) -> None:
     """Wait for something to become true."""
     deadline = time.monotonic() + seconds
     while not holds():

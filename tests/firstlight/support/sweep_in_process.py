@@ -8,7 +8,7 @@ import pytest
 from firstlight.sweep import __main__ as sweep
 
 
-def in_process(monkeypatch, tmp_path, capsys, *always):
+def make_sweep_runner(monkeypatch, tmp_path, capsys, *always):
     """Return a function that sweeps in this process, and gives the exit code and what it told.
 
     `always` are words of each sweep, before those that it is called with.

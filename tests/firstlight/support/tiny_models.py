@@ -177,11 +177,11 @@ class TinyFaulty(TinyMLP):
         loss = super().training_step(batch, batch_idx)
         for fault in filter(None, os.environ.get("FAULT", "").split(";")):
             conditions, _, what = fault.partition(":")
-            if all(map(self.meets, conditions.split(","), [batch] * len(conditions))):
-                loss = self.go_wrong(what, loss)
+            if all(map(self.should_fail, conditions.split(","), [batch] * len(conditions))):
+                loss = self.fail(what, loss)
         return loss
 
-    def meets(self, condition: str, batch: dict[str, Any]) -> bool:
+    def should_fail(self, condition: str, batch: dict[str, Any]) -> bool:
         """Say whether this step meets a condition."""
         name, sign, number = re.fullmatch(r"(\w+)(==|<|>)(\d+)", condition).groups()  # type: ignore[union-attr]
         value = {
@@ -193,7 +193,7 @@ class TinyFaulty(TinyMLP):
         }[name]()
         return bool({"==": operator.eq, "<": operator.lt, ">": operator.gt}[sign](value, int(number)))
 
-    def go_wrong(self, what: str, loss: Tensor) -> Tensor:
+    def fail(self, what: str, loss: Tensor) -> Tensor:
         """Do what FAULT says; return the loss where that is no end."""
         if "FAULT_FILE" in os.environ:
             Path(os.environ["FAULT_FILE"]).touch()

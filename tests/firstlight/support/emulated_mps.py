@@ -14,29 +14,29 @@ from firstlight import build, evaluate, predict, train
 from firstlight.config.compose import compose_config
 from firstlight.mps.dry_run import dry_run
 from mps_emulator import emulator
-from support.choices import takes, tiny
-from support.walk import inputs_for
+from support.every_command import make_inputs
+from support.options import has_key, make_tiny_overrides
 
 PRECISIONS = ["32-true", "bf16-mixed", "16-mixed", "bf16-true"]
 SLOW = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 
-def on_mps(model: str) -> list[str]:
+def make_mps_overrides(model: str) -> list[str]:
     """Return the words of the smallest training of a model on the emulated device."""
-    return [word for word in tiny(model) if word != "trainer=cpu"] + ["trainer=mps"]
+    return [word for word in make_tiny_overrides(model) if word != "trainer=cpu"] + ["trainer=mps"]
 
 
-def in_full(*values: str) -> object:
+def slow_param(*values: str) -> object:
     """Return a case that .ci/run tries, and `make test` leaves out."""
     return pytest.param(*values, marks=pytest.mark.slow)
 
 
-def with_slow_tests(files: list[Path]) -> list[Path]:
+def select_slow_files(files: list[Path]) -> list[Path]:
     """Return the files that have slow tests."""
     return [file for file in files if re.search("in_full|mark.slow", file.read_text())]
 
 
-def run_under_the_emulator(files: list[Path], marked: str, folder: Path, functions: str = "test_*") -> None:
+def run_in_emulator(files: list[Path], marked: str, folder: Path, functions: str = "test_*") -> None:
     """Run test files in a process whose torch has an "mps" device."""
     if reason := emulator.why_not():
         pytest.skip(reason)
@@ -52,16 +52,21 @@ def run_under_the_emulator(files: list[Path], marked: str, folder: Path, functio
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def require_the_whole_way(model: str, precision: str, parent: Path) -> None:
+def check_all_commands(model: str, precision: str, parent: Path) -> None:
     """Train, evaluate, predict and resume on the emulated device."""
     folder = parent / "run"
-    words = [*on_mps(model), f"trainer.precision={precision}", "trainer.max_epochs=2", f"output_dir={folder}"]
+    words = [
+        *make_mps_overrides(model),
+        f"trainer.precision={precision}",
+        "trainer.max_epochs=2",
+        f"output_dir={folder}",
+    ]
     metrics = train.main(compose_config("train", words))
     record = json.loads((folder / "run.json").read_text())
     again = evaluate.main(compose_config("evaluate", [f"run={folder}"]))
     on_cpu = evaluate.main(compose_config("evaluate", [f"run={folder}", "trainer=cpu", "trainer.precision=32-true"]))
     (parent / "inputs").mkdir()
-    inputs = inputs_for(model, parent / "inputs")
+    inputs = make_inputs(model, parent / "inputs")
     words = [f"run={folder}", f"input={inputs}", f"output={parent / 'predictions.csv'}"]
     predicted = predict.main(compose_config("predict", words))
     resumed = train.main(compose_config("train", [f"resume={folder}", "trainer.max_epochs=3"]))
@@ -78,9 +83,9 @@ def require_the_whole_way(model: str, precision: str, parent: Path) -> None:
     assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 2
 
 
-def require_a_training(model: str, precision: str, folder: Path) -> None:
+def check_training(model: str, precision: str, folder: Path) -> None:
     """Train in a precision, and measure."""
-    words = [*on_mps(model), f"trainer.precision={precision}", "callbacks=none", f"output_dir={folder}"]
+    words = [*make_mps_overrides(model), f"trainer.precision={precision}", "callbacks=none", f"output_dir={folder}"]
     network, data, trainer = build.build(compose_config("train", words))
     trainer.fit(network, data)
     (figures,) = trainer.test(network, data, verbose=False)
@@ -90,13 +95,20 @@ def require_a_training(model: str, precision: str, folder: Path) -> None:
     assert torch.tensor(figures["test/loss"]).isfinite()
 
 
-def require_the_weights_of_the_cpu(model: str, folder: Path) -> None:
+def check_weights_match_cpu(model: str, folder: Path) -> None:
     """Hold the weights after a training against those of one on the CPU."""
     # A Mac draws other random numbers than the CPU, and so does the emulator: no dropout here.
-    calm = ["model.dropout=0.0"] if takes(model, "dropout") else []
+    calm = ["model.dropout=0.0"] if has_key(model, "dropout") else []
     weights = []
     for trainer in ("cpu", "mps"):
-        words = [*on_mps(model), f"trainer={trainer}", *calm, "test=false", "callbacks=none", "scheduler=constant"]
+        words = [
+            *make_mps_overrides(model),
+            f"trainer={trainer}",
+            *calm,
+            "test=false",
+            "callbacks=none",
+            "scheduler=constant",
+        ]
         # AdamW would blow up the rounding errors of gradients that are 0, such as those of biases before a batch norm.
         words += ["optimizer=sgd", "optimizer.lr=0.01"]
         words += ["trainer.deterministic=null", "trainer.channels_last=false", f"output_dir={folder / trainer}"]
@@ -111,10 +123,10 @@ def require_the_weights_of_the_cpu(model: str, folder: Path) -> None:
         )
 
 
-def require_the_estimated_memory(model: str, words: list[str], folder: Path) -> None:
+def check_memory_estimate(model: str, words: list[str], folder: Path) -> None:
     """Hold the memory that is told beforehand against what the emulated device allocates."""
     seen = emulator.Seen()
-    words = [*on_mps(model), *words, "callbacks=none", "logger=none", f"output_dir={folder}"]
+    words = [*make_mps_overrides(model), *words, "callbacks=none", "logger=none", f"output_dir={folder}"]
     network, data, trainer = build.build(compose_config("train", words))
     report = dry_run(network, data, trainer, trainer.precision, deterministic=False)
     before = seen.live()
