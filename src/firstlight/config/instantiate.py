@@ -13,8 +13,8 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from firstlight.config.options import SOURCE_DIR
 from firstlight.config.schema import is_trusted, validate_trusted
+from firstlight.run.errors import MissingPackageError, missing_package
 from firstlight.run.failure import is_oom_error
-from firstlight.run.packages import describe_missing_package
 
 # The packages alone are no fence: torch has classes that start a program when they are built.
 ALLOWED_BASE_CLASSES = (LightningModule, LightningDataModule, Trainer, Optimizer, LRScheduler, Callback, Logger)
@@ -33,7 +33,7 @@ def locate(target: str) -> Any:
     except ImportError as error:
         package = str(error.name).partition(".")[0]
         if isinstance(error, ModuleNotFoundError) and package != target.partition(".")[0]:
-            raise ValueError(describe_missing_package(name, package)) from error
+            raise MissingPackageError(missing_package(name, package)) from error
         raise ValueError(
             f"There is no {target} ({error}): give the dotted path of a class that is installed"
         ) from error

@@ -16,7 +16,7 @@ from firstlight.config.options import (
 )
 from firstlight.config.ranges import validate_range
 from firstlight.config.schema import matches_annotation
-from firstlight.run.packages import describe_missing_package
+from firstlight.run.errors import MissingPackageError, missing_package
 
 # Keys of a schedule that Lightning reads, not the schedule's class.
 LR_SCHEDULER_KEYS = ("interval", "monitor")
@@ -89,7 +89,7 @@ def validate_node(where: str, node: Any) -> None:
 def validate_imports(target: str) -> None:
     """Refuse a class whose module imports a package that is not installed: before data is read or downloaded."""
     if (package := schema.find_missing_import(target)) is not None:
-        raise ValueError(describe_missing_package(target.rpartition(".")[2], package))
+        raise MissingPackageError(missing_package(target.rpartition(".")[2], package))
 
 
 def validate_group_entry(group: str, name: str, node: Any) -> None:

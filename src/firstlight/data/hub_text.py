@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from firstlight.data.text import LabeledTexts, TextDataModule, add_missing_splits
-from firstlight.run.packages import describe_missing_package
+from firstlight.run.errors import missing_package
 
 
 class HubTextDataModule(TextDataModule):
@@ -97,9 +97,7 @@ class HubTextDataModule(TextDataModule):
         try:
             from datasets import disable_progress_bars, load_dataset, load_from_disk
         except ImportError as error:
-            raise ValueError(
-                describe_missing_package(f"The data set {self.source!r} of the hub", "datasets")
-            ) from error
+            raise ValueError(missing_package(f"The data set {self.source!r} of the hub", "datasets")) from error
         disable_progress_bars()
         try:
             if Path(self.source, "dataset_dict.json").is_file():

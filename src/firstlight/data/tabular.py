@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from firstlight.run.packages import describe_missing_package
+from firstlight.run.errors import MissingPackageError, missing_package
 
 SUFFIXES = ".csv, .tsv, .jsonl or .parquet"
 # What a byte that is not UTF-8 is read as, and what JSON may hold: no tokenizer takes them.
@@ -90,7 +90,7 @@ def iter_parquet(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     try:
         from pyarrow import parquet  # type: ignore[import-untyped]
     except ImportError as error:
-        raise ValueError(describe_missing_package(f"The Parquet file {path}", "pyarrow")) from error
+        raise MissingPackageError(missing_package(f"The Parquet file {path}", "pyarrow")) from error
     file = parquet.ParquetFile(path)
     validate_columns(columns, file.schema_arrow.names, path)
     for batch in file.iter_batches(columns=list(columns)):

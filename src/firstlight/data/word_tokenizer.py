@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from firstlight.run.packages import describe_missing_package, is_installed
+from firstlight.run.errors import MissingPackageError, missing_package
+from firstlight.run.packages import is_installed
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -52,7 +53,7 @@ def validate_text_packages() -> None:
     """
     for package in ("transformers", "tokenizers"):
         if not is_installed(package):
-            raise ValueError(describe_missing_package("A tokenizer", package))
+            raise MissingPackageError(missing_package("A tokenizer", package))
 
 
 def _to_fast_tokenizer(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:

@@ -8,8 +8,9 @@ from omegaconf import DictConfig
 from firstlight.cli.command import command
 from firstlight.config.options import AUTO
 from firstlight.config.validate import validate_config
+from firstlight.run.errors import MissingPackageError, missing_package
 from firstlight.run.files import to_plain_dict
-from firstlight.run.packages import describe_missing_package, is_installed
+from firstlight.run.packages import is_installed
 
 # The module of this package that writes a format, the packages it needs besides, and the extra that brings them.
 FORMATS: dict[str, tuple[str, tuple[str, ...], str]] = {
@@ -53,7 +54,7 @@ def validate_format(name: str) -> None:
         raise ValueError(f"format is one of {', '.join(FORMATS)}, but format={name}: choose one of these")
     _, packages, extra = FORMATS[name]
     if missing := [package for package in packages if not is_installed(package)]:
-        raise ValueError(describe_missing_package(f"format={name}", missing[0], extra))
+        raise MissingPackageError(missing_package(f"format={name}", missing[0], extra))
 
 
 if __name__ == "__main__":

@@ -17,25 +17,21 @@ def is_installed(module: str) -> bool:
     return False
 
 
-def describe_missing_package(user: str, package: str, extra: str = "") -> str:
-    """Return the sentence about a package that is not installed.
+def get_install_hint(package: str, extra: str = "") -> str:
+    """Return the sentence that says how to install a package.
 
     Args:
-        user: what needs the package, such as "model=bert".
-        package: its name, or that of its module.
-        extra: the extra that brings it; if omitted, the locks tell.
+        package: Name of the package or of its module.
+        extra: The extra that includes the package; if omitted, the lock files tell.
     """
     extra = extra or _find_extra(package)
     if not extra:
-        return (
-            f"{user} needs the package {package}, which is not installed: name it in pyproject.toml, then run "
-            "`make lock setup`"
-        )
+        return "Add it to the dependencies in pyproject.toml, then run `make lock setup`."
     if extra == "base" or extra in _list_installed_extras():
-        return f"{user} needs the package {package}, which is not installed: run `make setup`"
+        return "Install it with `make setup`."
     return (
-        f"{user} needs the package {package}, which is not installed: add {extra!r} to `extras` in pyproject.toml and "
-        f"run `make setup`, or type `uv pip install -e '.[{extra}]'`"
+        f"Install it with `uv pip install -e '.[{extra}]'`, or add {extra!r} to `extras` in pyproject.toml and run "
+        "`make setup`."
     )
 
 

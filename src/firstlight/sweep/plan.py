@@ -19,7 +19,7 @@ from firstlight.cli.errors import format_user_error
 from firstlight.config import schema
 from firstlight.config.compose import compose_config
 from firstlight.config.validate import validate_config, validate_node
-from firstlight.run.packages import describe_missing_package
+from firstlight.run.errors import MissingPackageError, missing_package
 
 # Settings of a sweep that are none of a training's.
 SWEEP_GROUPS = ("launcher", "sweeper")
@@ -111,7 +111,7 @@ def validate_installed(word: str, target: str) -> None:
     try:
         importlib.metadata.version(str(needs["package"]))
     except importlib.metadata.PackageNotFoundError as error:
-        raise ValueError(describe_missing_package(word, str(needs["package"]), str(needs["extra"]))) from error
+        raise MissingPackageError(missing_package(word, str(needs["package"]), str(needs["extra"]))) from error
     if "program" in needs and shutil.which(str(needs["program"])) is None:
         raise ValueError(
             f"{word} needs Slurm, but there is no {needs['program']} on the PATH: type it where jobs are submitted, or "

