@@ -1,4 +1,4 @@
-"""For notebooks and scripts: load what was trained, or build what `make train` would."""
+"""Python API for notebooks and scripts: create an experiment, or load a trained run."""
 
 import os
 from contextlib import ExitStack
@@ -20,6 +20,7 @@ from firstlight.data.datamodule import ClassificationDataModule
 from firstlight.data.text import TextDataModule
 from firstlight.model.classifier import Classifier
 from firstlight.model.load import allows_remote_code, load_model
+from firstlight.run.errors import CheckpointError
 from firstlight.run.files import list_checkpoints, to_plain_dict
 from firstlight.run.lock import acquire_run_lock
 from firstlight.run.record import RunRecord, make_initial_fields, update_run_record
@@ -28,13 +29,13 @@ from firstlight.trainer.trainer import Trainer
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A trained model.
+    """A trained model with its datamodule and config.
 
     Attributes:
-        model: with its weights, on the CPU, in evaluation mode.
-        data: what it was trained on, its texts cut by the model's tokenizer. Nothing is read or downloaded yet: a
-            trainer does that, or `data.prepare_data()` and `data.setup()`.
-        config: the configuration of its training.
+        model: The model with its weights, on the CPU, in eval mode.
+        data: The datamodule of the training run, with the tokenizer of the model. No data is loaded yet: a trainer
+            does so, or `data.prepare_data()` and `data.setup()`.
+        config: Config of the training run.
     """
 
     model: Classifier
@@ -44,13 +45,13 @@ class LoadedRun:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A training that can start.
+    """A model, a datamodule and a trainer that are ready to train.
 
     Attributes:
-        model: on the CPU, in training mode.
-        data: read, and its texts cut by the model's tokenizer.
-        trainer: `trainer.fit(model, data)` trains, and makes the run's folder, `config.output_dir`.
-        config: the configuration.
+        model: The model on the CPU, in training mode.
+        data: The loaded datamodule, with the tokenizer of the model.
+        trainer: `trainer.fit(model, data)` trains and creates the run directory `config.output_dir`.
+        config: The composed config.
     """
 
     model: Classifier
@@ -63,10 +64,10 @@ def load(source: str | os.PathLike[str]) -> LoadedRun:
     """Load a trained model.
 
     Args:
-        source: the folder of a run, of which the best checkpoint is taken, else the last one; or a checkpoint.
+        source: A run directory (its best checkpoint, otherwise its last one) or a checkpoint file.
 
     Raises:
-        ValueError: there is no such run, it has no checkpoint yet, or that is damaged.
+        CheckpointError: If the run does not exist, has no checkpoint yet, or the checkpoint is corrupt.
     """
     path = Path(source)
     cfg = strip_unsafe_keys(load_run_config(path))
@@ -82,68 +83,68 @@ def load(source: str | os.PathLike[str]) -> LoadedRun:
 
 
 def create(overrides: list[str] | None = None) -> Experiment:
-    """Build model, data and trainer as `make train` does, but without a logger unless the overrides name one.
+    """Build model, datamodule and trainer as `make train` does, without a logger unless the overrides select one.
 
-    Metrics and checkpoints go to a folder below logs/train of the working directory, or `output_dir=<folder>`; it is
-    made when the training starts, or by a logger.
+    Metrics and checkpoints are written to a new directory in logs/train, or to `output_dir=<directory>`. The directory
+    is created when training starts, or by a logger.
 
     Args:
-        overrides: words of the command line, such as ["model=bert", "data.batch_size=8"].
+        overrides: Command-line overrides, such as ["model=bert", "data.batch_size=8"].
 
     Raises:
-        ValueError: what the words describe cannot be built here.
-        HydraException: a word is none that Hydra can read, or names no setting.
+        UserError: If the config is invalid or cannot be built on this machine.
+        HydraException: If an override cannot be parsed or its key does not exist.
     """
-    words = list(overrides or [])
-    if not any(word.startswith(("logger=", "resume=")) for word in words):
-        words.append("logger=none")  # a run of W&B begins as soon as it is built
-    cfg = compose_config("train", words, hydra=True)
-    HydraConfig.instance().set_config(cfg)  # the name of the folder tells its choices
+    overrides = list(overrides or [])
+    if not any(override.startswith(("logger=", "resume=")) for override in overrides):
+        overrides.append("logger=none")  # building the W&B logger would already start a W&B run
+    cfg = compose_config("train", overrides, hydra=True)
+    HydraConfig.instance().set_config(cfg)  # the name of the run directory contains the selected options
     with open_dict(cfg):
         cfg.output_dir = str(cfg.output_dir)
         cfg.pop("hydra")
     HydraConfig.instance().cfg = None
     validate_config(cfg)
     model, data, trainer = build(cfg)
-    trainer.callbacks.append(RunRecorder(cfg, words))  # type: ignore[attr-defined]
+    trainer.callbacks.append(RunRecorder(cfg, overrides))  # type: ignore[attr-defined]
     return Experiment(model, data, trainer, cfg)
 
 
 class RunRecorder(Callback):
-    """Keep config.yaml and run.json of a training that no command started, from its first step on."""
+    """Callback that writes config.yaml and run.json for a training run started from Python."""
 
-    def __init__(self, cfg: DictConfig, words: list[str]) -> None:
-        """Keep the configuration and the words that it is of."""
-        self.cfg, self.words = cfg, words
-        self.folder = Path(cfg.output_dir)
+    def __init__(self, cfg: DictConfig, overrides: list[str]) -> None:
+        """Store the config and the overrides that it was composed from."""
+        self.cfg, self.overrides = cfg, overrides
+        self.run_dir = Path(cfg.output_dir)
         self.record: RunRecord | None = None
-        # The lock of the folder, and the run.json of the training that is under way.
-        self.open = ExitStack()
+        # Holds the lock of the run directory and the open record.
+        self.exit_stack = ExitStack()
 
     def setup(self, trainer: Any, pl_module: LightningModule, stage: str) -> None:
-        """Make the run's folder.
+        """Create the run directory.
 
         Raises:
-            ValueError: it holds another run.
+            CheckpointError: If the directory already contains a run.
         """
         if stage != "fit":
             return
-        if self.record is None and (self.folder / "run.json").exists():
-            raise ValueError(f"{self.folder} holds a run already: create with output_dir=<a new folder>")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.open.enter_context(acquire_run_lock(self.folder))
-        fields = {**make_initial_fields(self.cfg), "command": "firstlight.create", "overrides": self.words}
-        self.record = RunRecord(self.folder, self.record.fields if self.record else fields, self.cfg)
-        self.open.enter_context(update_run_record(self.record, self.cfg, self.words))
+        if self.record is None and (self.run_dir / "run.json").exists():
+            raise CheckpointError(f"{self.run_dir} already contains a run. Pass output_dir=<new directory>.")
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        self.exit_stack.enter_context(acquire_run_lock(self.run_dir))
+        fields = {**make_initial_fields(self.cfg), "command": "firstlight.create", "overrides": self.overrides}
+        self.record = RunRecord(self.run_dir, self.record.fields if self.record else fields, self.cfg)
+        self.exit_stack.enter_context(update_run_record(self.record, self.cfg, self.overrides))
         summary.print_run_header(self.cfg, pl_module, trainer.datamodule, trainer, self.record)  # type: ignore[arg-type]
 
     def on_exception(self, trainer: Any, pl_module: LightningModule, exception: BaseException) -> None:
-        """Write down how the training ended."""
-        self.open.__exit__(type(exception), exception, exception.__traceback__)
+        """Record how the run failed."""
+        self.exit_stack.__exit__(type(exception), exception, exception.__traceback__)
 
     def teardown(self, trainer: Any, pl_module: LightningModule, stage: str) -> None:
-        """Write down what came out."""
+        """Record the metrics and checkpoints."""
         if self.record is not None:
-            figures = {**self.record.fields["metrics"], **summary.read_latest_metrics(trainer)}
-            self.record.update(metrics=figures, checkpoints=list_checkpoints(self.folder))
-        self.open.close()
+            metrics = {**self.record.fields["metrics"], **summary.read_latest_metrics(trainer)}
+            self.record.update(metrics=metrics, checkpoints=list_checkpoints(self.run_dir))
+        self.exit_stack.close()

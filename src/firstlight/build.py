@@ -19,21 +19,22 @@ from firstlight.hardware.device import get_default_cpu_precision
 from firstlight.logger.metrics_csv import MetricsCSVLogger
 from firstlight.model.classifier import Classifier
 from firstlight.model.load import allows_remote_code, load_model
+from firstlight.run.errors import ConfigError, DataError
 from firstlight.run.files import to_plain_dict
 from firstlight.run.redaction import redact
 from firstlight.trainer.trainer import Trainer, validate_hardware
 
 Settings = dict[str, Any]
 
-# What was trained on several devices is evaluated, used and timed on one.
+# A model trained on several devices is evaluated, used and timed on one.
 SINGLE_DEVICE = {"devices": 1, "num_nodes": 1, "strategy": AUTO}
 
 
 def resolve_auto_settings(cfg: DictConfig) -> DictConfig:
-    """Return the configuration for this machine: each `auto` of the trainer becomes a value.
+    """Resolve the `auto` values of the trainer: detect the accelerator and apply configs/trainer/<accelerator>.yaml.
 
     Raises:
-        ValueError: If this machine cannot train so, whatever the data.
+        HardwareError: If this machine lacks the accelerator or the devices.
     """
     settings = to_plain_dict(cfg)
     if settings["command"] != "train":
@@ -45,25 +46,27 @@ def resolve_auto_settings(cfg: DictConfig) -> DictConfig:
     if defaults.get("precision") == AUTO:
         defaults["precision"] = get_default_cpu_precision()
     trainer |= {key: defaults[key] for key, value in trainer.items() if value == AUTO and key in defaults}
-    decisive = ("accelerator", "devices", "num_nodes", "strategy", "precision")
-    validate_hardware(**{key: trainer[key] for key in decisive})
+    keys = ("accelerator", "devices", "num_nodes", "strategy", "precision")
+    validate_hardware(**{key: trainer[key] for key in keys})
     return OmegaConf.create(settings)
 
 
 def build(
     cfg: DictConfig, checkpoint: str | None = None, read_data: bool = True
 ) -> tuple[Classifier, ClassificationDataModule, Trainer]:
-    """Build what the configuration describes.
+    """Build the model, the datamodule and the trainer from a config.
 
     Args:
-        cfg: The configuration of a command.
-        checkpoint: The model is loaded from this file; None builds a new one.
-        read_data: Download and read the dataset; False leaves it empty, for inputs that are not part of it.
+        cfg: Config of a command.
+        checkpoint: If given, load the model from this checkpoint.
+        read_data: Whether to download and load the dataset. False leaves it empty, to predict other inputs.
 
     Raises:
-        ValueError: If the machine lacks the accelerator, the data cannot be had, or the parts do not fit together.
+        HardwareError: If this machine lacks the accelerator.
+        DataError: If the data cannot be loaded.
+        ConfigError: If model, data and trainer do not fit together.
     """
-    # Without its device there is no use in reading data.
+    # Validates the hardware before any data is read.
     settings = to_plain_dict(resolve_auto_settings(cfg))
     seed_everything(settings["seed"], workers=True, verbose=False)
     data: ClassificationDataModule = instantiate(settings["data"])
@@ -83,10 +86,10 @@ def build(
 
 
 def build_trainer(settings: Settings) -> Trainer:
-    """Build the trainer with its callbacks and loggers; metrics.csv is written whatever the loggers.
+    """Build the trainer with its callbacks and loggers. Training always writes metrics.csv.
 
     Args:
-        settings: A resolved configuration as plain values.
+        settings: A resolved config as plain values.
     """
     callbacks: list[Callback] = [instantiate(node) for node in (settings["callbacks"] or {}).values() if node]
     loggers: list[Logger] = []
@@ -103,45 +106,49 @@ def build_trainer(settings: Settings) -> Trainer:
     return trainer
 
 
-def _build_model(settings: Settings, facts: Settings) -> Classifier:
-    """Build a model of what it needs to know of the data, and of its optimizer and schedule.
+def _build_model(settings: Settings, model_kwargs: Settings) -> Classifier:
+    """Build a model with its optimizer and scheduler config.
+
+    Args:
+        settings: A resolved config as plain values.
+        model_kwargs: Arguments that the dataset determines, such as the class names.
 
     Raises:
-        ValueError: If its class does not keep its settings, so that no checkpoint could be loaded.
+        ConfigError: If the model does not save its hyperparameters, so that its checkpoints could not be loaded.
     """
     optimizer = {**settings["optimizer"], "lr": scale_lr(settings["optimizer"]["lr"], settings["trainer"])}
-    known = {**facts, "optimizer": optimizer, "scheduler": settings["scheduler"]}
+    kwargs = {**model_kwargs, "optimizer": optimizer, "scheduler": settings["scheduler"]}
     accepted = inspect.signature(locate(settings["model"]["_target_"])).parameters
-    known = {name: value for name, value in known.items() if name in accepted}
-    model: Classifier = instantiate(settings["model"], **known)
+    kwargs = {name: value for name, value in kwargs.items() if name in accepted}
+    model: Classifier = instantiate(settings["model"], **kwargs)
     if not model.hparams:
-        raise ValueError(
-            f"A checkpoint holds its model's settings, but {type(model).__name__} keeps none: call "
-            "self.save_hyperparameters(logger=False) in its __init__"
+        raise ConfigError(
+            f"{type(model).__name__} does not save its hyperparameters, so its checkpoints could not be loaded. Call "
+            "self.save_hyperparameters(logger=False) in __init__."
         )
     return model
 
 
 def _validate_class_names(model: Classifier, data: ClassificationDataModule) -> None:
-    """Refuse data whose labels do not mean what the model learned.
+    """Check that the dataset has the classes that the model was trained on.
 
     Raises:
-        ValueError: If the class names differ.
+        DataError: If the class names differ.
     """
     if data.class_names != model.class_names:
-        raise ValueError(
-            f"The model knows the classes {', '.join(model.class_names[:9])}, but the data has "
-            f"{', '.join(data.class_names[:9])}: give data with the same ones, empty or not, or train anew"
+        raise DataError(
+            f"Class names differ: the model was trained on {', '.join(model.class_names[:9])}, but the dataset has "
+            f"{', '.join(data.class_names[:9])}. Use a dataset with the same classes, or train a new model."
         )
 
 
 def _connect_components(model: Classifier, data: ClassificationDataModule, trainer: Trainer) -> None:
-    """Fit model and data to each other and to the trainer."""
+    """Set the tokenizer of the dataset and the memory format of the network."""
     if isinstance(data, TextDataModule):
         if model.max_tokens is not None and data.max_length > model.max_tokens:
-            raise ValueError(
-                f"{type(model).__name__} reads {model.max_tokens} tokens, but data.max_length={data.max_length}: "
-                f"give data.max_length={model.max_tokens} or less"
+            raise ConfigError(
+                f"{type(model).__name__} supports at most {model.max_tokens} tokens, got data.max_length="
+                f"{data.max_length}. Set data.max_length to {model.max_tokens} or less."
             )
         data.set_tokenizer(model.tokenizer)
     trainer.apply_memory_format(model.network)

@@ -1,19 +1,20 @@
-"""Measure a trained model again:  python -m firstlight.evaluate run=logs/train/<run>"""
+"""Evaluate a trained model:  python -m firstlight.evaluate run=logs/train/<run>"""
 
 from omegaconf import DictConfig
 
 from firstlight.cli.command import command
 from firstlight.config.validate import validate_config
+from firstlight.run.errors import ConfigError, invalid_value
 
 
 @command("evaluate")
 def main(cfg: DictConfig) -> dict[str, float]:
-    """Test the checkpoint of a run, and return the metrics."""
+    """Evaluate a checkpoint on a split of its dataset, and return the metrics."""
     validate_config(cfg)
     if cfg.split not in ("train", "val", "test"):
-        raise ValueError(f"split is train, val or test, but split={cfg.split}")
+        raise ConfigError(invalid_value("split", cfg.split, "train, val or test"))
     if "augment" in cfg.data:
-        cfg.data.augment = False  # or split=train would measure altered images
+        cfg.data.augment = False  # split=train must not measure augmented images
     from firstlight.build import build
     from firstlight.checkpoint.resolve import resolve_checkpoint
     from firstlight.cli import console, summary
@@ -29,7 +30,7 @@ def main(cfg: DictConfig) -> dict[str, float]:
     metrics = {
         name.replace("test/", f"{cfg.split}/"): value for name, value in summary.read_latest_metrics(trainer).items()
     }
-    # All digits: the figures of the training are repeated to the last one.
+    # All digits, because the metrics of the training run are reproduced exactly.
     console.print_fields({name: repr(value) for name, value in metrics.items()})
     return metrics
 

@@ -1,4 +1,4 @@
-"""Classify new inputs:  python -m firstlight.predict run=logs/train/<run> input=photos/ output=predictions.csv"""
+"""Run inference:  python -m firstlight.predict run=logs/train/<run> input=photos/ output=predictions.csv"""
 
 import csv
 import io
@@ -10,15 +10,16 @@ from omegaconf import DictConfig
 
 from firstlight.cli.command import command
 from firstlight.config.validate import validate_config
+from firstlight.run.errors import ConfigError, DataError
 from firstlight.run.files import write_atomically
 
 
 @command("predict")
 def main(cfg: DictConfig) -> int:
-    """Write id, label and probability of each input, report those that cannot be read, and return how many could."""
+    """Write ID, label and probability of each input, report unreadable inputs, return the number of predictions."""
     validate_config(cfg)
     if cfg.input is None:
-        raise ValueError("predict needs something to read: give input=<folder of images> or input=<file of texts>")
+        raise ConfigError("No input given. Pass input=<image directory> or input=<text file>.")
     from firstlight.build import build
     from firstlight.checkpoint.resolve import resolve_checkpoint
     from firstlight.cli import console
@@ -46,7 +47,7 @@ def main(cfg: DictConfig) -> int:
         writer.writerow([names[index], labels[index][0], f"{labels[index][1]:.6f}"])
     write_atomically(output, text.getvalue())
     if len(unreadable) == len(names):
-        raise ValueError(f"None of the {len(names)} inputs under {cfg.input} could be read: see the lines above")
+        raise DataError(f"Could not read any of the {len(names)} inputs in {cfg.input}. See the messages above.")
     written = len(names) - len(unreadable)
     console.print_fields(
         {"checkpoint": checkpoint, "read": f"{written} of {len(names)} inputs", "written": str(output)}

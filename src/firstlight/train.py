@@ -1,4 +1,4 @@
-"""Fit a model:  python -m firstlight.train model=bert trainer=mps"""
+"""Train a model:  python -m firstlight.train model=bert trainer=mps"""
 
 from omegaconf import DictConfig
 
@@ -9,10 +9,10 @@ from firstlight.run.record import record_run
 
 @command("train")
 def main(cfg: DictConfig) -> dict[str, float]:
-    """Fit the model, test the best checkpoint, and return the metrics."""
+    """Train the model, test the best checkpoint, and return the metrics."""
     validate_config(cfg)
     with record_run(cfg) as record:
-        # Imported late: a mistake in the configuration is told before torch is loaded.
+        # Imported late, so that config errors are reported before torch is imported.
         from firstlight.build import build
         from firstlight.checkpoint.resolve import find_latest_checkpoint
         from firstlight.cli import summary
@@ -26,7 +26,7 @@ def main(cfg: DictConfig) -> dict[str, float]:
             trainer.fit(model, data, ckpt_path=checkpoint, weights_only=True)
             metrics = summary.read_latest_metrics(trainer)
             if cfg.test:
-                best = list_checkpoints(record.folder).get("best")
+                best = list_checkpoints(record.run_dir).get("best")
                 trainer.test(model, data, ckpt_path=best, weights_only=True, verbose=False)
                 metrics |= summary.read_latest_metrics(trainer)
         summary.print_results(record, metrics)

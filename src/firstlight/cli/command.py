@@ -1,4 +1,4 @@
-"""Make a function of a configuration a command: Hydra composes, a mistake is one sentence, the exit code tells."""
+"""Turn functions into commands: Hydra composes the config, errors are one line, the exit code reports success."""
 
 import functools
 import os
@@ -23,9 +23,12 @@ from firstlight.run.signals import install_signal_handler
 
 
 def command(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[..., Any]]:
-    """Return the decorator that makes a function of cfg the command with this name.
+    """Return a decorator that turns a function of a config into a command.
 
-    Called with a configuration, the function runs as it is; called without, it reads the command line.
+    Called with a config, the function runs unchanged. Called without arguments, it reads the command line.
+
+    Args:
+        name: Name of the command and of its root config.
     """
 
     def decorate(task: Callable[[DictConfig], Any]) -> Callable[..., Any]:
@@ -39,11 +42,11 @@ def command(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[..., 
 
 
 def run_cli(name: str, task: Callable[[DictConfig], Any]) -> None:
-    """Compose by Hydra, run the task once or for each job of a sweep, and leave with an exit code."""
+    """Compose the config, run the task (once, or for each job of a sweep), and exit with a code."""
     suppress_library_noise()
     received: list[int] = []
     install_signal_handler((signal.SIGTERM, signal.SIGHUP), functools.partial(handle_stop_signal, received))
-    # Hydra then raises its errors instead of printing them: here they become a sentence.
+    # Makes Hydra raise its errors instead of printing them, so that they can be formatted here.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     failures: list[str] = []
     if is_worker_rank():
@@ -58,7 +61,7 @@ def run_cli(name: str, task: Callable[[DictConfig], Any]) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except SystemExit as stop:
-        # Lightning may turn the signal into an exit of its own, with code 0.
+        # Lightning may replace the exit code of the signal with 0.
         sys.exit(128 + received[0] if received else stop.code)
     except Exception as error:
         print_error(error, name)
@@ -68,6 +71,6 @@ def run_cli(name: str, task: Callable[[DictConfig], Any]) -> None:
 
 
 def handle_stop_signal(received: list[int], number: int, frame: FrameType | None) -> None:
-    """End on a signal as on Ctrl-C, by way of every `finally`."""
+    """Raise SystemExit on a signal, so that every `finally` block runs, as with Ctrl-C."""
     received.append(number)
     raise SystemExit(128 + number)

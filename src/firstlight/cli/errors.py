@@ -1,4 +1,4 @@
-"""Turn an error into the sentence a user can act on: the rule, what came, how to mend it."""
+"""Turn errors into one-line messages that users can act on: problem, value, fix."""
 
 import re
 import sys
@@ -23,67 +23,66 @@ from firstlight.config.options import (
     load_trusted_packages,
     load_yaml,
 )
+from firstlight.run.errors import UserError
 from firstlight.run.failure import find_known_reason, unwrap_worker_error
 
 
-def format_user_error(error: BaseException, name: str, words: list[str]) -> str | None:
-    """Return the sentence for an error of a command, or None where only a traceback helps.
+def format_user_error(error: BaseException, name: str, overrides: list[str]) -> str | None:
+    """Return the one-line message for an error, or None if only a traceback helps.
 
     Args:
-        error: what was raised.
-        name: the command.
-        words: its command line.
+        error: The raised error.
+        name: The command.
+        overrides: Its command-line arguments.
     """
-    if (known := find_known_reason(error)) is not None:
-        return known
+    if (reason := find_known_reason(error)) is not None:
+        return reason
     text = unwrap_worker_error(error)
+    one_line = " ".join(text.split())
     match error:
+        case UserError():
+            return one_line
         case OverrideParseException():
-            return f"{error.override!r} cannot be read as a setting ({text.splitlines()[0]}): write name=value"
+            detail = text.splitlines()[0]
+            return f"Cannot parse override {error.override!r} ({detail}). Use key=value; quote special characters."
         case MissingConfigException():
             return _format_unknown_option(text)
         case ConfigCompositionException():
-            return _format_unknown_key(text or str(error.__cause__), name, words)
+            return _format_unknown_key(text or str(error.__cause__), name, overrides)
         case HydraException() | OmegaConfBaseException():
-            return " ".join(text.split())
-        case ValueError() if (told := _format_value_error(error, text, words)) is not None:
-            return told
-    # Lightning refuses its own settings by an exception of its own; importing it here would import torch.
+            return one_line
+        case ValueError() if "Config group override must be" in text:
+            return _format_invalid_option(overrides)
+        case ValueError() if _mentions_trainer_argument(text):
+            return one_line
+    # By its name, because importing the class from Lightning would import torch.
     if type(error).__name__ == "MisconfigurationException":
-        return " ".join(text.split())
+        return one_line
     if _is_config_error(error):
-        return (
-            _find_first_unreadable_config()
-            or f"The configuration cannot be composed ({type(error).__name__}: {' '.join(text.split())}): mend it"
-        )
+        return _find_unreadable_config() or f"Cannot compose the config: {type(error).__name__}: {one_line}"
     return None
 
 
-def _format_value_error(error: ValueError, text: str, words: list[str]) -> str | None:
-    """Return the sentence for a value that was refused, or None where a library did so deep in a step."""
-    if "Config group override must be" in text:
-        groups = [word for word in words if word.partition("=")[2] in ("null", "") or word.startswith("=")]
-        return f"{' '.join(groups) or 'A choice'} names no choice: write group=name, and name none to switch one off"
-    # A rule of ours is one line.
-    is_rule = _is_raised_by_this_package(error) or text != str(error).strip() or _mentions_trainer_argument(text)
-    return " ".join(text.split()) if is_rule else None
-
-
-def _is_raised_by_this_package(error: BaseException) -> bool:
-    frames = extract_tb(error.__traceback__)
-    return bool(frames) and _is_package_file(frames[-1].filename)
+def _format_invalid_option(overrides: list[str]) -> str:
+    """Return the message for a config group that was set to null or to nothing."""
+    invalid = [word for word in overrides if word.partition("=")[2] in ("null", "") or word.startswith("=")]
+    group = invalid[0].partition("=")[0] if invalid else ""
+    return (
+        f"{' '.join(invalid) or 'A config group'} is not a valid option. Use {group or 'group'}=<option>, and "
+        f"{group or 'group'}=none to disable it."
+    )
 
 
 def _mentions_trainer_argument(text: str) -> bool:
-    """Say whether Lightning complains of a setting of its trainer."""
-    found = re.match(r"`(\w+)`", text)
+    """Return True if Lightning rejects an argument of its Trainer."""
+    match = re.match(r"`(\w+)`", text)
     return (
-        found is not None and found.group(1) in schema.read_signature("firstlight.trainer.trainer.Trainer").parameters
+        match is not None and match.group(1) in schema.read_signature("firstlight.trainer.trainer.Trainer").parameters
     )
 
 
 def _is_config_error(error: BaseException) -> bool:
-    """Say whether Hydra, OmegaConf or YAML raised it, not something that they called."""
+    """Return True if Hydra, OmegaConf or YAML raised the error themselves."""
     files = [frame.filename for frame in extract_tb(error.__traceback__)]
     last = max((number for number, file in enumerate(files) if _is_package_file(file)), default=-1)
     parts = {part for file in files[last + 1 :] for part in Path(file).parts}
@@ -91,84 +90,96 @@ def _is_config_error(error: BaseException) -> bool:
 
 
 def _is_package_file(file: str) -> bool:
-    # By its file: under `python -m` a command's module is called __main__.
+    # Not by module name: under `python -m`, the module of a command is called __main__.
     return Path(file).is_relative_to(SOURCE_DIR)
 
 
-def _find_first_unreadable_config() -> str | None:
-    """Return the sentence about the first file of configs/ that cannot be read."""
+def _find_unreadable_config() -> str | None:
+    """Return the message for the first file of configs/ that cannot be parsed, or None."""
     for file in sorted(CONFIG_DIR.rglob("*.yaml")):
         try:
             load_trusted_packages() if file.name == TRUSTED_FILE else load_yaml(file)
-        except ValueError as error:
+        except UserError as error:
             return str(error)
     return None
 
 
 def _format_unknown_option(text: str) -> str:
-    found = re.search(r"Could not (?:find|load) '([\w/.\-]+)/([^'/]+)'", text)
-    if found is None:
+    match = re.search(r"Could not (?:find|load) '([\w/.\-]+)/([^'/]+)'", text)
+    if match is None:
         return " ".join(text.split())
-    return format_unknown_option(*found.groups())
+    return format_unknown_option(*match.groups())
 
 
-def _format_unknown_key(text: str, name: str, words: list[str]) -> str:
-    found = re.search(r"Could not (?:override|delete from config\.) '([^']+)'", text)
+def _format_unknown_key(text: str, name: str, overrides: list[str]) -> str:
+    """Return the message for an override that Hydra cannot apply to the config.
+
+    Args:
+        text: Message of Hydra.
+        name: The command.
+        overrides: Its command-line arguments.
+    """
     if "Ambiguous value" in text or "requires --multirun" in text:
-        word = re.search(r"'([^']+)'", text)
-        return f"{word.group(1) if word else 'A list of values'} is a list: use `make sweep` to run each, or key=[a,b]"
-    if missing := re.match(r"You must specify '(\w+)'", text):
-        return _format_missing_default(missing.group(1))
-    if found is None:
+        match = re.search(r"'([^']+)'", text)
+        subject = match.group(1) if match else "An override"
+        return f"{subject} is a sweep over several values. Use `make sweep`, or key=[a,b] to pass a list."
+    if match := re.match(r"You must specify '(\w+)'", text):
+        return _format_missing_default(match.group(1))
+    match = re.search(r"Could not (?:override|delete from config\.) '([^']+)'", text)
+    if match is None:
         return " ".join(text.split())
-    path = found.group(1)
-    if path.partition(".")[0] in ("launcher", "sweeper") and name != "sweep":
-        return f"{path} is a setting of sweeps: type `make sweep`, or leave it out"
+    path = match.group(1)
+    group = path.partition(".")[0]
+    if group in ("launcher", "sweeper") and name != "sweep":
+        return f"'{group}' is only valid for sweeps. Use `make sweep`, or remove {path}."
     try:
-        cfg = _compose_without(path, name, words)
-    except Exception:  # there is another mistake
+        cfg = _compose_without(path, name, overrides)
+    except Exception:  # there is another error
         return " ".join(text.split())
+    return _suggest_key(path, cfg)
+
+
+def _suggest_key(path: str, cfg: DictConfig) -> str:
+    """Return the message for a key that the config does not have, with a suggestion."""
     parent, _, last = path.rpartition(".")
     node = OmegaConf.select(cfg, parent) if parent else cfg
     if not isinstance(node, DictConfig):
-        return format_unknown_key(
-            parent or path, _list_known_keys(OmegaConf.select(cfg, parent.rpartition(".")[0]) if parent else cfg)
-        )
+        known = _list_known_keys(OmegaConf.select(cfg, parent.rpartition(".")[0]) if parent else cfg)
+        return format_unknown_key(parent or path, known)
     if "_target_" in node and last in schema.read_signature(node["_target_"]).parameters:
-        return f"{path} is known but not in the configuration: add it by +{path}=<value>"
-    if inside := [
-        str(group) for group, each in cfg.items_ex(resolve=False) if not parent and last in _list_known_keys(each)
-    ]:
-        return f"There is no setting {path}: did you mean {inside[0]}.{path}?"
+        return f"'{path}' is accepted by the class but not set in the config. To add it, use +{path}=<value>."
+    sections = [str(key) for key, value in cfg.items_ex(resolve=False) if last in _list_known_keys(value)]
+    if sections and not parent:
+        return f"Unknown setting '{path}'. Did you mean '{sections[0]}.{path}'?"
     return format_unknown_key(path, [*_list_known_keys(node), *([] if parent else list_groups())])
 
 
 def _format_missing_default(group: str) -> str:
-    """Return the sentence for a group without a default."""
+    """Return the message for a config group without a default option."""
     known = ", ".join(list_option_files(group))
     if not known:
-        return f"There is no {group} yet: add one with `make new {group}=<name>`"
-    where = f"`- {group}:` in configs/train.yaml" if group == "model" else f"`- override /{group}:` in the model's YAML"
-    return f"{group} has no default: pass {group}=<name>, one of {known}, or set {where}"
+        return f"There is no {group} yet. Add one with `make new {group}=<name>`."
+    where = f"`- {group}:` in configs/train.yaml" if group == "model" else f"`- override /{group}:` in the model config"
+    return f"{group} has no default. Pass {group}=<option> (available: {known}), or set {where}."
 
 
 def _list_known_keys(node: object) -> list[str]:
     if not isinstance(node, DictConfig):
         return []
-    own = list(schema.read_signature(node["_target_"]).parameters) if "_target_" in node else []
-    return [*map(str, node), *own]
+    parameters = list(schema.read_signature(node["_target_"]).parameters) if "_target_" in node else []
+    return [*map(str, node), *parameters]
 
 
-def _compose_without(path: str, name: str, words: list[str]) -> DictConfig:
-    """Compose what was asked for but the settings that are in doubt, to see which names are there."""
-    choices = [word for word in words if re.fullmatch(r"[\w/]+=[\w]+", word) and not word.startswith(f"{path}=")]
-    known = [word for word in choices if word.partition("=")[0] in list_groups()]
-    sources = [word for word in words if word.startswith(("run=", "ckpt=", "resume="))]
-    return compose_config(name, [*known, *sources])
+def _compose_without(path: str, name: str, overrides: list[str]) -> DictConfig:
+    """Compose the config with the group overrides only, to see which keys exist."""
+    options = [word for word in overrides if re.fullmatch(r"[\w/]+=[\w]+", word) and not word.startswith(f"{path}=")]
+    options = [word for word in options if word.partition("=")[0] in list_groups()]
+    sources = [word for word in overrides if word.startswith(("run=", "ckpt=", "resume="))]
+    return compose_config(name, [*options, *sources])
 
 
 def print_error(error: Exception, name: str) -> None:
-    """Print a mistake of the user's as a sentence, anything else with its traceback."""
+    """Print a user error as one line, and any other error with its traceback."""
     text = format_user_error(error, name, sys.argv[1:])
     if text is None:
         traceback.print_exception(error)

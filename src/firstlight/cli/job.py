@@ -1,4 +1,4 @@
-"""A job of a sweep: its name, its folder, and whether it runs, goes on or is done."""
+"""A job of a sweep: its name, its run directory, and whether it runs, resumes or is skipped."""
 
 import os
 import subprocess
@@ -19,30 +19,36 @@ from firstlight.run.files import read_json_or_empty
 from firstlight.run.lock import WORKER_EXIT_TIMEOUT_S, acquire_run_lock, is_unlocked
 from firstlight.run.rank import is_worker_rank
 
-# What was asked for by `make sweep`, in the sweep's folder.
+# In the sweep directory: the overrides and jobs of `make sweep`.
 SWEEP_FILE = "sweep.json"
 
 
 def run_job(task: Callable[[DictConfig], Any], failures: list[str], cfg: DictConfig) -> Any:
-    """Run one job; a failure is told and counted, so that the other jobs of a sweep go on."""
-    if is_worker_rank():  # of a job that Slurm runs in several processes
+    """Run one job. Failures are printed and counted, so that the remaining sweep jobs still run.
+
+    Args:
+        task: The command.
+        failures: Receives the name of the command if the job fails.
+        cfg: Config of the job.
+    """
+    if is_worker_rank():  # Slurm may run one job in several processes
         return run_worker_rank(task)
     job = HydraConfig.get().job
-    in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
-    if in_sweep:
+    is_sweep_job = HydraConfig.get().mode == RunMode.MULTIRUN
+    if is_sweep_job:
         assign_job_metadata(cfg)
-        if is_resumable_sweep() and (state := get_skip_reason(Path(cfg.output_dir))):
-            print(f"job {job.num}  {cfg.name}: {state}", flush=True)
+        if is_resumable_sweep() and (reason := get_skip_reason(Path(cfg.output_dir))):
+            print(f"job {job.num}  {cfg.name}: {reason}", flush=True)
             return None
         print(f"\njob {job.num}  {cfg.name}", flush=True)
     try:
-        if in_sweep and needs_subprocess(cfg):
+        if is_sweep_job and needs_subprocess(cfg):
             return run_job_in_subprocess(cfg, failures)
-        return task(resume_job_config(cfg) if in_sweep and is_resumable_sweep() else cfg)
+        return task(resume_job_config(cfg) if is_sweep_job and is_resumable_sweep() else cfg)
     except Exception as error:
         print_error(error, cfg.command)
         failures.append(cfg.command)
-    # Outside the handler: the error's traceback held the job's model.
+    # Outside the handler, because the traceback of the error references the model of the job.
     if "torch" in sys.modules:
         from firstlight.hardware.device import release_memory
 
@@ -51,23 +57,23 @@ def run_job(task: Callable[[DictConfig], Any], failures: list[str], cfg: DictCon
 
 
 def needs_subprocess(cfg: DictConfig) -> bool:
-    """Say whether a job makes processes for its devices, which none of the sweep's own can be."""
+    """Return True if a job starts processes for several devices, which the process of the sweep cannot join."""
     return "trainer" in cfg and cfg.trainer.strategy != AUTO and "SLURM_PROCID" not in os.environ
 
 
 def run_job_in_subprocess(cfg: DictConfig, failures: list[str]) -> None:
-    """Run a job as a command of its own, which tells what becomes of it."""
-    folder = Path(cfg.output_dir)
-    words = [f"resume={folder}"]
-    if not has_checkpoint(folder):
+    """Run a job as a command in a process of its own, which prints its own errors."""
+    run_dir = Path(cfg.output_dir)
+    overrides = [f"resume={run_dir}"]
+    if not has_checkpoint(run_dir):
         resume_job_config(cfg)
-        own = {"output_dir": folder, "name": cfg.name, "group": cfg.group}
-        words = [*HydraConfig.get().overrides.task, *(f"{name}='{value}'" for name, value in own.items())]
-    process = subprocess.Popen([sys.executable, "-m", f"firstlight.{cfg.command}", *words])
+        metadata = {"output_dir": run_dir, "name": cfg.name, "group": cfg.group}
+        overrides = [*HydraConfig.get().overrides.task, *(f"{name}='{value}'" for name, value in metadata.items())]
+    process = subprocess.Popen([sys.executable, "-m", f"firstlight.{cfg.command}", *overrides])
     try:
         code = process.wait()
     except BaseException as stop:
-        # Ctrl-C has reached it, too; it saves before it ends.
+        # The process received Ctrl-C too, and saves a checkpoint before it exits.
         if isinstance(stop, SystemExit):
             process.terminate()
         process.wait()
@@ -75,16 +81,16 @@ def run_job_in_subprocess(cfg: DictConfig, failures: list[str]) -> None:
     failures += [cfg.command] if code else []
 
 
-def get_skip_reason(folder: Path) -> str:
-    """Return why a job is not to be started: it is finished, or another process runs it; nothing if it is."""
-    status = read_json_or_empty(folder / "run.json").get("status")
+def get_skip_reason(run_dir: Path) -> str:
+    """Return why a job must not be started, or "" if it should run."""
+    status = read_json_or_empty(run_dir / "run.json").get("status")
     if status == "running":
-        return "" if is_unlocked(folder, WORKER_EXIT_TIMEOUT_S) else "is running"
-    return "is finished" if status == "finished" else ""
+        return "" if is_unlocked(run_dir, WORKER_EXIT_TIMEOUT_S) else "running in another process, skipped"
+    return "already finished, skipped" if status == "finished" else ""
 
 
 def assign_job_metadata(cfg: DictConfig) -> None:
-    """Give a job of a sweep its folder, its name and its group."""
+    """Set run directory, name and group of a sweep job."""
     hydra_cfg = HydraConfig.get()
     with open_dict(cfg):
         cfg.output_dir = os.path.relpath(hydra_cfg.runtime.output_dir)
@@ -93,26 +99,29 @@ def assign_job_metadata(cfg: DictConfig) -> None:
 
 
 def is_resumable_sweep() -> bool:
-    """Say whether the sweep is one of `make sweep`, whose folder is no other's: what lies there is its own."""
+    """Return True if `make sweep` created the sweep directory, so that the jobs in it belong to this sweep."""
     return (Path(HydraConfig.get().sweep.dir) / SWEEP_FILE).is_file()
 
 
 def resume_job_config(cfg: DictConfig) -> DictConfig:
-    """Return the configuration by which a job goes on from its last checkpoint; without one, it starts anew."""
-    folder = Path(cfg.output_dir)
-    if read_json_or_empty(folder / "run.json") and has_checkpoint(folder):
-        return compose_config(cfg.command, [f"resume={folder}"])
-    with acquire_run_lock(folder):
-        # A folder with run.json is taken: that goes last.
+    """Return the config that resumes a job from its last checkpoint, or `cfg` if the job has none.
+
+    Without a checkpoint, the files of an earlier attempt are renamed, so that the job starts from scratch.
+    """
+    run_dir = Path(cfg.output_dir)
+    if read_json_or_empty(run_dir / "run.json") and has_checkpoint(run_dir):
+        return compose_config(cfg.command, [f"resume={run_dir}"])
+    with acquire_run_lock(run_dir):
+        # run.json last, because it marks the directory as taken.
         for name in ("output.log", "metrics.csv", "run.json"):
-            if (folder / name).is_file():
+            if (run_dir / name).is_file():
                 stem, suffix = name.split(".")
-                (folder / name).replace(folder / f"{stem}.previous.{suffix}")
+                (run_dir / name).replace(run_dir / f"{stem}.previous.{suffix}")
     return cfg
 
 
 def get_swept_overrides() -> str:
-    """Return the settings of this job of a sweep that are not the same in all of them."""
+    """Return the overrides of this job that differ between the jobs of the sweep."""
     cfg = HydraConfig.get()
     same = cfg.job.config.override_dirname.exclude_keys
     return ",".join(word for word in cfg.overrides.task if word.partition("=")[0].lstrip("+~") not in same)

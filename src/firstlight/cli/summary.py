@@ -1,4 +1,4 @@
-"""What a command tells on the screen, and writes into run.json, at its start and its end."""
+"""The header and the results of a run, printed and written to run.json."""
 
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
@@ -20,29 +20,29 @@ def print_run_header(
     trainer: Trainer,
     record: RunRecord | WorkerRunRecord,
 ) -> None:
-    """Tell the essentials of a run before its first step."""
-    total = sum(each.numel() for each in model.parameters())
-    trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
+    """Print model, data, device and loggers of a run, and write them to run.json."""
+    total = sum(param.numel() for param in model.parameters())
+    trainable = sum(param.numel() for param in model.parameters() if param.requires_grad)
     sizes = {name: len(dataset) for name, dataset in data.datasets.items()}  # type: ignore[arg-type]
     device = str(trainer.strategy.root_device)
-    trackers = [each for each in trainer.loggers if not isinstance(each, MetricsCSVLogger)]
-    loggers = dict(zip([name for name, node in (cfg.logger or {}).items() if node], trackers, strict=True))
+    built = [logger for logger in trainer.loggers if not isinstance(logger, MetricsCSVLogger)]
+    loggers = dict(zip([name for name, node in (cfg.logger or {}).items() if node], built, strict=True))
     record.update(
         device=device,
         devices=trainer.world_size,
         precision=str(trainer.precision),
-        parameters={"total": total, "trainable": trained},
+        parameters={"total": total, "trainable": trainable},
         samples=sizes,
         loggers={name: getattr(logger, "run_info", {"path": logger.log_dir}) for name, logger in loggers.items()},
     )
-    counts = ", ".join(f"{size:,} {name}" for name, size in sizes.items())
+    counts = " / ".join(f"{size:,} {name}" for name, size in sizes.items())
     lines = {
         "model": f"{type(model).__name__}, {total / 1e6:.1f} M parameters"
-        + ("" if trained == total else f", {trained / 1e6:.1f} M of them trained"),
-        "data": f"{type(data).__name__}, {counts} in {len(data.class_names)} classes, batches of {data.batch_size}",
+        + ("" if trainable == total else f" ({trainable / 1e6:.1f} M trainable)"),
+        "data": f"{type(data).__name__}: {counts}, {len(data.class_names)} classes, batch size {data.batch_size}",
         "device": f"{device}, precision {trainer.precision}",
         **(describe_distribution(cfg, model, data, trainer) if trainer.world_size > 1 else {}),
-        "run": str(record.folder),
+        "run_dir": str(record.run_dir),
     } | {name: str(logger) for name, logger in loggers.items()}
     print_fields(lines)
     if trainer.strategy.root_device.type == "mps":
@@ -54,27 +54,28 @@ def print_run_header(
 def describe_distribution(
     cfg: DictConfig, model: Classifier, data: ClassificationDataModule, trainer: Trainer
 ) -> dict[str, str]:
-    """Return what to tell of a training that several devices divide among them."""
-    devices, kind, rule = trainer.world_size, trainer.strategy.root_device.type, cfg.trainer.get("scale_lr")
-    each = data.batch_size * trainer.accumulate_grad_batches
-    rate = f"lr {model.optimizer_settings['lr']:.4g}, " + (f"scaled by {rule}" if rule else "not scaled")
+    """Return the header lines about devices, global batch size and learning rate of a distributed run."""
+    devices, device_type, rule = trainer.world_size, trainer.strategy.root_device.type, cfg.trainer.get("scale_lr")
+    per_device = data.batch_size * trainer.accumulate_grad_batches
+    scaling = f"scaled with {rule}" if rule else "not scaled"
     return {
-        "device": f"{devices} x {kind} by {cfg.trainer.strategy}, precision {trainer.precision}",
-        "step": f"{each * devices} samples, {each} on each device, {rate}",
+        "device": f"{devices} x {device_type} with {cfg.trainer.strategy}, precision {trainer.precision}",
+        "step": f"global batch {per_device * devices} ({per_device} per device), "
+        f"lr {model.optimizer_settings['lr']:.4g} ({scaling})",
     }
 
 
 @rank_zero_only
-def print_results(record: RunRecord | WorkerRunRecord, figures: dict[str, float]) -> None:
-    """Tell the results, and what can be done with them."""
-    record.update(metrics={**record.fields["metrics"], **figures}, checkpoints=list_checkpoints(record.folder))
-    print_fields({name: f"{value:.4f}" for name, value in figures.items() if name.startswith("test/")})
-    print_fields({"next": f"make evaluate run={record.folder}"})
+def print_results(record: RunRecord | WorkerRunRecord, metrics: dict[str, float]) -> None:
+    """Print the test metrics and the next commands, and write the metrics to run.json."""
+    record.update(metrics={**record.fields["metrics"], **metrics}, checkpoints=list_checkpoints(record.run_dir))
+    print_fields({name: f"{value:.4f}" for name, value in metrics.items() if name.startswith("test/")})
+    print_fields({"next": f"make evaluate run={record.run_dir}"})
     for logger in record.fields["loggers"].values():
         if logger.get("mode") == "offline":
-            print_fields({"": f"make wandb-sync runs={record.folder}"})
+            print_fields({"": f"make wandb-sync runs={record.run_dir}"})
 
 
 def read_latest_metrics(trainer: Trainer) -> dict[str, float]:
-    """Return the latest figures of a trainer as plain numbers."""
+    """Return the latest metrics of a trainer as floats, sorted by name."""
     return {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}

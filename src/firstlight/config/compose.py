@@ -1,4 +1,4 @@
-"""Compose a command's configuration: from configs/, or from that of an earlier run."""
+"""Compose the config of a command, from configs/ or from the config of an earlier run."""
 
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,14 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
 from firstlight.config.options import CONFIG_DIR, SEARCH_PATH, format_unknown_option, list_option_files, load_option
+from firstlight.run.errors import CheckpointError, ConfigError, corrupt
 from firstlight.run.files import has_valid_checksum, read_json_or_empty
 from firstlight.run.lock import is_unlocked
 
-# What may be changed when a run goes on; anything else would make it another run.
+# Keys that may change when a run is resumed. Any other change would make it another run.
 RESUME_MUTABLE_KEYS: tuple[str, ...] = ("resume", "trainer", "callbacks", "logger", "name", "tags", "test")
 RESUME_MUTABLE_KEYS += ("data.num_workers", "data.root", "model.trust_remote_code")
-# Settings of the trainer that decide over each step.
+# Trainer keys that influence every step.
 RESUME_IMMUTABLE_KEYS: tuple[str, ...] = (
     "trainer.devices",
     "trainer.num_nodes",
@@ -27,62 +28,70 @@ RESUME_IMMUTABLE_KEYS: tuple[str, ...] = (
 )
 RESUME_IMMUTABLE_KEYS += ("trainer.limit_train_batches", "trainer.overfit_batches")
 
+# Last sentence of messages about an unreadable config.yaml.
+RESTORE_CONFIG = "Restore it."
+
 
 class OptionSearchPath(SearchPathPlugin):
-    """Let Hydra find the options of all directories in `SEARCH_PATH`."""
+    """Hydra plugin that adds the directories of `SEARCH_PATH`."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Add those beside the checkout's own."""
-        for folder in SEARCH_PATH[1:]:
-            search_path.append(provider="firstlight", path=f"file://{folder}")
+        """Append the additional config directories."""
+        for directory in SEARCH_PATH[1:]:
+            search_path.append(provider="firstlight", path=f"file://{directory}")
 
 
-def compose_config(name: str, words: list[str], hydra: bool = False) -> DictConfig:
-    """Return the configuration that a command gets from its words, Hydra's own part included on request."""
-    root, words = resolve_root_config(name, words)
+def compose_config(name: str, overrides: list[str], hydra: bool = False) -> DictConfig:
+    """Compose the config of a command.
+
+    Args:
+        name: The command.
+        overrides: Its command-line arguments.
+        hydra: Whether to include the section of Hydra itself.
+    """
+    root, overrides = resolve_root_config(name, overrides)
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        return compose(root, words, return_hydra_config=hydra)
+        return compose(root, overrides, return_hydra_config=hydra)
 
 
-def resolve_root_config(name: str, words: list[str]) -> tuple[str, list[str]]:
-    """Return the configuration to start from, and the words that are left for Hydra.
+def resolve_root_config(name: str, overrides: list[str]) -> tuple[str, list[str]]:
+    """Return the root config to compose from, and the remaining overrides.
 
-    That of an earlier run becomes the choice `saved`, with the groups that are typed besides put into it.
+    The config of an earlier run is stored as the option `saved`, with the config groups of the overrides applied.
 
     Raises:
-        ValueError: the run or checkpoint is not there, or cannot go on.
+        ConfigError: If the command requires a trained model and none is given.
+        CheckpointError: If the run or checkpoint does not exist or cannot be resumed.
     """
     Plugins.instance().register(OptionSearchPath)
-    if "resume=last" in words:
-        words = [
-            f"resume={find_latest_unfinished_run(Path('logs/train'))}" if word == "resume=last" else word
-            for word in words
-        ]
-    given = dict(word.split("=", 1) for word in words if "=" in word and not word.startswith("-"))
+    if "resume=last" in overrides:
+        latest = f"resume={find_latest_unfinished_run(Path('logs/train'))}"
+        overrides = [latest if override == "resume=last" else override for override in overrides]
+    given = dict(override.split("=", 1) for override in overrides if "=" in override and not override.startswith("-"))
     source = given.get("resume") or given.get("run") or given.get("ckpt")
     if source in (None, "null"):
-        if name in ("evaluate", "predict", "export") and not set(words) & {"--help", "-h", "--hydra-help"}:
-            raise ValueError(f"{name} needs a trained model: give run=logs/train/<run> or ckpt=<file>")
-        return name, words
+        if name in ("evaluate", "predict", "export") and not set(overrides) & {"--help", "-h", "--hydra-help"}:
+            raise ConfigError(f"{name} requires a trained model. Pass run=logs/train/<run> or ckpt=<file>.")
+        return name, overrides
     saved = strip_unsafe_keys(load_run_config(Path(source)))
     groups = {group: given[group] for group in ("trainer", "logger", "callbacks") if group in given}
-    for group, chosen in groups.items():
-        override_group(saved, group, chosen)
+    for group, option in groups.items():
+        override_group(saved, group, option)
     if "resume" in given:
         validate_resume(Path(source), given, saved)
         restore_logger_ids(Path(source), saved)
-    # The saved config takes the place of configs/, so overrides work on it as on any other, and nobody has to repeat
-    # the original command.
+    # The saved config takes the place of configs/, so that overrides work on it as on any other config and the
+    # original command need not be repeated.
     ConfigStore.instance().store(name="saved", node=saved)
-    left = [word for word in words if word.partition("=")[0] not in groups]
-    return ("resume" if "resume" in given else name), left
+    remaining = [override for override in overrides if override.partition("=")[0] not in groups]
+    return ("resume" if "resume" in given else name), remaining
 
 
 def strip_unsafe_keys(saved: DictConfig) -> DictConfig:
-    """Return a saved configuration, which may be a stranger's, without what would let it run code.
+    """Remove the keys of a saved config that could execute code, since the config may come from a stranger.
 
-    That is Hydra's own part, whose callbacks Hydra builds itself, and the consent to code that comes with weights.
+    These are the `hydra` section, whose callbacks Hydra instantiates, and `model.trust_remote_code`.
     """
     for name in ("hydra", "defaults"):
         saved.pop(name, None)
@@ -91,129 +100,146 @@ def strip_unsafe_keys(saved: DictConfig) -> DictConfig:
     return saved
 
 
-def override_group(saved: DictConfig, group: str, chosen: str) -> None:
-    """Put another choice of a group into a saved configuration; of a trainer, what its own file says."""
-    if chosen not in list_option_files(group):
-        raise ValueError(format_unknown_option(group, chosen))
-    node = load_option(group, chosen)
+def override_group(saved: DictConfig, group: str, option: str) -> None:
+    """Select another option of a group in a saved config; for the trainer, apply only the keys that the option sets.
+
+    Raises:
+        ConfigError: If the option does not exist.
+    """
+    if option not in list_option_files(group):
+        raise ConfigError(format_unknown_option(group, option))
+    node = load_option(group, option)
     if group == "trainer":
         base = load_option(group, "auto")
         node = {**saved.trainer, **{name: value for name, value in node.items() if value != base[name]}}
-        node |= {} if chosen != "auto" else {name: value for name, value in base.items() if value == "auto"}
+        node |= {} if option != "auto" else {name: value for name, value in base.items() if value == "auto"}
     saved[group] = node
 
 
 def find_latest_unfinished_run(parent: Path) -> Path:
-    """Return the run that was started last of those which did not finish and no process trains.
+    """Return the most recently started run that has not finished, has a checkpoint and is not running.
 
     Raises:
-        ValueError: there is none.
+        CheckpointError: If there is no such run.
     """
     started = {}
     for file in parent.glob("*/run.json"):
         record = read_json_or_empty(file)
-        waits = record.get("status") in ("running", "interrupted", "failed") and has_checkpoint(file.parent)
-        if waits and is_unlocked(file.parent):
+        is_unfinished = record.get("status") in ("running", "interrupted", "failed")
+        if is_unfinished and has_checkpoint(file.parent) and is_unlocked(file.parent):
             started[file.parent] = record.get("started")
     if not started:
-        raise ValueError(f"No run in {parent} waits to go on: all have finished, or have no checkpoint yet")
-    return max(started, key=lambda folder: str(started[folder]))
+        raise CheckpointError(
+            f"No resumable run in {parent}: all runs have finished or have no checkpoint yet. "
+            "Start a new run with `make train`."
+        )
+    return max(started, key=lambda run_dir: str(started[run_dir]))
 
 
-def has_checkpoint(folder: Path) -> bool:
-    """Say whether a run has saved anything."""
-    return any((folder / "checkpoints").glob("*.ckpt"))
+def has_checkpoint(run_dir: Path) -> bool:
+    """Return True if a run has saved a checkpoint."""
+    return any((run_dir / "checkpoints").glob("*.ckpt"))
 
 
-def validate_resume(folder: Path, given: dict[str, str], saved: DictConfig) -> None:
-    """Refuse to resume what has nothing left to do, nothing to start from, or would become another run."""
-    if folder.suffix == ".ckpt":
-        raise ValueError(f"resume= takes the folder of a run, but it is {folder}: give {folder.parent.parent}")
-    if not has_checkpoint(folder):
-        raise ValueError(f"{folder} has no checkpoint to go on from: start again by `make train`")
+def validate_resume(run_dir: Path, given: dict[str, str], saved: DictConfig) -> None:
+    """Check that a run can be resumed and that the overrides do not turn it into another run.
+
+    Args:
+        run_dir: The run.
+        given: Command-line overrides by key.
+        saved: Config of the run.
+
+    Raises:
+        CheckpointError: If there is nothing to resume, or the run has finished.
+        ConfigError: If a key changes that must stay the same.
+    """
+    if run_dir.suffix == ".ckpt":
+        raise CheckpointError(f"resume= expects a run directory, got {run_dir}. Use resume={run_dir.parent.parent}.")
+    if not has_checkpoint(run_dir):
+        raise CheckpointError(f"{run_dir} has no checkpoint to resume from. Start a new run with `make train`.")
     for name, value in given.items():
         if name.startswith(RESUME_IMMUTABLE_KEYS) or not name.startswith((*RESUME_MUTABLE_KEYS, "hydra.")):
             before = str(OmegaConf.select(saved, name.lstrip("+")))
             if value != before:
-                raise ValueError(
-                    f"A run that goes on keeps its settings, but {name} was {before} and would become {value}: start a "
-                    f"new run, or change only {', '.join(RESUME_MUTABLE_KEYS[1:])}"
+                raise ConfigError(
+                    f"Cannot change {name} from {before} to {value} when resuming. Start a new run, or change only: "
+                    f"{', '.join(RESUME_MUTABLE_KEYS[1:])}."
                 )
-    if read_json_or_empty(folder / "run.json").get("status") == "finished" and not any(
-        name.startswith("trainer.max_") for name in given
-    ):
-        raise ValueError(f"{folder} has finished: add trainer.max_epochs=<more> to train it further")
+    has_finished = read_json_or_empty(run_dir / "run.json").get("status") == "finished"
+    if has_finished and not any(name.startswith("trainer.max_") for name in given):
+        raise CheckpointError(f"{run_dir} has already finished. To train longer, increase trainer.max_epochs.")
 
 
 def load_run_config(source: Path) -> DictConfig:
-    """Return the configuration of a run folder or of a checkpoint.
+    """Return the config of a run directory or of a checkpoint.
 
     Raises:
-        ValueError: there is none.
+        CheckpointError: If there is no run or checkpoint, or its config cannot be read.
     """
-    folder = source.parent.parent if source.suffix == ".ckpt" else source
-    if (folder / "config.yaml").is_file():
+    run_dir = source.parent.parent if source.suffix == ".ckpt" else source
+    if (run_dir / "config.yaml").is_file():
         try:
-            return rebase_paths(load_config_file(folder / "config.yaml"), folder)
-        except ValueError as error:
-            if not has_checkpoint(folder):
+            return rebase_paths(load_config_file(run_dir / "config.yaml"), run_dir)
+        except CheckpointError as error:
+            if not has_checkpoint(run_dir):
                 raise
-            return load_config_from_checkpoint(folder, source, error)
+            return load_config_from_checkpoint(run_dir, source, error)
     if not source.is_file() and not (source.is_dir() and source.suffix == ".ckpt"):
-        near = sorted(folder.parent.glob("*/config.yaml"), key=lambda each: each.stat().st_mtime)
-        hint = f"the newest there is {near[-1].parent}" if near else "give the folder that a training printed as `run`"
-        raise ValueError(f"There is no run in {source}: {hint}")
+        runs = sorted(run_dir.parent.glob("*/config.yaml"), key=lambda file: file.stat().st_mtime)
+        hint = f"Most recent run: {runs[-1].parent}." if runs else "Use the run directory printed by `make train`."
+        raise CheckpointError(f"No run found in {source}. {hint}")
     from firstlight.checkpoint import io as checkpoint_io
 
     config: dict[str, Any] = checkpoint_io.load_checkpoint(source)["config"]
     return OmegaConf.create(config)
 
 
-def load_config_from_checkpoint(folder: Path, source: Path, why: ValueError) -> DictConfig:
-    """Return the configuration that a checkpoint holds, in place of a damaged file, and tell of it."""
+def load_config_from_checkpoint(run_dir: Path, source: Path, error: CheckpointError) -> DictConfig:
+    """Return the config stored in a checkpoint, in place of the unreadable file that `error` names."""
     from firstlight.checkpoint import io as checkpoint_io
 
-    path = source if source.suffix == ".ckpt" else checkpoint_io.find_latest_valid_checkpoint(folder)[0]
+    path = source if source.suffix == ".ckpt" else checkpoint_io.find_latest_valid_checkpoint(run_dir)[0]
     config: dict[str, Any] = checkpoint_io.load_checkpoint(path)["config"]
-    print(f"{str(why).partition(': ')[0]}; the copy in {path.name} is taken", flush=True)
-    return rebase_paths(OmegaConf.create(config), folder)
+    problem = str(error).removesuffix(f" {RESTORE_CONFIG}")
+    print(f"Warning: {problem} Using the config stored in {path.name}.", flush=True)
+    return rebase_paths(OmegaConf.create(config), run_dir)
 
 
 def load_config_file(file: Path) -> DictConfig:
-    """Return the configuration in a run's file.
+    """Return the config in the config.yaml of a run.
 
     Raises:
-        ValueError: it is damaged.
+        CheckpointError: If the file is corrupt or was modified after the run wrote it.
     """
     try:
         text = file.read_text(encoding="utf-8")
         config = OmegaConf.create(text)
     except Exception as error:  # YAML and OmegaConf raise many kinds
-        raise ValueError(f"{file} is damaged ({type(error).__name__}): restore it") from error
+        raise CheckpointError(corrupt(str(file), type(error).__name__, RESTORE_CONFIG)) from error
     if not isinstance(config, DictConfig) or not isinstance(config.get("output_dir"), str):
-        raise ValueError(f"{file} is no configuration of a run: restore it")
+        raise CheckpointError(f"{file} is not the config of a run. {RESTORE_CONFIG}")
     if not has_valid_checksum(text):
-        raise ValueError(f"{file} is not as its run wrote it: restore it")
+        raise CheckpointError(f"{file} was modified after the run wrote it (checksum mismatch). {RESTORE_CONFIG}")
     return config
 
 
-def rebase_paths(saved: Any, folder: Path) -> DictConfig:
-    """Return a saved configuration with its paths where the run's folder is now."""
+def rebase_paths(saved: Any, run_dir: Path) -> DictConfig:
+    """Rewrite the paths in a saved config to the current location of the run directory."""
     before = str(saved.output_dir)
 
-    def replaced(value: Any) -> Any:
+    def rebase(value: Any) -> Any:
         if isinstance(value, dict):
-            return {name: replaced(each) for name, each in value.items()}
+            return {name: rebase(item) for name, item in value.items()}
         if isinstance(value, str) and (value == before or value.startswith(f"{before}/")):
-            return f"{folder}{value[len(before) :]}"
+            return f"{run_dir}{value[len(before) :]}"
         return value
 
-    return OmegaConf.create(replaced(OmegaConf.to_container(saved)))
+    return OmegaConf.create(rebase(OmegaConf.to_container(saved)))
 
 
-def restore_logger_ids(folder: Path, saved: DictConfig) -> None:
-    """Let a resumed run go on in the same run of its trackers, whose ids are in run.json."""
-    known = read_json_or_empty(folder / "run.json").get("loggers")
-    for name, facts in known.items() if isinstance(known, dict) else ():
-        if isinstance(facts, dict) and "id" in facts and name in (saved.logger or {}):
-            saved.logger[name].id = facts["id"]
+def restore_logger_ids(run_dir: Path, saved: DictConfig) -> None:
+    """Set the logger IDs of run.json in a saved config, so that loggers continue the same run."""
+    loggers = read_json_or_empty(run_dir / "run.json").get("loggers")
+    for name, info in loggers.items() if isinstance(loggers, dict) else ():
+        if isinstance(info, dict) and "id" in info and name in (saved.logger or {}):
+            saved.logger[name].id = info["id"]

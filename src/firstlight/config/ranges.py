@@ -1,9 +1,11 @@
-"""The least and the largest sensible value of each number that can be set."""
+"""The valid range of each number in a config."""
 
 from math import inf
 from typing import Any
 
-# By the name of the setting, whichever object has it.
+from firstlight.run.errors import ConfigError, invalid_value
+
+# By the name of the key, whichever object has it.
 VALID_RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("label_smoothing", "dropout", "warmup_fraction", "pct_start"), (0, 1)),
     **dict.fromkeys(
@@ -19,11 +21,11 @@ VALID_RANGES: dict[str, tuple[float, float]] = {
     "num_classes": (2, 100_000),
     "image_size": (1, 10_000),
     "max_length": (3, 100_000),
-    # Each is a process or a thread of its own.
+    # Each worker is a process and each thread a kernel thread.
     **dict.fromkeys(("num_workers", "num_threads"), (0, 1000)),
     "num_nodes": (1, 10_000),
     "compile_min_steps": (0, 10**9),
-    # Of a sweep's launcher and its search.
+    # Launcher and sweeper settings.
     **dict.fromkeys(("n_jobs", "max_parallel_jobs", "nodes", "tasks_per_node", "cpus_per_task"), (1, 10_000)),
     **dict.fromkeys(("timeout_min", "mem_gb", "mac_memory_gb", "n_trials"), (1, 10**6)),
     **dict.fromkeys(("gpus_per_node", "signal_delay_s", "max_requeues"), (0, 10**6)),
@@ -31,11 +33,15 @@ VALID_RANGES: dict[str, tuple[float, float]] = {
 
 
 def validate_range(path: str, value: Any) -> None:
-    """Refuse NaN, what no 64 bits hold, and what lies outside the limits of its name."""
-    least, most = VALID_RANGES.get(path.rpartition(".")[2], (-inf, inf))
+    """Check that a number is finite, fits into 64 bits, and lies in the range of its key.
+
+    Raises:
+        ConfigError: If it does not.
+    """
+    minimum, maximum = VALID_RANGES.get(path.rpartition(".")[2], (-inf, inf))
     is_number = isinstance(value, int | float)
     if is_number and not abs(value) < 2**63:
-        raise ValueError(f"{path} is a number that fits into 64 bits, but {path}={value}: give a smaller one")
-    if is_number and not least <= value <= most:
-        allowed = f"{least:,} or more" if most == inf else f"{least:,} to {most:,}"
-        raise ValueError(f"{path} is {allowed}, but {path}={value}: give a value in that range")
+        raise ConfigError(invalid_value(path, value, "a number that fits into 64 bits"))
+    if is_number and not minimum <= value <= maximum:
+        valid = f"of at least {minimum:,}" if maximum == inf else f"between {minimum:,} and {maximum:,}"
+        raise ConfigError(invalid_value(path, value, f"a value {valid}"))

@@ -1,4 +1,4 @@
-"""Read a class's settings from its source text: importing it would import torch, which takes seconds."""
+"""Read the constructor of a class from its source, because importing the class would import torch (seconds)."""
 
 import ast
 import sys
@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import Any
 
 from firstlight.config.options import load_trusted_packages
+from firstlight.run.errors import ConfigError
 from firstlight.run.packages import is_installed
 
 
@@ -16,12 +16,12 @@ from firstlight.run.packages import is_installed
 # and the two lists would drift apart.
 @dataclass(frozen=True)
 class ClassSignature:
-    """What the text of a class tells.
+    """The constructor arguments and constants of a class.
 
     Attributes:
-        parameters: name of each argument -> its annotation as written, "" without one.
-        constants: the plain values that the class body assigns, those of its bases included.
-        takes_any: it has ``**kwargs``, so any further name is accepted.
+        parameters: Annotation of each argument as written, "" without one.
+        constants: Plain values assigned in the class body, including inherited ones.
+        accepts_kwargs: Whether the constructor has ``**kwargs``, so that any further name is accepted.
     """
 
     parameters: dict[str, str] = field(default_factory=dict)
@@ -31,38 +31,38 @@ class ClassSignature:
 
 @cache
 def read_signature(target: str) -> ClassSignature:
-    """Return the signature of the class with this dotted path.
+    """Return the signature of the class with this import path.
 
     Raises:
-        ValueError: no such module, no such class in it, or one that it has from a package which is not trusted.
+        ConfigError: If the module or class does not exist, or the class is defined in an untrusted package.
     """
     module, _, name = target.rpartition(".")
     definition = _find_class(module, name)
     if definition is None:
-        raise ValueError(f"There is no {target}: give the dotted path of a class that is installed")
+        raise ConfigError(f"Cannot find class '{target}'. Use the import path of an installed class.")
     source, node = definition
     validate_trusted(f"{source}.{node.name}")
     return _parse_signature(source, node)
 
 
 def validate_trusted(target: str) -> None:
-    """Refuse a dotted path into any other package than those of configs/trusted.yaml.
+    """Check that an import path starts with a package of configs/trusted.yaml.
 
     Raises:
-        ValueError: that is where it leads.
+        ConfigError: If the path is outside the trusted packages.
     """
     if not is_trusted(target):
-        raise ValueError(
-            f"A _target_ names a class of {', '.join(load_trusted_packages())}, but it is {target}: choose one of these, "
-            "or add the package to configs/trusted.yaml"
+        raise ConfigError(
+            f"'{target}' is not from a trusted package ({', '.join(load_trusted_packages())}). To allow it, add its "
+            "package to configs/trusted.yaml."
         )
 
 
 def find_missing_import(target: str) -> str | None:
-    """Return the first package that the module of a class imports and that is not installed."""
+    """Return the first package that is imported by the module of a class and not installed, or None."""
     tree = _parse_module(target.rpartition(".")[0])
     names: list[str] = []
-    # Only what is always imported: not what stands under `if` or `try`.
+    # Imports under `if` or `try` are optional.
     for node in tree.body if tree else []:
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
@@ -73,7 +73,7 @@ def find_missing_import(target: str) -> str | None:
 
 
 def is_trusted(path: str) -> bool:
-    """Say whether a dotted path leads into one of the packages of configs/trusted.yaml."""
+    """Return True if an import path starts with a package of configs/trusted.yaml."""
     return path.partition(".")[0] in load_trusted_packages()
 
 
@@ -95,12 +95,14 @@ def _parse_signature(module: str, node: ast.ClassDef) -> ClassSignature:
 def _parse_init_arguments(function: ast.FunctionDef) -> dict[str, str]:
     arguments = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
     return {
-        each.arg: ast.unparse(each.annotation) if each.annotation else "" for each in arguments if each.arg != "self"
+        argument.arg: ast.unparse(argument.annotation) if argument.annotation else ""
+        for argument in arguments
+        if argument.arg != "self"
     }
 
 
 def _read_typed_dict_fields(module: str, argument: ast.arg | None) -> dict[str, str]:
-    """Return what ``**name: Unpack[Fields]`` takes: the fields of a TypedDict."""
+    """Return the fields of the TypedDict in ``**name: Unpack[Fields]``, with their annotations."""
     match argument:
         case ast.arg(annotation=ast.Subscript(value=ast.Name(id="Unpack"), slice=ast.Name(id=name))):
             found = _find_class(module, name)
@@ -121,7 +123,7 @@ def _read_class_constants(node: ast.ClassDef) -> dict[str, object]:
 
 
 def _find_class(module: str, name: str) -> tuple[str, ast.ClassDef] | None:
-    """Follow a name, `import ... as` and re-exports included, to the module that defines it."""
+    """Return the module that defines a class, and its definition; follow imports and re-exports."""
     tree = _parse_module(module)
     if tree is None:
         return None
@@ -148,14 +150,14 @@ def _find_class(module: str, name: str) -> tuple[str, ast.ClassDef] | None:
 
 
 def _iter_top_level_statements(tree: ast.Module) -> list[ast.stmt]:
-    """Return the top-level statements, those under `if` and `try` included."""
+    """Return the top-level statements, including those under `if` and `try`."""
     statements: list[ast.stmt] = []
-    waiting = list(tree.body)
-    while waiting:
-        node = waiting.pop(0)
+    pending = list(tree.body)
+    while pending:
+        node = pending.pop(0)
         statements.append(node)
         if isinstance(node, ast.If | ast.Try):
-            waiting = [*node.body, *node.orelse, *waiting]
+            pending = [*node.body, *node.orelse, *pending]
     return statements
 
 
@@ -176,7 +178,7 @@ def _parse_module(module: str) -> ast.Module | None:
 
 @cache
 def _find_source(module: str) -> Path | None:
-    """Return the file of a module, found without running any of its parent packages."""
+    """Return the source file of a module without importing its parent packages."""
     path: list[str] | None = None
     spec = None
     for depth in range(len(parts := module.split("."))):
@@ -187,42 +189,3 @@ def _find_source(module: str) -> Path | None:
         path = list(spec.submodule_search_locations or [])
     is_source = spec is not None and spec.origin is not None and spec.origin.endswith(".py")
     return Path(spec.origin) if is_source and spec and spec.origin else None
-
-
-def matches_annotation(annotation: ast.expr, value: Any) -> bool:
-    """Say whether a value from YAML fits an annotation; what is not understood is accepted."""
-    match annotation:
-        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
-            return matches_annotation(left, value) or matches_annotation(right, value)
-        case ast.Constant(value=None) | ast.Name(id="None"):
-            return value is None
-        case ast.Constant(value=str(text)):
-            return matches_annotation(ast.parse(text, mode="eval").body, value)
-        case ast.Subscript(value=outer, slice=inner):
-            return _matches_generic(ast.unparse(outer).rpartition(".")[2], inner, value)
-        case ast.Name(id="Any" | "object"):
-            return True
-        case ast.Name(id=name):
-            return _matches_builtin(name, value)
-    return True
-
-
-def _matches_generic(outer: str, inner: ast.expr, value: Any) -> bool:
-    parts = inner.elts if isinstance(inner, ast.Tuple) else [inner]
-    if outer in ("Optional", "Union"):
-        return (outer == "Optional" and value is None) or any(matches_annotation(part, value) for part in parts)
-    if outer == "Literal":
-        return any(isinstance(part, ast.Constant) and part.value == value for part in parts)
-    if outer in ("list", "List", "Sequence"):
-        return isinstance(value, list) and all(matches_annotation(parts[0], each) for each in value)
-    return not isinstance(value, str | int | float | bool) if outer in ("dict", "Dict", "tuple", "Tuple") else True
-
-
-def _matches_builtin(name: str, value: Any) -> bool:
-    kinds: dict[str, type | tuple[type, ...]] = {"str": str, "int": int, "float": (int, float), "bool": bool}
-    if name == "Tensor":
-        return False
-    if name not in kinds:
-        return name not in ("list", "dict", "tuple") or isinstance(value, list | dict)
-    # bool is an int to Python, but `batch_size: true` is a mistake.
-    return isinstance(value, kinds[name]) and isinstance(value, bool) == (name == "bool")

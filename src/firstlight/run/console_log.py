@@ -1,4 +1,4 @@
-"""Keep what a run prints."""
+"""Log what a run prints to output.log."""
 
 import sys
 import traceback
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 
 class BrokenPipeSafeStream:
-    """A stream that stops no run when nobody looks any more: a terminal was closed, or `| head` has enough."""
+    """A stream that ignores a closed terminal or pipe, so that `make train | head` does not stop the run."""
 
     def __init__(self, stream: IO[str]) -> None:
-        """Write to it."""
+        """Wrap a stream."""
         self.stream = stream
 
     def write(self, text: str) -> int:
-        """Write the text."""
+        """Write text; ignore a closed stream."""
         with suppress(OSError):
             self.stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Show what was written."""
+        """Flush the stream; ignore a closed stream."""
         with suppress(OSError):
             self.stream.flush()
 
@@ -37,41 +37,41 @@ class BrokenPipeSafeStream:
 
 
 class TeeStream(BrokenPipeSafeStream):
-    """A stream that also writes to a file, for as long as that is open."""
+    """A stream that also writes to a file while that file is open."""
 
     def __init__(self, stream: IO[str], file: FileIO) -> None:
-        """Write to both."""
+        """Wrap a stream and a file."""
         super().__init__(stream)
         self.file = file
 
     def write(self, text: str) -> int:
-        """Write the text."""
+        """Write text to the file, with secrets masked, and to the stream."""
         append_redacted(self.file, text)
         return super().write(text)
 
 
 @contextmanager
 def print_above_progress_bar(console: "Console") -> Iterator[None]:
-    """Let what is printed meanwhile appear above the bar of a console, and be kept as before."""
+    """Print above the progress bar of a console; the output is still logged."""
     from rich.file_proxy import FileProxy
 
-    streams = [(each, each.stream) for each in (sys.stdout, sys.stderr) if isinstance(each, TeeStream)]
-    for both, stream in streams:
-        both.stream = cast(IO[str], FileProxy(console, stream))
+    streams = [(tee, tee.stream) for tee in (sys.stdout, sys.stderr) if isinstance(tee, TeeStream)]
+    for tee, stream in streams:
+        tee.stream = cast(IO[str], FileProxy(console, stream))
     try:
         yield
     finally:
-        for both, stream in streams:
-            both.flush()
-            both.stream = stream
+        for tee, stream in streams:
+            tee.flush()
+            tee.stream = stream
 
 
 @contextmanager
 def tee_to_file(path: Path) -> Iterator[None]:
-    """Append what is printed meanwhile to a file, and the traceback of an error.
+    """Append everything that is printed to a file, and the traceback of an error.
 
     Raises:
-        BaseException: whatever is raised meanwhile.
+        BaseException: If the body raises; the traceback is logged first.
     """
     with FileIO(path, "a") as file:
         out: Any = TeeStream(sys.stdout, file)
@@ -85,7 +85,7 @@ def tee_to_file(path: Path) -> Iterator[None]:
 
 
 def append_redacted(file: FileIO, text: str) -> None:
-    """Append a text to a file, without secrets; one that is closed, or full, does not stop the run that prints."""
+    """Append text with secrets masked; a closed file or a full disk does not stop the run."""
     if not file.closed:
         with suppress(OSError):
             file.write(redact(text).encode("utf-8", "backslashreplace"))

@@ -73,7 +73,7 @@ def missing_package(feature: str, package: str, extra: str = "") -> str:
     Args:
         feature: What requires the package, such as "model=bert".
         package: Name of the package or of its module.
-        extra: The extra that includes the package; if omitted, the lock files tell.
+        extra: The extra that includes the package; if omitted, it is looked up in the lock files.
     """
     return f"{feature} requires the '{package}' package, which is not installed. {get_install_hint(package, extra)}"
 

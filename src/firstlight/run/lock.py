@@ -1,4 +1,4 @@
-"""A run's folder belongs to one process at a time."""
+"""A lock that allows one process at a time to use a run directory."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -6,43 +6,47 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-# The loader processes of a killed run see its end, and let go, after five seconds.
+from firstlight.run.errors import CheckpointError
+
+# DataLoader workers of a killed run keep the lock until they notice its end, which takes up to five seconds.
 WORKER_EXIT_TIMEOUT_S = 8
 
 
 @contextmanager
-def acquire_run_lock(folder: Path, patience_s: float = 0) -> Iterator[None]:
-    """Keep a run's folder for this process; the system gives it back however that ends.
+def acquire_run_lock(run_dir: Path, timeout_s: float = 0) -> Iterator[None]:
+    """Hold an exclusive lock on a run directory; the OS releases it however the process ends.
 
     Args:
-        folder: the run's.
-        patience_s: how long to wait for the end of a process that has it.
+        run_dir: The run directory.
+        timeout_s: Seconds to wait for another process to release the lock.
 
     Raises:
-        ValueError: another process has it.
+        CheckpointError: If another process holds the lock.
     """
-    lock = FileLock(folder / ".lock", timeout=patience_s)
+    lock = FileLock(run_dir / ".lock", timeout=timeout_s)
     try:
         lock.acquire()
     except Timeout as error:
-        raise ValueError(
-            f"{folder} is in use by another process that trains there: wait for its end, or stop it"
-        ) from error
+        raise CheckpointError(f"{run_dir} is locked by another process. Wait for it to finish, or stop it.") from error
     except NotImplementedError:
-        print(f"The file system of {folder} has no locks: see that no second process trains there", flush=True)
+        print(
+            f"Warning: the file system of {run_dir} does not support locks. Make sure that no other process uses this "
+            "directory.",
+            flush=True,
+        )
     try:
         yield
     finally:
         lock.release()
 
 
-def is_unlocked(folder: Path, patience_s: float = 0) -> bool:
-    """Say whether no process trains in a folder.
+def is_unlocked(run_dir: Path, timeout_s: float = 0) -> bool:
+    """Return True if no process uses a run directory.
 
     Args:
-        folder: the run's.
-        patience_s: how long to wait for the end of a process that has it.
+        run_dir: The run directory.
+        timeout_s: Seconds to wait for another process to release the lock.
     """
-    with suppress(ValueError), acquire_run_lock(folder, patience_s):
+    with suppress(CheckpointError), acquire_run_lock(run_dir, timeout_s):
         return True
     return False

@@ -1,7 +1,11 @@
 """Compare the overrides of runs."""
 
 
-def find_varying_overrides(settings: list[dict[str, str]]) -> list[str]:
-    """Return the names of the settings that were not typed alike in all runs."""
-    names = dict.fromkeys(name for each in settings for name in each)
-    return [name for name in names if len({each.get(name) for each in settings}) > 1]
+def find_varying_overrides(runs: list[dict[str, str]]) -> list[str]:
+    """Return the keys whose override differs between runs.
+
+    Args:
+        runs: Overrides of each run by key.
+    """
+    keys = dict.fromkeys(key for overrides in runs for key in overrides)
+    return [key for key in keys if len({overrides.get(key) for overrides in runs}) > 1]

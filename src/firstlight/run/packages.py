@@ -1,4 +1,4 @@
-"""Packages that only some models, datasets and formats need: is one installed, and if not, how to install it."""
+"""Optional packages of models, datasets and formats: whether they are installed, and how to install them."""
 
 import re
 import tomllib
@@ -22,7 +22,7 @@ def get_install_hint(package: str, extra: str = "") -> str:
 
     Args:
         package: Name of the package or of its module.
-        extra: The extra that includes the package; if omitted, the lock files tell.
+        extra: The extra that includes the package; if omitted, it is looked up in the lock files.
     """
     extra = extra or _find_extra(package)
     if not extra:

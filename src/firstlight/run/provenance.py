@@ -1,4 +1,4 @@
-"""What a result came from: the commit of the project, and the versions of the packages."""
+"""Provenance of a run: git commit and package versions."""
 
 import importlib.metadata
 import subprocess
@@ -9,18 +9,22 @@ from typing import Any
 TRACKED_PACKAGES = ("torch", "torchvision", "lightning", "transformers", "torchmetrics", "hydra-core", "wandb")
 
 
-def run_git(*words: str, folder: Path | None = None) -> str:
-    """Return what git says of a folder, the working directory by default.
+def run_git(*args: str, directory: Path | None = None) -> str:
+    """Return the output of a git command.
+
+    Args:
+        args: Arguments of git.
+        directory: Where to run git; None: the working directory.
 
     Raises:
-        OSError, subprocess.SubprocessError: there is no git, or it has nothing to say.
+        OSError, subprocess.SubprocessError: If git is not installed or the command fails.
     """
-    command = ["git", *words]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    command = ["git", *args]
+    return subprocess.run(command, cwd=directory, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
 
 def get_git_info() -> dict[str, Any] | None:
-    """Return the commit of the working directory and whether it has changes; None outside git."""
+    """Return the commit and whether there are uncommitted changes; None outside a git repository."""
     try:
         return {"commit": run_git("rev-parse", "HEAD"), "dirty": bool(run_git("status", "--porcelain"))}
     except (OSError, subprocess.SubprocessError):
@@ -28,9 +32,9 @@ def get_git_info() -> dict[str, Any] | None:
 
 
 def get_package_versions() -> dict[str, str]:
-    """Return the versions of the packages that decide over a result, as far as they are installed."""
-    found = {}
+    """Return the versions of the installed packages that influence results."""
+    versions = {}
     for name in TRACKED_PACKAGES:
         with suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
+            versions[name] = importlib.metadata.version(name)
+    return versions

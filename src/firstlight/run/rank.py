@@ -1,11 +1,11 @@
-"""Which of the processes of a training this one is."""
+"""The rank of this process in a distributed run."""
 
 import os
 
-# A rank's number, as torchrun, Lightning and Slurm tell it; all of the first process's are 0.
+# Set by torchrun, Lightning or Slurm; all of them are 0 or unset on rank 0.
 RANK_VARIABLES = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
 
 
 def is_worker_rank() -> bool:
-    """Say whether this process is one of the others."""
+    """Return True if this process is not rank 0."""
     return any(int(os.environ.get(name) or 0) for name in RANK_VARIABLES)

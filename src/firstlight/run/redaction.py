@@ -1,33 +1,30 @@
-"""Keep keys and passwords out of what a run writes."""
+"""Mask API keys and passwords in everything that a run writes."""
 
 import os
 import re
 from functools import cache
 from typing import Any
 
-# Variables of the environment whose values are secret.
+# Environment variables whose values are secret.
 SECRET_ENV_NAMES = re.compile("key|token|secret|password", re.IGNORECASE)
-# Shorter values are words such as "true", which other texts hold too.
+# Shorter values, such as "true", also occur in ordinary text.
 MIN_SECRET_LENGTH = 8
 
 SECRET_KEYS = ("key", "api_key", "token", "access_token", "auth_token", "hf_token", "secret", "password")
-# As they are typed, behind the name of what they belong to: logger.comet.api_key=...
+# On a command line, such as logger.comet.api_key=...
 SECRET_OVERRIDE = re.compile(rf"(\.(?:{'|'.join(SECRET_KEYS)})=)('[^']*'|\"[^\"]*\"|\S+)")
 
 MASK = "***"
 
 
 def redact(value: Any) -> Any:
-    """Return plain values of any depth with "***" for what is secret.
+    """Return nested plain values with every secret replaced by "***".
 
-    That is, in each text, what a variable of the environment holds whose name speaks of a key, token, secret or
-    password; and each setting that has one of `NAMES`.
+    A secret is the value of an environment variable whose name contains key, token, secret or password, wherever it
+    occurs in a string, and the value of every key in `SECRET_KEYS`.
     """
-    variables = os.environ.items()
-    return _redact(
-        value,
-        frozenset(each for name, each in variables if len(each) >= MIN_SECRET_LENGTH and SECRET_ENV_NAMES.search(name)),
-    )
+    secrets = [text for name, text in os.environ.items() if SECRET_ENV_NAMES.search(name)]
+    return _redact(value, frozenset(secret for secret in secrets if len(secret) >= MIN_SECRET_LENGTH))
 
 
 def _redact(value: Any, secrets: frozenset[str]) -> Any:
@@ -36,9 +33,9 @@ def _redact(value: Any, secrets: frozenset[str]) -> Any:
             known = _compile_secrets_pattern(secrets).sub(MASK, value) if secrets else value
             return SECRET_OVERRIDE.sub(rf"\1{MASK}", known) if "=" in known else known
         case dict():
-            return {name: MASK if _is_secret(name, each) else _redact(each, secrets) for name, each in value.items()}
+            return {name: MASK if _is_secret(name, item) else _redact(item, secrets) for name, item in value.items()}
         case list() | tuple():
-            return [_redact(each, secrets) for each in value]
+            return [_redact(item, secrets) for item in value]
     return value
 
 
@@ -48,5 +45,5 @@ def _is_secret(name: Any, value: Any) -> bool:
 
 @cache
 def _compile_secrets_pattern(secrets: frozenset[str]) -> re.Pattern[str]:
-    # The longest first: one may be the start of another.
-    return re.compile("|".join(re.escape(each) for each in sorted(secrets, key=len, reverse=True)))
+    # The longest first, because one secret may be a prefix of another.
+    return re.compile("|".join(re.escape(secret) for secret in sorted(secrets, key=len, reverse=True)))

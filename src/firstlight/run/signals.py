@@ -1,16 +1,16 @@
-"""The signals by which a run is asked to end."""
+"""Signals that ask a run to stop."""
 
 import signal
 from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Any
 
-# Ctrl-C, `kill`, a terminal that is closed, Slurm before its time limit.
+# Ctrl-C, `kill`, a closed terminal, and Slurm before its time limit.
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
-def install_signal_handler(numbers: Iterable[int], handler: Callable[[int, FrameType | None], Any]) -> None:
-    """Let a handler hear of signals; with `nohup` a terminal that is closed ends nothing."""
-    for number in numbers:
+def install_signal_handler(signals: Iterable[int], handler: Callable[[int, FrameType | None], Any]) -> None:
+    """Install a handler for signals; under `nohup`, SIGHUP stays ignored."""
+    for number in signals:
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, handler)

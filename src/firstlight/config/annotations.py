@@ -1,0 +1,70 @@
+"""Type annotations as rules for YAML values: what matches, and how a message describes it."""
+
+import ast
+from typing import Any
+
+
+def matches_annotation(annotation: ast.expr, value: Any) -> bool:
+    """Return True if a YAML value matches a type annotation; an unsupported annotation accepts any value."""
+    match annotation:
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return matches_annotation(left, value) or matches_annotation(right, value)
+        case ast.Constant(value=None) | ast.Name(id="None"):
+            return value is None
+        case ast.Constant(value=str(text)):
+            return matches_annotation(ast.parse(text, mode="eval").body, value)
+        case ast.Subscript(value=outer, slice=inner):
+            return _matches_generic(ast.unparse(outer).rpartition(".")[2], inner, value)
+        case ast.Name(id="Any" | "object"):
+            return True
+        case ast.Name(id=name):
+            return _matches_builtin(name, value)
+    return True
+
+
+def _matches_generic(outer: str, inner: ast.expr, value: Any) -> bool:
+    parts = inner.elts if isinstance(inner, ast.Tuple) else [inner]
+    if outer in ("Optional", "Union"):
+        return (outer == "Optional" and value is None) or any(matches_annotation(part, value) for part in parts)
+    if outer == "Literal":
+        return any(isinstance(part, ast.Constant) and part.value == value for part in parts)
+    if outer in ("list", "List", "Sequence"):
+        return isinstance(value, list) and all(matches_annotation(parts[0], item) for item in value)
+    return not isinstance(value, str | int | float | bool) if outer in ("dict", "Dict", "tuple", "Tuple") else True
+
+
+def _matches_builtin(name: str, value: Any) -> bool:
+    kinds: dict[str, type | tuple[type, ...]] = {"str": str, "int": int, "float": (int, float), "bool": bool}
+    if name == "Tensor":
+        return False
+    if name not in kinds:
+        return name not in ("list", "dict", "tuple") or isinstance(value, list | dict)
+    # bool is a subclass of int, but `batch_size: true` is an error.
+    return isinstance(value, kinds[name]) and isinstance(value, bool) == (name == "bool")
+
+
+def describe_annotation(annotation: ast.expr) -> str:
+    """Return what a type annotation accepts, in words: "a number or null"."""
+    return " or ".join(dict.fromkeys(_describe_types(annotation)))
+
+
+def _describe_types(annotation: ast.expr) -> list[str]:
+    names = {"str": "a string", "int": "an integer", "float": "a number", "bool": "true or false", "None": "null"}
+    match annotation:
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return [*_describe_types(left), *_describe_types(right)]
+        case ast.Constant(value=None):
+            return ["null"]
+        case ast.Constant(value=str(text)):
+            return _describe_types(ast.parse(text, mode="eval").body)
+        case ast.Subscript(value=ast.Name(id="Literal"), slice=inner):
+            values = inner.elts if isinstance(inner, ast.Tuple) else [inner]
+            return [str(value.value) for value in values if isinstance(value, ast.Constant)]
+        case ast.Subscript(value=outer):
+            return _describe_types(outer)
+        case ast.Name(id="list" | "tuple" | "Sequence"):
+            return ["a list such as [a,b]"]
+        case ast.Name(id="dict"):
+            return ["a mapping"]
+    name = ast.unparse(annotation).rpartition(".")[2]
+    return [names.get(name, name)]
