@@ -92,7 +92,7 @@ def test_a_folder_of_another_run_is_refused(tmp_path):
     (tmp_path / "run.json").write_text("{}")
     built = firstlight.create([*make_tiny_overrides(get_tiny_model()), f"output_dir={tmp_path}"])
 
-    with pytest.raises(ValueError, match="holds a run already: create with output_dir=<a new folder>"):
+    with pytest.raises(ValueError, match="already contains a run. Pass output_dir=<new directory>."):
         built.trainer.fit(built.model, built.data)
     assert (tmp_path / "run.json").read_text() == "{}"
 
@@ -100,14 +100,14 @@ def test_a_folder_of_another_run_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda: firstlight.load("logs/nope"), "There is no run in logs/nope: give the folder that a training printed"),
+        (lambda: firstlight.load("logs/nope"), "No run found in logs/nope. Use the run directory printed by"),
         (
             lambda: firstlight.create(["model=tiny_images", "data=fake_text"]),
-            "TinyImages reads images, but FakeText yields",
+            "TinyImages expects images, but FakeTextDataModule provides",
         ),
         (
             lambda: firstlight.create(["model=tiny_images", "data.batch_size=x"]),
-            "data.batch_size is int, but data.batch_size='x'",
+            "Invalid value for data.batch_size: expected an integer, got 'x'.",
         ),
     ],
 )

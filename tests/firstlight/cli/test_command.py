@@ -42,50 +42,54 @@ def typed(tmp_path, monkeypatch, capsys):
 
 
 MISTAKES = [
-    ("train", ["data.batchsize=8"], "train: There is no setting data.batchsize: did you mean data.batch_size?"),
-    ("train", ["modle=x"], "train: There is no setting modle: did you mean model?"),
-    ("train", ["lr=0.1"], "train: There is no setting lr: did you mean optimizer.lr?"),
-    ("train", ["batch_size=8"], "train: There is no setting batch_size: did you mean data.batch_size?"),
-    ("train", ["model=tny_mlp"], "train: There is no model=tny_mlp: did you mean model=tiny_mlp?"),
-    ("train", ["experiment=smok"], "train: There is no experiment=smok: did you mean experiment=smoke?"),
-    ("train", ["data.batch_size=8,16"], "train: data.batch_size=8,16 is a list: use `make sweep` to run each"),
-    ("train", ["data.batch_size=x"], "train: data.batch_size is int, but data.batch_size='x'"),
-    ("train", ["+data.zzz=1"], "train: There is no setting data.zzz: known here are"),
+    ("train", ["data.batchsize=8"], "train: Unknown setting 'data.batchsize'. Did you mean 'data.batch_size'?"),
+    ("train", ["modle=x"], "train: Unknown setting 'modle'. Did you mean 'model'?"),
+    ("train", ["lr=0.1"], "train: Unknown setting 'lr'. Did you mean 'optimizer.lr'?"),
+    ("train", ["batch_size=8"], "train: Unknown setting 'batch_size'. Did you mean 'data.batch_size'?"),
+    ("train", ["model=tny_mlp"], "train: Unknown option model=tny_mlp. Did you mean model=tiny_mlp?"),
+    ("train", ["experiment=smok"], "train: Unknown option experiment=smok. Did you mean experiment=smoke?"),
+    ("train", ["data.batch_size=8,16"], "train: data.batch_size=8,16 is a sweep over several values. Use `make sweep`"),
+    ("train", ["data.batch_size=x"], "train: Invalid value for data.batch_size: expected an integer, got 'x'."),
+    ("train", ["+data.zzz=1"], "train: Unknown setting 'data.zzz'. Available: "),
     (
         "train",
         ["optimizer.eps=1"],
-        "train: optimizer.eps is known but not in the configuration: add it by +optimizer.e",
+        "train: 'optimizer.eps' is accepted by the class but not set in the config. To add it, use +optimizer.e",
     ),
-    ("train", ["~callbacks.curvs"], "train: There is no setting callbacks.curvs: did you mean callbacks.curves?"),
+    ("train", ["~callbacks.curvs"], "train: Unknown setting 'callbacks.curvs'. Did you mean 'callbacks.curves'?"),
     (
         "train",
         ["logger=null"],
-        "train: logger=null names no choice: write group=name, and name none",
+        "train: logger=null is not a valid option. Use logger=<option>, and logger=none to disable it.",
     ),
-    ("train", ["a b"], "train: 'a b' cannot be read as a setting"),
-    ("train", ["model=tiny_text", "data=fake_images"], "train: TinyText reads text, but FakeImages yields"),
-    ("train", ["trainer=mps"], "train: trainer=mps needs a Mac with an Apple GPU and an arm64 Python, but this is"),
-    ("train", ["trainer=cuda"], "train: trainer=cuda needs an NVIDIA GPU and its driver, but this is"),
-    ("train", ["trainer.accelerator=tpu"], "train: trainer.accelerator is cpu, mps, cuda or auto, but it is tpu"),
-    ("train", ["resume=logs/nope"], "train: There is no run in logs/nope: give the folder that a training printed"),
+    ("train", ["a b"], "train: Cannot parse override 'a b' ("),
+    (
+        "train",
+        ["model=tiny_text", "data=fake_images"],
+        "train: TinyText expects text, but FakeImageDataModule provides",
+    ),
+    ("train", ["trainer=mps"], "train: trainer=mps requires Apple silicon and an arm64 Python, but this is"),
+    ("train", ["trainer=cuda"], "train: trainer=cuda requires an NVIDIA GPU and driver"),
+    ("train", ["trainer.accelerator=tpu"], "train: Invalid value for trainer.accelerator: expected "),
+    ("train", ["resume=logs/nope"], "train: No run found in logs/nope. Use the run directory printed by `make train`."),
     (
         "train",
         ["trainer.devices=2", "output_dir=x"],
-        "train: Several devices need a strategy, but trainer.dev",
+        "train: Training on several devices requires a strategy",
     ),
-    ("train", ["trainer.precision=8"], "train: trainer.precision is Literal['32-true'"),
+    ("train", ["trainer.precision=8"], "train: Invalid value for trainer.precision: expected 32-true or "),
     (
         "train",
         ["data.num_workers=-1", "output_dir=x"],
-        "train: data.num_workers is 0 to 1,000, but data.num_workers=-1",
+        "train: Invalid value for data.num_workers: expected a value between 0 and 1,000, got -1.",
     ),
-    ("evaluate", [], "evaluate: evaluate needs a trained model: give run=logs/train/<run> or ckpt=<file>"),
-    ("evaluate", ["ckpt=nope.ckpt"], "evaluate: There is no run in nope.ckpt"),
-    ("predict", ["input=x"], "predict: predict needs a trained model: give run=logs/train/<run> or ckpt=<file>"),
-    ("export", [], "export: export needs a trained model: give run=logs/train/<run> or ckpt=<file>"),
-    ("export", ["run=nope", "format=onnx"], "export: There is no run in nope: give the folder that a training"),
-    ("sweep", ["data.batchsize=1,2"], "train: There is no setting data.batchsize: did you mean data.batch_size?"),
-    ("sweep", ["model=tiny_mlp,tiny_text", "data=fake_images"], "train: TinyText reads text, but Fake"),
+    ("evaluate", [], "evaluate: evaluate requires a trained model. Pass run=logs/train/<run> or ckpt=<file>."),
+    ("evaluate", ["ckpt=nope.ckpt"], "evaluate: No run found in nope.ckpt."),
+    ("predict", ["input=x"], "predict: predict requires a trained model. Pass run=logs/train/<run> or ckpt=<file>."),
+    ("export", [], "export: export requires a trained model. Pass run=logs/train/<run> or ckpt=<file>."),
+    ("export", ["run=nope", "format=onnx"], "export: No run found in nope. Use the run directory printed"),
+    ("sweep", ["data.batchsize=1,2"], "train: Unknown setting 'data.batchsize'. Did you mean 'data.batch_size'?"),
+    ("sweep", ["model=tiny_mlp,tiny_text", "data=fake_images"], "train: TinyText expects text, but Fake"),
 ]
 
 
@@ -105,7 +109,7 @@ def test_a_misspelt_key_in_an_experiment_file_is_refused(typed, tmp_path):
     code, _, err = typed("train", f"--config-dir={tmp_path}", "experiment=mine")
 
     assert code == 1
-    assert err.strip() == "train: There is no setting sead: did you mean seed?"
+    assert err.strip() == "train: Unknown setting 'sead'. Did you mean 'seed'?"
 
 
 def test_an_error_of_the_code_keeps_its_traceback(typed, monkeypatch):
@@ -132,7 +136,7 @@ def test_a_missing_accelerator_is_told_before_data_and_model(typed, monkeypatch)
     code, _, err = typed("train", "trainer=mps", *QUIET)
 
     assert code == 1
-    assert "type trainer=cpu" in err
+    assert "Use trainer=cpu." in err
 
 
 @pytest.mark.parametrize("words", [["--cfg", "job"], ["--help"], ["data.batch_size=x"], ["model=tny"]])
@@ -172,14 +176,16 @@ def test_sigterm_ends_a_run_as_interrupted_with_a_checkpoint(tmp_path):
     assert record["status"] == "interrupted"
     assert "Traceback" not in err
     # The first screen tells the essentials, and nothing else is said.
-    assert [line.split()[0] for line in out.splitlines()[:4]] == ["model", "data", "device", "run"]
+    assert [line.split()[0] for line in out.splitlines()[:4]] == ["model", "data", "device", "run_dir"]
     assert err.strip() == ""
 
 
 def test_a_mistake_found_in_a_commands_own_file_is_a_sentence():
     # Under `python -m` that file is the module __main__.
-    code = compile("raise ValueError('split is train, val or test')", evaluate.__file__, "exec")
+    code = compile(
+        "from firstlight.run.errors import ConfigError; raise ConfigError('No input given.')", evaluate.__file__, "exec"
+    )
     with pytest.raises(ValueError) as caught:
         exec(code, {"__name__": "__main__"})
 
-    assert format_user_error(caught.value, "evaluate", []) == "split is train, val or test"
+    assert format_user_error(caught.value, "evaluate", []) == "No input given."

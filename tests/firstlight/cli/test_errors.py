@@ -9,16 +9,16 @@ from firstlight.cli import errors
 @pytest.mark.parametrize(
     ("group", "options", "sentence"),
     [
-        ("model", [], "There is no model yet: add one with `make new model=<name>`"),
+        ("model", [], "There is no model yet. Add one with `make new model=<name>`."),
         (
             "model",
             ["net"],
-            "model has no default: pass model=<name>, one of net, or set `- model:` in",
+            "model has no default. Pass model=<option> (available: net), or set `- model:` in",
         ),
         (
             "data",
             ["set"],
-            "data has no default: pass data=<name>, one of set, or set `- override /data:` in",
+            "data has no default. Pass data=<option> (available: set), or set `- override /data:` in",
         ),
     ],
 )

@@ -17,21 +17,21 @@ from firstlight.trainer.trainer import Trainer
             torch.optim.AdamW,
             [[torch.zeros(1)]],
             {"lr": -5.0},
-            "AdamW refuses its settings (Invalid learning rate: -5.0)",
+            "AdamW rejected its arguments: Invalid learning rate: -5.0",
         ),
-        (torch.optim.AdamW, [], {}, "AdamW is built of other settings (missing a required argument: 'params')"),
-        (ModelCheckpoint, [], {"mode": "x"}, "ModelCheckpoint refuses its settings (`mode` can be"),
+        (torch.optim.AdamW, [], {}, "Invalid arguments for AdamW: missing a required argument: 'params'"),
+        (ModelCheckpoint, [], {"mode": "x"}, "ModelCheckpoint rejected its arguments: `mode` can be"),
         (
             Trainer,
             [],
             {"limit_val_batches": 1.5},
-            "Trainer refuses its settings (You have passed invalid value 1.5 for",
+            "Trainer rejected its arguments: You have passed invalid value 1.5 for",
         ),
-        (Trainer, [], {"max_epochs": 0}, "A training takes a step at least, but trainer.max_epochs=0: give 1 or more"),
+        (Trainer, [], {"max_epochs": 0}, "Invalid value for trainer.max_epochs: expected at least 1, got 0."),
     ],
 )
 def test_settings_that_a_class_refuses_are_one_sentence(kind, parts, settings, told):
-    with pytest.raises(ValueError, match=r".+: (correct|give)") as refused:
+    with pytest.raises(ValueError, match=r"(Check|Set) .+\.$") as refused:
         call_class(kind, *parts, **settings)
 
     assert format_user_error(refused.value, "train", []).startswith(told)
@@ -58,4 +58,4 @@ def test_a_batch_of_one_before_batch_normalisation_is_one_sentence():
     with pytest.raises(ValueError, match="Expected more than 1 value per channel") as raised:
         torch.nn.BatchNorm1d(4)(torch.zeros(1, 4))
 
-    assert "give data.batch_size=2 or more" in format_user_error(raised.value, "train", [])
+    assert "Set data.batch_size to 2 or more." in format_user_error(raised.value, "train", [])

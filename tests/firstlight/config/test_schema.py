@@ -28,8 +28,8 @@ def test_the_text_tells_what_the_class_takes(target):
 
 def test_reading_imports_nothing():
     code = (
-        "import sys; from firstlight.config import schema; schema.read('lightning.pytorch.Trainer');"
-        "schema.read('firstlight.trainer.trainer.Trainer');"
+        "import sys; from firstlight.config import schema; schema.read_signature('lightning.pytorch.Trainer');"
+        "schema.read_signature('firstlight.trainer.trainer.Trainer');"
         "print([m for m in ('torch', 'lightning') if m in sys.modules])"
     )
 
@@ -43,5 +43,5 @@ def test_constants_come_from_the_bases_too():
 
 @pytest.mark.parametrize("target", ["firstlight.trainer.trainer.Trainr", "nowhere.at.all.Net", "Net"])
 def test_a_class_that_is_not_there_is_refused(target):
-    with pytest.raises(ValueError, match=f"There is no {target}: give the dotted path of a class"):
+    with pytest.raises(ValueError, match=f"Cannot find class '{target}'. Use the import path of an installed class."):
         schema.read_signature(target)

@@ -92,8 +92,11 @@ def test_a_leap_of_the_loss_is_told_once_an_epoch(capsys):
 def test_memory_that_runs_out_names_the_batch_size(faulty, text):
     error, told = faulty(text)
 
-    assert (told["status"], told["reason"]) == ("failed", "out of memory with data.batch_size=4: try data.batch_size=2")
-    assert "halve data.batch_size" in format_user_error(error, "train", [])
+    assert (told["status"], told["reason"]) == (
+        "failed",
+        "Out of memory with data.batch_size=4. Try data.batch_size=2.",
+    )
+    assert "Try half the data.batch_size." in format_user_error(error, "train", [])
 
 
 def test_a_full_disk_ends_the_run_and_the_earlier_checkpoint_stands(little_disk):
@@ -116,14 +119,15 @@ def test_a_full_disk_ends_the_run_and_the_earlier_checkpoint_stands(little_disk)
     told = read_record(little_disk / "run")
 
     assert told["status"] == "failed"
-    assert told["reason"].startswith("The disk is full")
-    assert format_user_error(caught.value, "train", []).startswith("The disk is full")
+    assert told["reason"].startswith("Disk full")
+    assert format_user_error(caught.value, "train", []).startswith("Disk full")
     assert load_saved(little_disk / "run")["global_step"] == 4
     assert not [path for path in (little_disk / "run" / "checkpoints").iterdir() if path.name.endswith(".tmp")]
 
 
 @pytest.mark.parametrize(
-    ("number", "what"), [(errno.ENOSPC, "The disk is full"), (errno.EACCES, "cannot be written to")]
+    ("number", "what"),
+    [(errno.ENOSPC, "Disk full while writing metrics.csv."), (errno.EACCES, "Cannot write metrics.csv: ")],
 )
 def test_a_disk_that_fails_under_metrics_csv(monkeypatch, tmp_path, number, what):
     def fail(self):
@@ -161,9 +165,9 @@ def test_a_disk_that_fills_up_inside_a_row_leaves_whole_rows(tmp_path, monkeypat
 
 
 def test_a_folder_that_cannot_be_written_to_is_named():
-    with pytest.raises(ValueError, match="cannot be made") as caught:
+    with pytest.raises(ValueError, match="^Cannot create ") as caught:
         train.main(compose_config("train", [*SMALL_OVERRIDES, "output_dir=/proc/run"]))
 
     assert format_user_error(caught.value, "train", []) == (
-        "The folder /proc/run cannot be made (No such file or directory): give output_dir=<a folder of yours>"
+        "Cannot create /proc/run: No such file or directory. Choose another location with output_dir=<directory>."
     )

