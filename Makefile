@@ -15,7 +15,7 @@ COMMANDS := help $(OWN) $(filter-out $(filter-out $(PROGRAMS),$(LISTED)),$(sort 
 
 UNKNOWN := $(filter-out $(COMMANDS) ~%,$(MAKECMDGOALS))
 ifneq ($(UNKNOWN),)
-$(error $(shell python3 scripts/make.py refuse '$(subst ','\'',$(firstword $(UNKNOWN)))'))
+$(error $(shell python3 scripts/make.py unknown '$(subst ','\'',$(firstword $(UNKNOWN)))'))
 endif
 
 # Use the conda environment of environment.yml if it is active, otherwise create .venv.
