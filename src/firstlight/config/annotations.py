@@ -45,7 +45,9 @@ def _matches_builtin(name: str, value: Any) -> bool:
 
 def describe_annotation(annotation: ast.expr) -> str:
     """Return what a type annotation accepts, in words: "a number or null"."""
-    return " or ".join(dict.fromkeys(_describe_types(annotation)))
+    # A tensor cannot be written in YAML.
+    *others, last = [name for name in dict.fromkeys(_describe_types(annotation)) if name != "Tensor"] or ["a value"]
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _describe_types(annotation: ast.expr) -> list[str]:

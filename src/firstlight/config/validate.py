@@ -3,6 +3,7 @@
 import ast
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from firstlight.config import schema
@@ -115,7 +116,7 @@ def validate_model_data_match(model: dict[str, Any], data: dict[str, Any]) -> No
     """Check that the dataset provides what the model expects: images or text."""
     expected, provided = _read_class_constant(model, "modality"), _read_class_constant(data, "modality")
     if expected != provided:
-        names = [str(node["_target_"]).rpartition(".")[2] for node in (model, data)]
+        names = [_describe_option(group, node) for group, node in (("model", model), ("data", data))]
         matching = [name for name, node in iter_options("data") if _read_class_constant(node, "modality") == expected]
         preferred = [name for name in list_default_datasets(str(model["_target_"])) if name in matching] or matching
         fix = f"Choose another dataset, e.g. data={preferred[0]} (available: {', '.join(matching)})."
@@ -143,6 +144,12 @@ def validate_single_mps_device(trainer: dict[str, Any]) -> None:
             f"trainer.strategy={strategy} request more. Use trainer=mps without these overrides, or "
             "trainer.accelerator=cpu."
         )
+
+
+def _describe_option(group: str, node: dict[str, Any]) -> str:
+    """Return the selected option, such as "model=bert", or the class name where no command line selected it."""
+    choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
+    return f"{group}={choices[group]}" if group in choices else str(node["_target_"]).rpartition(".")[2]
 
 
 def _is_compatible(value: Any, default: Any) -> bool:

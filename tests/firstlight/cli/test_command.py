@@ -66,7 +66,7 @@ MISTAKES = [
     (
         "train",
         ["model=tiny_text", "data=fake_images"],
-        "train: TinyText expects text, but FakeImageDataModule provides",
+        "train: model=tiny_text expects text, but data=fake_images provides",
     ),
     ("train", ["trainer=mps"], "train: trainer=mps requires Apple silicon and an arm64 Python, but this is"),
     ("train", ["trainer=cuda"], "train: trainer=cuda requires an NVIDIA GPU and driver"),
@@ -77,7 +77,7 @@ MISTAKES = [
         ["trainer.devices=2", "output_dir=x"],
         "train: Training on several devices requires a strategy",
     ),
-    ("train", ["trainer.precision=8"], "train: Invalid value for trainer.precision: expected 32-true or "),
+    ("train", ["trainer.precision=8"], "train: Invalid value for trainer.precision: expected 32-true, bf16-mixed, "),
     (
         "train",
         ["data.num_workers=-1", "output_dir=x"],
@@ -89,7 +89,7 @@ MISTAKES = [
     ("export", [], "export: export requires a trained model. Pass run=logs/train/<run> or ckpt=<file>."),
     ("export", ["run=nope", "format=onnx"], "export: No run found in nope. Use the run directory printed"),
     ("sweep", ["data.batchsize=1,2"], "train: Unknown setting 'data.batchsize'. Did you mean 'data.batch_size'?"),
-    ("sweep", ["model=tiny_mlp,tiny_text", "data=fake_images"], "train: TinyText expects text, but Fake"),
+    ("sweep", ["model=tiny_mlp,tiny_text", "data=fake_images"], "train: model=tiny_text expects text, but data=fake_images"),
 ]
 
 

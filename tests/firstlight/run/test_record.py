@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from firstlight import train
 from firstlight.checkpoint import io as checkpoint_io
+from firstlight.run.errors import ConfigError
 from firstlight.run.record import claim_run_dir, describe_failure, record_run
 from support.options import make_tiny_overrides
 
@@ -31,7 +32,7 @@ def test_a_finished_run_says_so(compose_cfg, tmp_path):
 @pytest.mark.parametrize(
     ("error", "status", "reason"),
     [
-        (ValueError("no good\nat all"), "failed", "no good"),
+        (ConfigError("no good\nat all"), "failed", "no good"),
         (
             RuntimeError("CUDA out of memory. Tried"),
             "failed",
