@@ -14,6 +14,6 @@ OTHERS = [pytest.param(model, marks=pytest.mark.slow) for model in MODELS[1:]]
 
 
 @pytest.fixture(scope="module", params=[*MODELS[:1], *OTHERS])
-def trained(request, tmp_path_factory):
+def trained_run(request, tmp_path_factory):
     """Return the folder of a run, and inputs by name with the logits that its model gives for them."""
     return exported_models.train_for_export(request.param, tmp_path_factory.mktemp(request.param) / "run")

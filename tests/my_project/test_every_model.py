@@ -94,7 +94,7 @@ def is_plain(value) -> bool:
 def test_its_steps_have_no_fault_on_mps_in_half_precision_either(compose_cfg, model):
     parts = build.build(compose_cfg(*make_tiny_overrides(model), "callbacks=none"))
 
-    assert dry_run(*parts, "16-mixed", deterministic=False).format_messages("fault") == []
+    assert dry_run(*parts, "16-mixed", deterministic=False).format_messages("error") == []
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -125,4 +125,4 @@ def test_a_stopped_training_goes_on_to_the_last_bit(model, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_a_training_that_is_killed_ends_as_an_undisturbed_one(model):
-    assert run_trials(1, model).count("ended as undisturbed") == 1
+    assert run_trials(1, model) == 1

@@ -1,4 +1,4 @@
-"""The loader of training batches, and the processes that read for it."""
+"""DataLoader of training batches that can start inside an epoch, and its worker processes."""
 
 import atexit
 import multiprocessing
@@ -16,14 +16,14 @@ from firstlight.run.signals import STOP_SIGNALS
 
 
 class ResumableDataLoader(DataLoader[Any]):
-    """A DataLoader that can start in the middle of an epoch: its sampler is an `Order`."""
+    """A DataLoader that can start inside an epoch, because its sampler is a `ResumableSampler`."""
 
     sampler: ResumableSampler
-    # Returns the epoch and its first batch that is still to be read; None leaves the sampler as it is.
+    # Returns the epoch and its first remaining batch. If None, the position of the sampler does not change.
     resume_position: Callable[[], tuple[int, int]] | None = None
 
     def __iter__(self) -> Any:
-        # As a generator, when the first batch is asked for: Lightning makes iterators before it knows where it is.
+        # A generator runs when the first batch is requested: Lightning creates iterators before it restores its loops.
         if self.resume_position is not None:
             self.sampler.set_position(*self.resume_position())
         if hasattr(self.dataset, "set_epoch"):
@@ -31,32 +31,33 @@ class ResumableDataLoader(DataLoader[Any]):
         yield from super().__iter__()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return nothing: how far the training came, its checkpoint knows. Lightning asks, and then does not warn."""
+        """Return an empty state: the checkpoint stores the progress. Lightning warns if this method is missing."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Do nothing: the sampler starts where the training is."""
+        """Do nothing: `resume_position` provides the progress."""
 
 
-def init_worker(number: int) -> None:
-    """Seed a worker process, and let it outlive a signal that is meant for its training."""
-    pl_worker_init_function(number)
-    # A terminal and Slurm signal all processes of a run, and the training still wants its batches.
-    for each in STOP_SIGNALS:
-        signal.signal(each, signal.SIG_IGN)
+def init_worker(worker_id: int) -> None:
+    """Seed a DataLoader worker, and ignore the signals that stop a run."""
+    pl_worker_init_function(worker_id)
+    # A terminal and Slurm signal every process of a run. Workers must survive to deliver the remaining batches.
+    for stop_signal in STOP_SIGNALS:
+        signal.signal(stop_signal, signal.SIG_IGN)
 
 
 @atexit.register
 def kill_leftover_workers() -> None:
-    """End the worker processes that an error has left: they do not heed the SIGTERM by which Python would end them."""
-    left = [child for child in multiprocessing.active_children() if child.daemon]
-    if left:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would call their end an error
-    for child in left:
-        child.kill()
+    """Kill the workers that an error has left: they ignore the SIGTERM with which Python would end them."""
+    workers = [child for child in multiprocessing.active_children() if child.daemon]
+    if workers:
+        # torch's handler would report their end as an error.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for worker in workers:
+        worker.kill()
 
 
 def get_default_num_workers() -> int:
-    """Return the number of loader processes for this machine."""
-    # macOS starts each worker as a fresh interpreter that imports torch again: seconds and memory apiece.
+    """Return the number of DataLoader workers for this machine."""
+    # macOS starts each worker as a new interpreter that imports torch again, which takes seconds and memory.
     return min(count_available_cpus(), 4 if sys.platform == "darwin" else 16)

@@ -1,4 +1,4 @@
-"""Random images of any size: for smoke runs, tests and benchmarks."""
+"""Random images of any size, for smoke tests and benchmarks."""
 
 from typing import Any
 
@@ -8,18 +8,18 @@ from firstlight.data.images import InMemoryImageDataModule
 
 
 class FakeImageDataModule(InMemoryImageDataModule):
-    """Seeded noise around a colour of its own for each class, so that a model can learn it.
+    """Seeded noise around one color per class, so that a model can learn it.
 
     Args:
-        num_classes: classes, each in equal number.
-        num_samples: training images; val and test have a quarter of that each, at least one per class.
-        seed: chooses the noise.
-        image_size: side in pixels.
-        batch_size: images per step.
-        num_workers: processes that read; None chooses for the platform.
-        augment: as in `Images`.
-        drop_last: as in `Images`.
-        cache_on_device: as in `ImagesInMemory`.
+        num_classes: Number of classes, all of equal size.
+        num_samples: Training images. Val and test have a quarter of this each, at least one image per class.
+        seed: Seed of the noise.
+        image_size: Side of the images in pixels.
+        batch_size: Images per step and device.
+        num_workers: DataLoader workers. If None, there are none.
+        augment: See `ImageDataModule`.
+        drop_last: See `ImageDataModule`.
+        cache_on_device: See `InMemoryImageDataModule`.
     """
 
     def __init__(
@@ -41,12 +41,12 @@ class FakeImageDataModule(InMemoryImageDataModule):
 
     def load_arrays(self) -> tuple[list[str], dict[str, Any]]:
         """Return class names, images and labels."""
-        generator = np.random.default_rng(self.seed)
-        colours = generator.integers(64, 192, (self.num_classes, 3, 1, 1))
-        few = max(self.num_samples // 4, self.num_classes)
+        rng = np.random.default_rng(self.seed)
+        colors = rng.integers(64, 192, (self.num_classes, 3, 1, 1))
+        num_eval = max(self.num_samples // 4, self.num_classes)
         splits = {}
-        for name, count in {"train": self.num_samples, "val": few, "test": few}.items():
+        for name, count in {"train": self.num_samples, "val": num_eval, "test": num_eval}.items():
             labels = np.arange(count) % self.num_classes
-            noise = generator.integers(-64, 64, (count, 3, self.image_size, self.image_size), dtype=np.int16)
-            splits[name] = ((colours[labels] + noise).astype(np.uint8), labels)
+            noise = rng.integers(-64, 64, (count, 3, self.image_size, self.image_size), dtype=np.int16)
+            splits[name] = ((colors[labels] + noise).astype(np.uint8), labels)
         return [f"class {index}" for index in range(self.num_classes)], splits

@@ -1,4 +1,4 @@
-"""Random texts: for smoke runs, tests and benchmarks."""
+"""Random texts, for smoke tests and benchmarks."""
 
 from typing import Any
 
@@ -8,19 +8,19 @@ from firstlight.data.text import TextDataModule
 
 
 class FakeTextDataModule(TextDataModule):
-    """Seeded words, a fifth of them the class's own, so that a model can learn it.
+    """Seeded random words, a fifth of them the name of the class, so that a model can learn it.
 
     Args:
-        num_classes: classes, each in equal number.
-        num_samples: training texts; val and test have a quarter of that each, at least one per class.
-        num_words: size of the vocabulary that the texts draw from.
-        seed: chooses the words.
-        max_length: tokens per text.
-        pad_to_multiple_of: as in `Text`.
-        batch_size: texts per step.
-        num_workers: processes that read; None chooses for the platform.
-        drop_last: as in `Text`.
-        group_by_length: as in `Text`.
+        num_classes: Number of classes, all of equal size.
+        num_samples: Training texts. Val and test have a quarter of this each, at least one text per class.
+        num_words: Size of the vocabulary.
+        seed: Seed of the words.
+        max_length: Tokens per text.
+        pad_to_multiple_of: See `TextDataModule`.
+        batch_size: Texts per step and device.
+        num_workers: DataLoader workers. If None, there are none.
+        drop_last: See `TextDataModule`.
+        group_by_length: See `TextDataModule`.
     """
 
     def __init__(
@@ -44,16 +44,16 @@ class FakeTextDataModule(TextDataModule):
 
     def load_texts(self) -> tuple[list[str], dict[str, Any]]:
         """Return class names, texts and labels."""
-        generator = np.random.default_rng(self.seed)
-        few = max(self.num_samples // 4, self.num_classes)
+        rng = np.random.default_rng(self.seed)
+        num_eval = max(self.num_samples // 4, self.num_classes)
         splits = {}
-        for name, count in {"train": self.num_samples, "val": few, "test": few}.items():
+        for name, count in {"train": self.num_samples, "val": num_eval, "test": num_eval}.items():
             labels = [index % self.num_classes for index in range(count)]
-            words = generator.integers(0, self.num_words, (count, self.max_length))
-            own = generator.random(words.shape) < 0.2
+            words = rng.integers(0, self.num_words, (count, self.max_length))
+            is_class_word = rng.random(words.shape) < 0.2
             texts = [
-                " ".join(f"class{label}" if is_own else f"word{word}" for word, is_own in zip(*pair, strict=True))
-                for label, pair in zip(labels, zip(words, own, strict=True), strict=True)
+                " ".join(f"class{label}" if is_class else f"word{word}" for word, is_class in zip(*row, strict=True))
+                for label, row in zip(labels, zip(words, is_class_word, strict=True), strict=True)
             ]
             splits[name] = (texts, labels)
         return [f"class {index}" for index in range(self.num_classes)], splits

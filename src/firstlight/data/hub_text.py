@@ -1,31 +1,31 @@
-"""Any labelled text set of the Hugging Face hub, downloaded once when asked for by name."""
+"""Any labeled text dataset of the Hugging Face Hub, downloaded once."""
 
 from pathlib import Path
 from typing import Any
 
 from firstlight.data.text import LabeledTexts, TextDataModule, add_missing_splits
-from firstlight.run.errors import missing_package
+from firstlight.run.errors import DataError, MissingPackageError, missing_package
 
 
 class HubTextDataModule(TextDataModule):
-    """Labelled texts from a data set of the hub, or from a folder that `datasets` saved.
+    """Labeled texts from a dataset of the Hub, or from a directory saved with `save_to_disk`.
 
-    Missing splits are taken from "train": a tenth each, every class in the same proportion.
+    Missing splits are taken from "train": a tenth each, with every class in the same proportion.
 
     Args:
-        dataset_name: name on the hub, such as stanfordnlp/imdb, or a local folder.
-        subset: configuration of the data set, such as sst2 of glue.
-        text_column: column that holds the text.
-        label_column: column that holds the class as a number.
-        test_split: labelled split for the test; None takes a tenth of train.
-        val_split: labelled split for validation; None takes a tenth of train.
-        cache_dir: folder of the downloads.
-        max_length: tokens read of each text.
-        pad_to_multiple_of: as in `Text`.
-        batch_size: texts per step.
-        num_workers: processes that read; None chooses for the platform.
-        drop_last: as in `Text`.
-        group_by_length: as in `Text`.
+        dataset_name: Name on the Hub, such as stanfordnlp/imdb, or a local directory.
+        subset: Configuration of the dataset, such as sst2 of glue.
+        text_column: Column with the text.
+        label_column: Column with the class, as a number.
+        test_split: Labeled split for the test. If None, a tenth of "train".
+        val_split: Labeled split for validation. If None, a tenth of "train".
+        cache_dir: Directory of the downloads.
+        max_length: Maximum tokens per text. Longer texts are truncated.
+        pad_to_multiple_of: See `TextDataModule`.
+        batch_size: Texts per step and device.
+        num_workers: DataLoader workers. If None, there are none.
+        drop_last: See `TextDataModule`.
+        group_by_length: See `TextDataModule`.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class HubTextDataModule(TextDataModule):
         group_by_length: bool = True,
     ) -> None:
         super().__init__(max_length, pad_to_multiple_of, batch_size, num_workers, drop_last, group_by_length)
-        self.source = dataset_name
+        self.dataset_name = dataset_name
         self.subset = subset
         self.text_column = text_column
         self.label_column = label_column
@@ -57,54 +57,70 @@ class HubTextDataModule(TextDataModule):
         """Return class names, texts and labels.
 
         Raises:
-            ValueError: the data set cannot be had, or lacks a split, a column, a text or a label.
+            DataError: If the dataset cannot be loaded, or a split, column, text or label is missing.
+            MissingPackageError: If the package datasets is not installed.
         """
         tables = self._download()
-        wanted = {"train": "train", "val": self.val_split, "test": self.test_split}
-        splits: dict[str, LabeledTexts] = {}
-        for name, split in wanted.items():
-            if split is None:
-                continue
-            if split not in tables:
-                raise ValueError(f"{self.source} has no split {split!r} but {', '.join(tables)}: set data.{name}_split")
-            for column in (self.text_column, self.label_column):
-                if column not in (columns := tables[split].column_names):
-                    raise ValueError(
-                        f"{self.source} has no column {column!r} but {', '.join(columns)}: name the right one"
-                    )
-            splits[name] = list(tables[split][self.text_column]), list(tables[split][self.label_column])
-            if not all(isinstance(text, str) for text in splits[name][0]):
-                raise ValueError(
-                    f"{self.source} has rows without a text in column {self.text_column!r} of its split {split!r}: "
-                    "name the column of the texts as data.text_column, or save a copy without those rows"
-                )
+        split_names = {"train": "train", "val": self.val_split, "test": self.test_split}
+        splits = {
+            name: self._load_split(tables, split_name, f"data.{name}_split")
+            for name, split_name in split_names.items()
+            if split_name is not None
+        }
         values = sorted({label for _, labels in splits.values() for label in labels}, key=str)
         if None in values or -1 in values:
-            raise ValueError(
-                f"{self.source} has rows without a label: choose data.test_split and data.val_split with them"
+            raise DataError(
+                f"{self.dataset_name} contains unlabeled rows. Choose labeled splits with data.test_split and "
+                "data.val_split."
             )
         names: list[str] | None = getattr(tables["train"].features[self.label_column], "names", None)
         if names and (unnamed := set(values) - set(range(len(names)))):
-            raise ValueError(
-                f"{self.source} names {len(names)} classes, which are the labels 0 to {len(names) - 1}, but has the "
-                f"label {unnamed.pop()}: its labels are damaged, so choose another data.label_column or data set"
+            raise DataError(
+                f"{self.dataset_name} has {len(names)} classes with the labels 0 to {len(names) - 1}, but contains the "
+                f"label {unnamed.pop()}. Set data.label_column to another column, or use another dataset."
             )
-        positions = {value: value if names else index for index, value in enumerate(values)}
-        numbered = {name: (texts, [positions[label] for label in labels]) for name, (texts, labels) in splits.items()}
-        return names or [str(value) for value in values], add_missing_splits(numbered)
+        class_ids = {value: value if names else index for index, value in enumerate(values)}
+        labeled = {name: (texts, [class_ids[label] for label in labels]) for name, (texts, labels) in splits.items()}
+        return names or [str(value) for value in values], add_missing_splits(labeled)
+
+    def _load_split(self, tables: Any, split: str, key: str) -> LabeledTexts:
+        """Return the texts of a split and their labels, as they are in the dataset.
+
+        Args:
+            tables: The downloaded dataset.
+            split: Name of the split.
+            key: Config key that selects the split.
+        """
+        if split not in tables:
+            fix = "Use a dataset that has one." if split == "train" else f"Set {key}."
+            raise DataError(f"{self.dataset_name} has no split {split!r}. Available: {', '.join(tables)}. {fix}")
+        columns = tables[split].column_names
+        for column in (self.text_column, self.label_column):
+            if column not in columns:
+                raise DataError(
+                    f"{self.dataset_name} has no column {column!r}. Available: {', '.join(columns)}. "
+                    "Set data.text_column or data.label_column."
+                )
+        texts, labels = list(tables[split][self.text_column]), list(tables[split][self.label_column])
+        if not all(isinstance(text, str) for text in texts):
+            raise DataError(
+                f"Column {self.text_column!r} in the split {split!r} of {self.dataset_name} contains missing texts. "
+                "Set data.text_column to the column of the texts, or save a copy without these rows."
+            )
+        return texts, labels
 
     def _download(self) -> Any:
         try:
             from datasets import disable_progress_bars, load_dataset, load_from_disk
         except ImportError as error:
-            raise ValueError(missing_package(f"The data set {self.source!r} of the hub", "datasets")) from error
+            raise MissingPackageError(missing_package(f"Hub dataset {self.dataset_name!r}", "datasets")) from error
         disable_progress_bars()
         try:
-            if Path(self.source, "dataset_dict.json").is_file():
-                return load_from_disk(self.source)
-            return load_dataset(self.source, self.subset, cache_dir=self.cache_dir)
-        except Exception as error:  # datasets raises whatever its file systems raise
-            raise ValueError(
-                f"The data set {self.source!r} could not be loaded ({str(error).splitlines()[0]}): check the name and "
-                "the network, or choose data=text_file, which needs none"
+            if Path(self.dataset_name, "dataset_dict.json").is_file():
+                return load_from_disk(self.dataset_name)
+            return load_dataset(self.dataset_name, self.subset, cache_dir=self.cache_dir)
+        except Exception as error:  # datasets raises the many kinds of its file systems
+            raise DataError(
+                f"Could not load the dataset {self.dataset_name!r} ({str(error).splitlines()[0]}). Check the name and "
+                "your connection, or use data=text_file, which works offline."
             ) from error

@@ -1,4 +1,4 @@
-"""Your own images: one folder per class."""
+"""Your own images: one directory per class."""
 
 import sys
 from collections.abc import Sequence
@@ -10,27 +10,28 @@ from PIL import Image
 from torch.utils.data import Dataset, default_collate
 from torchvision.transforms import v2
 
-from firstlight.data.datamodule import Batch
+from firstlight.data.batch import Batch
 from firstlight.data.image_io import CropBox, get_center_crop_box, list_images, read_image_crop
 from firstlight.data.images import ImageDataModule
-from firstlight.data.seeding import make_seeded_generator
+from firstlight.data.seeding import fork_seeded_rng
 from firstlight.data.split import stratified_split
+from firstlight.run.errors import DataError
 
 
 class ImageFolderDataModule(ImageDataModule):
-    """Images sorted into a folder per class.
+    """Images in one directory per class.
 
-    Either ROOT/CLASS/*.jpg, which is split 80/10/10, or ROOT/{train,val,test}/CLASS/*.jpg, which is used as it is
-    (without val, a tenth of train serves; without test, val serves twice).
+    ROOT/CLASS/*.jpg is split 80/10/10. ROOT/{train,val,test}/CLASS/*.jpg is used as it is: without "val", a tenth of
+    "train" is used for validation; without "test", "val" is also the test split.
 
     Args:
-        root: folder that holds the class folders.
-        image_size: side of the crops in pixels.
-        batch_size: images per step.
-        num_workers: processes that decode; None chooses for the platform.
-        augment: crop and mirror training images at random (Szegedy et al. 2015, section 6).
-        drop_last: as in `Images`.
-        max_skipped_samples: images of a split that may be unreadable and are left out.
+        root: Directory with the class directories.
+        image_size: Side of the crops in pixels.
+        batch_size: Images per step and device.
+        num_workers: DataLoader workers that decode images. If None, chosen for the platform.
+        augment: Whether to crop and flip training images at random (Szegedy et al. 2015, section 6).
+        drop_last: See `ClassificationDataModule`.
+        max_skipped_samples: Maximum number of unreadable images in a split that are skipped.
     """
 
     in_memory: ClassVar[bool] = False
@@ -50,29 +51,33 @@ class ImageFolderDataModule(ImageDataModule):
         self.max_skipped_samples = max_skipped_samples
 
     def load_splits(self) -> tuple[list[str], dict[str, Dataset[Any]]]:
-        """Return the class names and the three data sets.
+        """Return the class names and the three datasets.
 
         Raises:
-            ValueError: the folder is missing, has fewer than two classes, or an empty one.
+            DataError: If the directory does not exist, has fewer than two classes, or a class has no images.
         """
         root = Path(self.root)
         if not root.is_dir():
-            raise ValueError(f"data.root={root} is no folder: give one that holds a folder of images per class")
-        top = root / "train" if (root / "train").is_dir() else root
-        class_names = sorted(each.name for each in top.iterdir() if each.is_dir() and not each.name.startswith("."))
-        if len(class_names) < 2:
-            raise ValueError(
-                f"A classifier needs two classes or more, but {top} holds {len(class_names)} class folders"
+            raise DataError(
+                f"data.root={root} is not a directory. Set it to a directory with one subdirectory of images per class."
             )
-        splits = {"train": list_labeled_images(top, class_names)}
+        train_dir = root / "train" if (root / "train").is_dir() else root
+        class_dirs = [path for path in train_dir.iterdir() if path.is_dir() and not path.name.startswith(".")]
+        class_names = sorted(path.name for path in class_dirs)
+        if len(class_names) < 2:
+            raise DataError(
+                f"{train_dir} contains {len(class_names)} class directories, but at least 2 are required. "
+                "Add one directory of images per class."
+            )
+        splits = {"train": list_labeled_images(train_dir, class_names)}
         for name in ("val", "test"):
-            if top != root and (root / name).is_dir():
+            if train_dir != root and (root / name).is_dir():
                 splits[name] = list_labeled_images(root / name, class_names)
-        if top == root or "val" not in splits:
+        if train_dir == root or "val" not in splits:
             paths, labels = splits["train"]
-            chosen = stratified_split(labels, val_fraction=0.1, test_fraction=0.1 if top == root else 0)
-            for name, indices in chosen.items():
-                splits[name] = [paths[index] for index in indices], [labels[index] for index in indices]
+            indices = stratified_split(labels, val_fraction=0.1, test_fraction=0.1 if train_dir == root else 0)
+            for name, chosen in indices.items():
+                splits[name] = [paths[index] for index in chosen], [labels[index] for index in chosen]
         splits.setdefault("test", splits["val"])
         return class_names, {name: self._make_dataset(name, *files) for name, files in splits.items()}
 
@@ -82,15 +87,15 @@ class ImageFolderDataModule(ImageDataModule):
 
 
 class ImageFileDataset(Dataset[Any]):
-    """Image files with a class each; those that cannot be read are left out of their batch.
+    """Labeled image files. Unreadable ones are left out of their batch.
 
     Args:
-        paths: the files.
-        labels: class of each.
-        image_size: side of the images in pixels.
-        augment: crop and mirror at random, each image anew in each epoch.
-        seed: seed of the run.
-        max_skipped_samples: files that may be unreadable.
+        paths: The files.
+        labels: Label of each file.
+        image_size: Side of the images in pixels.
+        augment: Whether to crop and flip at random, differently in each epoch.
+        seed: Seed of the run.
+        max_skipped_samples: Maximum number of unreadable files that are skipped.
     """
 
     def __init__(
@@ -108,22 +113,21 @@ class ImageFileDataset(Dataset[Any]):
         self.augment = augment
         self.seed = seed
         self.max_skipped_samples = max_skipped_samples
-        # Shared by the processes of a loader, which live for many epochs and each meet some of the bad files.
+        # In shared memory: DataLoader workers live for many epochs, and each of them reads some of the files.
         self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
-        self.bad = torch.zeros(len(paths), dtype=torch.bool).share_memory_()  # type: ignore[no-untyped-call]
+        self.is_unreadable = torch.zeros(len(paths), dtype=torch.bool).share_memory_()  # type: ignore[no-untyped-call]
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def set_epoch(self, epoch: int) -> None:
-        """Crop and mirror as in this epoch from now on, in every process."""
+        """Set the epoch that determines the augmentation, in all DataLoader workers."""
         self.epoch.fill_(epoch)
 
     def __getitem__(self, index: int) -> Batch:
-        with make_seeded_generator(self.seed, int(self.epoch), index):
-            image = read_image_crop(
-                self.paths[index], self.image_size, get_random_resized_crop_box if self.augment else get_center_crop_box
-            )
+        crop_fn = get_random_resized_crop_box if self.augment else get_center_crop_box
+        with fork_seeded_rng(self.seed, int(self.epoch), index):
+            image = read_image_crop(self.paths[index], self.image_size, crop_fn)
             if self.augment and torch.rand(1) < 0.5:
                 image = image.flip(-1)
         return {"inputs": image, "labels": torch.tensor(self.labels[index]), "ids": torch.tensor(index)}
@@ -133,43 +137,50 @@ class ImageFileDataset(Dataset[Any]):
         for index in indices:
             try:
                 samples.append(self[index])
-            except ValueError as error:
+            except DataError as error:
                 self._skip_unreadable(index, str(error))
         if not samples:
-            raise ValueError(
-                f"A batch needs an image, but none of its {len(indices)} can be read, such as "
-                f"{self.paths[indices[0]]}: repair them, or change data.batch_size"
+            raise DataError(
+                f"None of the {len(indices)} images of a batch can be read, such as {self.paths[indices[0]]}. "
+                "Repair them, or increase data.batch_size."
             )
         batch: Batch = default_collate(samples)
         return batch
 
-    def _skip_unreadable(self, index: int, why: str) -> None:
-        known = bool(self.bad[index])
-        self.bad[index] = True
-        count = int(self.bad.sum())
+    def _skip_unreadable(self, index: int, message: str) -> None:
+        """Count an unreadable image and print it once.
+
+        Raises:
+            DataError: If there are more than `max_skipped_samples`.
+        """
+        is_known = bool(self.is_unreadable[index])
+        self.is_unreadable[index] = True
+        count = int(self.is_unreadable.sum())
         if count > self.max_skipped_samples:
-            raise ValueError(f"{why}, or allow for {count} such images by data.max_skipped_samples={count}")
-        if not known:
-            print(f"data: left out, {count} of at most {self.max_skipped_samples}: {why}", file=sys.stderr, flush=True)
+            fix = f"or skip up to {count} unreadable images with data.max_skipped_samples={count}."
+            raise DataError(f"{message.removesuffix('.')}, {fix}")
+        if not is_known:
+            progress = f"{count} of at most {self.max_skipped_samples}"
+            print(f"data: skipped unreadable image ({progress}): {message}", file=sys.stderr, flush=True)
 
 
 def get_random_resized_crop_box(image: Image.Image, size: int) -> CropBox:
-    """Return a random part of an image: 8 to 100 % of its area, 3:4 to 4:3, whatever the size in pixels."""
-    # As likely wide as high, so that it does not matter that EXIF may turn it afterwards.
+    """Return a random crop box: 8 to 100 % of the area, aspect ratio 3:4 to 4:3, independent of `size`."""
+    # Landscape and portrait boxes are equally likely, so that a later EXIF rotation makes no difference.
     top, left, height, width = v2.RandomResizedCrop.get_params(image, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3))
     return left, top, left + width, top + height
 
 
-def list_labeled_images(folder: Path, class_names: list[str]) -> tuple[list[Path], list[int]]:
-    """Return the images below a folder of classes and the index of each one's class.
+def list_labeled_images(directory: Path, class_names: list[str]) -> tuple[list[Path], list[int]]:
+    """Return the images under a directory of class directories, and the label of each.
 
     Raises:
-        ValueError: a class has no image.
+        DataError: If a class has no images.
     """
     paths: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(class_names):
-        found = list_images(folder / name)
-        paths += found
-        labels += [label] * len(found)
+        class_paths = list_images(directory / name)
+        paths += class_paths
+        labels += [label] * len(class_paths)
     return paths, labels

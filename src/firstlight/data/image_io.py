@@ -1,4 +1,4 @@
-"""Image files: the part of one that becomes a sample, decoded no further than that needs."""
+"""Read a crop of an image file, and decode no more of the file than the crop needs."""
 
 import math
 import warnings
@@ -9,64 +9,67 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms import v2
 
+from firstlight.run.errors import DataError, not_found
+
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 
-CropBox = tuple[int, int, int, int]  # left, top, right and bottom in pixels, as Pillow counts them
+CropBox = tuple[int, int, int, int]  # left, top, right and bottom in pixels, as in Pillow
 
 
 def get_center_crop_box(image: Image.Image, size: int) -> CropBox:
-    """Return the middle square of an image: `size` pixels of it, were its shorter side scaled to 8/7 of `size`."""
-    # 224 of 256 px, as ImageNet models are tested; small images are used whole.
-    share = 1.0 if size < 64 else size / round(size * 8 / 7)
-    side = round(min(image.size) * share)
+    """Return the center square of an image: `size` pixels of it if its shorter side is scaled to 8/7 of `size`."""
+    # 224 of 256 px, as in the evaluation of ImageNet models. Small images are not cropped.
+    fraction = 1.0 if size < 64 else size / round(size * 8 / 7)
+    side = round(min(image.size) * fraction)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     return left, top, left + side, top + side
 
 
-# Decoded by Pillow, since torchvision 0.29 deprecates its own decoders. The part is chosen before decoding, so that a
-# large JPEG is decoded at a fraction of its size: 5 times as fast at 4000 x 3000 pixels.
-def read_image_crop(path: Path, size: int, choose: Callable[[Image.Image, int], CropBox]) -> Tensor:
-    """Read one part of an image file, scaled to a square, as RGB: (3, size, size) uint8.
+# Pillow decodes, because torchvision 0.29 deprecates its own decoders. The crop box is chosen before decoding, so that
+# a large JPEG is decoded at a fraction of its size: 5 times as fast at 4000 x 3000 pixels.
+def read_image_crop(path: Path, size: int, crop_fn: Callable[[Image.Image, int], CropBox]) -> Tensor:
+    """Read a crop of an image file, scaled to a square, as RGB: (3, size, size) uint8.
 
     Args:
-        path: the file.
-        size: side of the result in pixels.
-        choose: returns the part that becomes the result. It sees the image as it is stored, before any turn that
-            EXIF asks for, and not decoded yet.
+        path: The file.
+        size: Side of the result in pixels.
+        crop_fn: Returns the crop box. It is called with the undecoded image, before the EXIF rotation, and `size`.
 
     Raises:
-        ValueError: the file is missing, damaged or no image.
+        DataError: If the file is missing, corrupt or not an image.
     """
     try:
-        # Pillow warns of odd metadata and of large images: all that counts is whether the pixels can be read.
+        # Pillow warns about unusual metadata and large images, but only unreadable pixels matter here.
         with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
             width, height = image.size
-            left, top, right, bottom = choose(image, size)
-            # A JPEG is decoded at 1/2, 1/4 or 1/8, as long as the part keeps `size` pixels each way; that is asked
-            # for by the size of the whole image. Other formats are decoded in full.
-            enough = math.ceil(width * size / (right - left)), math.ceil(height * size / (bottom - top))
-            draft = image.draft("RGB", enough)
+            left, top, right, bottom = crop_fn(image, size)
+            # A JPEG is decoded at 1/2, 1/4 or 1/8 if the crop keeps at least `size` pixels on each side. Pillow takes
+            # the requested size of the complete image for this. Other formats are decoded at full size.
+            required_size = math.ceil(width * size / (right - left)), math.ceil(height * size / (bottom - top))
+            draft = image.draft("RGB", required_size)
             scale = draft[1][2] / width if draft else 1
-            part = image.crop((round(left * scale), round(top * scale), round(right * scale), round(bottom * scale)))
-            ImageOps.exif_transpose(part, in_place=True)
-            pixels = v2.functional.pil_to_tensor(part.convert("RGB"))
-        # torch scales uint8 twice as fast as Pillow does.
+            crop = image.crop((round(left * scale), round(top * scale), round(right * scale), round(bottom * scale)))
+            ImageOps.exif_transpose(crop, in_place=True)
+            pixels = v2.functional.pil_to_tensor(crop.convert("RGB"))
+        # torch resizes uint8 twice as fast as Pillow does.
         return v2.functional.resize(pixels, [size, size], antialias=True)
-    except Exception as error:  # the decoders raise whatever a damaged file makes of them
-        why = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"Cannot read the image {path} ({why}): repair or remove it") from error
+    except Exception as error:  # decoders raise many kinds for a corrupt file
+        detail = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"Cannot read image {path} ({detail}). Repair or remove it.") from error
 
 
 def list_images(path: Path) -> list[Path]:
-    """Return the image files under a folder in order, or the one file that the path names.
+    """Return the sorted image files under a directory, or the path itself if it is a file.
 
     Raises:
-        ValueError: the path does not exist, or holds no image.
+        DataError: If the path does not exist or contains no image.
     """
     if path.is_file():
         return [path]
-    found = sorted(each for each in path.rglob("*") if each.suffix.lower() in IMAGE_SUFFIXES and each.is_file())
-    if not found:
-        what = "holds no image" if path.exists() else "does not exist"
-        raise ValueError(f"{path} {what}: give a folder or file with one of {', '.join(IMAGE_SUFFIXES)}")
-    return found
+    fix = f"Use an image or a directory with images ({', '.join(IMAGE_SUFFIXES)})."
+    if not path.exists():
+        raise DataError(not_found(str(path), fix))
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
+    if not files:
+        raise DataError(f"{path} contains no images. {fix}")
+    return files

@@ -1,4 +1,4 @@
-"""Chance that can be repeated: a function of the run's seed, the epoch and the sample, of nothing that came before."""
+"""Reproducible random numbers: functions of the run's seed, the epoch and the sample, without any state."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,41 +7,44 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# 32 bits of an int64: no product below leaves its range, so every device computes the same.
+# 32 bits of an int64: no product below overflows, so every device computes the same numbers.
 MASK_32 = 0xFFFF_FFFF
-# 2**32 over the golden ratio: multiples of it are spread evenly.
+# 2**32 divided by the golden ratio: its multiples are evenly distributed.
 GOLDEN_RATIO_32 = 0x9E37_79B9
 
 
 def random_uniform(ids: Tensor, seed: int, epoch: int, count: int) -> Tensor:
-    """Return numbers in [0, 1), `count` for each sample, float32 on the device of the ids, (count, batch).
+    """Return uniform random numbers in [0, 1), determined by seed, epoch and sample ID.
 
     Args:
-        ids: position of each sample in its split, (batch,) int64.
-        seed: seed of the run.
-        epoch: epoch, from 0.
-        count: numbers per sample.
+        ids: Index of each sample in its split, (batch,) int64.
+        seed: Seed of the run.
+        epoch: Epoch, from 0.
+        count: Numbers per sample.
+
+    Returns:
+        Shape (count, batch) float32, on the device of `ids`.
     """
-    kinds = torch.arange(1, count + 1, device=ids.device).view(count, 1)
-    numbers = hash32(hash32(ids + derive_seed(seed, epoch)) + kinds * GOLDEN_RATIO_32)
-    # 24 bits: as many as a float32 holds without rounding up to 1.
+    streams = torch.arange(1, count + 1, device=ids.device).view(count, 1)
+    numbers = hash32(hash32(ids + derive_seed(seed, epoch)) + streams * GOLDEN_RATIO_32)
+    # 24 bits, the most that float32 holds without rounding up to 1.
     return (numbers >> 8).float() / 2**24
 
 
 @contextmanager
-def make_seeded_generator(seed: int, epoch: int, sample: int) -> Iterator[None]:
-    """Seed torch's generator of the CPU by run, epoch and sample, and put it back afterwards."""
+def fork_seeded_rng(seed: int, epoch: int, sample: int) -> Iterator[None]:
+    """Seed torch's CPU generator from run, epoch and sample, and restore its state on exit."""
     generator = torch.default_generator
-    before = generator.get_state()
+    state = generator.get_state()
     generator.manual_seed(derive_seed(seed, epoch, sample))
     try:
         yield
     finally:
-        generator.set_state(before)
+        generator.set_state(state)
 
 
 def derive_seed(*numbers: int) -> int:
-    """Return one seed of several numbers, 0 to 2**32 - 1; near ones give seeds that are far from each other."""
+    """Return one seed, 0 to 2**32 - 1, for several numbers. Similar numbers give unrelated seeds."""
     seed = 0
     for number in numbers:
         seed = hash32(seed + number + GOLDEN_RATIO_32)
@@ -49,7 +52,7 @@ def derive_seed(*numbers: int) -> int:
 
 
 def hash32(numbers: Any) -> Any:
-    """Return 32-bit numbers, an int or a tensor, so that a bit of the input changes half the bits of the output.
+    """Apply a 32-bit integer hash to an int or a tensor: each input bit changes half of the output bits.
 
     Source: T. Mueller's integer hash, two rounds of xor-shift and multiplication by 0x45d9f3b.
     """

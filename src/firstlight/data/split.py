@@ -1,61 +1,64 @@
-"""Split samples into train, val and test, with every class in the same proportion in each."""
+"""Split samples into train, val and test, with every class in the same proportion in each split."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
+from firstlight.run.errors import DataError
 
-# scikit-learn's train_test_split does nearly the same, but importing scikit-learn takes 0.9 s of every start.
+
+# scikit-learn's train_test_split does nearly the same, but importing scikit-learn takes 0.9 s in every command.
 def stratified_split(
     labels: Sequence[int] | np.ndarray, val_fraction: float, test_fraction: float, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """Return the indices of each split; the same arguments give the same split everywhere.
+    """Return the sample indices of each split. The same arguments give the same split on every machine.
 
     Args:
-        labels: class of each sample, shape (samples,).
-        val_fraction: share for validation, 0 to 1.
-        test_fraction: share for the test, 0 to 1; 0 leaves "test" out.
-        seed: chooses among the possible splits. It is no `seed` of a run: runs must stay comparable.
+        labels: Label of each sample, shape (samples,).
+        val_fraction: Fraction of the samples for validation, 0 to 1. If 0, there is no "val".
+        test_fraction: Fraction of the samples for the test, 0 to 1. If 0, there is no "test".
+        seed: Seed of the split. It is independent of the run's seed, so that runs stay comparable.
 
     Raises:
-        ValueError: a class has too few samples to be in every split.
+        DataError: If a class has too few samples to be in every split.
     """
     labels = np.asarray(labels)
-    rest = np.random.default_rng(seed).permutation(len(labels))
+    remaining = np.random.default_rng(seed).permutation(len(labels))
     splits: dict[str, np.ndarray] = {}
     for name, fraction in {"test": test_fraction, "val": val_fraction}.items():
         if not fraction:
             continue
         count = round(fraction * len(labels))
-        values, counts = np.unique(labels[rest], return_counts=True)
-        if counts.min() < 2 or count < len(values) or len(rest) - count < len(values):
-            raise ValueError(
-                f"Every split needs each class, but {len(labels)} samples of {len(values)} classes "
-                f"(the rarest has {counts.min()}) are too few for a {name} share of {fraction}: add samples"
+        classes, class_sizes = np.unique(labels[remaining], return_counts=True)
+        if class_sizes.min() < 2 or count < len(classes) or len(remaining) - count < len(classes):
+            raise DataError(
+                f"Too few samples for a stratified split: {len(labels)} samples in {len(classes)} classes (smallest "
+                f"class: {class_sizes.min()}) with a {name} fraction of {fraction}. Add samples."
             )
-        taken = mark_first_of_each_class(labels[rest], count)
-        splits[name], rest = rest[taken], rest[~taken]
-    splits["train"] = rest
+        is_selected = mark_first_of_each_class(labels[remaining], count)
+        splits[name], remaining = remaining[is_selected], remaining[~is_selected]
+    splits["train"] = remaining
     return {name: np.sort(splits[name]) for name in ("train", "val", "test") if name in splits}
 
 
 def mark_first_of_each_class(labels: np.ndarray, count: int) -> np.ndarray:
-    """Say which samples to take, `count` in all: the first ones of each class, as many as its share of all samples.
+    """Return a mask of the first samples of each class, with every class in its proportion of all samples.
 
     Args:
-        labels: class of each sample, shape (samples,).
-        count: samples to take.
+        labels: Label of each sample, shape (samples,).
+        count: Number of samples to select.
 
     Returns:
-        Shape (samples,) bool.
+        Shape (samples,) bool, with `count` values True.
     """
-    _, classes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
-    exact = sizes * count / len(labels)
-    shares = np.floor(exact).astype(int)
-    # What rounding down left over goes to the classes that lost most by it.
-    shares[np.argsort(shares - exact, kind="stable")[: count - shares.sum()]] += 1
-    by_class = np.argsort(classes, kind="stable")
-    place = np.arange(len(labels)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # within its class, from 0
-    taken = np.empty(len(labels), dtype=bool)
-    taken[by_class] = place < np.repeat(shares, sizes)
-    return taken
+    _, class_ids, class_sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    exact_counts = class_sizes * count / len(labels)
+    counts = np.floor(exact_counts).astype(int)
+    # The samples left over by rounding down go to the classes with the largest remainders.
+    counts[np.argsort(counts - exact_counts, kind="stable")[: count - counts.sum()]] += 1
+    by_class = np.argsort(class_ids, kind="stable")
+    # Index of each sample within its class, from 0.
+    index_in_class = np.arange(len(labels)) - np.repeat(np.cumsum(class_sizes) - class_sizes, class_sizes)
+    is_selected = np.empty(len(labels), dtype=bool)
+    is_selected[by_class] = index_in_class < np.repeat(counts, class_sizes)
+    return is_selected

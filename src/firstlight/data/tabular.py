@@ -8,50 +8,60 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from firstlight.run.errors import MissingPackageError, missing_package
+from firstlight.run.errors import DataError, MissingPackageError, UserError, missing_package, not_found
 
 SUFFIXES = ".csv, .tsv, .jsonl or .parquet"
-# What a byte that is not UTF-8 is read as, and what JSON may hold: no tokenizer takes them.
+# A byte that is not UTF-8 is read as a surrogate, and JSON may contain surrogates. No tokenizer accepts them.
 SURROGATES = re.compile("[\ud800-\udfff]")
-# Put behind the last line of a CSV file: a row of its own, unless a quote before it is left open.
+# Appended to the last line of a CSV file. It is a row of its own unless an earlier quote is unterminated.
 EOF_SENTINEL = "\0end"
+# Messages list the columns of a corrupt file only up to this number of characters.
+MAX_LISTED_CHARACTERS = 200
 
+# The values of a row by column, or the reason why the row is invalid.
 Row = dict[str, Any] | str
 
 
 def iter_rows(path: Path, *columns: str) -> Iterator[Row]:
-    """Yield the rows of a CSV, TSV, JSON Lines or Parquet file; a row that is no record is a sentence that says so.
+    """Yield the rows of a CSV, TSV, JSON Lines or Parquet file, and for an invalid row the reason as a string.
+
+    Args:
+        path: The file.
+        columns: Required columns. A JSON Lines file is not checked for them, because each row has its own columns.
 
     Raises:
-        ValueError: no such file, an unknown suffix, an empty or damaged file, or one that lacks a column.
+        DataError: If the file does not exist, is empty or corrupt, has an unknown suffix, or lacks a column.
+        MissingPackageError: If it is a Parquet file and pyarrow is not installed.
     """
     if not path.is_file():
-        raise ValueError(f"There is no file {path}: give a {SUFFIXES} file")
+        raise DataError(not_found(str(path), f"Use a {SUFFIXES} file."))
     suffix = path.suffix.lower()
     readers = {".csv": iter_csv, ".tsv": iter_csv, ".jsonl": iter_jsonl, ".json": iter_jsonl, ".parquet": iter_parquet}
     if suffix not in readers:
-        raise ValueError(f"Cannot read {path}: give a {SUFFIXES} file")
+        raise DataError(f"Cannot read {path}: unknown suffix {suffix!r}. Use a {SUFFIXES} file.")
     try:
         if not path.stat().st_size:
-            raise ValueError(f"{path} is empty: give a file with at least one text")
+            raise DataError(f"{path} is empty. Use a file with at least one text.")
         yield from readers[suffix](path, columns)
-    except Exception as error:
-        if type(error) is ValueError:  # a rule of ours; the libraries' own kinds follow from it
-            raise
-        why = (str(error) or type(error).__name__).splitlines()[0]
-        raise ValueError(f"Cannot read {path} ({why}): mend it, or give another file") from error
+    except UserError:
+        raise
+    except Exception as error:  # the libraries raise many kinds
+        detail = (str(error) or type(error).__name__).splitlines()[0]
+        raise DataError(f"Cannot read {path} ({detail}). Repair it, or use another file.") from error
 
 
 def iter_csv(path: Path, columns: Sequence[str]) -> Iterator[Row]:
-    """Yield the rows of a CSV or TSV file, as `table` does."""
-    # A text may be longer than the 128 KiB that the module allows a field.
+    """Yield the rows of a CSV or TSV file. See `iter_rows`."""
+    # A text may be longer than 128 KiB, the default limit of a field.
     csv.field_size_limit(2**31 - 1)
     with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
         reader = csv.reader(chain(file, [EOF_SENTINEL]), delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
         rows = filter(None, reader)
         row = header = next(rows)
         if not is_valid_text("".join(header)):
-            raise ValueError(f"{path} does not start with the names of its columns in UTF-8: save it so, as text")
+            raise DataError(
+                f"{path} has no valid UTF-8 header row. Save it as UTF-8 text with the column names in the first row."
+            )
         validate_columns(columns, header, path)
         first_line = reader.line_num + 1
         for row in rows:
@@ -60,33 +70,31 @@ def iter_csv(path: Path, columns: Sequence[str]) -> Iterator[Row]:
             if len(row) == len(header):
                 yield dict(zip(header, row, strict=True))
             else:
-                yield f"a row of {len(row)} fields in a file of {len(header)} columns"
+                yield f"expected {len(header)} fields, found {len(row)}"
             first_line = reader.line_num + 1
     if row != [EOF_SENTINEL]:
-        raise ValueError(f"{path} has a quote that nothing closes, in or before line {first_line}: close or double it")
+        raise DataError(
+            f"{path} has an unterminated quote at or before line {first_line}. Close it, or double a literal quote."
+        )
 
 
 def iter_jsonl(path: Path, columns: Sequence[str]) -> Iterator[Row]:
-    """Yield the rows of a JSON Lines file, as `table` does; each names its own columns."""
+    """Yield the rows of a JSON Lines file. See `iter_rows`."""
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
         yield from (parse_json_line(line) for line in file if line.strip())
 
 
 def parse_json_line(line: str) -> Row:
-    """Return the record on a line of JSON, or a sentence that says it is none."""
+    """Return the JSON object of a line, or the reason why the line is invalid."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
-        return f"no JSON ({error})"
-    return row if isinstance(row, dict) else "no JSON object"
+        return f"invalid JSON: {error}"
+    return row if isinstance(row, dict) else "not a JSON object"
 
 
 def iter_parquet(path: Path, columns: Sequence[str]) -> Iterator[Row]:
-    """Yield the rows of a Parquet file, as `table` does.
-
-    Raises:
-        ValueError: also if the package pyarrow is not there.
-    """
+    """Yield the rows of a Parquet file. See `iter_rows`."""
     try:
         from pyarrow import parquet  # type: ignore[import-untyped]
     except ImportError as error:
@@ -97,30 +105,35 @@ def iter_parquet(path: Path, columns: Sequence[str]) -> Iterator[Row]:
         yield from batch.to_pylist()
 
 
-def validate_columns(wanted: Sequence[str], columns: Sequence[str], path: Path) -> None:
-    """Refuse a file that lacks a column."""
-    for column in wanted:
+def validate_columns(required: Sequence[str], columns: Sequence[str], path: Path) -> None:
+    """Check that a file has all required columns.
+
+    Raises:
+        DataError: If a column is missing.
+    """
+    for column in required:
         if column not in columns:
-            raise ValueError(
-                f"{path} has no column {column!r} but {format_columns(columns) or 'none'}: name the right one"
+            raise DataError(
+                f"{path} has no column {column!r}. Available: {format_columns(columns) or 'none'}. "
+                "Set text_column or label_column to one of them."
             )
 
 
 def format_columns(columns: Iterable[str]) -> str:
-    """Return the names of columns on one line, cut where a damaged file makes them long."""
-    return " ".join(", ".join(columns).split())[:200]
+    """Return the column names on one line, truncated because a corrupt file may have long names."""
+    return " ".join(", ".join(columns).split())[:MAX_LISTED_CHARACTERS]
 
 
 def is_valid_text(value: str) -> bool:
-    """Say whether a string is all characters: no NUL, no byte that was not UTF-8, no half of a pair from JSON."""
+    """Return True if a string contains neither NUL nor surrogates (bytes that are not UTF-8)."""
     return "\0" not in value and (value.isascii() or not SURROGATES.search(value))
 
 
 def iter_texts(path: Path, column: str) -> Iterator[tuple[str | None, str]]:
-    """Yield the text of each row, or None, and what is wrong with the row.
+    """Yield the text of each row and the row's number, or None and the reason why the row has no text.
 
     Raises:
-        ValueError: no such file, an unknown suffix, or a file without that column.
+        DataError: If the file cannot be read or lacks the column.
     """
     for number, row in enumerate(iter_rows(path, column), start=1):
         if isinstance(row, str):
@@ -128,5 +141,5 @@ def iter_texts(path: Path, column: str) -> Iterator[tuple[str | None, str]]:
         elif not isinstance(text := row.get(column), str) or not text.strip():
             yield None, f"no text in column {column!r}"
         else:
-            # A tokenizer takes no surrogates.
+            # Tokenizers reject surrogates.
             yield text if text.isascii() else SURROGATES.sub("\ufffd", text), f"row {number}"

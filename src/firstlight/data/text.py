@@ -1,4 +1,4 @@
-"""Text: cut into tokens once, then padded batch by batch."""
+"""Text datasets: tokenized once, then padded batch by batch."""
 
 from abc import abstractmethod
 from collections import Counter
@@ -15,35 +15,37 @@ from firstlight.data.tabular import iter_texts
 from firstlight.data.token_cache import tokenize_cached
 from firstlight.data.token_dataset import RaggedTokens, TokenDataset
 from firstlight.data.tokenization import TokenizerLike, tokenize
+from firstlight.run.errors import ConfigError, DataError, invalid_value
 
+# Texts, and the label of each.
 LabeledTexts = tuple[list[str], Sequence[int]]
 
 
 class TextDataModule(ClassificationDataModule):
-    """Labelled texts.
+    """Labeled texts. A subclass implements `load_texts`.
 
-    "inputs" of a batch are {"input_ids", "attention_mask"}, both int64 (batch, tokens). The tokens are those of
-    the model's own tokenizer, which `connect` brings.
+    The "inputs" of a batch are {"input_ids", "attention_mask"}, both int64 (batch, tokens). The texts are tokenized
+    with the tokenizer of the model, which `set_tokenizer` sets.
 
     Args:
-        max_length: tokens that are read of each text; the rest is cut off.
-        pad_to_multiple_of: a batch is padded to its longest text, rounded up to a multiple of this. Few different shapes
-            keep compiled kernels and MPS's graph cache few; max_length gives one shape.
-        batch_size: texts per step.
-        num_workers: processes that read; None chooses for the platform.
-        drop_last: leave out a short last training batch.
-        group_by_length: put texts of similar length into the same training batch; which ones, and the order
-            of the batches, stay random. Without effect where all texts are padded to one length.
+        max_length: Maximum tokens per text. Longer texts are truncated.
+        pad_to_multiple_of: A batch is padded to the length of its longest text, rounded up to a multiple of this. Few
+            different shapes keep the number of compiled kernels and of MPS graphs low; `max_length` gives one shape.
+        batch_size: Texts per step and device.
+        num_workers: DataLoader workers. If None, there are none.
+        drop_last: Whether to drop an incomplete last training batch.
+        group_by_length: Whether training batches consist of texts of similar length, in random order. It has no effect
+            if all texts are padded to the same length.
 
     Raises:
-        ValueError: too few tokens for a word.
+        ConfigError: If `max_length` is less than 3.
     """
 
     modality: ClassVar[str] = "text"
-    # Column that holds the text in files, those to predict included.
+    # Column with the text in a file, including files to predict.
     text_column: str = "text"
 
-    # Where the tokens of large sets are kept.
+    # Cache of the tokens of large datasets.
     tokens_dir: ClassVar[Path] = Path("data/tokens")
 
     def __init__(
@@ -57,7 +59,8 @@ class TextDataModule(ClassificationDataModule):
     ) -> None:
         super().__init__(batch_size=batch_size, num_workers=num_workers, drop_last=drop_last)
         if max_length < 3:
-            raise ValueError(f"A text has at least 3 tokens ([CLS], one word, [SEP]), but data.max_length={max_length}")
+            expected = "an integer of at least 3 ([CLS], one token, [SEP])"
+            raise ConfigError(invalid_value("data.max_length", max_length, expected))
         self.max_length = max_length
         self.pad_to_multiple_of = pad_to_multiple_of
         self.group_by_length = group_by_length
@@ -66,65 +69,66 @@ class TextDataModule(ClassificationDataModule):
 
     @abstractmethod
     def load_texts(self) -> tuple[list[str], dict[str, LabeledTexts]]:
-        """Return the class names and, by split, the texts and their labels, positions among the names.
+        """Return the class names and, by split, the texts and their labels. A label is the index of a class name.
 
         Raises:
-            ValueError: the data is not there, or cannot be read.
+            DataError: If the data is missing or cannot be read.
         """
 
     @property
     def model_kwargs(self) -> dict[str, Any]:
-        """Class names, and the commonest words for a model that brings no vocabulary of its own."""
+        """The arguments "class_names" and "vocabulary" (the most common words) of a model."""
         return {
             "class_names": self.class_names,
             "vocabulary": find_most_common_words(self.texts["train"][0], self.max_length),
         }
 
     def set_tokenizer(self, tokenizer: TokenizerLike) -> None:
-        """Cut the texts by a model's tokenizer from now on."""
+        """Set the tokenizer of the model, and tokenize the texts loaded so far."""
         self.tokenizer = tokenizer
         for name, (texts, labels) in self.texts.items():
             self.datasets[name] = self.make_dataset(texts, labels)
 
     def load_splits(self) -> tuple[list[str], dict[str, Dataset[Any]]]:
-        """Return the class names and the data sets, whose tokens come with `connect`, before this or after it."""
+        """Return the class names and the datasets. Without a tokenizer, they have labels but no tokens yet."""
         class_names, self.texts = self.load_texts()
-        return class_names, {
-            name: self.make_dataset(texts, labels)
-            if self.tokenizer
-            else TokenDataset(RaggedTokens.from_lists([[]] * len(texts)), labels)
-            for name, (texts, labels) in self.texts.items()
-        }
+        datasets: dict[str, Dataset[Any]] = {}
+        for name, (texts, labels) in self.texts.items():
+            if self.tokenizer:
+                datasets[name] = self.make_dataset(texts, labels)
+            else:
+                datasets[name] = TokenDataset(RaggedTokens.from_lists([[]] * len(texts)), labels)
+        return class_names, datasets
 
     def load_predict_inputs(self, path: Path) -> tuple[list[str], Dataset[Any]]:
-        """Return the number of each row of a CSV or JSON Lines file, from 1, and the data set of their texts.
+        """Return the number of each row of a CSV, TSV, JSON Lines or Parquet file, from 1, and the dataset of texts.
 
         Raises:
-            ValueError: the file has no row, or no column of texts.
+            DataError: If the file has no rows, or no column with texts.
         """
         self.rows = list(iter_texts(path, self.text_column))
         if not self.rows:
-            raise ValueError(f"{path} holds no row: give a file with at least one text")
+            raise DataError(f"{path} contains no rows. Use a file with at least one text.")
         texts = [text or "" for text, _ in self.rows]
         ids = [index if text is not None else -1 for index, (text, _) in enumerate(self.rows)]
         return [str(index + 1) for index in range(len(texts))], self.make_dataset(texts, None, ids)
 
     def get_read_error(self, name: str) -> str:
-        """Return what is wrong with this row."""
+        """Return the reason why the row with this number has no text."""
         return f"row {name}: {self.rows[int(name) - 1][1]}"
 
     def make_dataset(
         self, texts: list[str], labels: Sequence[int] | None, ids: Sequence[int] | None = None
     ) -> TokenDataset:
-        """Return texts as a data set of tokens.
+        """Tokenize texts.
 
         Args:
-            texts: the texts.
-            labels: class of each; None for texts to predict.
-            ids: number of each, -1 for one that could not be read; None counts from 0.
+            texts: The texts.
+            labels: Label of each text. If None, there are no labels, as for prediction.
+            ids: ID of each text, -1 if it could not be read. If None, the index of each text.
         """
-        assert self.tokenizer is not None, "connect() comes before tokens()"
-        # Texts to predict are read once: not worth a file.
+        assert self.tokenizer is not None, "call set_tokenizer() first"
+        # Texts to predict are read once, so that a cache file is not worthwhile.
         token_ids = (
             tokenize(texts, self.tokenizer, self.max_length)
             if labels is None
@@ -135,7 +139,7 @@ class TextDataModule(ClassificationDataModule):
         )
 
     def make_sampler(self, dataset: Dataset[Any]) -> ResumableSampler:
-        """Return the order that groups texts by length, where they differ in it and that is wanted."""
+        """Return a sampler that groups texts by length if `group_by_length` is set and their lengths differ."""
         if self.group_by_length and isinstance(dataset, TokenDataset):
             lengths = dataset.padded_lengths
             if (lengths != lengths[0]).any():
@@ -146,32 +150,35 @@ class TextDataModule(ClassificationDataModule):
 def split_texts(
     texts: list[str], labels: Sequence[int], val_fraction: float, test_fraction: float
 ) -> dict[str, LabeledTexts]:
-    """Return texts and labels by split, each class in the same proportion.
+    """Return texts and labels by split, with every class in the same proportion.
 
     Args:
-        texts: all texts.
-        labels: class of each.
-        val_fraction: share of them for validation, 0 to 1.
-        test_fraction: share of them for the test, 0 to 1; the rest is for training.
+        texts: All texts.
+        labels: Label of each text.
+        val_fraction: Fraction of the texts for validation, 0 to 1. If 0, there is no "val".
+        test_fraction: Fraction of the texts for the test, 0 to 1. If 0, there is no "test".
     """
-    chosen = stratified_split(labels, val_fraction, test_fraction)
-    return {name: ([texts[i] for i in indices], [int(labels[i]) for i in indices]) for name, indices in chosen.items()}
+    splits = stratified_split(labels, val_fraction, test_fraction)
+    return {name: ([texts[i] for i in indices], [int(labels[i]) for i in indices]) for name, indices in splits.items()}
 
 
 def add_missing_splits(splits: Mapping[str, LabeledTexts]) -> dict[str, LabeledTexts]:
-    """Return train, val and test; of val and test, what is missing becomes a tenth of train each."""
-    missing = {name: 0.0 if name in splits else 0.1 for name in ("val", "test")}
-    return {**splits, **split_texts(*splits["train"], missing["val"], missing["test"])}
+    """Return train, val and test. A missing val or test is a tenth of train."""
+    fractions = {name: 0.0 if name in splits else 0.1 for name in ("val", "test")}
+    return {**splits, **split_texts(*splits["train"], fractions["val"], fractions["test"])}
 
 
-def find_most_common_words(texts: list[str], length: int, most: int = 8000, sample: int = 2000) -> list[str]:
-    """Return the commonest lower-case words at the start of the first texts, the commonest first.
+def find_most_common_words(
+    texts: list[str], max_length: int, max_words: int = 8000, max_texts: int = 2000
+) -> list[str]:
+    """Return the most common lower-case words at the start of the first texts, most common first.
 
     Args:
-        texts: the texts.
-        length: words that count of each text: what is cut off later is never seen.
-        most: words to return.
-        sample: texts to look at.
+        texts: The texts.
+        max_length: Number of words to count in each text. The model never gets the words after them.
+        max_words: Number of words to return.
+        max_texts: Number of texts to read.
     """
-    counts = Counter(word for text in texts[:sample] for word in text.lower().split(maxsplit=length)[:length])
-    return [word for word, _ in counts.most_common(most)]
+    first_texts = texts[:max_texts]
+    counts = Counter(word for text in first_texts for word in text.lower().split(maxsplit=max_length)[:max_length])
+    return [word for word, _ in counts.most_common(max_words)]

@@ -1,4 +1,4 @@
-"""Your own texts: a CSV, TSV, JSON Lines or Parquet file with a column of texts and one of labels."""
+"""Your own texts: a CSV, TSV, JSON Lines or Parquet file with a text column and a label column."""
 
 import sys
 from pathlib import Path
@@ -6,26 +6,30 @@ from typing import Any
 
 from firstlight.data.tabular import Row, format_columns, is_valid_text, iter_rows
 from firstlight.data.text import LabeledTexts, TextDataModule, add_missing_splits
+from firstlight.run.errors import DataError
+
+# A message names at most this many skipped rows.
+MAX_LISTED_ROWS = 3
 
 
 class TextFileDataModule(TextDataModule):
-    """Labelled texts from a file of your own.
+    """Labeled texts from a file of your own.
 
-    One file is split 80/10/10; with `val_path` and `test_path` the files are used as they are.
+    A single file is split 80/10/10. With `val_path` and `test_path`, the files are used as they are.
 
     Args:
-        path: file of the training texts.
-        val_path: file of the validation texts; None takes a tenth of `path`.
-        test_path: file of the test texts; None takes a tenth of `path`.
-        text_column: column that holds the text.
-        label_column: column that holds the class, a name or a number.
-        max_length: tokens read of each text.
-        pad_to_multiple_of: as in `Text`.
-        batch_size: texts per step.
-        num_workers: processes that read; None chooses for the platform.
-        drop_last: as in `Text`.
-        group_by_length: as in `Text`.
-        max_skipped_samples: rows of a file that may be unusable and are skipped.
+        path: File with the training texts.
+        val_path: File with the validation texts. If None, a tenth of `path`.
+        test_path: File with the test texts. If None, a tenth of `path`.
+        text_column: Column with the text.
+        label_column: Column with the class, a name or a number.
+        max_length: Maximum tokens per text. Longer texts are truncated.
+        pad_to_multiple_of: See `TextDataModule`.
+        batch_size: Texts per step and device.
+        num_workers: DataLoader workers. If None, there are none.
+        drop_last: See `TextDataModule`.
+        group_by_length: See `TextDataModule`.
+        max_skipped_samples: Maximum number of invalid rows in a file that are skipped.
     """
 
     def __init__(
@@ -55,33 +59,33 @@ class TextFileDataModule(TextDataModule):
         """Return class names, texts and labels.
 
         Raises:
-            ValueError: a file or column is missing, too many rows are unusable, or there are fewer than two classes.
+            DataError: If a file or column is missing, too many rows are invalid, or there are fewer than two classes.
         """
-        files = {"train": self.path, "val": self.val_path, "test": self.test_path}
-        read = {name: self._load_file(Path(path)) for name, path in files.items() if path}
-        class_names = sorted({label for _, labels in read.values() for label in labels}, key=_natural_sort_key)
+        paths = {"train": self.path, "val": self.val_path, "test": self.test_path}
+        loaded = {name: self._load_file(Path(path)) for name, path in paths.items() if path}
+        class_names = sorted({label for _, labels in loaded.values() for label in labels}, key=_natural_sort_key)
         if len(class_names) < 2:
-            raise ValueError(
-                f"A classifier needs two classes or more, but column {self.label_column!r} of {self.path} "
-                f"holds {class_names}: name the column of the labels"
+            raise DataError(
+                f"A classifier requires at least two classes, but column {self.label_column!r} of {self.path} contains "
+                f"{class_names}. Set data.label_column to the column of the labels."
             )
-        numbers = {name: number for number, name in enumerate(class_names)}
-        splits = {name: (texts, [numbers[each] for each in labels]) for name, (texts, labels) in read.items()}
+        class_ids = {name: index for index, name in enumerate(class_names)}
+        splits = {name: (texts, [class_ids[label] for label in labels]) for name, (texts, labels) in loaded.items()}
         return class_names, add_missing_splits(splits)
 
     def _load_file(self, path: Path) -> tuple[list[str], list[str]]:
         texts: list[str] = []
         labels: list[str] = []
-        bad: dict[int, str] = {}
+        errors: dict[int, str] = {}
         for number, row in enumerate(iter_rows(path, self.text_column, self.label_column), start=1):
-            if fault := self._find_row_error(row):
-                bad[number] = fault
+            if error := self._find_row_error(row):
+                errors[number] = error
             else:
                 assert isinstance(row, dict)
                 texts.append(row[self.text_column])
                 labels.append(str(row[self.label_column]))
-        if bad:
-            self._report_skipped(bad, len(bad) + len(texts), path)
+        if errors:
+            self._report_skipped(errors, len(errors) + len(texts), path)
         return texts, labels
 
     def _find_row_error(self, row: Row) -> str | None:
@@ -89,34 +93,42 @@ class TextFileDataModule(TextDataModule):
             return row
         for column in (self.text_column, self.label_column):
             if column not in row:
-                return f"no column {column!r} but {format_columns(row)}"
+                return f"no column {column!r}, only {format_columns(row)}"
             if is_missing(row[column]):
-                return "text or label is empty"
+                return "empty text or label"
             if not is_valid_text(str(row[column])):
-                return "characters that are not UTF-8, or NUL"
+                return "invalid UTF-8 or NUL character"
         if not isinstance(row[self.text_column], str) or isinstance(row[self.label_column], list | dict):
-            return "a text is a string, a label a name or a number"
+            return "the text must be a string, the label a string or a number"
         return None
 
-    def _report_skipped(self, bad: dict[int, str], count: int, path: Path) -> None:
-        """Say which rows are skipped, or refuse them if they are too many."""
-        first, fault = next(iter(bad.items()))
-        if len(bad) > self.max_skipped_samples:
-            mend = "fill it in" if "empty" in fault else "correct"
-            raise ValueError(
-                f"{path}, row {first}: {fault}: {mend} or remove the row, or skip such rows, {len(bad)} of {count}, "
-                f"by data.max_skipped_samples={len(bad)}"
+    def _report_skipped(self, errors: dict[int, str], num_rows: int, path: Path) -> None:
+        """Print which rows are skipped.
+
+        Args:
+            errors: What is wrong with each invalid row, by row number.
+            num_rows: Number of rows of the file.
+            path: The file.
+
+        Raises:
+            DataError: If there are more invalid rows than `max_skipped_samples`.
+        """
+        if len(errors) > self.max_skipped_samples:
+            number, error = next(iter(errors.items()))
+            raise DataError(
+                f"{path}, row {number}: {error}. Fix or remove the row, or skip invalid rows ({len(errors)} of "
+                f"{num_rows}) with data.max_skipped_samples={len(errors)}."
             )
-        some = ", ".join(f"row {number} ({fault})" for number, fault in list(bad.items())[:3])
-        more = " and others" if len(bad) > 3 else ""
-        print(f"data: skipped {len(bad)} of {count} rows of {path}: {some}{more}", file=sys.stderr)
+        listed = ", ".join(f"row {number} ({error})" for number, error in list(errors.items())[:MAX_LISTED_ROWS])
+        rest = " and others" if len(errors) > MAX_LISTED_ROWS else ""
+        print(f"data: skipped {len(errors)} of {num_rows} rows of {path}: {listed}{rest}", file=sys.stderr)
 
 
 def is_missing(value: Any) -> bool:
-    """Say whether a value is none, blank, or the NaN by which some write none."""
+    """Return True if a value is None, blank, or NaN, which some libraries write for a missing value."""
     return value is None or value != value or not str(value).strip()
 
 
 def _natural_sort_key(name: str) -> tuple[bool, float, str]:
-    """Order "2" before "10", and numbers before words."""
+    """Sort "2" before "10", and numbers before names."""
     return (False, float(name), name) if name.isdecimal() else (True, 0.0, name)

@@ -1,4 +1,4 @@
-"""Token ids of many texts in one array, handed out as padded batches."""
+"""Token IDs of many texts in one array, returned as padded batches."""
 
 from collections.abc import Sequence
 from itertools import accumulate, chain
@@ -9,28 +9,28 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from firstlight.data.datamodule import Batch, to_index_tensor
+from firstlight.data.batch import Batch, to_index_tensor
 
 
 class RaggedTokens(NamedTuple):
-    """Rows of different lengths, end to end: row i is values[starts[i] : starts[i + 1]]."""
+    """Rows of different lengths, concatenated: row i is values[offsets[i] : offsets[i + 1]]."""
 
     offsets: Tensor  # (rows + 1,) int64
     values: Tensor  # (tokens,) int32
 
     @classmethod
     def from_lists(cls, rows: Sequence[Sequence[int]]) -> "RaggedTokens":
-        """Return lists of ids as one array."""
-        starts = torch.tensor(list(accumulate(map(len, rows), initial=0)))
-        values = np.fromiter(chain.from_iterable(rows), dtype=np.int32, count=int(starts[-1]))
-        return cls(starts, torch.from_numpy(values))
+        """Concatenate lists of token IDs."""
+        offsets = torch.tensor(list(accumulate(map(len, rows), initial=0)))
+        values = np.fromiter(chain.from_iterable(rows), dtype=np.int32, count=int(offsets[-1]))
+        return cls(offsets, torch.from_numpy(values))
 
     @classmethod
-    def concatenate(cls, parts: Sequence["RaggedTokens"]) -> "RaggedTokens":
-        """Return the rows of all parts, one after the other."""
-        lengths = torch.cat([each.lengths for each in parts])
-        starts = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
-        return cls(starts, torch.cat([each.values for each in parts]))
+    def concatenate(cls, chunks: Sequence["RaggedTokens"]) -> "RaggedTokens":
+        """Concatenate the rows of all chunks."""
+        lengths = torch.cat([chunk.lengths for chunk in chunks])
+        offsets = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
+        return cls(offsets, torch.cat([chunk.values for chunk in chunks]))
 
     @property
     def lengths(self) -> Tensor:
@@ -39,25 +39,32 @@ class RaggedTokens(NamedTuple):
 
 
 class TokenDataset(Dataset[Any]):
-    """Texts as token ids: `__getitems__` returns a batch, padded to its longest text.
+    """Texts as token IDs. `__getitems__` returns a batch that is padded to its longest text.
 
-    "inputs" of a batch are {"input_ids", "attention_mask"}, both int64 (batch, tokens).
+    The "inputs" of a batch are {"input_ids", "attention_mask"}, both int64 (batch, tokens).
+
+    Args:
+        tokens: Token IDs of each text.
+        labels: Label of each text. If None, batches have no labels.
+        ids: ID of each text. If None, its index.
+        pad_token_id: Token ID of the padding.
+        pad_to_multiple_of: The padded length is rounded up to a multiple of this.
+        max_length: Maximum padded length.
     """
 
     def __init__(
         self,
-        token_ids: RaggedTokens,
+        tokens: RaggedTokens,
         labels: Sequence[int] | None,
         ids: Sequence[int] | None = None,
-        padding: int = 0,
+        pad_token_id: int = 0,
         pad_to_multiple_of: int = 1,
         max_length: int = 1,
     ) -> None:
-        """Keep the ids of each text, its label (None where there is none) and its own id (its position)."""
-        self.offsets, self.token_ids = token_ids
+        self.offsets, self.token_ids = tokens
         self.labels = None if labels is None else torch.as_tensor(labels, dtype=torch.int64)
         self.ids = torch.arange(len(self.offsets) - 1) if ids is None else to_index_tensor(ids)
-        self.padding = padding
+        self.pad_token_id = pad_token_id
         self.pad_to_multiple_of = pad_to_multiple_of
         self.max_length = max_length
 
@@ -66,7 +73,7 @@ class TokenDataset(Dataset[Any]):
 
     @property
     def padded_lengths(self) -> Tensor:
-        """Length of each text in a batch of its own, shape (texts,) int64."""
+        """Length of each text in a batch without other texts, shape (texts,) int64."""
         return self._round_up_length(self.offsets.diff())
 
     def _round_up_length(self, lengths: Tensor) -> Tensor:
@@ -76,14 +83,13 @@ class TokenDataset(Dataset[Any]):
         chosen = to_index_tensor(indices)
         starts = self.offsets[chosen]
         lengths = self.offsets[chosen + 1] - starts
-        length = int(self._round_up_length(lengths.max()))
-        columns = torch.arange(length)
+        columns = torch.arange(int(self._round_up_length(lengths.max())))
         mask = columns < lengths.unsqueeze(1)  # (batch, tokens)
-        # Behind its end a row reads the next text, and the last text of all itself: the mask hides both.
-        places = (starts.unsqueeze(1) + columns).clamp_(max=len(self.token_ids) - 1)
-        # Not token_ids[places]: that wakes all threads for each batch.
-        read = self.token_ids.index_select(0, places.flatten()).view(places.shape)
-        input_ids = read.long().masked_fill_(~mask, self.padding)  # (batch, tokens)
+        # Positions past the end read the next text, or repeat the last token of the dataset. The mask hides them.
+        positions = (starts.unsqueeze(1) + columns).clamp_(max=len(self.token_ids) - 1)
+        # index_select instead of token_ids[positions], which would start all threads for every batch.
+        token_ids = self.token_ids.index_select(0, positions.flatten()).view(positions.shape)
+        input_ids = token_ids.long().masked_fill_(~mask, self.pad_token_id)  # (batch, tokens)
         inputs = {"input_ids": input_ids, "attention_mask": mask.long()}
         batch = {"inputs": inputs, "ids": self.ids[chosen]}
         return batch if self.labels is None else {**batch, "labels": self.labels[chosen]}

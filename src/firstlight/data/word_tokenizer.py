@@ -1,4 +1,4 @@
-"""Tokenizers for a BERT without pretrained weights, and their form in a checkpoint."""
+"""Tokenizers for text models without pretrained weights, and their JSON format in a checkpoint."""
 
 from __future__ import annotations
 
@@ -15,41 +15,49 @@ if TYPE_CHECKING:
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
-def build_word_tokenizer(words: list[str]) -> PreTrainedTokenizerFast:
-    """Return a tokenizer that knows whole lower-case words; any other is [UNK]."""
+def build_word_tokenizer(vocabulary: list[str]) -> PreTrainedTokenizerFast:
+    """Return a tokenizer with one token per lower-case word of a vocabulary. Any other word is [UNK].
+
+    Raises:
+        MissingPackageError: If transformers or tokenizers is not installed.
+    """
     validate_text_packages()
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-    vocabulary = {word: index for index, word in enumerate(dict.fromkeys([*SPECIAL_TOKENS, *words]))}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    token_ids = {word: index for index, word in enumerate(dict.fromkeys([*SPECIAL_TOKENS, *vocabulary]))}
+    tokenizer = Tokenizer(models.WordLevel(token_ids, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[(name, vocabulary[name]) for name in ("[CLS]", "[SEP]")]
+        single="[CLS] $A [SEP]", special_tokens=[(name, token_ids[name]) for name in ("[CLS]", "[SEP]")]
     )
     return _to_fast_tokenizer(tokenizer)
 
 
-def to_json(tokenizer: PreTrainedTokenizerFast) -> str:
-    """Return a tokenizer as text."""
+def tokenizer_to_json(tokenizer: PreTrainedTokenizerFast) -> str:
+    """Return a tokenizer as JSON."""
     return str(tokenizer.backend_tokenizer.to_str())
 
 
-def from_json(text: str) -> PreTrainedTokenizerFast:
-    """Return the tokenizer that `to_json` wrote."""
+def tokenizer_from_json(text: str) -> PreTrainedTokenizerFast:
+    """Return the tokenizer that `tokenizer_to_json` wrote.
+
+    Raises:
+        MissingPackageError: If transformers or tokenizers is not installed.
+    """
     validate_text_packages()
     from tokenizers import Tokenizer
 
-    # Lengths are the data's business, call by call.
+    # The caller sets the lengths in each call.
     state = {**json.loads(text), "truncation": None, "padding": None}
     return _to_fast_tokenizer(Tokenizer.from_str(json.dumps(state)))
 
 
 def validate_text_packages() -> None:
-    """Refuse to make a tokenizer without its libraries.
+    """Check that the packages of a tokenizer are installed.
 
     Raises:
-        ValueError: If one of them is not installed.
+        MissingPackageError: If one of them is not installed.
     """
     for package in ("transformers", "tokenizers"):
         if not is_installed(package):
@@ -59,7 +67,6 @@ def validate_text_packages() -> None:
 def _to_fast_tokenizer(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
     from transformers import PreTrainedTokenizerFast
 
-    names = dict(zip(("pad", "unk", "cls", "sep", "mask"), SPECIAL_TOKENS, strict=True))
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, **{f"{short}_token": token for short, token in names.items()}
-    )
+    names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
+    special_tokens = dict(zip(names, SPECIAL_TOKENS, strict=True))
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special_tokens)

@@ -1,4 +1,4 @@
-"""Copies of a model that have shapes and no numbers, and what can be counted on them."""
+"""Count FLOPs on a copy of the model whose tensors have shapes but no data."""
 
 import copy
 from functools import partial
@@ -17,11 +17,11 @@ M = TypeVar("M", bound=LightningModule)
 
 
 def copy_to_meta(model: M) -> M:
-    """Return a copy of a model whose weights and buffers have shapes only; the numbers are never copied."""
+    """Copy a model to the meta device: the data of its weights and buffers is not copied."""
     memo: dict[int, Any] = {}
-    for each in [*model.parameters(), *model.buffers()]:
-        shape = torch.empty_like(each, device=META_DEVICE)
-        memo[id(each)] = nn.Parameter(shape, each.requires_grad) if isinstance(each, nn.Parameter) else shape
+    for tensor in [*model.parameters(), *model.buffers()]:
+        empty = torch.empty_like(tensor, device=META_DEVICE)
+        memo[id(tensor)] = nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
     trainer, model._trainer = model._trainer, None
     try:
         return copy.deepcopy(model, memo).to(META_DEVICE)
@@ -30,20 +30,21 @@ def copy_to_meta(model: M) -> M:
 
 
 def count_flops_per_sample(model: LightningModule, inputs: Any, training: bool = True) -> float:
-    """Return the floating-point operations of a sample; a multiplication and its addition are two.
+    """Return the FLOPs per sample. A multiply-add counts as two.
 
     Args:
-        model: what maps inputs to logits.
-        inputs: a batch of tensors, or of tensors in a dictionary; only shapes and types matter.
-        training: count the backward pass, too.
+        model: Maps inputs to logits.
+        inputs: A batch, as a tensor or a dictionary of tensors. Only shapes and dtypes matter.
+        training: Whether to include the backward pass.
     """
-    twin = copy_to_meta(model).train(training)
-    for each in twin.modules():
-        if isinstance(each, nn.SyncBatchNorm):  # it refuses all but GPUs; its arithmetic is that of any other
-            each.forward = partial(_BatchNorm.forward, each)  # type: ignore[method-assign]
-    # Two samples: batch normalisation refuses one.
-    few = tree_map_only(
-        Tensor, lambda each: torch.empty(2, *each.shape[1:], dtype=each.dtype, device=META_DEVICE), inputs
+    meta_model = copy_to_meta(model).train(training)
+    for module in meta_model.modules():
+        if isinstance(module, nn.SyncBatchNorm):
+            # SyncBatchNorm runs only on GPUs. BatchNorm has the same FLOPs.
+            module.forward = partial(_BatchNorm.forward, module)  # type: ignore[method-assign]
+    # Two samples, because BatchNorm rejects a single one in training.
+    meta_inputs = tree_map_only(
+        Tensor, lambda tensor: torch.empty(2, *tensor.shape[1:], dtype=tensor.dtype, device=META_DEVICE), inputs
     )
     with torch.set_grad_enabled(training), torch.random.fork_rng(devices=[]):
-        return measure_flops(twin, lambda: twin(few), Tensor.sum if training else None) / 2
+        return measure_flops(meta_model, lambda: meta_model(meta_inputs), Tensor.sum if training else None) / 2

@@ -9,20 +9,25 @@ from firstlight.model.classifier import Classifier
 
 
 def load_model(checkpoint: str | Path, trust_remote_code: bool = False) -> Classifier:
-    """Return the model of a checkpoint with its weights: nothing is downloaded, no setting repeated.
+    """Load a model and its weights from a checkpoint, without downloads and without a config.
+
+    Args:
+        checkpoint: Path of the checkpoint.
+        trust_remote_code: Whether Python code that comes with pretrained weights may run.
 
     Raises:
-        ValueError: If the file is no checkpoint of this project.
+        CheckpointError: If the file is not a checkpoint of this project.
     """
     saved = checkpoint_io.load_checkpoint(checkpoint)
-    known = {**saved["hyper_parameters"], **saved["model_kwargs"]}
-    if "trust_remote_code" in known:
-        known["trust_remote_code"] = trust_remote_code  # the file's own word for it counts nothing
-    model: Classifier = locate(saved["config"]["model"]["_target_"])(**known)
+    kwargs = {**saved["hyper_parameters"], **saved["model_kwargs"]}
+    if "trust_remote_code" in kwargs:
+        # The checkpoint cannot grant this permission, only the caller.
+        kwargs["trust_remote_code"] = trust_remote_code
+    model: Classifier = locate(saved["config"]["model"]["_target_"])(**kwargs)
     model.load_state_dict(saved["state_dict"])
     return model
 
 
-def allows_remote_code(settings: dict[str, Any]) -> bool:
-    """Return True if the command line said that code which comes with weights may run."""
-    return bool(settings["model"].get("trust_remote_code"))
+def allows_remote_code(config: dict[str, Any]) -> bool:
+    """Return True if the config allows Python code that comes with pretrained weights to run."""
+    return bool(config["model"].get("trust_remote_code"))

@@ -1,10 +1,10 @@
-"""Score each class by a confusion matrix, in plain Python: the page of runs does without torch."""
+"""Metrics of each class from a confusion matrix, in plain Python: the HTML report does not import torch."""
 
 from typing import NamedTuple
 
 
 class ClassMetrics(NamedTuple):
-    """How well one class was found; what is 0 of 0 is 0."""
+    """Metrics of one class. A fraction 0 / 0 is 0."""
 
     name: str
     precision: float
@@ -14,15 +14,16 @@ class ClassMetrics(NamedTuple):
 
 
 def compute_class_metrics(counts: list[list[int]], class_names: list[str]) -> list[ClassMetrics]:
-    """Return the scores of each class.
+    """Return the metrics of each class.
 
     Args:
-        counts: a row for each true class, a column for each predicted one.
-        class_names: their names, in this order.
+        counts: Confusion matrix with a row per true class and a column per predicted class.
+        class_names: Name of each class, in this order.
     """
-    found = []
+    metrics = []
     for index, (name, row, column) in enumerate(zip(class_names, counts, zip(*counts, strict=True), strict=True)):
-        hits, samples, taken = row[index], sum(row), sum(column)
-        f1 = 2 * hits / max(samples + taken, 1)
-        found.append(ClassMetrics(name, hits / max(taken, 1), hits / max(samples, 1), f1, samples))
-    return found
+        true_positives, support, predicted = row[index], sum(row), sum(column)
+        precision, recall = true_positives / max(predicted, 1), true_positives / max(support, 1)
+        f1 = 2 * true_positives / max(support + predicted, 1)
+        metrics.append(ClassMetrics(name, precision, recall, f1, support))
+    return metrics

@@ -1,4 +1,4 @@
-"""Adaptive average pooling that every device can run."""
+"""Adaptive average pooling that runs on every device."""
 
 import torch
 from torch import Tensor, nn
@@ -6,19 +6,21 @@ from torch.nn import functional
 
 
 class MPSAdaptiveAvgPool2d(nn.Module):
-    """Average a map down, or repeat it up, to size x size: what nn.AdaptiveAvgPool2d(size) does, to 1e-6.
+    """Adaptive average pooling to size x size, equal to `nn.AdaptiveAvgPool2d(size)` within 1e-6.
 
-    MPS refuses sizes that do not divide (pytorch issue 96056, open with torch 2.15), such as VGG16's 7 of 3 at 96 px.
-    There the mean is written as two matrix products, which run everywhere.
+    MPS does not support sizes that are not multiples of each other (pytorch issue 96056, open in torch 2.15), such as
+    3 to 7 in VGG16 at 96 px. For these sizes, the mean is computed as two matrix products.
+
+    Args:
+        size: Height and width of the output.
     """
 
     def __init__(self, size: int) -> None:
-        """Keep the side of the map that comes out."""
         super().__init__()
         self.size = size
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Return (batch, channels, size, size) of (batch, channels, height, width)."""
+        """Pool maps of shape (batch, channels, height, width) to (batch, channels, size, size)."""
         height, width = maps.shape[-2:]
         shrinks = height % self.size == 0 and width % self.size == 0
         grows = self.size % height == 0 and self.size % width == 0
@@ -29,12 +31,17 @@ class MPSAdaptiveAvgPool2d(nn.Module):
 
 
 def make_averaging_matrix(length: int, size: int, like: Tensor) -> Tensor:
-    """Return the mean over each of the windows as a matrix, shape (size, length), with dtype and device of `like`.
+    """Return the averaging matrix of shape (size, length): row i averages window i.
 
     Window i goes from floor(i * length / size) to ceil((i + 1) * length / size), as in torch.
+
+    Args:
+        length: Length of the input.
+        size: Length of the output.
+        like: The matrix has the dtype and device of this tensor.
     """
-    index = torch.arange(size, device=like.device).unsqueeze(1)
-    start, end = index * length // size, -(-(index + 1) * length // size)
-    place = torch.arange(length, device=like.device)
-    inside = (place >= start) & (place < end)  # (size, length)
-    return inside.to(like.dtype) / (end - start).to(like.dtype)
+    window = torch.arange(size, device=like.device).unsqueeze(1)
+    start, end = window * length // size, -(-(window + 1) * length // size)
+    position = torch.arange(length, device=like.device)
+    is_inside = (position >= start) & (position < end)  # (size, length)
+    return is_inside.to(like.dtype) / (end - start).to(like.dtype)

@@ -1,61 +1,63 @@
-"""Load pretrained weights of a torchvision network: by torchvision's name for them, or from a file."""
+"""Load pretrained weights into a torchvision network, by name or from a file."""
 
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from firstlight.run.errors import CheckpointError, ConfigError, unknown_name
 
 
-def load_pretrained(network: nn.Module, weights: str, choices: Any, leave_out: str) -> None:
-    """Fill a network with pretrained weights, all but its classifier.
+def load_pretrained(network: nn.Module, weights: str, weights_enum: Any, skip_prefix: str) -> None:
+    """Load pretrained weights into a network, except for its head.
 
     Args:
-        network: a torchvision network.
-        weights: a name of the enumeration, such as IMAGENET1K_V2, or a file of a state dictionary or checkpoint.
-        choices: torchvision's enumeration of this network's weights.
-        leave_out: start of the names that are trained anew.
+        network: A torchvision network.
+        weights: Name of a member of `weights_enum`, such as IMAGENET1K_V2, or a file with a state dict or checkpoint.
+        weights_enum: torchvision's enumeration of the weights of this network.
+        skip_prefix: Parameters whose names start with this prefix are not loaded, such as "fc.".
 
     Raises:
-        ValueError: neither a known name nor a file, or weights of another network.
+        ConfigError: If `weights` is neither a known name nor a file.
+        CheckpointError: If the weights cannot be loaded, or do not fit this network.
     """
-    if weights in choices.__members__:
-        state = _download(choices[weights])
+    if weights in weights_enum.__members__:
+        loaded = _download(weights_enum[weights])
     elif Path(weights).is_file():
-        state = _read_state_dict(weights)
-        state = {name.removeprefix("network."): value for name, value in state.items()}
+        loaded = {name.removeprefix("network."): tensor for name, tensor in _load_state_dict(weights).items()}
     else:
-        known = ", ".join(choices.__members__)
-        raise ValueError(f"model.weights={weights} is neither a file nor one of {known}: choose one, or null for none")
-    wanted = {name for name in network.state_dict() if not name.startswith(leave_out)}
-    shapes = {name: value.shape for name, value in network.state_dict().items()}
-    fitting = {name: state[name] for name in wanted if name in state and state[name].shape == shapes[name]}
-    if missing := sorted(wanted - set(fitting)):
-        raise ValueError(
-            f"model.weights={weights} does not fit this network: {len(missing)} tensors are missing or of another "
-            f"shape, {missing[0]} first. Small images get another first layer: set model.stem=standard, or weights=null"
+        problem = unknown_name("model.weights", weights, weights_enum.__members__)
+        raise ConfigError(f"{problem} Use a known name, the path of a file, or null for random weights.")
+    expected = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(skip_prefix)}
+    fitting = {name: loaded[name] for name in expected if name in loaded and loaded[name].shape == expected[name].shape}
+    if missing := sorted(expected.keys() - fitting.keys()):
+        raise CheckpointError(
+            f"model.weights={weights} is incompatible with this network: {len(missing)} of {len(expected)} tensors are "
+            f"missing or have another shape (first: {missing[0]}). For small images, set model.stem=standard, or use "
+            "random weights with model.weights=null."
         )
     network.load_state_dict(fitting, strict=False)
 
 
-def _read_state_dict(file: str) -> dict[str, torch.Tensor]:
+def _load_state_dict(file: str) -> dict[str, Tensor]:
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-        weights: dict[str, torch.Tensor] = state.get("state_dict", state)
-    except Exception as error:  # torch raises many kinds for what is no plain weights
-        raise ValueError(
-            f"model.weights={file} holds something else than weights ({type(error).__name__}): give another file"
+        saved = torch.load(file, map_location="cpu", weights_only=True)
+        state_dict: dict[str, Tensor] = saved.get("state_dict", saved)
+    except Exception as error:  # torch raises many kinds for a file without plain weights
+        raise CheckpointError(
+            f"model.weights={file} is not a state dict or checkpoint ({type(error).__name__}). Use another file."
         ) from error
-    return weights
+    return state_dict
 
 
-def _download(choice: Any) -> dict[str, torch.Tensor]:
-    network = type(choice).__name__.removesuffix("_Weights")
+def _download(weights: Any) -> dict[str, Tensor]:
+    network = type(weights).__name__.removesuffix("_Weights")
     try:
-        state: dict[str, torch.Tensor] = choice.get_state_dict(progress=False, check_hash=True, weights_only=True)
+        state_dict: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except OSError as error:
-        raise ValueError(
-            f"model.weights={choice.name} of {network} could not be downloaded ({error}): connect to the network, or "
-            "give a file"
+        raise CheckpointError(
+            f"Could not download model.weights={weights.name} for {network} ({error}). Check your connection, or set "
+            "model.weights to a file."
         ) from error
-    return state
+    return state_dict

@@ -1,4 +1,4 @@
-"""CIFAR-10, downloaded once by torchvision when asked for by name."""
+"""CIFAR-10, downloaded once by torchvision."""
 
 from typing import Any, ClassVar
 
@@ -7,25 +7,26 @@ from torchvision import datasets
 
 from firstlight.data.images import InMemoryImageDataModule
 from firstlight.data.split import stratified_split
+from firstlight.run.errors import DataError
 
 
 class CIFAR10DataModule(InMemoryImageDataModule):
-    """60,000 photos of 32 x 32, 10 classes: 45,000 train, 5,000 val, 10,000 test.
+    """60,000 photos of 32 x 32 pixels in 10 classes: 45,000 train, 5,000 val, 10,000 test.
 
     Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009. The authors state no
-    licence; the photos were collected from the web for research.
+    license. The photos were collected from the web for research.
 
     Args:
-        root: folder of the downloaded archive (163 MiB).
-        batch_size: images per step.
-        num_workers: processes that read; None chooses for the platform.
-        augment: as in `Images`.
-        drop_last: as in `Images`.
-        cache_on_device: as in `ImagesInMemory`.
+        root: Directory of the downloaded archive (163 MiB).
+        batch_size: Images per step and device.
+        num_workers: DataLoader workers. If None, there are none.
+        augment: Whether to shift (by up to 4 pixels) and flip training images.
+        drop_last: Whether to drop an incomplete last training batch.
+        cache_on_device: Whether to hold all images in GPU memory on CUDA.
     """
 
     max_shift: ClassVar[int] = 4
-    mirror: ClassVar[bool] = True
+    horizontal_flip: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -40,25 +41,25 @@ class CIFAR10DataModule(InMemoryImageDataModule):
         self.root = root
 
     def prepare_data(self) -> None:
-        """Download the archive unless it is there.
+        """Download the archive if it is not there yet.
 
         Raises:
-            ValueError: it is not there and cannot be downloaded.
+            DataError: If it is not there and cannot be downloaded.
         """
         try:
             datasets.CIFAR10(self.root, download=True)
         except (OSError, RuntimeError) as error:
-            raise ValueError(
-                f"CIFAR-10 is not under {self.root} and could not be downloaded ({error}): connect to the network, "
-                "copy cifar-10-python.tar.gz there, or choose another data="
+            raise DataError(
+                f"CIFAR-10 was not found in {self.root} and could not be downloaded ({error}). Check your connection, "
+                f"copy cifar-10-python.tar.gz to {self.root}, or use another dataset."
             ) from error
 
     def load_arrays(self) -> tuple[list[str], dict[str, Any]]:
         """Return class names, images and labels."""
-        training, test = datasets.CIFAR10(self.root, train=True), datasets.CIFAR10(self.root, train=False)
-        images, labels = training.data.transpose(0, 3, 1, 2), np.array(training.targets)  # (50000, 3, 32, 32)
+        train, test = datasets.CIFAR10(self.root, train=True), datasets.CIFAR10(self.root, train=False)
+        images, labels = train.data.transpose(0, 3, 1, 2), np.array(train.targets)  # (50000, 3, 32, 32), (50000,)
         splits = stratified_split(labels, val_fraction=0.1, test_fraction=0)
-        return list(training.classes), {
-            **{name: (images[chosen], labels[chosen]) for name, chosen in splits.items()},
+        return list(train.classes), {
+            **{name: (images[indices], labels[indices]) for name, indices in splits.items()},
             "test": (test.data.transpose(0, 3, 1, 2), np.array(test.targets)),
         }

@@ -1,4 +1,4 @@
-"""Real handwritten digits that scikit-learn carries: nothing to download."""
+"""Real handwritten digits from the package scikit-learn, without a download."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,13 +8,26 @@ import numpy as np
 
 from firstlight.data.images import InMemoryImageDataModule
 from firstlight.data.split import stratified_split
+from firstlight.run.errors import (
+    ConfigError,
+    DataError,
+    MissingPackageError,
+    invalid_value,
+    missing_package,
+    not_found,
+)
 
 
 class DigitsDataModule(InMemoryImageDataModule):
-    """1,797 digits, 10 classes, scanned at 8 x 8 and enlarged to 32 x 32.
+    """1,797 digits in 10 classes, scanned at 8 x 8 pixels and enlarged to 32 x 32.
 
     Source: E. Alpaydin & C. Kaynak, Optical Recognition of Handwritten Digits, UCI 1998 (CC BY 4.0),
     as shipped in scikit-learn (BSD-3-Clause).
+
+    The arguments are described in `InMemoryImageDataModule`.
+
+    Raises:
+        ConfigError: If `image_size` is not a multiple of 8.
     """
 
     max_shift: ClassVar[int] = 2
@@ -29,47 +42,37 @@ class DigitsDataModule(InMemoryImageDataModule):
         drop_last: bool = True,
         cache_on_device: bool = True,
     ) -> None:
-        """Keep the settings; `ImagesInMemory` explains them.
-
-        Raises:
-            ValueError: image_size is no multiple of 8.
-        """
         super().__init__(image_size, batch_size, num_workers, augment, drop_last, cache_on_device)
         if image_size % 8 or image_size < 8:
-            raise ValueError(f"Digits are enlarged from 8 px, but data.image_size={image_size}: give a multiple of 8")
+            fix = "Digits are enlarged from 8 x 8 pixels."
+            raise ConfigError(invalid_value("data.image_size", image_size, "a multiple of 8", fix))
 
     def load_arrays(self) -> tuple[list[str], dict[str, Any]]:
-        """Return class names, images and labels: 80 % train, 10 % val, 10 % test.
-
-        Raises:
-            ValueError: scikit-learn does not have the file.
-        """
+        """Return class names, images and labels: 80 % train, 10 % val, 10 % test."""
         ink, labels = load_digits()
-        # Ink is 0 to 16 in the source.
-        grey = np.round(ink * 255 / 16).astype(np.uint8)  # (samples, 8, 8)
+        gray = np.round(ink * 255 / 16).astype(np.uint8)  # (samples, 8, 8)
         scale = self.image_size // 8
-        enlarged = grey.repeat(scale, axis=1).repeat(scale, axis=2)  # (samples, size, size)
+        enlarged = gray.repeat(scale, axis=1).repeat(scale, axis=2)  # (samples, size, size)
         images = np.repeat(enlarged[:, None], 3, axis=1)  # (samples, 3, size, size)
+        class_names = [str(digit) for digit in range(10)]
         splits = stratified_split(labels, val_fraction=0.1, test_fraction=0.1)
-        return [str(digit) for digit in range(10)], {
-            name: (images[chosen], labels[chosen]) for name, chosen in splits.items()
-        }
+        return class_names, {name: (images[indices], labels[indices]) for name, indices in splits.items()}
 
 
 def load_digits() -> tuple[np.ndarray, np.ndarray]:
-    """Return the ink of each pixel, 0 to 16, (samples, 8, 8), and the digits, (samples,).
+    """Return the ink of each pixel, 0 to 16, shape (samples, 8, 8), and the digits, shape (samples,).
 
     Raises:
-        ValueError: scikit-learn does not have the file.
+        MissingPackageError: If scikit-learn is not installed.
+        DataError: If scikit-learn does not contain the file.
     """
-    # Importing scikit-learn takes a second: only its folder is wanted.
+    # Importing scikit-learn takes a second. Only its directory is needed.
     package = find_spec("sklearn")
-    folders = package.submodule_search_locations if package else None
-    file = Path(folders[0]) / "datasets" / "data" / "digits.csv.gz" if folders else None
-    if file is None or not file.is_file():
-        raise ValueError(
-            "data=digits reads datasets/data/digits.csv.gz of scikit-learn: install the version that "
-            "requirements/base.lock pins, by `make setup`"
-        )
+    if package is None or not package.submodule_search_locations:
+        raise MissingPackageError(missing_package("data=digits", "scikit-learn"))
+    file = Path(package.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"
+    if not file.is_file():
+        fix = "Install the version of scikit-learn in requirements/base.lock with `make setup`."
+        raise DataError(not_found(str(file), fix))
     rows = np.loadtxt(file, delimiter=",", dtype=np.int64)  # (samples, 65): 64 pixels, then the digit
     return rows[:, :-1].reshape(-1, 8, 8), rows[:, -1]

@@ -1,50 +1,53 @@
-"""One's own images: how a folder is read and split."""
+"""Image folders: how they are read and split, and which ones are rejected."""
 
 import pytest
 import torch
 from PIL import Image
 
 from firstlight.data.image_folder import ImageFolderDataModule
-from support.datamodules import prepare_data
+from firstlight.run.errors import DataError
+from support.datamodules import count_samples, prepare_data
 
 
-def picture(path, colour):
+def write_image(path, color):
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (80, 60), colour).save(path)
+    Image.new("RGB", (80, 60), color).save(path)
 
 
 @pytest.fixture
-def photos(tmp_path):
+def image_dir(tmp_path):
+    """Return a directory with 20 images in each of two classes, some in a subdirectory."""
     for index in range(20):
-        picture(tmp_path / "photos" / "red" / f"{index}.jpg", (200, index, 0))
-        picture(tmp_path / "photos" / "blue" / "deep" / f"{index}.png", (0, index, 200))
-    return tmp_path / "photos"
+        write_image(tmp_path / "images" / "red" / f"{index}.jpg", (200, index, 0))
+        write_image(tmp_path / "images" / "blue" / "deep" / f"{index}.png", (0, index, 200))
+    return tmp_path / "images"
 
 
-def test_a_tree_of_folders_is_split(photos):
-    data = prepare_data(ImageFolderDataModule(root=str(photos), image_size=64, batch_size=4, num_workers=0))
+def test_class_directories_are_split(image_dir):
+    data = prepare_data(ImageFolderDataModule(root=str(image_dir), image_size=64, batch_size=4, num_workers=0))
     batch = next(iter(data.train_dataloader()))
 
     assert data.class_names == ["blue", "red"]
-    assert {name: len(each) for name, each in data.datasets.items()} == {"train": 32, "val": 4, "test": 4}
+    assert count_samples(data) == {"train": 32, "val": 4, "test": 4}
     assert tuple(batch["inputs"].shape) == (4, 3, 64, 64)
     assert torch.uint8 == batch["inputs"].dtype
 
 
-def test_folders_of_splits_are_used_as_they_are(tmp_path):
+def test_split_directories_are_used_unchanged(tmp_path):
     for split, count in {"train": 20, "val": 3, "test": 2}.items():
         for name in ("red", "blue"):
             for index in range(count):
-                picture(tmp_path / split / name / f"{index}.png", (index, 0, 0))
+                write_image(tmp_path / split / name / f"{index}.png", (index, 0, 0))
     data = prepare_data(ImageFolderDataModule(root=str(tmp_path), image_size=32, num_workers=0))
 
-    assert {name: len(each) for name, each in data.datasets.items()} == {"train": 40, "val": 6, "test": 4}
+    assert count_samples(data) == {"train": 40, "val": 6, "test": 4}
 
 
 @pytest.mark.slow
-def test_a_loader_of_photos_survives_the_spawn_of_macos(photos):
-    data = prepare_data(ImageFolderDataModule(root=str(photos), image_size=32, batch_size=4, num_workers=1))
+def test_dataloader_works_with_spawn_start_method(image_dir):
+    data = prepare_data(ImageFolderDataModule(root=str(image_dir), image_size=32, batch_size=4, num_workers=1))
     loader = data.train_dataloader()
+    # macOS starts processes with spawn.
     spawned = torch.utils.data.DataLoader(
         loader.dataset, batch_size=4, num_workers=1, multiprocessing_context="spawn", collate_fn=loader.collate_fn
     )
@@ -52,24 +55,24 @@ def test_a_loader_of_photos_survives_the_spawn_of_macos(photos):
     assert tuple(next(iter(spawned))["inputs"].shape) == (4, 3, 32, 32)
 
 
-def test_a_corrupt_photo_is_named(photos):
-    (photos / "red" / "0.jpg").write_bytes(b"broken")
-    data = prepare_data(ImageFolderDataModule(root=str(photos), image_size=32, num_workers=0))
+def test_corrupt_image_is_named(image_dir):
+    (image_dir / "red" / "0.jpg").write_bytes(b"broken")
+    data = prepare_data(ImageFolderDataModule(root=str(image_dir), image_size=32, num_workers=0))
 
-    with pytest.raises(ValueError, match=r"Cannot read the image .*red/0.jpg .*: repair or remove it"):
+    with pytest.raises(DataError, match=r"Cannot read image .*red/0.jpg \(.*\). Repair or remove it"):
         [batch for name in data.datasets for batch in data.make_dataloader(data.datasets[name])]
 
 
 @pytest.mark.parametrize(
-    ("make", "sentence"),
+    ("make_dirs", "message"),
     [
-        (lambda path: None, "is no folder: give one that holds a folder of images per class"),
-        (lambda path: (path / "only").mkdir(parents=True), "needs two classes or more, but .* holds 1 class folders"),
-        (lambda path: [(path / name).mkdir(parents=True) for name in "ab"], "a holds no image: give a folder or file"),
+        (lambda path: None, "is not a directory. Set it to a directory with one subdirectory of images per class"),
+        (lambda path: (path / "only").mkdir(parents=True), "contains 1 class directories, but at least 2 are required"),
+        (lambda path: [(path / name).mkdir(parents=True) for name in "ab"], "a contains no images. Use an image or a"),
     ],
 )
-def test_a_folder_that_cannot_be_used_is_refused(tmp_path, make, sentence):
-    make(tmp_path / "photos")
+def test_unusable_directory_is_rejected(tmp_path, make_dirs, message):
+    make_dirs(tmp_path / "images")
 
-    with pytest.raises(ValueError, match=sentence):
-        ImageFolderDataModule(root=str(tmp_path / "photos")).setup()
+    with pytest.raises(DataError, match=message):
+        ImageFolderDataModule(root=str(tmp_path / "images")).setup()

@@ -1,4 +1,4 @@
-"""One's own texts: what is read, and what is skipped or refused."""
+"""Text files of the user: formats, splits and rejected files."""
 
 import json
 
@@ -6,12 +6,14 @@ import pytest
 
 from firstlight.data.tabular import iter_texts
 from firstlight.data.text_file import TextFileDataModule
-from support.datamodules import prepare_data
+from firstlight.run.errors import DataError
+from support.datamodules import count_samples, prepare_data
 
 ROWS = [{"review": f"word{index} and more", "stars": index % 2} for index in range(40)]
+COLUMNS = {"text_column": "review", "label_column": "stars"}
 
 
-def written(path):
+def write_rows(path):
     if path.suffix == ".jsonl":
         path.write_text("\n".join(json.dumps(row) for row in ROWS))
     elif path.suffix == ".parquet":
@@ -24,45 +26,43 @@ def written(path):
 
 
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "parquet"])
-def test_texts_are_read_from_every_kind_of_file(tmp_path, suffix):
-    path = written(tmp_path / f"texts.{suffix}")
-    data = prepare_data(TextFileDataModule(path=str(path), text_column="review", label_column="stars"))
+def test_every_file_format_is_read(tmp_path, suffix):
+    path = write_rows(tmp_path / f"texts.{suffix}")
+    data = prepare_data(TextFileDataModule(path=str(path), **COLUMNS))
 
     assert data.class_names == ["0", "1"]
-    assert {name: len(each) for name, each in data.datasets.items()} == {"train": 32, "val": 4, "test": 4}
+    assert count_samples(data) == {"train": 32, "val": 4, "test": 4}
 
 
-def test_files_for_each_split_are_used_as_they_are(tmp_path):
-    path = str(written(tmp_path / "texts.csv"))
-    data = prepare_data(
-        TextFileDataModule(path, val_path=path, test_path=path, text_column="review", label_column="stars")
-    )
+def test_split_files_are_used_unchanged(tmp_path):
+    path = str(write_rows(tmp_path / "texts.csv"))
+    data = prepare_data(TextFileDataModule(path, val_path=path, test_path=path, **COLUMNS))
 
-    assert {name: len(each) for name, each in data.datasets.items()} == {"train": 40, "val": 40, "test": 40}
+    assert count_samples(data) == {"train": 40, "val": 40, "test": 40}
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "sentence"),
+    ("name", "content", "message"),
     [
-        ("a.csv", "words,label\nx,1\n", "has no column 'text' but words, label: name the right one"),
-        ("a.csv", "text,kind\nx,1\n", "has no column 'label' but text, kind: name the right one"),
-        ("a.csv", "text,label\nx,1\n,2\n", "row 2: text or label is empty: fill it in or remove the row"),
-        ("a.csv", "text,label\nx,1\ny,1\n", "needs two classes or more, but column 'label' of .* holds .'1'."),
-        ("a.jsonl", '{"text": "x", "label": 1}\n{"text": \n', "row 2: no JSON"),
-        ("a.doc", "x", "Cannot read .*a.doc: give a .csv, .tsv, .jsonl or .parquet file"),
-        (None, "", "There is no file .*: give a .csv, .tsv, .jsonl or .parquet file"),
+        ("a.csv", "words,label\nx,1\n", "has no column 'text'. Available: words, label. Set text_column or label_col"),
+        ("a.csv", "text,kind\nx,1\n", "has no column 'label'. Available: text, kind. Set text_column or label_column"),
+        ("a.csv", "text,label\nx,1\n,2\n", "row 2: empty text or label. Fix or remove the row, or skip"),
+        ("a.csv", "text,label\nx,1\ny,1\n", "requires at least two classes, but column 'label' of .* contains .'1'."),
+        ("a.jsonl", '{"text": "x", "label": 1}\n{"text": \n', "row 2: invalid JSON"),
+        ("a.doc", "x", "Cannot read .*a.doc: unknown suffix '.doc'. Use a .csv, .tsv, .jsonl or .parquet file"),
+        (None, "", "missing.csv does not exist. Use a .csv, .tsv, .jsonl or .parquet file"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_refused(tmp_path, name, content, sentence):
+def test_unusable_file_is_rejected(tmp_path, name, content, message):
     path = tmp_path / (name or "missing.csv")
     if name:
         path.write_text(content)
 
-    with pytest.raises(ValueError, match=sentence):
+    with pytest.raises(DataError, match=message):
         TextFileDataModule(str(path)).setup()
 
 
-def test_rows_of_any_bytes_and_line_separators_are_read(tmp_path):
+def test_special_characters_and_long_texts_are_read(tmp_path):
     (tmp_path / "a.jsonl").write_bytes('\ufeff{"text": "one\u2028two"}\n'.encode() + b'{"text": "caf\xe9"}\n')
     (tmp_path / "a.csv").write_text("text\n" + "x" * 200_000 + "\n")
 

@@ -1,4 +1,4 @@
-"""Tokens kept on disk are those that cutting would give, or none at all."""
+"""The token cache returns what tokenizing returns, or nothing."""
 
 import pickle
 import sys
@@ -6,140 +6,143 @@ import sys
 import pytest
 import torch
 
-from firstlight.data import token_cache, word_tokenizer
+from firstlight.data import token_cache
 from firstlight.data.text import TextDataModule
 from firstlight.data.text_file import TextFileDataModule
 from firstlight.data.token_cache import load_tokens, tokenize_cached
 from firstlight.data.tokenization import tokenize
+from firstlight.data.word_tokenizer import build_word_tokenizer, tokenizer_from_json, tokenizer_to_json
 
 TEXTS = [f"word{index % 7} " * (index % 12) for index in range(40)]
 
 
 @pytest.fixture(autouse=True)
-def forty_texts_are_many(monkeypatch, requires_text_packages):
+def low_cache_threshold(monkeypatch, requires_text_packages):
     monkeypatch.setattr(token_cache, "MIN_TEXTS_TO_CACHE", 40)
 
 
 @pytest.fixture
 def tokenizer():
-    return word_tokenizer.build_word_tokenizer([f"word{index}" for index in range(7)])
+    return build_word_tokenizer([f"word{index}" for index in range(7)])
 
 
 @pytest.fixture
-def folder(tmp_path):
+def cache_dir(tmp_path):
     return tmp_path / "data" / "tokens"
 
 
-def equal(first, second):
+def are_equal(first, second):
     return all(torch.equal(*pair) and pair[0].dtype == pair[1].dtype for pair in zip(first, second, strict=True))
 
 
-def no_cutting(*args):
-    raise AssertionError("cut again")
+def fail_to_tokenize(*args):
+    raise AssertionError("tokenized again")
 
 
-def test_a_large_set_is_cut_once(folder, tokenizer, monkeypatch):
-    first = tokenize_cached(TEXTS, tokenizer, 8, folder)
-    monkeypatch.setattr(token_cache, "tokenize", no_cutting)
-    second = tokenize_cached(TEXTS, tokenizer, 8, folder)
+def test_large_dataset_is_tokenized_once(cache_dir, tokenizer, monkeypatch):
+    first = tokenize_cached(TEXTS, tokenizer, 8, cache_dir)
+    monkeypatch.setattr(token_cache, "tokenize", fail_to_tokenize)
+    second = tokenize_cached(TEXTS, tokenizer, 8, cache_dir)
 
-    assert equal(first, second)
-    assert [each.suffix for each in folder.iterdir()] == [".safetensors"]
+    assert are_equal(first, second)
+    assert [path.suffix for path in cache_dir.iterdir()] == [".safetensors"]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="Linux lists what is mapped")
-def test_what_was_kept_is_mapped_not_read(folder, tokenizer):
-    tokenize_cached(TEXTS, tokenizer, 8, folder)
-    kept = tokenize_cached(TEXTS, tokenizer, 8, folder)
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux lists the mapped files")
+def test_cache_file_is_memory_mapped(cache_dir, tokenizer):
+    tokenize_cached(TEXTS, tokenizer, 8, cache_dir)
+    tokens = tokenize_cached(TEXTS, tokenizer, 8, cache_dir)
     with open("/proc/self/maps") as maps:
-        assert len(kept.values)
-        assert str(next(folder.iterdir())) in maps.read()
+        assert len(tokens.values)
+        assert str(next(cache_dir.iterdir())) in maps.read()
 
 
-def test_a_small_set_leaves_no_file(folder, tokenizer):
-    tokenize_cached(TEXTS[1:], tokenizer, 8, folder)
+def test_small_dataset_is_not_cached(cache_dir, tokenizer):
+    tokenize_cached(TEXTS[1:], tokenizer, 8, cache_dir)
 
-    assert not folder.exists()
-
-
-def test_whatever_changes_the_tokens_is_kept_apart(folder, tokenizer):
-    tokenize_cached(TEXTS, tokenizer, 8, folder)
-    tokenize_cached(TEXTS, tokenizer, 9, folder)
-    tokenize_cached([*TEXTS[1:], "word1"], tokenizer, 8, folder)
-    tokenize_cached([*TEXTS[:2], "word1 word1", "", *TEXTS[4:]], tokenizer, 8, folder)
-    tokenize_cached([*TEXTS[:2], "word1 ", "word1", *TEXTS[4:]], tokenizer, 8, folder)
-    tokenize_cached(TEXTS, word_tokenizer.build_word_tokenizer(["word1"]), 8, folder)
-
-    assert len(list(folder.iterdir())) == 6
+    assert not cache_dir.exists()
 
 
-def test_the_tokenizer_of_a_checkpoint_finds_what_its_training_kept(folder, tokenizer, monkeypatch):
-    tokenize_cached(TEXTS, tokenizer, 8, folder)
+def test_texts_tokenizer_and_length_determine_cache_file(cache_dir, tokenizer):
+    tokenize_cached(TEXTS, tokenizer, 8, cache_dir)
+    tokenize_cached(TEXTS, tokenizer, 9, cache_dir)
+    tokenize_cached([*TEXTS[1:], "word1"], tokenizer, 8, cache_dir)
+    tokenize_cached([*TEXTS[:2], "word1 word1", "", *TEXTS[4:]], tokenizer, 8, cache_dir)
+    tokenize_cached([*TEXTS[:2], "word1 ", "word1", *TEXTS[4:]], tokenizer, 8, cache_dir)
+    tokenize_cached(TEXTS, build_word_tokenizer(["word1"]), 8, cache_dir)
+
+    assert len(list(cache_dir.iterdir())) == 6
+
+
+def test_tokenizer_of_checkpoint_uses_cache_of_training(cache_dir, tokenizer, monkeypatch):
+    tokenize_cached(TEXTS, tokenizer, 8, cache_dir)
     tokenizer(["word1"], truncation=True, max_length=5)
-    monkeypatch.setattr(token_cache, "tokenize", no_cutting)
+    monkeypatch.setattr(token_cache, "tokenize", fail_to_tokenize)
 
-    tokenize_cached(TEXTS, word_tokenizer.from_json(word_tokenizer.to_json(tokenizer)), 8, folder)
-
-
-def test_a_damaged_file_is_made_anew(folder, tokenizer):
-    right = tokenize_cached(TEXTS, tokenizer, 8, folder)
-    (path,) = folder.iterdir()
-    sound = path.read_bytes()
-    flipped = [sound[:at] + bytes([sound[at] ^ 1]) + sound[at + 1 :] for at in range(0, len(sound), 23)]
-    for damaged in (*flipped, *(sound[:length] for length in range(0, len(sound), 150)), sound + b"\0"):
-        path.write_bytes(damaged)
-
-        assert equal(right, tokenize_cached(TEXTS, tokenizer, 8, folder))
-        assert equal(right, load_tokens(path))
+    tokenize_cached(TEXTS, tokenizer_from_json(tokenizer_to_json(tokenizer)), 8, cache_dir)
 
 
-def test_a_file_that_could_run_code_is_no_tokens(folder, tokenizer):
-    right = tokenize_cached(TEXTS, tokenizer, 8, folder)
-    (path,) = folder.iterdir()
-    path.write_bytes(pickle.dumps(right))
+def test_corrupt_cache_file_is_written_again(cache_dir, tokenizer):
+    expected = tokenize_cached(TEXTS, tokenizer, 8, cache_dir)
+    (path,) = cache_dir.iterdir()
+    content = path.read_bytes()
+    flipped = [content[:i] + bytes([content[i] ^ 1]) + content[i + 1 :] for i in range(0, len(content), 23)]
+    truncated = [content[:length] for length in range(0, len(content), 150)]
+    for corrupt_content in (*flipped, *truncated, content + b"\0"):
+        path.write_bytes(corrupt_content)
+
+        assert are_equal(expected, tokenize_cached(TEXTS, tokenizer, 8, cache_dir))
+        assert are_equal(expected, load_tokens(path))
+
+
+def test_pickle_is_not_loaded(cache_dir, tokenizer):
+    tokens = tokenize_cached(TEXTS, tokenizer, 8, cache_dir)
+    (path,) = cache_dir.iterdir()
+    path.write_bytes(pickle.dumps(tokens))
 
     assert load_tokens(path) is None
 
 
-def test_where_nothing_can_be_written_texts_are_cut_each_time(tmp_path, tokenizer):
-    (tmp_path / "data").write_text("a file where a folder should be")
+def test_texts_are_tokenized_each_time_if_cache_is_not_writable(tmp_path, tokenizer):
+    (tmp_path / "data").write_text("a file in place of the directory")
 
     for _ in range(2):
-        assert equal(tokenize(TEXTS, tokenizer, 8), tokenize_cached(TEXTS, tokenizer, 8, tmp_path / "data" / "tokens"))
+        tokens = tokenize_cached(TEXTS, tokenizer, 8, tmp_path / "data" / "tokens")
+        assert are_equal(tokenize(TEXTS, tokenizer, 8), tokens)
 
 
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
-def test_a_write_that_fails_leaves_nothing(folder, tokenizer, monkeypatch, error):
-    def fails(tensors, path, metadata):
+def test_failed_write_leaves_no_file(cache_dir, tokenizer, monkeypatch, error):
+    def write_half(tensors, path, metadata):
         path.write_bytes(b"half")
         raise error
 
-    monkeypatch.setattr(token_cache, "save_file", fails)
+    monkeypatch.setattr(token_cache, "save_file", write_half)
     if isinstance(error, OSError):
-        tokenize_cached(TEXTS, tokenizer, 8, folder)
+        tokenize_cached(TEXTS, tokenizer, 8, cache_dir)
     else:
         with pytest.raises(KeyboardInterrupt):
-            tokenize_cached(TEXTS, tokenizer, 8, folder)
+            tokenize_cached(TEXTS, tokenizer, 8, cache_dir)
 
-    assert list(folder.iterdir()) == []
-
-
-def test_a_tokenizer_without_json_is_not_kept(folder, tokenizer):
-    own = type("Own", (), {"__call__": lambda self, texts, **how: tokenizer(texts, **how)})()
-
-    assert equal(tokenize(TEXTS, tokenizer, 8), tokenize_cached(TEXTS, own, 8, folder))
-    assert not folder.exists()
+    assert list(cache_dir.iterdir()) == []
 
 
-def test_the_splits_of_a_data_set_are_kept_but_not_what_is_predicted(folder, tokenizer, tmp_path, monkeypatch):
-    monkeypatch.setattr(TextDataModule, "tokens_dir", folder)
+def test_tokenizer_without_json_is_not_cached(cache_dir, tokenizer):
+    custom = type("Custom", (), {"__call__": lambda self, texts, **kwargs: tokenizer(texts, **kwargs)})()
+
+    assert are_equal(tokenize(TEXTS, tokenizer, 8), tokenize_cached(TEXTS, custom, 8, cache_dir))
+    assert not cache_dir.exists()
+
+
+def test_splits_are_cached_but_not_predict_inputs(cache_dir, tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setattr(TextDataModule, "tokens_dir", cache_dir)
     path = tmp_path / "texts.csv"
     path.write_text("text,label\n" + "".join(f"word{index},{index % 2}\n" for index in range(40)))
     data = TextFileDataModule(str(path), val_path=str(path), test_path=str(path))
     data.setup()
     data.set_tokenizer(tokenizer)
-    kept = list(folder.iterdir())
+    files = list(cache_dir.iterdir())
     path.write_text(path.read_text() + "another,0\n")
     data.set_predict_inputs(str(path))
 
-    assert 1 == len(kept) == len(list(folder.iterdir()))
+    assert 1 == len(files) == len(list(cache_dir.iterdir()))

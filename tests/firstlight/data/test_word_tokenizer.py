@@ -1,22 +1,17 @@
-"""Tokenizers of whole words, and their form in a checkpoint."""
+"""Word-level tokenizers, and their JSON format in a checkpoint."""
 
-from firstlight.data import word_tokenizer
-
-
-def test_words_are_cut_between_the_marks_of_a_text():
-    tokenizer = word_tokenizer.build_word_tokenizer(["good", "bad"])
-
-    assert tokenizer.convert_ids_to_tokens(tokenizer("Good unheard bad")["input_ids"]) == [
-        "[CLS]",
-        "good",
-        "[UNK]",
-        "bad",
-        "[SEP]",
-    ]
+from firstlight.data.word_tokenizer import build_word_tokenizer, tokenizer_from_json, tokenizer_to_json
 
 
-def test_a_tokenizer_comes_back_from_its_text():
-    tokenizer = word_tokenizer.build_word_tokenizer(["good", "bad"])
-    again = word_tokenizer.from_json(word_tokenizer.to_json(tokenizer))
+def test_text_is_tokenized_into_words_and_special_tokens():
+    tokenizer = build_word_tokenizer(["good", "bad"])
+    tokens = tokenizer.convert_ids_to_tokens(tokenizer("Good unheard bad")["input_ids"])
 
-    assert tokenizer("Good unheard bad")["input_ids"] == again("Good unheard bad")["input_ids"]
+    assert tokens == ["[CLS]", "good", "[UNK]", "bad", "[SEP]"]
+
+
+def test_tokenizer_is_restored_from_json():
+    tokenizer = build_word_tokenizer(["good", "bad"])
+    restored = tokenizer_from_json(tokenizer_to_json(tokenizer))
+
+    assert tokenizer("Good unheard bad")["input_ids"] == restored("Good unheard bad")["input_ids"]
