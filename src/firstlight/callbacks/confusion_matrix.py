@@ -1,4 +1,4 @@
-"""Draw the confusion matrix of the test as confusion_matrix.png, and keep its counts in confusion_matrix.json."""
+"""Plot the confusion matrix of the test split to confusion_matrix.png, and write its counts to JSON."""
 
 import json
 from pathlib import Path
@@ -14,38 +14,49 @@ from firstlight.run.files import write_atomically, write_figure
 
 
 class ConfusionMatrixPlot(Callback):
-    """Draw which class was taken for which; W&B gets the picture and a table of per-class scores, "test/classes"."""
+    """Write confusion_matrix.png and confusion_matrix.json after a test.
+
+    W&B also receives the plot, and a table of per-class metrics as "test/classes".
+
+    Args:
+        output_dir: The run directory.
+    """
 
     def __init__(self, output_dir: str) -> None:
-        """Write to the run folder `output_dir`."""
         self.output_dir = Path(output_dir)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write both files."""
+        """Write both files on rank 0."""
         if not trainer.is_global_zero:
             return
-        picture = self.output_dir / "confusion_matrix.png"
+        path = self.output_dir / "confusion_matrix.png"
         matrix: Tensor = pl_module.confusion_matrix.cpu()  # type: ignore
-        names: list[str] = pl_module.class_names  # type: ignore
-        plot_confusion_matrix(matrix, names, picture)
-        kept: dict[str, Any] = {"class_names": names, "counts": matrix.tolist()}
-        write_atomically(self.output_dir / "confusion_matrix.json", json.dumps(kept) + "\n")
+        class_names: list[str] = pl_module.class_names  # type: ignore
+        plot_confusion_matrix(matrix, class_names, path)
+        content: dict[str, Any] = {"class_names": class_names, "counts": matrix.tolist()}
+        write_atomically(self.output_dir / "confusion_matrix.json", json.dumps(content) + "\n")
         for logger in get_wandb_loggers(trainer):
-            logger.log_image("test/confusion_matrix", [str(picture)])
+            logger.log_image("test/confusion_matrix", [str(path)])
             columns = ["class", *ClassMetrics._fields[1:]]
-            rows = [list(scores) for scores in compute_class_metrics(kept["counts"], names)]
+            rows = [list(metrics) for metrics in compute_class_metrics(content["counts"], class_names)]
             logger.log_table("test/classes", columns=columns, data=rows)
 
 
-def plot_confusion_matrix(matrix: Tensor, class_names: list[str], picture: Path) -> None:
-    """Draw counts, rows the true classes, shape (classes, classes)."""
+def plot_confusion_matrix(matrix: Tensor, class_names: list[str], path: Path) -> None:
+    """Plot a confusion matrix to a PNG file.
+
+    Args:
+        matrix: Counts of shape (classes, classes); rows are true classes, columns predicted classes.
+        class_names: One name per class.
+        path: File to write.
+    """
     count = len(class_names)
     side = min(max(3.5, 0.45 * count + 1.8), 14.0)
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
     axes.imshow(matrix.numpy(), cmap="Blues")
     axes.set(xlabel="predicted", ylabel="true")
-    # Beyond 40 classes names and counts would overlap: the colours still tell.
+    # With more than 40 classes, names and counts would overlap; the colors still show the counts.
     if count <= 40:
         axes.set_xticks(range(count), class_names, rotation=90 if max(map(len, class_names)) > 3 else 0)
         axes.set_yticks(range(count), class_names)
@@ -54,6 +65,6 @@ def plot_confusion_matrix(matrix: Tensor, class_names: list[str], picture: Path)
             for column in range(count):
                 value = int(matrix[row, column])
                 if value:
-                    colour = "white" if value > middle else "black"
-                    axes.text(column, row, str(value), ha="center", va="center", color=colour, fontsize=8)
-    write_figure(picture, figure)
+                    color = "white" if value > middle else "black"
+                    axes.text(column, row, str(value), ha="center", va="center", color=color, fontsize=8)
+    write_figure(path, figure)

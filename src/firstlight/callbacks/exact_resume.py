@@ -1,4 +1,4 @@
-"""Put into each checkpoint what Lightning leaves out and an exact resume needs."""
+"""Add to each checkpoint the state that an exact resume needs and that Lightning does not save."""
 
 from pathlib import Path
 from typing import Any
@@ -12,21 +12,21 @@ from firstlight.checkpoint.io import FORMAT_VERSION, consolidate_shards
 from firstlight.checkpoint.rng_state import get_rng_states, set_rng_states
 from firstlight.distributed.collectives import all_gather_objects
 from firstlight.logger.metrics_csv import MetricsCSVLogger
+from firstlight.run.errors import CheckpointError
 
 
 class ExactResume(Callback):
-    """Save the random states and put them back; let metrics.csv go on where the checkpoint stands.
+    """Save and restore the RNG states, and continue metrics.csv at the step of the checkpoint.
 
-    The order of the data and its augmentation are functions of seed and epoch (`data/sampler.py`, `data/seeding.py`):
-    they need no saving.
+    The order of the samples and their augmentation are functions of seed and epoch (`data/sampler.py`,
+    `data/seeding.py`), so they need not be saved.
     """
 
     def __init__(self) -> None:
-        """Resume nothing yet."""
         self.rng_states: dict[str, Any] | None = None
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add the format, the random states and the figures, once metrics.csv is on the disk."""
+        """Add the format version, the RNG states of all ranks and the latest metrics; flush metrics.csv."""
         checkpoint["format_version"] = FORMAT_VERSION
         checkpoint["rng_states"] = all_gather_objects(get_rng_states())
         checkpoint["metrics"] = {name: float(value) for name, value in trainer.callback_metrics.items()}
@@ -35,29 +35,29 @@ class ExactResume(Callback):
                 logger.save()
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keep what a training starts with; its figures so far are there even if nothing is left to train.
+        """Read the RNG states of this rank, and the metrics, which must exist even if no step is left to train.
 
         Raises:
-            ValueError: it was trained on another number of devices, which took other samples in each step.
+            CheckpointError: If the number of devices has changed: each step would use other samples.
         """
         if trainer.state.fn != TrainerFn.FITTING:
-            return  # a test of the best one goes on with nothing
+            return  # Testing the best checkpoint does not resume training.
         states = checkpoint.get("rng_states") or [None]
         if len(states) != trainer.world_size:
-            raise ValueError(
-                f"A run goes on with as many devices as before, but its checkpoint is of {len(states)} and this "
-                f"training of {trainer.world_size}: go on where there are {len(states)}, or start a new run"
+            raise CheckpointError(
+                f"Cannot resume on {trainer.world_size} device(s): the checkpoint was written with {len(states)}. "
+                f"Resume on {len(states)} device(s), or start a new run."
             )
         self.rng_states = states[trainer.global_rank]
         trainer.callback_metrics.update(checkpoint.get("metrics", {}))
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let an optimizer go on with the kernel it was built with: that of the device which is here now."""
+        """Register a hook that lets optimizers keep the kernels that were selected for the current device."""
         for optimizer in trainer.optimizers:
             optimizer.register_load_state_dict_pre_hook(preserve_fused_flags)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put everything back, at the last moment before the first step; each device draws on chance of its own."""
+        """Restore the RNG states just before the first step; in a new run, seed each rank differently."""
         if self.rng_states is None and trainer.world_size > 1:
             torch.manual_seed(torch.initial_seed() + trainer.global_rank)
         if self.rng_states is not None:
@@ -67,19 +67,19 @@ class ExactResume(Callback):
                     logger.truncate_after(trainer.global_step)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Set right by which step Lightning names the figures of validations: it counts a restart as one."""
+        """Correct the step at which Lightning logs validation metrics, since it counts a resume as a step."""
         if self.rng_states is not None:
             trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
             self.rng_states = None
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Make files of checkpoints that several devices wrote in parts: what comes now needs one device."""
+        """Consolidate sharded checkpoints into single files, which a single device can load."""
         if trainer.is_global_zero:
             consolidate_shards(Path(trainer.default_root_dir))
         trainer.strategy.barrier()
 
 
 def preserve_fused_flags(optimizer: Optimizer, state: dict[str, Any]) -> None:
-    """Put `fused` and `foreach` of an optimizer's groups into a state that it is going to load."""
-    for own, saved in zip(optimizer.param_groups, state["param_groups"], strict=False):
-        saved.update({name: own[name] for name in ("fused", "foreach") if name in own})
+    """Copy `fused` and `foreach` of an optimizer's parameter groups into a state dict that it is about to load."""
+    for group, saved in zip(optimizer.param_groups, state["param_groups"], strict=False):
+        saved.update({name: group[name] for name in ("fused", "foreach") if name in group})

@@ -1,4 +1,4 @@
-"""Show what the model sees: the first batch, augmented."""
+"""Write the images of the first training batch, as the model receives them."""
 
 from functools import partial
 from pathlib import Path
@@ -15,24 +15,27 @@ from firstlight.run.files import write_atomically
 
 
 class FirstBatchImages(Callback):
-    """Write the first images of a training, as augmented and normalised for the model, to first_batch.png.
+    """Write the first augmented images of a training run to first_batch.png; normalization is undone for display.
 
-    A wrong transform is seen there at a glance. W&B gets the picture too, as "train/first_batch".
+    The file makes a wrong transform visible at a glance. W&B also receives the image, as "train/first_batch".
+
+    Args:
+        output_dir: The run directory.
+        num_samples: Maximum number of images.
     """
 
     def __init__(self, output_dir: str, num_samples: int = 16) -> None:
-        """Write so many images to the run folder `output_dir`."""
         self.output_dir = Path(output_dir)
         self.num_samples = num_samples
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Write the picture, once; texts have none."""
+        """Write the file before the first step, unless the inputs are texts."""
         inputs = batch["inputs"]
         if trainer.global_step == 0 and batch_idx == 0 and isinstance(inputs, torch.Tensor) and trainer.is_global_zero:
-            file = self.output_dir / "first_batch.png"
-            file.parent.mkdir(parents=True, exist_ok=True)
+            path = self.output_dir / "first_batch.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
             grid = make_grid(denormalize(inputs[: self.num_samples]), nrow=8, pad_value=255)
             image = Image.fromarray(grid.permute(1, 2, 0).numpy())
-            write_atomically(file, partial(image.save, format="PNG"))
+            write_atomically(path, partial(image.save, format="PNG"))
             for logger in get_wandb_loggers(trainer):
-                logger.log_image("train/first_batch", [str(file)])
+                logger.log_image("train/first_batch", [str(path)])

@@ -1,4 +1,4 @@
-"""Keep last.ckpt true: after each epoch, every few minutes, and when the run is asked to end."""
+"""Save last.ckpt after each epoch, at intervals, and when the run is asked to stop."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ from firstlight.distributed.collectives import DelayedMaxReduce, all_gather_obje
 from firstlight.run.files import replace_atomically
 from firstlight.run.signals import STOP_SIGNALS, install_signal_handler
 
-# What a process asks for when the minutes or steps between savings have passed; a signal is its number more.
+# Request of a rank whose save interval has elapsed. A stop request is this number plus the signal number.
 INTERVAL_ELAPSED = 1
 
 
@@ -26,17 +26,17 @@ INTERVAL_ELAPSED = 1
 # Lightning saves between optimizer steps. It has no on_exception: in the middle of a step, BatchNorm's buffers may
 # already be updated, and the last regular checkpoint is consistent and at most ten minutes old.
 class LastCheckpoint(Checkpoint):
-    """Save the state of a training between two steps, so that a resumed run takes the steps it would have taken.
+    """Save the training state between two steps, so that a resumed run takes the same steps as an uninterrupted one.
 
-    The first signal that asks for the end (`firstlight.run.signals`) lets the step finish and saves, the second ends
-    the run at once. Who listened to SIGUSR2 before hears of it once all is saved: by that signal submitit queues a job
-    of Slurm again.
+    The first stop signal (`firstlight.run.signals`) finishes the current step and saves; the second one stops the run
+    immediately. A previously installed SIGUSR2 handler is called after saving; submitit uses it to requeue Slurm jobs.
 
     Args:
-        dirpath: folder of last.ckpt.
-        every_n_epochs: epochs between savings.
-        every_n_train_steps: optimizer steps between savings.
-        every_n_minutes: minutes between savings; the first step after them saves.
+        dirpath: Directory of last.ckpt.
+        every_n_epochs: Epochs between saves. If None, epochs do not trigger a save.
+        every_n_train_steps: Optimizer steps between saves. If None, steps do not trigger a save.
+        every_n_minutes: Minutes between saves; the first step after this interval saves. If None, time does not
+            trigger a save.
     """
 
     def __init__(
@@ -50,38 +50,42 @@ class LastCheckpoint(Checkpoint):
         self.every_n_epochs = every_n_epochs
         self.every_n_train_steps = every_n_train_steps
         self.every_n_minutes = every_n_minutes
-        # The signal that asked this process, and that which all processes know of.
+        # The signal that this process received, and the signal that all ranks know of; 0: none.
         self.requested_signal = self.agreed_signal = 0
         self.is_save_due = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock, and listen to signals; Lightning puts back the handlers of before."""
+        """Start the save interval and install the signal handlers; Lightning restores the previous handlers."""
         self.saved_at, self.saved_step = time.monotonic(), trainer.global_step
         self.requested_signal = self.agreed_signal = 0
         self.is_save_due = False
         self.stop_reduce = DelayedMaxReduce()
         if threading.current_thread() is threading.main_thread():
-            self.requeue = signal.getsignal(signal.SIGUSR2)
+            self.requeue_handler = signal.getsignal(signal.SIGUSR2)
             install_signal_handler(STOP_SIGNALS, self._handle_signal)
 
     def _handle_signal(self, number: int, frame: FrameType | None) -> None:
         if self.requested_signal:
             raise SystemExit(128 + number)
         self.requested_signal = number
-        with suppress(RuntimeError):  # the signal came while something was printed
-            print("\nasked to end: the step is finished and saved first (once more ends at once)", flush=True)
+        with suppress(RuntimeError):  # raised if the signal arrives during another print
+            print(
+                "\nStop requested: finishing this step and saving a checkpoint. "
+                "Press Ctrl-C again to stop immediately.",
+                flush=True,
+            )
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Decide whether to save before the next batch; the chance which that draws on is what it is now."""
+        """Decide whether to save before the next batch, and if so, store the RNG states of this moment."""
         between_steps = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if between_steps and self._sync_stop_request(self._has_interval_elapsed(trainer)):
             self.is_save_due = True
             self.rng_states = get_rng_states()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Save what is due, now that all of the step before is done, its validation included."""
+        """Save if a save is due: the previous step is complete by now, including its validation."""
         if self.is_save_due:
             self._save(trainer)
             self._stop_if_requested()
@@ -89,14 +93,14 @@ class LastCheckpoint(Checkpoint):
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """End inside a validation, too: a run that goes on starts it anew."""
+        """Stop during a validation if requested; the resumed run repeats this validation from its start."""
         self._sync_stop_request()
         if self.agreed_signal:
             self._save(trainer)
             self._stop_if_requested()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save after an epoch and its validation."""
+        """Save after the last validation of an epoch."""
         self._sync_stop_request()
         if (
             self.is_save_due
@@ -107,22 +111,24 @@ class LastCheckpoint(Checkpoint):
             self._stop_if_requested()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Let a batch or a validation that has begun begin anew, with the chance that it had."""
+        """Reset the progress of a started batch or validation, so that a resumed run repeats it with the same RNG."""
         loops = checkpoint["loops"]["fit_loop"]
         if self.is_save_due:
             checkpoint["rng_states"] = all_gather_objects(self.rng_states)
             progress = loops["epoch_loop.batch_progress"]
-            for each in (progress["total"], progress["current"]):
-                each["ready"] = each["started"]
+            for counts in (progress["total"], progress["current"]):
+                counts["ready"] = counts["started"]
         if trainer.validating:
             progress = loops["epoch_loop.val_loop.batch_progress"]
-            begun = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
-            progress["total"], progress["current"] = begun, dict(begun)
+            counts = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+            progress["total"], progress["current"] = counts, dict(counts)
 
-    def _sync_stop_request(self, passed: bool = False) -> int:
-        agreed = self.stop_reduce(
-            INTERVAL_ELAPSED + self.requested_signal if self.requested_signal else INTERVAL_ELAPSED * passed
-        )
+    def _sync_stop_request(self, has_interval_elapsed: bool = False) -> int:
+        """Return the greatest request of all ranks, or 0; with several ranks, the result is one call late."""
+        request = INTERVAL_ELAPSED * has_interval_elapsed
+        if self.requested_signal:
+            request = INTERVAL_ELAPSED + self.requested_signal
+        agreed = self.stop_reduce(request)
         self.agreed_signal = max(self.agreed_signal, agreed - INTERVAL_ELAPSED)
         return agreed
 
@@ -133,39 +139,39 @@ class LastCheckpoint(Checkpoint):
         return by_steps or (self.every_n_minutes is not None and minutes >= self.every_n_minutes)
 
     def _save(self, trainer: Trainer) -> None:
-        # Writing the same state twice would take twice the time and space: a hard link serves.
-        same = None if trainer.validating else find_checkpoint_of_this_step(trainer)
-        done = same is not None and trainer.strategy.broadcast(
-            trainer.is_global_zero and link_atomically(same, self.path)
+        # If another callback has just saved the same state, a hard link avoids the time and space of a second copy.
+        existing = None if trainer.validating else find_checkpoint_of_this_step(trainer)
+        is_linked = existing is not None and trainer.strategy.broadcast(
+            trainer.is_global_zero and link_atomically(existing, self.path)
         )
-        if not done:
+        if not is_linked:
             trainer.save_checkpoint(self.path)
         self.saved_at, self.saved_step, self.is_save_due = time.monotonic(), trainer.global_step, False
 
     def _stop_if_requested(self) -> None:
         if self.agreed_signal:
-            print(f"saved; go on by `make train resume={self.path.parent.parent}`", flush=True)
-            if self.requested_signal == signal.SIGUSR2 and callable(self.requeue):
+            print(f"Checkpoint saved. Resume with: make train resume={self.path.parent.parent}", flush=True)
+            if self.requested_signal == signal.SIGUSR2 and callable(self.requeue_handler):
                 with suppress(SystemExit):
-                    self.requeue(self.requested_signal, None)
+                    self.requeue_handler(self.requested_signal, None)
             raise SystemExit(128 + self.agreed_signal)
 
 
 def find_checkpoint_of_this_step(trainer: Trainer) -> Path | None:
-    """Return the checkpoint that another callback wrote at this very moment, if there is one."""
-    for each in trainer.checkpoint_callbacks:
-        if isinstance(each, ModelCheckpoint) and each._last_global_step_saved == trainer.global_step:
-            return Path(each._last_checkpoint_saved)
+    """Return the checkpoint that a ModelCheckpoint callback has saved at the current step, or None."""
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback._last_global_step_saved == trainer.global_step:
+            return Path(callback._last_checkpoint_saved)
     return None
 
 
-def link_atomically(file: Path, place: Path) -> bool:
-    """Give a file a second name, without a moment in which that names nothing; say whether the file system can."""
-    beside = place.with_name(f".{place.name}.tmp")
+def link_atomically(source: Path, path: Path) -> bool:
+    """Replace `path` atomically by a hard link to `source`; return False if the file system has no hard links."""
+    temporary = path.with_name(f".{path.name}.tmp")
     try:
-        beside.unlink(missing_ok=True)
-        os.link(file, beside)
-        replace_atomically(beside, place)
+        temporary.unlink(missing_ok=True)
+        os.link(source, temporary)
+        replace_atomically(temporary, path)
     except OSError:
         return False
     return True

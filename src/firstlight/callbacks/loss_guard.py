@@ -1,4 +1,4 @@
-"""Stop at a loss that is no number, before it reaches a checkpoint, and say where it came from."""
+"""Stop at a non-finite loss before it reaches a checkpoint, and save the batch that caused it."""
 
 import statistics
 from collections import deque
@@ -10,14 +10,15 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from firstlight.run.errors import TrainingError
 from firstlight.run.files import write_atomically
 
-# Losses that a spike is held against, and how many there must be before any is called one.
+# A spike is a loss far above the median of the last HISTORY_LENGTH losses, once there are at least MIN_HISTORY.
 HISTORY_LENGTH, MIN_HISTORY = 200, 50
 
 
 class PendingLoss(NamedTuple):
-    """A step whose loss nobody has looked at yet."""
+    """The loss of a step, still on the device and not checked yet."""
 
     step: int
     epoch: int
@@ -26,86 +27,88 @@ class PendingLoss(NamedTuple):
 
 
 class LossGuard(Callback):
-    """End the run at the first loss that is NaN or infinite; warn of one that leaps.
+    """Stop the run at the first NaN or infinite loss, and warn of loss spikes.
 
-    The device is waited for every `log_every_n_steps` steps, and before each checkpoint: the last one holds no bad
-    weight.
+    Losses are read, which synchronizes the device, every `log_every_n_steps` steps and before each checkpoint, so no
+    checkpoint contains non-finite weights.
 
     Args:
-        output_dir: folder that gets the batch of a bad step, as bad_batch.pt.
-        spike_factor: warn of a loss so many times the median of the 200 before; None never does.
+        output_dir: The run directory, which receives the batch of a non-finite loss as bad_batch.pt.
+        spike_factor: Warn if a loss exceeds this multiple of the median of the previous 200 losses. If None, never
+            warn.
     """
 
     def __init__(self, output_dir: str, spike_factor: float | None = 10.0) -> None:
         self.output_dir = Path(output_dir)
         self.spike_factor = spike_factor
-        self.steps: list[PendingLoss] = []
-        self.before: deque[float] = deque(maxlen=HISTORY_LENGTH)
-        self.warned_in = -1
+        self.pending: list[PendingLoss] = []
+        self.history: deque[float] = deque(maxlen=HISTORY_LENGTH)
+        self.last_warned_epoch = -1
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Note the loss, and look at all that were noted from time to time."""
+        """Store the loss, and check the stored losses every `log_every_n_steps` steps."""
         loss = outputs["loss"] if isinstance(outputs, dict) else outputs
         if loss is not None:
             ids = batch.get("ids") if isinstance(batch, dict) else None
-            self.steps.append(PendingLoss(trainer.global_step, trainer.current_epoch, loss.detach(), ids))
-        if len(self.steps) >= trainer.log_every_n_steps:  # type: ignore[attr-defined]
+            self.pending.append(PendingLoss(trainer.global_step, trainer.current_epoch, loss.detach(), ids))
+        if len(self.pending) >= trainer.log_every_n_steps:  # type: ignore[attr-defined]
             self._check_losses(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look at the rest."""
+        """Check the remaining losses of the epoch."""
         self._check_losses(trainer)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Refuse to save weights that are no numbers.
+        """Prevent a checkpoint with non-finite weights.
 
         Raises:
-            ValueError: a loss or a weight is NaN or infinite.
+            TrainingError: If a loss or a weight is NaN or infinite.
         """
         self._check_losses(trainer)
-        if not torch.stack([each.detach().isfinite().all() for each in pl_module.parameters()]).all():
-            raise ValueError(
-                f"Step {trainer.global_step} made weights that are no numbers (NaN or infinite): {suggest_fix(trainer)}"
-            )
+        if not torch.stack([param.detach().isfinite().all() for param in pl_module.parameters()]).all():
+            raise TrainingError(f"Weights became NaN or infinite at step {trainer.global_step}. {suggest_fix(trainer)}")
 
     def _check_losses(self, trainer: Trainer) -> None:
-        steps, self.steps = self.steps, []
-        losses = torch.stack([each.loss for each in steps]).float().tolist() if steps else []
-        for step, loss in zip(steps, losses, strict=True):
+        pending, self.pending = self.pending, []
+        losses = torch.stack([step.loss for step in pending]).float().tolist() if pending else []
+        for step, loss in zip(pending, losses, strict=True):
             if not abs(loss) < float("inf"):
-                raise ValueError(self._format_non_finite_loss(trainer, step, loss))
+                raise TrainingError(self._format_non_finite_loss(trainer, step, loss))
             self._warn_on_spike(step, loss)
-            self.before.append(loss)
+            self.history.append(loss)
 
     def _format_non_finite_loss(self, trainer: Trainer, step: PendingLoss, loss: float) -> str:
-        where = f"The loss is {loss} in step {step.step} (epoch {step.epoch + 1})"
+        """Save the batch if its sample IDs are known, and return the error message."""
+        event = f"Loss is {loss} at step {step.step} (epoch {step.epoch + 1})."
         if step.ids is None:
-            return f"{where}: {suggest_fix(trainer)}"
+            return f"{event} {suggest_fix(trainer)}"
         ids = step.ids.tolist()
         dataset = trainer.datamodule.datasets["train"]  # type: ignore[attr-defined]
-        # Its augmentation is a function of seed, epoch and ids: the batch can be had again exactly.
-        batch = dataset.__getitems__(ids) if hasattr(dataset, "__getitems__") else [dataset[each] for each in ids]
+        # The augmentation is a function of seed, epoch and IDs, so the batch can be reproduced exactly.
+        batch = dataset.__getitems__(ids) if hasattr(dataset, "__getitems__") else [dataset[index] for index in ids]
         content = {"batch": batch, "ids": ids, "epoch": step.epoch, "step": step.step}
-        write_atomically(self.output_dir / "bad_batch.pt", partial(torch.save, content))
-        names = ", ".join(map(str, ids[:8])) + (" ..." if len(ids) > 8 else "")
-        return f"{where}; its samples, of train, are {names}, kept in {self.output_dir}/bad_batch.pt: {suggest_fix(trainer)}"
+        path = self.output_dir / "bad_batch.pt"
+        write_atomically(path, partial(torch.save, content))
+        samples = ", ".join(map(str, ids[:8])) + (", ..." if len(ids) > 8 else "")
+        return f"{event} The batch (train samples {samples}) was saved to {path}. {suggest_fix(trainer)}"
 
     def _warn_on_spike(self, step: PendingLoss, loss: float) -> None:
-        if self.spike_factor is None or len(self.before) < MIN_HISTORY or self.warned_in == step.epoch:
+        """Print a warning for a loss spike, at most once per epoch."""
+        if self.spike_factor is None or len(self.history) < MIN_HISTORY or self.last_warned_epoch == step.epoch:
             return
-        usual = statistics.median(self.before)
-        if loss > self.spike_factor * usual:
-            self.warned_in = step.epoch
-            print(f"loss spike in step {step.step}: {loss:.4g}, against a median of {usual:.4g} before", flush=True)
+        median = statistics.median(self.history)
+        if loss > self.spike_factor * median:
+            self.last_warned_epoch = step.epoch
+            print(f"Warning: loss spike at step {step.step}: {loss:.4g} (recent median {median:.4g}).", flush=True)
 
 
 def suggest_fix(trainer: Trainer) -> str:
-    """Return what helps most often."""
-    tries = ["a lower optimizer.lr"]
+    """Return the most likely fixes for a non-finite loss, which depend on the trainer's settings."""
+    fixes = ["a lower optimizer.lr"]
     if not trainer.gradient_clip_val:
-        tries.append("trainer.gradient_clip_val=1")
+        fixes.append("trainer.gradient_clip_val=1")
     if str(trainer.precision) != "32-true":
-        tries.append("trainer.precision=32-true")
-    return f"try {' or '.join(tries)}; the last checkpoint is from before"
+        fixes.append("trainer.precision=32-true")
+    return f"Try {' or '.join(fixes)}. The last checkpoint predates this step."

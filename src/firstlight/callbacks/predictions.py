@@ -1,4 +1,4 @@
-"""Keep the predictions that are worth a look."""
+"""Write the most informative test predictions to predictions.json."""
 
 import json
 from collections.abc import Iterator
@@ -15,26 +15,29 @@ from firstlight.distributed.collectives import all_gather_objects
 from firstlight.logger.wandb_loggers import get_wandb_loggers
 from firstlight.run.files import write_atomically
 
-# How telling a sample is, from -1 (surely right) to 1 (surely wrong), and what is kept of it.
+# The error score of a sample, from -1 (confident and correct) to 1 (confident and wrong), and its row.
 Candidate = tuple[float, dict[str, Any]]
 COLUMNS = ("id", "true", "predicted", "probability", "input")
 
 
 class PredictionSamples(Callback):
-    """Write test samples with true and predicted class to predictions.json, pictures beside it in predictions/.
+    """Write test samples with true and predicted class to predictions.json, and their images to predictions/.
 
-    The most confident mistakes come first, then what was right by the least margin. W&B gets a table of them,
-    "test/predictions".
+    The most confident errors come first, then the least confident correct predictions. W&B also receives the samples,
+    as the table "test/predictions".
+
+    Args:
+        output_dir: The run directory.
+        num_samples: Maximum number of samples.
     """
 
     def __init__(self, output_dir: str, num_samples: int = 32) -> None:
-        """Keep so many samples in the run folder `output_dir`."""
         self.output_dir = Path(output_dir)
         self.num_samples = num_samples
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget the last test."""
-        self.found: list[Candidate] = []
+        """Discard the samples of the previous test."""
+        self.candidates: list[Candidate] = []
 
     def on_test_batch_end(
         self,
@@ -45,21 +48,21 @@ class PredictionSamples(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep the samples of the batch that are among the most telling so far; `outputs` are its logits."""
-        self.found += self._select_candidates(outputs, batch, pl_module)
-        self.found = sorted(self.found, key=lambda each: -each[0])[: self.num_samples]
+        """Keep the `num_samples` samples with the highest error scores so far; `outputs` are the logits."""
+        self.candidates += self._select_candidates(outputs, batch, pl_module)
+        self.candidates = self._select_top(self.candidates)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the files, and log the table."""
-        found = [candidate for each in all_gather_objects(self.found) for candidate in each]
+        """Collect the samples of all ranks, write the files, and log the table."""
+        gathered = [candidate for candidates in all_gather_objects(self.candidates) for candidate in candidates]
         if not trainer.is_global_zero:
             return
-        rows = [row for _, row in sorted(found, key=lambda each: -each[0])[: self.num_samples]]
+        rows = [row for _, row in self._select_top(gathered)]
         for index, row in enumerate(rows):
             if "image" in row:
                 (self.output_dir / "predictions").mkdir(parents=True, exist_ok=True)
-                picture, row["image"] = row["image"], f"predictions/{index}.png"
-                image = Image.fromarray(picture.permute(1, 2, 0).numpy())
+                pixels, row["image"] = row["image"], f"predictions/{index}.png"
+                image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
                 write_atomically(self.output_dir / row["image"], partial(image.save, format="PNG"))
         write_atomically(self.output_dir / "predictions.json", json.dumps(rows, indent=1) + "\n")
         for logger in get_wandb_loggers(trainer):
@@ -67,16 +70,20 @@ class PredictionSamples(Callback):
                 "test/predictions", columns=list(COLUMNS), data=[self._make_table_row(row) for row in rows]
             )
 
+    def _select_top(self, candidates: list[Candidate]) -> list[Candidate]:
+        return sorted(candidates, key=lambda candidate: -candidate[0])[: self.num_samples]
+
     def _select_candidates(self, logits: Any, batch: Any, pl_module: LightningModule) -> Iterator[Candidate]:
         probabilities, predicted = logits.float().cpu().softmax(1).max(1)
         labels = batch["labels"].cpu()
-        telling = torch.where(predicted == labels, -probabilities, probabilities)
-        least = self.found[-1][0] if len(self.found) == self.num_samples else -2.0
+        error_scores = torch.where(predicted == labels, -probabilities, probabilities)
+        threshold = self.candidates[-1][0] if len(self.candidates) == self.num_samples else -2.0
         names: list[str] = pl_module.class_names  # type: ignore[assignment]
-        for row in telling.argsort(descending=True)[: self.num_samples].tolist():
-            if telling[row] > least and labels[row] >= 0:  # one that is read twice counts once
+        for row in error_scores.argsort(descending=True)[: self.num_samples].tolist():
+            # Negative labels mark the padding samples of a distributed test.
+            if error_scores[row] > threshold and labels[row] >= 0:
                 yield (
-                    float(telling[row]),
+                    float(error_scores[row]),
                     {
                         "id": int(batch["ids"][row]),
                         "true": names[labels[row]],
@@ -94,5 +101,5 @@ class PredictionSamples(Callback):
     def _make_table_row(self, row: dict[str, Any]) -> list[Any]:
         import wandb
 
-        shown = wandb.Image(str(self.output_dir / row["image"])) if "image" in row else row["text"]
-        return [*(row[name] for name in COLUMNS[:-1]), shown]
+        cell = wandb.Image(str(self.output_dir / row["image"])) if "image" in row else row["text"]
+        return [*(row[name] for name in COLUMNS[:-1]), cell]

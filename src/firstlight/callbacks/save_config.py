@@ -1,4 +1,4 @@
-"""Make each checkpoint explain itself."""
+"""Save the config in each checkpoint, so that a model can be rebuilt from the checkpoint alone."""
 
 from typing import Any
 
@@ -8,10 +8,13 @@ from firstlight.run.redaction import redact
 
 
 class SaveConfigInCheckpoint(Callback):
-    """Put into each checkpoint what rebuilds its model: the resolved configuration, and what replaces downloads."""
+    """Add the resolved config to each checkpoint, and model arguments that replace downloads.
+
+    Args:
+        config: The resolved config as plain values; secrets are masked.
+    """
 
     def __init__(self, config: dict[str, Any]) -> None:
-        """Keep the resolved configuration, plain values only, without secrets."""
         self.config = redact(config)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Measure what training takes: time, waiting for data, memory, and the use of the device; without slowing the steps."""
+"""Measure throughput, data loading time, memory and hardware utilization without slowing down the steps."""
 
 import time
 from dataclasses import dataclass
@@ -9,22 +9,28 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from firstlight.hardware.device import get_peak_memory_gib, measure_matmul_flops, reset_peak_memory, synchronize
 from firstlight.model.flops import count_flops_per_sample
 
-# The first steps compile kernels and fill caches: they measure the compiler, not the model.
+# The first steps compile kernels and fill caches, so they are not measured.
 WARMUP_STEPS = 3
 
 
 @dataclass
 class TimeWindow:
-    """Steps in a row, and the seconds that they took."""
+    """A range of consecutive steps and their duration.
+
+    Attributes:
+        steps: Number of batches.
+        samples: Number of samples on all devices.
+        seconds: Duration of the steps.
+        data_wait_s: Part of `seconds` that the loop spent waiting for batches.
+    """
 
     steps: int = 0
     samples: int = 0
     seconds: float = 0.0
-    # Of those seconds, how long the loop waited for a batch.
     data_wait_s: float = 0.0
 
     def add(self, other: "TimeWindow") -> None:
-        """Add the steps of another span."""
+        """Add the steps of another window."""
         self.steps += other.steps
         self.samples += other.samples
         self.seconds += other.seconds
@@ -32,50 +38,50 @@ class TimeWindow:
 
 
 class ThroughputMonitor(Callback):
-    """Log every n steps, and for each epoch, under "speed/": samples_per_s, step_ms, data_wait, peak_memory_gib.
+    """Log throughput metrics every `log_every_n_steps` steps and once per epoch, under "speed/".
 
-    data_wait is the share of the time in which the loop waited for a batch, 0 to 1. On CUDA there is also mfu, the
-    model's FLOP per second as a share of what a large matrix product reaches on this device at this precision (after
-    Chowdhery et al. 2022, appendix B, who divide by the maker's figure).
+    The metrics are samples_per_s, step_ms, peak_memory_gib and data_wait_fraction, the fraction of the time spent
+    waiting for data, from 0 to 1. On CUDA there is also mfu, model FLOPS utilization: the FLOP/s of the model relative
+    to the measured FLOP/s of a large matmul on this device at the same precision. Chowdhery et al. (2022, appendix B)
+    divide by the manufacturer's peak instead.
 
-    The device is waited for every n steps, when the loss is read anyway, and never in between.
+    The device is synchronized only at logging steps, where the loss is read anyway.
     """
 
     def __init__(self) -> None:
-        """Set the clock to zero."""
-        self.span = TimeWindow()
+        self.window = TimeWindow()
         self.epoch = TimeWindow()
         self.skip = 0
         self.started = self.ended = time.perf_counter()
-        # FLOP of a sample, forward and backward, and those of the device in a second; 0 where they are not measured.
-        self.flops = self.peak = 0.0
+        # FLOPs per sample, forward and backward, and FLOP/s of all devices; 0: not measured.
+        self.flops = self.peak_flops = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock, and measure memory anew: another job of the process may have used more."""
+        """Start the timer, and reset the peak memory: an earlier job of this process may have used more."""
         self._start_window()
         if pl_module.device.type == "cuda":
-            self.peak = measure_matmul_flops(pl_module.device, str(trainer.precision)) * trainer.world_size
+            self.peak_flops = measure_matmul_flops(pl_module.device, str(trainer.precision)) * trainer.world_size
         reset_peak_memory(pl_module.device)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget the last epoch."""
+        """Reset the totals of the epoch."""
         self.epoch = TimeWindow()
         self.skip = WARMUP_STEPS if trainer.num_training_batches > 2 * WARMUP_STEPS else 0
         self._start_window()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Count the wait for the batch."""
-        self.span.data_wait_s += time.perf_counter() - self.ended
-        # One that is spread over devices cannot be copied to count on.
-        if self.peak and not self.flops and pl_module._device_mesh is None:
+        """Add the time since the previous step to the data loading time; count the model's FLOPs once."""
+        self.window.data_wait_s += time.perf_counter() - self.ended
+        # FLOPs are counted on a copy of the model, and a sharded model cannot be copied.
+        if self.peak_flops and not self.flops and pl_module._device_mesh is None:
             self.flops = count_flops_per_sample(pl_module, batch["inputs"])
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count the samples; add the figures to those of a step that is logged."""
-        self.span.steps += 1
-        self.span.samples += len(batch["ids"]) * trainer.world_size
+        """Count the samples; at a logging step, add the throughput metrics to the metrics of the step."""
+        self.window.steps += 1
+        self.window.samples += len(batch["ids"]) * trainer.world_size
         if batch_idx + 1 == self.skip:
             synchronize(pl_module.device)
             self._start_window()
@@ -84,43 +90,43 @@ class ThroughputMonitor(Callback):
         self.ended = time.perf_counter()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop the clock during validation."""
+        """Stop the timer during validation."""
         self._end_window(pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock again."""
+        """Restart the timer."""
         self._start_window()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the figures of the epoch; a run that went on behind its last step has none."""
+        """Log the metrics of the epoch; a run resumed after the last step of an epoch has none."""
         self._end_window(pl_module)
         if self.epoch.steps:
             pl_module.log_dict(self._compute_metrics(self.epoch, pl_module))
 
-    def _compute_metrics(self, span: TimeWindow, pl_module: LightningModule) -> dict[str, float]:
-        """Return the figures of a span by name."""
-        seconds = max(span.seconds, 1e-9)
-        speed = span.samples / seconds
-        found = {
-            "samples_per_s": speed,
-            "step_ms": 1000 * seconds / max(span.steps, 1),
-            "data_wait": span.data_wait_s / seconds,
+    def _compute_metrics(self, window: TimeWindow, pl_module: LightningModule) -> dict[str, float]:
+        """Return the metrics of a window by name."""
+        seconds = max(window.seconds, 1e-9)
+        samples_per_s = window.samples / seconds
+        metrics = {
+            "samples_per_s": samples_per_s,
+            "step_ms": 1000 * seconds / max(window.steps, 1),
+            "data_wait_fraction": window.data_wait_s / seconds,
             "peak_memory_gib": get_peak_memory_gib(pl_module.device),
         }
         if self.flops:
-            found["mfu"] = speed * self.flops / self.peak
-        return {f"speed/{name}": value for name, value in found.items()}
+            metrics["mfu"] = samples_per_s * self.flops / self.peak_flops
+        return {f"speed/{name}": value for name, value in metrics.items()}
 
     def _end_window(self, pl_module: LightningModule) -> TimeWindow:
-        """Add what ran since the last log to the epoch, and return it."""
+        """Add the steps since the last log to the epoch, start a new window, and return the old one."""
         synchronize(pl_module.device)
-        span = self.span
-        if span.steps:
-            span.seconds = time.perf_counter() - self.started
-            self.epoch.add(span)
+        window = self.window
+        if window.steps:
+            window.seconds = time.perf_counter() - self.started
+            self.epoch.add(window)
         self._start_window()
-        return span
+        return window
 
     def _start_window(self) -> None:
-        self.span = TimeWindow()
+        self.window = TimeWindow()
         self.started = self.ended = time.perf_counter()

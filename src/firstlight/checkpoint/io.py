@@ -1,4 +1,4 @@
-"""Checkpoints that are whole: written atomically, checked when read."""
+"""Read and write checkpoints: writes are atomic, reads verify checksums."""
 
 import os
 import zipfile
@@ -10,104 +10,116 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from firstlight.checkpoint import sharded
+from firstlight.checkpoint.sharded import USE_ANOTHER_CHECKPOINT
+from firstlight.run.errors import CheckpointError, corrupt, not_found
 from firstlight.run.files import write_atomically
 
-# Raised when what a checkpoint holds is read otherwise than before.
+# Increase when code of an earlier version cannot read new checkpoints correctly.
 FORMAT_VERSION = 1
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's way to write checkpoints, but a crash at any moment leaves the earlier file, or the new one.
+    """Checkpoint I/O with atomic writes: a crash leaves either the previous or the new file.
 
-    Lightning 2.6 writes to the system's temporary folder and moves the result: on another file system that is a copy,
-    of which a crash leaves a part.
+    Lightning 2.6 writes to the system's temporary directory and moves the result; across file systems that is a copy,
+    which a crash can leave incomplete.
     """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
     ) -> None:
-        """Write a checkpoint.
+        """Write a checkpoint atomically.
 
         Raises:
-            OSError: it cannot be written; what was there before still is.
+            OSError: If the file cannot be written. The previous file is kept.
         """
-        place = Path(path)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(place, partial(torch.save, checkpoint))
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(target, partial(torch.save, checkpoint))
 
 
 def verify_checkpoint(path: Path) -> None:
-    """Refuse a file that is not as it was written; torch does not compare the checksums that it writes.
+    """Verify the checksums of a checkpoint; torch writes them, but does not verify them.
 
     Raises:
-        ValueError: it is missing, truncated, or a bit of it has changed.
+        CheckpointError: If the checkpoint is missing, truncated or modified.
     """
     if path.is_dir():
         sharded.verify_shards(path)
         return
     if not path.is_file():
-        raise ValueError(f"There is no checkpoint {path}: give run=<folder> or ckpt=<file>")
+        raise CheckpointError(not_found(f"Checkpoint {path}", "Pass run=<directory> or ckpt=<file>."))
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
-    except Exception as error:  # zipfile raises whatever a wrong number leads to
-        raise ValueError(f"{path} is damaged or no checkpoint ({type(error).__name__}): give another file") from error
+    except Exception as error:  # zipfile raises various types for invalid bytes
+        raise CheckpointError(
+            f"{path} is corrupt or not a checkpoint ({type(error).__name__}). {USE_ANOTHER_CHECKPOINT}"
+        ) from error
     if damaged:
-        raise ValueError(f"{path} is damaged (the checksum of {damaged} differs): give another file")
+        raise CheckpointError(corrupt(str(path), f"checksum mismatch in {damaged}", USE_ANOTHER_CHECKPOINT))
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint to the CPU; nothing in it can run code.
+    """Load a checkpoint to the CPU; its contents cannot run code.
 
     Raises:
-        ValueError: the file is missing, damaged, no checkpoint of this project, or one of a newer version.
+        CheckpointError: If the checkpoint is missing or corrupt, was not written by firstlight, or has a newer format.
     """
     verify_checkpoint(Path(path))
     try:
         saved: Any = read_checkpoint(Path(path))
-    except Exception as error:  # torch raises many kinds for what it does not know
-        raise ValueError(f"{path} is damaged or no checkpoint ({type(error).__name__}): give another file") from error
+    except Exception as error:  # torch raises various types for unknown contents
+        raise CheckpointError(
+            f"{path} is corrupt or not a checkpoint ({type(error).__name__}). {USE_ANOTHER_CHECKPOINT}"
+        ) from error
     if not isinstance(saved, dict) or "model_kwargs" not in saved:
-        raise ValueError(f"{path} was not written by this project: give a checkpoint of one of its runs")
+        raise CheckpointError(
+            f"{path} is not a firstlight checkpoint. To use its weights only, pass model.weights={path}."
+        )
     if saved.get("format_version", 0) > FORMAT_VERSION:
-        raise ValueError(
-            f"{path} was written by a newer version of this project (format {saved['format_version']}, known is {FORMAT_VERSION}): "
-            "update the project"
+        raise CheckpointError(
+            f"{path} uses checkpoint format {saved['format_version']}, but this version supports up to "
+            f"{FORMAT_VERSION}. Update firstlight."
         )
     return saved
 
 
 def read_checkpoint(path: Path) -> Any:
-    """Return what a checkpoint holds, be it a file or a folder of parts."""
+    """Return the contents of a checkpoint: a single file, or a directory with shards."""
     return sharded.load_consolidated(path) if path.is_dir() else torch.load(path, map_location="cpu", weights_only=True)
 
 
-def consolidate_shards(folder: Path) -> None:
-    """Make one file of each checkpoint of a run that is in parts, so that any machine can use it alone."""
-    for place in (folder / "checkpoints").glob("*.ckpt"):
-        if place.is_dir():
-            whole = place.with_name(f".{place.name}.whole")
-            write_atomically(whole, partial(torch.save, sharded.load_consolidated(place)))
-            sharded.replace_dir(whole, place)
+def consolidate_shards(run_dir: Path) -> None:
+    """Convert the sharded checkpoints of a run to single files, which any machine can load."""
+    for path in (run_dir / "checkpoints").glob("*.ckpt"):
+        if path.is_dir():
+            temporary = path.with_name(f".{path.name}.consolidated")
+            write_atomically(temporary, partial(torch.save, sharded.load_consolidated(path)))
+            sharded.replace_dir(temporary, path)
 
 
-def find_latest_valid_checkpoint(folder: Path) -> tuple[Path, list[str]]:
-    """Return the newest checkpoint of a run that is whole, and a sentence for each newer one that is not.
+def find_latest_valid_checkpoint(run_dir: Path) -> tuple[Path, list[str]]:
+    """Find the most recent checkpoint of a run that is not corrupt.
+
+    Returns:
+        The checkpoint, and one message for each more recent checkpoint that is corrupt.
 
     Raises:
-        ValueError: there is none.
+        CheckpointError: If the run has no valid checkpoint.
     """
-    # The last one first, and never by the clock, which can be set back.
+    # last.ckpt comes first by its name, not by its timestamp, because the clock may have been set back.
     names = ["last.ckpt", "best.ckpt"]
-    others = sorted({path.name for path in (folder / "checkpoints").glob("*.ckpt")} - {*names})
-    damaged: list[str] = []
-    places = [folder / "checkpoints" / name for name in [*names, *others]]
-    for path in [each for place in places for each in (place, sharded.make_backup_path(place))]:
+    others = sorted({path.name for path in (run_dir / "checkpoints").glob("*.ckpt")} - {*names})
+    problems: list[str] = []
+    paths = [run_dir / "checkpoints" / name for name in [*names, *others]]
+    candidates = [candidate for path in paths for candidate in (path, sharded.make_backup_path(path))]
+    for path in candidates:
         if path.exists():
             try:
                 verify_checkpoint(path)
-                return path, damaged
-            except ValueError as error:
-                damaged.append(str(error))
-    reason = damaged[0] if damaged else "it has none yet"
-    raise ValueError(f"{folder} has no checkpoint to go on from ({reason}): start again by `make train`")
+                return path, problems
+            except CheckpointError as error:
+                problems.append(str(error).removesuffix(f" {USE_ANOTHER_CHECKPOINT}"))
+    detail = f" ({problems[0].removesuffix('.')})" if problems else ""
+    raise CheckpointError(f"{run_dir} has no checkpoint to resume from{detail}. Start a new run with `make train`.")

@@ -1,34 +1,37 @@
-"""Which checkpoint of a run a command uses."""
+"""Select the checkpoint of a run that a command uses."""
 
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from firstlight.checkpoint import io as checkpoint_io
+from firstlight.run.errors import CheckpointError
 
 
 def resolve_checkpoint(cfg: DictConfig) -> str:
-    """Return the checkpoint that `ckpt=` or `run=` (its best, else its last) names.
+    """Return the checkpoint that `ckpt=` names, or the best checkpoint of `run=`, or else its last one.
 
     Raises:
-        ValueError: If the run has none.
+        CheckpointError: If the run has no checkpoint.
     """
     if cfg.ckpt is not None and str(cfg.ckpt) not in ("best", "last"):
         return str(cfg.ckpt)
-    folder = Path(cfg.run) / "checkpoints"
+    checkpoint_dir = Path(cfg.run) / "checkpoints"
     for name in [cfg.ckpt] if cfg.ckpt else ["best", "last"]:
-        if (folder / f"{name}.ckpt").exists():
-            return str(folder / f"{name}.ckpt")
-    raise ValueError(f"{cfg.run} has no checkpoint yet: let its training finish an epoch, or give ckpt=<file>")
+        if (checkpoint_dir / f"{name}.ckpt").exists():
+            return str(checkpoint_dir / f"{name}.ckpt")
+    raise CheckpointError(
+        f"{cfg.run} has no checkpoint yet. Wait until the first epoch has finished, or pass ckpt=<file>."
+    )
 
 
-def find_latest_checkpoint(folder: str) -> str:
-    """Return the newest checkpoint of a run that is whole, and print which ones are not.
+def find_latest_checkpoint(run_dir: str) -> str:
+    """Return the most recent valid checkpoint of a run, and print a warning for each corrupt one.
 
     Raises:
-        ValueError: If there is none.
+        CheckpointError: If the run has no valid checkpoint.
     """
-    path, damaged = checkpoint_io.find_latest_valid_checkpoint(Path(folder))
-    for sentence in damaged:
-        print(f"{sentence.partition(': give')[0]}; going on from {path.name}", flush=True)
+    path, problems = checkpoint_io.find_latest_valid_checkpoint(Path(run_dir))
+    for problem in problems:
+        print(f"Warning: {problem} Resuming from {path.name}.", flush=True)
     return str(path)

@@ -1,4 +1,4 @@
-"""The random states that a training draws on: those of Python, numpy, and torch on each kind of device."""
+"""Get and set the RNG states of Python, NumPy and torch on all devices."""
 
 import random
 from typing import Any
@@ -8,11 +8,11 @@ import torch
 
 
 def get_rng_states() -> dict[str, Any]:
-    """Return all states as plain values and tensors, which a checkpoint can hold."""
-    kind, keys, *rest = np.random.get_state()  # noqa: NPY002 - what libraries draw on
+    """Return all RNG states as plain values and tensors, so that a checkpoint can store them."""
+    algorithm, keys, *rest = np.random.get_state()  # noqa: NPY002 - libraries use the global generator
     states: dict[str, Any] = {
         "python": random.getstate(),
-        "numpy": (kind, torch.from_numpy(np.asarray(keys, dtype=np.int64)), *rest),
+        "numpy": (algorithm, torch.from_numpy(np.asarray(keys, dtype=np.int64)), *rest),
         "torch": torch.get_rng_state(),
     }
     if torch.cuda.is_available():
@@ -23,11 +23,11 @@ def get_rng_states() -> dict[str, Any]:
 
 
 def set_rng_states(states: dict[str, Any]) -> None:
-    """Put all states back; those of a device that is not here are left out."""
-    version, numbers, normal = states["python"]
-    random.setstate((version, tuple(numbers), normal))
-    kind, keys, *rest = states["numpy"]
-    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+    """Restore all RNG states; states of devices that this machine lacks are ignored."""
+    version, internal_state, gauss_next = states["python"]
+    random.setstate((version, tuple(internal_state), gauss_next))
+    algorithm, keys, *rest = states["numpy"]
+    np.random.set_state((algorithm, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
     torch.set_rng_state(states["torch"])
     if "cuda" in states and torch.cuda.is_available():
         torch.cuda.set_rng_state(states["cuda"])

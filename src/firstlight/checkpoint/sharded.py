@@ -1,4 +1,4 @@
-"""Checkpoints in parts: a folder to which each device writes its own part, and how one file becomes of it."""
+"""Sharded checkpoints: directories to which each rank writes its own shard, and their conversion to single files."""
 
 import json
 import os
@@ -11,10 +11,13 @@ from typing import Any
 
 import torch
 
+from firstlight.run.errors import CheckpointError, corrupt
 from firstlight.run.files import replace_atomically, write_atomically
 
 CHECKSUMS = "checksums.json"
-# What torch lists the parts by is a pickle, which could run any code: it may name nothing but these.
+# Last sentence of messages about a corrupt checkpoint.
+USE_ANOTHER_CHECKPOINT = "Use another checkpoint."
+# torch's index of the shards (.metadata) is a pickle, which could run any code. Only these globals are allowed in it.
 SAFE_GLOBALS = {
     "builtins": {"list", "tuple", "dict", "set", "int", "float", "str", "bool", "NoneType"},
     "collections": {"OrderedDict"},
@@ -30,109 +33,124 @@ SAFE_GLOBALS = {
 
 
 class RestrictedUnpickler(pickle.Unpickler):
-    """Reads the list of parts, and nothing that could do anything else."""
+    """Unpickler that allows only the classes needed for the index of a sharded checkpoint."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return a class that such a list is made of.
+        """Return a class if it is one of `SAFE_GLOBALS`.
 
         Raises:
-            ValueError: it names another one.
+            UnpicklingError: If the index names any other global.
         """
         if name not in SAFE_GLOBALS.get(module, ()):
-            raise ValueError(f"it names {module}.{name}, which no list of parts does")
+            raise pickle.UnpicklingError(f"unexpected global '{module}.{name}' in the shard index")
         return super().find_class(module, name)
 
 
-def write_checksums(folder: Path) -> None:
-    """Write down the checksum of each part, once all of them are on the disk."""
-    write_atomically(
-        folder / CHECKSUMS, json.dumps({path.name: compute_crc32(path) for path in list_shard_files(folder)})
-    )
+def write_checksums(directory: Path) -> None:
+    """Write the checksums of all shards, once all ranks have written their shards."""
+    checksums = {path.name: compute_crc32(path) for path in list_shard_files(directory)}
+    write_atomically(directory / CHECKSUMS, json.dumps(checksums))
 
 
-def replace_dir(beside: Path, place: Path) -> None:
-    """Give a folder its final name; at each moment what was there before has a name, or the new one has."""
-    before = make_backup_path(place)
-    remove_path(before)
-    if place.exists():
-        os.replace(place, before)
-    replace_atomically(beside, place)
-    remove_path(before)
+def replace_dir(temporary: Path, path: Path) -> None:
+    """Rename a checkpoint to its final name; at each moment, either the previous or the new checkpoint exists.
+
+    Args:
+        temporary: The new checkpoint.
+        path: Its final name.
+    """
+    backup = make_backup_path(path)
+    remove_path(backup)
+    if path.exists():
+        os.replace(path, backup)
+    replace_atomically(temporary, path)
+    remove_path(backup)
 
 
-def make_backup_path(place: Path) -> Path:
-    """Return the name that a checkpoint has while another one takes its place."""
-    return place.with_name(f".{place.name}.before")
+def make_backup_path(path: Path) -> Path:
+    """Return the name of a checkpoint while another one replaces it."""
+    return path.with_name(f".{path.name}.before")
 
 
 def remove_path(path: Path) -> None:
-    """Delete a file, or a folder with all that is in it, if it is there."""
+    """Delete a file, or a directory with all its contents, if it exists."""
     if path.is_dir():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
 
 
-def verify_shards(folder: Path) -> None:
-    """Refuse a folder that is not as it was written, or whose list of parts could run code.
+def verify_shards(directory: Path) -> None:
+    """Verify the checksums of a sharded checkpoint, and that its index cannot run code.
 
     Raises:
-        ValueError: a part is missing or has changed.
+        CheckpointError: If a shard is missing or modified, or the index contains unexpected globals.
     """
     try:
-        known = dict(json.loads((folder / CHECKSUMS).read_text()))
-        damaged = [name for name in known if compute_crc32(folder / name) != known[name]]
-        with (folder / ".metadata").open("rb") as file:
+        checksums = dict(json.loads((directory / CHECKSUMS).read_text()))
+        damaged = [name for name in checksums if compute_crc32(directory / name) != checksums[name]]
+        with (directory / ".metadata").open("rb") as file:
             RestrictedUnpickler(file).load()
-    except Exception as error:  # pickle raises whatever a wrong byte leads to
-        raise ValueError(f"{folder} is damaged or no checkpoint ({type(error).__name__}: {error})") from error
-    if damaged or {path.name for path in list_shard_files(folder)} != set(known):
-        raise ValueError(f"{folder} is damaged ({', '.join(damaged) or 'a part is missing'}): give another checkpoint")
+    except Exception as error:  # pickle raises various types for invalid bytes
+        raise CheckpointError(
+            f"{directory} is corrupt or not a checkpoint ({type(error).__name__}: {error}). {USE_ANOTHER_CHECKPOINT}"
+        ) from error
+    if damaged:
+        raise CheckpointError(
+            corrupt(str(directory), f"checksum mismatch in {', '.join(damaged)}", USE_ANOTHER_CHECKPOINT)
+        )
+    if {path.name for path in list_shard_files(directory)} != set(checksums):
+        raise CheckpointError(corrupt(str(directory), "a shard is missing or unknown", USE_ANOTHER_CHECKPOINT))
 
 
-def load_consolidated(folder: Path) -> dict[str, Any]:
-    """Return what a folder holds, as if one device had written it to a file."""
+def load_consolidated(directory: Path) -> dict[str, Any]:
+    """Load a sharded checkpoint in the format of a single-file checkpoint."""
     from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as scratch:
-        file = Path(scratch) / "whole.pt"
-        dcp_to_torch_save(folder, file)
-        whole: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-    saved: dict[str, Any] = torch.load(folder / "meta.pt", map_location="cpu", weights_only=True)
-    states = [whole[name] for name in sorted(whole) if name.startswith("optimizer_")]
+    with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".") as scratch_dir:
+        file = Path(scratch_dir) / "consolidated.pt"
+        dcp_to_torch_save(directory, file)
+        consolidated: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    saved: dict[str, Any] = torch.load(directory / "meta.pt", map_location="cpu", weights_only=True)
+    states = [consolidated[name] for name in sorted(consolidated) if name.startswith("optimizer_")]
     return {
         **saved,
-        "state_dict": whole["state_dict"],
-        "optimizer_states": [index_optimizer_state_by_number(state) for state in states],
+        "state_dict": consolidated["state_dict"],
+        "optimizer_states": [key_optimizer_state_by_index(state) for state in states],
     }
 
 
-def index_optimizer_state_by_number(state: dict[str, Any]) -> dict[str, Any]:
-    """Return the state of an optimizer that names its weights as one that counts them, as torch's own do."""
-    numbers: dict[str, int] = {}
+def key_optimizer_state_by_index(state: dict[str, Any]) -> dict[str, Any]:
+    """Convert an optimizer state dict with parameter names as keys to torch's format with indices as keys."""
+    indices: dict[str, int] = {}
     groups = []
     for group in state["param_groups"]:
-        own = [numbers.setdefault(name, len(numbers)) for name in group["params"]]
-        groups.append({**group, "params": own})
-    return {"state": {numbers[name]: values for name, values in state["state"].items()}, "param_groups": groups}
+        params = [indices.setdefault(name, len(indices)) for name in group["params"]]
+        groups.append({**group, "params": params})
+    return {"state": {indices[name]: values for name, values in state["state"].items()}, "param_groups": groups}
 
 
-def index_optimizer_state_by_name(state: dict[str, Any], names: list[str]) -> dict[str, Any]:
-    """Return the state of an optimizer that counts its weights as one that names them."""
-    groups = [{**group, "params": [names[number] for number in group["params"]]} for group in state["param_groups"]]
-    return {"state": {names[number]: values for number, values in state["state"].items()}, "param_groups": groups}
+def key_optimizer_state_by_name(state: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    """Convert an optimizer state dict in torch's format to one with parameter names as keys.
+
+    Args:
+        state: Optimizer state dict with parameter indices as keys.
+        names: Parameter names in the order of the indices.
+    """
+    groups = [{**group, "params": [names[index] for index in group["params"]]} for group in state["param_groups"]]
+    return {"state": {names[index]: values for index, values in state["state"].items()}, "param_groups": groups}
 
 
-def list_shard_files(folder: Path) -> list[Path]:
-    """Return the files of a checkpoint, but that of the checksums."""
-    return sorted(path for path in folder.iterdir() if path.is_file() and path.name != CHECKSUMS)
+def list_shard_files(directory: Path) -> list[Path]:
+    """Return the files of a sharded checkpoint, except the checksums."""
+    return sorted(path for path in directory.iterdir() if path.is_file() and path.name != CHECKSUMS)
 
 
 def compute_crc32(path: Path) -> int:
-    """Return the CRC-32 of a file that is on the disk then."""
-    total = 0
+    """Flush a file to disk, and return its CRC-32."""
+    checksum = 0
     with path.open("rb") as file:
         os.fsync(file.fileno())
         while block := file.read(1 << 24):
-            total = zlib.crc32(block, total)
-    return total
+            checksum = zlib.crc32(block, checksum)
+    return checksum

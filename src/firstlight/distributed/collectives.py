@@ -1,10 +1,10 @@
-"""What all processes of a training know together."""
+"""Collective operations between the processes of a distributed run."""
 
 from typing import Any
 
 
 def all_gather_objects(value: Any) -> list[Any]:
-    """Return the values that all processes give, in the order of their ranks; each must call this."""
+    """Return the values of all ranks, in the order of the ranks; every rank must call this function."""
     import torch.distributed as dist
 
     if not (dist.is_available() and dist.is_initialized()):
@@ -14,31 +14,38 @@ def all_gather_objects(value: Any) -> list[Any]:
     return values
 
 
-# Lightning 2.6 exchanges a stop signal over the devices within each step, for which every step waits for the GPU.
+# Lightning 2.6 broadcasts a stop signal on the devices within each step, so every step waits for the GPU.
 class DelayedMaxReduce:
-    """What any process asks for, known to all of them at the same step: one step later, so that nobody waits."""
+    """Asynchronous max-reduce of a request across ranks.
+
+    The result of one call is returned by the next call, so that no rank blocks and all ranks receive it at the same
+    step.
+    """
 
     def __init__(self) -> None:
-        """Ask for nothing yet."""
+        """Create a process group if there are several ranks."""
         import torch.distributed as dist
 
-        several = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
-        # Between the CPUs: a GPU would have to be waited for.
-        self.group: Any = dist.new_group(backend="gloo") if several else None
+        is_distributed = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+        # Gloo communicates between CPUs, so that no GPU has to be synchronized.
+        self.group: Any = dist.new_group(backend="gloo") if is_distributed else None
         self.work: Any = None
-        self.asked: Any = None
+        self.result: Any = None
 
     def __call__(self, number: int) -> int:
-        """Ask for something, 0 for nothing; return the greatest that was asked for, in the call before."""
+        """Submit a request, 0 for none, and return the greatest request of the previous call.
+
+        On a single process, the request is returned immediately.
+        """
         if self.group is None:
             return number
         import torch
         import torch.distributed as dist
 
-        agreed = 0
+        previous = 0
         if self.work is not None:
             self.work.wait()
-            agreed = int(self.asked)
-        self.asked = torch.tensor(number)
-        self.work = dist.all_reduce(self.asked, dist.ReduceOp.MAX, self.group, async_op=True)
-        return agreed
+            previous = int(self.result)
+        self.result = torch.tensor(number)
+        self.work = dist.all_reduce(self.result, dist.ReduceOp.MAX, self.group, async_op=True)
+        return previous

@@ -1,4 +1,4 @@
-"""See that no process of a training waits for another one that has ended: a GPU would wait for it for ever."""
+"""Detect failed ranks: without this, the other ranks would wait for a failed rank forever."""
 
 import os
 import signal
@@ -8,145 +8,156 @@ import time
 from contextlib import suppress
 from typing import Any
 
+from firstlight.run.errors import CheckpointError, TrainingError
 from firstlight.run.failure import describe_failure
 from firstlight.run.files import read_json_or_empty
 from firstlight.run.lock import acquire_run_lock
 from firstlight.run.record import RunRecord, WorkerRunRecord
 
-# Seconds between two signs of life; without one for so long a process counts as ended; and how long this one may then
-# take to end by itself: together less than the 30 seconds after which torchrun kills.
+# A rank without a heartbeat for HEARTBEAT_TIMEOUT_S counts as failed; this process then has GRACE_PERIOD_S to exit by
+# itself. Together they must be less than the 30 seconds after which torchrun kills all processes.
 HEARTBEAT_INTERVAL_S, HEARTBEAT_TIMEOUT_S, GRACE_PERIOD_S = 1.0, 20.0, 6.0
-DONE, FAILED = "over", "failed: "
+# Final values in place of a heartbeat; FAILED is followed by the reason.
+DONE, FAILED = "done", "failed: "
 
 
-class PeerFailureError(ValueError):
-    """Another process was the first to fail; here only its end was felt."""
+class PeerFailureError(TrainingError):
+    """Another rank failed first; the error of this rank is only a consequence."""
 
 
-# Lightning 2.6 observes its child processes, too, but ends all of them by SIGKILL before run.json can record why, and
-# knows neither torchrun nor other nodes.
+# Lightning 2.6 also observes its child processes, but kills all of them with SIGKILL before run.json can record the
+# reason, and supports neither torchrun nor other nodes.
 class RankWatchdog(threading.Thread):
-    """Give signs of life by the store that all processes share, and end this process when another one's stop.
+    """Send heartbeats through the shared store, and abort this process if another rank's heartbeats stop.
 
     Args:
-        trainer: its strategy knows rank, world size and the processes that it started.
-        store: a connection of its own to the store.
-        prefix: of the names in the store.
-        record: that of the run.
+        trainer: Its strategy knows the rank, the world size and the child processes.
+        store: A connection to the store that no other thread uses.
+        prefix: Prefix of the heartbeats' keys in the store.
+        record: Record of the run.
     """
 
     def __init__(self, trainer: Any, store: Any, prefix: str, record: Any) -> None:
-        super().__init__(daemon=True, name="watch")
+        super().__init__(daemon=True, name="rank-watchdog")
         self.trainer = trainer
         self.store = store
         self.prefix = prefix
         self.record = record
         self.rank = int(trainer.global_rank)
-        self.others = [each for each in range(trainer.world_size) if each != self.rank]
-        self.seen: dict[int, tuple[str, float]] = {}
-        self.ended = threading.Event()
-        self.fault = ""
+        self.other_ranks = [rank for rank in range(trainer.world_size) if rank != self.rank]
+        # The last heartbeat of each rank, and when it arrived.
+        self.heartbeats: dict[int, tuple[str, float]] = {}
+        self.stopped = threading.Event()
+        self.peer_failure = ""
 
     def run(self) -> None:
-        """Watch until this process is done, or another one has ended before its time."""
+        """Exchange heartbeats until this process is done or another rank has failed."""
         beat = 0
-        while not self.ended.wait(HEARTBEAT_INTERVAL_S):
+        while not self.stopped.wait(HEARTBEAT_INTERVAL_S):
             beat += 1
-            self.fault = self.find_failed_child() or self.exchange_heartbeats(beat)
-            if self.fault:
+            self.peer_failure = self.find_failed_child() or self.exchange_heartbeats(beat)
+            if self.peer_failure:
                 break
-        if self.fault and not self.ended.wait(GRACE_PERIOD_S):
+        if self.peer_failure and not self.stopped.wait(GRACE_PERIOD_S):
             self.abort_process()
 
     def stop(self, error: BaseException | None = None) -> None:
-        """Tell the others that this process is done, or why it fails.
+        """Stop the watchdog, and publish that this rank is done or why it failed.
+
+        Args:
+            error: The error that ends this rank. If None, the rank has succeeded.
 
         Raises:
-            FeltError: another one was the first to fail.
+            PeerFailureError: If another rank failed first.
         """
         if error is not None and threading.current_thread() is threading.main_thread():
-            # It ends anyway, and torchrun asks it to when another one has failed.
+            # This process exits anyway. If another rank has failed, torchrun sends SIGTERM.
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         if error is None or (isinstance(error, SystemExit | KeyboardInterrupt) and not is_peer_failure(error)):
-            self.ended.set()
+            self.stopped.set()
             self._publish_status(DONE)
             return
-        # What fails here may come of what failed there: the reason arrives with the next signs of life.
+        # The error may be a consequence of another rank's failure, whose reason arrives with the next heartbeats.
         deadline = time.monotonic() + 3 * HEARTBEAT_INTERVAL_S
-        while is_peer_failure(error) and not self.fault and time.monotonic() < deadline:
+        while is_peer_failure(error) and not self.peer_failure and time.monotonic() < deadline:
             time.sleep(HEARTBEAT_INTERVAL_S / 4)
-        self.ended.set()
+        self.stopped.set()
         if is_peer_failure(error):
-            self.fault = self.fault or "another process of the training ended without a word: was it killed?"
-        if self.fault:
+            self.peer_failure = self.peer_failure or _format_silent_exit("Another rank")
+        if self.peer_failure:
             self.record_failure()
-            raise PeerFailureError(self.fault) from error
+            raise PeerFailureError(self.peer_failure) from error
         self._publish_status(FAILED + describe_failure(error, self.record.cfg))
 
     def find_failed_child(self) -> str:
-        """Return what became of a process that Lightning has started here, if one has failed."""
+        """Return how a child process of this rank failed, or "" if none has failed."""
         for index, process in enumerate(getattr(self.trainer.strategy.launcher, "procs", [])):
             code = process.poll()
             if code:
-                said = self._read_heartbeat(self.rank + 1 + index)
-                by = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-                return said or f"rank {self.rank + 1 + index} {by}"
+                rank = self.rank + 1 + index
+                event = f"was terminated by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
+                return self._read_heartbeat(rank) or f"Rank {rank} {event}."
         return ""
 
     def exchange_heartbeats(self, beat: int) -> str:
-        """Give a sign of life, and return which process gives none any more, or tells of its failure."""
+        """Send a heartbeat, and return how another rank failed, or "" if none has failed."""
         try:
             self.store.set(f"{self.prefix}/{self.rank}", str(beat))
-            for rank in self.others:
-                if said := self._read_heartbeat(rank):
-                    return said
-        except Exception:  # the store is gone, and with it the process that served it
-            return "rank 0 ended without a word: was it killed?"
+            for rank in self.other_ranks:
+                if failure := self._read_heartbeat(rank):
+                    return failure
+        except Exception:  # the store is gone, and therefore the process that served it
+            return _format_silent_exit("Rank 0")
         return ""
 
     def _read_heartbeat(self, rank: int) -> str:
+        """Return how a rank failed, or "" if it is alive or done."""
         key = f"{self.prefix}/{rank}"
         with suppress(RuntimeError):
             if self.store.check([key]):
-                sign = self.store.get(key).decode()
-                if sign.startswith(FAILED):
-                    return f"rank {rank}: {sign.removeprefix(FAILED)}"
-                before, since = self.seen.get(rank, ("", 0.0))
-                if sign != before:
-                    self.seen[rank] = (sign, time.monotonic())
-                elif sign != DONE and time.monotonic() - since > HEARTBEAT_TIMEOUT_S:
-                    return f"rank {rank} gave no sign of life for {HEARTBEAT_TIMEOUT_S:.0f} s: was it killed?"
+                value = self.store.get(key).decode()
+                if value.startswith(FAILED):
+                    return f"Rank {rank} failed: {value.removeprefix(FAILED)}"
+                previous, since = self.heartbeats.get(rank, ("", 0.0))
+                if value != previous:
+                    self.heartbeats[rank] = (value, time.monotonic())
+                elif value != DONE and time.monotonic() - since > HEARTBEAT_TIMEOUT_S:
+                    return f"Rank {rank} sent no heartbeat for {HEARTBEAT_TIMEOUT_S:.0f} s; it was probably killed."
         return ""
 
-    def _publish_status(self, sign: str) -> None:
-        with suppress(Exception):  # it tells nobody, then
-            self.store.set(f"{self.prefix}/{self.rank}", sign)
+    def _publish_status(self, value: str) -> None:
+        with suppress(Exception):  # without the store, no rank can be informed
+            self.store.set(f"{self.prefix}/{self.rank}", value)
 
     def abort_process(self) -> None:
-        """End this process, which waits for one that will not come; see that run.json tells why."""
+        """Record the failure and kill this process, which waits for a rank that will never respond."""
         with suppress(Exception):
             self.record_failure()
             if isinstance(self.record, RunRecord):
-                self.record.end("failed", self.fault)
-                print(f"train: {self.fault}", file=sys.stderr, flush=True)
+                self.record.end("failed", self.peer_failure)
+                print(f"train: {self.peer_failure}", file=sys.stderr, flush=True)
         for process in getattr(self.trainer.strategy.launcher, "procs", []):
             process.kill()
         os._exit(1)
 
     def record_failure(self) -> None:
-        """Let run.json tell the reason if the first process, whose task it is, has been killed."""
-        folder, deadline = self.record.folder, time.monotonic() + GRACE_PERIOD_S
+        """On a worker rank, write the reason to run.json if rank 0 was killed before it could."""
+        run_dir, deadline = self.record.run_dir, time.monotonic() + GRACE_PERIOD_S
         while isinstance(self.record, WorkerRunRecord) and time.monotonic() < deadline:
-            if read_json_or_empty(folder / "run.json").get("status") != "running":
+            if read_json_or_empty(run_dir / "run.json").get("status") != "running":
                 return
-            # The first one holds the lock as long as it lives.
-            with suppress(ValueError), acquire_run_lock(folder):
-                RunRecord(folder, read_json_or_empty(folder / "run.json")).end("failed", self.fault)
+            # Rank 0 holds the lock as long as it is alive.
+            with suppress(CheckpointError), acquire_run_lock(run_dir):
+                RunRecord(run_dir, read_json_or_empty(run_dir / "run.json")).end("failed", self.peer_failure)
             time.sleep(HEARTBEAT_INTERVAL_S)
 
 
+def _format_silent_exit(subject: str) -> str:
+    return f"{subject} exited without reporting an error; it was probably killed."
+
+
 def is_peer_failure(error: BaseException | None) -> bool:
-    """Say whether an error, or what led to it, means that another process has ended."""
+    """Return True if an error or one of its causes indicates that another rank has failed."""
     signs = ("Connection closed by peer", "Connection reset by peer", "NCCL", "DistBackendError", "Broken pipe")
     while error is not None:
         if any(sign in f"{type(error).__name__}: {error}" for sign in signs):

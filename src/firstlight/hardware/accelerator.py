@@ -1,37 +1,40 @@
-"""The accelerators: which of them this machine has, and whether it has what a training asks for."""
+"""Detect the accelerators of this machine, and check that it supports the requested one."""
 
 import platform
 
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 
+from firstlight.run.errors import ConfigError, HardwareError, invalid_value
+
 
 def find_best_accelerator() -> str:
-    """Return the name of the fastest accelerator that this machine has."""
+    """Return the fastest accelerator of this machine: "cuda", "mps" or "cpu"."""
     if CUDAAccelerator.is_available():
         return "cuda"
     return "mps" if MPSAccelerator.is_available() else "cpu"
 
 
 def validate_accelerator(accelerator: str, precision: str) -> None:
-    """Refuse an accelerator that this machine lacks, or that lacks the precision.
+    """Check that this machine has the accelerator, and that the accelerator supports the precision.
 
     Raises:
-        ValueError: it is unknown or not here; the text says what to type instead.
+        ConfigError: If the accelerator is unknown or does not support the precision.
+        HardwareError: If this machine lacks the accelerator.
     """
     if accelerator == "mps" and precision == "64-true":
-        raise ValueError(
-            "An Apple GPU has no 64-bit floats, but trainer.precision=64-true: give trainer.precision=32-true, or "
-            "trainer=cpu"
+        raise ConfigError(
+            "MPS does not support float64, got trainer.precision=64-true. Use trainer.precision=32-true or trainer=cpu."
         )
-    here = f"this is {platform.system()} on {platform.machine()}"
-    instead = f"type trainer={find_best_accelerator()}"
+    system, machine = platform.system(), platform.machine()
+    fix = f"Use trainer={find_best_accelerator()}."
     if accelerator == "mps" and not MPSAccelerator.is_available():
-        if platform.system() == "Darwin" and platform.machine() == "arm64":
-            here = "this macOS, or this build of torch, has no MPS (macOS 15 or newer is needed)"
-        elif platform.system() == "Darwin":
-            here = "this Python is built for Intel: install an arm64 Python, then run `make clean setup`"
-        raise ValueError(f"trainer=mps needs a Mac with an Apple GPU and an arm64 Python, but {here}: {instead}")
+        problem = f"this is {system} {machine}."
+        if system == "Darwin" and machine == "arm64":
+            problem = "this macOS version or torch build does not support MPS (macOS 15 or newer required)."
+        elif system == "Darwin":
+            problem = "this Python is built for x86_64. Install an arm64 Python, then run `make clean setup`."
+        raise HardwareError(f"trainer=mps requires Apple silicon and an arm64 Python, but {problem} {fix}")
     if accelerator in ("cuda", "gpu") and not CUDAAccelerator.is_available():
-        raise ValueError(f"trainer=cuda needs an NVIDIA GPU and its driver, but {here} without one: {instead}")
+        raise HardwareError(f"trainer=cuda requires an NVIDIA GPU and driver; none was found. {fix}")
     if accelerator not in ("cpu", "mps", "cuda"):
-        raise ValueError(f"trainer.accelerator is cpu, mps, cuda or auto, but it is {accelerator}: {instead}")
+        raise ConfigError(invalid_value("trainer.accelerator", accelerator, "cpu, mps, cuda or auto", fix))

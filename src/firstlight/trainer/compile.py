@@ -1,4 +1,4 @@
-"""Compile the network in place by torch.compile, where that pays and where it works."""
+"""Compile the network in place with `torch.compile`, where this saves time and works."""
 
 import warnings
 from typing import Any
@@ -10,18 +10,19 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils._pytree import tree_leaves
 
-# Shapes of full batches that are compiled; texts come in a few lengths. Further ones run as they are.
+# Maximum number of shapes of full batches to compile; texts come in a few lengths. Further shapes run in eager mode.
 MAX_SHAPES = 8
 
 
 class TorchCompile(Callback):
-    """Compile `network` at its first batch, in place: the names in a checkpoint stay the same with and without it.
+    """Compile `network` in place at its first batch, so that the keys of checkpoints do not depend on compilation.
 
-    Each new shape is rehearsed first: a network that cannot be compiled is trained as it is, after a line that says so.
-    A batch shorter than the first one (the last of an epoch) runs uncompiled: compiling takes longer than it.
+    Each new shape is warmed up first; if compilation fails, a warning is issued and training continues in eager mode.
+    Batches smaller than the first one, such as the last of an epoch, run in eager mode, because compiling for them
+    takes longer than running them.
 
     Args:
-        mode: torch.compile's "default", "reduce-overhead" (CUDA graphs) or "max-autotune" (minutes of trials).
+        mode: Mode of `torch.compile`: "default", "reduce-overhead" (CUDA graphs) or "max-autotune" (minutes of trials).
         min_steps: Planned steps below which the network runs in eager mode.
     """
 
@@ -29,41 +30,41 @@ class TorchCompile(Callback):
         self.mode = mode
         self.min_steps = min_steps
         self.active: bool | None = None
-        self.samples = 0
-        self.known: set[Any] = set()
+        self.batch_size = 0
+        self.compiled_shapes: set[Any] = set()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Compile, rehearse, or run as it is."""
+        """Select compiled or eager mode for the batch."""
         self._select_compiled_or_eager(trainer, pl_module, batch)
 
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Rehearse, or run as it is; a validation alone is not compiled."""
+        """Select compiled or eager mode for the batch; a validation without training is not compiled."""
         if self.active:
             self._select_compiled_or_eager(trainer, pl_module, batch)
 
     def on_test_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Compile, rehearse, or run as it is."""
+        """Select compiled or eager mode for the batch."""
         self._select_compiled_or_eager(trainer, pl_module, batch)
 
     def on_predict_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Compile, rehearse, or run as it is."""
+        """Select compiled or eager mode for the batch."""
         self._select_compiled_or_eager(trainer, pl_module, batch)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Leave torch as it was."""
+        """Restore the default compiler stance, which is global to the process."""
         torch.compiler.set_stance("default")
 
     def _initialize(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
         if trainer.accumulate_grad_batches > 1 and self.mode == "reduce-overhead":
-            self.mode = "default"  # a CUDA graph overwrites the gradients of the batch before
+            self.mode = "default"  # a CUDA graph overwrites the gradients of the previous batch
         self.active = count_planned_batches(trainer) >= self.min_steps
-        self.samples = len(batch["ids"])
+        self.batch_size = len(batch["ids"])
         network: Any = pl_module.network
         if self.active and network._compiled_call_impl is None:
             network.compile(mode=self.mode)
@@ -73,46 +74,51 @@ class TorchCompile(Callback):
             self._initialize(trainer, pl_module, batch)
         if not self.active:
             return
-        compiled = len(batch["ids"]) == self.samples
-        shape = (trainer.training, *(each.shape for each in tree_leaves(batch["inputs"])))
-        if compiled and shape not in self.known:
-            compiled = len(self.known) < MAX_SHAPES
-            if compiled:
-                self.known.add(shape)
+        use_compiled = len(batch["ids"]) == self.batch_size
+        shapes = (trainer.training, *(tensor.shape for tensor in tree_leaves(batch["inputs"])))
+        if use_compiled and shapes not in self.compiled_shapes:
+            use_compiled = len(self.compiled_shapes) < MAX_SHAPES
+            if use_compiled:
+                self.compiled_shapes.add(shapes)
                 self._try_compile(trainer, pl_module, batch)
-        torch.compiler.set_stance("default" if compiled else "force_eager")
+        torch.compiler.set_stance("default" if use_compiled else "force_eager")
 
     def _try_compile(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
         torch.compiler.set_stance("default")
         try:
             warm_up(trainer, pl_module, batch)
-        except Exception as error:  # a compiler has many ways to fail
+        except Exception as error:  # compilation can fail in many ways
             self.active = False
             network: Any = pl_module.network
             network._compiled_call_impl = None
             reason = (str(error).strip().splitlines() or [""])[0]
             warnings.warn(
-                f"torch.compile failed for {type(pl_module).__name__} ({type(error).__name__}: {reason}): it runs "
-                "uncompiled; trainer.compile=false saves the attempt",
+                f"torch.compile failed for {type(pl_module).__name__} ({type(error).__name__}: {reason}). Continuing "
+                "without compilation; set trainer.compile=false to skip the attempt.",
                 stacklevel=2,
             )
 
 
 def count_planned_batches(trainer: Trainer) -> float:
-    """Return the steps that a training has planned, or the batches that a test or a prediction has."""
+    """Return the planned number of optimizer steps of a fit, or of batches of a test or prediction."""
     if trainer.training:
         return trainer.estimated_stepping_batches
     return sum(trainer.num_test_batches if trainer.testing else trainer.num_predict_batches)
 
 
 def warm_up(trainer: Trainer, model: LightningModule, batch: Any) -> None:
-    """Run a batch for its compilation alone: gradients, statistics and random numbers stay as they were.
+    """Run a batch only to compile the network; gradients, buffers and RNG states are restored afterwards.
+
+    Args:
+        trainer: Supplies the autocast context of its precision.
+        model: The model; in training mode, the backward pass also runs.
+        batch: The batch.
 
     Raises:
-        Exception: whatever the compiler raises.
+        Exception: If compilation fails, whatever the compiler raises.
     """
-    statistics = [each.clone() for each in model.buffers()]
-    gradients = [each.grad for each in model.parameters()]
+    saved_buffers = [buffer.clone() for buffer in model.buffers()]
+    saved_gradients = [param.grad for param in model.parameters()]
     model.zero_grad(set_to_none=True)
     try:
         with isolate_rng(), trainer.precision_plugin.forward_context():
@@ -120,8 +126,8 @@ def warm_up(trainer: Trainer, model: LightningModule, batch: Any) -> None:
             if model.training and logits.requires_grad:
                 functional.cross_entropy(logits.float(), batch["labels"]).backward()  # type: ignore[no-untyped-call]
     finally:
-        for weight, gradient in zip(model.parameters(), gradients, strict=True):
-            weight.grad = gradient
+        for param, gradient in zip(model.parameters(), saved_gradients, strict=True):
+            param.grad = gradient
         with torch.no_grad():
-            for each, before in zip(model.buffers(), statistics, strict=True):
-                each.copy_(before)
+            for buffer, saved in zip(model.buffers(), saved_buffers, strict=True):
+                buffer.copy_(saved)

@@ -1,4 +1,4 @@
-"""Lightning's Trainer, with the settings people turn, and a few of ours about speed."""
+"""Lightning's Trainer with the settings of configs/trainer/, and additional ones for performance."""
 
 import logging
 import os
@@ -21,50 +21,53 @@ from firstlight.distributed.strategies import (
 )
 from firstlight.hardware.accelerator import validate_accelerator
 from firstlight.hardware.device import count_available_cpus
+from firstlight.run.errors import ConfigError, invalid_value
 from firstlight.trainer.compile import TorchCompile
 
-# Read once: an earlier job of a sweep may set another number. torch sees the cores of the machine, not the share of
-# them that a container gets.
+# Read at import, because an earlier job of a sweep may set another number. torch counts the cores of the machine, not
+# the cores that are available in a container.
 DEFAULT_NUM_THREADS = min(torch.get_num_threads(), count_available_cpus())
 
 PROFILERS: dict[str, Any] = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
 
 
-# Without callbacks, a tiny step costs 0.8 of one of Lightning 2.6's own Trainer: by this, a fused AdamW, and no search
-# for NVIDIA's driver (see set_up_process).
+# Without callbacks, a step of a tiny model takes 0.8 times as long as with Lightning 2.6's own Trainer, thanks to this
+# class, a fused AdamW, and no search for NVIDIA's driver (see configure_process).
 class NoOpProfiler(PassThroughProfiler):
-    """Measure nothing, at next to no cost: Lightning asks its profiler some 60 times in a step."""
+    """Measure nothing, with minimal overhead: Lightning calls its profiler about 60 times per step."""
 
-    nothing = nullcontext()
+    no_op = nullcontext()
 
     def profile(self, action_name: str) -> Any:
-        """Return the same empty context each time."""
-        return self.nothing
+        """Return the same empty context for each action."""
+        return self.no_op
 
 
 class TrainerKwargs(TypedDict, total=False):
-    """Settings of Lightning's that stay what they are there; what is left out is as it is there, but for max_epochs.
+    """Arguments passed through to Lightning's Trainer unchanged.
+
+    Omitted arguments use Lightning's defaults, except `max_epochs` (1).
 
     Attributes:
-        sync_batchnorm: let batch normalisation count the samples of all devices, on CUDA; slower.
-        max_epochs: epochs to train, 1 by default.
-        max_steps: optimizer steps to train; -1 is no limit.
-        max_time: DD:HH:MM:SS after which training ends.
-        limit_train_batches: a number of batches, or a share.
-        limit_val_batches: a number of batches, or a share.
-        limit_test_batches: a number of batches, or a share.
-        overfit_batches: train and validate on so many training batches.
-        accumulate_grad_batches: batches per optimizer step.
-        gradient_clip_val: largest norm of the gradient; None clips nothing.
-        check_val_every_n_epoch: epochs between validations.
-        val_check_interval: batches, or share of an epoch, between validations.
-        log_every_n_steps: steps between log entries.
-        deterministic: refuse (True) or report ("warn") operations whose result varies.
-        benchmark: let cuDNN try its algorithms; pays where shapes are fixed.
-        detect_anomaly: stop at the first NaN of a gradient, slowly.
-        profiler: "simple", "advanced" or "pytorch"; writes fit-profile.txt into the run folder.
+        sync_batchnorm: Synchronize BatchNorm statistics across devices; slower, and only on CUDA.
+        max_epochs: Maximum number of epochs.
+        max_steps: Maximum number of optimizer steps; -1 means no limit.
+        max_time: Maximum training time as DD:HH:MM:SS.
+        limit_train_batches: Number or fraction of batches.
+        limit_val_batches: Number or fraction of batches.
+        limit_test_batches: Number or fraction of batches.
+        overfit_batches: Number or fraction of training batches to both train and validate on.
+        accumulate_grad_batches: Batches per optimizer step.
+        gradient_clip_val: Maximum norm of the gradient. If None, gradients are not clipped.
+        check_val_every_n_epoch: Epochs between validations.
+        val_check_interval: Batches, or fraction of an epoch, between validations.
+        log_every_n_steps: Steps between log entries.
+        deterministic: Whether to raise for nondeterministic operations (True) or to report them ("warn").
+        benchmark: Whether cuDNN benchmarks its algorithms, which pays off for fixed shapes.
+        detect_anomaly: Whether to stop at the first NaN gradient, which is slow.
+        profiler: "simple", "advanced" or "pytorch"; writes fit-profile.txt to the run directory.
         logger: Lightning loggers.
-        default_root_dir: folder for what a library writes unasked.
+        default_root_dir: Directory for files that libraries write by default.
     """
 
     sync_batchnorm: bool
@@ -89,31 +92,30 @@ class TrainerKwargs(TypedDict, total=False):
 
 
 class Trainer(lightning.pytorch.Trainer):
-    """Lightning's Trainer for one kind of accelerator, one device of it or several.
+    """Lightning's Trainer for one accelerator with one or several devices.
 
     Args:
         accelerator: "cpu", "mps" or "cuda".
-        devices: how many, or which; "auto" takes all GPUs of the machine.
-        num_nodes: machines.
-        strategy: how devices work together: "ddp" copies the model to each, "fsdp" spreads it over them; "auto" is a
-            single device.
-        scale_lr: multiply the learning rate by the number of devices ("linear": Goyal et al. 2017, for SGD) or its
-            root ("sqrt": Malladi et al. 2022, for Adam); None takes it as given.
-        precision: Lightning's name, such as 32-true, bf16-mixed, 16-mixed, bf16-true.
-        channels_last: keep images and convolutions as (batch, height, width, channels) in memory.
-        compile: Compile the network in place with `torch.compile`; "auto" compiles runs of at least
+        devices: Number or indices of the devices; "auto" uses all GPUs of the machine.
+        num_nodes: Number of machines.
+        strategy: "ddp" replicates the model on each device, "fsdp" shards it across devices, "auto" uses one device.
+        scale_lr: Multiply the learning rate by the number of devices ("linear": Goyal et al. 2017, for SGD) or by its
+            square root ("sqrt": Malladi et al. 2022, for Adam). If None, the learning rate is not scaled.
+        precision: Lightning's name, such as 32-true, bf16-mixed, 16-mixed or bf16-true.
+        channels_last: Whether to store images and convolutions as (batch, height, width, channels).
+        compile: Whether to compile the network in place with `torch.compile`; "auto" compiles runs of at least
             `compile_min_steps` planned steps.
-        compile_min_steps: Shortest run, in steps, that `compile="auto"` compiles.
-        compile_mode: torch.compile's name; "reduce-overhead" records CUDA graphs.
-        fused_optimizer: update all weights by one kernel, with the optimizers that have one.
-        matmul_precision: of float32 products on CUDA: "high" allows TF32.
-        num_threads: CPU threads of an operator; None takes one for each core that this process may use.
+        compile_min_steps: Minimum number of planned steps for `compile="auto"`.
+        compile_mode: Mode of `torch.compile`; "reduce-overhead" records CUDA graphs.
+        fused_optimizer: Whether to update all weights in one kernel, if the optimizer supports it.
+        matmul_precision: Precision of float32 matmuls on CUDA: "high" allows TF32.
+        num_threads: CPU threads per operator. If None, the available cores are divided among the devices.
         callbacks: Lightning callbacks.
-        settings: those of `LightningSettings`.
+        kwargs: See `TrainerKwargs`.
 
     Raises:
-        ValueError: this machine lacks the accelerator, or so many of it, or the accelerator the precision; or the
-            settings leave no step to take.
+        HardwareError: If this machine lacks the accelerator or the number of devices.
+        ConfigError: If a setting is invalid or has no effect.
     """
 
     def __init__(
@@ -132,85 +134,88 @@ class Trainer(lightning.pytorch.Trainer):
         matmul_precision: Literal["highest", "high", "medium"] = "highest",
         num_threads: int | None = None,
         callbacks: list[Any] | None = None,
-        **settings: Unpack[TrainerKwargs],
+        **kwargs: Unpack[TrainerKwargs],
     ) -> None:
         validate_hardware(accelerator, devices, num_nodes, strategy, precision)
-        validate_trainer_settings(accelerator, settings)
-        several = count_processes(accelerator, devices, num_nodes)
-        configure_process(
-            num_threads or max(DEFAULT_NUM_THREADS // count_devices(accelerator, devices), 1),
-            matmul_precision,
-            settings,
-        )
-        is_spread = several > 1 and strategy == "fsdp"
-        # torch spreads contiguous weights only.
-        self.channels_last = channels_last and not is_spread
+        validate_trainer_settings(accelerator, kwargs)
+        num_threads = num_threads or max(DEFAULT_NUM_THREADS // count_devices(accelerator, devices), 1)
+        configure_process(num_threads, matmul_precision, deterministic=kwargs.get("deterministic") is True)
+        world_size = count_processes(accelerator, devices, num_nodes)
+        is_sharded = world_size > 1 and strategy == "fsdp"
+        self.channels_last = channels_last and not is_sharded  # FSDP shards contiguous parameters only
         self.fused_optimizer = fused_optimizer
-        # Compiling runs a rehearsal, for which spread weights would have to come together on all devices at once.
-        if compile is not False and not is_spread:
+        # The warm-up before compiling would have to gather sharded parameters on all devices at once.
+        if compile is not False and not is_sharded:
             callbacks = [*(callbacks or []), TorchCompile(compile_mode, compile_min_steps if compile == "auto" else 0)]
         super().__init__(
             accelerator=accelerator,
             devices=devices,
             num_nodes=num_nodes,
-            strategy=STRATEGIES[strategy](several) if several > 1 else "auto",
+            strategy=STRATEGIES[strategy](world_size) if world_size > 1 else "auto",
             precision=precision,
-            callbacks=callbacks,
-            enable_checkpointing=any(isinstance(each, Checkpoint) for each in callbacks or []),
-            **make_lightning_kwargs(settings),
+            **make_lightning_kwargs(kwargs, callbacks or []),
         )
-        # Among several it would wait for the device in each step, to hear of a SIGTERM; LastCheckpoint hears of it.
+        # Lightning would synchronize in every step to broadcast SIGTERM; LastCheckpoint handles it instead.
         self.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
 
     def apply_memory_format(self, network: torch.nn.Module) -> None:
-        """Bring a network into the memory format that the settings ask for."""
+        """Convert a network to the memory format of `channels_last`."""
         if self.channels_last:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def validate_trainer_settings(accelerator: str, settings: TrainerKwargs) -> None:
-    """Refuse settings that have no effect, or leave no step to take.
+def validate_trainer_settings(accelerator: str, kwargs: TrainerKwargs) -> None:
+    """Reject settings that have no effect or leave no step to train.
 
     Raises:
-        ValueError: there is one.
+        ConfigError: If there is such a setting.
     """
-    if settings.get("sync_batchnorm") and accelerator != "cuda":
-        raise ValueError(f"trainer.sync_batchnorm=true needs CUDA, but trainer.accelerator={accelerator}: leave it out")
+    if kwargs.get("sync_batchnorm") and accelerator != "cuda":
+        raise ConfigError(
+            f"trainer.sync_batchnorm=true requires CUDA, got trainer.accelerator={accelerator}. Remove it."
+        )
     for name in ("max_epochs", "max_steps", "limit_train_batches"):
-        if settings.get(name) == 0:
-            raise ValueError(f"A training takes a step at least, but trainer.{name}=0: give 1 or more")
+        if kwargs.get(name) == 0:
+            raise ConfigError(invalid_value(f"trainer.{name}", 0, "at least 1"))
 
 
-def configure_process(threads: int, matmul_precision: str, settings: TrainerKwargs) -> None:
-    """Set what holds for the whole process: the threads of an operator, how it multiplies, what is told."""
-    # Tips and notices about Lightning itself; its warnings stay.
+def configure_process(num_threads: int, matmul_precision: str, deterministic: bool) -> None:
+    """Configure torch and Lightning for the whole process.
+
+    Args:
+        num_threads: CPU threads per operator.
+        matmul_precision: "highest", "high" or "medium".
+        deterministic: Whether to fill uninitialized memory, so that its contents cannot vary.
+    """
+    # Hide tips and notices about Lightning itself; its warnings stay visible.
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     if not torch.cuda.is_available():
-        # Lightning sets it; without a GPU each step of an optimizer would then look for NVIDIA's driver anew.
+        # Lightning sets this variable. Without a GPU, each optimizer step would then search for NVIDIA's driver.
         os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
-    torch.set_num_threads(threads)
+    torch.set_num_threads(num_threads)
     torch.set_float32_matmul_precision(matmul_precision)
-    # With "warn", too, torch would fill every empty tensor: a pass over all memory that helps nobody.
-    fills = settings.get("deterministic") is True
-    torch.utils.deterministic.fill_uninitialized_memory = fills  # type: ignore[attr-defined]
+    # Even with "warn", torch would fill every uninitialized tensor, an expensive and useless pass over memory.
+    torch.utils.deterministic.fill_uninitialized_memory = deterministic  # type: ignore[attr-defined]
 
 
-def make_lightning_kwargs(settings: TrainerKwargs) -> dict[str, Any]:
-    """Return the settings as Lightning takes them, with those that are the same in every training."""
-    profiler, folder = settings.get("profiler"), settings.get("default_root_dir")
+def make_lightning_kwargs(kwargs: TrainerKwargs, callbacks: list[Any]) -> dict[str, Any]:
+    """Return the arguments of Lightning's Trainer, including those that are the same in every run."""
+    profiler, directory = kwargs.get("profiler"), kwargs.get("default_root_dir")
     return {
         "max_epochs": 1,
-        **settings,
-        "logger": settings.get("logger") or False,
-        # What cuDNN chooses varies.
-        "benchmark": settings.get("benchmark") and settings.get("deterministic") is not True,
-        # Into the run folder: on the screen it would drown the results.
-        "profiler": PROFILERS[profiler](dirpath=folder, filename="profile") if profiler else NoOpProfiler(),
+        **kwargs,
+        "callbacks": callbacks,
+        "enable_checkpointing": any(isinstance(callback, Checkpoint) for callback in callbacks),
+        "logger": kwargs.get("logger") or False,
+        # The algorithm that cuDNN selects varies between runs.
+        "benchmark": kwargs.get("benchmark") and kwargs.get("deterministic") is not True,
+        # Written to the run directory, because on the console it would hide the results.
+        "profiler": PROFILERS[profiler](dirpath=directory, filename="profile") if profiler else NoOpProfiler(),
         "plugins": [AtomicCheckpointIO()],
-        # Ours divides the samples itself, and none is counted twice.
+        # The project's own sampler shards the samples and counts none of them twice.
         "use_distributed_sampler": False,
-        # Our own callback shows progress, and the command's first lines are the summary.
+        # A callback of the project shows progress, and the run header summarizes the model.
         "enable_progress_bar": False,
         "enable_model_summary": False,
         "num_sanity_val_steps": 0,
@@ -220,11 +225,11 @@ def make_lightning_kwargs(settings: TrainerKwargs) -> dict[str, Any]:
 def validate_hardware(
     accelerator: str, devices: int | str | list[int], num_nodes: int, strategy: str, precision: str
 ) -> None:
-    """Refuse what this machine cannot train on, whatever the data.
+    """Check that this machine can run the trainer's settings.
 
     Raises:
-        ValueError: it lacks the accelerator, or so many of it, or the accelerator the precision; or other processes
-            were started than the devices need. The text says what to type instead.
+        HardwareError: If this machine lacks the accelerator or the number of devices.
+        ConfigError: If the settings contradict each other, or another number of processes was started.
     """
     validate_single_mps_device(
         {"accelerator": accelerator, "devices": devices, "num_nodes": num_nodes, "strategy": strategy}

@@ -1,7 +1,8 @@
-"""Stops and attempts: what run.json lists, who may go on, from what, and with which settings."""
+"""Stopping and resuming runs: recorded attempts, checkpoint selection, and settings that may change."""
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,27 +13,29 @@ import torch
 from firstlight.checkpoint import io as checkpoint_io
 from firstlight.cli.errors import format_user_error
 from firstlight.config.compose import compose_config
-from firstlight.run.record import acquire_run_lock
+from firstlight.run import record
+from firstlight.run.errors import CheckpointError, ConfigError
+from firstlight.run.lock import acquire_run_lock
 from support.interruption import SMALL_OVERRIDES, SignalSender, load_saved, read_record, train_model
 
 
-def test_the_second_signal_ends_at_once(tmp_path):
-    class Twice(SignalSender):
-        def _called(self, hook):
+def test_second_signal_stops_immediately(tmp_path):
+    class SecondSignalSender(SignalSender):
+        def _count_call(self, hook):
             if hook == "train_batch_end" and self.calls.get(hook) == 4:
                 os.kill(os.getpid(), signal.SIGTERM)
                 os.kill(os.getpid(), signal.SIGTERM)
-            super()._called(hook)
+            super()._count_call(hook)
 
     with pytest.raises(SystemExit) as stop:
-        train_model([*SMALL_OVERRIDES, f"output_dir={tmp_path / 'run'}"], Twice())
+        train_model([*SMALL_OVERRIDES, f"output_dir={tmp_path / 'run'}"], SecondSignalSender())
 
     assert stop.value.code == 143
     assert read_record(tmp_path / "run")["reason"] == "stopped by SIGTERM"
     assert load_saved(tmp_path / "run")["global_step"] == 4
 
 
-def test_run_json_lists_starts_and_stops(tmp_path):
+def test_run_json_lists_attempts(tmp_path):
     with pytest.raises(SystemExit):
         train_model(
             [*SMALL_OVERRIDES, f"output_dir={tmp_path / 'run'}"], SignalSender(("train_batch_end", 5), signal.SIGINT)
@@ -42,101 +45,103 @@ def test_run_json_lists_starts_and_stops(tmp_path):
     attempts = read_record(tmp_path / "run")["attempts"]
 
     assert (between["status"], between["reason"]) == ("interrupted", "stopped by SIGINT")
-    ends = [(start["status"], start["reason"]) for start in attempts]
+    ends = [(attempt["status"], attempt["reason"]) for attempt in attempts]
     assert ends == [("interrupted", "stopped by SIGINT"), ("finished", None)]
-    assert all(start["started"] <= start["ended"] for start in attempts)
+    assert all(attempt["started"] <= attempt["ended"] for attempt in attempts)
 
 
 @pytest.mark.slow
-def test_a_folder_takes_one_training_at_a_time(tmp_path):
-    folder = tmp_path / "run"
-    train_model([*SMALL_OVERRIDES, f"output_dir={folder}"], SignalSender())
-    before = (folder / "run.json").read_bytes()
-    hold = """
+def test_run_directory_is_locked(tmp_path):
+    run_dir = tmp_path / "run"
+    train_model([*SMALL_OVERRIDES, f"output_dir={run_dir}"], SignalSender())
+    before = (run_dir / "run.json").read_bytes()
+    script = """
 import pathlib, sys, time
-from firstlight.run.record import acquire_run_lock
+from firstlight.run.lock import acquire_run_lock
 with acquire_run_lock(pathlib.Path(sys.argv[1])):
     print(flush=True)
     time.sleep(60)
 """
-    holder = subprocess.Popen([sys.executable, "-c", hold, folder], stdout=subprocess.PIPE)
+    holder = subprocess.Popen([sys.executable, "-c", script, run_dir], stdout=subprocess.PIPE)
     holder.stdout.readline()
-    with pytest.raises(ValueError, match="is in use by another process that trains there: wait for its end") as caught:
-        train_model([f"resume={folder}", "trainer.max_epochs=4"], SignalSender())
+    with pytest.raises(CheckpointError, match=r"is locked by another process\. Wait for it to finish") as caught:
+        train_model([f"resume={run_dir}", "trainer.max_epochs=4"], SignalSender())
     holder.kill()
     holder.wait()
 
     assert format_user_error(caught.value, "train", []) == str(caught.value)
-    assert before == (folder / "run.json").read_bytes()
-    with acquire_run_lock(folder):  # what a killed process held is free
+    assert before == (run_dir / "run.json").read_bytes()
+    with acquire_run_lock(run_dir):  # a killed process releases its lock
         pass
 
 
 @pytest.fixture
-def stopped(tmp_path):
-    """Return the folder of a run that was stopped in its third epoch."""
-    folder = tmp_path / "logs" / "train" / "run"
+def stopped_run(tmp_path):
+    """Return the directory of a run that was stopped in its third epoch."""
+    run_dir = tmp_path / "logs" / "train" / "run"
     with pytest.raises(SystemExit):
-        train_model([*SMALL_OVERRIDES, f"output_dir={folder}"], SignalSender(("train_batch_end", 9)))
-    return folder
+        train_model([*SMALL_OVERRIDES, f"output_dir={run_dir}"], SignalSender(("train_batch_end", 9)))
+    return run_dir
 
 
 def truncate(file):
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
-def flip(file):
+def flip_bits(file):
     content = bytearray(file.read_bytes())
-    for place in range(len(content) // 4, len(content), 97):
-        content[place] ^= 8
+    for index in range(len(content) // 4, len(content), 97):
+        content[index] ^= 8
     file.write_bytes(content)
 
 
-@pytest.mark.parametrize("damage", [truncate, flip, lambda file: file.write_bytes(b"")])
-def test_a_damaged_checkpoint_is_named_and_the_newest_whole_one_taken(stopped, damage, capsys):
-    damage(stopped / "checkpoints" / "last.ckpt")
+@pytest.mark.parametrize("damage", [truncate, flip_bits, lambda file: file.write_bytes(b"")])
+def test_corrupt_checkpoint_is_reported_and_latest_valid_one_used(stopped_run, damage, capsys):
+    damage(stopped_run / "checkpoints" / "last.ckpt")
     capsys.readouterr()
-    train_model([f"resume={stopped}"], spy := SignalSender())
-    told = capsys.readouterr().out
+    train_model([f"resume={stopped_run}"], sender := SignalSender())
+    output = capsys.readouterr().out
 
-    assert "last.ckpt is damaged" in told
-    assert "; going on from best.ckpt" in told
-    assert min(spy.losses) in [(1, 0), (2, 0)]
-    assert read_record(stopped)["status"] == "finished"
+    assert re.search(r"Warning: .*last\.ckpt is corrupt .*\. Resuming from best\.ckpt\.", output)
+    assert min(sender.losses) in [(1, 0), (2, 0)]
+    assert read_record(stopped_run)["status"] == "finished"
 
 
-def test_a_checkpoint_of_a_newer_version_is_refused(stopped):
+def test_checkpoint_with_newer_format_raises(stopped_run):
     for name in ("last", "best"):
-        file = stopped / "checkpoints" / f"{name}.ckpt"
+        file = stopped_run / "checkpoints" / f"{name}.ckpt"
         content = torch.load(file, weights_only=True) | {"format_version": 99}
         torch.save(content, file)
-    with pytest.raises(ValueError, match="was written by a newer version of this project .format 99, known is 1."):
+    with pytest.raises(CheckpointError, match="uses checkpoint format 99, but this version supports up to 1"):
         checkpoint_io.load_checkpoint(file)
 
 
 @pytest.mark.parametrize(
-    ("word", "told"),
+    ("override", "message"),
     [
-        ("data.batch_size=8", "data.batch_size was 4 and would become 8"),
-        ("optimizer.lr=0.5", "optimizer.lr was .* and would become 0.5"),
-        ("seed=3", "seed was 0 and would become 3"),
-        ("trainer.accumulate_grad_batches=2", "trainer.accumulate_grad_batches was 1 and would become 2"),
+        ("data.batch_size=8", "Cannot change data.batch_size from 4 to 8 when resuming"),
+        ("optimizer.lr=0.5", "Cannot change optimizer.lr from .* to 0.5 when resuming"),
+        ("seed=3", "Cannot change seed from 0 to 3 when resuming"),
+        (
+            "trainer.accumulate_grad_batches=2",
+            "Cannot change trainer.accumulate_grad_batches from 1 to 2 when resuming",
+        ),
     ],
 )
-def test_a_setting_that_would_make_it_another_run_is_refused_with_both_values(stopped, word, told):
-    before = {path: path.stat().st_mtime_ns for path in stopped.rglob("*")}
-    with pytest.raises(ValueError, match=told):
-        compose_config("train", [f"resume={stopped}", word])
+def test_changing_immutable_setting_on_resume_raises(stopped_run, override, message):
+    before = {path: path.stat().st_mtime_ns for path in stopped_run.rglob("*")}
+    with pytest.raises(ConfigError, match=message):
+        compose_config("train", [f"resume={stopped_run}", override])
 
-    assert before == {path: path.stat().st_mtime_ns for path in stopped.rglob("*")}
+    assert before == {path: path.stat().st_mtime_ns for path in stopped_run.rglob("*")}
 
 
 @pytest.mark.parametrize("before", [False, True])
 @pytest.mark.parametrize("after", [False, True])
-def test_an_optimizer_goes_on_with_the_kernel_it_is_built_with(tmp_path, before, after):
-    adamw = [*SMALL_OVERRIDES, "optimizer=adamw", f"trainer.fused_optimizer={before}", f"output_dir={tmp_path}"]
+def test_resumed_optimizer_uses_current_fused_setting(tmp_path, before, after):
+    overrides = [*SMALL_OVERRIDES, "optimizer=adamw", f"trainer.fused_optimizer={before}", f"output_dir={tmp_path}"]
     with pytest.raises(SystemExit):
-        train_model(adamw, SignalSender(("train_batch_end", 5)))
+        train_model(overrides, SignalSender(("train_batch_end", 5)))
     train_model([f"resume={tmp_path}", f"trainer.fused_optimizer={after}"], SignalSender())
 
     groups = load_saved(tmp_path)["optimizer_states"][0]["param_groups"]
@@ -144,11 +149,11 @@ def test_an_optimizer_goes_on_with_the_kernel_it_is_built_with(tmp_path, before,
     assert all(state["step"] == 12 for state in load_saved(tmp_path)["optimizer_states"][0]["state"].values())
 
 
-def test_the_same_value_again_is_no_change(stopped):
-    assert compose_config("train", [f"resume={stopped}", "data.batch_size=4", "seed=0"]).data.batch_size == 4
+def test_repeating_saved_values_on_resume_is_allowed(stopped_run):
+    assert compose_config("train", [f"resume={stopped_run}", "data.batch_size=4", "seed=0"]).data.batch_size == 4
 
 
-def test_resume_last_takes_the_newest_unfinished_run_that_nobody_trains(stopped, tmp_path, monkeypatch):
+def test_resume_last_selects_latest_unfinished_run(stopped_run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, started, status in [("older", "2020-01-01T00:00:00+00:00", "failed"), ("done", "2990", "finished")]:
         other = tmp_path / "logs" / "train" / name
@@ -157,21 +162,19 @@ def test_resume_last_takes_the_newest_unfinished_run_that_nobody_trains(stopped,
         (other / "run.json").write_text(json.dumps({"started": started, "status": status}))
 
     assert compose_config("train", ["resume=last"]).resume == "logs/train/run"
-    with acquire_run_lock(stopped), pytest.raises(ValueError, match="There is no run|config.yaml|no run"):
+    with acquire_run_lock(stopped_run), pytest.raises(CheckpointError, match="No run found in|config.yaml|no run"):
         compose_config("train", ["resume=last"])
 
 
-def test_resume_last_without_any_says_so(tmp_path, monkeypatch):
+def test_resume_last_without_resumable_run_raises(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match="No run in logs/train waits to go on"):
+    with pytest.raises(CheckpointError, match="No resumable run in logs/train"):
         compose_config("train", ["resume=last"])
 
 
-def test_a_clock_that_was_set_back_harms_nothing(tmp_path, monkeypatch):
-    from firstlight.run import record as module
-
+def test_checkpoint_order_ignores_clock(tmp_path, monkeypatch):
     times = iter(f"20{99 - index:02}-01-01T00:00:00+00:00" for index in range(99))
-    monkeypatch.setattr(module, "utc_now", lambda: next(times))
+    monkeypatch.setattr(record, "utc_now", lambda: next(times))
     with pytest.raises(SystemExit):
         train_model(
             [*SMALL_OVERRIDES, f"output_dir={tmp_path / 'run'}", "callbacks.last.every_n_minutes=1"],
@@ -179,14 +182,14 @@ def test_a_clock_that_was_set_back_harms_nothing(tmp_path, monkeypatch):
         )
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     os.utime(last, (0, 0))
-    train_model([f"resume={tmp_path / 'run'}"], spy := SignalSender())
+    train_model([f"resume={tmp_path / 'run'}"], sender := SignalSender())
 
-    assert min(spy.losses) == (1, 2)  # from last.ckpt, however old it says it is
+    assert min(sender.losses) == (1, 2)  # from last.ckpt, despite its timestamp
     assert read_record(tmp_path / "run")["duration_s"] > 0
 
 
 @pytest.mark.slow
-def test_saving_by_minutes_and_by_steps(tmp_path, monkeypatch):
+def test_save_intervals_in_minutes_and_steps(tmp_path, monkeypatch):
     from firstlight.callbacks.last_checkpoint import LastCheckpoint
 
     saves = []
@@ -199,11 +202,15 @@ def test_saving_by_minutes_and_by_steps(tmp_path, monkeypatch):
             or setattr(self, "saved_step", trainer.global_step)
         ),
     )
-    words = [*SMALL_OVERRIDES, "callbacks.last.every_n_epochs=null", "trainer.max_epochs=2"]
-    train_model([*words, "callbacks.last.every_n_train_steps=3", f"output_dir={tmp_path / 'steps'}"], SignalSender())
+    overrides = [*SMALL_OVERRIDES, "callbacks.last.every_n_epochs=null", "trainer.max_epochs=2"]
+    train_model(
+        [*overrides, "callbacks.last.every_n_train_steps=3", f"output_dir={tmp_path / 'steps'}"], SignalSender()
+    )
     by_steps = list(saves)
     saves.clear()
-    train_model([*words, "callbacks.last.every_n_minutes=1e-9", f"output_dir={tmp_path / 'minutes'}"], SignalSender())
+    train_model(
+        [*overrides, "callbacks.last.every_n_minutes=1e-9", f"output_dir={tmp_path / 'minutes'}"], SignalSender()
+    )
 
     assert by_steps == [3, 6]
     assert saves == [1, 2, 3, 4, 5, 6, 7, 8]
@@ -218,12 +225,12 @@ def test_saving_by_minutes_and_by_steps(tmp_path, monkeypatch):
         lambda text: text.replace("sha256 of the above: ", "sha256 of the above: 0"),
     ],
 )
-def test_a_damaged_config_yaml_is_told_and_that_of_the_checkpoint_taken(stopped, damage, capsys):
-    file = stopped / "config.yaml"
-    whole = compose_config("train", [f"resume={stopped}"])
+def test_corrupt_config_yaml_is_replaced_by_config_of_checkpoint(stopped_run, damage, capsys):
+    file = stopped_run / "config.yaml"
+    intact = compose_config("train", [f"resume={stopped_run}"])
     file.write_text(damage(file.read_text()))
     capsys.readouterr()
-    mended = compose_config("train", [f"resume={stopped}"])
+    restored = compose_config("train", [f"resume={stopped_run}"])
 
-    assert "the copy in last.ckpt is taken" in capsys.readouterr().out
-    assert whole == mended
+    assert "Using the config stored in last.ckpt." in capsys.readouterr().out
+    assert intact == restored

@@ -1,4 +1,4 @@
-"""The line of an epoch tells that epoch."""
+"""The line of an epoch shows the metrics of that epoch."""
 
 import csv
 import re
@@ -8,9 +8,9 @@ import pytest
 from support.tiny_training import build_tiny
 
 
-def test_it_holds_the_means_over_the_logged_steps_of_its_own_epoch(compose_cfg, capsys):
-    words = ("data.num_samples=16", "trainer.max_epochs=2", "trainer.log_every_n_steps=2")
-    model, data, trainer, cfg = build_tiny(compose_cfg, *words)
+def test_line_shows_means_over_logged_steps_of_epoch(compose_cfg, capsys):
+    overrides = ("data.num_samples=16", "trainer.max_epochs=2", "trainer.log_every_n_steps=2")
+    model, data, trainer, cfg = build_tiny(compose_cfg, *overrides)
     trainer.fit(model, data)
     lines = re.findall(r"epoch (\d)/2 .*train/loss (\S+)", capsys.readouterr().out)
     with open(f"{cfg.output_dir}/metrics.csv", newline="") as file:

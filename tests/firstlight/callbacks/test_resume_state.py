@@ -1,4 +1,4 @@
-"""A training that is stopped and goes on ends with the same losses and weights, to the last bit."""
+"""A run that is stopped and resumed has bitwise the same losses and weights as an uninterrupted run."""
 
 import signal
 
@@ -8,7 +8,7 @@ from PIL import Image
 from support.interruption import SMALL_OVERRIDES, check_resume_matches_uninterrupted
 from support.options import list_options, make_tiny_overrides
 
-# 16 training samples in batches of 4: 4 steps an epoch, each of which is logged; one batch of validation.
+# 16 training samples in batches of 4: 4 steps per epoch, all of which are logged, and one validation batch.
 MOMENTS = {
     "mid-epoch": ("train_batch_end", 5),
     "first batch of an epoch": ("train_batch_start", 4),
@@ -24,18 +24,18 @@ MOMENTS = {
 @pytest.mark.parametrize(
     "moment",
     [
-        pytest.param(at, marks=[] if name in ("mid-epoch", "validation") else pytest.mark.slow)
-        for name, at in MOMENTS.items()
+        pytest.param(moment, marks=[] if name in ("mid-epoch", "validation") else pytest.mark.slow)
+        for name, moment in MOMENTS.items()
     ],
     ids=MOMENTS,
 )
-def test_from_any_moment(moment, tmp_path):
+def test_resume_from_any_moment(moment, tmp_path):
     check_resume_matches_uninterrupted(tmp_path, SMALL_OVERRIDES, [moment])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "words",
+    "overrides",
     [
         ["trainer.limit_val_batches=0"],
         ["trainer.val_check_interval=2"],
@@ -49,42 +49,42 @@ def test_from_any_moment(moment, tmp_path):
     ids=" ".join,
 )
 @pytest.mark.parametrize("moment", [MOMENTS["mid-epoch"], MOMENTS["last batch of an epoch"]], ids=["mid-epoch", "last"])
-def test_with_any_setting(moment, words, tmp_path):
-    check_resume_matches_uninterrupted(tmp_path, [*SMALL_OVERRIDES, *words], [moment])
+def test_resume_with_any_setting(moment, overrides, tmp_path):
+    check_resume_matches_uninterrupted(tmp_path, [*SMALL_OVERRIDES, *overrides], [moment])
 
 
-def test_with_augmentation_on_the_device(monkeypatch, tmp_path):
+def test_resume_with_augmentation_on_device(monkeypatch, tmp_path):
     from firstlight.data.fake_images import FakeImageDataModule
 
     monkeypatch.setattr(FakeImageDataModule, "max_shift", 1)
-    monkeypatch.setattr(FakeImageDataModule, "mirror", True)
+    monkeypatch.setattr(FakeImageDataModule, "horizontal_flip", True)
     check_resume_matches_uninterrupted(tmp_path, [*SMALL_OVERRIDES, "data.augment=true"], [MOMENTS["mid-epoch"]])
 
 
-@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 2])
-def test_with_augmentation_on_the_host(workers, tmp_path):
+@pytest.mark.parametrize("num_workers", [pytest.param(0, marks=pytest.mark.slow), 2])
+def test_resume_with_augmentation_on_host(num_workers, tmp_path):
     for index in range(40):
-        folder = tmp_path / "images" / f"class {index % 2}"
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.effect_noise((16, 12), 40 + index).convert("RGB").save(folder / f"{index}.png")
-    words = ["data=image_folder", f"data.root={tmp_path}/images", f"data.num_workers={workers}"]
-    same = [
-        word
-        for word in SMALL_OVERRIDES
-        if word.partition("=")[0] not in ("data", "data.num_classes", "data.num_samples")
+        class_dir = tmp_path / "images" / f"class {index % 2}"
+        class_dir.mkdir(parents=True, exist_ok=True)
+        Image.effect_noise((16, 12), 40 + index).convert("RGB").save(class_dir / f"{index}.png")
+    data = ["data=image_folder", f"data.root={tmp_path}/images", f"data.num_workers={num_workers}"]
+    others = [
+        override
+        for override in SMALL_OVERRIDES
+        if override.partition("=")[0] not in ("data", "data.num_classes", "data.num_samples")
     ]
-    check_resume_matches_uninterrupted(tmp_path, [*words, *same], [("train_batch_end", 9)])
+    check_resume_matches_uninterrupted(tmp_path, [*data, *others], [("train_batch_end", 9)])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
-def test_after_any_signal(number, tmp_path):
+def test_resume_after_any_signal(number, tmp_path):
     check_resume_matches_uninterrupted(tmp_path, SMALL_OVERRIDES, [MOMENTS["mid-epoch"]], number)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", list_options("model"))
-def test_every_model_from_one_moment_after_the_other(model, tmp_path):
-    # Counted anew by each start: the 6th batch, and then the validation of the next epoch.
+def test_model_resumes_twice(model, tmp_path):
+    # Each attempt counts from 0: the 6th batch, then the validation of the next epoch.
     moments = [("train_batch_end", 5), ("validation_batch_start", 1)]
     check_resume_matches_uninterrupted(tmp_path, [*make_tiny_overrides(model), "trainer.max_epochs=3"], moments)

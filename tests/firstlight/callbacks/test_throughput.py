@@ -1,4 +1,4 @@
-"""What Speed measures: by a clock of the test's own."""
+"""Throughput metrics, measured with a simulated clock."""
 
 import csv
 
@@ -10,8 +10,8 @@ from firstlight.callbacks.throughput import ThroughputMonitor
 from support.tiny_training import build_tiny
 
 
-class Clock:
-    """A clock that steps and waits move on."""
+class FakeClock:
+    """A clock that only training steps and data loading advance."""
 
     def __init__(self):
         self.now = 0.0
@@ -22,22 +22,23 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch):
-    clock = Clock()
+    clock = FakeClock()
     monkeypatch.setattr(throughput.time, "perf_counter", clock.perf_counter)
     return clock
 
 
-def fit(compose_cfg, monkeypatch, clock, *words, step=1.0, wait=0.0):
-    words = ("data.num_samples=48", "trainer.log_every_n_steps=4", *words)
-    model, data, trainer, cfg = build_tiny(compose_cfg, *words)
-    inner, transfer = model.training_step, data.on_after_batch_transfer
+def fit(compose_cfg, monkeypatch, clock, *overrides, step_s=1.0, wait_s=0.0):
+    """Train one epoch of 12 steps; return the trainer and the rows of metrics.csv."""
+    overrides = ("data.num_samples=48", "trainer.log_every_n_steps=4", *overrides)
+    model, data, trainer, cfg = build_tiny(compose_cfg, *overrides)
+    training_step, transfer = model.training_step, data.on_after_batch_transfer
 
     def slow_step(batch, batch_idx):
-        clock.now += step
-        return inner(batch, batch_idx)
+        clock.now += step_s
+        return training_step(batch, batch_idx)
 
     def slow_transfer(batch, dataloader_idx):
-        clock.now += wait if trainer.training else 100.0
+        clock.now += wait_s if trainer.training else 100.0
         return transfer(batch, dataloader_idx)
 
     monkeypatch.setattr(model, "training_step", slow_step)
@@ -47,13 +48,13 @@ def fit(compose_cfg, monkeypatch, clock, *words, step=1.0, wait=0.0):
         return trainer, list(csv.DictReader(file))
 
 
-def test_speed_and_waiting_are_those_of_the_clock(compose_cfg, monkeypatch, clock):
-    trainer, rows = fit(compose_cfg, monkeypatch, clock, step=1.5, wait=0.5)
+def test_throughput_and_data_wait_fraction(compose_cfg, monkeypatch, clock):
+    trainer, rows = fit(compose_cfg, monkeypatch, clock, step_s=1.5, wait_s=0.5)
     measured = [row for row in rows if row.get("speed/step_ms")]
 
-    assert [row["step"] for row in measured] == ["3", "7", "11", "11"]  # 12 steps, then the epoch's mean
-    assert all(row["speed/samples_per_s"] for row in rows if row.get("train/loss"))  # a step has one row
-    assert not any("speed/mfu" in row for row in rows)  # that of CUDA
+    assert [row["step"] for row in measured] == ["3", "7", "11", "11"]  # 12 steps, then the mean of the epoch
+    assert all(row["speed/samples_per_s"] for row in rows if row.get("train/loss"))  # one row per step
+    assert not any("speed/mfu" in row for row in rows)  # CUDA only
     for row in measured:
         assert float(row["speed/step_ms"]) == pytest.approx(2000)
         assert float(row["speed/samples_per_s"]) == pytest.approx(2)  # 4 samples in 2 seconds
@@ -62,18 +63,18 @@ def test_speed_and_waiting_are_those_of_the_clock(compose_cfg, monkeypatch, cloc
     assert float(trainer.callback_metrics["speed/samples_per_s"]) == pytest.approx(2)
 
 
-def test_validation_does_not_count(compose_cfg, monkeypatch, clock):
+def test_validation_time_is_excluded(compose_cfg, monkeypatch, clock):
     trainer, _ = fit(compose_cfg, monkeypatch, clock, "trainer.val_check_interval=4", "trainer.limit_val_batches=1")
 
     assert float(trainer.callback_metrics["speed/samples_per_s"]) == pytest.approx(4)
 
 
-def test_the_share_of_the_peak_is_arithmetic(compose_cfg):
+def test_mfu_is_model_flops_over_peak_flops(compose_cfg):
     callback = ThroughputMonitor()
-    callback.flops, callback.peak = 2e9, 1e12
-    span = throughput.TimeWindow(steps=10, samples=100, seconds=2.0)
+    callback.flops, callback.peak_flops = 2e9, 1e12
+    window = throughput.TimeWindow(steps=10, samples=100, seconds=2.0)
 
     class Module:
         device = torch.device("cpu")
 
-    assert callback._compute_metrics(span, Module())["speed/mfu"] == pytest.approx(50 * 2e9 / 1e12)
+    assert callback._compute_metrics(window, Module())["speed/mfu"] == pytest.approx(50 * 2e9 / 1e12)

@@ -1,8 +1,8 @@
-// An Apple GPU in host memory: torch's "mps" device on a machine without one, under a Mac's rules.
+// Emulate torch's "mps" device in host memory on a machine without one, with the same restrictions as on a Mac.
 //
-// Loaded before torch, this library answers torch's questions about MPS. An operator for which torch's own list names an
-// MPS kernel runs on the CPU, on the same memory; any other is refused with a Mac's words. What it cannot show: Metal's
-// numerics, its speed, and the memory that its graphs take. The error texts are those of torch 2.15 for macOS.
+// This library is loaded before torch and implements torch's MPS hooks. Operators with an MPS kernel in torch's own list
+// run on the CPU, on the same memory. All other operators raise the same error as on a Mac. The numerics of Metal, its
+// speed and the memory of its graphs are not emulated. The error messages are copied from torch 2.15 for macOS.
 
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
@@ -30,14 +30,14 @@ using torch::jit::Stack;
 
 const c10::Device kDevice(c10::DeviceType::MPS, 0);
 
-// The operators that have an MPS kernel, from native_functions.yaml, as "linear" or "add.Tensor".
+// The operators with an MPS kernel, from native_functions.yaml, such as "linear" or "add.Tensor".
 const std::vector<const char*> kNames = {
 #include "mps_operators.inc"
 };
 
 // ---------------------------------------------------------------- memory
 
-double setting(const char* name, double otherwise) {
+double read_env(const char* name, double otherwise) {
   const char* text = std::getenv(name);
   return text ? std::atof(text) : otherwise;
 }
@@ -45,11 +45,11 @@ double setting(const char* name, double otherwise) {
 struct Memory {
   std::mutex lock;
   size_t live = 0, peak = 0;
-  // What the machine would recommend; a Mac of 96 GB has about 72.
-  size_t recommended = static_cast<size_t>(setting("MPS_EMULATOR_GIB", 72) * (1ULL << 30));
-  // What other programs hold.
-  size_t other = static_cast<size_t>(setting("MPS_EMULATOR_OTHER_GIB", 0) * (1ULL << 30));
-  double ratio = setting("PYTORCH_MPS_HIGH_WATERMARK_RATIO", 1.7);
+  // The recommended maximum; on a Mac with 96 GB, it is about 72 GiB.
+  size_t recommended = static_cast<size_t>(read_env("MPS_EMULATOR_GIB", 72) * (1ULL << 30));
+  // The memory of other programs.
+  size_t other = static_cast<size_t>(read_env("MPS_EMULATOR_OTHER_GIB", 0) * (1ULL << 30));
+  double ratio = read_env("PYTORCH_MPS_HIGH_WATERMARK_RATIO", 1.7);
 
   void take(size_t bytes) {
     std::lock_guard<std::mutex> guard(lock);
@@ -86,7 +86,7 @@ Memory& memory() {
   return *one;
 }
 
-// What an MPS storage holds: memory of its own, or that of the CPU tensor which an operator returned.
+// The memory of an MPS storage: either its own, or the memory of a CPU tensor that an operator returned.
 struct Block {
   size_t bytes;
   c10::Storage storage;
@@ -98,14 +98,14 @@ void release(void* context) {
   delete block;
 }
 
-c10::DataPtr held(const c10::Storage& storage) {
+c10::DataPtr make_data_ptr(const c10::Storage& storage) {
   memory().take(storage.nbytes());
   return {const_cast<void*>(storage.data()), new Block{storage.nbytes(), storage}, &release, kDevice};
 }
 
 struct Allocator final : c10::DeviceAllocator {
   c10::DataPtr allocate(size_t bytes) override {
-    return held(c10::Storage(c10::Storage::use_byte_size_t(), bytes, c10::GetCPUAllocator(), false));
+    return make_data_ptr(c10::Storage(c10::Storage::use_byte_size_t(), bytes, c10::GetCPUAllocator(), false));
   }
   c10::DeleterFnPtr raw_deleter() const override { return &release; }
   void copy_data(void* to, const void* from, size_t bytes) const override { std::memcpy(to, from, bytes); }
@@ -122,21 +122,21 @@ Allocator* allocator() {
   return one;
 }
 
-void refuse_float64(at::ScalarType dtype) {
+void check_not_float64(at::ScalarType dtype) {
   TORCH_CHECK_TYPE(
       dtype != at::kDouble && dtype != at::kComplexDouble,
       "Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64. "
       "Please use float32 instead.");
 }
 
-Tensor shaped(c10::Storage storage, const Tensor& like) {
+Tensor make_tensor_like(c10::Storage storage, const Tensor& like) {
   auto made = at::detail::make_tensor<c10::TensorImpl>(
       std::move(storage), c10::DispatchKeySet(c10::DispatchKey::MPS), like.dtype());
   made.unsafeGetTensorImpl()->set_sizes_and_strides(like.sizes(), like.strides(), like.storage_offset());
   return made;
 }
 
-// ---------------------------------------------------------------- random numbers: a generator of its own, as on a Mac
+// ---------------------------------------------------------------- random numbers: a separate generator, as on a Mac
 
 struct Generator final : c10::GeneratorImpl {
   c10::intrusive_ptr<at::CPUGeneratorImpl> inner = c10::make_intrusive<at::CPUGeneratorImpl>();
@@ -167,7 +167,7 @@ at::Generator inner(const at::Generator& generator) {
   return at::Generator(dynamic_cast<Generator*>(generator.unsafeGetGeneratorImpl())->inner);
 }
 
-// Operators such as native_dropout take no generator: for as long as they run, the CPU's is in the Mac's state.
+// Operators such as native_dropout take no generator. While they run, the CPU generator has the state of the MPS generator.
 struct BorrowedState {
   c10::intrusive_ptr<c10::TensorImpl> before = at::detail::getDefaultCPUGenerator().unsafeGetGeneratorImpl()->get_state();
 
@@ -187,17 +187,17 @@ std::map<std::string, size_t>& counts() {
   return *one;
 }
 
-std::mutex& counting() {
+std::mutex& count_mutex() {
   static auto* one = new std::mutex;
   return *one;
 }
 
 void count(const std::string& name) {
-  std::lock_guard<std::mutex> guard(counting());
+  std::lock_guard<std::mutex> guard(count_mutex());
   ++counts()[name];
 }
 
-// From the adaptive pooling of MPS: sizes divide one way, in both directions.
+// The check of MPS for adaptive pooling: input sizes must divide output sizes, or the reverse, in both dimensions.
 void check_adaptive_pool(at::IntArrayRef in, at::IntArrayRef out) {
   const auto rows = in[in.size() - 2], columns = in[in.size() - 1];
   const bool shrinks = rows >= out[0] && columns >= out[1], grows = rows <= out[0] && columns <= out[1];
@@ -216,8 +216,8 @@ void check_adaptive_pool(at::IntArrayRef in, at::IntArrayRef out) {
       "Adaptive pool MPS: output sizes must be divisible by input sizes.", tail);
 }
 
-// The list of torch.use_deterministic_algorithms' documentation that names MPS.
-bool varies(const std::string& name, const c10::OperatorHandle& op, const Stack& stack) {
+// The operators that the documentation of torch.use_deterministic_algorithms lists for MPS.
+bool is_nondeterministic(const std::string& name, const c10::OperatorHandle& op, const Stack& stack) {
   static const std::set<std::string> always = {
       "max_pool2d_backward", "max_pool2d_with_indices_backward", "max_pool3d_with_indices_backward",
       "avg_pool3d_backward", "embedding_dense_backward", "_embedding_bag_dense_backward", "kthvalue",
@@ -239,33 +239,33 @@ bool varies(const std::string& name, const c10::OperatorHandle& op, const Stack&
   return false;
 }
 
-// Two devices meet only where a Mac lets them: copies, indices, and numbers without dimension.
-bool may_mix(const std::string& name) {
+// The operators that accept tensors of both devices on a Mac: copies and indexing. 0-dim tensors are always accepted.
+bool accepts_mixed_devices(const std::string& name) {
   static const std::set<std::string> may = {"index", "index_put", "index_put_", "_index_put_impl_", "copy_", "set_"};
   return may.count(name) || name.rfind("_fused_", 0) == 0;
 }
 
-// The CPU takes minutes for what these do in half precision; in single precision, rounded at the end, it takes none.
-bool runs_wide(const std::string& name, const Stack& stack, size_t first) {
+// The CPU needs minutes for these operators in half precision. They run in float32 instead, and the result is rounded.
+bool needs_float32(const std::string& name, const Stack& stack, size_t first) {
   static const std::set<std::string> heavy = {
       "linear", "linear_backward", "mm", "bmm", "addmm", "_mps_convolution", "mps_convolution_backward",
       "_mps_convolution_transpose", "mps_convolution_transpose_backward"};
   return heavy.count(name) && stack[first].toTensor().scalar_type() == at::kHalf;
 }
 
-// ---------------------------------------------------------------- an operator on the CPU, on the same memory
+// ---------------------------------------------------------------- run an operator on the CPU, on the same memory
 
 template <typename Change>
-c10::List<Tensor> changed(const std::vector<Tensor>& tensors, Change change) {
+c10::List<Tensor> map_tensors(const std::vector<Tensor>& tensors, Change change) {
   c10::List<Tensor> list;
-  for (const Tensor& each : tensors) {
-    list.push_back(change(each));
+  for (const Tensor& tensor : tensors) {
+    list.push_back(change(tensor));
   }
   return list;
 }
 
 struct Host {
-  std::unordered_map<const void*, Tensor> mac;  // by the address of its memory
+  std::unordered_map<const void*, Tensor> mps_tensors;  // by the address of their memory
   std::vector<std::pair<Tensor, Tensor>> pairs;
   bool mixing;
   bool wide = false;
@@ -278,7 +278,7 @@ struct Host {
       return tensor;
     }
     auto* data = const_cast<void*>(tensor.storage().data());
-    mac.emplace(data, tensor);
+    mps_tensors.emplace(data, tensor);
     c10::Storage storage(
         c10::Storage::use_byte_size_t(), tensor.storage().nbytes(), c10::DataPtr(data, c10::Device(c10::kCPU)),
         c10::GetCPUAllocator(), true);
@@ -298,12 +298,12 @@ struct Host {
       return in(value.toTensor());
     }
     if (value.isTensorList()) {
-      return changed(value.toTensorVector(), [this](const Tensor& each) { return in(each); });
+      return map_tensors(value.toTensorVector(), [this](const Tensor& tensor) { return in(tensor); });
     }
     if (value.isOptionalTensorList()) {
       c10::List<std::optional<Tensor>> list;
-      for (const auto& each : value.toOptionalTensorVector()) {
-        list.push_back(each ? std::optional<Tensor>(in(*each)) : std::nullopt);
+      for (const auto& tensor : value.toOptionalTensorVector()) {
+        list.push_back(tensor ? std::optional<Tensor>(in(*tensor)) : std::nullopt);
       }
       return list;
     }
@@ -316,7 +316,7 @@ struct Host {
     return value;
   }
 
-  Tensor narrowed(const Tensor& tensor) {
+  Tensor round_to_half(const Tensor& tensor) {
     wide = false;
     auto made = out(tensor.to(at::kHalf));
     wide = true;
@@ -333,16 +333,16 @@ struct Host {
       }
     }
     if (wide && tensor.scalar_type() == at::kFloat) {
-      return narrowed(tensor);
+      return round_to_half(tensor);
     }
-    refuse_float64(tensor.scalar_type());
-    const auto known = mac.find(tensor.storage().data());
-    if (known != mac.end() && tensor.storage().nbytes() > 0) {
-      return shaped(known->second.storage(), tensor);
+    check_not_float64(tensor.scalar_type());
+    const auto known = mps_tensors.find(tensor.storage().data());
+    if (known != mps_tensors.end() && tensor.storage().nbytes() > 0) {
+      return make_tensor_like(known->second.storage(), tensor);
     }
     c10::Storage storage(
-        c10::Storage::use_byte_size_t(), tensor.storage().nbytes(), held(tensor.storage()), allocator(), true);
-    return shaped(std::move(storage), tensor);
+        c10::Storage::use_byte_size_t(), tensor.storage().nbytes(), make_data_ptr(tensor.storage()), allocator(), true);
+    return make_tensor_like(std::move(storage), tensor);
   }
 
   IValue out(const IValue& value) {
@@ -350,16 +350,16 @@ struct Host {
       return out(value.toTensor());
     }
     if (value.isTensorList()) {
-      return changed(value.toTensorVector(), [this](const Tensor& each) { return out(each); });
+      return map_tensors(value.toTensorVector(), [this](const Tensor& tensor) { return out(tensor); });
     }
     return value;
   }
 
-  // What the operator resized in place gets its new memory and shape.
-  void follow_resizes() {
+  // Give tensors that the operator resized in place their new memory and shape.
+  void apply_resizes() {
     for (auto& [host, mps] : pairs) {
       if (host.storage().data() != mps.storage().data()) {
-        mps.storage().unsafeGetStorageImpl()->set_data_ptr_noswap(held(host.storage()));
+        mps.storage().unsafeGetStorageImpl()->set_data_ptr_noswap(make_data_ptr(host.storage()));
         mps.storage().set_nbytes(host.storage().nbytes());
       }
       if (host.sizes() != mps.sizes() || host.strides() != mps.strides()) {
@@ -369,7 +369,7 @@ struct Host {
   }
 };
 
-// The operators that only MPS has, in terms of the CPU's.
+// The operators that exist only for MPS, implemented with CPU operators.
 using Outputs = std::vector<Tensor>;
 using Arguments = c10::ArrayRef<IValue>;
 
@@ -408,13 +408,13 @@ Outputs convolution_backward(Arguments a) {
   return {input, weights, bias};
 }
 
-Outputs transposed(Arguments a) {
+Outputs convolution_transpose(Arguments a) {
   return {at::convolution(
       a[0].toTensor(), a[1].toTensor(), std::nullopt, a[4].toIntVector(), a[2].toIntVector(), a[5].toIntVector(), true,
       a[3].toIntVector(), a[6].toInt())};
 }
 
-Outputs transposed_backward(Arguments a) {
+Outputs convolution_transpose_backward(Arguments a) {
   const auto mask = a[8].toBoolList();
   const auto [input, weights, bias] = at::convolution_backward(
       a[1].toTensor(), a[0].toTensor(), a[2].toTensor(), std::nullopt, a[5].toIntVector(), a[3].toIntVector(),
@@ -422,7 +422,7 @@ Outputs transposed_backward(Arguments a) {
   return {input, weights};
 }
 
-Outputs attention(Arguments a) {
+Outputs attention_math(Arguments a) {
   const auto scale = a[7].isNone() ? std::nullopt : std::optional<double>(a[7].toDouble());
   const auto [output, weights] = at::_scaled_dot_product_attention_math(
       a[0].toTensor(), a[1].toTensor(), a[2].toTensor(), optional(a[3]), a[4].toDouble(), a[5].toBool(), optional(a[6]),
@@ -430,21 +430,21 @@ Outputs attention(Arguments a) {
   return {output, weights};
 }
 
-const std::map<std::string, Outputs (*)(Arguments)> kOnlyMPS = {
+const std::map<std::string, Outputs (*)(Arguments)> kMPSOnlyOperators = {
     {"linear_backward", linear_backward},
     {"max_pool2d_backward", max_pool2d_backward},
     {"_mps_convolution", convolution},
     {"mps_convolution_backward", convolution_backward},
-    {"_mps_convolution_transpose", transposed},
-    {"mps_convolution_transpose_backward", transposed_backward},
-    {"_scaled_dot_product_attention_math_for_mps", attention},
+    {"_mps_convolution_transpose", convolution_transpose},
+    {"mps_convolution_transpose_backward", convolution_transpose_backward},
+    {"_scaled_dot_product_attention_math_for_mps", attention_math},
 };
 
 void run(const c10::OperatorHandle& op, Stack* stack) {
   const auto& schema = op.schema();
   const std::string name = schema.name().substr(6);  // without "aten::"
   count(name);
-  if (varies(name, op, *stack)) {
+  if (is_nondeterministic(name, op, *stack)) {
     at::globalContext().alertNotDeterministic(name + "_mps");
   }
   const size_t number = schema.arguments().size(), first = stack->size() - number;
@@ -452,7 +452,7 @@ void run(const c10::OperatorHandle& op, Stack* stack) {
     check_adaptive_pool((*stack)[first].toTensor().sizes(), (*stack)[first + 1].toIntVector());
   }
 
-  Host host{{}, {}, may_mix(name), runs_wide(name, *stack, first)};
+  Host host{{}, {}, accepts_mixed_devices(name), needs_float32(name, *stack, first)};
   bool takes_generator = false;
   for (size_t i = 0; i < number; ++i) {
     auto& value = (*stack)[first + i];
@@ -466,31 +466,31 @@ void run(const c10::OperatorHandle& op, Stack* stack) {
     if (!takes_generator && op.hasTag(at::Tag::nondeterministic_seeded)) {
       borrowed.emplace();
     }
-    const auto own = kOnlyMPS.find(name);
-    if (own == kOnlyMPS.end()) {
+    const auto own = kMPSOnlyOperators.find(name);
+    if (own == kMPSOnlyOperators.end()) {
       op.callBoxed(stack);
     } else {
       auto outputs = own->second(Arguments(stack->data() + first, number));
       torch::jit::drop(*stack, number);
-      for (auto& each : outputs) {
-        stack->emplace_back(std::move(each));
+      for (auto& output : outputs) {
+        stack->emplace_back(std::move(output));
       }
     }
   }
-  host.follow_resizes();
+  host.apply_resizes();
   for (size_t i = 0; i < schema.returns().size(); ++i) {
     auto& value = (*stack)[stack->size() - schema.returns().size() + i];
     value = host.out(value);
   }
 }
 
-void supported(const c10::OperatorHandle& op, c10::DispatchKeySet, Stack* stack) { run(op, stack); }
+void run_supported(const c10::OperatorHandle& op, c10::DispatchKeySet, Stack* stack) { run(op, stack); }
 
-// Torch's fallback on a Mac: an operator without an MPS kernel is refused, or moves to the CPU if the user allows it.
-void missing(const c10::OperatorHandle& op, c10::DispatchKeySet, Stack* stack) {
+// torch's fallback on a Mac: an operator without an MPS kernel raises, or runs on the CPU if the user has enabled it.
+void run_fallback(const c10::OperatorHandle& op, c10::DispatchKeySet, Stack* stack) {
   const char* allowed = std::getenv("PYTORCH_ENABLE_MPS_FALLBACK");
   const auto name = c10::toString(op.operator_name());
-  // The one operator that a Mac moves to the CPU without being asked.
+  // The only operator that always falls back to the CPU on a Mac.
   const bool silent = op.schema().name() == "aten::embedding_renorm_";
   TORCH_CHECK_NOT_IMPLEMENTED(
       silent || (allowed && std::string(allowed) == "1"), "The operator '", name,
@@ -507,13 +507,13 @@ void missing(const c10::OperatorHandle& op, c10::DispatchKeySet, Stack* stack) {
   run(op, stack);
 }
 
-// ---------------------------------------------------------------- what MPS does by itself
+// ---------------------------------------------------------------- operators that MPS implements itself
 
 Tensor empty(
     at::IntArrayRef size, std::optional<at::ScalarType> dtype, std::optional<at::Layout>, std::optional<at::Device>,
     std::optional<bool>, std::optional<at::MemoryFormat> format) {
   const auto type = dtype.value_or(c10::typeMetaToScalarType(at::get_default_dtype()));
-  refuse_float64(type);
+  check_not_float64(type);
   return Tensor(at::detail::empty_generic(
       size, allocator(), c10::DispatchKeySet(c10::DispatchKey::MPS), type, format));
 }
@@ -522,7 +522,7 @@ Tensor empty_strided(
     at::IntArrayRef size, at::IntArrayRef stride, std::optional<at::ScalarType> dtype, std::optional<at::Layout>,
     std::optional<at::Device>, std::optional<bool>) {
   const auto type = dtype.value_or(c10::typeMetaToScalarType(at::get_default_dtype()));
-  refuse_float64(type);
+  check_not_float64(type);
   return Tensor(at::detail::empty_strided_generic(
       size, stride, allocator(), c10::DispatchKeySet(c10::DispatchKey::MPS), type));
 }
@@ -593,17 +593,17 @@ Tensor& set_whole_storage(Tensor& self, c10::Storage source) {
   return set_storage(self, std::move(source), 0, {elements}, {});
 }
 
-// MPS runs a convolution of one dimension as one of two, the first of size 1.
+// MPS runs a 1d convolution as a 2d convolution whose first dimension has size 1.
 struct Planes {
   bool flat;
 
-  Tensor wide(const Tensor& each) const { return flat ? each.unsqueeze(2) : each; }
-  Tensor narrow(const Tensor& each) const { return flat && each.defined() ? each.squeeze(2) : each; }
-  std::vector<int64_t> both(at::IntArrayRef each, int64_t first) const {
+  Tensor wide(const Tensor& tensor) const { return flat ? tensor.unsqueeze(2) : tensor; }
+  Tensor narrow(const Tensor& tensor) const { return flat && tensor.defined() ? tensor.squeeze(2) : tensor; }
+  std::vector<int64_t> both(at::IntArrayRef sizes, int64_t first) const {
     if (flat) {
-      return {first, each[0]};
+      return {first, sizes[0]};
     }
-    return each.size() == 1 ? std::vector<int64_t>{each[0], each[0]} : each.vec();
+    return sizes.size() == 1 ? std::vector<int64_t>{sizes[0], sizes[0]} : sizes.vec();
   }
 };
 
@@ -645,13 +645,13 @@ std::tuple<Tensor, Tensor, Tensor> convolution_backward_by_device(
   return {as.narrow(to_input), as.narrow(to_weight), to_bias};
 }
 
-// With gradients or dropout a Mac takes the composite way; else its own kernel.
+// With gradients or dropout, a Mac uses the composite implementation, otherwise its own kernel.
 Tensor scaled_dot_product_attention(
     const Tensor& query, const Tensor& key, const Tensor& value, const std::optional<Tensor>& mask, double dropout,
     bool is_causal, std::optional<double> scale, bool enable_gqa) {
   const bool needs_grad = at::GradMode::is_enabled() &&
       (query.requires_grad() || key.requires_grad() || value.requires_grad() || (mask && mask->requires_grad()));
-  // The Mac kernel wants an additive mask, as the composite way makes for itself.
+  // The MPS kernel requires an additive mask; the composite implementation converts the mask itself.
   std::optional<Tensor> added = mask;
   if (mask && mask->defined() && mask->scalar_type() == at::kBool) {
     added = at::zeros_like(*mask, query.options()).masked_fill_(mask->logical_not(), -INFINITY);
@@ -664,17 +664,17 @@ Tensor scaled_dot_product_attention(
       query, key, value, added, dropout, is_causal, std::nullopt, scale, enable_gqa));
 }
 
-TORCH_LIBRARY_IMPL(_, MPS, library) { library.fallback(torch::CppFunction::makeFromBoxedFunction<&missing>()); }
+TORCH_LIBRARY_IMPL(_, MPS, library) { library.fallback(torch::CppFunction::makeFromBoxedFunction<&run_fallback>()); }
 
 TORCH_LIBRARY_IMPL(aten, MPS, library) {
   static const std::set<std::string> own = {
       "empty.memory_format", "empty_strided", "as_strided", "view", "_reshape_alias",
-      // By metadata alone, or by way of copy_: the composite serves.
+      // These only change metadata or call copy_, so the composite implementation is used.
       "permute", "repeat", "constant_pad_nd", "unfold", "_copy_from", "_copy_from_and_resize", "_fused_rms_norm",
       "record_stream", "set_.source_Tensor", "set_.source_Storage", "set_.source_Storage_storage_offset", "_grouped_mm"};
   for (const char* name : kNames) {
     if (!own.count(name)) {
-      library.impl(name, torch::CppFunction::makeFromBoxedFunction<&supported>());
+      library.impl(name, torch::CppFunction::makeFromBoxedFunction<&run_supported>());
     }
   }
   library.impl("empty.memory_format", &empty);
@@ -696,7 +696,7 @@ TORCH_LIBRARY_IMPL(aten, AutogradMPS, library) {
   library.impl("scaled_dot_product_attention", &scaled_dot_product_attention);
 }
 
-// ---------------------------------------------------------------- what torch asks about the device
+// ---------------------------------------------------------------- device guard and hooks
 
 struct Guard final : c10::impl::NoOpDeviceGuardImpl<c10::DeviceType::MPS> {
   c10::Device exchangeDevice(c10::Device) const override { return kDevice; }
@@ -739,16 +739,16 @@ struct Hooks final : at::MPSHooksInterface {
 
 const bool kReady = [] {
   c10::SetAllocator(c10::DeviceType::MPS, allocator());
-  // A Mac refuses to start with these the wrong way round.
+  // On a Mac, torch does not start if the low ratio exceeds the high one.
   TORCH_CHECK(
-      memory().ratio == 0 || setting("PYTORCH_MPS_LOW_WATERMARK_RATIO", 1.4) <= memory().ratio,
-      "invalid low watermark ratio ", setting("PYTORCH_MPS_LOW_WATERMARK_RATIO", 1.4));
+      memory().ratio == 0 || read_env("PYTORCH_MPS_LOW_WATERMARK_RATIO", 1.4) <= memory().ratio,
+      "invalid low watermark ratio ", read_env("PYTORCH_MPS_LOW_WATERMARK_RATIO", 1.4));
   return true;
 }();
 
 }  // namespace
 
-// These two take the place of torch's own, which know no MPS on this system.
+// These two functions replace those of torch, which do not support MPS on this system.
 namespace at::detail {
 __attribute__((visibility("default"))) const MPSHooksInterface& getMPSHooks() {
   static const auto* one = new Hooks;
@@ -762,19 +762,19 @@ __attribute__((visibility("default"))) std::optional<c10::DeviceType> getAcceler
 }
 }  // namespace at::accelerator
 
-// For the tests.
+// Statistics for the tests.
 extern "C" {
 size_t mps_emulator_peak() { return memory().peak; }
 size_t mps_emulator_live() { return memory().live; }
 void mps_emulator_reset_peak() { memory().peak = memory().live; }
 size_t mps_emulator_count(const char* name) {
-  std::lock_guard<std::mutex> guard(counting());
+  std::lock_guard<std::mutex> guard(count_mutex());
   return counts()[name];
 }
-// The operators that ran, one a line; valid until the next call.
+// The operators that were called, one per line; valid until the next call.
 const char* mps_emulator_operators() {
   static std::string text;
-  std::lock_guard<std::mutex> guard(counting());
+  std::lock_guard<std::mutex> guard(count_mutex());
   text.clear();
   for (const auto& [name, number] : counts()) {
     text += name + "\n";

@@ -1,4 +1,4 @@
-"""Run the tests in emulated/ where torch has an "mps" device: their names hide them from any other process."""
+"""Run the tests in emulated/ in a process whose torch has an "mps" device; pytest does not collect them otherwise."""
 
 from pathlib import Path
 
@@ -10,11 +10,11 @@ FILES = sorted((Path(__file__).parent / "emulated").glob("*.py"))
 
 
 @pytest.mark.parametrize(
-    ("files", "marked"),
+    ("files", "marker"),
     [
         pytest.param(FILES, "not slow", id="quick"),
         *(pytest.param([file], "slow", marks=SLOW, id=file.stem) for file in select_slow_files(FILES)),
     ],
 )
-def test_under_the_emulator(files, marked, tmp_path):
-    run_in_emulator(files, marked, tmp_path)
+def test_files_pass_in_emulator(files, marker, tmp_path):
+    run_in_emulator(files, marker, tmp_path)

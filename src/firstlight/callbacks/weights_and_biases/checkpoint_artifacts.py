@@ -1,4 +1,4 @@
-"""Keep the checkpoints of a run at W&B."""
+"""Upload the checkpoints of a run to W&B."""
 
 import os
 import shutil
@@ -13,14 +13,17 @@ ALIASES = {"best": ["best"], "last": ["last", "latest"]}
 
 
 class WandbCheckpointArtifacts(Callback):
-    """Log best.ckpt and last.ckpt as versions of the artifact checkpoint-<run id>, aliases "best" and "last"."""
+    """Log best.ckpt and last.ckpt as versions of the artifact checkpoint-<run id>, with aliases "best" and "last".
+
+    Args:
+        output_dir: The run directory.
+    """
 
     def __init__(self, output_dir: str) -> None:
-        """Read from the run folder `output_dir`."""
         self.output_dir = Path(output_dir)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log both; the files are there by then."""
+        """Log the checkpoints, which are final by now."""
         for logger in get_wandb_loggers(trainer):
             import wandb
 
@@ -34,12 +37,17 @@ class WandbCheckpointArtifacts(Callback):
                 run.log_artifact(artifact, aliases=ALIASES[name])
 
 
-def hard_link_or_copy(file: Path, folder: Path) -> Path:
-    """Return a second name of a file in a folder: a run that goes on replaces the file before it is uploaded.
+def hard_link_or_copy(file: Path, directory: Path) -> Path:
+    """Create a second name of a file, since a resumed run may replace the file before it is uploaded.
 
-    It takes no space as long as both are the same, where the file system has hard links; else it is a copy.
+    A hard link takes no space while both names refer to the same file. If the file system has no hard links, the
+    file is copied.
+
+    Args:
+        file: The file.
+        directory: Directory of the new name.
     """
-    link = folder / file.name
+    link = directory / file.name
     link.unlink(missing_ok=True)
     try:
         os.link(file, link)

@@ -1,4 +1,4 @@
-"""Keep the code of a run at W&B."""
+"""Upload the code of a run to W&B."""
 
 import shutil
 import subprocess
@@ -12,9 +12,9 @@ from firstlight.config.options import CONFIG_DIR
 from firstlight.logger.wandb_loggers import get_wandb_loggers
 from firstlight.run.provenance import run_git
 
-# Larger files are data.
+# Larger files are considered data.
 MAX_FILE_BYTES = 1_000_000
-# Files that hold keys and passwords: git lists one too, as long as nobody has told it to ignore that.
+# Files with keys and passwords. Git also lists them, unless a .gitignore excludes them.
 SECRET_PATTERNS = [
     ".env",
     ".env.*",
@@ -32,30 +32,30 @@ SECRET_PATTERNS += ["*credentials*", ".netrc", "_netrc", ".pypirc", ".npmrc", ".
 
 
 class CodeSnapshot(Callback):
-    """Log the files that git tracks or would track, as they are now, as an artifact of type "code"."""
+    """Log the current content of all files that are not ignored by git, as an artifact of type "code"."""
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Copy the files and log the copy: W&B would walk through logs/, data/ and .venv/ too."""
-        if found := get_wandb_loggers(trainer):
-            with tempfile.TemporaryDirectory() as folder:
+        """Log a copy of the files: in the project root, W&B would also search logs/, data/ and .venv/."""
+        if loggers := get_wandb_loggers(trainer):
+            with tempfile.TemporaryDirectory() as directory:
                 root = CONFIG_DIR.parent
                 for path in list_code_files(root):
-                    copy = Path(folder) / path
+                    copy = Path(directory) / path
                     copy.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copy(root / path, copy)
-                for logger in found:
+                for logger in loggers:
                     run = logger.experiment
-                    run.log_code(folder, name=f"source-{run.project}", include_fn=lambda path: True)
+                    run.log_code(directory, name=f"source-{run.project}", include_fn=lambda path: True)
 
 
 def list_code_files(root: Path) -> list[Path]:
-    """Return the files that make up a project, relative to its root; without git, those of src/ and configs/.
+    """Return the files of a project, relative to its root; without git, the files of src/ and configs/.
 
-    Links are left out, which may lead to anywhere, and files that are secret by their name.
+    Symbolic links, which may lead outside the project, and files whose name suggests a secret are left out.
     """
     try:
-        told = run_git("ls-files", "--cached", "--others", "--exclude-standard", "-z", folder=root)
-        paths = [Path(name) for name in told.split("\0") if name]
+        output = run_git("ls-files", "--cached", "--others", "--exclude-standard", "-z", directory=root)
+        paths = [Path(name) for name in output.split("\0") if name]
     except (OSError, subprocess.SubprocessError):
         files = (path for top in ("src", "configs") for path in (root / top).rglob("*"))
         paths = [path.relative_to(root) for path in files if path.suffix in (".py", ".yaml")]
@@ -63,7 +63,7 @@ def list_code_files(root: Path) -> list[Path]:
 
 
 def is_uploadable(file: Path) -> bool:
-    """Say whether a file may be uploaded as a part of the code."""
+    """Return True if a file may be uploaded as code: a regular, small file without a secret."""
     if file.is_symlink() or any(fnmatch(file.name.lower(), pattern) for pattern in SECRET_PATTERNS):
         return False
     return file.is_file() and file.stat().st_size <= MAX_FILE_BYTES

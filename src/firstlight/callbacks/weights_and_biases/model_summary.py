@@ -1,4 +1,4 @@
-"""Show the layers of a model and their parameters at W&B."""
+"""Log the layers of a model and their parameter counts to W&B."""
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.model_summary.model_summary import summarize
@@ -7,19 +7,22 @@ from firstlight.logger.wandb_loggers import get_wandb_loggers
 
 
 class WandbModelSummary(Callback):
-    """Log the table "model/layers" (name, type, parameters), and the counts of parameters as summary."""
+    """Log the table "model/layers" (name, type, parameters), and the total parameter counts to the run summary.
+
+    Args:
+        depth: Depth of nested modules in the table.
+    """
 
     def __init__(self, depth: int = 2) -> None:
-        """Go so deep into nested modules."""
         self.depth = depth
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log both."""
-        if not (found := get_wandb_loggers(trainer)):
+        """Log the table and the counts."""
+        if not (loggers := get_wandb_loggers(trainer)):
             return
         summary = summarize(pl_module, max_depth=self.depth)
         rows = list(zip(summary.layer_names, summary.layer_types, summary.param_nums, strict=True))
-        for logger in found:
+        for logger in loggers:
             logger.log_table("model/layers", columns=["name", "type", "parameters"], data=[list(row) for row in rows])
             logger.experiment.summary["model/parameters"] = summary.total_parameters
             logger.experiment.summary["model/trained_parameters"] = summary.trainable_parameters

@@ -1,4 +1,4 @@
-"""Tell W&B where a run comes from: its command, commit and folder."""
+"""Log the origin of a run to W&B: command, commit, machine and run directory."""
 
 import json
 from pathlib import Path
@@ -11,17 +11,20 @@ FIELDS = ("command", "git", "machine", "versions", "device")
 
 
 class WandbRunMetadata(Callback):
-    """Put command, git commit, machine, versions and folder of the run into its configuration at W&B, under "run"."""
+    """Add command, git commit, machine, package versions and run directory to the W&B config, under "run".
+
+    Args:
+        output_dir: The run directory.
+    """
 
     def __init__(self, output_dir: str) -> None:
-        """Read from the run folder `output_dir`."""
         self.output_dir = Path(output_dir)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Pass on what run.json says."""
+        """Copy the fields of run.json."""
         file = self.output_dir / "run.json"
-        if (found := get_wandb_loggers(trainer)) and file.is_file():
-            run = json.loads(file.read_text(encoding="utf-8"))
-            facts = {"folder": str(self.output_dir.resolve()), **{name: run.get(name) for name in FIELDS}}
-            for logger in found:
-                logger.experiment.config.update({"run": facts}, allow_val_change=True)
+        if (loggers := get_wandb_loggers(trainer)) and file.is_file():
+            record = json.loads(file.read_text(encoding="utf-8"))
+            metadata = {"folder": str(self.output_dir.resolve()), **{name: record.get(name) for name in FIELDS}}
+            for logger in loggers:
+                logger.experiment.config.update({"run": metadata}, allow_val_change=True)

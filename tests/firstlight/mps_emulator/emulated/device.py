@@ -9,47 +9,49 @@ from torch import nn
 from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from mps_emulator.emulator import Seen
+from mps_emulator.emulator import EmulatorStats
 
 MPS = torch.device("mps")
-seen = Seen()
+stats = EmulatorStats()
 
 
-def number(*shape: int, requires_grad: bool = False) -> torch.Tensor:
+def make_tensor(*shape: int, requires_grad: bool = False) -> torch.Tensor:
     generator = torch.Generator().manual_seed(len(shape))
     return torch.randn(shape, generator=generator).requires_grad_(requires_grad)
 
 
-def test_layers_take_the_entries_of_mps():
-    before = {name: seen.count(name) for name in ("linear", "linear_backward", "max_pool2d", "max_pool2d_backward")}
+def test_layers_call_mps_operators():
+    before = {
+        name: stats.count_calls(name) for name in ("linear", "linear_backward", "max_pool2d", "max_pool2d_backward")
+    }
     model = nn.Sequential(nn.MaxPool2d(2), nn.Flatten(), nn.Linear(4, 2)).to(MPS)
-    model(number(1, 1, 4, 4, requires_grad=True).to(MPS)).sum().backward()
+    model(make_tensor(1, 1, 4, 4, requires_grad=True).to(MPS)).sum().backward()
 
-    assert {name: count + 1 for name, count in before.items()} == {name: seen.count(name) for name in before}
-    assert not {"addmm", "max_pool2d_with_indices"} & seen.operators()
-
-
-def test_convolutions_take_the_entries_of_mps():
-    nn.Conv2d(1, 1, 2).to(MPS)(number(1, 1, 4, 4).to(MPS)).sum().backward()
-
-    assert {"_mps_convolution", "mps_convolution_backward"} <= seen.operators()
+    assert {name: count + 1 for name, count in before.items()} == {name: stats.count_calls(name) for name in before}
+    assert not {"addmm", "max_pool2d_with_indices"} & stats.get_operators()
 
 
-def test_attention_has_a_kernel_of_its_own_without_gradients_only():
+def test_convolutions_call_mps_operators():
+    nn.Conv2d(1, 1, 2).to(MPS)(make_tensor(1, 1, 4, 4).to(MPS)).sum().backward()
+
+    assert {"_mps_convolution", "mps_convolution_backward"} <= stats.get_operators()
+
+
+def test_attention_kernel_of_mps_without_gradients_only():
     name = "_scaled_dot_product_attention_math_for_mps"
-    query = number(1, 2, 4, 8).to(MPS).requires_grad_()
-    before = seen.count(name)
+    query = make_tensor(1, 2, 4, 8).to(MPS).requires_grad_()
+    before = stats.count_calls(name)
     with_gradients = functional.scaled_dot_product_attention(query, query, query)
-    between = seen.count(name)
+    between = stats.count_calls(name)
     with torch.no_grad():
         without = functional.scaled_dot_product_attention(query, query, query)
 
-    assert (before, before + 1) == (between, seen.count(name))
+    assert (before, before + 1) == (between, stats.count_calls(name))
     torch.testing.assert_close(with_gradients, without)
 
 
-def test_a_boolean_mask_hides_keys_with_and_without_gradients():
-    query = number(1, 2, 4, 8)
+def test_boolean_attention_mask_with_and_without_gradients():
+    query = make_tensor(1, 2, 4, 8)
     mask = torch.tensor([[[[True, True, False, True]]]])
     expected = functional.scaled_dot_product_attention(query, query, query, attn_mask=mask)
     query, mask = query.to(MPS).requires_grad_(), mask.to(MPS)
@@ -57,26 +59,26 @@ def test_a_boolean_mask_hides_keys_with_and_without_gradients():
         without = functional.scaled_dot_product_attention(query, query, query, attn_mask=mask)
 
     torch.testing.assert_close(expected, without.cpu())
-    ours = functional.scaled_dot_product_attention(query, query, query, attn_mask=mask)
-    torch.testing.assert_close(expected, ours.detach().cpu())
+    actual = functional.scaled_dot_product_attention(query, query, query, attn_mask=mask)
+    torch.testing.assert_close(expected, actual.detach().cpu())
 
 
-def test_memory_is_counted_to_the_byte():
-    start = seen.live()
-    seen.reset_peak()
+def test_allocated_bytes_are_exact():
+    start = stats.get_allocated_bytes()
+    stats.reset_peak()
     one = torch.empty(1000, device=MPS)
     two = one + 1
     view = two[10:]
     del one, two
 
-    assert (start + 4000, start + 8000) == (seen.live(), seen.peak())
-    assert seen.live() == torch.mps.current_allocated_memory()
+    assert (start + 4000, start + 8000) == (stats.get_allocated_bytes(), stats.get_peak_bytes())
+    assert stats.get_allocated_bytes() == torch.mps.current_allocated_memory()
     del view
-    assert start == seen.live()
+    assert start == stats.get_allocated_bytes()
 
 
-def test_too_much_memory_is_refused_and_nothing_is_lost():
-    start = seen.live()
+def test_allocation_above_limit_raises_without_leak():
+    start = stats.get_allocated_bytes()
     fraction = (start + 2**20) / torch.mps.recommended_max_memory()
     torch.mps.set_per_process_memory_fraction(fraction)
     try:
@@ -87,11 +89,11 @@ def test_too_much_memory_is_refused_and_nothing_is_lost():
     finally:
         torch.mps.set_per_process_memory_fraction(1.0)
 
-    assert start == seen.live()
+    assert start == stats.get_allocated_bytes()
     assert torch.empty(2**20, device=MPS).sum() is not None
 
 
-def test_random_numbers_come_from_a_generator_of_its_own():
+def test_mps_generator_is_separate_from_cpu_generator():
     torch.manual_seed(3)
     on_cpu = torch.rand(4)
     torch.manual_seed(3)
@@ -103,7 +105,7 @@ def test_random_numbers_come_from_a_generator_of_its_own():
 
 
 @pytest.mark.parametrize(
-    "draw",
+    "sample",
     [
         lambda: torch.rand(4, device=MPS),
         lambda: torch.randn(4, device=MPS),
@@ -113,17 +115,17 @@ def test_random_numbers_come_from_a_generator_of_its_own():
         lambda: torch.ones(32, device=MPS).multinomial(4),
     ],
 )
-def test_a_random_state_comes_back(draw):
+def test_rng_state_can_be_restored(sample):
     torch.manual_seed(3)
     state = torch.mps.get_rng_state()
-    first, second = draw(), draw()
+    first, second = sample(), sample()
     torch.mps.set_rng_state(state)
 
-    assert torch.equal(first, draw())
+    assert torch.equal(first, sample())
     assert not torch.equal(first, second)
 
 
-def test_tensors_are_saved_and_loaded(tmp_path):
+def test_tensors_can_be_saved_and_loaded(tmp_path):
     torch.save({"x": torch.arange(6.0, device=MPS)[2:]}, tmp_path / "x.pt")
 
     assert torch.equal(

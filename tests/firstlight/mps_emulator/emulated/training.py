@@ -1,4 +1,4 @@
-"""What trainer=mps does, by the real Lightning accelerator on the emulated device."""
+"""Runs with trainer=mps: Lightning's own MPS accelerator on the emulated device."""
 
 import multiprocessing
 import sys
@@ -9,11 +9,11 @@ import torch
 from lightning.pytorch.accelerators import MPSAccelerator
 
 from firstlight import build, train
-from firstlight.config.compose import compose_config as composed_from
+from firstlight.config.compose import compose_config
 from support.options import get_tiny_model, list_options
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from mps_emulator.emulator import Seen
+from mps_emulator.emulator import EmulatorStats
 from support.emulated_mps import (
     PRECISIONS,
     check_all_commands,
@@ -24,46 +24,48 @@ from support.emulated_mps import (
 )
 
 MODELS = list_options("model")
-seen = Seen()
+stats = EmulatorStats()
 
 
-# Each precision and each model once, beside the first of both; as many other pairs train.
-WAYS = [(MODELS[0], PRECISIONS[0]), *zip(MODELS[1:] + MODELS, PRECISIONS[1:], strict=False)]
+# Each precision and each model at least once.
+COMBINATIONS = [(MODELS[0], PRECISIONS[0]), *zip(MODELS[1:] + MODELS, PRECISIONS[1:], strict=False)]
 
 
-@pytest.mark.parametrize(("model", "precision"), [WAYS[0], *(slow_param(*way) for way in WAYS[1:])])
-def test_the_whole_way_runs_on_mps(model, precision, tmp_path):
+@pytest.mark.parametrize(
+    ("model", "precision"), [COMBINATIONS[0], *(slow_param(*combination) for combination in COMBINATIONS[1:])]
+)
+def test_all_commands_run_on_mps(model, precision, tmp_path):
     check_all_commands(model, precision, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "precision"),
-    [way for way in zip(MODELS, [*PRECISIONS[2:], PRECISIONS[1]], strict=False) if way not in WAYS],
+    [pair for pair in zip(MODELS, [*PRECISIONS[2:], PRECISIONS[1]], strict=False) if pair not in COMBINATIONS],
 )
-def test_each_model_trains_in_another_precision_too(tmp_path, model, precision):
+def test_model_trains_in_second_precision(tmp_path, model, precision):
     check_training(model, precision, tmp_path)
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_the_weights_are_those_of_a_training_on_the_cpu(model, tmp_path):
+def test_weights_match_cpu(model, tmp_path):
     check_weights_match_cpu(model, tmp_path)
 
 
 @pytest.mark.slow
-def test_a_training_moves_between_devices(tmp_path):
-    words = [*make_mps_overrides(get_tiny_model("images")), "trainer=cpu", f"output_dir={tmp_path / 'run'}"]
-    train.main(composed_from("train", words))
-    before = seen.count("_fused_adamw_")
-    train.main(composed_from("train", [f"resume={tmp_path / 'run'}", "trainer=mps", "trainer.max_epochs=2"]))
-    fused = seen.count("_fused_adamw_") - before
-    metrics = train.main(composed_from("train", [f"resume={tmp_path / 'run'}", "trainer=cpu", "trainer.max_epochs=3"]))
+def test_resume_on_another_device(tmp_path):
+    overrides = [*make_mps_overrides(get_tiny_model("images")), "trainer=cpu", f"output_dir={tmp_path / 'run'}"]
+    train.main(compose_config("train", overrides))
+    before = stats.count_calls("_fused_adamw_")
+    train.main(compose_config("train", [f"resume={tmp_path / 'run'}", "trainer=mps", "trainer.max_epochs=2"]))
+    fused = stats.count_calls("_fused_adamw_") - before
+    metrics = train.main(compose_config("train", [f"resume={tmp_path / 'run'}", "trainer=cpu", "trainer.max_epochs=3"]))
 
     assert fused > 0
     assert torch.tensor(metrics["test/loss"]).isfinite()
 
 
-def test_lightnings_own_accelerator_is_the_automatic_choice(compose_cfg):
+def test_auto_selects_lightning_mps_accelerator(compose_cfg):
     _, _, trainer = build.build(
         compose_cfg(*make_mps_overrides(get_tiny_model("images")), "trainer=auto", "callbacks=none")
     )
@@ -77,7 +79,7 @@ def test_lightnings_own_accelerator_is_the_automatic_choice(compose_cfg):
 
 
 @pytest.mark.slow
-def test_data_sets_read_by_spawned_workers_feed_mps(compose_cfg):
+def test_spawned_dataloader_workers_feed_mps(compose_cfg):
     network, data, trainer = build.build(
         compose_cfg(*make_mps_overrides(get_tiny_model("images")), "data.num_workers=1", "callbacks=none")
     )

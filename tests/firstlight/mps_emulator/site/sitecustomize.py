@@ -1,4 +1,4 @@
-"""Put the emulator under torch: Python runs this file at its start if the folder is on PYTHONPATH."""
+"""Load the emulator together with torch: Python runs this file at startup if its directory is on PYTHONPATH."""
 
 import ctypes
 import os
@@ -7,8 +7,8 @@ import sys
 from importlib.machinery import PathFinder
 
 
-class WithTorch:
-    """Load the emulator at the first `import torch`: it must be there before torch is."""
+class EmulatorFinder:
+    """Load the emulator at the first `import torch`, just before torch itself."""
 
     def find_spec(self, name, path=None, target=None):
         if name != "torch":
@@ -17,7 +17,7 @@ class WithTorch:
         execute = spec.loader.exec_module
 
         def execute_and_adapt(module):
-            # Not before: who only asks whether torch is installed has not set the memory limits yet.
+            # Not in find_spec: a program that only checks whether torch is installed may set the memory limits later.
             sys.meta_path.remove(self)
             ctypes.CDLL(os.environ["MPS_EMULATOR"], mode=ctypes.RTLD_GLOBAL)
             execute(module)
@@ -28,17 +28,17 @@ class WithTorch:
 
 
 def adapt(torch):
-    """Change the two things that torch settled when it was built without MPS."""
+    """Change the two properties that torch fixed when it was built without MPS."""
 
     def to_mps(storage):
-        there = torch.empty(storage.nbytes(), dtype=torch.uint8, device="mps").untyped_storage()
-        return there.copy_(storage, False)
+        target = torch.empty(storage.nbytes(), dtype=torch.uint8, device="mps").untyped_storage()
+        return target.copy_(storage, False)
 
     torch._C._has_mps = True
     torch.storage._StorageBase.mps = to_mps
 
 
 if "MPS_EMULATOR" in os.environ:
-    sys.meta_path.insert(0, WithTorch())
-    # Lightning asks for an arm processor before it asks torch.
+    sys.meta_path.insert(0, EmulatorFinder())
+    # Lightning checks for an ARM processor before it asks torch.
     platform.processor = lambda: "arm"

@@ -1,4 +1,4 @@
-"""The emulated device refuses what a Mac refuses, in its words."""
+"""The emulated device raises the same errors as a Mac."""
 
 import sys
 from pathlib import Path
@@ -12,13 +12,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from firstlight.mps.rules import is_nondeterministic
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from mps_emulator.emulator import Seen
+from mps_emulator.emulator import EmulatorStats
 
 MPS = torch.device("mps")
-seen = Seen()
+stats = EmulatorStats()
 
 
-def number(*shape: int, requires_grad: bool = False) -> torch.Tensor:
+def make_tensor(*shape: int, requires_grad: bool = False) -> torch.Tensor:
     generator = torch.Generator().manual_seed(len(shape))
     return torch.randn(shape, generator=generator).requires_grad_(requires_grad)
 
@@ -34,18 +34,18 @@ def number(*shape: int, requires_grad: bool = False) -> torch.Tensor:
         lambda: torch.zeros(2, device=MPS).sum(dtype=torch.float64),
     ],
 )
-def test_float64_is_refused(make):
+def test_float64_raises(make):
     with pytest.raises(TypeError, match="MPS framework doesn't support float64. Please use float32 instead."):
         make()
 
 
-def test_an_operator_without_a_kernel_is_refused():
-    text = "The operator 'aten::linalg_eig' is not currently implemented for the MPS device. If you want this op"
-    with pytest.raises(NotImplementedError, match=text):
+def test_operator_without_kernel_raises():
+    message = "The operator 'aten::linalg_eig' is not currently implemented for the MPS device. If you want this op"
+    with pytest.raises(NotImplementedError, match=message):
         torch.linalg.eig(torch.eye(2, device=MPS))
 
 
-def test_an_operator_without_a_kernel_moves_to_the_cpu_if_the_user_says_so(monkeypatch):
+def test_fallback_to_cpu_can_be_enabled(monkeypatch):
     monkeypatch.setenv("PYTORCH_ENABLE_MPS_FALLBACK", "1")
     with pytest.warns(
         UserWarning, match="'aten::fractional_max_pool2d.output' is not .* will fall back to run on the CPU"
@@ -56,7 +56,7 @@ def test_an_operator_without_a_kernel_moves_to_the_cpu_if_the_user_says_so(monke
 
 
 @pytest.mark.parametrize(
-    ("size", "to", "text"),
+    ("size", "output_size", "message"),
     [
         (10, 7, "input sizes must be divisible by output sizes. Non-divisible input sizes are not implemented"),
         (3, 7, "output sizes must be divisible by input sizes"),
@@ -64,30 +64,31 @@ def test_an_operator_without_a_kernel_moves_to_the_cpu_if_the_user_says_so(monke
         (1, 7, None),
     ],
 )
-def test_adaptive_pooling_wants_sizes_that_divide(size, to, text):
+def test_adaptive_pooling_requires_divisible_sizes(size, output_size, message):
     maps = torch.ones(1, 1, size, size, device=MPS)
-    if text is None:
-        assert functional.adaptive_avg_pool2d(maps, to).sum() == to * to
+    if message is None:
+        assert functional.adaptive_avg_pool2d(maps, output_size).sum() == output_size**2
         return
 
-    with pytest.raises(RuntimeError, match=f"Adaptive pool MPS: {text}"):
-        functional.adaptive_avg_pool2d(maps, to)
+    with pytest.raises(RuntimeError, match=f"Adaptive pool MPS: {message}"):
+        functional.adaptive_avg_pool2d(maps, output_size)
 
 
-def grown(*shape: int) -> torch.Tensor:
-    return number(*shape).to(MPS).requires_grad_()
+def make_leaf(*shape: int) -> torch.Tensor:
+    return make_tensor(*shape).to(MPS).requires_grad_()
 
 
 INDEX = torch.tensor([0, 0, 1], device=MPS)
-# What the documentation of torch.use_deterministic_algorithms names for MPS, but interpolation, which it takes apart.
-VARYING = {
-    "max_pool2d_backward": lambda: functional.max_pool2d(grown(1, 1, 4, 4), 2).sum().backward(),
-    "max_pool3d_with_indices_backward": lambda: functional.max_pool3d(grown(1, 1, 4, 4, 4), 2).sum().backward(),
-    "avg_pool3d_backward": lambda: functional.avg_pool3d(grown(1, 1, 4, 4, 4), 2).sum().backward(),
+# Operators that the documentation of torch.use_deterministic_algorithms lists for MPS, except interpolation, which is
+# decomposed.
+NONDETERMINISTIC = {
+    "max_pool2d_backward": lambda: functional.max_pool2d(make_leaf(1, 1, 4, 4), 2).sum().backward(),
+    "max_pool3d_with_indices_backward": lambda: functional.max_pool3d(make_leaf(1, 1, 4, 4, 4), 2).sum().backward(),
+    "avg_pool3d_backward": lambda: functional.avg_pool3d(make_leaf(1, 1, 4, 4, 4), 2).sum().backward(),
     "embedding_dense_backward": lambda: nn.Embedding(5, 3).to(MPS)(INDEX).sum().backward(),
     "_embedding_bag": lambda: nn.EmbeddingBag(5, 3).to(MPS)(INDEX[None]).sum().backward(),
     "grid_sampler_2d_backward": lambda: (
-        functional.grid_sample(grown(1, 1, 4, 4), torch.zeros(1, 2, 2, 2, device=MPS), align_corners=False)
+        functional.grid_sample(make_leaf(1, 1, 4, 4), torch.zeros(1, 2, 2, 2, device=MPS), align_corners=False)
         .sum()
         .backward()
     ),
@@ -96,9 +97,9 @@ VARYING = {
     "scatter_reduce": lambda: torch.zeros(3, device=MPS).scatter_reduce(0, INDEX, torch.ones(3, device=MPS), "sum"),
     "kthvalue": lambda: torch.arange(4.0, device=MPS).kthvalue(2),
 }
-ALIKE = {
-    "whole numbers": lambda: torch.zeros(3, device=MPS).long().index_put_((INDEX,), torch.ones_like(INDEX), True),
-    "a maximum": lambda: torch.zeros(3, device=MPS).index_reduce(0, INDEX, torch.ones(3, device=MPS), "amax"),
+DETERMINISTIC = {
+    "integers": lambda: torch.zeros(3, device=MPS).long().index_put_((INDEX,), torch.ones_like(INDEX), True),
+    "maximum": lambda: torch.zeros(3, device=MPS).index_reduce(0, INDEX, torch.ones(3, device=MPS), "amax"),
 }
 
 
@@ -109,41 +110,41 @@ def deterministic():
     torch.use_deterministic_algorithms(False)
 
 
-@pytest.mark.parametrize("name", VARYING)
-def test_what_varies_is_refused_on_request(name, deterministic):
-    text = f"{name}.* does not have a deterministic implementation"
-    with pytest.raises(RuntimeError, match=text):
-        VARYING[name]()
+@pytest.mark.parametrize("name", NONDETERMINISTIC)
+def test_nondeterministic_operator_raises_on_request(name, deterministic):
+    message = f"{name}.* does not have a deterministic implementation"
+    with pytest.raises(RuntimeError, match=message):
+        NONDETERMINISTIC[name]()
     torch.use_deterministic_algorithms(True, warn_only=True)
-    with pytest.warns(UserWarning, match=text):
-        VARYING[name]()
+    with pytest.warns(UserWarning, match=message):
+        NONDETERMINISTIC[name]()
 
 
-@pytest.mark.parametrize("name", VARYING)
-def test_the_rules_of_preflight_name_the_same(name):
-    called = []
+@pytest.mark.parametrize("name", NONDETERMINISTIC)
+def test_preflight_rules_match_nondeterministic_operators(name):
+    results = []
 
-    class Watch(TorchDispatchMode):
+    class RuleRecorder(TorchDispatchMode):
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-            called.append(is_nondeterministic(func.name(), args))
+            results.append(is_nondeterministic(func.name(), args))
             return func(*args, **(kwargs or {}))
 
-    with Watch():
-        VARYING[name]()
-        varied = any(called)
-        called.clear()
-        for run in ALIKE.values():
+    with RuleRecorder():
+        NONDETERMINISTIC[name]()
+        is_reported = any(results)
+        results.clear()
+        for run in DETERMINISTIC.values():
             run()
 
-    assert varied
-    assert not any(called)
+    assert is_reported
+    assert not any(results)
 
 
-@pytest.mark.parametrize("name", ALIKE)
-def test_what_does_not_vary_is_not_refused(name, deterministic):
-    ALIKE[name]()
+@pytest.mark.parametrize("name", DETERMINISTIC)
+def test_deterministic_operator_does_not_raise(name, deterministic):
+    DETERMINISTIC[name]()
 
 
-def test_tensors_of_two_devices_do_not_meet():
+def test_mixing_devices_raises():
     with pytest.raises(RuntimeError, match="found at least two devices, mps:0 and cpu!"):
         torch.ones(3, device=MPS) + torch.ones(3)
