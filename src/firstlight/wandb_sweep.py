@@ -1,4 +1,4 @@
-"""Let W&B's server choose the settings of trainings:  python -m firstlight.wandb_sweep file=sweeps/optimizer.yaml"""
+"""Run jobs of a W&B sweep, which chooses their values:  python -m firstlight.wandb_sweep file=sweeps/optimizer.yaml"""
 
 import math
 import os
@@ -14,92 +14,115 @@ from firstlight.cli.command import command
 from firstlight.cli.errors import format_user_error
 from firstlight.config.compose import compose_config
 from firstlight.config.validate import validate_config
+from firstlight.run.errors import ConfigError, invalid_value, not_found
 
 METHODS = ("bayes", "random", "grid")
 
 
 @command("wandb_sweep")
 def main(cfg: DictConfig) -> str | None:
-    """Check every value of a sweep, create it, and do so many of its trainings; return its id."""
+    """Validate all values of a sweep, create the sweep, and run `count` of its jobs.
+
+    Returns:
+        The sweep ID; None if `dry_run` is true.
+
+    Raises:
+        ConfigError: If the config, the sweep file or one of its values is invalid, or W&B is offline.
+    """
     validate_config(cfg)
     if cfg.count < 1:
-        raise ValueError(f"count is a number of trainings, but count={cfg.count}: give 1 or more")
+        raise ConfigError(invalid_value("count", cfg.count, "a positive integer"))
     sweep = load_sweep_config(Path(cfg.file))
     jobs = make_probe_overrides(sweep["parameters"])
-    for words in jobs:
-        validate_training_config(words)
+    for overrides in jobs:
+        validate_training_config(overrides)
     print(f"sweep     {cfg.file}, {sweep['method']} over {', '.join(sweep['parameters'])}")
     print(f"job       {shlex.join(['python', '-m', 'firstlight.train', *jobs[0]])}", flush=True)
     return None if cfg.dry_run else run_agent(sweep, cfg.count)
 
 
 def run_agent(sweep: dict[str, Any], count: int) -> str:
-    """Create a sweep on the server and work on it.
+    """Create a sweep on the server, run an agent for it on this machine, and return the sweep ID.
+
+    Args:
+        sweep: Sweep config in W&B's format.
+        count: Number of jobs to run.
 
     Raises:
-        ValueError: the server cannot be used.
+        ConfigError: If W&B is offline.
     """
-    # Imported late: a mistake in the file is told first.
+    # Imported here so that errors in the sweep file are reported without loading wandb.
     import wandb
 
     from firstlight.logger.wandb_auth import resolve_mode
 
     mode, reason = resolve_mode("auto")
     if mode != "online":
-        raise ValueError(f"A sweep of W&B exists online only ({reason}): run `wandb login`, or use `make sweep`")
+        raise ConfigError(
+            f"W&B sweeps require an online connection, but W&B is {mode} ({reason}). Run `wandb login`, or use "
+            "`make sweep`."
+        )
     entity, project = sweep.get("entity"), sweep.get("project")
-    name: str = wandb.sweep(sweep, entity=entity, project=project)
-    # The agent starts `python`: this one, not the first on the PATH.
+    sweep_id: str = wandb.sweep(sweep, entity=entity, project=project)
+    # The agent runs `python`: make sure that it is this one, not the first one on PATH.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    wandb.agent(name, count=count, entity=entity, project=project)
-    return name
+    wandb.agent(sweep_id, count=count, entity=entity, project=project)
+    return sweep_id
 
 
 def load_sweep_config(file: Path) -> dict[str, Any]:
-    """Return a sweep in W&B's format.
+    """Return the sweep config in a YAML file in W&B's format.
 
     Raises:
-        ValueError: the file is none.
+        ConfigError: If the file does not exist or is not a valid sweep config.
     """
     if not file.is_file():
-        raise ValueError(f"There is no sweep in {file}: give file=<a YAML file>, such as sweeps/optimizer.yaml")
+        raise ConfigError(not_found(f"Sweep file {file}", "Pass file=<YAML file>, e.g. file=sweeps/optimizer.yaml."))
     try:
-        # By OmegaConf's own rules, to which 1e-5 is a number.
+        # OmegaConf parses 1e-5 as a number, PyYAML as a string.
         sweep: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
     except (yaml.YAMLError, OSError) as error:
-        raise ValueError(f"{file} is no YAML ({' '.join(str(error).split())}): mend that line") from error
+        raise ConfigError(f"Cannot parse {file} ({' '.join(str(error).split())}). Fix that line.") from error
     missing = [
         name for name in ("method", "parameters", "command") if not isinstance(sweep, dict) or not sweep.get(name)
     ]
     if missing:
-        raise ValueError(f"A sweep says method, parameters and command, but {file} has no {missing[0]}: add it")
+        raise ConfigError(f"Missing key '{missing[0]}' in {file}. A sweep requires method, parameters and command.")
     if sweep["method"] not in METHODS:
-        raise ValueError(f"method is one of {', '.join(METHODS)}, but {file} says {sweep['method']}: choose one")
+        raise ConfigError(invalid_value(f"method in {file}", sweep["method"], f"one of {', '.join(METHODS)}"))
     if sweep["method"] == "bayes" and not (sweep.get("metric") or {}).get("name"):
-        raise ValueError(f"method: bayes needs a metric, but {file} names none: add name: val/accuracy, goal: maximize")
+        raise ConfigError(
+            f"method: bayes requires a metric in {file}. Add metric: {{name: val/accuracy, goal: maximize}}."
+        )
     return sweep
 
 
 def make_probe_overrides(parameters: dict[str, Any]) -> list[list[str]]:
-    """Return settings of trainings, among which each value of each parameter occurs, as W&B's agent would type them.
+    """Return overrides of jobs in which each value of each parameter occurs, as W&B's agent would pass them.
 
-    Of a distribution, these are its bounds.
+    The bounds of a distribution count as its values.
     """
-    values = {name: list_parameter_values(name, node) for name, node in parameters.items()}
-    first = {name: each[0] for name, each in values.items()}
-    jobs = [first, *({**first, name: value} for name, each in values.items() for value in each[1:])]
-    return [[f"{name}={value}" for name, value in job.items()] for job in jobs]
+    values = {key: list_parameter_values(key, node) for key, node in parameters.items()}
+    first = {key: candidates[0] for key, candidates in values.items()}
+    jobs = [first, *({**first, key: value} for key, candidates in values.items() for value in candidates[1:])]
+    return [[f"{key}={value}" for key, value in job.items()] for job in jobs]
 
 
-def list_parameter_values(name: str, node: Any) -> list[Any]:
+def list_parameter_values(key: str, node: Any) -> list[Any]:
     """Return the values that a parameter can take, or the bounds of its distribution.
 
+    Args:
+        key: Config key, such as "optimizer.lr".
+        node: Definition of the parameter in the sweep file.
+
     Raises:
-        ValueError: it says none.
+        ConfigError: If the definition contains no values or nested parameters.
     """
-    if not isinstance(node, dict) or "parameters" in node:
-        raise ValueError(
-            f"A parameter is one setting with its values, but {name} is {node}: write group.name, value(s)"
+    if not isinstance(node, dict):
+        raise ConfigError(f"Invalid parameter '{key}': expected a mapping, got {node!r}. Set value or values.")
+    if "parameters" in node:
+        raise ConfigError(
+            f"Invalid parameter '{key}': nested parameters are not supported. Use a dotted key, e.g. {key}.name."
         )
     if "value" in node:
         return [node["value"]]
@@ -109,36 +132,40 @@ def list_parameter_values(name: str, node: Any) -> list[Any]:
         return get_distribution_bounds(node)
     if "mu" in node:
         return [float(node["mu"])]
-    raise ValueError(
-        f"A parameter has value, values, or min and max, but {name} has {', '.join(node)}: give its values"
-    )
+    keys = ", ".join(map(str, node)) or "no keys"
+    raise ConfigError(f"Invalid parameter '{key}': expected value, values, or min and max, got {keys}.")
 
 
 def get_distribution_bounds(node: dict[str, Any]) -> list[Any]:
-    """Return the bounds of a distribution, whole numbers where it yields only those."""
+    """Return the bounds of a distribution, as integers if it yields only integers.
+
+    Args:
+        node: Definition of a parameter with "min" and "max", which are natural logarithms for "log_uniform".
+    """
     low, high = node["min"], node["max"]
-    whole = isinstance(low, int) and isinstance(high, int)
-    kind = node.get("distribution") or ("int_uniform" if whole else "uniform")
-    if kind == "int_uniform" or (kind.startswith("q_") and whole and isinstance(node.get("q", 1), int)):
+    has_int_bounds = isinstance(low, int) and isinstance(high, int)
+    distribution = node.get("distribution") or ("int_uniform" if has_int_bounds else "uniform")
+    is_quantized = distribution.startswith("q_") and has_int_bounds and isinstance(node.get("q", 1), int)
+    if distribution == "int_uniform" or is_quantized:
         return [low, high]
-    if kind in ("log_uniform", "q_log_uniform", "inv_log_uniform"):
+    if distribution in ("log_uniform", "q_log_uniform", "inv_log_uniform"):
         return [math.exp(low), math.exp(high)]
     return [float(low), float(high)]
 
 
-def validate_training_config(words: list[str]) -> None:
-    """Refuse settings that `make train` would refuse.
+def validate_training_config(overrides: list[str]) -> None:
+    """Check that `make train` accepts the overrides of a job.
 
     Raises:
-        ValueError: what it would say.
+        ConfigError: If it does not, with the message of `make train`.
     """
     try:
-        validate_config(compose_config("train", [*words, "output_dir=logs"]))
+        validate_config(compose_config("train", [*overrides, "output_dir=logs"]))
     except Exception as error:
-        text = format_user_error(error, "train", words)
-        if text is None:
+        message = format_user_error(error, "train", overrides)
+        if message is None:
             raise
-        raise ValueError(text) from error
+        raise ConfigError(message) from error
 
 
 if __name__ == "__main__":

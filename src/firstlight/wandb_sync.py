@@ -1,4 +1,4 @@
-"""Upload to W&B what waits on disk:  python -m firstlight.wandb_sync runs=logs/train dry_run=true"""
+"""Upload stored runs to W&B:  python -m firstlight.wandb_sync runs=logs/train dry_run=true"""
 
 from pathlib import Path
 
@@ -6,20 +6,29 @@ from omegaconf import DictConfig
 
 from firstlight.cli.command import command
 from firstlight.config.validate import validate_config
-from firstlight.logger.wandb_offline import RunSegment, find_pending, upload_segment
+from firstlight.logger.wandb_offline import RunSegment, find_pending, upload_segments
+from firstlight.run.errors import ConfigError, UserError
 
 
 @command("wandb_sync")
 def main(cfg: DictConfig) -> dict[str, str]:
-    """Upload offline and interrupted runs in the order they were made; return each one's address or reason."""
+    """Upload offline and interrupted runs in chronological order.
+
+    Returns:
+        The URL of each uploaded run by run ID.
+
+    Raises:
+        ConfigError: If the config is invalid or there is no API key.
+        UserError: If W&B is not reachable or an upload fails.
+    """
     validate_config(cfg)
     if not Path(cfg.runs).is_dir():
-        raise ValueError(f"runs= takes a folder of runs, but {cfg.runs} is none: give runs=logs, or that of one run")
+        raise ConfigError(f"{cfg.runs} is not a directory. Use runs=logs or a run directory.")
     runs = exclude_active_runs(find_pending(Path(cfg.runs)))
     if not runs:
-        print(f"nothing waits for upload in {cfg.runs}")
+        print(f"Nothing to upload in {cfg.runs}.")
     elif cfg.dry_run:
-        print_runs("waits", runs)
+        print_runs("pending", runs)
     else:
         validate_api_key()
         return upload_all(runs)
@@ -27,53 +36,58 @@ def main(cfg: DictConfig) -> dict[str, str]:
 
 
 def exclude_active_runs(runs: dict[str, list[RunSegment]]) -> dict[str, list[RunSegment]]:
-    """Return the runs that nobody writes any more, and name the others."""
-    running = {name: run for name, run in runs.items() if any(part.is_running for part in run)}
-    print_runs("runs still", running)
-    return {name: run for name, run in runs.items() if name not in running}
+    """Print the runs that a process is still writing, and return the others."""
+    active = {run_id for run_id, segments in runs.items() if any(segment.is_running for segment in segments)}
+    print_runs("running", {run_id: segments for run_id, segments in runs.items() if run_id in active})
+    return {run_id: segments for run_id, segments in runs.items() if run_id not in active}
 
 
 def upload_all(runs: dict[str, list[RunSegment]]) -> dict[str, str]:
-    """Upload runs one after the other, and tell how each went.
+    """Upload runs one after another, print the result of each upload, and return the URLs by run ID.
 
     Raises:
-        ValueError: some did not arrive.
+        UserError: If an upload fails; the remaining runs are uploaded first.
     """
-    told, failed = {}, 0
-    for name, run in runs.items():
-        done, told[name] = upload_segment(run)
-        failed += not done
-        print(f"{'uploaded' if done else 'failed':<10}  {run[-1].run_dir}  {told[name]}", flush=True)
-    if failed:
-        raise ValueError(f"{failed} of {len(runs)} runs did not arrive: they stay on disk, try again later")
-    return told
+    urls, num_failed = {}, 0
+    for run_id, segments in runs.items():
+        is_uploaded, urls[run_id] = upload_segments(segments)
+        num_failed += not is_uploaded
+        print(f"{'uploaded' if is_uploaded else 'failed':<10}  {segments[-1].run_dir}  {urls[run_id]}", flush=True)
+    if num_failed:
+        raise UserError(
+            f"{num_failed} of {len(runs)} runs could not be uploaded. They remain on disk. Try again later."
+        )
+    return urls
 
 
 def validate_api_key() -> None:
-    """Refuse to begin without a key that the server takes.
+    """Check that an API key is configured and that the server accepts it.
 
     Raises:
-        ValueError: there is none, it is no good, or the server does not answer.
+        ConfigError: If there is no API key.
+        UserError: If the key is invalid or the server is not reachable.
     """
-    # Imported late: without anything to upload it is not needed.
+    # Imported here because it is not needed if there is nothing to upload.
     import wandb
 
     from firstlight.logger.wandb_auth import has_api_key
 
     try:
-        found = has_api_key(verify=True)
+        has_key = has_api_key(verify=True)
     except (wandb.errors.Error, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"W&B's server does not answer, or refuses the key ({reason}): try again later") from error
-    if not found:
-        raise ValueError("An upload needs a key of W&B, but there is none: run `wandb login` first")
+        raise UserError(
+            f"Cannot connect to W&B, or the API key was rejected ({reason}). Try again later, or run `wandb login`."
+        ) from error
+    if not has_key:
+        raise ConfigError("No W&B API key found. Run `wandb login` first.")
 
 
-def print_runs(word: str, runs: dict[str, list[RunSegment]]) -> None:
-    """Print a line per run."""
-    for run in runs.values():
-        parts = f"  ({len(run)} parts)" if len(run) > 1 else ""
-        print(f"{word:<10}  {run[-1].run_dir}{parts}", flush=True)
+def print_runs(status: str, runs: dict[str, list[RunSegment]]) -> None:
+    """Print one line per run: its status and run directory, and the number of segments if there are several."""
+    for segments in runs.values():
+        count = f"  ({len(segments)} segments)" if len(segments) > 1 else ""
+        print(f"{status:<10}  {segments[-1].run_dir}{count}", flush=True)
 
 
 if __name__ == "__main__":

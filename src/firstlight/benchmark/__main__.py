@@ -1,4 +1,4 @@
-"""Measure how much faster than the CPU this machine's accelerator is:  python -m firstlight.benchmark"""
+"""Measure the speed-up of this machine's accelerator over its CPU:  python -m firstlight.benchmark"""
 
 from typing import Any
 
@@ -8,85 +8,96 @@ from firstlight.cli.command import command
 from firstlight.config.compose import compose_config
 from firstlight.config.options import list_option_files
 from firstlight.config.validate import validate_config
+from firstlight.run.errors import ConfigError, invalid_value
 
 
 @command("benchmark")
 def main(cfg: DictConfig) -> dict[str, Any]:
-    """Train and evaluate each model on each accelerator; print, write and draw what came out, and return it."""
+    """Measure training and evaluation of each workload on each accelerator; print, save, plot and return the results.
+
+    Returns:
+        The contents of benchmark.json.
+
+    Raises:
+        ConfigError: If the config is invalid.
+        HardwareError: If an accelerator is not available, or a workload does not fit into its memory.
+    """
     validate_benchmark_config(cfg)
-    models = list_available_workloads(cfg)
-    for name in models:
+    names = list_available_workloads(cfg)
+    for name in names:
         validate_config(compose_config("train", make_workload_overrides(cfg, name)))
-    # Imported late: a mistake in the configuration is told before torch is loaded.
+    # Imported here so that configuration errors are reported before torch is imported.
     from firstlight.benchmark.suite import BenchmarkSuite
     from firstlight.hardware.accelerator import find_best_accelerator
 
     accelerators = list(dict.fromkeys(cfg.accelerators or ["cpu", find_best_accelerator()]))
-    versus = BenchmarkSuite(cfg.output_dir, cfg.min_seconds, cfg.repeats)
-    trainings = [
+    suite = BenchmarkSuite(cfg.output_dir, cfg.min_seconds, cfg.repeats)
+    workloads = [
         (name, compose_config("train", [*make_workload_overrides(cfg, name), f"trainer={accelerator}"]))
-        for name in models
+        for name in names
         for accelerator in accelerators
     ]
-    for name, training in trainings:
-        versus.check_memory(name, training)
-    for name, training in trainings:
-        versus.measure(name, training, list(cfg.phases))
-    return versus.finalize()
+    for name, train_cfg in workloads:
+        suite.check_memory(name, train_cfg)
+    for name, train_cfg in workloads:
+        suite.measure(name, train_cfg, list(cfg.phases))
+    return suite.finalize()
 
 
 def list_available_workloads(cfg: DictConfig) -> list[str]:
-    """Return the trainings whose options exist: an example may be deleted without an edit here.
+    """Return the names of the workloads whose model and dataset exist, since a project may delete the examples.
 
     Raises:
-        ValueError: If none is left.
+        ConfigError: If there is none.
     """
     missing = {}
     for name in cfg.models:
-        chosen = [word.partition("=") for word in cfg.workloads[name]]
-        unknown = [f"{group}={option}" for group, _, option in chosen if group in ("model", "data")
+        overrides = [override.partition("=") for override in cfg.workloads[name]]
+        unknown = [f"{group}={option}" for group, _, option in overrides if group in ("model", "data")
                    and option not in list_option_files(group)]  # fmt: skip
         if unknown:
             missing[name] = unknown[0]
-            print(f"skipped   {name}: there is no {unknown[0]}", flush=True)
+            print(f"Skipped {name}: {unknown[0]} does not exist.", flush=True)
     if len(missing) == len(cfg.models):
-        raise ValueError(
-            f"No training is left to measure: there is no {', '.join(missing.values())}. Add one of your own to "
-            "`workloads` and `models` in configs/benchmark.yaml."
+        raise ConfigError(
+            f"No workload is available, because these options do not exist: {', '.join(missing.values())}. Add a "
+            "workload to `workloads` and `models` in configs/benchmark.yaml."
         )
     return [name for name in cfg.models if name not in missing]
 
 
 def make_workload_overrides(cfg: DictConfig, name: str) -> list[str]:
-    """Return a training as the words of `make train`."""
+    """Return the overrides of `make train` for a workload."""
     fixed = ["trainer.max_epochs=1", "trainer.gradient_clip_val=null", "name=benchmark"]
     fixed.append(f"output_dir={cfg.output_dir}/runs")
-    given = {"data.batch_size": cfg.batch_size, "trainer.precision": cfg.precision}
-    return [*cfg.workloads[name], *fixed, *(f"{key}={value}" for key, value in given.items() if value), *cfg.overrides]
+    optional = {"data.batch_size": cfg.batch_size, "trainer.precision": cfg.precision}
+    given = [f"{key}={value}" for key, value in optional.items() if value]
+    return [*cfg.workloads[name], *fixed, *given, *cfg.overrides]
 
 
 def validate_benchmark_config(cfg: DictConfig) -> None:
-    """Refuse what cannot be measured.
+    """Check the names and numbers in the config of the benchmark.
 
     Raises:
-        ValueError: an unknown training, phase or accelerator, or a size that is no positive number.
+        ConfigError: If a workload, phase or accelerator is unknown, or a number is not positive.
     """
     known = {"models": list(cfg.workloads), "phases": ["train", "eval"], "accelerators": ["cpu", "cuda", "mps"]}
-    for name, choices in known.items():
-        given = cfg[name]
-        if given is None and name == "accelerators":
+    for key, names in known.items():
+        value = cfg[key]
+        if value is None and key == "accelerators":
             continue
-        if not OmegaConf.is_list(given) or not given or any(each not in choices for each in given):
-            raise ValueError(
-                f"{name} is a list of some of {', '.join(choices)}, but {name}={given}: type {name}=[{choices[0]}]"
-            )
-    for name in ("batch_size", "image_size", "max_length", "min_seconds", "repeats"):
-        value = cfg[name]
-        kinds = (int, float) if name == "min_seconds" else (int,)
-        if name == "batch_size" and value is None:
+        if not OmegaConf.is_list(value) or not value or any(name not in names for name in value):
+            received = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+            expected = f"a non-empty subset of [{', '.join(names)}]"
+            raise ConfigError(invalid_value(key, received, expected, f"Use e.g. {key}=[{names[0]}]."))
+    for key in ("batch_size", "image_size", "max_length", "min_seconds", "repeats"):
+        value = cfg[key]
+        types = (int, float) if key == "min_seconds" else (int,)
+        if key == "batch_size" and value is None:
             continue
-        if isinstance(value, bool) or not isinstance(value, kinds) or value <= 0:
-            raise ValueError(f"{name} is a positive number, but {name}={value}: give another one")
+        if isinstance(value, bool) or not isinstance(value, types) or value <= 0:
+            expected = "a positive number" if key == "min_seconds" else "a positive integer"
+            raise ConfigError(invalid_value(key, value, expected))
 
 
 if __name__ == "__main__":

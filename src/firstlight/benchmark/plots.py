@@ -1,4 +1,4 @@
-"""Draw the results of a benchmark."""
+"""Plots of benchmark results."""
 
 from pathlib import Path
 from typing import Any
@@ -8,29 +8,33 @@ from matplotlib.figure import Figure
 from firstlight.run.files import write_figure
 
 
-def plot_speedups(result: dict[str, Any], picture: Path) -> None:
-    """Draw how many times faster than the CPU an accelerator trains and evaluates: a pair of bars for each model.
+def plot_speedups(results: dict[str, Any], path: Path) -> None:
+    """Plot the speed-up over the CPU as bars, one per phase for each model.
 
     Args:
-        result: what benchmark.json holds.
-        picture: file to write.
+        results: The contents of benchmark.json.
+        path: The image file to write.
     """
-    bars = [each for each in result["speedups"] if each["device"] != "cpu"]
-    models = list(dict.fromkeys((each["model"], each["batch_size"]) for each in bars))
-    phases = [phase for phase in ("train", "eval") if any(each["phase"] == phase for each in bars)]
+    speedups = [speedup for speedup in results["speedups"] if speedup["device"] != "cpu"]
+    models = list(dict.fromkeys((speedup["model"], speedup["batch_size"]) for speedup in speedups))
+    phases = [phase for phase in ("train", "eval") if any(speedup["phase"] == phase for speedup in speedups)]
     figure = Figure(figsize=(8.4, 4.8), layout="constrained")
     axes = figure.subplots()
     width = 0.8 / len(phases)
     for index, phase in enumerate(phases):
-        times = {(each["model"], each["batch_size"]): each["speedup"] for each in bars if each["phase"] == phase}
-        places = [place + (index - (len(phases) - 1) / 2) * width for place in range(len(models))]
+        heights = {
+            (speedup["model"], speedup["batch_size"]): speedup["speedup"]
+            for speedup in speedups
+            if speedup["phase"] == phase
+        }
+        positions = [position + (index - (len(phases) - 1) / 2) * width for position in range(len(models))]
         label = {"train": "training", "eval": "evaluation"}[phase]
-        drawn = axes.bar(places, [times.get(model, 0) for model in models], width * 0.94, label=label)
-        axes.bar_label(drawn, fmt=lambda value: f"{value:.0f}x" if value >= 10 else f"{value:.1f}x", padding=2)
+        bars = axes.bar(positions, [heights.get(model, 0) for model in models], width * 0.94, label=label)
+        axes.bar_label(bars, fmt=lambda value: f"{value:.0f}x" if value >= 10 else f"{value:.1f}x", padding=2)
     axes.set_xticks(range(len(models)), [f"{name}\nbatch size {size}" for name, size in models])
-    axes.set_ylabel("times faster than the CPU")
+    axes.set_ylabel("speed-up over the CPU")
     axes.margins(y=0.12)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(frameon=False, loc="outside upper center", ncols=2)
-    figure.supxlabel("\n".join(result["caption"]), fontsize=8, color="dimgrey")
-    write_figure(picture, figure)
+    figure.supxlabel("\n".join(results["caption"]), fontsize=8, color="dimgray")
+    write_figure(path, figure)

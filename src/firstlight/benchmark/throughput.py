@@ -1,4 +1,4 @@
-"""Time a training and an evaluation, through the Trainer and through a bare PyTorch loop of the same network."""
+"""Time training and evaluation of a model, with the Trainer and with a plain PyTorch loop."""
 
 import contextlib
 import io
@@ -15,7 +15,8 @@ from torch.nn import functional
 from torch.utils._pytree import tree_map_only
 
 from firstlight.build import build, build_trainer
-from firstlight.data.datamodule import Batch, ClassificationDataModule
+from firstlight.data.batch import Batch
+from firstlight.data.datamodule import ClassificationDataModule
 from firstlight.hardware.device import get_peak_memory_gib, reset_peak_memory, synchronize
 from firstlight.model.classifier import Classifier
 from firstlight.model.flops import count_flops_per_sample
@@ -23,13 +24,13 @@ from firstlight.run.files import to_plain_dict
 from firstlight.run.record import run_exit_actions
 from firstlight.trainer.trainer import Trainer
 
-# Steps before the clock starts: on an accelerator kernels are chosen and graphs recorded then.
+# Steps before the timed ones: on an accelerator, kernels are selected and CUDA graphs recorded in them.
 WARMUP_STEPS = {"cpu": 1, "cuda": 12, "mps": 12}
 
 
 @dataclass
 class BenchmarkResult:
-    """What one loop reached; speeds are medians over the repeats, with the lowest and the highest."""
+    """Result of one loop in one phase; throughputs are the median, the lowest and the highest over the repeats."""
 
     phase: str
     loop: str
@@ -49,17 +50,16 @@ class BenchmarkResult:
 
 @dataclass
 class Timing:
-    """Seconds of so many steps, and the most memory that they took."""
+    """Duration and peak memory of a number of steps."""
 
     seconds: float
     peak_memory_gib: float
 
 
 class RepeatedBatchLoader:
-    """A loader that hands out the same batch again and again: what is measured then is not the data."""
+    """A data loader that yields the same batch `length` times, so that data loading is not measured."""
 
     def __init__(self, batch: Batch, length: int) -> None:
-        """Keep the batch and how often to hand it out."""
         self.batch = batch
         self.length = length
 
@@ -72,27 +72,32 @@ class RepeatedBatchLoader:
 
 
 class Stopwatch(Callback):
-    """Time the batches after a warm-up, from the moment that the device is free to the moment that it is done."""
+    """Time the steps after a warm-up; the device is synchronized before and after them.
+
+    Args:
+        device: Device of the model.
+        warmup: Number of steps before the timed ones.
+        steps: Number of timed steps.
+    """
 
     def __init__(self, device: torch.device, warmup: int, steps: int) -> None:
-        """Keep how many batches to let pass, and how many to time."""
         self.device = device
         self.first = warmup
         self.last = warmup + steps - 1
         self.timing = Timing(0.0, 0.0)
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Measure memory from here on: it peaks in the warm-up, where CUDA graphs are recorded."""
+        """Reset the peak memory. The warm-up is included: memory peaks while CUDA graphs are recorded."""
         reset_peak_memory(self.device)
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Start at the first batch that counts."""
+        """Start the clock at the first timed batch."""
         if batch_idx == self.first:
             synchronize(self.device)
             self.started = time.perf_counter()
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Stop at the last one."""
+        """Stop the clock at the last timed batch."""
         if batch_idx == self.last:
             synchronize(self.device)
             self.timing = Timing(time.perf_counter() - self.started, get_peak_memory_gib(self.device))
@@ -100,57 +105,58 @@ class Stopwatch(Callback):
     def on_test_batch_start(
         self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Start at the first batch that counts."""
+        """Start the clock at the first timed batch."""
         self.on_train_batch_start(trainer, pl_module, batch, batch_idx)
 
     def on_test_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Stop at the last one."""
+        """Stop the clock at the last timed batch."""
         self.on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
 
 class ModelBenchmark:
-    """One model on one device: the Trainer and the bare loop take turns."""
+    """Measure one model on one device, alternating between the Trainer and a plain PyTorch loop."""
 
     def __init__(self, cfg: DictConfig) -> None:
-        """Build model and data of a training, whose configuration is resolved for this machine."""
-        # A long training is what is measured: one that is compiled if the trainer compiles at all.
+        """Build model and data from the config of a training run, whose `auto` values are resolved."""
+        # The benchmark stands for a long run: it is compiled unless the trainer never compiles.
         cfg.trainer.compile = cfg.trainer.compile is not False
         self.settings = to_plain_dict(cfg)
         self.model: Classifier
         self.data: ClassificationDataModule
-        # Its trainer logs nothing: each turn gets one of its own.
+        # This trainer logs nothing: `time_trainer` builds a new one for each measurement.
         self.model, self.data, trainer = build(OmegaConf.create({**self.settings, "logger": None}))
         self.trainer = trainer
         self.device = trainer.strategy.root_device
         self.warmup = WARMUP_STEPS[self.device.type]
         batch = next(iter(self.data.train_dataloader()))
-        self.batch: Batch = tree_map_only(torch.Tensor, lambda each: each.to(self.device), batch)
+        self.batch: Batch = tree_map_only(torch.Tensor, lambda tensor: tensor.to(self.device), batch)
 
-    def run(self, phase: str, seconds: float, repeats: int) -> list[BenchmarkResult]:
-        """Return the figures of the Trainer and of the bare loop in "train" or "eval".
+    def run(self, phase: str, min_seconds: float, repeats: int) -> list[BenchmarkResult]:
+        """Return the results of the Trainer and of the plain loop.
 
         Args:
-            phase: what to time.
-            seconds: how long each repeat takes at least; never less than a step.
-            repeats: how often each takes its turn.
+            phase: "train" or "eval".
+            min_seconds: Minimum duration of each repeat in seconds, but at least one step.
+            repeats: Number of repeats of each loop.
         """
-        loops: dict[str, Callable[[str, int], Timing]] = {"trainer": self.time_trainer, "bare": self.time_plain_loop}
-        # Compiles, records what CUDA graphs keep, and tells how many steps fill the time.
-        trial = max(self.warmup // 2, 1)
-        first = self.time_trainer(phase, trial)
-        steps = max(round(seconds * trial / first.seconds), 1)
+        loops: dict[str, Callable[[str, int], Timing]] = {"trainer": self.time_trainer, "plain": self.time_plain_loop}
+        # The first measurement compiles the network, records CUDA graphs, and determines the number of steps.
+        num_trial_steps = max(self.warmup // 2, 1)
+        first = self.time_trainer(phase, num_trial_steps)
+        steps = max(round(min_seconds * num_trial_steps / first.seconds), 1)
         timings: dict[str, list[Timing]] = {name: [] for name in loops}
         for _ in range(repeats):
             for name, loop in loops.items():
                 timings[name].append(loop(phase, steps))
         timings["trainer"][0].peak_memory_gib = max(first.peak_memory_gib, timings["trainer"][0].peak_memory_gib)
-        each_sample = count_flops_per_sample(self.model, self.preprocess_batch()["inputs"], training=phase == "train")
-        return [self._make_result(phase, name, steps, timings[name], each_sample) for name in loops]
+        inputs = self.preprocess_batch()["inputs"]
+        flops_per_sample = count_flops_per_sample(self.model, inputs, training=phase == "train")
+        return [self._make_result(phase, name, steps, timings[name], flops_per_sample) for name in loops]
 
     def time_trainer(self, phase: str, steps: int) -> Timing:
-        """Time so many steps of a new Trainer with the callbacks and loggers of the settings."""
+        """Time `steps` steps of a new Trainer with the callbacks and loggers of the config."""
         with contextlib.redirect_stdout(io.StringIO()):
             return self._time_trainer(phase, steps)
 
@@ -173,7 +179,7 @@ class ModelBenchmark:
         return stopwatch.timing
 
     def time_plain_loop(self, phase: str, steps: int) -> Timing:
-        """Time so many steps of the loop that one writes by hand."""
+        """Time `steps` steps of a plain PyTorch loop with the same network, optimizer and precision."""
         model, trainer = self.model.to(self.device), self.trainer
         batch = self.preprocess_batch()
         step = make_train_step(model, trainer, batch) if phase == "train" else make_eval_step(model, trainer, batch)
@@ -190,36 +196,36 @@ class ModelBenchmark:
         return timing
 
     def preprocess_batch(self) -> Batch:
-        """Return the batch as a step gets it: normalised, and of the type that the precision asks for."""
+        """Return the batch as a training step receives it: normalized, with the dtype of the precision."""
         self.data.trainer = self.trainer
         return self.data.on_after_batch_transfer(self.trainer.precision_plugin.convert_input(self.batch), 0)
 
     def _make_result(
-        self, phase: str, loop: str, steps: int, timings: list[Timing], each_sample: float
+        self, phase: str, loop: str, steps: int, timings: list[Timing], flops_per_sample: float
     ) -> BenchmarkResult:
-        size = len(self.batch["ids"])
-        speeds = sorted(size * steps / each.seconds for each in timings)
-        median = statistics.median(speeds)
+        batch_size = len(self.batch["ids"])
+        throughputs = sorted(batch_size * steps / timing.seconds for timing in timings)
+        median = statistics.median(throughputs)
         return BenchmarkResult(
             phase=phase,
             loop=loop,
             device=self.device.type,
             precision=str(self.trainer.precision),
             compiled=self.model.network._compiled_call_impl is not None,
-            batch_size=size,
+            batch_size=batch_size,
             steps=steps,
             repeats=len(timings),
             samples_per_s=median,
-            lowest=speeds[0],
-            highest=speeds[-1],
-            peak_memory_gib=max(each.peak_memory_gib for each in timings),
-            flops_per_sample=each_sample,
-            flops_per_s=median * each_sample,
+            lowest=throughputs[0],
+            highest=throughputs[-1],
+            peak_memory_gib=max(timing.peak_memory_gib for timing in timings),
+            flops_per_sample=flops_per_sample,
+            flops_per_s=median * flops_per_sample,
         )
 
 
 def make_train_step(model: Classifier, trainer: Trainer, batch: Batch) -> Callable[[], None]:
-    """Return a step of training by hand: the same optimizer, precision and network."""
+    """Return a function that runs one training step with the optimizer and precision of the trainer."""
     optimizer = model.build_optimizer(fused=model.should_fuse_optimizer(trainer.fused_optimizer))
     model.network.train()
 
@@ -234,7 +240,7 @@ def make_train_step(model: Classifier, trainer: Trainer, batch: Batch) -> Callab
 
 
 def make_eval_step(model: Classifier, trainer: Trainer, batch: Batch) -> Callable[[], None]:
-    """Return a step of evaluation by hand: the forward pass."""
+    """Return a function that runs one evaluation step, which is a forward pass, with the precision of the trainer."""
     model.network.eval()
 
     @torch.inference_mode()

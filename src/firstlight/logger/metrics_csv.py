@@ -1,4 +1,4 @@
-"""metrics.csv in the run folder: every figure of every run, without any service."""
+"""Logger that writes all metrics of a run to metrics.csv in the run directory."""
 
 import csv
 import io
@@ -12,17 +12,20 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from firstlight.run.files import write_atomically
 
-# At most so many seconds of figures are lost when the run is killed; a checkpoint comes with all figures before it.
+# Metrics of at most this many seconds are lost when the run is killed. A checkpoint writes all metrics before it.
 FLUSH_INTERVAL_S = 5.0
 
 
-# Lightning 2.6's CSVLogger deletes the file of a resumed run, and rewrites the whole file in place, so that a crash in
-# that moment loses it.
+# Lightning 2.6's CSVLogger deletes the file of a resumed run. It also rewrites the complete file in place, so that a
+# crash during a write loses the file.
 class MetricsCSVLogger(Logger):
-    """Rows of a step each in DIR/metrics.csv; a run that goes on takes away those behind its checkpoint."""
+    """Write one row per step to metrics.csv; a resumed run removes the rows after its checkpoint.
+
+    Args:
+        save_dir: The run directory.
+    """
 
     def __init__(self, save_dir: str) -> None:
-        """Write to the folder `save_dir`."""
         super().__init__()
         self.path = Path(save_dir) / "metrics.csv"
         self.buffer: list[dict[str, Any]] = []
@@ -31,31 +34,31 @@ class MetricsCSVLogger(Logger):
 
     @property
     def name(self) -> str:
-        """The name of the file."""
+        """File name."""
         return self.path.name
 
     @property
     def version(self) -> str:
-        """There is one of each run."""
+        """Always empty: each run has one file."""
         return ""
 
     @rank_zero_only
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Leave them to config.yaml."""
+        """Do nothing: hyperparameters are in config.yaml."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
-        """Note the figures of a step."""
+        """Buffer the metrics of a step; write the buffer if the last write is older than `FLUSH_INTERVAL_S`."""
         self.buffer.append({**{name: float(value) for name, value in metrics.items()}, "step": step})
         if time.monotonic() - self.written_at > FLUSH_INTERVAL_S:
             self.save()
 
     @rank_zero_only
     def save(self) -> None:
-        """Write what waits.
+        """Write the buffered rows.
 
         Raises:
-            OSError: the disk is full; what waits is kept.
+            OSError: If writing fails, for example because the disk is full. The rows stay in the buffer.
         """
         if not self.buffer:
             return
@@ -68,19 +71,23 @@ class MetricsCSVLogger(Logger):
             with self.path.open("a", newline="", encoding="utf-8") as file:
                 file.write(self._format_rows(self.buffer))
         except OSError:
-            os.truncate(self.path, size)  # half a row must not stay
+            os.truncate(self.path, size)  # Remove an incomplete row.
             raise
         self.buffer, self.written_at = [], time.monotonic()
 
     @rank_zero_only
     def truncate_after(self, steps: int) -> None:
-        """Keep the rows of the first steps: those which the checkpoint has behind it from which the run goes on."""
-        kept = [row for row in self._read() if int(row["step"]) < steps]
-        self._rewrite(kept, sorted({name for row in kept for name in row}))
+        """Remove the rows that were written after the checkpoint from which the run resumes.
+
+        Args:
+            steps: Number of optimizer steps at the checkpoint.
+        """
+        rows = [row for row in self._read() if int(row["step"]) < steps]
+        self._rewrite(rows, sorted({name for row in rows for name in row}))
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Write what waits."""
+        """Write the buffered rows."""
         self.save()
 
     def _read(self) -> list[dict[str, Any]]:

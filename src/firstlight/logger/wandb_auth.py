@@ -1,4 +1,4 @@
-"""Whether W&B's server can be used: what was asked for, whether there is a key, and whether it is good."""
+"""W&B mode and API key: whether a run can be online."""
 
 import contextlib
 import io
@@ -10,24 +10,36 @@ import wandb
 
 
 def resolve_mode(mode: str) -> tuple[Any, str]:
-    """Return online, offline or disabled, and why."""
-    asked = os.environ.get("WANDB_MODE", mode)
-    if asked in ("offline", "dryrun"):
-        return "offline", "as asked"
-    if asked != "auto":
-        return asked, "as asked"
+    """Return the mode of a run and the reason for it.
+
+    Args:
+        mode: "online", "offline", "disabled", or "auto" for online if an API key is found. The environment variable
+            WANDB_MODE takes precedence.
+
+    Returns:
+        "online", "offline" or "disabled", and the reason.
+    """
+    requested = os.environ.get("WANDB_MODE", mode)
+    if requested in ("offline", "dryrun"):
+        return "offline", "as requested"
+    if requested != "auto":
+        return requested, "as requested"
     try:
-        found = has_api_key()
+        has_key = has_api_key()
     except (wandb.errors.Error, ValueError) as error:
-        return "offline", f"the API key is no good ({str(error).splitlines()[0]})"
-    return ("online", "a key was found") if found else ("offline", "no API key found")
+        return "offline", f"invalid API key ({str(error).splitlines()[0]})"
+    return ("online", "API key found") if has_key else ("offline", "no API key found")
 
 
 def has_api_key(verify: bool = False) -> bool:
-    """Say whether there is a key for W&B's server; on request, ask the server whether it is good.
+    """Return True if an API key for the W&B server is configured.
+
+    Args:
+        verify: Whether to verify the key with the server.
 
     Raises:
-        wandb.errors.Error: it is not.
+        wandb.errors.Error: If the key is invalid, or the server does not accept it.
+        ValueError: If the key has an invalid format.
     """
     with silence_stderr():
         return wandb.login(prompt=False, verify=verify)
@@ -35,6 +47,6 @@ def has_api_key(verify: bool = False) -> bool:
 
 @contextlib.contextmanager
 def silence_stderr() -> Iterator[None]:
-    """Keep W&B's client from printing: what matters stands in our own line."""
+    """Suppress the messages of the W&B client; the run header prints the relevant information."""
     with contextlib.redirect_stderr(io.StringIO()):
         yield

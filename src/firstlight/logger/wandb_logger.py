@@ -1,4 +1,4 @@
-"""Weights & Biases: online where there is a key, else offline, to be uploaded later."""
+"""W&B logger that is online if an API key is found, and otherwise offline with a later upload."""
 
 import os
 import secrets
@@ -12,34 +12,35 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from firstlight.logger.wandb_auth import resolve_mode, silence_stderr
-from firstlight.logger.wandb_offline import RunSegment, find_pending, find_segments, upload_segment
+from firstlight.logger.wandb_offline import RunSegment, find_pending, find_segments, upload_segments
 from firstlight.run.record import register_exit_action
 from firstlight.run.redaction import redact
 
-# Seconds to wait for the server: at the start (then offline), and at the end (then `make wandb-sync` uploads the rest).
+# Seconds to wait for the server at the start of a run; then the run is offline.
 INIT_TIMEOUT_S = 6
+# Seconds to wait for the server at the end of a run; then `make wandb-sync` uploads the rest.
 FINISH_TIMEOUT_S = 30
-# Seconds for what an interrupted run left to upload, before it goes on.
+# Seconds to upload the earlier segments of a resumed run; then it resumes offline.
 UPLOAD_TIMEOUT_S = 60
 
-# What the table of runs shows of a figure: its best value beside the last one.
+# Metrics whose best value is shown in W&B's table of runs, next to the last value.
 SUMMARY_MODES = {"val/accuracy": "max", "val/f1": "max", "val/loss": "min"}
 
 
 class OfflineFirstWandbLogger(WandbLogger):
-    """Lightning's WandbLogger, which needs neither account nor network.
+    """Lightning's WandbLogger, usable without an account or a network.
 
     Args:
-        save_dir: folder that gets the run's files, under wandb/.
-        project: project on the server.
-        entity: user or team; None takes the account's own.
-        name: shown name; None lets W&B invent one.
-        group: runs that belong together, such as a sweep.
-        job_type: the command.
-        tags: words to find the run by.
-        notes: a longer remark.
-        id: id of the run to go on with; None starts a new one.
-        mode: "auto" is online if a key is found, else offline.
+        save_dir: Run directory; the files are written to its subdirectory wandb.
+        project: W&B project.
+        entity: User or team. If None, the default entity of the account.
+        name: Display name of the run. If None, W&B generates a name.
+        group: Name shared by related runs, such as the jobs of a sweep.
+        job_type: Name of the command.
+        tags: Tags of the run.
+        notes: Longer description of the run.
+        id: ID of the run to resume. If None, a new run is created.
+        mode: "auto" for online if an API key is found, otherwise offline.
     """
 
     def __init__(
@@ -78,48 +79,52 @@ class OfflineFirstWandbLogger(WandbLogger):
     def _init_run(self, settings: dict[str, Any]) -> Any:
         os.makedirs(settings["dir"], exist_ok=True)
         register_exit_action(finish_run)
-        # Read once, when its client wakes: what it has to say while the run goes on is of no use beside a progress bar.
+        # The client reads this once when it starts. Its messages would interfere with the progress bar.
         os.environ.setdefault("WANDB_SILENT", "true")
         self.mode, self.reason = resolve_mode(self.mode)
         if self.mode == "online" and settings["id"]:
             self._upload_earlier_segments(Path(settings["dir"]), settings["id"])
-        # One id whatever the mode: had the server begun the run before it fell silent, the upload goes on with that.
+        # Use one ID in all modes: if the server created the run before it became unreachable, the upload continues it.
         settings["id"] = settings["id"] or os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4)
         try:
             run = init_run(settings, self.mode)
         except wandb.errors.Error as error:
-            self.mode, self.reason = "offline", f"no answer from W&B ({str(error).splitlines()[0]})"
-            # The client's own process still holds the id.
+            self.mode, self.reason = "offline", f"W&B not reachable ({str(error).splitlines()[0]})"
+            # The background process of the client still holds the ID.
             wandb.teardown()
             discard_failed_attempt(Path(settings["dir"]), settings["id"])
             run = init_offline_run(settings)
         run.define_metric("trainer/global_step")
         run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
-        for figure, best in SUMMARY_MODES.items():
-            run.define_metric(figure, step_metric="trainer/global_step", step_sync=True, summary=f"{best},last")
+        for metric, best in SUMMARY_MODES.items():
+            run.define_metric(metric, step_metric="trainer/global_step", step_sync=True, summary=f"{best},last")
         return run
 
-    def _upload_earlier_segments(self, folder: Path, id: str) -> None:
-        earlier = find_pending(folder).get(id)
+    def _upload_earlier_segments(self, run_dir: Path, id: str) -> None:
+        earlier = find_pending(run_dir).get(id)
         if earlier is None:
             return
-        # Gone on with before that, the run would lose them: the server takes a part behind what it has.
-        done, reason = upload_segment(earlier, UPLOAD_TIMEOUT_S)
-        if not done:
-            self.mode, self.reason = "offline", f"the first part waits for upload ({reason})"
+        # Upload them first: the server only appends, so segments that are uploaded after later ones would be lost.
+        is_uploaded, reason = upload_segments(earlier, UPLOAD_TIMEOUT_S)
+        if not is_uploaded:
+            self.mode, self.reason = "offline", f"earlier segment not uploaded yet ({reason})"
 
     @property
     def run_info(self) -> dict[str, Any]:
-        """What run.json keeps: id, mode, url, the folders of all parts, and whose process writes the last one."""
+        """W&B fields of run.json.
+
+        They are the ID, mode and URL of the run, the directories of all segments, and the process that writes the
+        last one.
+        """
         run = self.experiment
-        folder = Path(os.path.relpath(run.dir)).parent
+        segments = find_segments(Path(str(self.save_dir)))
         return {
             "id": run.id,
             "mode": self.mode,
             "reason": self.reason,
             "url": run.url if self.mode == "online" else None,
-            "folder": str(folder),
-            "folders": [str(part.folder) for part in find_segments(Path(str(self.save_dir))) if part.id == run.id],
+            "folder": str(Path(os.path.relpath(run.dir)).parent),
+            "folders": [str(segment.segment_dir) for segment in segments if segment.id == run.id],
             "host": socket.gethostname(),
             "process": os.getpid(),
         }
@@ -129,56 +134,69 @@ class OfflineFirstWandbLogger(WandbLogger):
 
 
 def init_run(settings: dict[str, Any], mode: Any) -> Any:
-    """Return a W&B run that has begun.
+    """Initialize and return a W&B run.
+
+    Args:
+        settings: Arguments of `wandb.init`.
+        mode: "online", "offline" or "disabled".
 
     Raises:
-        wandb.errors.Error: the server cannot be reached, or refuses.
+        wandb.errors.Error: If the server is not reachable or rejects the run.
     """
-    # Listing the installed packages takes half a second; requirements/ and run.json have the versions.
-    quiet = wandb.Settings(silent=True, console="off", x_save_requirements=False)
-    # W&B's own variable, for a slow network.
-    quiet.init_timeout = float(os.environ.get("WANDB_INIT_TIMEOUT", INIT_TIMEOUT_S))
-    quiet.finish_timeout = FINISH_TIMEOUT_S
-    quiet.finish_timeout_raises = True
-    # The command line goes along.
-    typed, sys.argv = sys.argv, redact(sys.argv)
+    # Saving the list of installed packages takes half a second; requirements/ and run.json contain the versions.
+    client = wandb.Settings(silent=True, console="off", x_save_requirements=False)
+    # W&B's own environment variable, for slow networks.
+    client.init_timeout = float(os.environ.get("WANDB_INIT_TIMEOUT", INIT_TIMEOUT_S))
+    client.finish_timeout = FINISH_TIMEOUT_S
+    client.finish_timeout_raises = True
+    # W&B stores the command line, which may contain secrets.
+    argv, sys.argv = sys.argv, redact(sys.argv)
     try:
         with silence_stderr():
-            return wandb.init(**settings, mode=mode, settings=quiet)
+            return wandb.init(**settings, mode=mode, settings=client)
     finally:
-        sys.argv = typed
+        sys.argv = argv
 
 
 def init_offline_run(settings: dict[str, Any]) -> Any:
-    """Return an offline run with the id of an attempt without an answer, or with a new one while that is still held."""
+    """Return an offline run with the ID of a failed online attempt, or with a new ID if that is still in use.
+
+    Args:
+        settings: Arguments of `wandb.init`; a new ID is stored in it.
+    """
     try:
         return init_run({**settings, "resume": "allow"}, "offline")
-    except Exception as error:  # W&B's own class for it is private, and no `wandb.errors.Error`
+    except Exception as error:  # The error class is private and not a subclass of wandb.errors.Error.
         if "in use" not in str(error):
             raise
         settings["id"] = secrets.token_hex(4)
         return init_run(settings, "offline")
 
 
-def discard_failed_attempt(folder: Path, id: str) -> None:
-    """Mark what a start without an answer left behind as done with: it holds nothing."""
-    for part in find_segments(folder)[-1:]:
-        if part.id == id and not part.is_offline:
-            part.synced_marker.touch()
+def discard_failed_attempt(run_dir: Path, id: str) -> None:
+    """Mark the empty segment of a failed online attempt as uploaded, so that it is not pending."""
+    for segment in find_segments(run_dir)[-1:]:
+        if segment.id == id and not segment.is_offline:
+            segment.synced_marker.touch()
 
 
 def finish_run(exit_code: int) -> None:
-    """End the open W&B run, if there is one, as finished (0) or failed."""
+    """Finish the active W&B run, if there is one.
+
+    Args:
+        exit_code: 0 to mark the run as finished, any other value to mark it as failed.
+    """
     if wandb.run is None:
         return
     run = wandb.run
-    part = RunSegment(Path(run.dir).parent)
+    segment = RunSegment(Path(run.dir).parent)
     try:
         with silence_stderr():
             run.finish(exit_code=exit_code)
     except TimeoutError:
-        print("W&B did not take all of the run in time: `make wandb-sync` uploads the rest", flush=True)
+        print("W&B upload timed out. Run `make wandb-sync` to upload the rest.", flush=True)
         return
-    if part.wandb_file.is_file() and not part.is_offline:
-        # W&B's client marks what it uploads later; by the same mark an online run is known to be complete.
-        part.synced_marker.touch()
+    if segment.wandb_file.is_file() and not segment.is_offline:
+        # The client creates this marker for later uploads only. Create it here to record that the online run is
+        # complete.
+        segment.synced_marker.touch()

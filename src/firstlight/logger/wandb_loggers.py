@@ -1,9 +1,9 @@
-"""Find the loggers of a trainer that can show more than figures."""
+"""Access to the W&B loggers of a trainer, for callbacks that log more than metrics."""
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import WandbLogger
 
 
 def get_wandb_loggers(trainer: Trainer) -> list[WandbLogger]:
-    """Return the W&B loggers of this process: none where W&B is switched off, or on ranks that do not log."""
-    return [each for each in trainer.loggers if isinstance(each, WandbLogger)] if trainer.is_global_zero else []
+    """Return the W&B loggers of a trainer; none if W&B is disabled or on ranks other than 0."""
+    return [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)] if trainer.is_global_zero else []

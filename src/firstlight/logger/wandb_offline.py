@@ -1,4 +1,4 @@
-"""Runs of Weights & Biases on disk: which of them wait for upload, and the upload."""
+"""W&B runs on disk: find segments that are not uploaded yet, and upload them."""
 
 import json
 import os
@@ -10,96 +10,110 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# What a .wandb file begins with, before its first record.
+# Size of the header of a .wandb file, before its first record.
 HEADER_BYTES = 7
 
 
 @dataclass(frozen=True)
 class RunSegment:
-    """A stretch of a run: each start of a training writes one, and a resumed run has several."""
+    """The files of one attempt of a W&B run; a resumed run has several segments with the same ID.
 
-    folder: Path
+    Attributes:
+        segment_dir: Directory that the W&B client created for the attempt.
+    """
+
+    segment_dir: Path
 
     @property
     def id(self) -> str:
-        """The run's id, the same in all its parts."""
-        return self.folder.name.split("-", 2 + self.is_offline)[-1]
+        """ID of the run, the same in all its segments."""
+        return self.segment_dir.name.split("-", 2 + self.is_offline)[-1]
 
     @property
     def is_offline(self) -> bool:
-        """Whether it was written without a server."""
-        return self.folder.name.startswith("offline-")
+        """Return True if the segment was written offline."""
+        return self.segment_dir.name.startswith("offline-")
 
     @property
     def start_time(self) -> str:
-        """When it was started, in a form that sorts."""
-        return self.folder.name.removeprefix("offline-").split("-", 2)[1]
+        """Start time as a string that sorts chronologically."""
+        return self.segment_dir.name.removeprefix("offline-").split("-", 2)[1]
 
     @property
     def wandb_file(self) -> Path:
-        """The file that holds all of it."""
-        return self.folder / f"run-{self.id}.wandb"
+        """File with all records of the segment."""
+        return self.segment_dir / f"run-{self.id}.wandb"
 
     @property
     def synced_marker(self) -> Path:
-        """The file that W&B's client puts beside a part once the server has it."""
+        """File that the W&B client creates next to `wandb_file` once the segment is uploaded."""
         return self.wandb_file.with_suffix(".wandb.synced")
 
     @property
     def run_dir(self) -> Path:
-        """The folder of the training."""
-        return self.folder.parents[1]
+        """The run directory."""
+        return self.segment_dir.parents[1]
 
     @property
     def is_running(self) -> bool:
-        """Whether the process that writes it is alive, or is another machine's, which cannot be asked."""
-        record = self.run_dir / "run.json"
-        run: dict[str, Any] = json.loads(record.read_text(encoding="utf-8") or "{}") if record.is_file() else {}
-        facts = run.get("loggers", {}).get("wandb", {})
-        if run.get("status") != "running" or Path(facts.get("folder", "")).name != self.folder.name:
+        """Return True if the process that writes the segment is alive, or runs on another machine."""
+        record_path = self.run_dir / "run.json"
+        text = record_path.read_text(encoding="utf-8") if record_path.is_file() else ""
+        record: dict[str, Any] = json.loads(text or "{}")
+        run_info = record.get("loggers", {}).get("wandb", {})
+        if record.get("status") != "running" or Path(run_info.get("folder", "")).name != self.segment_dir.name:
             return False
-        return facts["host"] != socket.gethostname() or _is_process_alive(facts["process"])
+        return run_info["host"] != socket.gethostname() or _is_process_alive(run_info["process"])
 
 
 def find_segments(root: Path) -> list[RunSegment]:
-    """Return the parts of all runs below a folder, in the order they were made."""
-    found = [
+    """Return the segments of all runs below a directory, in chronological order."""
+    segments = [
         RunSegment(file.parent) for file in root.rglob("run-*.wandb") if re.match(r"(offline-)?run-", file.parent.name)
     ]
-    return sorted(found, key=lambda part: (part.start_time, str(part.folder)))
+    return sorted(segments, key=lambda segment: (segment.start_time, str(segment.segment_dir)))
 
 
 def find_pending(root: Path) -> dict[str, list[RunSegment]]:
-    """Return the parts that no server has, by the id of their run."""
-    found: dict[str, list[RunSegment]] = {}
-    for part in find_segments(root):
-        # A process that was killed early has written nothing behind the file's first bytes: there is nothing to upload.
-        if not part.synced_marker.exists() and part.wandb_file.stat().st_size > HEADER_BYTES:
-            found.setdefault(part.id, []).append(part)
-    return found
+    """Return the segments below a directory that are not uploaded yet, by run ID."""
+    pending: dict[str, list[RunSegment]] = {}
+    for segment in find_segments(root):
+        # A process that was killed early wrote only the header: there is nothing to upload.
+        if not segment.synced_marker.exists() and segment.wandb_file.stat().st_size > HEADER_BYTES:
+            pending.setdefault(segment.id, []).append(segment)
+    return pending
 
 
-def upload_segment(run: list[RunSegment], timeout_s: float | None = None) -> tuple[bool, str]:
-    """Upload parts of one run; return whether all arrived, and the run's address or the reason."""
-    folders = [str(part.folder) for part in run]
-    command = [sys.executable, "-m", "wandb", "sync", "--include-online", *folders]
+def upload_segments(segments: list[RunSegment], timeout_s: float | None = None) -> tuple[bool, str]:
+    """Upload segments of one run.
+
+    Args:
+        segments: Segments with the same run ID, in chronological order.
+        timeout_s: Maximum duration of the upload in seconds. If None, there is no limit.
+
+    Returns:
+        Whether all segments were uploaded, and the URL of the run or the reason of the failure.
+    """
+    command = [sys.executable, "-m", "wandb", "sync", "--include-online"]
+    command += [str(segment.segment_dir) for segment in segments]
     environment = {name: value for name, value in os.environ.items() if name not in ("WANDB_MODE", "WANDB_SILENT")}
-    # Its logs stay beside the run's own, and not where one stands.
-    environment["WANDB_DIR"] = str(run[-1].run_dir.resolve())
+    # Write the logs of `wandb sync` to the run directory instead of the working directory.
+    environment["WANDB_DIR"] = str(segments[-1].run_dir.resolve())
     try:
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=timeout_s)
+        process = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=timeout_s)
     except subprocess.TimeoutExpired:
-        return False, f"no end after {timeout_s:.0f} s"
-    told = (done.stdout + done.stderr).splitlines()
-    if all(part.synced_marker.exists() for part in run):
-        return True, next((line.split(" at ")[-1] for line in told if "View run" in line), "")
-    errors = [line.partition(word)[2] for line in told for word in ("ERROR ", "Error: ") if word in line] or told[-1:]
-    return False, errors[0].strip() if errors else f"wandb sync ended with {done.returncode}"
+        return False, f"timed out after {timeout_s:.0f} s"
+    lines = (process.stdout + process.stderr).splitlines()
+    if all(segment.synced_marker.exists() for segment in segments):
+        return True, next((line.split(" at ")[-1] for line in lines if "View run" in line), "")
+    errors = [line.partition(prefix)[2] for line in lines for prefix in ("ERROR ", "Error: ") if prefix in line]
+    errors = errors or lines[-1:]
+    return False, errors[0].strip() if errors else f"wandb sync failed with exit code {process.returncode}"
 
 
-def _is_process_alive(process: int) -> bool:
+def _is_process_alive(pid: int) -> bool:
     try:
-        os.kill(process, 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:

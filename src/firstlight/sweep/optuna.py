@@ -1,4 +1,4 @@
-"""A search for the best settings by Optuna, kept in the sweep's folder."""
+"""Hyperparameter search with Optuna; the study is stored in the sweep directory."""
 
 import math
 import shlex
@@ -14,6 +14,7 @@ from hydra_plugins.hydra_optuna_sweeper._impl import create_params_from_override
 from omegaconf import DictConfig
 from optuna.trial import FrozenTrial, TrialState
 
+from firstlight.run.errors import ConfigError
 from firstlight.run.files import read_json_or_empty
 from firstlight.sweep.jobs import get_job_dir
 from firstlight.sweep.plan import as_list, resolve_directions
@@ -21,17 +22,19 @@ from firstlight.sweep.plan import as_list, resolve_directions
 STUDY_FILE, STUDY_NAME = "study.db", "sweep"
 
 
-# The sweeper of hydra-optuna-sweeper 1.3 ends the whole search when one trial fails.
+# The sweeper of hydra-optuna-sweeper 1.3 aborts the search when one trial fails.
 class ResumableOptunaSweeper(Sweeper):
-    """Hydra's sweeper by Optuna, which goes on after an interruption and does not mind a trial that fails.
+    """Hydra sweeper that uses Optuna, resumes after an interruption, and continues after a failed trial.
 
     Args:
-        n_trials: how many, those that fail included.
-        metric: what is to become best; several are weighed against each other.
-        direction: "maximize" or "minimize", of each.
-        n_jobs: trials that are chosen together, and handed to the launcher.
-        seed: of the choices.
-        params: what a stored sweep varies.
+        n_trials: Number of trials, including failed ones.
+        metric: Metric to optimize; a list: multi-objective search.
+        direction: "maximize" or "minimize"; a list if `metric` is a list. If None, metrics whose name contains "loss"
+            or "memory" are minimized, others are maximized.
+        n_jobs: Number of trials that are sampled together and passed to the launcher. If None, 1; `make sweep` passes
+            `launcher.n_jobs` if the launcher has that key.
+        seed: Seed of the sampler.
+        params: Search space of a stored sweep: override values by key.
     """
 
     package = "hydra-optuna-sweeper"
@@ -54,91 +57,105 @@ class ResumableOptunaSweeper(Sweeper):
         self.params = params or {}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep where to search, and what runs the trials."""
-        self.folder = Path(str(config.hydra.sweep.dir))
-        self.runner = Plugins.instance().instantiate_launcher(
+        """Store the sweep directory and create the launcher."""
+        self.sweep_dir = Path(str(config.hydra.sweep.dir))
+        self.job_launcher = Plugins.instance().instantiate_launcher(
             config=config, hydra_context=hydra_context, task_function=task_function
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        """Try settings until there are as many trials as asked for, beginning with those that were interrupted."""
+        """Run trials until the study has `n_trials` of them, starting with the interrupted ones."""
         space, fixed = create_params_from_overrides([*(f"{k}={v}" for k, v in self.params.items()), *arguments])
-        study = load_or_create_study(self.folder, self.directions, self.seed)
+        study = load_or_create_study(self.sweep_dir, self.directions, self.seed)
         self.report_finished_trials(study)
         for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             self.run_trials(study, [trial.number], fixed)
-        while (left := self.num_trials - len(study.trials)) > 0:
-            numbers = [study.ask(space).number for _ in range(min(self.n_jobs, left))]
+        while (remaining := self.num_trials - len(study.trials)) > 0:
+            numbers = [study.ask(space).number for _ in range(min(self.n_jobs, remaining))]
             self.run_trials(study, numbers, fixed)
 
     def run_trials(self, study: optuna.Study, numbers: list[int], fixed: dict[str, Any]) -> None:
-        """Run trials with consecutive numbers, and tell the study what came of them."""
+        """Run trials and report their results to the study.
+
+        Args:
+            study: The study that sampled the trials.
+            numbers: Consecutive trial numbers, which are also the job numbers.
+            fixed: Override values by key that are the same in all trials.
+        """
         trials = study.get_trials(deepcopy=False)
-        words = [format_trial_overrides(trials[number], fixed) for number in numbers]
-        self.runner.launch(words, initial_job_idx=numbers[0])
+        overrides = [format_trial_overrides(trials[number], fixed) for number in numbers]
+        self.job_launcher.launch(overrides, initial_job_idx=numbers[0])
         self.report_finished_trials(study)
 
     def report_finished_trials(self, study: optuna.Study) -> None:
-        """Tell the study the values of trials that have ended; one that was interrupted stays open.
+        """Report the results of finished and failed trials to the study; an interrupted trial stays open.
 
         Raises:
-            ValueError: a training has no such metric.
+            ConfigError: If a training run did not log one of the metrics.
         """
         for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            record = read_json_or_empty(get_job_dir(self.folder, trial.number) / "run.json")
+            record = read_json_or_empty(get_job_dir(self.sweep_dir, trial.number) / "run.json")
             if record.get("status") == "finished":
                 values = get_objective_values(record.get("metrics", {}), self.objective_metrics)
-                whole = all(math.isfinite(value) for value in values)
-                study.tell(trial.number, values if whole else None, TrialState.COMPLETE if whole else TrialState.FAIL)
+                if all(math.isfinite(value) for value in values):
+                    study.tell(trial.number, values, TrialState.COMPLETE)
+                else:
+                    study.tell(trial.number, None, TrialState.FAIL)
             elif record.get("status") == "failed":
                 study.tell(trial.number, state=TrialState.FAIL)
 
 
-def load_or_create_study(folder: Path, goals: list[str], seed: int) -> optuna.Study:
-    """Return the study in a sweep's folder; its further choices are not those that it made before."""
+def load_or_create_study(sweep_dir: Path, directions: list[str], seed: int) -> optuna.Study:
+    """Return the study in a sweep directory.
+
+    Args:
+        sweep_dir: The sweep directory.
+        directions: "maximize" or "minimize" for each metric.
+        seed: Seed of the sampler, combined with the number of trials so that a resumed search does not sample the same
+            values again.
+    """
     study = optuna.create_study(
-        storage=make_study_storage(folder), study_name=STUDY_NAME, directions=goals, load_if_exists=True
+        storage=make_study_storage(sweep_dir), study_name=STUDY_NAME, directions=directions, load_if_exists=True
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # some of its ways are called experimental
+        warnings.simplefilter("ignore")  # Optuna marks some of its sampler options as experimental.
         study.sampler = optuna.samplers.TPESampler(seed=(seed + 1000 * len(study.trials)) % 2**32)
     return study
 
 
-def make_study_storage(folder: Path) -> optuna.storages.RDBStorage:
-    """Return the database in a sweep's folder."""
+def make_study_storage(sweep_dir: Path) -> optuna.storages.RDBStorage:
+    """Return the SQLite storage in a sweep directory."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    # Optuna 2 leaves it to SQLAlchemy to commit, which its version 2 no longer does by itself.
+    # Optuna 2 relies on autocommit, which SQLAlchemy 2 no longer enables by default.
     commits = {"isolation_level": "AUTOCOMMIT"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return optuna.storages.RDBStorage(f"sqlite:///{folder / STUDY_FILE}", engine_kwargs=commits)
+        return optuna.storages.RDBStorage(f"sqlite:///{sweep_dir / STUDY_FILE}", engine_kwargs=commits)
 
 
-def get_objective_values(metrics: dict[str, Any], wanted: list[str]) -> list[float]:
-    """Return the metrics that are searched for.
+def get_objective_values(metrics: dict[str, Any], names: list[str]) -> list[float]:
+    """Return the values of the metrics to optimize.
 
     Raises:
-        ValueError: the training has no such metric.
+        ConfigError: If the training run did not log one of them.
     """
-    for name in wanted:
+    for name in names:
         if name not in metrics:
-            raise ValueError(
-                f"sweeper.metric is a metric of the training, but it has no {name}: give one of {', '.join(metrics)}"
-            )
-    return [float(metrics[name]) for name in wanted]
+            raise ConfigError(f"Metric '{name}' was not logged. Set sweeper.metric to one of: {', '.join(metrics)}.")
+    return [float(metrics[name]) for name in names]
 
 
 def format_trial_overrides(trial: FrozenTrial, fixed: dict[str, Any]) -> list[str]:
-    """Return the settings of a trial."""
-    return [f"{name}={value}" for name, value in {**fixed, **trial.params}.items()]
+    """Return the overrides of a trial."""
+    return [f"{key}={value}" for key, value in {**fixed, **trial.params}.items()]
 
 
-def print_best_trials(folder: Path, metrics: list[str]) -> None:
-    """Print the command that trains with the best settings, or with those between which there is a choice."""
-    best = optuna.load_study(study_name=STUDY_NAME, storage=make_study_storage(folder)).best_trials
-    # Trials with the same value are equally good: the first one stands for them.
+def print_best_trials(sweep_dir: Path, metrics: list[str]) -> None:
+    """Print the command that reproduces the best trial, or one per Pareto-optimal trial of a multi-objective search."""
+    best = optuna.load_study(study_name=STUDY_NAME, storage=make_study_storage(sweep_dir)).best_trials
+    # With a single metric, all best trials have the same value: print the first one only.
     for trial in best[:1] if len(metrics) == 1 else best:
         values = ", ".join(f"{name} {value:.4g}" for name, value in zip(metrics, trial.values, strict=True))
-        words = read_json_or_empty(get_job_dir(folder, trial.number) / "run.json").get("overrides", [])
-        print(f"best      job {trial.number}, {values}: {shlex.join(['make', 'train', *words])}")
+        overrides = read_json_or_empty(get_job_dir(sweep_dir, trial.number) / "run.json").get("overrides", [])
+        command = shlex.join(["make", "train", *overrides])
+        print(f"Best trial: job {trial.number} ({values}). Reproduce with: {command}")

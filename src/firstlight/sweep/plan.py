@@ -1,4 +1,4 @@
-"""What a sweep is to do: which jobs, run by which launcher, or found by which search."""
+"""The plan of a sweep: its jobs, the launcher that runs them, and the sweeper of a search."""
 
 import importlib.metadata
 import itertools
@@ -19,22 +19,22 @@ from firstlight.cli.errors import format_user_error
 from firstlight.config import schema
 from firstlight.config.compose import compose_config
 from firstlight.config.validate import validate_config, validate_node
-from firstlight.run.errors import MissingPackageError, missing_package
+from firstlight.run.errors import ConfigError, HardwareError, MissingPackageError, invalid_value, missing_package
 
-# Settings of a sweep that are none of a training's.
+# Config groups that belong to the sweep, not to its training jobs.
 SWEEP_GROUPS = ("launcher", "sweeper")
-# Of a search, so many corners of what it may try are checked before it starts.
+# Limits how many corners of a search space are validated before the search starts.
 MAX_CORNERS = 64
 
 
 @dataclass
 class SweepPlan:
-    """What a sweep is to do.
+    """What a sweep runs, and how.
 
     Attributes:
-        examples: settings of each job; of a search, some that it may try.
-        launcher: settings of what runs the jobs; empty for one after the other.
-        sweeper: settings of the search; empty for a grid.
+        jobs: Overrides of each job; for a search, the corners of the search space.
+        launcher: Launcher config; empty to run jobs sequentially.
+        sweeper: Sweeper config; empty for a grid.
     """
 
     jobs: list[list[str]]
@@ -43,202 +43,204 @@ class SweepPlan:
 
     @property
     def is_search(self) -> bool:
-        """Say whether the jobs are chosen as the sweep goes on."""
+        """Return True if a sweeper samples the jobs while the sweep runs."""
         return bool(self.sweeper)
 
     @property
     def num_jobs(self) -> int:
-        """Return how many jobs there are to be."""
+        """Return the planned number of jobs."""
         return int(self.sweeper["n_trials"]) if self.is_search else len(self.jobs)
 
     @property
     def objective_metrics(self) -> list[str]:
-        """Return what is searched for."""
+        """Return the metrics that a search optimizes."""
         return as_list(self.sweeper.get("metric", []))
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Return what makes it another sweep, beside the words: a search may be given more trials."""
+        """Return what identifies the sweep in addition to its overrides. n_trials may change, to extend a search."""
         if not self.is_search:
             return {"jobs": self.jobs}
         return {"jobs": [], "search": {name: self.sweeper[name] for name in ("metric", "direction")}}
 
 
-def split_overrides(words: list[str]) -> tuple[list[str], list[str]]:
-    """Return the words about the sweep itself, and those about its trainings."""
-    own = [word for word in words if word.lstrip("+~").partition("=")[0].partition(".")[0] in SWEEP_GROUPS]
-    return own, [word for word in words if word not in own]
+def split_overrides(overrides: list[str]) -> tuple[list[str], list[str]]:
+    """Return the overrides of the launcher and sweeper, and the overrides of the training jobs."""
+    sweep_overrides = [item for item in overrides if item.lstrip("+~").split("=")[0].split(".")[0] in SWEEP_GROUPS]
+    return sweep_overrides, [item for item in overrides if item not in sweep_overrides]
 
 
-def make_plan(own: list[str], words: list[str]) -> SweepPlan:
-    """Return what a sweep is to do.
+def make_plan(sweep_overrides: list[str], overrides: list[str]) -> SweepPlan:
+    """Return the plan of a sweep.
 
     Args:
-        own: the words about the sweep itself.
-        words: those about its trainings.
+        sweep_overrides: Overrides of the launcher and sweeper.
+        overrides: Overrides of the training jobs; those with several values are swept.
 
     Raises:
-        ValueError: a setting is unknown or has no effect, or something that it needs is not installed.
+        ConfigError: If the overrides of the launcher or sweeper are invalid.
+        HardwareError: If the launcher requires a program that is not on PATH.
+        MissingPackageError: If the package of the launcher or sweeper is not installed.
     """
-    given = dict(word.lstrip("+~").partition("=")[::2] for word in own)
-    settings: dict[str, Any] = {}
+    options = dict(override.lstrip("+~").partition("=")[::2] for override in sweep_overrides)
     for group in SWEEP_GROUPS:
-        inner = [name for name in given if name.startswith(f"{group}.")]
-        if inner and given.get(group, "none") in ("none", "grid"):
-            raise ValueError(
-                f"{inner[0]} has no effect without a {group}: type {group}=<one of configs/{group}> besides"
-            )
+        keys = [key for key in options if key.startswith(f"{group}.")]
+        if keys and options.get(group, "none") in ("none", "grid"):
+            raise ConfigError(f"{keys[0]} requires a {group}. Add {group}=<name> (see configs/{group}).")
+    settings: dict[str, Any] = {}
     try:
-        settings = OmegaConf.to_container(compose_config("sweep", own), resolve=True)  # type: ignore[assignment]
-    except Exception as error:  # Hydra and OmegaConf raise many kinds
-        raise ValueError(format_user_error(error, "sweep", own) or " ".join(str(error).split())) from error
+        settings = OmegaConf.to_container(compose_config("sweep", sweep_overrides), resolve=True)  # type: ignore[assignment]
+    except Exception as error:  # Hydra and OmegaConf raise errors of many classes.
+        message = format_user_error(error, "sweep", sweep_overrides) or " ".join(str(error).split())
+        raise ConfigError(message) from error
     for group in SWEEP_GROUPS:
         if settings[group]:
             validate_node(group, settings[group])
-            validate_installed(f"{group}={given[group]}", settings[group]["_target_"])
-    plan = SweepPlan(expand_jobs([*own, *words]), settings["launcher"], settings["sweeper"])
+            validate_installed(f"{group}={options[group]}", settings[group]["_target_"])
+    plan = SweepPlan(expand_jobs([*sweep_overrides, *overrides]), settings["launcher"], settings["sweeper"])
     validate_plan(plan)
     return plan
 
 
-def validate_installed(word: str, target: str) -> None:
-    """Refuse a launcher or a sweeper whose package or program is not there.
+def validate_installed(option: str, target: str) -> None:
+    """Check that the package and the program of a launcher or sweeper are installed.
+
+    Args:
+        option: The option, such as "launcher=slurm".
+        target: Import path of its class.
 
     Raises:
-        ValueError: one sentence, which says how to install it.
+        HardwareError: If the program is not on PATH.
+        MissingPackageError: If the package is not installed.
     """
-    needs = schema.read_signature(target).constants
+    constants = {name: str(value) for name, value in schema.read_signature(target).constants.items()}
     try:
-        importlib.metadata.version(str(needs["package"]))
+        importlib.metadata.version(constants["package"])
     except importlib.metadata.PackageNotFoundError as error:
-        raise MissingPackageError(missing_package(word, str(needs["package"]), str(needs["extra"]))) from error
-    if "program" in needs and shutil.which(str(needs["program"])) is None:
-        raise ValueError(
-            f"{word} needs Slurm, but there is no {needs['program']} on the PATH: type it where jobs are submitted, or "
-            "launcher=submitit_local to try it here"
+        raise MissingPackageError(missing_package(option, constants["package"], constants["extra"])) from error
+    if "program" in constants and shutil.which(constants["program"]) is None:
+        raise HardwareError(
+            f"{option} requires Slurm, but {constants['program']} was not found on PATH. Run it on a login node, or "
+            "use launcher=submitit_local to test locally."
         )
 
 
 def validate_plan(plan: SweepPlan) -> None:
-    """Refuse settings that do not fit together.
+    """Check that the metrics match the directions, and that jobs have time to train before their signal.
 
     Raises:
-        ValueError: metrics lack directions, or jobs lack time before their signal.
+        ConfigError: If they do not.
     """
     resolve_directions(plan.objective_metrics, plan.sweeper.get("direction"))
-    minutes, delay_s = plan.launcher.get("minutes", inf), plan.launcher.get("signal_delay_s", 0)
-    if delay_s >= 60 * minutes:
-        raise ValueError(
-            f"A job trains until signal_delay_s before its limit, but launcher.timeout_min={minutes} and "
-            f"launcher.signal_delay_s={delay_s}: give more minutes, or fewer seconds"
+    timeout_min, delay_s = plan.launcher.get("timeout_min", inf), plan.launcher.get("signal_delay_s", 0)
+    if delay_s >= 60 * timeout_min:
+        raise ConfigError(
+            f"launcher.signal_delay_s={delay_s} leaves no training time within launcher.timeout_min={timeout_min}. "
+            "Increase timeout_min or decrease signal_delay_s."
         )
 
 
 def validate_jobs(plan: SweepPlan) -> None:
-    """Refuse a sweep of which any job cannot run.
+    """Check the config of each job, and that Slurm starts one task per device.
 
     Raises:
-        ValueError: one sentence about the first such job.
+        ConfigError: If the config of a job is invalid; the message is about the first such job.
     """
+    pairs = (("tasks_per_node", "devices"), ("nodes", "num_nodes")) if "tasks_per_node" in plan.launcher else ()
     for job in plan.jobs:
         cfg = compose_config("train", [*job, "output_dir=logs/sweep"])
         validate_config(cfg)
-        for key, name in (("tasks", "devices"), ("nodes", "num_nodes")) if "tasks" in plan.launcher else ():
-            asked, wanted = plan.launcher[key], cfg.trainer[name]
-            if isinstance(wanted, int) and asked != wanted:
-                raise ValueError(
-                    f"Slurm starts a process for each device, but launcher.{key}={asked} and trainer.{name}={wanted}: "
-                    f"give launcher.{key}={wanted}"
-                )
+        for key, name in pairs:
+            received, expected = plan.launcher[key], cfg.trainer[name]
+            if isinstance(expected, int) and received != expected:
+                fix = f"Set launcher.{key}={expected}."
+                raise ConfigError(f"launcher.{key}={received} does not match trainer.{name}={expected}. {fix}")
 
 
-def expand_jobs(words: list[str]) -> list[list[str]]:
-    """Return the settings of each job, by Hydra's own rules; a stored sweep's are among them.
+def expand_jobs(overrides: list[str]) -> list[list[str]]:
+    """Return the overrides of each job, expanded by Hydra, including the sweep that an experiment config stores.
 
-    Of a search, whose jobs nobody knows yet, the corners of what it may try.
+    For a search, whose jobs are not known yet, return the corners of the search space.
     """
-    own, words = split_overrides(words)
-    experiment = [word for word in words if word.startswith("experiment=") and not is_sweep_override(word)]
-    # A project may have no default model; the first one is enough to read an experiment.
-    model = [word.partition(",")[0] for word in words if word.startswith("model=")]
-    stored = (
-        (compose_config("train", [*experiment, *model], hydra=True).hydra.sweeper.params or {}) if experiment else {}
-    )
-    parser = OverridesParser.create()
-    overrides = parser.parse_overrides([*(f"{name}={value}" for name, value in stored.items()), *words])
-    plain = [each for each in overrides if not each.is_hydra_override()]
-    if "sweeper=optuna" in own:
-        return get_search_space_corners(plain)
-    return BasicSweeper.split_arguments(plain, max_batch_size=None)[0]
+    sweep_overrides, overrides = split_overrides(overrides)
+    stored: Any = {}
+    if experiment := [item for item in overrides if item.startswith("experiment=") and not is_sweep_override(item)]:
+        # Composing requires a model, and a project may have no default model: use the first value of model=.
+        model = [item.partition(",")[0] for item in overrides if item.startswith("model=")]
+        stored = compose_config("train", [*experiment, *model], hydra=True).hydra.sweeper.params or {}
+    overrides = [*(f"{key}={value}" for key, value in stored.items()), *overrides]
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    job_overrides = [override for override in parsed if not override.is_hydra_override()]
+    if "sweeper=optuna" in sweep_overrides:
+        return get_search_space_corners(job_overrides)
+    return BasicSweeper.split_arguments(job_overrides, max_batch_size=None)[0]
 
 
 def get_search_space_corners(overrides: list[Override]) -> list[list[str]]:
-    """Return settings that a search may try, at the ends of each interval.
+    """Return up to `MAX_CORNERS` combinations of boundary values of a search space.
 
     Raises:
-        ValueError: there is nothing to search.
+        ConfigError: If no override has several values.
     """
-    if not any(each.is_sweep_override() for each in overrides):
-        raise ValueError("A search varies settings, but none is given: type such as optimizer.lr=interval(1e-4,1e-2)")
-    ends = {each.get_key_element(): get_boundary_values(each) for each in overrides}
-    every = itertools.product(*([f"{name}={value}" for value in values] for name, values in ends.items()))
-    return [list(job) for job in itertools.islice(every, MAX_CORNERS)]
+    if not any(override.is_sweep_override() for override in overrides):
+        raise ConfigError("sweeper=optuna requires a search range. Add e.g. optimizer.lr=interval(1e-4,1e-2).")
+    boundaries = {override.get_key_element(): get_boundary_values(override) for override in overrides}
+    corners = itertools.product(*([f"{key}={value}" for value in values] for key, values in boundaries.items()))
+    return [list(corner) for corner in itertools.islice(corners, MAX_CORNERS)]
 
 
 def get_boundary_values(override: Override) -> list[str]:
-    """Return the values that a setting may have; of an interval, its ends."""
+    """Return the two ends of an interval, or all values of any other override."""
     value = override.value()
     if isinstance(value, IntervalSweep):
         return [str(value.start), str(value.end)]
     if isinstance(value, RangeSweep) or override.is_sweep_override():
-        return [str(each) for each in override.sweep_string_iterator()]
+        return [str(item) for item in override.sweep_string_iterator()]
     return [override.get_value_element_as_str()]
 
 
 def as_list(value: str | list[str]) -> list[str]:
-    """Return one name, or several, as a list."""
-    return [value] if isinstance(value, str) else [str(each) for each in value]
+    """Return one name or several names as a list."""
+    return [value] if isinstance(value, str) else [str(item) for item in value]
 
 
-def resolve_directions(metrics: list[str], given: str | list[str] | None) -> list[str]:
-    """Return where each metric is to go.
+def resolve_directions(metrics: list[str], direction: str | list[str] | None) -> list[str]:
+    """Return "maximize" or "minimize" for each metric. If `direction` is None, minimize only loss and memory.
 
     Raises:
-        ValueError: there are not as many directions as metrics, or one is neither up nor down.
+        ConfigError: If there is not one direction per metric, or a direction is unknown.
     """
-    if given is None:
+    if direction is None:
         return ["minimize" if "loss" in name or "memory" in name else "maximize" for name in metrics]
-    found = as_list(given)
-    if len(found) != len(metrics) or set(found) - {"maximize", "minimize"}:
-        raise ValueError(
-            f"sweeper.direction is maximize or minimize for each of {', '.join(metrics)}, but it is {given}: give "
-            f"{len(metrics)} of them"
-        )
-    return found
+    directions = as_list(direction)
+    if len(directions) != len(metrics) or set(directions) - {"maximize", "minimize"}:
+        expected = f"maximize or minimize for each metric ({', '.join(metrics)})"
+        raise ConfigError(invalid_value("sweeper.direction", direction, expected))
+    return directions
 
 
 def register_plugins(plan: SweepPlan) -> list[str]:
-    """Make launcher and sweeper known to Hydra, and return the words that choose them."""
+    """Register the launcher and sweeper with Hydra, and return the overrides that select them."""
     sweeper = dict(plan.sweeper)
     if sweeper:
         sweeper["n_jobs"] = sweeper["n_jobs"] or plan.launcher.get("n_jobs", 1)
         sweeper |= {"seed": compose_config("train", [*plan.jobs[0], "output_dir=logs"]).seed, "params": None}
-    words = []
+    overrides = []
     for group, settings in (("launcher", plan.launcher), ("sweeper", sweeper)):
         if settings:
             module, _, name = settings["_target_"].rpartition(".")
-            # Hydra takes launchers and sweepers of its package of plugins only.
-            known = f"hydra_plugins.firstlight.{name}"
-            Plugins.instance().class_name_to_class[known] = getattr(import_module(module), name)
-            ConfigStore.instance().store(f"chosen_{group}", {**settings, "_target_": known}, f"hydra/{group}")
-            words.append(f"hydra/{group}=chosen_{group}")
-    return words
+            # Hydra accepts only launchers and sweepers from the package hydra_plugins.
+            plugin = f"hydra_plugins.firstlight.{name}"
+            Plugins.instance().class_name_to_class[plugin] = getattr(import_module(module), name)
+            ConfigStore.instance().store(f"selected_{group}", {**settings, "_target_": plugin}, f"hydra/{group}")
+            overrides.append(f"hydra/{group}=selected_{group}")
+    return overrides
 
 
-def is_sweep_override(word: str) -> bool:
-    """Say whether a setting has several values to try."""
-    value = word.partition("=")[2]
-    steps = [(c in "[{(") - (c in "]})") for c in value]
-    inside = itertools.accumulate(steps)
-    outside = "".join(c for c, depth in zip(value, inside, strict=True) if depth == 0)
-    return "," in outside or value.startswith(("range(", "choice(", "glob(", "interval(", "tag(", "shuffle("))
+def is_sweep_override(override: str) -> bool:
+    """Return True if an override has several values to sweep over."""
+    value = override.partition("=")[2]
+    steps = [(char in "[{(") - (char in "]})") for char in value]
+    depths = itertools.accumulate(steps)
+    top_level = "".join(char for char, depth in zip(value, depths, strict=True) if depth == 0)
+    return "," in top_level or value.startswith(("range(", "choice(", "glob(", "interval(", "tag(", "shuffle("))

@@ -1,4 +1,4 @@
-"""Draw the results of sweeps and benchmarks."""
+"""Plots of sweep results."""
 
 from pathlib import Path
 from typing import Any
@@ -10,17 +10,17 @@ from firstlight.run.files import write_figure
 PANELS = ("test/accuracy", "samples/s", "peak GiB")
 
 
-def plot_sweep_results(rows: list[dict[str, Any]], figures: list[str], picture: Path) -> None:
-    """Draw a bar per job for accuracy, speed and memory.
+def plot_sweep_results(rows: list[dict[str, Any]], metric_columns: list[str], path: Path) -> None:
+    """Plot accuracy, throughput and memory of each job as bars.
 
     Args:
-        rows: a row per job: its overrides first, then "status" and the figures.
-        figures: names of the columns that are figures, not overrides.
-        picture: file to write.
+        rows: One row per job: its overrides, then "status" and the metrics.
+        metric_columns: Names of the columns that contain metrics.
+        path: The image file to write.
     """
     overrides = list(rows[0])[: list(rows[0]).index("status")]
     names = [", ".join(str(row[name]) for name in overrides) or str(index) for index, row in enumerate(rows)]
-    panels = [name for name in PANELS if name in figures]
+    panels = [name for name in PANELS if name in metric_columns]
     height = 1.6 + 0.32 * len(rows)
     figure = Figure(figsize=(3.2 * len(panels) + 1.8, height), layout="constrained")
     figure.suptitle(", ".join(overrides), fontsize=10)
@@ -33,15 +33,15 @@ def plot_sweep_results(rows: list[dict[str, Any]], figures: list[str], picture: 
         axes.margins(x=0.2)
         axes.spines[["top", "right"]].set_visible(False)
     axes.invert_yaxis()
-    write_figure(picture, figure)
+    write_figure(path, figure)
 
 
-def plot_batch_size_sweep(rows: list[dict[str, Any]], picture: Path) -> None:
-    """Draw throughput and memory against batch size, a line for each combination of the other settings.
+def plot_batch_size_sweep(rows: list[dict[str, Any]], path: Path) -> None:
+    """Plot throughput and peak memory by batch size, with one line per combination of the other overrides.
 
     Args:
-        rows: as in `draw_results`, "data.batch_size" among the overrides.
-        picture: file to write.
+        rows: As in `plot_sweep_results`, with "data.batch_size" among the overrides.
+        path: The image file to write.
     """
     overrides = list(rows[0])[: list(rows[0]).index("status")]
     others = [name for name in overrides if name != "data.batch_size"]
@@ -63,4 +63,4 @@ def plot_batch_size_sweep(rows: list[dict[str, Any]], picture: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
         if others and axes.lines:
             axes.legend(frameon=False, title=", ".join(others))
-    write_figure(picture, figure)
+    write_figure(path, figure)

@@ -1,4 +1,4 @@
-"""The table of a sweep: on the screen, in results.csv and in charts."""
+"""Results of a sweep: a printed table, results.csv and plots."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ from firstlight.run.files import write_atomically
 from firstlight.run.overrides import find_varying_overrides
 from firstlight.sweep.jobs import NOT_STARTED, load_all_jobs
 
-# What a row tells beside its overrides: column of the table -> how to find it in run.json.
+# Columns that follow the overrides and the status, and their path in run.json.
 RESULT_COLUMNS = {
     "test/accuracy": ("metrics", "test/accuracy"),
     "test/f1": ("metrics", "test/f1"),
@@ -25,67 +25,75 @@ RESULT_COLUMNS = {
 }
 
 
-def get_job_settings(words: list[str]) -> dict[str, str]:
-    """Return the settings in the words of a job, but for what the sweep itself gives each."""
-    settings = dict(word.lstrip("+").split("=", 1) for word in words if "=" in word)
-    return {name: value for name, value in settings.items() if name not in ("output_dir", "name", "group")}
+def get_job_settings(overrides: list[str]) -> dict[str, str]:
+    """Return the overrides of a job by key, without those that the sweep adds to each job."""
+    settings = dict(override.lstrip("+").split("=", 1) for override in overrides if "=" in override)
+    return {key: value for key, value in settings.items() if key not in ("output_dir", "name", "group")}
 
 
-def collect_results(folder: Path, metrics: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Return a row per job, in order: its overrides, status, figures, further metrics, and reason."""
-    runs = [run for run in load_all_jobs(folder) if is_complete_record(run)]
-    overrides = [get_job_settings(run["overrides"]) for run in runs]
-    names = find_varying_overrides(overrides) or list(dict.fromkeys(name for each in overrides for name in each))
+def collect_results(sweep_dir: Path, metrics: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Return one row per job, sorted by job number.
+
+    Args:
+        sweep_dir: The sweep directory.
+        metrics: Metrics to add to those in `RESULT_COLUMNS`.
+
+    Returns:
+        Rows with the varying overrides of the job, its "status", its metrics, "reason" and "run_dir".
+    """
+    records = [record for record in load_all_jobs(sweep_dir) if is_complete_record(record)]
+    jobs = [get_job_settings(record["overrides"]) for record in records]
+    keys = find_varying_overrides(jobs) or list(dict.fromkeys(key for settings in jobs for key in settings))
     more = {name: ("metrics", name) for name in metrics if ("metrics", name) not in RESULT_COLUMNS.values()}
     return [
-        {name: own.get(name, "") for name in names}
-        | {"status": run["status"]}
-        | {column: _get_nested(run, path) for column, path in {**RESULT_COLUMNS, **more}.items()}
-        | {"reason": run.get("reason") or "", "folder": run["folder"]}
-        for run, own in zip(runs, overrides, strict=True)
+        {key: settings.get(key, "") for key in keys}
+        | {"status": record["status"]}
+        | {column: _get_nested(record, path) for column, path in {**RESULT_COLUMNS, **more}.items()}
+        | {"reason": record.get("reason") or "", "run_dir": record["run_dir"]}
+        for record, settings in zip(records, jobs, strict=True)
     ]
 
 
 def is_complete_record(record: dict[str, Any]) -> bool:
-    """Say whether a run.json tells what a row of the table needs."""
-    words = record.get("overrides")
+    """Return True if a run.json contains the fields that a row of the results needs."""
+    overrides = record.get("overrides")
     return (
-        isinstance(words, list)
-        and all(isinstance(word, str) for word in words)
+        isinstance(overrides, list)
+        and all(isinstance(override, str) for override in overrides)
         and isinstance(record.get("status"), str)
     )
 
 
-def _get_nested(run: dict[str, Any], path: tuple[str, ...]) -> Any:
-    value: Any = run
-    for name in path:
-        value = value.get(name) if isinstance(value, dict) else None
+def _get_nested(record: dict[str, Any], path: tuple[str, ...]) -> Any:
+    value: Any = record
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
     return value
 
 
-def write_results(folder: Path, rows: list[dict[str, Any]]) -> None:
-    """Write results.csv and results.png, and batch_sizes.png where these were swept."""
+def write_results(sweep_dir: Path, rows: list[dict[str, Any]]) -> None:
+    """Write results.csv and results.png, and batch_sizes.png if the batch size was swept."""
     from firstlight.sweep.plots import plot_batch_size_sweep, plot_sweep_results
 
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]))
     writer.writeheader()
     writer.writerows(rows)
-    write_atomically(folder / "results.csv", text.getvalue())
-    plot_sweep_results(rows, list(RESULT_COLUMNS), folder / "results.png")
+    write_atomically(sweep_dir / "results.csv", text.getvalue())
+    plot_sweep_results(rows, list(RESULT_COLUMNS), sweep_dir / "results.png")
     if len({row.get("data.batch_size") for row in rows if row["status"] == "finished"}) > 1:
-        plot_batch_size_sweep(rows, folder / "batch_sizes.png")
+        plot_batch_size_sweep(rows, sweep_dir / "batch_sizes.png")
 
 
-def print_results(folder: Path, rows: list[dict[str, Any]]) -> None:
-    """Print the table, then each failure with its reason."""
-    shown = [name for name in rows[0] if name not in ("test/f1", "test/loss", "val/accuracy", "reason", "folder")]
-    shown = [name for name in shown if any(row[name] not in (None, "") for row in rows)]
-    table = Table(*shown, title=str(folder), title_justify="left")
+def print_results(sweep_dir: Path, rows: list[dict[str, Any]]) -> None:
+    """Print the table of results, then the reason of each job that started but did not finish."""
+    hidden = ("test/f1", "test/loss", "val/accuracy", "reason", "run_dir")
+    columns = [name for name in rows[0] if name not in hidden and any(row[name] not in (None, "") for row in rows)]
+    table = Table(*columns, title=str(sweep_dir), title_justify="left")
     for row in rows:
-        cells = [f"{row[name]:.4g}" if isinstance(row[name], float) else str(row[name] or "") for name in shown]
+        cells = [f"{row[name]:.4g}" if isinstance(row[name], float) else str(row[name] or "") for name in columns]
         table.add_row(*cells, style=None if row["status"] == "finished" else "red")
     print_table(table)
     for row in rows:
         if row["status"] not in ("finished", NOT_STARTED):
-            print(f"{row['status']}: {row['folder']}: {row['reason']}")
+            print(f"{row['status']}: {row['run_dir']}: {row['reason']}")

@@ -1,21 +1,22 @@
-"""Which trainings `make benchmark` measures."""
+"""The workloads that `make benchmark` measures."""
 
 import pytest
 from omegaconf import OmegaConf
 
 from firstlight.benchmark import __main__ as benchmark
+from firstlight.run.errors import ConfigError
 
 
-def test_a_training_whose_option_was_deleted_is_skipped(capsys):
-    trainings = {"gone": ["model=no_such_model"], "here": ["data=fake_images", "optimizer=no_matter"]}
-    cfg = OmegaConf.create({"models": ["gone", "here"], "workloads": trainings})
+def test_workload_with_deleted_option_is_skipped(capsys):
+    workloads = {"deleted": ["model=no_such_model"], "existing": ["data=fake_images", "optimizer=no_matter"]}
+    cfg = OmegaConf.create({"models": ["deleted", "existing"], "workloads": workloads})
 
-    assert benchmark.list_available_workloads(cfg) == ["here"]
-    assert "skipped   gone: there is no model=no_such_model" in capsys.readouterr().out
+    assert benchmark.list_available_workloads(cfg) == ["existing"]
+    assert capsys.readouterr().out == "Skipped deleted: model=no_such_model does not exist.\n"
 
 
-def test_without_any_training_the_file_to_edit_is_named():
-    cfg = OmegaConf.create({"models": ["gone"], "workloads": {"gone": ["model=no_such_model"]}})
+def test_error_without_workloads_names_file_to_edit():
+    cfg = OmegaConf.create({"models": ["deleted"], "workloads": {"deleted": ["model=no_such_model"]}})
 
-    with pytest.raises(ValueError, match=r"there is no model=no_such_model\. Add one of .* in configs/benchmark\.yaml"):
+    with pytest.raises(ConfigError, match=r"do not exist: model=no_such_model\. Add a .* in configs/benchmark\.yaml"):
         benchmark.list_available_workloads(cfg)

@@ -1,4 +1,4 @@
-"""W&B against a server of its protocol: what a run sends, and that nothing is lost when the server is not there."""
+"""W&B runs on a local server: the data that a run sends, and no loss of data if the server is unreachable."""
 
 import csv
 import re
@@ -7,23 +7,24 @@ import time
 
 import pytest
 
-from support.wandb_server import MISSING, PYTHON, Client, Server, free_port, start_training, wait_until
+from support.wandb_server import MISSING, PYTHON, Client, Server, find_free_port, make_python_args, wait_until
 
-# Skipped in a project that has deleted this command.
-gather = pytest.importorskip("firstlight.report.collect").collect_report
+# A project may delete this command; its tests are then skipped.
+collect_report = pytest.importorskip("firstlight.report.collect").collect_report
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not PYTHON.is_file(), reason=MISSING)]
 
-# Three epochs of four steps. The progress bar is off: it cannot go on in the middle of an epoch.
-LONG = ["output_dir=run", "trainer.max_epochs=3"]
+# Three epochs of four steps. The progress bar is off, because it cannot resume in mid-epoch.
+LONG_RUN = ["output_dir=run", "trainer.max_epochs=3"]
+MODEL_ARTIFACTS = "SELECT name FROM artifacts WHERE run_id = ? AND artifact_type = 'model'"
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    started = Server(tmp_path_factory.mktemp("server"))
-    started.start()
-    yield started
-    started.kill()
+    server = Server(tmp_path_factory.mktemp("server"))
+    server.start()
+    yield server
+    server.kill()
 
 
 @pytest.fixture
@@ -31,129 +32,131 @@ def client(server, tmp_path):
     return Client(tmp_path, server.port)
 
 
-def stop_by(number: signal.Signals) -> dict[str, str]:
-    """Return what stops a training in the middle of its second epoch."""
+def make_fault(number: signal.Signals) -> dict[str, str]:
+    """Return the environment variable that sends a signal to a training run in the middle of its second epoch."""
     return {"FAULT": f"step==6:{number.name}"}
 
 
-def known(client: Client, folder: str) -> dict:
-    """Return what run.json says of W&B."""
-    return client.record(folder)["loggers"]["wandb"]
+def load_run_info(client: Client, run_dir: str) -> dict:
+    """Return the W&B fields of run.json."""
+    return client.load_record(run_dir)["loggers"]["wandb"]
 
 
-def require_no_gap(server: Server, run: str) -> None:
-    """Hold a run that was stopped in the middle of an epoch against what it must have."""
-    steps = server.steps(run)
+def check_all_steps_arrived(server: Server, run_id: str) -> None:
+    """Check that the server has all steps of a run that was stopped in mid-epoch."""
+    steps = server.load_steps(run_id)
 
-    # Lightning repeats the batch that it was stopped in.
+    # Lightning repeats the batch in which the run was stopped.
     assert steps == list(range(len(steps)))
     assert len(steps) in (12, 13)
-    assert len(server.steps(run, "val/accuracy")) == 3
+    assert len(server.load_steps(run_id, "val/accuracy")) == 3
 
 
-def test_an_online_run_is_all_there(server, client):
-    words = ["output_dir=run", "name=first", "group=many", "tags=[a,b]", "trainer.max_epochs=2"]
-    told = client.train(*words)
-    facts = known(client, "run")
-    run = server.runs()[facts["id"]]
-    (asked,) = [each for each in server.sent("UpsertBucket") if each["name"] == facts["id"] and each["groupName"]][:1]
-    artifacts = server.rows("SELECT name FROM artifacts WHERE run_id = ? AND artifact_type = 'model'", facts["id"])
+def test_online_run_sends_all_data(server, client):
+    output = client.train("output_dir=run", "name=first", "group=many", "tags=[a,b]", "trainer.max_epochs=2")
+    info = load_run_info(client, "run")
+    run = server.load_runs()[info["id"]]
+    requests = server.load_requests("UpsertBucket")
+    (request,) = [item for item in requests if item["name"] == info["id"] and item["groupName"]][:1]
+    artifacts = server.query(MODEL_ARTIFACTS, info["id"])
 
-    assert ("online", f"/runs/{facts['id']}") == (facts["mode"], facts["url"][facts["url"].index("/runs/") :])
-    assert (client.folder / facts["folder"]).is_dir()
+    assert ("online", f"/runs/{info['id']}") == (info["mode"], info["url"][info["url"].index("/runs/") :])
+    assert (client.directory / info["folder"]).is_dir()
     assert (run["name"], run["state"], run["tags"]) == ("first", "finished", ["a", "b"])
-    assert (asked["groupName"], asked["jobType"]) == ("many", "train")
+    assert (request["groupName"], request["jobType"]) == ("many", "train")
     assert run["config"]["output_dir"]["value"] == "run"
-    assert server.steps(facts["id"]) == [0, 1, 2, 3, 4, 5, 6, 7]
-    assert server.steps(facts["id"], "val/accuracy") == [3, 7]
-    assert {f"checkpoint-{facts['id']}"} == {row["name"] for row in artifacts}
+    assert server.load_steps(info["id"]) == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert server.load_steps(info["id"], "val/accuracy") == [3, 7]
+    assert {f"checkpoint-{info['id']}"} == {row["name"] for row in artifacts}
     assert {"max", "last"} == set(run["summary"]["val/accuracy"])
     assert {"min", "last"} == set(run["summary"]["val/loss"])
-    assert not re.search("^wandb: ", told, re.MULTILINE), told
+    assert not re.search("^wandb: ", output, re.MULTILINE), output
 
 
-def test_an_interrupted_run_goes_on_as_the_same_run(server, client):
-    client.train(*LONG, expected=143, **stop_by(signal.SIGTERM))
-    name = known(client, "run")["id"]
-    before = server.runs()[name]
-    told = client.train("resume=run")
-    facts = known(client, "run")
+def test_interrupted_run_resumes_as_same_wandb_run(server, client):
+    client.train(*LONG_RUN, exit_code=143, **make_fault(signal.SIGTERM))
+    run_id = load_run_info(client, "run")["id"]
+    interrupted = server.load_runs()[run_id]
+    output = client.train("resume=run")
+    info = load_run_info(client, "run")
 
-    assert before["state"] == "failed"
-    assert (name, "online", 2) == (facts["id"], facts["mode"], len(facts["folders"])), told
-    assert server.runs()[name]["state"] == "finished"
-    require_no_gap(server, name)
-    assert not re.search("^wandb: ", told, re.MULTILINE), told
+    assert interrupted["state"] == "failed"
+    assert (run_id, "online", 2) == (info["id"], info["mode"], len(info["folders"])), output
+    assert server.load_runs()[run_id]["state"] == "finished"
+    check_all_steps_arrived(server, run_id)
+    assert not re.search("^wandb: ", output, re.MULTILINE), output
 
 
-def test_a_killed_run_goes_on_as_the_same_run(server, client):
-    client.train(*LONG, expected=-9, **stop_by(signal.SIGKILL))
+def test_killed_run_resumes_as_same_wandb_run(server, client):
+    client.train(*LONG_RUN, exit_code=-9, **make_fault(signal.SIGKILL))
     client.train("resume=run")
-    facts = known(client, "run")
+    info = load_run_info(client, "run")
 
-    # From the checkpoint of the first epoch. What W&B's client held in memory when it was killed is gone.
-    assert facts["mode"] == "online"
-    assert server.runs()[facts["id"]]["state"] == "finished"
-    assert set(range(4, 12)) <= set(server.steps(facts["id"]))
-    assert server.steps(facts["id"], "val/accuracy")[-2:] == [7, 11]
-    assert "nothing waits" in client.sync("runs=.")
+    # The run resumes from the checkpoint of the first epoch. Data in the memory of the killed W&B client is lost.
+    assert info["mode"] == "online"
+    assert server.load_runs()[info["id"]]["state"] == "finished"
+    assert set(range(4, 12)) <= set(server.load_steps(info["id"]))
+    assert server.load_steps(info["id"], "val/accuracy")[-2:] == [7, 11]
+    assert "Nothing to upload" in client.sync("runs=.")
 
 
-def test_a_sweep_is_a_group_and_its_failure_a_failed_run(server, client):
-    words = ["data.batch_size=2,3,4,5,6,16", "callbacks.checkpoint_artifacts=null", "seed=3"]
-    client.run(*start_training(*words, name="sweep"), expected=1, FAULT="batch>8:too large")
-    (folder,) = (client.folder / "logs" / "sweep").iterdir()
-    with (folder / "results.csv").open() as file:
+def test_sweep_is_a_group_with_a_failed_run(server, client):
+    overrides = ["data.batch_size=2,3,4,5,6,16", "callbacks.checkpoint_artifacts=null", "seed=3"]
+    client.run(*make_python_args(*overrides, name="sweep"), exit_code=1, FAULT="batch>8:too large")
+    (sweep_dir,) = (client.directory / "logs" / "sweep").iterdir()
+    with (sweep_dir / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
-    facts = [known(client, row["folder"]) for row in rows]
-    runs = [server.runs()[each["id"]] for each in facts]
-    groups = {each["name"]: each["groupName"] for each in server.sent("UpsertBucket") if each["groupName"]}
+    ids = [load_run_info(client, row["run_dir"])["id"] for row in rows]
+    runs = [server.load_runs()[run_id] for run_id in ids]
+    requests = server.load_requests("UpsertBucket")
+    groups = {request["name"]: request["groupName"] for request in requests if request["groupName"]}
 
-    assert len({each["id"] for each in facts}) == 6
+    assert len(set(ids)) == 6
     assert [*5 * ["finished"], "failed"] == [run["state"] for run in runs]
     assert [row["status"] for row in rows] == [run["state"] for run in runs]
-    assert {folder.name} == {groups[each["id"]] for each in facts}
+    assert {sweep_dir.name} == {groups[run_id] for run_id in ids}
     for row, run in zip(rows[:5], runs[:5], strict=True):
         assert float(row["test/accuracy"]) == run["summary"]["test/accuracy"]
 
-    # The page of it says the same.
-    shown = sorted(gather([folder]).report["runs"], key=lambda run: int(run["name"].split("_")[0]))
-    assert [row["status"] for row in rows] == [run["status"] for run in shown]
-    assert "RuntimeError: too large" == shown[5]["reason"] == rows[5]["reason"]
-    for row, run in zip(rows[:5], shown[:5], strict=True):
+    # The HTML report shows the same results.
+    reported = sorted(collect_report([sweep_dir]).report["runs"], key=lambda run: int(run["name"].split("_")[0]))
+    assert [row["status"] for row in rows] == [run["status"] for run in reported]
+    assert "RuntimeError: too large" == reported[5]["reason"] == rows[5]["reason"]
+    for row, run in zip(rows[:5], reported[:5], strict=True):
         assert float(row["test/accuracy"]) == run["metrics"]["test/accuracy"]
 
 
-def test_a_server_that_dies_costs_nothing_but_an_upload(request, tmp_path):
+def test_wandb_server_failure_loses_no_data(request, tmp_path):
     server = Server(tmp_path / "server")
     request.addfinalizer(server.kill)
     server.start()
     client = Client(tmp_path / "client", server.port)
-    words = ["output_dir=run", "trainer.max_epochs=15", "callbacks.checkpoint_artifacts=null"]
-    process = client.start(*start_training(*words), STEP_SECONDS="0.5")
-    wait_until(lambda: server.rows("SELECT * FROM metrics WHERE key = 'train/loss'"), "the first step is at the server")
+    overrides = ["output_dir=run", "trainer.max_epochs=15", "callbacks.checkpoint_artifacts=null"]
+    process = client.start(*make_python_args(*overrides), STEP_SECONDS="0.5")
+    first_step = "SELECT * FROM metrics WHERE key = 'train/loss'"
+    wait_until(lambda: server.query(first_step), "the server has received the first step")
     server.kill()
     out, err = process.communicate(timeout=300)
-    name = known(client, "run")["id"]
-    arrived = len(server.steps(name))
+    run_id = load_run_info(client, "run")["id"]
+    num_received = len(server.load_steps(run_id))
 
     assert process.returncode == 0, out + err
-    assert client.record("run")["status"] == "finished"
-    assert "`make wandb-sync` uploads the rest" in out
-    assert arrived < 60
+    assert client.load_record("run")["status"] == "finished"
+    assert "Run `make wandb-sync` to upload the rest." in out
+    assert num_received < 60
 
     server.start()
-    told = client.sync("runs=run")
-    assert f"/runs/{name}" in told
-    assert list(range(60)) == server.steps(name)
-    assert server.runs()[name]["state"] == "finished"
-    assert "nothing waits" in client.sync("runs=.")
+    output = client.sync("runs=run")
+    assert f"/runs/{run_id}" in output
+    assert list(range(60)) == server.load_steps(run_id)
+    assert server.load_runs()[run_id]["state"] == "finished"
+    assert "Nothing to upload" in client.sync("runs=.")
 
 
-def seconds_until_training(client: Client, folder: str, **variables: str) -> tuple[float, str]:
-    """Return how long it takes from the start of the process to the start screen's line of W&B, and that line."""
+def measure_startup(client: Client, run_dir: str, **variables: str) -> tuple[float, str]:
+    """Return the seconds from the start of the process to the W&B line of the run header, and that line."""
     started = time.monotonic()
-    process = client.start(*start_training(f"output_dir={folder}"), **variables)
+    process = client.start(*make_python_args(f"output_dir={run_dir}"), **variables)
     line = next(line for line in process.stdout if line.startswith("wandb "))
     seconds = time.monotonic() - started
     out, err = process.communicate(timeout=300)
@@ -162,33 +165,32 @@ def seconds_until_training(client: Client, folder: str, **variables: str) -> tup
     return seconds, line
 
 
-def test_a_server_that_is_not_there_delays_a_training_by_seconds(tmp_path):
-    client = Client(tmp_path, free_port())
-    without, _ = seconds_until_training(client, "offline", WANDB_MODE="offline")
-    seconds, line = seconds_until_training(client, "unreachable", WANDB_INIT_TIMEOUT="6")
-    print(f"{without:.1f} s offline, {seconds:.1f} s with a server that is not there")
+def test_unreachable_wandb_server_delays_start_by_seconds(tmp_path):
+    client = Client(tmp_path, find_free_port())
+    offline_s, _ = measure_startup(client, "offline", WANDB_MODE="offline")
+    unreachable_s, line = measure_startup(client, "unreachable", WANDB_INIT_TIMEOUT="6")
+    print(f"{offline_s:.1f} s offline, {unreachable_s:.1f} s with an unreachable server")
 
-    assert re.match(r"wandb +offline, no answer from W&B \(.+\)$", line)
-    assert seconds - without < 15
-    assert known(client, "unreachable")["mode"] == "offline"
-    assert "waits" in client.sync("runs=.", "dry_run=true")
+    assert re.match(r"wandb +offline, W&B not reachable \(.+\)$", line)
+    assert unreachable_s - offline_s < 15
+    assert load_run_info(client, "unreachable")["mode"] == "offline"
+    assert "pending" in client.sync("runs=.", "dry_run=true")
 
 
-def test_parts_of_an_offline_run_become_one_run_with_its_artifacts(server, client):
-    client.train(*LONG, expected=143, WANDB_MODE="offline", **stop_by(signal.SIGTERM))
+def test_segments_of_offline_run_are_uploaded_as_one_run(server, client):
+    client.train(*LONG_RUN, exit_code=143, WANDB_MODE="offline", **make_fault(signal.SIGTERM))
     client.train("resume=run", WANDB_MODE="offline")
-    facts = known(client, "run")
-    listed = client.sync("dry_run=true", "runs=.")
-    none = client.sync(
-        "runs=.", expected=1, WANDB_API_KEY="", NETRC=str(client.folder / "none"), HOME=str(client.folder)
-    )
-    told = client.sync("runs=.")
-    artifacts = server.rows("SELECT name FROM artifacts WHERE run_id = ? AND artifact_type = 'model'", facts["id"])
+    info = load_run_info(client, "run")
+    pending = client.sync("dry_run=true", "runs=.")
+    no_key = {"WANDB_API_KEY": "", "NETRC": str(client.directory / "none"), "HOME": str(client.directory)}
+    rejected = client.sync("runs=.", exit_code=1, **no_key)
+    output = client.sync("runs=.")
+    artifacts = server.query(MODEL_ARTIFACTS, info["id"])
 
-    assert len(facts["folders"]) == 2
-    assert re.search(r"^waits +run +\(2 parts\)$", listed, re.MULTILINE)
-    assert "there is none: run `wandb login` first" in none
-    assert re.search(rf"^uploaded +run +http.*/runs/{facts['id']}$", told, re.MULTILINE)
-    require_no_gap(server, facts["id"])
-    assert {f"checkpoint-{facts['id']}"} == {row["name"] for row in artifacts}
-    assert "nothing waits" in client.sync("runs=.")
+    assert len(info["folders"]) == 2
+    assert re.search(r"^pending +run +\(2 segments\)$", pending, re.MULTILINE)
+    assert "No W&B API key found. Run `wandb login` first." in rejected
+    assert re.search(rf"^uploaded +run +http.*/runs/{info['id']}$", output, re.MULTILINE)
+    check_all_steps_arrived(server, info["id"])
+    assert {f"checkpoint-{info['id']}"} == {row["name"] for row in artifacts}
+    assert "Nothing to upload" in client.sync("runs=.")

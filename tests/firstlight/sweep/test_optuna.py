@@ -1,4 +1,4 @@
-"""Searches by Optuna: they survive failing trials and interruptions, and print the best settings."""
+"""Optuna searches: they survive failed trials and interruptions, and print the best trials."""
 
 import csv
 import json
@@ -8,64 +8,73 @@ from pathlib import Path
 
 import pytest
 
+from firstlight.run.errors import ConfigError
 from firstlight.sweep.plan import expand_jobs, make_plan
 from support.sweep_in_process import make_sweep_runner
 from support.tiny_training import NO_PLOTS, make_faulty_overrides
 
-SPACE = ["optimizer.lr=interval(0.001,0.1)", "data.batch_size=4,8"]
-SMALL = [word for word in make_faulty_overrides(NO_PLOTS) if not word.startswith("data.batch_size")] + [
-    "sweeper=optuna"
+SEARCH_SPACE = ["optimizer.lr=interval(0.001,0.1)", "data.batch_size=4,8"]
+COMMON_OVERRIDES = [
+    *(override for override in make_faulty_overrides(NO_PLOTS) if not override.startswith("data.batch_size")),
+    "sweeper=optuna",
 ]
 
-needs_optuna = pytest.mark.skipif(find_spec("optuna") is None, reason="the extra optuna is not installed")
+requires_optuna = pytest.mark.skipif(find_spec("optuna") is None, reason="the extra optuna is not installed")
 
 
 @pytest.fixture
-def typed(monkeypatch, tmp_path, capsys):
+def run_sweep(monkeypatch, tmp_path, capsys):
     pytest.importorskip("optuna")
-    return make_sweep_runner(monkeypatch, tmp_path, capsys, *SMALL)
+    return make_sweep_runner(monkeypatch, tmp_path, capsys, *COMMON_OVERRIDES)
 
 
-def folder() -> Path:
-    (found,) = Path("logs/sweep").iterdir()
-    return found
+def find_sweep_dir() -> Path:
+    (sweep_dir,) = Path("logs/sweep").iterdir()
+    return sweep_dir
 
 
-def rows() -> list[dict[str, str]]:
-    with (folder() / "results.csv").open() as file:
+def read_results() -> list[dict[str, str]]:
+    with (find_sweep_dir() / "results.csv").open() as file:
         return list(csv.DictReader(file))
 
 
-def test_the_ends_of_what_may_be_tried_are_checked_first():
-    jobs = expand_jobs(["sweeper=optuna", *SPACE, "seed=3", "model=tiny_images"])
+def test_search_space_corners():
+    jobs = expand_jobs(["sweeper=optuna", *SEARCH_SPACE, "seed=3", "model=tiny_images"])
 
     assert len(jobs) == 4
     assert {"optimizer.lr=0.001", "optimizer.lr=0.1"} == {job[0] for job in jobs}
     assert {"seed=3"} == {job[2] for job in jobs}
 
 
-@needs_optuna
+@requires_optuna
 @pytest.mark.parametrize(
-    ("words", "sentence"),
+    ("overrides", "message"),
     [
-        (["seed=3"], "A search varies settings, but none is given"),
-        (["sweeper.n_trials=0", *SPACE], "sweeper.n_trials is 1 to 1,000,000, but sweeper.n_trials=0"),
-        (["sweeper.metrics=a", *SPACE], "There is no setting sweeper.metrics: did you mean sweeper.metric?"),
-        (["sweeper.direction=up", *SPACE], "sweeper.direction is maximize or minimize for each of val/accuracy, but"),
-        (["sweeper.direction=[minimize,minimize]", *SPACE], "give 1 of them"),
+        (["seed=3"], "sweeper=optuna requires a search range."),
+        (
+            ["sweeper.n_trials=0", *SEARCH_SPACE],
+            "Invalid value for sweeper.n_trials: expected a value between 1 and 1,000,000, got 0.",
+        ),
+        (["sweeper.metrics=a", *SEARCH_SPACE], "Unknown setting 'sweeper.metrics'. Did you mean 'sweeper.metric'?"),
+        (
+            ["sweeper.direction=up", *SEARCH_SPACE],
+            "Invalid value for sweeper.direction: expected maximize or minimize for each metric (val/accuracy), got",
+        ),
+        (["sweeper.direction=[minimize,minimize]", *SEARCH_SPACE], "got ['minimize', 'minimize']."),
     ],
 )
-def test_a_search_that_cannot_work_is_refused_in_a_sentence(words, sentence):
-    own = ["sweeper=optuna", *(word for word in words if word.startswith("sweeper."))]
-    with pytest.raises(ValueError, match=re.escape(sentence)):
-        make_plan(own, ["model=tiny_images", *(word for word in words if word not in own)])
+def test_invalid_search_is_rejected(overrides, message):
+    sweep_overrides = ["sweeper=optuna", *(override for override in overrides if override.startswith("sweeper."))]
+    rest = [override for override in overrides if override not in sweep_overrides]
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        make_plan(sweep_overrides, ["model=tiny_images", *rest])
 
 
-@needs_optuna
-def test_more_trials_are_the_same_search_and_another_metric_is_another_one():
+@requires_optuna
+def test_search_identity_includes_metric_but_not_n_trials():
     few, more, other = (
-        make_plan(["sweeper=optuna", word], ["model=tiny_images", *SPACE])
-        for word in ("sweeper.n_trials=3", "sweeper.n_trials=5", "sweeper.metric=val/loss")
+        make_plan(["sweeper=optuna", override], ["model=tiny_images", *SEARCH_SPACE])
+        for override in ("sweeper.n_trials=3", "sweeper.n_trials=5", "sweeper.metric=val/loss")
     )
 
     assert few.identity == more.identity != other.identity
@@ -73,61 +82,62 @@ def test_more_trials_are_the_same_search_and_another_metric_is_another_one():
 
 
 @pytest.mark.slow
-def test_a_failing_trial_does_not_end_the_search_and_more_trials_go_on(typed, monkeypatch):
+def test_search_continues_after_failed_trial_and_can_be_extended(run_sweep, monkeypatch):
     monkeypatch.setenv("FAULT", "job==1:diverged")
-    code, told = typed(*SPACE, "sweeper.n_trials=3")
+    code, output = run_sweep(*SEARCH_SPACE, "sweeper.n_trials=3")
 
-    assert code == 0, told
-    assert [row["status"] for row in rows()] == ["finished", "failed", "finished"]
-    assert all(0.001 <= float(row["optimizer.lr"]) <= 0.1 for row in rows())
-    assert (folder() / "study.db").is_file()
-    (best,) = re.findall(r"^best      job \d, val/accuracy ([\d.]+): make train .*optimizer.lr=[\d.]+", told, re.M)
-    assert float(best) == max(float(row["val/accuracy"]) for row in rows() if row["val/accuracy"])
-    assert "Warning" not in told
+    assert code == 0, output
+    assert [row["status"] for row in read_results()] == ["finished", "failed", "finished"]
+    assert all(0.001 <= float(row["optimizer.lr"]) <= 0.1 for row in read_results())
+    assert (find_sweep_dir() / "study.db").is_file()
+    pattern = r"^Best trial: job \d \(val/accuracy ([\d.]+)\). Reproduce with: make train .*optimizer.lr=[\d.]+"
+    (best,) = re.findall(pattern, output, re.M)
+    assert float(best) == max(float(row["val/accuracy"]) for row in read_results() if row["val/accuracy"])
+    assert "Warning" not in output
 
-    code, told = typed(*SPACE, "sweeper.n_trials=4")
+    code, output = run_sweep(*SEARCH_SPACE, "sweeper.n_trials=4")
 
-    assert told.startswith(f"sweep     goes on in {folder()}, 3 of 4 jobs are finished")
-    assert [row["status"] for row in rows()] == ["finished", "failed", "finished", "finished"]
-    assert len({row["optimizer.lr"] for row in rows()}) == 4
+    assert output.startswith(f"Resuming sweep {find_sweep_dir()}: 3 of 4 jobs finished")
+    assert [row["status"] for row in read_results()] == ["finished", "failed", "finished", "finished"]
+    assert len({row["optimizer.lr"] for row in read_results()}) == 4
 
 
 @pytest.mark.slow
-def test_an_interrupted_search_goes_on_with_the_interrupted_trial(typed, monkeypatch):
+def test_interrupted_search_resumes_interrupted_trial(run_sweep, monkeypatch):
     monkeypatch.setenv("FAULT", "job==1,step==1:KeyboardInterrupt")
-    words = ["optimizer.lr=interval(0.001,0.1)", "data.batch_size=4", "sweeper.n_trials=3"]
-    code, told = typed(*words)
-    first = rows()
+    overrides = ["optimizer.lr=interval(0.001,0.1)", "data.batch_size=4", "sweeper.n_trials=3"]
+    code, output = run_sweep(*overrides)
+    interrupted = read_results()
 
     assert code == 130 or code != 0
-    assert [row["status"] for row in first] == ["finished", "interrupted"]
-    assert "2 of 3 jobs" in told
+    assert [row["status"] for row in interrupted] == ["finished", "interrupted"]
+    assert "2 of 3 jobs remaining" in output
 
     monkeypatch.delenv("FAULT")
-    code, told = typed(*words)
+    code, output = run_sweep(*overrides)
 
     assert code == 0
-    assert [row["status"] for row in rows()] == ["finished"] * 3
-    assert [row["optimizer.lr"] for row in rows()[:2]] == [row["optimizer.lr"] for row in first]
-    assert len(json.loads((folder() / "1" / "run.json").read_text())["attempts"]) <= 2
+    assert [row["status"] for row in read_results()] == ["finished"] * 3
+    assert [row["optimizer.lr"] for row in read_results()[:2]] == [row["optimizer.lr"] for row in interrupted]
+    assert len(json.loads((find_sweep_dir() / "1" / "run.json").read_text())["attempts"]) <= 2
 
 
 @pytest.mark.slow
-def test_two_metrics_are_weighed_against_each_other(typed):
+def test_multi_objective_search_prints_best_trials(run_sweep):
     metrics = "sweeper.metric=[val/loss,speed/samples_per_s]"
-    code, told = typed(*SPACE, metrics, "sweeper.n_trials=3", "sweeper.n_jobs=2")
-    shown = re.findall(r"^best      job \d, val/loss [\d.]+, speed/samples_per_s \S+: make train ", told, re.M)
+    code, output = run_sweep(*SEARCH_SPACE, metrics, "sweeper.n_trials=3", "sweeper.n_jobs=2")
+    pattern = r"^Best trial: job \d \(val/loss [\d.]+, speed/samples_per_s \S+\). Reproduce with: make train "
 
     assert code == 0
-    assert len(rows()) == 3
-    assert len(shown) >= 1
-    assert all(float(row["val/loss"]) > 0 for row in rows())
+    assert len(read_results()) == 3
+    assert len(re.findall(pattern, output, re.M)) >= 1
+    assert all(float(row["val/loss"]) > 0 for row in read_results())
 
 
 @pytest.mark.slow
-def test_an_unknown_metric_is_told_with_those_that_there_are(typed):
-    code, told = typed(*SPACE, "sweeper.n_trials=2", "sweeper.metric=val/acuracy")
+def test_unknown_metric_error_lists_logged_metrics(run_sweep):
+    code, output = run_sweep(*SEARCH_SPACE, "sweeper.n_trials=2", "sweeper.metric=val/acuracy")
 
     assert code == 1
-    assert "it has no val/acuracy: give one of" in told
-    assert "val/accuracy" in told
+    assert "Metric 'val/acuracy' was not logged. Set sweeper.metric to one of: " in output
+    assert "val/accuracy" in output

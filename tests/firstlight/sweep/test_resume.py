@@ -1,4 +1,4 @@
-"""A sweep that was typed again goes on with what is missing."""
+"""Running the same sweep command again resumes the sweep."""
 
 import csv
 import json
@@ -10,157 +10,157 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from firstlight.run.record import acquire_run_lock
+from firstlight.run.lock import acquire_run_lock
 from firstlight.sweep import __main__ as sweep
 from support.sweep_in_process import make_sweep_runner
 from support.tiny_training import NO_PLOTS, make_command, make_faulty_overrides
 
-TINY = ["model=tiny_images"]
-FIRST = "sweep     2 jobs, "
+MODEL = ["model=tiny_images"]
+NEW_SWEEP = "sweep     2 jobs, "
 
 
 @pytest.fixture
-def typed(monkeypatch, tmp_path, capsys):
+def run_sweep(monkeypatch, tmp_path, capsys):
     return make_sweep_runner(monkeypatch, tmp_path, capsys)
 
 
-def folders() -> list[Path]:
+def list_sweep_dirs() -> list[Path]:
     return sorted(Path("logs/sweep").iterdir())
 
 
-def jobs(folder: Path) -> list[dict]:
-    return [json.loads(file.read_text()) for file in sorted(folder.glob("*/run.json"))]
+def read_records(sweep_dir: Path) -> list[dict]:
+    return [json.loads(file.read_text()) for file in sorted(sweep_dir.glob("*/run.json"))]
 
 
-def rows(folder: Path) -> list[dict]:
-    with (folder / "results.csv").open() as file:
+def read_results(sweep_dir: Path) -> list[dict]:
+    with (sweep_dir / "results.csv").open() as file:
         return list(csv.DictReader(file))
 
 
+def read_metrics(sweep_dir: Path) -> list[dict[str, float]]:
+    """Return the metrics of each job without its throughput."""
+    metrics = [record["metrics"].items() for record in read_records(sweep_dir)]
+    return [{name: value for name, value in items if not name.startswith("speed/")} for items in metrics]
+
+
 @pytest.fixture
-def stopped(typed, monkeypatch) -> tuple[int, str, list[str]]:
-    """Sweep with a job that fails, one that is interrupted, and one that never begins; return also the words."""
-    words = make_faulty_overrides([*NO_PLOTS, "trainer.max_epochs=1,3,2"])
-    with monkeypatch.context() as broken:
-        broken.setenv("FAULT", "epochs==1:no steps today;step==5:KeyboardInterrupt")
-        return *typed(*words), words
+def interrupted_sweep(run_sweep, monkeypatch) -> tuple[int, str, list[str]]:
+    """Run a sweep with a failed, an interrupted and a pending job; return its exit code, output and overrides."""
+    overrides = make_faulty_overrides([*NO_PLOTS, "trainer.max_epochs=1,3,2"])
+    with monkeypatch.context() as faults:
+        faults.setenv("FAULT", "epochs==1:no steps today;step==5:KeyboardInterrupt")
+        return *run_sweep(*overrides), overrides
 
 
-def test_a_sweep_goes_on_with_what_failed_what_was_interrupted_and_what_never_began(stopped, typed):
-    code, told, words = stopped
-    (folder,) = folders()
+def test_sweep_resumes_failed_interrupted_and_pending_jobs(interrupted_sweep, run_sweep):
+    code, output, overrides = interrupted_sweep
+    (sweep_dir,) = list_sweep_dirs()
 
     assert code != 0
-    assert [job["status"] for job in jobs(folder)] == ["failed", "interrupted"]
-    assert "next      the same command goes on with what is left, 3 of 3 jobs" in told.splitlines()
+    assert [record["status"] for record in read_records(sweep_dir)] == ["failed", "interrupted"]
+    assert "3 of 3 jobs remaining. Run the same command again to continue." in output.splitlines()
 
-    code, told = typed(*words)
+    code, output = run_sweep(*overrides)
 
     assert code == 0
-    assert told.startswith(f"sweep     goes on in {folder}, 0 of 3 jobs are finished (force=true starts over)\n")
-    assert "what is left" not in told
-    assert [folder] == folders()
-    assert [(row["trainer.max_epochs"], row["status"]) for row in rows(folder)] == [
+    assert output.startswith(f"Resuming sweep {sweep_dir}: 0 of 3 jobs finished (use force=true to start over).\n")
+    assert "jobs remaining" not in output
+    assert [sweep_dir] == list_sweep_dirs()
+    assert [(row["trainer.max_epochs"], row["status"]) for row in read_results(sweep_dir)] == [
         ("1", "finished"),
         ("3", "finished"),
         ("2", "finished"),
     ]
-    # The first had no checkpoint, the second had one.
-    assert [len(job["attempts"]) for job in jobs(folder)] == [1, 2, 1]
-    failed = folder / "0_trainer.max_epochs-1"
+    # The first job had no checkpoint, the second one had a checkpoint.
+    assert [len(record["attempts"]) for record in read_records(sweep_dir)] == [1, 2, 1]
+    failed = sweep_dir / "0_trainer.max_epochs-1"
     assert json.loads((failed / "run.previous.json").read_text())["reason"] == "RuntimeError: no steps today"
     assert "no steps today" not in (failed / "output.log").read_text()
-    cfg = OmegaConf.load(folder / "1_trainer.max_epochs-3" / "config.yaml")
-    assert (folder.name, "trainer.max_epochs=3") == (cfg.group, cfg.name)
+    cfg = OmegaConf.load(sweep_dir / "1_trainer.max_epochs-3" / "config.yaml")
+    assert (sweep_dir.name, "trainer.max_epochs=3") == (cfg.group, cfg.name)
 
 
-def test_other_words_are_another_sweep_and_force_starts_over(typed, monkeypatch):
-    monkeypatch.setattr(sweep.train, "main", lambda: None)  # no job runs: all sweeps stay unfinished
-    assert typed(*TINY, "seed=0,1")[1].startswith(FIRST)
-    (folder,) = folders()
+def test_other_overrides_or_force_start_a_new_sweep(run_sweep, monkeypatch):
+    monkeypatch.setattr(sweep.train, "main", lambda: None)  # No job runs: all sweeps stay unfinished.
+    assert run_sweep(*MODEL, "seed=0,1")[1].startswith(NEW_SWEEP)
+    (sweep_dir,) = list_sweep_dirs()
+    resumed = f"Resuming sweep {sweep_dir}: 0 of 2 jobs finished"
 
-    assert typed(*TINY, "seed=0,1")[1].startswith(f"sweep     goes on in {folder}, 0 of 2 jobs")
-    assert typed(*TINY, "seed=0,1", "force=false")[1].startswith(f"sweep     goes on in {folder}, 0 of 2 jobs")
-    assert typed(*TINY, "seed=0,2")[1].startswith(FIRST)
-    assert typed(*TINY, "test=false", "seed=0,1")[1].startswith(FIRST)
-    assert typed(*TINY, "seed=0,1", "test=false")[1].startswith(FIRST)
-    assert typed(*TINY, "force=true", "seed=0,1")[1].startswith(FIRST)
-    assert len(folders()) == 5
+    assert run_sweep(*MODEL, "seed=0,1")[1].startswith(resumed)
+    assert run_sweep(*MODEL, "seed=0,1", "force=false")[1].startswith(resumed)
+    assert run_sweep(*MODEL, "seed=0,2")[1].startswith(NEW_SWEEP)
+    assert run_sweep(*MODEL, "test=false", "seed=0,1")[1].startswith(NEW_SWEEP)
+    assert run_sweep(*MODEL, "seed=0,1", "test=false")[1].startswith(NEW_SWEEP)
+    assert run_sweep(*MODEL, "force=true", "seed=0,1")[1].startswith(NEW_SWEEP)
+    assert len(list_sweep_dirs()) == 5
 
 
-def test_a_sweep_that_runs_is_left_alone(typed, monkeypatch):
+def test_running_sweep_is_locked(run_sweep, monkeypatch):
     monkeypatch.setattr(sweep.train, "main", lambda: None)
-    typed(*TINY, "seed=0,1")
-    (folder,) = folders()
-    with acquire_run_lock(folder):
-        code, told = typed(*TINY, "seed=0,1")
+    run_sweep(*MODEL, "seed=0,1")
+    (sweep_dir,) = list_sweep_dirs()
+    with acquire_run_lock(sweep_dir):
+        code, output = run_sweep(*MODEL, "seed=0,1")
 
     assert code == 1
-    assert f"train: {folder} is in use by another process" in told
+    assert f"train: {sweep_dir} is locked by another process." in output
 
 
-def test_force_is_true_or_false(typed):
-    assert typed(*TINY, "seed=0,1", "force=yes") == (
+def test_invalid_force_value_is_rejected(run_sweep):
+    assert run_sweep(*MODEL, "seed=0,1", "force=yes") == (
         1,
-        "train: force is true or false, but it is 'yes': type force=true to start the sweep over\n",
+        "train: Invalid value for force: expected true or false, got 'yes'. Use force=true to start the sweep over.\n",
     )
 
 
-ASKED = {"overrides": ["seed=0,1"], "jobs": [["seed=0"], ["seed=1"]]}
+DEFINITION = {"overrides": ["seed=0,1"], "jobs": [["seed=0"], ["seed=1"]]}
 
 
-def left(parent: Path, name: str, *statuses: str) -> Path:
-    """Return the folder of a sweep with one job of each status."""
+def write_sweep(parent: Path, name: str, *statuses: str) -> Path:
+    """Write the directory of a sweep with one job for each status, and return its path."""
     for number, status in enumerate(statuses):
-        folder = parent / name / f"{number}_seed-{number}"
-        folder.mkdir(parents=True)
-        # A kill in a job's first moment leaves an empty file.
-        (folder / "run.json").write_text(status and json.dumps({"status": status}))
-    (parent / name / "sweep.json").write_text(json.dumps(ASKED))
+        run_dir = parent / name / f"{number}_seed-{number}"
+        run_dir.mkdir(parents=True)
+        # A job that is killed right after its start leaves an empty file.
+        (run_dir / "run.json").write_text(status and json.dumps({"status": status}))
+    (parent / name / "sweep.json").write_text(json.dumps(DEFINITION))
     return parent / name
 
 
 @pytest.mark.parametrize("status", ["running", "interrupted", "failed", ""])
-def test_a_sweep_with_a_job_that_has_not_finished_goes_on(tmp_path, status):
-    folder = left(tmp_path, "2026-11-20_10-00-00", "finished", status)
+def test_sweep_with_unfinished_job_is_found(tmp_path, status):
+    sweep_dir = write_sweep(tmp_path, "2026-11-20_10-00-00", "finished", status)
 
-    assert folder == sweep.find_unfinished_sweep(tmp_path, ASKED)
-    assert sweep.find_unfinished_sweep(tmp_path, {**ASKED, "jobs": [["seed=0"]]}) is None
+    assert sweep_dir == sweep.find_unfinished_sweep(tmp_path, DEFINITION)
+    assert sweep.find_unfinished_sweep(tmp_path, {**DEFINITION, "jobs": [["seed=0"]]}) is None
 
 
-def test_a_finished_sweep_starts_anew_whatever_the_earlier_ones_lack(tmp_path):
-    left(tmp_path, "2026-11-20_10-00-00_2", "finished", "failed")
-    left(tmp_path, "2026-11-20_10-00-00_10", "finished", "finished")
+def test_earlier_unfinished_sweep_is_ignored_if_latest_is_finished(tmp_path):
+    write_sweep(tmp_path, "2026-11-20_10-00-00_2", "finished", "failed")
+    write_sweep(tmp_path, "2026-11-20_10-00-00_10", "finished", "finished")
 
-    assert sweep.find_unfinished_sweep(tmp_path, ASKED) is None
+    assert sweep.find_unfinished_sweep(tmp_path, DEFINITION) is None
 
 
 @pytest.mark.slow
-def test_a_killed_sweep_ends_as_if_it_had_not_been_killed(tmp_path):
-    words = make_command("sweep", *NO_PLOTS, "trainer.max_epochs=1,3,2")
+def test_killed_sweep_resumes_with_identical_results(tmp_path):
+    command = make_command("sweep", *NO_PLOTS, "trainer.max_epochs=1,3,2")
 
-    def start(name: str, **variables: str) -> subprocess.Popen:
+    def start_sweep(name: str, **variables: str) -> subprocess.Popen:
         (tmp_path / name).mkdir(exist_ok=True)
-        environment = {**os.environ, **variables}
-        return subprocess.Popen(words, cwd=tmp_path / name, env=environment)
+        return subprocess.Popen(command, cwd=tmp_path / name, env={**os.environ, **variables})
 
-    # 4 steps an epoch: the first job ends before, the second is in its second epoch.
-    undisturbed, killed = start("undisturbed"), start("killed", FAULT="step==6:SIGKILL")
+    # With 4 steps per epoch, the first job ends before step 6, and the second one is in its second epoch.
+    undisturbed, killed = start_sweep("undisturbed"), start_sweep("killed", FAULT="step==6:SIGKILL")
 
     assert [undisturbed.wait(), killed.wait()] == [0, -signal.SIGKILL]
-    (folder,) = (tmp_path / "killed" / "logs" / "sweep").iterdir()
-    assert [job["status"] for job in jobs(folder)] == ["finished", "running"]
-    first = (folder / "0_trainer.max_epochs-1" / "run.json").read_bytes()
+    (sweep_dir,) = (tmp_path / "killed" / "logs" / "sweep").iterdir()
+    assert [record["status"] for record in read_records(sweep_dir)] == ["finished", "running"]
+    first_record = (sweep_dir / "0_trainer.max_epochs-1" / "run.json").read_bytes()
 
-    assert start("killed").wait() == 0
-    (other,) = (tmp_path / "undisturbed" / "logs" / "sweep").iterdir()
-    assert first == (folder / "0_trainer.max_epochs-1" / "run.json").read_bytes()
-    assert [len(job["attempts"]) for job in jobs(folder)] == [1, 2, 1]
-    assert [row["status"] for row in rows(folder)] == ["finished"] * 3
-    assert metrics(other) == metrics(folder)
-
-
-def metrics(folder: Path) -> list[dict[str, float]]:
-    """Return the metrics of each job, without its speed."""
-    own = [job["metrics"].items() for job in jobs(folder)]
-    return [{name: value for name, value in each if not name.startswith("speed/")} for each in own]
+    assert start_sweep("killed").wait() == 0
+    (undisturbed_dir,) = (tmp_path / "undisturbed" / "logs" / "sweep").iterdir()
+    assert first_record == (sweep_dir / "0_trainer.max_epochs-1" / "run.json").read_bytes()
+    assert [len(record["attempts"]) for record in read_records(sweep_dir)] == [1, 2, 1]
+    assert [row["status"] for row in read_results(sweep_dir)] == ["finished"] * 3
+    assert read_metrics(undisturbed_dir) == read_metrics(sweep_dir)

@@ -1,4 +1,4 @@
-"""Several trainings at once on one machine, each in a process of its own."""
+"""Joblib launcher: several training jobs in parallel on one machine, each in its own process."""
 
 import functools
 import multiprocessing
@@ -19,54 +19,57 @@ from omegaconf import DictConfig
 
 from firstlight.sweep.launcher.worker import make_empty_result, run_on_assigned_gpu, setup_worker_process
 
-# Said by a process that was asked to end: it starts no further job.
+# Not empty once this process was asked to stop; it then starts no further jobs.
 stop_requested: list[int] = []
 
 
 class ResumableJoblibLauncher(JoblibLauncher):
-    """Hydra's launcher by joblib, which ends as a single training does."""
+    """Hydra's joblib launcher, whose jobs save a checkpoint when they are stopped, like a single training run.
+
+    Args:
+        n_jobs: Number of parallel processes. joblib divides the CPU cores among them.
+    """
 
     package = "hydra-joblib-launcher"
     extra = "launchers"
 
     def __init__(self, n_jobs: int = 2) -> None:
-        """Keep the number of processes; joblib gives each its share of the cores."""
         super().__init__(n_jobs=n_jobs)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep what to run, each process on a GPU of its own as far as there are enough."""
+        """Store the task; the processes are assigned to the visible GPUs round-robin."""
         job = functools.partial(run_in_worker, task_function, list_visible_gpus())
         super().setup(hydra_context=hydra_context, task_function=job, config=config)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run the jobs and return their results; on Ctrl-C those that run save first.
+        """Run the jobs and return their results. On Ctrl-C, running jobs save a checkpoint first.
 
         Raises:
-            KeyboardInterrupt: once they have.
+            KeyboardInterrupt: If Ctrl-C was pressed, after the running jobs have saved.
         """
-        asked: list[int] = []
+        interrupts: list[int] = []
 
-        def wait(number: int, frame: FrameType | None) -> None:
-            # The terminal has told the processes, too: joblib would kill them while they save.
-            if asked:
+        def handle_sigint(number: int, frame: FrameType | None) -> None:
+            # The terminal signals the processes too. Raising at once would let joblib kill them while they save.
+            if interrupts:
                 raise KeyboardInterrupt
-            asked.append(number)
+            interrupts.append(number)
 
-        before = signal.signal(signal.SIGINT, wait)
+        previous = signal.signal(signal.SIGINT, handle_sigint)
         try:
-            returns = super().launch(job_overrides, initial_job_idx)
+            results = super().launch(job_overrides, initial_job_idx)
         except TerminatedWorkerError:
-            print("a process of the sweep was killed (out of memory?); those beside it were ended", flush=True)
-            returns = [make_empty_result() for _ in job_overrides]
+            print("A sweep process was killed (out of memory?). The other processes were stopped.", flush=True)
+            results = [make_empty_result() for _ in job_overrides]
         finally:
-            signal.signal(signal.SIGINT, before)
-        if asked:
+            signal.signal(signal.SIGINT, previous)
+        if interrupts:
             raise KeyboardInterrupt
-        return returns
+        return results
 
 
 def run_in_worker(task: Callable[[DictConfig], Any], gpus: list[str], cfg: DictConfig) -> Any:
-    """Run a job in one of joblib's processes; asked to end, it ends the job, and starts no other."""
+    """Run a job in a joblib process. A stop request ends the job, and later jobs are skipped."""
     if stop_requested:
         return None
     setup_worker_process()
@@ -79,16 +82,16 @@ def run_in_worker(task: Callable[[DictConfig], Any], gpus: list[str], cfg: DictC
 
 
 def get_worker_index() -> int:
-    """Return the number of this process among joblib's, from 0."""
-    found = re.search(r"\d+$", multiprocessing.current_process().name)
-    return int(found.group()) - 1 if found else 0
+    """Return the index of this process among the joblib processes, starting at 0."""
+    match = re.search(r"\d+$", multiprocessing.current_process().name)
+    return int(match.group()) - 1 if match else 0
 
 
 def list_visible_gpus() -> list[str]:
-    """Return the names of NVIDIA's GPUs that may be used; torch is not asked, since it would then hold them."""
-    if chosen := os.environ.get("CUDA_VISIBLE_DEVICES"):
-        return chosen.split(",")
+    """Return the IDs of the visible NVIDIA GPUs. torch is not used, because it would occupy the GPUs."""
+    if visible := os.environ.get("CUDA_VISIBLE_DEVICES"):
+        return visible.split(",")
     if shutil.which("nvidia-smi") is None:
         return []
-    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
-    return [str(number) for number, line in enumerate(listed.splitlines()) if line.startswith("GPU ")]
+    output = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
+    return [str(index) for index, line in enumerate(output.splitlines()) if line.startswith("GPU ")]

@@ -1,4 +1,4 @@
-"""Each training of a sweep as a job of Slurm's, by submitit; or the same without Slurm."""
+"""Submitit launchers: each job of a sweep as a Slurm job, or as a local process without Slurm."""
 
 import time
 from collections.abc import Sequence
@@ -8,31 +8,34 @@ from typing import Any
 from firstlight.sweep.launcher import slurm_queue
 from firstlight.sweep.launcher.submitit import SubmititLauncher
 
-# End a job as soon as one of its processes ends badly; give it its cores, which srun 22.05 and newer would not.
+# End a job as soon as one of its tasks fails. Pass the cores per task to srun, which does not take them over from
+# sbatch since Slurm 22.05.
 SETUP = ["export SLURM_KILL_BAD_EXIT=1", "export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}"]
-# Seconds between two questions to Slurm, at first and at most; and how late a result may reach this machine's disk.
-POLL_INTERVAL_S, MAX_POLL_INTERVAL_S, FILESYSTEM_LATENCY_S = 2.0, 15.0, 5.0
+# Seconds between two queries of Slurm, which double from the first value to the second.
+POLL_INTERVAL_S, MAX_POLL_INTERVAL_S = 2.0, 15.0
+# Seconds until a result written on a compute node is visible on this machine.
+FILESYSTEM_LATENCY_S = 5.0
 
 
 class SlurmLauncher(SubmititLauncher):
-    """Jobs of Slurm's: at its time limit each saves, queues again and goes on.
+    """Slurm jobs that save, requeue and resume at their time limit.
 
     Args:
-        partition: where it waits.
-        gpus_per_node: of each node.
-        cpus_per_task: of each task.
-        mem_gb: of each node.
-        timeout_min: time limit of each start.
-        nodes: how many.
-        tasks_per_node: processes on each node.
-        max_parallel_jobs: jobs that run at the same time.
-        signal_delay_s: time before the limit in which it saves.
-        max_requeues: starts that may reach the limit.
-        account: who pays.
-        qos: quality of service.
-        constraint: features of the node.
-        setup: commands before the training.
-        additional_parameters: further options of sbatch.
+        partition: Partition to submit to.
+        gpus_per_node: GPUs per node.
+        cpus_per_task: CPU cores per task.
+        mem_gb: Memory per node in GB.
+        timeout_min: Time limit per attempt in minutes.
+        nodes: Nodes per job.
+        tasks_per_node: Tasks (processes) per node.
+        max_parallel_jobs: Maximum number of jobs that run at the same time.
+        signal_delay_s: Seconds before the time limit at which a job saves.
+        max_requeues: Maximum number of attempts that may reach the time limit.
+        account: Account to charge.
+        qos: Quality of service.
+        constraint: Required node features.
+        setup: Shell commands to run before training.
+        additional_parameters: Additional sbatch options.
     """
 
     program = "sbatch"
@@ -58,7 +61,7 @@ class SlurmLauncher(SubmititLauncher):
     ) -> None:
         super().__init__()
         self.max_requeues = max_requeues
-        asked = {
+        optional = {
             "slurm_partition": partition,
             "gpus_per_node": gpus_per_node,
             "cpus_per_task": cpus_per_task,
@@ -67,7 +70,7 @@ class SlurmLauncher(SubmititLauncher):
             "slurm_qos": qos,
             "slurm_constraint": constraint,
         }
-        self.executor_params = {name: value for name, value in asked.items() if value is not None} | {
+        self.executor_params = {name: value for name, value in optional.items() if value is not None} | {
             "timeout_min": timeout_min,
             "nodes": nodes,
             "tasks_per_node": tasks_per_node,
@@ -77,52 +80,51 @@ class SlurmLauncher(SubmititLauncher):
             "slurm_additional_parameters": {"requeue": True, **(additional_parameters or {})},
         }
 
-    def reattach_jobs(self, folder: Path, numbers: Sequence[int]) -> dict[int, Any]:
-        """Return the jobs of an earlier start of this sweep that still wait or run."""
+    def reattach_jobs(self, sweep_dir: Path, numbers: Sequence[int]) -> dict[int, Any]:
+        """Return the jobs that an earlier command submitted and that are still queued or running, by job number."""
         from submitit import SlurmJob
 
-        known, there = slurm_queue.load_job_ids(folder), slurm_queue.list_queued_job_ids() or set()
-        place, tasks = (
-            slurm_queue.get_submitit_dir(folder) / "%j",
-            range(self.executor_params["nodes"] * self.executor_params["tasks_per_node"]),
-        )
-        return {each: SlurmJob(place, known[each], tasks) for each in numbers if known.get(each) in there}
+        ids, queued = slurm_queue.load_job_ids(sweep_dir), slurm_queue.list_queued_job_ids() or set()
+        job_dir = slurm_queue.get_submitit_dir(sweep_dir) / "%j"
+        tasks = range(self.executor_params["nodes"] * self.executor_params["tasks_per_node"])
+        return {number: SlurmJob(job_dir, ids[number], tasks) for number in numbers if ids.get(number) in queued}
 
-    def submit(self, folder: Path, numbers: list[int], arguments: list[tuple[Any, ...]]) -> dict[int, Any]:
-        """Submit jobs, several as an array."""
-        jobs = dict(zip(numbers, self.executor(folder).map_array(self, *zip(*arguments, strict=True)), strict=True))
-        slurm_queue.save_job_ids(folder, jobs)
+    def submit(self, sweep_dir: Path, numbers: list[int], arguments: list[tuple[Any, ...]]) -> dict[int, Any]:
+        """Submit jobs as one job array, and store their IDs."""
+        submitted = self.make_executor(sweep_dir).map_array(self, *zip(*arguments, strict=True))
+        jobs = dict(zip(numbers, submitted, strict=True))
+        slurm_queue.save_job_ids(sweep_dir, jobs)
         return jobs
 
     def wait(self, jobs: dict[int, Any]) -> None:
-        """Wait until each job has a result, or Slurm knows it no more."""
-        waited_for = set(jobs.values())
-        pause, asked_at = POLL_INTERVAL_S, time.monotonic()
-        while waited_for:
-            waited_for = {job for job in waited_for if not slurm_queue.has_result(job)}
-            if waited_for and time.monotonic() - asked_at > pause:
-                if gone := slurm_queue.find_missing_jobs(waited_for):
+        """Wait until each job has a result or is no longer known to Slurm."""
+        pending = set(jobs.values())
+        interval_s, polled_at = POLL_INTERVAL_S, time.monotonic()
+        while pending:
+            pending = {job for job in pending if not slurm_queue.has_result(job)}
+            if pending and time.monotonic() - polled_at > interval_s:
+                if missing := slurm_queue.find_missing_jobs(pending):
                     time.sleep(FILESYSTEM_LATENCY_S)
-                    waited_for -= set(gone)
-                pause, asked_at = min(2 * pause, MAX_POLL_INTERVAL_S), time.monotonic()
+                    pending -= set(missing)
+                interval_s, polled_at = min(2 * interval_s, MAX_POLL_INTERVAL_S), time.monotonic()
             time.sleep(0.5)
 
     def format_interrupt_message(self, jobs: dict[int, Any]) -> str:
-        """Say how to go on with jobs that nobody waits for."""
+        """Return the commands that list, cancel and show the jobs."""
         ids = sorted({str(job.job_id).partition("_")[0] for job in jobs.values()})
         return (
-            f"the jobs stay in Slurm's queue: `squeue --me` lists them, `scancel {' '.join(ids)}` ends them, "
-            "`make report` shows them"
+            "Jobs keep running in Slurm. List them with `squeue --me`, cancel them with "
+            f"`scancel {' '.join(ids)}`, and show their progress with `make report`."
         )
 
 
 class LocalSubmititLauncher(SubmititLauncher):
-    """The same in processes of this machine, without Slurm.
+    """Local processes instead of Slurm jobs, for testing.
 
     Args:
-        gpus_per_node: how many it sees, the first ones.
-        timeout_min: time limit of each start; submitit asks for the end 30 seconds before.
-        max_parallel_jobs: jobs that run at the same time.
+        gpus_per_node: Number of GPUs visible to each job, the first ones.
+        timeout_min: Time limit per attempt in minutes. submitit sends the stop signal 30 seconds earlier.
+        max_parallel_jobs: Maximum number of jobs that run at the same time.
     """
 
     cluster = "local"
@@ -132,14 +134,14 @@ class LocalSubmititLauncher(SubmititLauncher):
         self.max_parallel_jobs = max_parallel_jobs
         self.executor_params = {"gpus_per_node": gpus_per_node or 0, "timeout_min": timeout_min}
 
-    def submit(self, folder: Path, numbers: list[int], arguments: list[tuple[Any, ...]]) -> dict[int, Any]:
-        """Start jobs, each as soon as fewer than `max_parallel_jobs` run."""
-        executor = self.executor(folder)
+    def submit(self, sweep_dir: Path, numbers: list[int], arguments: list[tuple[Any, ...]]) -> dict[int, Any]:
+        """Start jobs, each as soon as fewer than `max_parallel_jobs` are running."""
+        executor = self.make_executor(sweep_dir)
         jobs: dict[int, Any] = {}
-        for number, each in zip(numbers, arguments, strict=True):
+        for number, job_arguments in zip(numbers, arguments, strict=True):
             while sum(not job.done() for job in jobs.values()) >= self.max_parallel_jobs:
                 time.sleep(0.2)
-            jobs[number] = executor.submit(self, *each)
+            jobs[number] = executor.submit(self, *job_arguments)
         return jobs
 
     def wait(self, jobs: dict[int, Any]) -> None:
@@ -148,5 +150,5 @@ class LocalSubmititLauncher(SubmititLauncher):
             time.sleep(0.2)
 
     def format_interrupt_message(self, jobs: dict[int, Any]) -> str:
-        """Say what becomes of processes that nobody waits for."""
-        return "the jobs that had begun were asked to end"
+        """Return what happens to the running processes."""
+        return "Running jobs were asked to stop."

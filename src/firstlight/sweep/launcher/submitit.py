@@ -1,4 +1,4 @@
-"""What all launchers by submitit share: jobs are pickled, run in other processes, and waited for."""
+"""Base class of the submitit launchers: jobs are pickled, run in other processes, and waited for."""
 
 import signal
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from firstlight.sweep.launcher import slurm_queue
 from firstlight.sweep.launcher.worker import make_empty_result, setup_worker_process
 
 
-# Hydra's own plugin (1.2) stops waiting as soon as one job is lost. The outcome of a job is read from its run.json
-# alone, since what a process returns is lost with the process.
+# hydra-submitit-launcher 1.2 stops waiting as soon as one job is lost. The status of a job is read only from its
+# run.json, because the return value of a process is lost with the process.
 class SubmititLauncher(BaseSubmititLauncher):
-    """Hydra's launcher by submitit, which waits for every job, whatever becomes of the others."""
+    """Base class of submitit launchers that wait for every job, even if other jobs fail or are killed."""
 
     package = "hydra-submitit-launcher"
     extra = "launchers"
@@ -25,12 +25,11 @@ class SubmititLauncher(BaseSubmititLauncher):
     max_requeues = 1000
 
     def __init__(self) -> None:
-        """Start with no settings."""
         super().__init__()
         self.executor_params: dict[str, Any] = {}
 
     def __call__(self, *args: Any) -> JobReturn:
-        """Run a job, in the process that submitit has started for it."""
+        """Run a job in the process that submitit started for it."""
         setup_worker_process()
         requeue: Any = signal.getsignal(signal.SIGUSR2)
         requested: list[int] = []
@@ -45,30 +44,33 @@ class SubmititLauncher(BaseSubmititLauncher):
         except SystemExit:
             if not requested:
                 raise
-        # Only now that run.json is complete: Slurm kills a requeued job within seconds. On rank 0 this exits with the
-        # code by which submitit's runner knows a requeued job. The other ranks end without an error, because an error
-        # of theirs would kill rank 0 before it has requeued the job.
+        # Requeue only after run.json is complete: Slurm kills a requeued job within seconds. On rank 0, this exits with
+        # the code by which submitit's runner recognizes a requeued job. The other ranks end without an error, because
+        # an error would make Slurm kill rank 0 before it has requeued the job.
         requeue(requested[0], None)
         return make_empty_result()
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Submit the jobs that no queue has yet, and wait for all; return their results.
+        """Submit the jobs that are neither finished nor queued, wait for all jobs, and return their results.
 
         Raises:
-            KeyboardInterrupt: the waiting was ended, which the jobs in a queue do not hear of.
-            SystemExit: likewise.
+            KeyboardInterrupt: If Ctrl-C was pressed; jobs in Slurm's queue are not affected.
+            SystemExit: If this process was asked to stop; jobs in Slurm's queue are not affected.
         """
         assert self.config is not None
-        folder = Path(str(self.config.hydra.sweep.dir))
+        sweep_dir = Path(str(self.config.hydra.sweep.dir))
         numbers = range(initial_job_idx, initial_job_idx + len(job_overrides))
-        jobs = self.reattach_jobs(folder, numbers)
-        new = [number for number in numbers if number not in jobs and not slurm_queue.is_job_finished(folder, number)]
+        jobs = self.reattach_jobs(sweep_dir, numbers)
+        new = [
+            number for number in numbers if number not in jobs and not slurm_queue.is_job_finished(sweep_dir, number)
+        ]
         state = Singleton.get_state()
         arguments = [
-            (list(job_overrides[each - initial_job_idx]), "hydra.sweep.dir", each, str(each), state) for each in new
+            (list(job_overrides[number - initial_job_idx]), "hydra.sweep.dir", number, str(number), state)
+            for number in new
         ]
         try:
-            jobs |= self.submit(folder, new, arguments) if new else {}
+            jobs |= self.submit(sweep_dir, new, arguments) if new else {}
             slurm_queue.print_jobs(jobs)
             self.wait(jobs)
         except (KeyboardInterrupt, SystemExit):
@@ -76,39 +78,50 @@ class SubmititLauncher(BaseSubmititLauncher):
             raise
         return [get_job_result(jobs[number]) if number in jobs else make_empty_result() for number in numbers]
 
-    def executor(self, folder: Path) -> Any:
-        """Return what submits jobs of a sweep."""
+    def make_executor(self, sweep_dir: Path) -> Any:
+        """Return the submitit executor for the jobs of a sweep."""
         from submitit import AutoExecutor
 
         settings = {f"{self.cluster}_max_num_timeout": self.max_requeues}
-        executor = AutoExecutor(str(slurm_queue.get_submitit_dir(folder) / "%j"), cluster=self.cluster, **settings)
-        executor.update_parameters(name=f"{folder.name}", **self.executor_params)
+        executor = AutoExecutor(str(slurm_queue.get_submitit_dir(sweep_dir) / "%j"), cluster=self.cluster, **settings)
+        executor.update_parameters(name=f"{sweep_dir.name}", **self.executor_params)
         return executor
 
-    def reattach_jobs(self, folder: Path, numbers: Sequence[int]) -> dict[int, Any]:
-        """Return the jobs of an earlier start of this sweep that still wait or run."""
+    def reattach_jobs(self, sweep_dir: Path, numbers: Sequence[int]) -> dict[int, Any]:
+        """Return the jobs of an earlier command that are still queued or running, by job number.
+
+        Args:
+            sweep_dir: The sweep directory.
+            numbers: Numbers of the jobs to look for.
+        """
         return {}
 
-    def submit(self, folder: Path, numbers: list[int], arguments: list[tuple[Any, ...]]) -> dict[int, Any]:
-        """Submit jobs and return them by their numbers."""
+    def submit(self, sweep_dir: Path, numbers: list[int], arguments: list[tuple[Any, ...]]) -> dict[int, Any]:
+        """Submit jobs and return them by job number.
+
+        Args:
+            sweep_dir: The sweep directory.
+            numbers: Numbers of the jobs.
+            arguments: Arguments of `__call__` for each job.
+        """
         raise NotImplementedError
 
     def wait(self, jobs: dict[int, Any]) -> None:
-        """Wait until no job runs any more."""
+        """Wait until no job is running anymore."""
         raise NotImplementedError
 
     def format_interrupt_message(self, jobs: dict[int, Any]) -> str:
-        """Say what becomes of jobs that nobody waits for."""
+        """Return a message about the jobs for a user who stopped waiting for them."""
         raise NotImplementedError
 
 
 def get_job_result(job: Any) -> JobReturn:
-    """Return what a job gave, once it has ended; of one that was stopped or killed its run.json tells."""
+    """Return the result of a job that has ended; an empty one if it was stopped or killed, see its run.json."""
     if not slurm_queue.has_result(job):
         return make_empty_result()
     outcome, value = job.task(0)._get_outcome_and_result()
     if outcome == "error":
-        # What a training raises is a row of the table; this is of the process around it.
+        # Errors of a training run are recorded in the results; this is an error of the process around it.
         print(f"job {job.job_id} could not run: {value.strip().splitlines()[-1]}", flush=True)
         return make_empty_result()
     return value

@@ -1,4 +1,4 @@
-"""A process that a launcher has started to run a job of a sweep."""
+"""The process that a launcher starts to run a job of a sweep."""
 
 import functools
 import os
@@ -16,28 +16,28 @@ from firstlight.cli.console import suppress_library_noise
 
 
 def setup_worker_process() -> None:
-    """Make this process what a command's own one is: quiet, and ended by SIGTERM by way of every `finally`."""
+    """Set up this process like a command does: suppress library noise, and run every `finally` on SIGTERM."""
     suppress_library_noise()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, functools.partial(handle_stop_signal, []))
 
 
-def run_on_assigned_gpu(task: Callable[[DictConfig], Any], gpus: list[str], number: int, cfg: DictConfig) -> Any:
-    """Run a task on one of several GPUs, if torch has not chosen yet.
+def run_on_assigned_gpu(task: Callable[[DictConfig], Any], gpus: list[str], index: int, cfg: DictConfig) -> Any:
+    """Run a task on one of several GPUs, unless torch is already imported and may have selected one.
 
     Args:
-        task: what to run.
-        gpus: their names; empty leaves the choice to torch.
-        number: of this process.
-        cfg: the task's configuration.
+        task: The task to run.
+        gpus: IDs of the GPUs; if empty, torch selects the GPU.
+        index: Index of this process; the GPUs are assigned round-robin.
+        cfg: Config of the task.
     """
     if gpus and "torch" not in sys.modules:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[index % len(gpus)]
     return task(cfg)
 
 
 def make_empty_result() -> JobReturn:
-    """Return the result of a job that gave none: its run.json tells why."""
+    """Return the result of a job that returned none; its run.json contains the reason."""
     result = JobReturn()
     result.status = JobStatus.COMPLETED
     result.return_value = None

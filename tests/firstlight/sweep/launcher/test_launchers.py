@@ -1,4 +1,4 @@
-"""Sweeps whose jobs run side by side: by joblib, and by submitit without Slurm."""
+"""Sweeps whose jobs run in parallel: with joblib, and with submitit without Slurm."""
 
 import json
 import os
@@ -6,12 +6,12 @@ import re
 import shlex
 import signal
 import sys
-from pathlib import Path
 
 import pytest
 
 from firstlight.config.options import CONFIG_DIR
-from firstlight.run.record import acquire_run_lock
+from firstlight.run.errors import ConfigError, MissingPackageError
+from firstlight.run.lock import acquire_run_lock
 from firstlight.sweep import plan as sweep_plan
 from firstlight.sweep.jobs import load_all_jobs
 from firstlight.sweep.launcher.worker import run_on_assigned_gpu
@@ -21,86 +21,99 @@ from support.doc_commands import pretend_cluster, validate_command
 from support.options import list_options
 from support.sweep_process import find_sweep_dir, read_statuses, run_sweep, start_sweep, wait_until
 
-ROOT = Path(__file__).parents[4]
+CONFIG_FILES = [*CONFIG_DIR.glob("launcher/*.yaml"), *CONFIG_DIR.glob("sweeper/*.yaml")]
+DOCUMENTED_COMMANDS = re.findall(r"make (sweep .+)", "\n".join(file.read_text() for file in CONFIG_FILES))
+JOBS = ["model=tiny_images", "seed=0,1"]
 
 
-FILES = [*CONFIG_DIR.glob("launcher/*.yaml"), *CONFIG_DIR.glob("sweeper/*.yaml")]
-
-
-@pytest.mark.parametrize("line", re.findall(r"make (sweep .+)", "\n".join(file.read_text() for file in FILES)))
-def test_a_sweep_that_a_file_shows_composes(line, monkeypatch):
+@pytest.mark.parametrize("command", DOCUMENTED_COMMANDS)
+def test_commands_in_config_comments_are_valid(command, monkeypatch):
     pretend_cluster(monkeypatch)
 
-    validate_command("sweep", ["model=tiny_images", *shlex.split(line)[1:]])
+    validate_command("sweep", ["model=tiny_images", *shlex.split(command)[1:]])
 
 
 @pytest.mark.parametrize(
     ("group", "name"), [(group, name) for group in sweep_plan.SWEEP_GROUPS for name in list_options(group)]
 )
-def test_every_choice_of_a_sweep_composes(group, name, monkeypatch):
+def test_every_launcher_and_sweeper_composes(group, name, monkeypatch):
     monkeypatch.setattr(sweep_plan.shutil, "which", lambda name: name)
     monkeypatch.setattr(sweep_plan.importlib.metadata, "version", lambda name: "1")
 
-    assert make_plan([f"{group}={name}"], ["model=tiny_images", "seed=0,1"]).num_jobs > 1
+    assert make_plan([f"{group}={name}"], JOBS).num_jobs > 1
 
 
 @pytest.mark.parametrize(
-    ("own", "sentence"),
+    ("overrides", "message"),
     [
-        (["launcher=joblib", "launcher.n_jobs=0"], "launcher.n_jobs is 1 to 10,000, but launcher.n_jobs=0"),
-        (["launcher=joblib", "launcher.n_jobs=two"], "launcher.n_jobs is int, but launcher.n_jobs='two'"),
-        (["launcher=joblib", "launcher.n_job=2"], "There is no setting launcher.n_job: did you mean launcher.n_jobs?"),
-        (["launcher=job"], "There is no launcher=job: did you mean launcher=joblib?"),
-        (["launcher.n_jobs=2"], "launcher.n_jobs has no effect without a launcher"),
-        (["sweeper.n_trials=2"], "sweeper.n_trials has no effect without a sweeper"),
-        (["launcher=slurm", "launcher.mem_gb=0"], "launcher.mem_gb is 1 to 1,000,000"),
-        (["launcher=slurm", "launcher.timeout_min=2"], "A job trains until signal_delay_s before its limit, but"),
+        (
+            ["launcher=joblib", "launcher.n_jobs=0"],
+            "Invalid value for launcher.n_jobs: expected a value between 1 and 10,000, got 0.",
+        ),
+        (
+            ["launcher=joblib", "launcher.n_jobs=two"],
+            "Invalid value for launcher.n_jobs: expected an integer, got 'two'.",
+        ),
+        (["launcher=joblib", "launcher.n_job=2"], "Unknown setting 'launcher.n_job'. Did you mean 'launcher.n_jobs'?"),
+        (["launcher=job"], "Unknown option launcher=job. Did you mean launcher=joblib?"),
+        (["launcher.n_jobs=2"], "launcher.n_jobs requires a launcher. Add launcher=<name> (see configs/launcher)."),
+        (["sweeper.n_trials=2"], "sweeper.n_trials requires a sweeper. Add sweeper=<name> (see configs/sweeper)."),
+        (
+            ["launcher=slurm", "launcher.mem_gb=0"],
+            "Invalid value for launcher.mem_gb: expected a value between 1 and 1,000,000, got 0.",
+        ),
+        (
+            ["launcher=slurm", "launcher.timeout_min=2"],
+            "launcher.signal_delay_s=120 leaves no training time within launcher.timeout_min=2.",
+        ),
         (
             ["launcher=slurm", "launcher.tasks_per_node=2"],
-            "but launcher.tasks_per_node=2 and trainer.devices=1: give launcher.tasks_per_node=1",
+            "launcher.tasks_per_node=2 does not match trainer.devices=1. Set launcher.tasks_per_node=1.",
         ),
     ],
 )
-def test_a_wrong_setting_of_a_sweep_is_refused_in_a_sentence(own, sentence, monkeypatch):
+def test_invalid_launcher_or_sweeper_setting_is_rejected(overrides, message, monkeypatch):
     monkeypatch.setattr(sweep_plan.shutil, "which", lambda name: name)
-    with pytest.raises(ValueError, match=re.escape(sentence)):
-        validate_jobs(make_plan(own, ["model=tiny_images", "seed=0,1"]))
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        validate_jobs(make_plan(overrides, JOBS))
 
 
-def test_slurm_that_is_not_here_is_told_before_a_folder_is_made(monkeypatch, tmp_path, capsys):
+def test_missing_slurm_is_reported_before_a_directory_is_created(monkeypatch, tmp_path, capsys):
     from firstlight.sweep import __main__ as sweep
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(sys, "argv", ["sweep", "launcher=slurm", "model=tiny_images", "seed=0,1"])
+    monkeypatch.setattr(sys, "argv", ["sweep", "launcher=slurm", *JOBS])
     with pytest.raises(SystemExit) as stop:
         sweep.main()
 
     assert stop.value.code == 1
-    assert "launcher=slurm needs Slurm, but there is no sbatch on the PATH" in capsys.readouterr().err
+    assert "launcher=slurm requires Slurm, but sbatch was not found on PATH." in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("own", ["launcher=joblib", "launcher=submitit_local", "sweeper=optuna"])
-def test_a_package_that_is_not_installed_is_named(own, monkeypatch):
-    def version(name):
+@pytest.mark.parametrize("option", ["launcher=joblib", "launcher=submitit_local", "sweeper=optuna"])
+def test_missing_package_is_named(option, monkeypatch):
+    def raise_not_found(name):
         raise sweep_plan.importlib.metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(sweep_plan.importlib.metadata, "version", version)
-    with pytest.raises(ValueError, match=rf"{own} needs the package hydra-\S+, which is not installed: "):
-        make_plan([own], ["model=tiny_images", "seed=0,1"])
+    monkeypatch.setattr(sweep_plan.importlib.metadata, "version", raise_not_found)
+    with pytest.raises(
+        MissingPackageError, match=rf"^{option} requires the 'hydra-\S+' package, which is not installed"
+    ):
+        make_plan([option], JOBS)
 
 
-def test_the_launcher_makes_no_other_sweep_and_is_no_setting_of_a_training():
-    words = ["model=tiny_images", "seed=0,1", "launcher=joblib", "launcher.n_jobs=3"]
-    own, rest = split_overrides(words)
+def test_launcher_does_not_change_identity_or_jobs_of_sweep():
+    overrides = [*JOBS, "launcher=joblib", "launcher.n_jobs=3"]
+    sweep_overrides, job_overrides = split_overrides(overrides)
 
-    assert (own, rest) == (["launcher=joblib", "launcher.n_jobs=3"], ["model=tiny_images", "seed=0,1"])
-    assert make_plan(own, rest).asked == make_plan([], rest).asked
-    assert expand_jobs(words) == [["model=tiny_images", "seed=0"], ["model=tiny_images", "seed=1"]]
+    assert (sweep_overrides, job_overrides) == (["launcher=joblib", "launcher.n_jobs=3"], JOBS)
+    assert make_plan(sweep_overrides, job_overrides).identity == make_plan([], job_overrides).identity
+    assert expand_jobs(overrides) == [["model=tiny_images", "seed=0"], ["model=tiny_images", "seed=1"]]
 
 
-def test_a_launcher_of_a_training_is_told_where_it_belongs(monkeypatch, capsys):
+def test_train_rejects_launcher(monkeypatch, capsys):
     from firstlight import train
 
     monkeypatch.setattr(sys, "argv", ["train", "model=tiny_images", "launcher=slurm"])
@@ -108,87 +121,87 @@ def test_a_launcher_of_a_training_is_told_where_it_belongs(monkeypatch, capsys):
         train.main()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
-    assert "train: launcher is a setting of sweeps: type `make sweep`, or leave it out" in capsys.readouterr().err
+    assert (
+        "train: 'launcher' is only valid for sweeps. Use `make sweep`, or remove launcher." in capsys.readouterr().err
+    )
 
 
-def test_jobs_that_never_began_and_jobs_that_were_killed_are_rows(tmp_path):
+def test_results_contain_killed_and_pending_jobs(tmp_path):
     (tmp_path / "sweep.json").write_text(json.dumps({"jobs": [[f"seed={number}"] for number in range(4)]}))
     for number, status in enumerate(["finished", "running", "running"]):
         (tmp_path / f"{number}_seed-{number}").mkdir()
         record = {"status": status, "overrides": [f"seed={number}"]}
         (tmp_path / f"{number}_seed-{number}" / "run.json").write_text(json.dumps(record))
     with acquire_run_lock(tmp_path / "1_seed-1"):
-        found = collect_results(tmp_path)
+        rows = collect_results(tmp_path)
 
-    assert [row["status"] for row in found] == ["finished", "running", "killed", "not started"]
-    assert [row["seed"] for row in found] == ["0", "1", "2", "3"]
+    assert [row["status"] for row in rows] == ["finished", "running", "killed", "not started"]
+    assert [row["seed"] for row in rows] == ["0", "1", "2", "3"]
     assert len(load_all_jobs(tmp_path)) == 4
 
 
-def test_processes_are_spread_over_the_gpus(monkeypatch):
+def test_processes_are_assigned_to_gpus_round_robin(monkeypatch):
     monkeypatch.delitem(sys.modules, "torch", raising=False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    seen = [
-        run_on_assigned_gpu(lambda cfg: os.environ["CUDA_VISIBLE_DEVICES"], ["4", "6"], number, {})
-        for number in range(3)
+    gpus = [
+        run_on_assigned_gpu(lambda cfg: os.environ["CUDA_VISIBLE_DEVICES"], ["4", "6"], index, {}) for index in range(3)
     ]
 
-    assert seen == ["4", "6", "4"]
+    assert gpus == ["4", "6", "4"]
 
 
 @pytest.mark.slow
-def test_joblib_runs_two_jobs_at_once_and_a_failing_one_is_a_row(tmp_path):
-    words = ["launcher=joblib", "launcher.n_jobs=2", "trainer.max_epochs=1,3,2"]
-    code, told, folder = run_sweep(tmp_path, *words, FAULT="epochs>2:too long")
+def test_joblib_runs_jobs_in_parallel_and_lists_failed_job(tmp_path):
+    overrides = ["launcher=joblib", "launcher.n_jobs=2", "trainer.max_epochs=1,3,2"]
+    code, output, sweep_dir = run_sweep(tmp_path, *overrides, FAULT="epochs>2:too long")
 
     assert code == 1
-    assert read_statuses(folder) == ["finished", "failed", "finished"]
-    assert "next      the same command goes on with what is left, 1 of 3 jobs" in told
-    assert "Warning" not in told
+    assert read_statuses(sweep_dir) == ["finished", "failed", "finished"]
+    assert "1 of 3 jobs remaining. Run the same command again to continue." in output
+    assert "Warning" not in output
 
-    code, told, _ = run_sweep(tmp_path, "trainer.max_epochs=1,3,2")  # without the launcher it is the same sweep
+    code, output, _ = run_sweep(tmp_path, "trainer.max_epochs=1,3,2")  # The same sweep without the launcher.
 
     assert code == 0
-    assert read_statuses(folder) == ["finished"] * 3
-    assert told.count("is finished") == 2
+    assert read_statuses(sweep_dir) == ["finished"] * 3
+    assert output.count("is finished") == 2
 
 
 @pytest.mark.slow
-def test_a_job_that_is_killed_is_a_row(tmp_path):
-    words = ["launcher=joblib", "launcher.n_jobs=2", "trainer.max_epochs=5,6,7"]
-    code, told, folder = run_sweep(tmp_path, *words, FAULT="epochs>4:SIGKILL")
+def test_killed_job_is_listed_as_killed(tmp_path):
+    overrides = ["launcher=joblib", "launcher.n_jobs=2", "trainer.max_epochs=5,6,7"]
+    code, output, sweep_dir = run_sweep(tmp_path, *overrides, FAULT="epochs>4:SIGKILL")
 
     assert code == 1
-    assert "killed" in read_statuses(folder)
-    assert set(read_statuses(folder)) <= {"killed", "running", "not started"}
-    assert "a process of the sweep was killed" in told
-    assert "Traceback" not in told
+    assert "killed" in read_statuses(sweep_dir)
+    assert set(read_statuses(sweep_dir)) <= {"killed", "running", "not started"}
+    assert "A sweep process was killed" in output
+    assert "Traceback" not in output
 
 
 @pytest.mark.slow
-def test_ctrl_c_lets_the_processes_of_joblib_save(tmp_path):
+def test_joblib_jobs_save_on_ctrl_c(tmp_path):
     process = start_sweep(
         tmp_path, "launcher=joblib", "launcher.n_jobs=2", "trainer.max_epochs=50,60,70", STEP_SECONDS="0.2"
     )
     wait_until(lambda: len(list(tmp_path.rglob("last.ckpt"))) == 2)
     os.killpg(process.pid, signal.SIGINT)
-    told, _ = process.communicate(timeout=60)
-    folder = find_sweep_dir(tmp_path)
+    output, _ = process.communicate(timeout=60)
 
     assert process.returncode == 130
-    assert read_statuses(folder) == ["interrupted", "interrupted", "not started"]
-    assert told.count("asked to end: the step is finished and saved first") == 2
+    assert read_statuses(find_sweep_dir(tmp_path)) == ["interrupted", "interrupted", "not started"]
+    assert output.count("asked to end: the step is finished and saved first") == 2
 
 
 @pytest.mark.slow
-def test_jobs_run_by_submitit_without_slurm(tmp_path):
-    code, told, folder = run_sweep(
+def test_submitit_runs_jobs_without_slurm(tmp_path):
+    code, output, sweep_dir = run_sweep(
         tmp_path, "launcher=submitit_local", "trainer.max_epochs=1,3", FAULT="epochs>2:too long"
     )
 
     assert code == 1
-    assert read_statuses(folder) == ["finished", "failed"]
-    assert len(re.findall(r"^job [01]     \d+ ", told, re.M)) == 2
-    outputs = "".join(file.read_text() for file in (folder / ".submitit").rglob("*_log.*"))
-    assert "trainer.max_epochs=3" in outputs
-    assert "Warning" not in outputs
+    assert read_statuses(sweep_dir) == ["finished", "failed"]
+    assert len(re.findall(r"^job [01]     \d+ ", output, re.M)) == 2
+    job_output = "".join(file.read_text() for file in (sweep_dir / ".submitit").rglob("*_log.*"))
+    assert "trainer.max_epochs=3" in job_output
+    assert "Warning" not in job_output
