@@ -1,4 +1,4 @@
-"""The folder of an export: its files appear there whole, or not at all."""
+"""The output directory of an export: either all files of an export appear there, or none."""
 
 import shutil
 import tempfile
@@ -6,48 +6,49 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from firstlight.run.errors import ConfigError
 from firstlight.run.files import replace_atomically
 
 
 def get_default_export_dir(checkpoint: Path) -> Path:
-    """Return the folder export/ of the run that a checkpoint is of, or beside a checkpoint that lies alone."""
-    own = checkpoint.parent
-    return (own.parent if own.name == "checkpoints" else own) / "export"
+    """Return export/ in the run directory of a checkpoint, or next to a checkpoint that is not in a run directory."""
+    parent = checkpoint.parent
+    return (parent.parent if parent.name == "checkpoints" else parent) / "export"
 
 
 @contextmanager
-def atomic_output_dir(output: Path) -> Iterator[Path]:
-    """Yield an empty folder whose content moves into another one when all has gone well.
+def atomic_output_dir(output_dir: Path) -> Iterator[Path]:
+    """Yield an empty temporary directory whose contents move to `output_dir` if no exception is raised.
 
     Raises:
-        ValueError: there can be no such folder.
+        ConfigError: If `output_dir` cannot be created or is not writable.
     """
     try:
-        output.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=output))
+        output_dir.mkdir(parents=True, exist_ok=True)
+        temporary_dir = Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=output_dir))
     except OSError as error:
-        raise ValueError(
-            f"The folder {output} cannot be written to ({error.strerror}): give output=<a folder of yours>"
+        raise ConfigError(
+            f"Cannot write to {output_dir}: {error.strerror}. Choose another directory with output=<directory>."
         ) from error
     try:
-        yield temporary
-        for each in temporary.iterdir():
-            move_into_place(each, output / each.name)
+        yield temporary_dir
+        for path in temporary_dir.iterdir():
+            move_into_place(path, output_dir / path.name)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if not any(output.iterdir()):
-            output.rmdir()
+        shutil.rmtree(temporary_dir, ignore_errors=True)
+        if not any(output_dir.iterdir()):
+            output_dir.rmdir()
 
 
-def move_into_place(each: Path, place: Path) -> None:
-    """Move a file or a folder to its final name, in the place of what an earlier export left there."""
-    if place.is_dir():
-        shutil.rmtree(place)  # a folder replaces an empty one only
-    replace_atomically(each, place)
+def move_into_place(source: Path, target: Path) -> None:
+    """Move a file or directory to its final path, replacing the result of an earlier export."""
+    if target.is_dir():
+        shutil.rmtree(target)  # os.replace() replaces only an empty directory
+    replace_atomically(source, target)
 
 
 def format_size(path: Path) -> str:
-    """Return the size of a file, or of all in a folder, as one reads it."""
-    files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
-    count = sum(each.stat().st_size for each in files)
-    return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{count / 2**10:.1f} KiB"
+    """Return the size of a file or of all files in a directory, in KiB or MiB."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    num_bytes = sum(file.stat().st_size for file in files)
+    return f"{num_bytes / 2**20:.1f} MiB" if num_bytes >= 2**20 else f"{num_bytes / 2**10:.1f} KiB"

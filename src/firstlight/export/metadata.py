@@ -1,4 +1,4 @@
-"""What a stranger must know to use an exported model, as JSON beside it."""
+"""The metadata file of an export: a JSON file with everything that is needed to use the model."""
 
 import json
 from pathlib import Path
@@ -11,30 +11,30 @@ from firstlight.run.redaction import redact
 
 
 def build_metadata(
-    source: ExportSource, format: str, load: list[str], shapes: InputShapes | None = None
+    source: ExportSource, format: str, loading_code: list[str], shapes: InputShapes | None = None
 ) -> dict[str, Any]:
-    """Return what the inputs and the outputs mean, how to load the file, and where it comes from.
+    """Return the metadata of an exported model: inputs, outputs, class names, loading code and versions.
 
     Args:
-        source: the model.
-        format: name of the format.
-        load: lines of Python that load the file from the folder it lies in.
-        shapes: of each input; None takes those of the inputs, the batch and the length of texts open.
+        source: The model.
+        format: Name of the export format.
+        loading_code: Lines of Python that load the file from its own directory.
+        shapes: Shape of each input. If None, the batch size and the length of texts are dynamic.
     """
-    drawn = source.inputs.to_dict(source.inputs.sample(1, source.inputs.longest or 0))
-    is_text = source.inputs.longest is not None
+    sample = source.inputs.to_dict(source.inputs.sample(1, source.inputs.max_length or 0))
+    is_text = source.inputs.max_length is not None
     inputs = {
         name: {
-            "shape": shapes[name] if shapes else ["batch", *(["length"] if is_text else value.shape[1:])],
-            "dtype": str(value.dtype).removeprefix("torch."),
-            "meaning": source.inputs.meaning[name],
+            "shape": shapes[name] if shapes else ["batch", *(["length"] if is_text else tensor.shape[1:])],
+            "dtype": str(tensor.dtype).removeprefix("torch."),
+            "description": source.inputs.descriptions[name],
         }
-        for name, value in drawn.items()
+        for name, tensor in sample.items()
     }
-    model = {name: value for name, value in source.settings["model"].items() if name != "trust_remote_code"}
+    model = {key: value for key, value in source.config["model"].items() if key != "trust_remote_code"}
     return {
         "format": format,
-        "load": load,
+        "load": loading_code,
         "class_names": source.model.class_names,
         "inputs": inputs,
         "outputs": {"logits": {"shape": ["batch", len(source.model.class_names)], "dtype": "float32"}},
@@ -47,11 +47,11 @@ def build_metadata(
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write it as JSON."""
+    """Write a dictionary to a JSON file."""
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def write_tokenizer(source: ExportSource, folder: Path) -> None:
-    """Write what cuts texts for the model, if it is a model of texts."""
+def write_tokenizer(source: ExportSource, output_dir: Path) -> None:
+    """Write the tokenizer of a text model; a model without a tokenizer has nothing to write."""
     if source.model.tokenizer is not None:
-        source.model.tokenizer.save_pretrained(folder)
+        source.model.tokenizer.save_pretrained(output_dir)

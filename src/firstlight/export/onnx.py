@@ -1,4 +1,4 @@
-"""An ONNX graph, which runs in ONNX Runtime and whatever else reads ONNX."""
+"""Export to ONNX, for ONNX Runtime and other programs that read ONNX."""
 
 from pathlib import Path
 from typing import Any
@@ -7,14 +7,14 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-from firstlight.export.metadata import build_metadata, write_tokenizer
-from firstlight.export.metadata import write_json as write_json
+from firstlight.export.metadata import build_metadata, write_json, write_tokenizer
 from firstlight.export.parity import check_parity
 from firstlight.export.source import ExportSource
 from firstlight.export.suppress_output import suppress_output
 from firstlight.export.tracing import export_program, get_first_line, get_input_shapes
+from firstlight.run.errors import ConfigError
 
-# A file of protobuf holds 2 GiB; weights of more go into a file beside it.
+# A protobuf file cannot exceed 2 GiB. Larger weights are written to a separate file; 64 MiB are left for the graph.
 MAX_PROTOBUF_BYTES = 2**31 - 2**26
 
 LOADING_CODE = [
@@ -23,41 +23,40 @@ LOADING_CODE = [
 ]
 
 
-def export_model(source: ExportSource, folder: Path) -> str:
-    """Write model.onnx and model.onnx.json into a folder, and return what was checked.
+def export_model(source: ExportSource, output_dir: Path) -> str:
+    """Write model.onnx and model.onnx.json to a directory; return a line about the verification.
 
     Raises:
-        ValueError: the model cannot be exported, or the graph differs from it.
+        ConfigError: If the model cannot be exported, or the ONNX graph deviates from the model.
     """
     graph = export_program(source)
     shapes = get_input_shapes(source, graph)
-    named = [{place: size for place, size in enumerate(shape) if isinstance(size, str)} for shape in shapes.values()]
+    dynamic_dims = [{dim: size for dim, size in enumerate(shape) if isinstance(size, str)} for shape in shapes.values()]
     is_dict = isinstance(source.inputs.sample(1, 1), dict)
-    count = sum(each.numel() * each.element_size() for each in source.model.state_dict().values())
+    num_bytes = sum(tensor.numel() * tensor.element_size() for tensor in source.model.state_dict().values())
     try:
         with suppress_output():
-            made: Any = torch.onnx.export(
+            onnx_program: Any = torch.onnx.export(
                 graph,
                 dynamo=True,
                 verbose=False,
                 input_names=list(shapes),
                 output_names=["logits"],
-                dynamic_shapes=(dict(zip(shapes, named, strict=True)) if is_dict else named[0],),
+                dynamic_shapes=(dict(zip(shapes, dynamic_dims, strict=True)) if is_dict else dynamic_dims[0],),
             )
-            made.save(folder / "model.onnx", external_data=count > MAX_PROTOBUF_BYTES)
-    except Exception as error:  # the exporter raises many kinds
-        raise ValueError(
-            f"ONNX cannot express {type(source.model).__name__} ({get_first_line(error)}): choose format=torch"
-        ) from error
-    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+            onnx_program.save(output_dir / "model.onnx", external_data=num_bytes > MAX_PROTOBUF_BYTES)
+    except Exception as error:  # the exporter raises exceptions of many classes
+        name = type(source.model).__name__
+        raise ConfigError(f"ONNX export of {name} failed: {get_first_line(error)}. Try format=torch.") from error
+    session = onnxruntime.InferenceSession(output_dir / "model.onnx", providers=["CPUExecutionProvider"])
 
-    def exported(inputs: Any) -> Tensor:
-        arrays = {name: value.numpy() for name, value in source.inputs.to_dict(inputs).items()}
+    def run_exported(inputs: Any) -> Tensor:
+        arrays = {name: tensor.numpy() for name, tensor in source.inputs.to_dict(inputs).items()}
         return torch.from_numpy(session.run(["logits"], arrays)[0])
 
-    checked = check_parity(source, exported, shapes)
+    verified = check_parity(source, run_exported, shapes)
     arrays = ", ".join(f'"{name}": {name}' for name in shapes)
-    load = [*LOADING_CODE, f'logits = session.run(["logits"], {{{arrays}}})[0]']
-    write_json(folder / "model.onnx.json", build_metadata(source, "onnx", load, shapes))
-    write_tokenizer(source, folder)
-    return checked
+    loading_code = [*LOADING_CODE, f'logits = session.run(["logits"], {{{arrays}}})[0]']
+    write_json(output_dir / "model.onnx.json", build_metadata(source, "onnx", loading_code, shapes))
+    write_tokenizer(source, output_dir)
+    return verified

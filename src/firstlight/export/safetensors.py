@@ -1,4 +1,4 @@
-"""Bare weights, with a config.json by which they load without this package."""
+"""Export to safetensors: weights, and a config.json with the code that loads them."""
 
 import json
 from importlib.metadata import version
@@ -9,93 +9,100 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from firstlight.export.metadata import build_metadata, write_tokenizer
-from firstlight.export.metadata import write_json as write_json
+from firstlight.export.metadata import build_metadata, write_json, write_tokenizer
 from firstlight.export.parity import check_parity
 from firstlight.export.source import ExportSource
 from firstlight.export.suppress_output import suppress_output
+from firstlight.run.errors import CheckpointError, corrupt
 
 WEIGHTS_FILE = "model.safetensors"
 
 
-def export_model(source: ExportSource, folder: Path) -> str:
-    """Write model.safetensors and config.json into a folder, and return what was checked.
+def export_model(source: ExportSource, output_dir: Path) -> str:
+    """Write model.safetensors and config.json to a directory; return a line about the verification.
 
-    A network of transformers becomes a folder for `from_pretrained`. Any other loads into the model's class, which
-    config.json names, with the settings that build it.
+    For a transformers network, the directory can be loaded with `from_pretrained`. Any other network requires the
+    model's class, which config.json names together with its constructor arguments.
 
     Raises:
-        ValueError: what is loaded from the folder is not the model.
+        CheckpointError: If the weights in the file differ from the model's weights.
+        ConfigError: If the logits of the loaded transformers network deviate from the model.
     """
-    write_tokenizer(source, folder)
+    write_tokenizer(source, output_dir)
     if type(source.model.network).__module__.partition(".")[0] == "transformers":
-        return export_transformers(source, folder)
-    save_weights(source.model, folder)
-    lines, checked = make_loading_code(source), verify_saved_weights(source.model, folder)
-    write_json(
-        folder / "config.json", {**build_metadata(source, "safetensors", lines), "settings": get_init_kwargs(source)}
-    )
-    return checked
+        return export_transformers(source, output_dir)
+    save_weights(source.model, output_dir)
+    verified = verify_saved_weights(source.model, output_dir)
+    metadata = build_metadata(source, "safetensors", make_loading_code(source))
+    write_json(output_dir / "config.json", {**metadata, "init_kwargs": get_init_kwargs(source)})
+    return verified
 
 
-def save_weights(module: nn.Module, folder: Path) -> None:
-    """Write the weights and the buffers of a module."""
-    # Copies: the format refuses tensors that share their memory.
-    state = {name: value.detach().clone().contiguous() for name, value in module.state_dict().items()}
-    save_file(state, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+def save_weights(module: nn.Module, output_dir: Path) -> None:
+    """Write the parameters and buffers of a module."""
+    # Copies, because safetensors rejects tensors that share memory.
+    state_dict = {name: tensor.detach().clone().contiguous() for name, tensor in module.state_dict().items()}
+    save_file(state_dict, output_dir / WEIGHTS_FILE, metadata={"format": "pt"})
 
 
-def export_transformers(source: ExportSource, folder: Path) -> str:
-    """Write a folder for transformers, and read it again by transformers alone."""
+def export_transformers(source: ExportSource, output_dir: Path) -> str:
+    """Write a directory that transformers loads, and verify it by loading it with transformers only."""
     import transformers
 
-    network, names = source.model.network, source.model.class_names
-    network.config.id2label = dict(enumerate(names))
-    network.config.label2id = {name: index for index, name in enumerate(names)}
-    kind = type(network).__name__
-    auto = "AutoModelForSequenceClassification" if kind.endswith("ForSequenceClassification") else kind
+    network, class_names = source.model.network, source.model.class_names
+    network.config.id2label = dict(enumerate(class_names))
+    network.config.label2id = {name: index for index, name in enumerate(class_names)}
+    network_class = type(network).__name__
+    is_classifier = network_class.endswith("ForSequenceClassification")
+    auto_class = "AutoModelForSequenceClassification" if is_classifier else network_class
     with suppress_output():
-        network.save_pretrained(folder)
-        again: Any = getattr(transformers, auto).from_pretrained(folder).eval()
-    load = [f"from transformers import {auto}", f'model = {auto}.from_pretrained(".").eval()']
-    load.append(f"logits = model({', '.join(f'{name}={name}' for name in source.inputs.meaning)}).logits")
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    # Under a name of its own: transformers keeps what it does not know, and takes inputs by the same names.
-    # Without the tokenizer, which is long and lies beside it.
-    settings = {name: value for name, value in get_init_kwargs(source).items() if name != "tokenizer"}
-    config["export"] = {**build_metadata(source, "safetensors", load), "settings": settings}
-    write_json(folder / "config.json", config)
-    return check_parity(source, lambda inputs: again(**source.inputs.to_dict(inputs)).logits)
+        network.save_pretrained(output_dir)
+        loaded: Any = getattr(transformers, auto_class).from_pretrained(output_dir).eval()
+    arguments = ", ".join(f"{name}={name}" for name in source.inputs.descriptions)
+    loading_code = [
+        f"from transformers import {auto_class}",
+        f'model = {auto_class}.from_pretrained(".").eval()',
+        f"logits = model({arguments}).logits",
+    ]
+    config = json.loads((output_dir / "config.json").read_text(encoding="utf-8"))
+    # Nested under one key, because transformers has its own keys for inputs. It preserves unknown keys.
+    # The tokenizer is omitted: it is large and has its own file in the same directory.
+    init_kwargs = {name: value for name, value in get_init_kwargs(source).items() if name != "tokenizer"}
+    config["export"] = {**build_metadata(source, "safetensors", loading_code), "init_kwargs": init_kwargs}
+    write_json(output_dir / "config.json", config)
+    return check_parity(source, lambda inputs: loaded(**source.inputs.to_dict(inputs)).logits)
 
 
 def make_loading_code(source: ExportSource) -> list[str]:
-    """Return the lines that load weights into the model's class."""
-    kind = type(source.model)
-    named = ", ".join(f'"{name}": {name}' for name in source.inputs.meaning)
-    is_dict = isinstance(source.inputs.sample(1, 1), dict)
+    """Return the lines of Python that load the weights into the model's class."""
+    model_class = type(source.model)
+    names = list(source.inputs.descriptions)
+    items = ", ".join(f'"{name}": {name}' for name in names)
+    argument = f"{{{items}}}" if isinstance(source.inputs.sample(1, 1), dict) else names[0]
     return [
         "import json",
         "from safetensors.torch import load_file",
-        f"from {kind.__module__} import {kind.__name__}",
-        f'model = {kind.__name__}(**json.load(open("config.json"))["settings"])',
+        f"from {model_class.__module__} import {model_class.__name__}",
+        f'model = {model_class.__name__}(**json.load(open("config.json"))["init_kwargs"])',
         f'model.load_state_dict(load_file("{WEIGHTS_FILE}"))',
-        f"logits = model.eval()({f'{{{named}}}' if is_dict else next(iter(source.inputs.meaning))})",
+        f"logits = model.eval()({argument})",
     ]
 
 
 def get_init_kwargs(source: ExportSource) -> dict[str, Any]:
-    """Return the arguments that build the model's class again."""
-    rebuilt = {**source.model.hparams, **source.model.rebuild_kwargs()}
-    return {name: value for name, value in rebuilt.items() if name != "trust_remote_code"}
+    """Return the constructor arguments of the model's class."""
+    kwargs = {**source.model.hparams, **source.model.rebuild_kwargs()}
+    return {name: value for name, value in kwargs.items() if name != "trust_remote_code"}
 
 
-def verify_saved_weights(module: nn.Module, folder: Path) -> str:
-    """Compare the file with the weights.
+def verify_saved_weights(module: nn.Module, output_dir: Path) -> str:
+    """Compare the weights in the file with the weights of a module, bit for bit.
 
     Raises:
-        ValueError: it holds others.
+        CheckpointError: If they differ.
     """
-    found: dict[str, Tensor] = load_file(folder / WEIGHTS_FILE)
-    if any(not torch.equal(value, found[name]) for name, value in module.state_dict().items()):
-        raise ValueError(f"{WEIGHTS_FILE} does not hold the model's weights: free some space and export again")
-    return f"{len(found)} tensors, equal to the last bit (safetensors {version('safetensors')})"
+    saved: dict[str, Tensor] = load_file(output_dir / WEIGHTS_FILE)
+    if any(not torch.equal(tensor, saved[name]) for name, tensor in module.state_dict().items()):
+        detail = "its tensors differ from the model's weights"
+        raise CheckpointError(corrupt(WEIGHTS_FILE, detail, "Free disk space and export again."))
+    return f"{len(saved)} tensors, bitwise identical (safetensors {version('safetensors')})"

@@ -1,4 +1,4 @@
-"""What is exported: a model on the CPU in float32, and what its inputs are."""
+"""The source of an export: a trained model on the CPU in float32, and the specification of its inputs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,67 +14,69 @@ from firstlight.data.images import IMAGENET_MEAN, IMAGENET_STD, ImageDataModule
 from firstlight.data.text import TextDataModule
 from firstlight.model.classifier import Classifier
 from firstlight.model.load import allows_remote_code, load_model
+from firstlight.run.errors import DataError
 
-Settings = dict[str, Any]
+Config = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What a model reads.
+    """Specification of a model's inputs.
 
     Attributes:
-        draw: returns what the model takes for so many samples, of so many tokens each if they are texts.
-        meaning: by the name of each input, in the order in which the model takes them.
-        preprocessing: how a picture or a text becomes these inputs.
-        longest: tokens of the longest text; None where the inputs have one size.
+        sample: Returns random inputs for a batch size and a text length in tokens; images ignore the length.
+        descriptions: Description of each input by name, in the order in which the model takes them.
+        preprocessing: How an image or a text is converted to these inputs.
+        max_length: Maximum length of a text in tokens; None if the inputs have a fixed size.
     """
 
     sample: Callable[[int, int], Any]
-    meaning: dict[str, str]
-    preprocessing: Settings
-    longest: int | None = None
+    descriptions: dict[str, str]
+    preprocessing: dict[str, Any]
+    max_length: int | None = None
 
-    def to_dict(self, drawn: Any) -> dict[str, Tensor]:
-        """Return the inputs by their names."""
-        return dict(drawn) if isinstance(drawn, dict) else {next(iter(self.meaning)): drawn}
+    def to_dict(self, inputs: Any) -> dict[str, Tensor]:
+        """Return the inputs by name."""
+        return dict(inputs) if isinstance(inputs, dict) else {next(iter(self.descriptions)): inputs}
 
 
 @dataclass(frozen=True)
 class ExportSource:
-    """A model, what it reads, the checkpoint that it is from, and the configuration of its run."""
+    """A model, its inputs, the path of its checkpoint, and the config of its run."""
 
     model: Classifier
     inputs: InputSpec
     checkpoint: str
-    settings: Settings
+    config: Config
 
 
-def load_source(settings: Settings, checkpoint: str) -> ExportSource:
-    """Return the model of a checkpoint, in evaluation mode, whatever device and precision it was trained with."""
-    model = load_model(checkpoint, allows_remote_code(settings)).float().eval().requires_grad_(False)
-    kind = locate(settings["data"]["_target_"])
-    data: ClassificationDataModule = instantiate(settings["data"])
-    if isinstance(data, ImageDataModule) and kind.on_after_batch_transfer is ImageDataModule.on_after_batch_transfer:
+def load_source(config: Config, checkpoint: str) -> ExportSource:
+    """Load the model of a checkpoint in eval mode on the CPU, whatever device and precision it was trained with."""
+    model = load_model(checkpoint, allows_remote_code(config)).float().eval().requires_grad_(False)
+    transfer_hook = locate(config["data"]["_target_"]).on_after_batch_transfer
+    data: ClassificationDataModule = instantiate(config["data"])
+    # A subclass that overrides the hook may preprocess its images in another way.
+    if isinstance(data, ImageDataModule) and transfer_hook is ImageDataModule.on_after_batch_transfer:
         inputs = describe_image_inputs(data)
     elif isinstance(data, TextDataModule):
         inputs = describe_text_inputs(model, data)
     else:
         inputs = describe_dataset_inputs(model, data)
-    return ExportSource(model, inputs, checkpoint, settings)
+    return ExportSource(model, inputs, checkpoint, config)
 
 
 def describe_image_inputs(data: ImageDataModule) -> InputSpec:
-    """Return the inputs of a model of images: nothing needs to be read for that."""
+    """Return the inputs of an image model; no data is read."""
     size = data.image_size
-    middle = "the whole middle square" if size < 64 else f"the middle square, {size} / {round(size * 8 / 7)} of it"
+    crop = "center square" if size < 64 else f"center square, {size} / {round(size * 8 / 7)} of the shorter side"
     return InputSpec(
-        sample=lambda count, length: torch.randn(count, 3, size, size),
-        meaning={"images": "RGB, normalised, (batch, channels, rows, columns)"},
+        sample=lambda batch_size, length: torch.randn(batch_size, 3, size, size),
+        descriptions={"images": "RGB, normalized, (batch, channels, height, width)"},
         preprocessing={
-            "part": f"{middle} of an image, scaled to {size} x {size} pixels, antialiased",
+            "crop": f"{crop}, resized to {size} x {size} pixels with antialiasing",
             "channels": "RGB",
             "image_size": size,
-            "normalisation": "(pixel / 255 - mean) / std, channel by channel",
+            "normalization": "(pixel / 255 - mean) / std, per channel",
             "mean": list(IMAGENET_MEAN),
             "std": list(IMAGENET_STD),
         },
@@ -82,35 +84,36 @@ def describe_image_inputs(data: ImageDataModule) -> InputSpec:
 
 
 def describe_text_inputs(model: Classifier, data: TextDataModule) -> InputSpec:
-    """Return the inputs of a model of texts."""
-    words, longest = len(model.tokenizer), min(data.max_length, model.max_tokens or data.max_length)
+    """Return the inputs of a text model; no data is read."""
+    tokenizer, max_length = model.tokenizer, min(data.max_length, model.max_tokens or data.max_length)
 
-    def draw(count: int, length: int) -> dict[str, Tensor]:
-        ends = (length - torch.arange(count) * length // 8).clamp(min=1)
-        mask = (torch.arange(length) < ends.unsqueeze(1)).long()  # (count, length)
-        ids = torch.randint(words, (count, length)) * mask + model.tokenizer.pad_token_id * (1 - mask)
+    def sample(batch_size: int, length: int) -> dict[str, Tensor]:
+        # Each text is an eighth shorter than the one before it, so that padding is sampled too.
+        num_tokens = (length - torch.arange(batch_size) * length // 8).clamp(min=1)
+        mask = (torch.arange(length) < num_tokens.unsqueeze(1)).long()  # (batch_size, length)
+        ids = torch.randint(len(tokenizer), (batch_size, length)) * mask + tokenizer.pad_token_id * (1 - mask)
         return {"input_ids": ids, "attention_mask": mask}
 
     return InputSpec(
-        sample=draw,
-        meaning={
-            "input_ids": "numbers of the tokens, (batch, length)",
-            "attention_mask": "1 for a token, 0 for what fills a short text up, (batch, length)",
+        sample=sample,
+        descriptions={
+            "input_ids": "token IDs, (batch, length)",
+            "attention_mask": "1 for a token, 0 for padding, (batch, length)",
         },
         preprocessing={
-            "tokenizer": "tokenizer.json, read by transformers.AutoTokenizer or tokenizers.Tokenizer.from_file",
+            "tokenizer": "tokenizer.json, for transformers.AutoTokenizer or tokenizers.Tokenizer.from_file",
             "max_length": data.max_length,
-            "padding_id": model.tokenizer.pad_token_id,
+            "pad_token_id": tokenizer.pad_token_id,
         },
-        longest=longest,
+        max_length=max_length,
     )
 
 
 def describe_dataset_inputs(model: Classifier, data: ClassificationDataModule) -> InputSpec:
-    """Return inputs as a data set of another kind has them, of which a batch is read.
+    """Return the inputs of a custom datamodule, taken from its first test batch.
 
     Raises:
-        ValueError: they are neither a tensor nor tensors by name.
+        DataError: If `batch["inputs"]` is neither a tensor nor a dictionary of tensors.
     """
     trainer = lightning.pytorch.Trainer(
         accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False
@@ -120,19 +123,19 @@ def describe_dataset_inputs(model: Classifier, data: ClassificationDataModule) -
     trainer.strategy.connect(model)
     trainer._data_connector.attach_data(model, datamodule=data)
     batch = model._apply_batch_transfer_handler(next(iter(data.test_dataloader())), torch.device("cpu"))
-    found = batch["inputs"]
-    if not isinstance(found, Tensor) and not (isinstance(found, dict) and all(map(torch.is_tensor, found.values()))):
-        raise ValueError(
-            f"An exported model takes a tensor, or tensors by name, but {type(data).__name__} gives "
-            f'{type(found).__name__}: put tensors into "inputs"'
+    inputs = batch["inputs"]
+    if not isinstance(inputs, Tensor) and not (isinstance(inputs, dict) and all(map(torch.is_tensor, inputs.values()))):
+        raise DataError(
+            f"Cannot export: {type(data).__name__} must provide a tensor or a dictionary of tensors in "
+            f'batch["inputs"], but it provides {type(inputs).__name__}.'
         )
 
-    def draw(count: int, length: int) -> Any:
-        def chosen(value: Tensor) -> Tensor:
-            return value[torch.arange(count) % len(value)]
+    def sample(batch_size: int, length: int) -> Any:
+        def select(tensor: Tensor) -> Tensor:
+            return tensor[torch.arange(batch_size) % len(tensor)]
 
-        return {name: chosen(value) for name, value in found.items()} if isinstance(found, dict) else chosen(found)
+        return {name: select(tensor) for name, tensor in inputs.items()} if isinstance(inputs, dict) else select(inputs)
 
-    names = list(found) if isinstance(found, dict) else [model.modality]
-    kind = f"{type(data).__module__}.{type(data).__qualname__}"
-    return InputSpec(draw, dict.fromkeys(names, "as the data set gives it"), {"data": kind})
+    names = list(inputs) if isinstance(inputs, dict) else [model.modality]
+    data_class = f"{type(data).__module__}.{type(data).__qualname__}"
+    return InputSpec(sample, dict.fromkeys(names, "as provided by the datamodule"), {"data": data_class})

@@ -1,4 +1,4 @@
-"""What libraries print while they export, kept off the screen."""
+"""Suppress the output of libraries during an export."""
 
 import io
 import logging
@@ -9,8 +9,8 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 @contextmanager
 def suppress_output() -> Iterator[None]:
-    """Let nothing be printed: progress bars, and notices that nobody who exports can act on. Errors still come."""
-    before = logging.root.manager.disable
+    """Hide progress bars, warnings and log messages that users cannot act on. Exceptions are still raised."""
+    previous_level = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
         with (
@@ -20,4 +20,4 @@ def suppress_output() -> Iterator[None]:
         ):
             yield
     finally:
-        logging.disable(before)
+        logging.disable(previous_level)

@@ -1,4 +1,4 @@
-"""A model as a graph of torch's operators, of any number of samples."""
+"""Trace a model with torch.export, with a dynamic batch size."""
 
 from typing import Any
 
@@ -8,56 +8,64 @@ from torch.export.graph_signature import InputKind
 
 from firstlight.export.source import ExportSource
 from firstlight.export.suppress_output import suppress_output
+from firstlight.run.errors import ConfigError
 
+# Input name -> its shape; a dynamic dimension has a name, "batch" or "length", in place of its size.
 InputShapes = dict[str, list[str | int]]
 
 
 def export_program(source: ExportSource) -> ExportedProgram:
-    """Return the graph for batches of any size, and texts of any length where the model can read such.
+    """Return the graph with a dynamic batch size, and with a dynamic text length if the model supports it.
 
     Raises:
-        ValueError: torch.export cannot follow the model, or for one size of batch alone.
+        ConfigError: If torch.export cannot trace the model, or only with a fixed batch size.
     """
-    sample = source.inputs.sample(2, source.inputs.longest or 0)
-    free = {0: Dim.DYNAMIC} if source.inputs.longest is None else {0: Dim.DYNAMIC, 1: Dim.AUTO}
-    shapes = dict.fromkeys(sample, free) if isinstance(sample, dict) else free
-    return trace(source, sample, (shapes,))
+    sample = source.inputs.sample(2, source.inputs.max_length or 0)
+    dims = {0: Dim.DYNAMIC} if source.inputs.max_length is None else {0: Dim.DYNAMIC, 1: Dim.AUTO}
+    dynamic_shapes = dict.fromkeys(sample, dims) if isinstance(sample, dict) else dims
+    return trace(source, sample, (dynamic_shapes,))
 
 
-def trace(source: ExportSource, sample: Any, shapes: tuple[Any] | None = None) -> ExportedProgram:
-    """Return the graph of a model for a sample's shape, the axes that are named there left open.
+def trace(source: ExportSource, sample: Any, dynamic_shapes: tuple[Any] | None = None) -> ExportedProgram:
+    """Return the graph of a model.
+
+    Args:
+        source: The model.
+        sample: Inputs to trace the model with.
+        dynamic_shapes: Dynamic dimensions of the inputs. If None, all shapes are fixed to the shapes of `sample`.
 
     Raises:
-        ValueError: torch.export cannot follow the model.
+        ConfigError: If torch.export cannot trace the model.
     """
     try:
         with suppress_output():
-            return torch.export.export(source.model, (sample,), dynamic_shapes=shapes)
-    except Exception as error:  # torch raises many kinds
+            return torch.export.export(source.model, (sample,), dynamic_shapes=dynamic_shapes)
+    except Exception as error:  # torch raises exceptions of many classes
+        name = type(source.model).__name__
         if "Constraints violated" in str(error):
-            raise ValueError(
-                f"{type(source.model).__name__} can be exported for one size of batch alone, as its forward makes a "
-                "number of it: write inputs.shape[0] in the place of len(inputs), or choose format=safetensors"
+            raise ConfigError(
+                f"{name} can only be exported with a fixed batch size because forward converts it to a Python int. "
+                "Use inputs.shape[0] instead of len(inputs), or format=safetensors."
             ) from error
-        raise ValueError(
-            f"torch.export cannot follow the forward of {type(source.model).__name__} ({get_first_line(error)}): choose "
-            "format=safetensors, or write it without decisions on the numbers in a tensor"
+        raise ConfigError(
+            f"torch.export cannot trace {name}.forward ({get_first_line(error)}). "
+            "Avoid branching on tensor values, or use format=safetensors."
         ) from error
 
 
 def get_input_shapes(source: ExportSource, graph: ExportedProgram) -> InputShapes:
-    """Return the shape of each input by its name: a number, or the name of an axis that is open."""
-    given = {each.arg.name for each in graph.graph_signature.input_specs if each.kind == InputKind.USER_INPUT}
-    nodes = [node for node in graph.graph.nodes if node.op == "placeholder" and node.name in given]
+    """Return the shape of each input; dynamic dimensions are named "batch" or "length"."""
+    names = {spec.arg.name for spec in graph.graph_signature.input_specs if spec.kind == InputKind.USER_INPUT}
+    nodes = [node for node in graph.graph.nodes if node.op == "placeholder" and node.name in names]
     return {
         name: [
-            size if isinstance(size, int) else ("batch" if place == 0 else "length")
-            for place, size in enumerate(node.meta["val"].shape)
+            size if isinstance(size, int) else ("batch" if dim == 0 else "length")
+            for dim, size in enumerate(node.meta["val"].shape)
         ]
-        for name, node in zip(source.inputs.meaning, nodes, strict=True)
+        for name, node in zip(source.inputs.descriptions, nodes, strict=True)
     }
 
 
 def get_first_line(error: Exception) -> str:
-    """Return what an error is about."""
+    """Return the first line of an error message that is not empty, or the name of the exception class."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,4 +1,4 @@
-"""A step of training and one of evaluation on torch's `meta` device: shapes without numbers."""
+"""Training and validation steps on torch's meta device, which computes shapes and dtypes without values."""
 
 import copy
 from collections import Counter
@@ -21,25 +21,33 @@ from firstlight.mps.recorder import OperatorRecorder
 from firstlight.mps.rules import Finding, get_mps_operator_support
 from firstlight.trainer.trainer import Trainer
 
-# Samples that are read: shapes of larger batches follow. A prime, which other dimensions rarely are.
+# Samples that are read from the dataset; the batch dimension is then expanded to the batch size. A prime number,
+# because other dimensions rarely have that size.
 NUM_SAMPLES = 7
 
 
 class DryRunStep:
-    """A copy of the model on `meta`, with what a step needs around it."""
+    """A copy of the model on the meta device, with a stub trainer, sample batches and a recorder.
+
+    Args:
+        model: Model on any device; only its structure is copied.
+        data: Datamodule of which a training batch and a validation batch are read.
+        trainer: Trainer whose settings apply to the step.
+        precision: Lightning's name of the precision.
+        deterministic: Whether nondeterministic operators are errors.
+    """
 
     def __init__(
         self, model: Classifier, data: ClassificationDataModule, trainer: Trainer, precision: str, deterministic: bool
     ) -> None:
-        """Copy the structure of a model to `meta`, and read a batch of each kind."""
         self.batch_size = data.batch_size
-        self.clip = trainer.gradient_clip_val
-        self.fused = model.should_fuse_optimizer(trainer.fused_optimizer)
+        self.gradient_clip_val = trainer.gradient_clip_val
+        self.is_fused = model.should_fuse_optimizer(trainer.fused_optimizer)
         self.model = copy_to_meta_without_logging(model)
         self.trainer = make_stub_trainer(trainer)
         if precision.endswith("-true") and precision != "32-true":
             self.trainer.strategy.precision_plugin = HalfPrecision(precision)  # type: ignore[arg-type]
-        self.plugin = self.trainer.precision_plugin
+        self.precision_plugin = self.trainer.precision_plugin
         self.batches = {
             "training": load_sample_batch(data, training=True),
             "evaluation": load_sample_batch(data, training=False),
@@ -48,118 +56,129 @@ class DryRunStep:
         self.trainer.strategy.connect(self.model)
         self.trainer._data_connector.attach_data(self.model, datamodule=shallow_copy_datamodule(data))
         self.trainer.training = True
-        self.plugin.convert_module(self.model)
+        self.precision_plugin.convert_module(self.model)
 
     def measure(self, report: DryRunReport) -> None:
-        """Train two steps and evaluate two, and write what they took into a report."""
-        recorder, size = self.recorder, self.batch_size
-        for each in [*self.model.parameters(), *self.model.buffers()]:
-            recorder.track(each, "weights")
+        """Run an optimizer step, two training steps and two validation steps, and add the results to a report."""
+        recorder, batch_size = self.recorder, self.batch_size
+        for tensor in [*self.model.parameters(), *self.model.buffers()]:
+            recorder.track(tensor, "weights")
         self.trainer.strategy.setup_optimizers(self.trainer)
-        # What the first step leaves behind: gradients, which live through the next forward pass, and optimizer state.
-        for each in filter(lambda weight: weight.requires_grad, self.model.parameters()):
-            # torch's own annotation is missing.
-            each.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
-                lambda weight: recorder.track(weight.grad, "gradients")
+        # Gradients and optimizer state exist after the first step. Gradients live through the next forward pass.
+        for param in filter(lambda param: param.requires_grad, self.model.parameters()):
+            # torch does not annotate this method.
+            param.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
+                lambda param: recorder.track(param.grad, "gradients")
             )
-            each.grad = torch.empty_like(each)
-            recorder.track(each.grad, "gradients")
-        step_peak = self.run_optimizer_step()
-        peak = self.run_training_step(size)
+            param.grad = torch.empty_like(param)
+            recorder.track(param.grad, "gradients")
+        optimizer_peak = self.run_optimizer_step()
+        peak = self.run_training_step(batch_size)
         report.operators["training"] = Counter(recorder.operators)
-        # A second size for the slope; what it breaks is no fault of this training.
+        # A second batch size gives the slope. Its findings do not concern this run.
         recorder.is_recording = False
-        slope = (sum_bytes(self.run_training_step(2 * size)) - sum_bytes(peak)) / size
+        slope = (sum_bytes(self.run_training_step(2 * batch_size)) - sum_bytes(peak)) / batch_size
         recorder.is_recording = True
-        report.memory_estimate = MemoryEstimate(sum_bytes(peak) - slope * size, slope, sum_bytes(step_peak))
-        report.peaks["training"] = max(peak, step_peak, key=sum_bytes)
+        report.memory_estimate = MemoryEstimate(sum_bytes(peak) - slope * batch_size, slope, sum_bytes(optimizer_peak))
+        report.peaks["training"] = max(peak, optimizer_peak, key=sum_bytes)
         recorder.operators.clear()
-        report.peaks["evaluation"] = self.run_validation_step(size)
+        report.peaks["evaluation"] = self.run_validation_step(batch_size)
         report.operators["evaluation"] = Counter(recorder.operators)
 
-    def run_training_step(self, size: int) -> dict[str, int]:
-        """Run forward and backward pass in Lightning's order, and return the peak by part."""
-        batch = self.make_batch("training", size)
+    def run_training_step(self, batch_size: int) -> dict[str, int]:
+        """Run forward and backward pass in Lightning's order, and return the peak in bytes by memory category."""
+        batch = self.make_batch("training", batch_size)
         self.recorder.reset_peak()
-        with self.plugin.train_step_context(), mps_autocast():
+        with self.precision_plugin.train_step_context(), mps_autocast():
             result: Any = self.model.training_step(batch, 0)
         loss = result["loss"] if isinstance(result, dict) else result
         self.model.zero_grad(set_to_none=True)
         (loss / self.trainer.accumulate_grad_batches).backward()
-        if self.clip:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+        if self.gradient_clip_val:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.gradient_clip_val)
         return self.recorder.peak
 
     def run_optimizer_step(self) -> dict[str, int]:
-        """Step each optimizer, and return the peak by part; a fused one has no temporaries."""
+        """Step each optimizer, and return the peak in bytes by memory category.
+
+        A fused optimizer allocates no temporary tensors.
+        """
         self.recorder.reset_peak()
         for optimizer in self.trainer.strategy.optimizers:
             optimizer.step()
-            for each in optimizer.state.values():
-                for tensor in each.values():
+            for state in optimizer.state.values():
+                for tensor in state.values():
                     if isinstance(tensor, Tensor) and tensor.is_meta:
                         self.recorder.track(tensor, "optimizer state")
-            # On `meta` the step is not fused; on the device it is this operator.
+            # The step is not fused on the meta device. On MPS, it is this operator.
             name = f"aten::_fused_{type(optimizer).__name__.lower()}_"
-            if self.fused and not get_mps_operator_support().get(name.removeprefix("aten::"), False):
-                self.recorder.add_finding(Finding("fault", f"{name} has no MPS kernel: set optimizer.fused=false"))
-        return dict(self.recorder.bytes) if self.fused else self.recorder.peak
+            if self.is_fused and not get_mps_operator_support().get(name.removeprefix("aten::"), False):
+                self.recorder.add_finding(Finding("error", f"{name} has no MPS kernel", "Set optimizer.fused=false."))
+        return dict(self.recorder.bytes) if self.is_fused else self.recorder.peak
 
-    def run_validation_step(self, size: int) -> dict[str, int]:
-        """Run two validation steps of a model alone, and return the peak by part."""
+    def run_validation_step(self, batch_size: int) -> dict[str, int]:
+        """Run two validation steps without gradients and optimizer state.
+
+        Returns:
+            The peak in bytes by memory category.
+        """
         self.model.zero_grad(set_to_none=True)
         for optimizer in self.trainer.strategy.optimizers:
             optimizer.state.clear()
         self.model.eval()
         self.trainer.validating = True
         self.recorder.reset_peak()
-        with torch.no_grad(), self.plugin.val_step_context(), mps_autocast():
+        with torch.no_grad(), self.precision_plugin.val_step_context(), mps_autocast():
             for _ in range(2):
-                self.model.validation_step(self.make_batch("evaluation", size), 0)
+                self.model.validation_step(self.make_batch("evaluation", batch_size), 0)
         return self.recorder.peak
 
-    def make_batch(self, kind: str, size: int) -> Any:
-        """Return a batch of a size on the device, as Lightning would hand it to a step."""
+    def make_batch(self, phase: str, batch_size: int) -> Any:
+        """Return a batch on the meta device, after the hooks that Lightning calls before a step.
 
-        def moved(path: Any, value: Any) -> Any:
+        Args:
+            phase: "training" or "evaluation".
+            batch_size: Size to which the batch dimension of the sample batch is expanded.
+        """
+
+        def to_meta(path: Any, value: Any) -> Any:
             if not isinstance(value, Tensor):
                 return value
             if value.dtype in (torch.float64, torch.complex128):
-                where = f"batch{keystr(path)} of {kind}"
-                self.recorder.add_finding(
-                    Finding("fault", f"{value.dtype} does not fit MPS: cast it in the data set", where)
-                )
-            shape = (size, *value.shape[1:]) if value.dim() and len(value) == length else value.shape
-            result = torch.empty(shape, dtype=value.dtype, device=META_DEVICE)
-            self.recorder.track(result, "inputs")
-            return result
+                problem, location = f"{value.dtype} is not supported by MPS", f"batch{keystr(path)} of {phase}"
+                self.recorder.add_finding(Finding("error", problem, "Cast it in the dataset.", location))
+            shape = (batch_size, *value.shape[1:]) if value.dim() and len(value) == sample_size else value.shape
+            tensor = torch.empty(shape, dtype=value.dtype, device=META_DEVICE)
+            self.recorder.track(tensor, "inputs")
+            return tensor
 
-        read, length = self.batches[kind]
-        batch = self.plugin.convert_input(read)
-        batch = tree_map_with_path(moved, self.model._on_before_batch_transfer(batch))
+        sample_batch, sample_size = self.batches[phase]
+        batch = self.precision_plugin.convert_input(sample_batch)
+        batch = tree_map_with_path(to_meta, self.model._on_before_batch_transfer(batch))
         batch = self.model._call_batch_hook("on_after_batch_transfer", batch, 0)
-        for each in tree_leaves(batch):
-            if isinstance(each, Tensor) and each.is_meta:
-                self.recorder.track(each, "inputs")
+        for leaf in tree_leaves(batch):
+            if isinstance(leaf, Tensor) and leaf.is_meta:
+                self.recorder.track(leaf, "inputs")
         return batch
 
 
-def sum_bytes(parts: dict[str, int]) -> int:
-    """Return the bytes of all parts."""
-    return sum(parts.values())
+def sum_bytes(categories: dict[str, int]) -> int:
+    """Return the bytes of all memory categories."""
+    return sum(categories.values())
 
 
 def copy_to_meta_without_logging(model: Classifier) -> Classifier:
-    """Return a copy of a model whose weights have shapes only, and which logs nothing."""
-    twin = copy_to_meta(model)
-    # A fused step refuses `meta`; the results of others have the same shapes.
-    twin.optimizer_settings = {name: value for name, value in twin.optimizer_settings.items() if name != "fused"}
-    twin.log = twin.log_dict = lambda *_, **__: None  # type: ignore[method-assign, assignment]
-    return twin
+    """Return a copy of a model on the meta device that logs nothing."""
+    meta_model = copy_to_meta(model)
+    # Fused optimizers reject meta tensors. Results of the other implementations have the same shapes.
+    config = meta_model.optimizer_config
+    meta_model.optimizer_config = {key: value for key, value in config.items() if key != "fused"}
+    meta_model.log = meta_model.log_dict = lambda *_, **__: None  # type: ignore[method-assign, assignment]
+    return meta_model
 
 
 def make_stub_trainer(trainer: Trainer) -> lightning.pytorch.Trainer:
-    """Return a trainer on the CPU with the settings that a step may ask for."""
+    """Return a trainer on the CPU with the settings that a step can read."""
     return lightning.pytorch.Trainer(
         accelerator="cpu",
         devices=1,
@@ -177,20 +196,20 @@ def make_stub_trainer(trainer: Trainer) -> lightning.pytorch.Trainer:
 
 
 def shallow_copy_datamodule(data: ClassificationDataModule) -> ClassificationDataModule:
-    """Return a data set whose loaders and trainer can be changed without changing the given one."""
-    twin = copy.copy(data)
-    twin.num_workers = 0
-    twin.datasets = dict(data.datasets)
-    return twin
+    """Return a shallow copy of a datamodule, whose datasets and trainer can be replaced without side effects."""
+    data_copy = copy.copy(data)
+    data_copy.num_workers = 0
+    data_copy.datasets = dict(data.datasets)
+    return data_copy
 
 
 def load_sample_batch(data: ClassificationDataModule, training: bool) -> tuple[Any, int]:
-    """Return a small batch of the largest shape, and how many samples it holds."""
-    twin = shallow_copy_datamodule(data)
-    name = "train" if training else "val"
-    twin.batch_size = min(NUM_SAMPLES, len(twin.datasets[name]))  # type: ignore[arg-type]
+    """Return a small batch, with texts padded to their maximum length, and its number of samples."""
+    data_copy = shallow_copy_datamodule(data)
+    split = "train" if training else "val"
+    data_copy.batch_size = min(NUM_SAMPLES, len(data_copy.datasets[split]))  # type: ignore[arg-type]
     if isinstance(data, TextDataModule):
-        twin.datasets[name] = copy.copy(twin.datasets[name])
-        twin.datasets[name].pad_to_multiple_of = data.max_length  # type: ignore[attr-defined]
-    loader = twin.train_dataloader() if training else twin.val_dataloader()
-    return next(iter(loader)), twin.batch_size
+        data_copy.datasets[split] = copy.copy(data_copy.datasets[split])
+        data_copy.datasets[split].pad_to_multiple_of = data.max_length  # type: ignore[attr-defined]
+    dataloader = data_copy.train_dataloader() if training else data_copy.val_dataloader()
+    return next(iter(dataloader)), data_copy.batch_size

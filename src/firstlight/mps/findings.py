@@ -1,30 +1,40 @@
-"""What a dry run found."""
+"""The result of a dry run."""
 
 from collections import Counter
 from dataclasses import dataclass, field
 
 from firstlight.mps.memory import MemoryEstimate
-from firstlight.mps.rules import Finding
+from firstlight.mps.rules import Finding, FindingKind
 
 
 @dataclass
 class DryRunReport:
-    """What a dry run found."""
+    """The result of a dry run.
+
+    Attributes:
+        findings: Errors and warnings, each with its location.
+        operators: Number of calls of each operator in a step of "training" and of "evaluation".
+        nondeterministic: Operators whose results differ between runs.
+        peaks: Bytes at the peak of "training" and "evaluation" by memory category.
+        memory_estimate: Peak memory as a function of the batch size; None if the dry run did not complete.
+    """
 
     findings: list[Finding] = field(default_factory=list)
-    # Calls of each operator in a step of "training" and of "evaluation".
     operators: dict[str, Counter[str]] = field(default_factory=dict)
-    # Operators whose result varies from run to run.
     nondeterministic: list[str] = field(default_factory=list)
-    # Bytes at the peak by part.
     peaks: dict[str, dict[str, int]] = field(default_factory=dict)
     memory_estimate: MemoryEstimate | None = None
 
-    def format_messages(self, kind: str) -> list[str]:
-        """Return the sentences of the "fault"s or the "warning"s, each with its first place."""
-        places: dict[str, list[str]] = {}
-        for each in self.findings:
-            if each.kind == kind:
-                places.setdefault(each.text, []).append(each.where)
-        more = {text: f" (and {len(where) - 1} more)" if len(where) > 1 else "" for text, where in places.items()}
-        return [f"{text}{where[0] and ', in '}{where[0]}{more[text]}" for text, where in places.items()]
+    def format_messages(self, kind: FindingKind) -> list[str]:
+        """Return the messages of all errors or of all warnings, each with its first location and the fix."""
+        locations: dict[tuple[str, str], list[str]] = {}
+        for finding in self.findings:
+            if finding.kind == kind:
+                locations.setdefault((finding.problem, finding.fix), []).append(finding.location)
+        messages = []
+        for (problem, fix), (first, *others) in locations.items():
+            where = [f"in {first}"] if first else []
+            where += [f"and {len(others)} more"] if others else []
+            sentence = f"{problem} ({', '.join(where)})." if where else f"{problem}."
+            messages.append(f"{sentence} {fix}".rstrip())
+        return messages

@@ -1,42 +1,50 @@
-"""How much memory a step takes by its batch size, and on which Mac it fits."""
+"""Estimate the memory of a step as a function of its batch size, and the largest batch size for a Mac."""
 
 from dataclasses import dataclass
 
 from firstlight.hardware.device import GIB
 
-# Memory of Macs in GB, which Apple counts as GiB.
+# Memory sizes of Macs in GB, by which Apple means GiB.
 MAC_SIZES_GB = (8, 16, 24, 32, 64, 128)
-# macOS wires so much of the memory to the GPU at most: two thirds up to 32 GB, three quarters above.
+# Maximum fraction of the memory that macOS wires for the GPU: two thirds up to 32 GB, three quarters above.
 GPU_FRACTION, GPU_FRACTION_LARGE, LARGE_MAC_GB = 2 / 3, 3 / 4, 32
-# Of that, what is not modelled: MPSGraph's workspaces, rounding in heaps, cached blocks. A judgement, not measured.
+# Fraction of that memory reserved for what the estimate does not include: MPSGraph workspaces, rounding in heaps,
+# cached blocks. An assumption, not a measurement.
 HEADROOM = 0.25
 
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """Peak memory of a step in bytes: what a batch takes grows with it, but never falls below the optimizer's step."""
+    """Peak memory of a step in bytes: linear in the batch size, but never less than the peak of the optimizer step.
+
+    Attributes:
+        fixed: Bytes that do not depend on the batch size.
+        per_sample: Bytes per sample of a batch.
+        optimizer_step: Peak of the optimizer step in bytes.
+    """
 
     fixed: float
     per_sample: float
     optimizer_step: int
 
     def get_peak_bytes(self, batch_size: int) -> float:
-        """Return the peak for a batch size."""
+        """Return the peak memory for a batch size, in bytes."""
         return max(self.fixed + self.per_sample * batch_size, self.optimizer_step)
 
     def find_max_batch_size(self, available: float) -> int:
-        """Return the largest batch size that fits into so many bytes; 0 if none does."""
+        """Return the largest batch size that fits into the available bytes, or 0 if none does."""
         if self.get_peak_bytes(1) > available:
             return 0
         return int((available - self.fixed) / max(self.per_sample, 1))
 
 
-def format_batch_size_advice(need: MemoryEstimate, available: float) -> str:
-    """Return what to do about a training that does not fit into so many bytes."""
-    largest = need.find_max_batch_size(available)
-    return f"give data.batch_size={largest} or less" if largest else "take a smaller model or input"
+def format_batch_size_advice(estimate: MemoryEstimate, available: float) -> str:
+    """Return the fix for a batch size that does not fit into the available bytes."""
+    max_batch_size = estimate.find_max_batch_size(available)
+    return f"Set data.batch_size to {max_batch_size} or less." if max_batch_size else "Use a smaller model or input."
 
 
 def get_usable_bytes(memory_gb: float) -> float:
-    """Return the bytes that a training may plan with on a Mac of so much memory."""
-    return memory_gb * GIB * (GPU_FRACTION if memory_gb <= LARGE_MAC_GB else GPU_FRACTION_LARGE) * (1 - HEADROOM)
+    """Return the bytes that a run may use on a Mac with this much memory."""
+    fraction = GPU_FRACTION if memory_gb <= LARGE_MAC_GB else GPU_FRACTION_LARGE
+    return memory_gb * GIB * fraction * (1 - HEADROOM)

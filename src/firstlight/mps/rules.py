@@ -1,4 +1,4 @@
-"""What MPS can run: rules on one operator's name, shapes and types."""
+"""Rules that decide from the name, shapes and dtypes of an operator whether MPS supports it."""
 
 import functools
 import importlib.resources
@@ -11,113 +11,131 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-# Without a kernel in the list, but its one user is sent to the CPU by torch's MPS backend itself.
+# Operators without a kernel in the list, which torch's MPS backend itself runs on the CPU.
 SILENT_FALLBACK = {"aten::embedding_renorm_"}
-# Metal kernels that come with torchvision, each with its backward pass.
+# Operators for which torchvision ships Metal kernels, each with its backward pass.
 TORCHVISION = {"nms", "roi_align", "ps_roi_align", "ps_roi_pool", "roi_pool", "deform_conv2d"}
-# torch.use_deterministic_algorithms (torch 2.15) lists what raises on MPS.
+# Operators that raise on MPS, as listed in the documentation of torch.use_deterministic_algorithms (torch 2.15).
 NONDETERMINISTIC_OPS = re.compile(
     r"max_pool2d_backward|max_pool[23]d_with_indices_backward|avg_pool3d_backward|embedding_dense_backward"
     r"|_embedding_bag_(dense_)?backward|grid_sampler_[23]d_backward|scatter_reduce_?|kthvalue"
     r"|upsample_(linear1d|bilinear2d|bicubic2d|trilinear3d)_backward"
 )
-# torch before 2.14 returned wrong products on M1 and M2 beyond it (pytorch#177116); batched ones still do (#195163).
+# On M1 and M2, longer matrix products were wrong before torch 2.14 (pytorch#177116), and batched ones are still wrong
+# (pytorch#195163).
 MAX_REDUCTION_LENGTH = 32766
+
+
+FindingKind = Literal["error", "warning"]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one operator does that MPS does not take, or not everywhere."""
+    """An operation that MPS does not support, or not on every Mac.
 
-    kind: Literal["fault", "warning"]
-    text: str
-    where: str = ""
-    # Whether it holds for M1 and M2 alone.
-    early_chips: bool = False
+    Attributes:
+        kind: "error" if the run would fail, else "warning".
+        problem: A sentence without its period.
+        fix: An imperative sentence with a period; empty if there is none.
+        location: Module and line of the operation.
+        is_m1_m2_only: Whether only M1 and M2 are affected.
+    """
+
+    kind: FindingKind
+    problem: str
+    fix: str = ""
+    location: str = ""
+    is_m1_m2_only: bool = False
 
 
 @functools.cache
 def get_mps_operator_support() -> dict[str, bool]:
-    """Return torch's operators by name and overload, and whether MPS runs them.
+    """Return whether MPS supports an operator, for each of torch's operators by name and overload.
 
-    torchgen's native_functions.yaml ships in each wheel of torch, the same for macOS and Linux. Read by lines: as YAML
-    it would take half a second.
+    Each wheel of torch contains torchgen's native_functions.yaml, which is identical on macOS and Linux. The file is
+    parsed line by line, because a YAML parser would take half a second.
     """
     file = importlib.resources.files("torchgen") / "packaged/ATen/native/native_functions.yaml"
-    own: dict[str, bool] = {}
+    support: dict[str, bool] = {}
     delegates: dict[str, str] = {}
     for entry in file.read_text(encoding="utf-8").split("\n- func: ")[1:]:
         name = entry.partition("(")[0]
-        found = re.search(r"^    .*\b(MPS|Composite\w+)\b.*:", entry, re.M) is not None
-        if (delegate := re.search(r"^  structured_delegate: (\S+)", entry, re.M)) and not found:
+        has_kernel = re.search(r"^    .*\b(MPS|Composite\w+)\b.*:", entry, re.M) is not None
+        if (delegate := re.search(r"^  structured_delegate: (\S+)", entry, re.M)) and not has_kernel:
             delegates[name] = delegate[1]
-        # An entry without kernels is made of other operators.
-        own[name] = found or "\n  dispatch:\n" not in entry
-    return own | {name: own[other] for name, other in delegates.items()}
+        # An entry without kernels is composed of other operators.
+        support[name] = has_kernel or "\n  dispatch:\n" not in entry
+    return support | {name: support[delegate] for name, delegate in delegates.items()}
 
 
 def check_operator(name: str, args: Sequence[Any], outputs: list[Tensor]) -> list[Finding]:
-    """Judge one call of an operator, whatever trainer.deterministic says.
+    """Check one call of an operator, regardless of trainer.deterministic.
 
     Args:
-        name: with namespace and overload, such as aten::add.Tensor.
-        args: its arguments.
-        outputs: its results on the device.
+        name: Name with namespace and overload, such as "aten::add.Tensor".
+        args: Positional arguments of the call.
+        outputs: Results on the device.
     """
     base = name.partition("::")[2].partition(".")[0]
-    found = [_check_kernel(name, base)]
-    if doubles := [each.dtype for each in outputs if each.dtype in (torch.float64, torch.complex128)]:
-        found.append(Finding("fault", f"{base} makes {doubles[0]}, which MPS does not have"))
+    findings = [_check_kernel(name, base)]
+    if dtypes := [output.dtype for output in outputs if output.dtype in (torch.float64, torch.complex128)]:
+        problem = f"{base} returns {dtypes[0]}, which MPS does not support"
+        findings.append(Finding("error", problem, "Use a 32-bit dtype."))
     if base in ("_adaptive_avg_pool2d", "adaptive_max_pool2d"):
-        found.append(_check_adaptive_pool(base, list(args[0].shape[-2:]), list(args[1])))
+        findings.append(_check_adaptive_pool(base, list(args[0].shape[-2:]), list(args[1])))
     if (length := _get_reduction_length(base, args)) > MAX_REDUCTION_LENGTH:
-        text = f"{base} sums over {length} numbers, and M1 and M2 may get more than {MAX_REDUCTION_LENGTH} wrong"
-        text += ": use a smaller batch, shorter texts or fewer features"
-        found.append(Finding("warning", text, early_chips=True))
-    return [each for each in found if each]
+        problem = (
+            f"{base} reduces over {length:,} elements, and on M1 and M2, reductions over more than "
+            f"{MAX_REDUCTION_LENGTH:,} may be wrong"
+        )
+        fix = "Use a smaller batch, shorter sequences or fewer features."
+        findings.append(Finding("warning", problem, fix, is_m1_m2_only=True))
+    return [finding for finding in findings if finding]
 
 
 def is_nondeterministic(name: str, args: Sequence[Any]) -> bool:
-    """Say whether trainer.deterministic=true refuses an operator on MPS."""
+    """Return True if trainer.deterministic=true forbids an operator on MPS."""
     base = name.partition("::")[2].partition(".")[0]
-    inexact = bool(args) and isinstance(args[0], Tensor) and (args[0].is_floating_point() or args[0].is_complex())
+    is_inexact = bool(args) and isinstance(args[0], Tensor) and (args[0].is_floating_point() or args[0].is_complex())
     if base in ("index_put", "index_put_", "_index_put_impl_"):
-        return inexact and len(args) > 3 and bool(args[3])
+        return is_inexact and len(args) > 3 and bool(args[3])
     if base in ("index_reduce", "index_reduce_"):
-        return inexact and args[4] in ("prod", "mean")
+        return is_inexact and args[4] in ("prod", "mean")
     return NONDETERMINISTIC_OPS.fullmatch(base) is not None
 
 
 def _check_kernel(name: str, base: str) -> Finding | None:
-    space, _, overload = name.partition("::")
-    metal = base.strip("_").removesuffix("_backward") in TORCHVISION
-    known = {"aten": get_mps_operator_support().get(overload, True), "torchvision": metal}
-    if space not in known and torch._C._dispatch_has_kernel_for_dispatch_key(name, "CompositeImplicitAutograd"):
+    namespace, _, overload = name.partition("::")
+    has_metal_kernel = base.strip("_").removesuffix("_backward") in TORCHVISION
+    support = {"aten": get_mps_operator_support().get(overload, True), "torchvision": has_metal_kernel}
+    if namespace not in support and torch._C._dispatch_has_kernel_for_dispatch_key(name, "CompositeImplicitAutograd"):
         return None
-    if space not in (*known, "prim", "prims", "profiler"):
-        return Finding("warning", f"could not be judged: {name}, an operator of another library")
-    if known.get(space, True) or name in SILENT_FALLBACK:
+    if namespace not in (*support, "prim", "prims", "profiler"):
+        return Finding("warning", f"{name} was not checked, because it is an operator of another library")
+    if support.get(namespace, True) or name in SILENT_FALLBACK:
         return None
     if os.environ.get("PYTORCH_ENABLE_MPS_FALLBACK") == "1":
         return Finding("warning", f"{name} has no MPS kernel and falls back to the CPU, which is slow")
-    return Finding("fault", f"{name} has no MPS kernel: use another operator, or set PYTORCH_ENABLE_MPS_FALLBACK=1")
+    fix = "Use another operator, or set PYTORCH_ENABLE_MPS_FALLBACK=1."
+    return Finding("error", f"{name} has no MPS kernel", fix)
 
 
-def _check_adaptive_pool(base: str, sizes: list[int], wanted: list[int]) -> Finding | None:
-    pairs = list(zip(sizes, wanted, strict=True))
-    shrinks = all(size >= to and size % to == 0 for size, to in pairs)
-    if shrinks or all(size <= to and to % size == 0 for size, to in pairs):
+def _check_adaptive_pool(base: str, input_size: list[int], output_size: list[int]) -> Finding | None:
+    pairs = list(zip(input_size, output_size, strict=True))
+    is_reduction = all(size >= target and size % target == 0 for size, target in pairs)
+    if is_reduction or all(size <= target and target % size == 0 for size, target in pairs):
         return None
-    shapes = " to ".join(" x ".join(map(str, each)) for each in (sizes, wanted))
-    return Finding("fault", f"{base} from {shapes}: on MPS one size must divide the other; change the image size")
+    sizes = " to ".join(" x ".join(map(str, size)) for size in (input_size, output_size))
+    problem = f"{base} from {sizes} is not supported on MPS, where one size must divide the other"
+    return Finding("error", problem, "Change the image size.")
 
 
 def _get_reduction_length(base: str, args: Sequence[Any]) -> int:
-    """Return the length of the longest sum in a matrix product; 0 for another operator."""
+    """Return the length of the longest reduction in a matrix product, or 0 for any other operator."""
     if base in ("mm", "bmm", "linear"):
         return int(args[0].shape[-1])
     if base in ("addmm", "baddbmm"):
         return int(args[1].shape[-1])
-    if base == "linear_backward":  # input, gradient (..., features), weight
+    if base == "linear_backward":  # arguments: input, gradient (..., features), weight
         return max(args[1].numel() // args[1].shape[-1], args[1].shape[-1])
     return 0

@@ -1,4 +1,4 @@
-"""Say whether a training would work on a Mac:  python -m firstlight.preflight model=bert data.batch_size=64"""
+"""Check whether a run would work on a Mac:  python -m firstlight.preflight model=bert data.batch_size=64"""
 
 import json
 from typing import Any
@@ -12,16 +12,16 @@ from firstlight.preflight import checks
 
 @command("preflight")
 def main(cfg: DictConfig) -> dict[str, Any]:
-    """Judge a training on MPS, print what was found, and return it."""
+    """Check a run for MPS, print the results, and return them."""
     validate_config(cfg)
     checks.validate_request(cfg)
     from firstlight.preflight import format_report
 
-    found = checks.run_preflight(cfg)
+    results = checks.run_preflight(cfg)
 
-    print(json.dumps(found, indent=2) if cfg.json else format_report.format_text(found), flush=True)
-    checks.raise_if_unsupported(found)
-    return found
+    print(json.dumps(results, indent=2) if cfg.json else format_report.format_text(results), flush=True)
+    checks.raise_if_unsupported(results)
+    return results
 
 
 if __name__ == "__main__":

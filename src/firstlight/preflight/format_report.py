@@ -1,4 +1,4 @@
-"""From what a dry run found to the answer: would the training work, on which Mac, with which batch."""
+"""Summarize a dry run as plain values, and format the summary as text."""
 
 from typing import Any
 
@@ -7,89 +7,101 @@ from firstlight.mps.findings import DryRunReport
 from firstlight.mps.memory import HEADROOM, MAC_SIZES_GB, MemoryEstimate, format_batch_size_advice, get_usable_bytes
 from firstlight.mps.recorder import MEMORY_CATEGORIES
 
+# Characters of the label before each line, including the space after it.
+LABEL_WIDTH = 20
 
-def summarize(report: DryRunReport, batch_size: int, memory_gb: float | None) -> dict[str, Any]:
-    """Return the answer as plain values, memory in bytes.
+
+def summarize(report: DryRunReport, batch_size: int, mac_memory_gb: float | None) -> dict[str, Any]:
+    """Return the results as plain values, with memory in bytes.
 
     Args:
-        report: what the dry run found.
-        batch_size: that of the training.
-        memory_gb: memory of the Mac that it must fit; None means this one, or else any.
+        report: Result of the dry run.
+        batch_size: Batch size of the run.
+        mac_memory_gb: Memory of the Mac in GB. If None, the limit of this Mac applies; on other machines, the limit of
+            the largest Mac.
     """
-    faults, need = report.format_messages("fault"), report.memory_estimate
-    if need and (problem := format_memory_error(need, batch_size, memory_gb)):
-        faults.append(problem)
+    errors, estimate = report.format_messages("error"), report.memory_estimate
+    if estimate and (memory_error := format_memory_error(estimate, batch_size, mac_memory_gb)):
+        errors.append(memory_error)
+    usable_bytes = {str(size): round(get_usable_bytes(size)) for size in MAC_SIZES_GB}
+    max_batch_sizes = {}
+    if estimate:
+        max_batch_sizes = {str(size): estimate.find_max_batch_size(get_usable_bytes(size)) for size in MAC_SIZES_GB}
     return {
         "batch_size": batch_size,
-        "works": not faults,
-        "judged": need is not None,
-        "faults": faults,
+        "passed": not errors,
+        "complete": estimate is not None,
+        "errors": errors,
         "warnings": report.format_messages("warning"),
-        "varies": report.nondeterministic,
-        "operators": {name: dict(sorted(calls.items())) for name, calls in report.operators.items()},
-        "memory": {name: {**parts, "peak": sum(parts.values())} for name, parts in report.peaks.items()},
-        "usable": {str(size): round(get_usable_bytes(size)) for size in MAC_SIZES_GB},
-        "largest_batch": {str(size): need.find_max_batch_size(get_usable_bytes(size)) for size in MAC_SIZES_GB}
-        if need
-        else {},
+        "nondeterministic": report.nondeterministic,
+        "operators": {phase: dict(sorted(calls.items())) for phase, calls in report.operators.items()},
+        "memory": {
+            phase: {**categories, "peak": sum(categories.values())} for phase, categories in report.peaks.items()
+        },
+        "usable_bytes": usable_bytes,
+        "max_batch_size": max_batch_sizes,
     }
 
 
-def format_memory_error(need: MemoryEstimate, batch_size: int, memory_gb: float | None) -> str | None:
-    """Return the sentence about a batch that is too large; None if it fits."""
+def format_memory_error(estimate: MemoryEstimate, batch_size: int, mac_memory_gb: float | None) -> str | None:
+    """Return the message for a batch that does not fit into the memory, or None if it fits."""
     limit = get_local_mps_limit()
-    if memory_gb is not None:
-        available, where = get_usable_bytes(memory_gb), f"on a Mac of {memory_gb} GB"
+    if mac_memory_gb is not None:
+        available, machine = get_usable_bytes(mac_memory_gb), f"a Mac with {mac_memory_gb} GB"
     elif limit is not None:
-        available, where = limit * (1 - HEADROOM), "on this Mac"
+        available, machine = limit * (1 - HEADROOM), "this Mac"
     else:
-        available, where = get_usable_bytes(MAC_SIZES_GB[-1]), f"on the largest Mac, of {MAC_SIZES_GB[-1]} GB,"
-    if need.get_peak_bytes(batch_size) <= available:
+        available, machine = get_usable_bytes(MAC_SIZES_GB[-1]), f"the largest Mac ({MAC_SIZES_GB[-1]} GB)"
+    peak = estimate.get_peak_bytes(batch_size)
+    if peak <= available:
         return None
     return (
-        f"data.batch_size={batch_size} needs about {need.get_peak_bytes(batch_size) / GIB:.1f} GiB, but a training {where} gets "
-        f"{available / GIB:.1f}: {format_batch_size_advice(need, available)}"
+        f"data.batch_size={batch_size} needs about {peak / GIB:.1f} GiB, but a run on {machine} may use "
+        f"{available / GIB:.1f} GiB. {format_batch_size_advice(estimate, available)}"
     )
 
 
-def format_text(found: dict[str, Any]) -> str:
-    """Return the answer as one screen of text."""
-    counts = [f"{len(calls)} kinds in {name}" for name, calls in found["operators"].items()]
+def format_text(results: dict[str, Any]) -> str:
+    """Return the results as text that fits on one screen."""
+    counts = [f"{len(calls)} in {phase}" for phase, calls in results["operators"].items()]
+    run = f"{results['model']} on {results['data']}, batch size {results['batch_size']}, {results['precision']}"
+    reproducible = "none (results are reproducible with the same seed)"
     rows = [
-        ("training", f"{found['model']} on {found['data']}, batches of {found['batch_size']}, {found['precision']}"),
-        ("", "one step on shapes alone: rules and memory of MPS, not its numbers and not its speed"),
-        ("operators", ", ".join(counts) or "not judged"),
-        *format_block("faults", found["faults"] or ["none"]),
-        *format_block("warnings", found["warnings"] or ["none"]),
-        ("varies", ", ".join(found["varies"]) or "nothing: the same seed gives the same result"),
+        ("run", run),
+        ("", "one step traced on shapes: checks operators and memory, not numerics or speed"),
+        ("operators", ", ".join(counts) or "not checked"),
+        *format_block("errors", results["errors"] or ["none"]),
+        *format_block("warnings", results["warnings"] or ["none"]),
+        ("nondeterministic", ", ".join(results["nondeterministic"]) or reproducible),
     ]
-    if found["largest_batch"]:
+    if results["max_batch_size"]:
         rows += [
             ("", ""),
-            *format_block("memory", format_memory_table(found["memory"])),
+            *format_block("memory", format_memory_table(results["memory"])),
             ("", ""),
-            *format_block("fits", format_mac_table(found)),
+            *format_block("largest batch size", format_mac_table(results)),
         ]
-    return "\n".join(f"{name:<10}{text}".rstrip() for name, text in rows)
+    return "\n".join(f"{label:<{LABEL_WIDTH}}{text}".rstrip() for label, text in rows)
 
 
-def format_block(name: str, lines: list[str]) -> list[tuple[str, str]]:
-    """Return lines with a name before the first."""
-    return [(name if index == 0 else "", line) for index, line in enumerate(lines)]
+def format_block(label: str, lines: list[str]) -> list[tuple[str, str]]:
+    """Return lines of which the first has a label."""
+    return [(label if index == 0 else "", line) for index, line in enumerate(lines)]
 
 
 def format_memory_table(memory: dict[str, dict[str, int]]) -> list[str]:
-    """Return the lines of a table: GiB at the peak, by part."""
-    rows = {part: [f"{parts[part] / GIB:.2f}" for parts in memory.values()] for part in (*MEMORY_CATEGORIES, "peak")}
-    rows = {"GiB at the peak": list(memory), **rows}
-    return [f"{name:<20}" + "".join(f"{cell:>12}" for cell in cells) for name, cells in rows.items()]
+    """Return the lines of a table with the peak memory in GiB by category, for training and evaluation."""
+    rows = {"GiB at peak": list(memory)}
+    for category in (*MEMORY_CATEGORIES, "peak"):
+        rows[category] = [f"{categories[category] / GIB:.2f}" for categories in memory.values()]
+    return [f"{label:<20}" + "".join(f"{cell:>12}" for cell in cells) for label, cells in rows.items()]
 
 
-def format_mac_table(found: dict[str, Any]) -> list[str]:
-    """Return the lines of a table: memory of a Mac, what a training gets of it, and the largest batch."""
-    usable_gib = [size / GIB for size in found["usable"].values()]
+def format_mac_table(results: dict[str, Any]) -> list[str]:
+    """Return the lines of a table with the memory that a run may use and the largest batch size, for each Mac."""
+    usable_gib = [size / GIB for size in results["usable_bytes"].values()]
     return [
-        f"{'Mac of':<20}" + "".join(f"{size + ' GB':>8}" for size in found["usable"]),
-        f"{'GiB for a training':<20}" + "".join(f"{size:>8.1f}" for size in usable_gib),
-        f"{'largest batch':<20}" + "".join(f"{size:>8,}" for size in found["largest_batch"].values()),
+        f"{'Mac memory':<20}" + "".join(f"{size + ' GB':>8}" for size in results["usable_bytes"]),
+        f"{'usable GiB':<20}" + "".join(f"{size:>8.1f}" for size in usable_gib),
+        f"{'batch size':<20}" + "".join(f"{size:>8,}" for size in results["max_batch_size"].values()),
     ]

@@ -1,4 +1,4 @@
-"""Show runs, sweeps and benchmarks on one page:  python -m firstlight.report runs=logs/sweep/<folder>"""
+"""Show runs, sweeps and benchmarks on one HTML page:  python -m firstlight.report runs=logs/sweep/<sweep>"""
 
 import tempfile
 import webbrowser
@@ -8,83 +8,94 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from firstlight.cli.command import command
+from firstlight.run.errors import ConfigError, invalid_value, not_found
 from firstlight.run.files import write_atomically
 
 
 @command("report")
 def main(cfg: DictConfig) -> Path:
-    """Write the page, say where it is and what it holds, and return its path."""
-    folders = validate_run_dirs(cfg)
-    output = resolve_output_path(cfg, folders)
-    # Imported late: a mistake in the settings is told at once.
+    """Write the report, print its path and contents, and return the path."""
+    run_dirs = validate_run_dirs(cfg)
+    output_path = resolve_output_path(cfg, run_dirs)
+    # Imported after the checks, so that errors in the arguments are reported immediately.
     from firstlight.report.collect import collect_report
     from firstlight.report.render import render
 
-    content = collect_report(folders)
-    text = render(content)
-    write_atomically(output, text)
+    content = collect_report(run_dirs)
+    write_atomically(output_path, render(content))
     counts = Counter(run["status"] for run in content.report["runs"])
-    told = ", ".join(f"{number} {status}" for status, number in counts.most_common())
-    print(f"runs      {counts.total()}" + (f" ({told})" if told else ""))
+    statuses = ", ".join(f"{count} {status}" for status, count in counts.most_common())
+    parts = [f"{output_path} ({output_path.stat().st_size / 1e6:.1f} MB)"]
+    parts.append(format_count(counts.total(), "run") + (f" ({statuses})" if statuses else ""))
     if content.report["benchmarks"]:
-        print(f"measured  {len(content.report['benchmarks'])} benchmarks")
-    print(f"page      {output}, {output.stat().st_size / 1e6:.1f} MB")
-    if cfg.open_browser and not webbrowser.open(output.resolve().as_uri()):
-        print(f"browser   none was found: open {output} by hand")
-    return output
+        parts.append(format_count(len(content.report["benchmarks"]), "benchmark"))
+    print(f"Report: {' · '.join(parts)}")
+    if cfg.open_browser and not webbrowser.open(output_path.resolve().as_uri()):
+        print(f"No browser found. Open {output_path} manually.")
+    return output_path
+
+
+def format_count(count: int, noun: str) -> str:
+    """Return a number with its noun, in the plural if needed."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def validate_run_dirs(cfg: DictConfig) -> list[Path]:
-    """Return the folders to look into.
+    """Return the directories to search for runs.
 
     Raises:
-        ValueError: one is no folder, or a setting has a value of another type.
+        ConfigError: If one of them is not a directory, or an argument has the wrong type.
     """
-    given = list(cfg.runs) if OmegaConf.is_list(cfg.runs) else [cfg.runs]
-    if not given or not all(isinstance(each, str) and each for each in given):
-        raise ValueError(f"runs is a folder or a list of folders, but runs={cfg.runs}: type runs=logs/sweep/<folder>")
+    values = list(cfg.runs) if OmegaConf.is_list(cfg.runs) else [cfg.runs]
+    if not values or not all(isinstance(value, str) and value for value in values):
+        fix = "Use e.g. runs=logs/sweep/<sweep>."
+        raise ConfigError(invalid_value("runs", cfg.runs, "a directory or a list of directories", fix))
     if not isinstance(cfg.open_browser, bool):
-        raise ValueError(f"open is true or false, but open_browser={cfg.open_browser}: type open_browser=true")
-    for folder in map(Path, given):
-        if folder.is_file():
-            raise ValueError(f"runs takes folders, but {folder} is a file: type runs={folder.parent}")
-        if not folder.is_dir():
-            raise ValueError(f"There is no folder {folder}: {suggest_dir(folder)}")
-    return [Path(each) for each in given]
+        fix = "Use open_browser=true."
+        raise ConfigError(invalid_value("open_browser", cfg.open_browser, "true or false", fix))
+    for run_dir in map(Path, values):
+        if run_dir.is_file():
+            raise ConfigError(f"{run_dir} is a file, but runs= expects a directory. Use runs={run_dir.parent}.")
+        if not run_dir.is_dir():
+            raise ConfigError(not_found(f"Directory {run_dir}", suggest_dir(run_dir)))
+    return [Path(value) for value in values]
 
 
-def suggest_dir(folder: Path) -> str:
-    """Return what to type instead of a folder that is not there."""
-    # Beside a folder of the project itself lie no runs.
-    known = folder.parent != Path() and folder.parent.is_dir()
-    beside = [each for each in folder.parent.glob("*") if each.is_dir()] if known else []
-    newest = max(beside, key=lambda each: each.stat().st_mtime, default=None)
-    return f"the newest beside it is {newest}" if newest else "type runs=logs, or the folder that a training printed"
+def suggest_dir(missing: Path) -> str:
+    """Return the fix for a directory that does not exist."""
+    # The project's root directory contains no runs.
+    is_known = missing.parent != Path() and missing.parent.is_dir()
+    siblings = [path for path in missing.parent.glob("*") if path.is_dir()] if is_known else []
+    newest = max(siblings, key=lambda path: path.stat().st_mtime, default=None)
+    if newest is None:
+        return "Use runs=logs, or the run directory printed by `make train`."
+    return f"Most recent directory there: {newest}."
 
 
-def resolve_output_path(cfg: DictConfig, folders: list[Path]) -> Path:
-    """Return the file to write, whose folder is made.
+def resolve_output_path(cfg: DictConfig, run_dirs: list[Path]) -> Path:
+    """Return the path of the report, after creating its directory.
 
     Raises:
-        ValueError: it is no file name, or the folder cannot be written to.
+        ConfigError: If the path is not a file path, or its directory is not writable.
     """
     if not isinstance(cfg.output, str) or not cfg.output:
-        raise ValueError(f"output is a file, but output={cfg.output}: type output=report.html")
-    folder = folders[0] if len(folders) == 1 else Path("logs")
-    output = folder / "report.html" if cfg.output == "auto" else Path(cfg.output)
-    if output.is_dir():
-        raise ValueError(f"output is a file, but {output} is a folder: type output={output / 'report.html'}")
+        raise ConfigError(invalid_value("output", cfg.output, "a file path", "Use e.g. output=report.html."))
+    default_dir = run_dirs[0] if len(run_dirs) == 1 else Path("logs")
+    output_path = default_dir / "report.html" if cfg.output == "auto" else Path(cfg.output)
+    if output_path.is_dir():
+        fix = f"Use output={output_path / 'report.html'}."
+        raise ConfigError(f"{output_path} is a directory, but output= expects a file. {fix}")
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        # Writing is tried: permission bits do not tell of a read-only disk.
-        with tempfile.TemporaryFile(dir=output.parent):
+        output_path.parent.mkdir(parents=True, exist_ok=True)
+        # Write a file, because permission bits do not show a read-only disk.
+        with tempfile.TemporaryFile(dir=output_path.parent):
             pass
     except OSError as error:
-        raise ValueError(
-            f"The page is written to {output.parent}, but that cannot be written to ({error.strerror}): "
-            "type output=<a file elsewhere>"
+        raise ConfigError(
+            f"Cannot write the report to {output_path.parent}: {error.strerror}. "
+            "Choose another location with output=<file>."
         ) from error
-    return output
+    return output_path
 
 
 if __name__ == "__main__":

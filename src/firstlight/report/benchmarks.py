@@ -1,4 +1,4 @@
-"""Read benchmark.json: how many times faster than the CPU each model trains and evaluates."""
+"""Load the speed-ups over the CPU from benchmark.json."""
 
 import json
 from pathlib import Path
@@ -7,35 +7,41 @@ from typing import Any
 PHASES = {"train": "training", "eval": "evaluation"}
 
 
-def load_benchmark(file: Path) -> dict[str, Any]:
-    """Return the bars of a benchmark, or a remark why there are none.
+def load_benchmark(path: Path) -> dict[str, Any]:
+    """Return the bars of a benchmark, or a remark if there are none.
 
     Returns:
-        "folder", "started", "models": [name], "bars": {label: [times or None for each model]}, "caption": [line],
-        "remark": a sentence or None.
+        "directory", "started", "models": [name], "bars": {label: [speed-up or None for each model]},
+        "caption": [line], "remark": a sentence or None.
     """
-    shown: dict[str, Any] = {"folder": str(file.parent), "started": None, "models": [], "bars": {}, "caption": []}
+    benchmark: dict[str, Any] = {
+        "directory": str(path.parent),
+        "started": None,
+        "models": [],
+        "bars": {},
+        "caption": [],
+    }
     try:
-        result = json.loads(file.read_text(encoding="utf-8"))
-        shown |= {
-            "started": result["started"],
-            "caption": [str(line) for line in result["caption"]],
-            **make_speedup_bars(result["speedups"]),
+        content = json.loads(path.read_text(encoding="utf-8"))
+        benchmark |= {
+            "started": content["started"],
+            "caption": [str(line) for line in content["caption"]],
+            **make_speedup_bars(content["speedups"]),
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {**shown, "remark": "benchmark.json is damaged, or its measurement was broken off."}
-    remark = None if shown["bars"] else "Only the CPU was measured: there is nothing to compare it with."
-    return {**shown, "remark": remark}
+        return {**benchmark, "remark": "benchmark.json is corrupt or the benchmark was interrupted."}
+    remark = None if benchmark["bars"] else "Only the CPU was measured; no speed-up to show."
+    return {**benchmark, "remark": remark}
 
 
 def make_speedup_bars(speedups: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return a bar for each model and phase, and for each device where there are several."""
-    others = [each for each in speedups if each["device"] != "cpu"]
-    models = list(dict.fromkeys((str(each["model"]), each["batch_size"]) for each in others))
-    devices = list(dict.fromkeys(str(each["device"]) for each in others))
-    found: dict[str, list[float | None]] = {}
-    for each in others:
-        label = PHASES[each["phase"]] + (f" on {each['device']}" if len(devices) > 1 else "")
-        times = found.setdefault(label, [None] * len(models))
-        times[models.index((str(each["model"]), each["batch_size"]))] = float(each["speedup"])
-    return {"models": [f"{name}, batch size {size}" for name, size in models], "bars": found}
+    """Return one bar for each model and phase, and for each device if there are several."""
+    rows = [row for row in speedups if row["device"] != "cpu"]
+    models = list(dict.fromkeys((str(row["model"]), row["batch_size"]) for row in rows))
+    devices = list(dict.fromkeys(str(row["device"]) for row in rows))
+    bars: dict[str, list[float | None]] = {}
+    for row in rows:
+        label = PHASES[row["phase"]] + (f" on {row['device']}" if len(devices) > 1 else "")
+        values = bars.setdefault(label, [None] * len(models))
+        values[models.index((str(row["model"]), row["batch_size"]))] = float(row["speedup"])
+    return {"models": [f"{name}, batch size {size}" for name, size in models], "bars": bars}

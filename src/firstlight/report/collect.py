@@ -1,4 +1,4 @@
-"""Gather what the page shows: the table of runs, and of each run what is drawn when it is chosen."""
+"""Collect the content of the report: the table of runs, and the details of each run."""
 
 import os
 from collections.abc import Iterator
@@ -17,94 +17,97 @@ from firstlight.report.comparison import (
 from firstlight.report.evaluation import ImageEmbedder, load_evaluation
 from firstlight.report.learning_curves import load_curves
 from firstlight.report.run_info import load_run_info
+from firstlight.run.errors import CheckpointError
 from firstlight.run.files import utc_now
 
-# What lies in or beside run folders, and holds none.
+# Directories inside or next to run directories that contain no runs of their own.
 SKIPPED_DIRS = ("wandb", "checkpoints", "predictions")
-# Points in all curves together: beyond 200 runs of 500 points, each gets fewer.
+# Points of all curves together: with more than 200 runs of 500 points, each curve is downsampled further.
 MAX_TOTAL_POINTS = 100_000
 MAX_CURVE_POINTS = 500
+MIN_CURVE_POINTS = 20
 
 
 @dataclass
 class ReportContent:
-    """What the page shows: `report` is read when it opens, `details[i]` when run i is chosen."""
+    """The data of the page.
+
+    Attributes:
+        report: Data that the browser parses when the page opens.
+        details: Data of each run, which the browser parses when the run is selected.
+    """
 
     report: dict[str, Any]
     details: list[dict[str, Any]]
 
 
-def collect_report(folders: list[Path]) -> ReportContent:
-    """Read all runs and benchmarks below some folders.
+def collect_report(roots: list[Path]) -> ReportContent:
+    """Load all runs and benchmarks in some directories.
 
     Raises:
-        ValueError: there are none.
+        CheckpointError: If the directories contain no runs and no benchmarks.
     """
-    found = list(find_records(folders))
-    run_folders = list(dict.fromkeys(folder for folder, name in found if name == "run.json"))
-    benchmarks = [load_benchmark(folder / name) for folder, name in found if name == "benchmark.json"]
-    if not run_folders and not benchmarks:
-        where = " and ".join(map(str, folders))
-        raise ValueError(f"A run is a folder with run.json, but there is none in {where}: run `make train` first")
-    base = find_common_parent(folders)
-    runs = [load_run_info(folder, get_run_name(folder, base)) for folder in run_folders]
+    records = list(find_records(roots))
+    run_dirs = list(dict.fromkeys(directory for directory, name in records if name == "run.json"))
+    benchmarks = [load_benchmark(directory / name) for directory, name in records if name == "benchmark.json"]
+    if not run_dirs and not benchmarks:
+        where = " and ".join(map(str, roots))
+        raise CheckpointError(f"No runs (directories with run.json) found in {where}. Run `make train` first.")
+    base = find_common_parent(roots)
+    runs = [load_run_info(run_dir, get_run_name(run_dir, base)) for run_dir in run_dirs]
     runs.sort(key=lambda run: (run["started"] or "", run["name"]), reverse=True)
-    settings = list_varying_hyperparameters(runs)
-    chosen = get_default_selection(runs)
-    for index, run in enumerate(runs):
-        run["chosen"] = index in chosen
+    hyperparameters = list_varying_hyperparameters(runs)
+    selected = get_default_selection(runs)
     report = {
-        "made": utc_now(),
-        "source": ", ".join(map(str, folders)),
+        "generated_at": utc_now(),
+        "source": ", ".join(map(str, roots)),
         "runs": runs,
-        "parameters": settings,
+        "hyperparameters": hyperparameters,
         "metrics": list_metrics(runs),
-        "columns": make_columns(runs, settings),
+        "columns": make_columns(runs, hyperparameters),
         "seeds": aggregate_seeds(runs),
-        "benchmarks": sorted(benchmarks, key=lambda each: str(each["started"]), reverse=True),
+        "benchmarks": sorted(benchmarks, key=lambda benchmark: str(benchmark["started"]), reverse=True),
     }
-    drawn = load_run_details(runs, chosen)
-    for run, detail in zip(runs, drawn, strict=True):
-        run["metrics"] = [name for group in detail["curves"] for name in group["metrics"]]
-    return ReportContent(report, drawn)
+    details = load_run_details(runs, selected)
+    for index, (run, detail) in enumerate(zip(runs, details, strict=True)):
+        run["selected"] = index in selected
+        run["curve_metrics"] = [name for group in detail["curves"] for name in group["metrics"]]
+    return ReportContent(report, details)
 
 
-def load_run_details(runs: list[dict[str, Any]], chosen: list[int]) -> list[dict[str, Any]]:
-    """Return curves and evaluation of each run; those that the page opens with get their pictures first."""
-    points = max(20, min(MAX_CURVE_POINTS, MAX_TOTAL_POINTS // max(len(runs), 1)))
-    pictures = ImageEmbedder()
-    order = [*chosen, *(index for index in range(len(runs)) if index not in chosen)]
-    shown = {
-        index: {
-            **load_curves(Path(runs[index]["folder"]), points),
-            **load_evaluation(Path(runs[index]["folder"]), pictures),
-        }
-        for index in order
-    }
-    return [shown[index] for index in range(len(runs))]
+def load_run_details(runs: list[dict[str, Any]], selected: list[int]) -> list[dict[str, Any]]:
+    """Return curves and evaluation of each run; runs that are selected by default are the first to embed images."""
+    points = max(MIN_CURVE_POINTS, min(MAX_CURVE_POINTS, MAX_TOTAL_POINTS // max(len(runs), 1)))
+    embedder = ImageEmbedder()
+    order = [*selected, *(index for index in range(len(runs)) if index not in selected)]
+    details = {}
+    for index in order:
+        run_dir = Path(runs[index]["run_dir"])
+        details[index] = {**load_curves(run_dir, points), **load_evaluation(run_dir, embedder)}
+    return [details[index] for index in range(len(runs))]
 
 
-def find_records(folders: list[Path]) -> Iterator[tuple[Path, str]]:
-    """Yield each folder that holds run.json or benchmark.json, once, with the name of the file."""
+def find_records(roots: list[Path]) -> Iterator[tuple[Path, str]]:
+    """Yield each directory with run.json or benchmark.json, without duplicates, and the name of the file."""
     seen: set[Path] = set()
-    for root in folders:
-        for place, below, files in os.walk(root):
-            folder = Path(place)
-            below[:] = sorted(name for name in below if name not in SKIPPED_DIRS and not name.startswith("."))
+    for root in roots:
+        for parent, subdirs, files in os.walk(root):
+            directory = Path(parent)
+            subdirs[:] = sorted(name for name in subdirs if name not in SKIPPED_DIRS and not name.startswith("."))
             if "run.json" in files:
-                below.clear()
+                subdirs.clear()
             for name in ("run.json", "benchmark.json"):
-                if name in files and folder.resolve() / name not in seen:
-                    seen.add(folder.resolve() / name)
-                    yield folder, name
+                if name in files and directory.resolve() / name not in seen:
+                    seen.add(directory.resolve() / name)
+                    yield directory, name
 
 
-def find_common_parent(folders: list[Path]) -> Path:
-    """Return the folder from which runs are named."""
-    return Path(os.path.commonpath([each.resolve() for each in folders]))
+def find_common_parent(roots: list[Path]) -> Path:
+    """Return the directory to which the names of runs are relative."""
+    return Path(os.path.commonpath([root.resolve() for root in roots]))
 
 
-def get_run_name(folder: Path, base: Path) -> str:
-    """Return the path of a run below the common folder, its own name where it is that folder."""
-    name = folder.resolve().relative_to(base).as_posix()
-    return folder.resolve().name if name == "." else name
+def get_run_name(run_dir: Path, base: Path) -> str:
+    """Return the path of a run relative to the common parent, or its directory name if both are the same."""
+    name = run_dir.resolve().relative_to(base).as_posix()
+    return run_dir.resolve().name if name == "." else name

@@ -1,4 +1,4 @@
-"""A network of transformers is loaded by that library alone, any other by the class of its model."""
+"""Tests of format=safetensors: transformers loads its own networks, the model's class loads any other network."""
 
 import json
 
@@ -13,8 +13,8 @@ from support.tiny_models import TinyMLP
 from support.tiny_training import CLASSES
 
 
-class Wrapped(Classifier):
-    """A network of another library's."""
+class WrapperClassifier(Classifier):
+    """A classifier with a network of another library."""
 
     modality = "text"
 
@@ -26,23 +26,23 @@ class Wrapped(Classifier):
         return self.network(**inputs).logits
 
 
-def require_the_same(model, inputs, meaning, folder) -> dict:
-    """Export a model, hold what a stranger gets against its logits, and return the description."""
+def check_exported_logits(model, inputs, descriptions, output_dir) -> dict:
+    """Export a model, compare its logits with the logits of the loaded file, and return the metadata."""
     source = ExportSource(
-        model.eval(), InputSpec(lambda *_: inputs, meaning, {}), "last.ckpt", {"model": {"_target_": "x"}}
+        model.eval(), InputSpec(lambda *_: inputs, descriptions, {}), "last.ckpt", {"model": {"_target_": "x"}}
     )
-    safetensors.export_model(source, folder)
+    safetensors.export_model(source, output_dir)
     with torch.no_grad():
         expected = model(inputs)
-    found = load_without_firstlight(folder, "config.json", source.inputs.named(inputs))
+    actual = load_without_firstlight(output_dir, "config.json", source.inputs.to_dict(inputs))
 
-    # float32, in another program added up in another order.
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
-    return json.loads((folder / "config.json").read_text())
+    # Other programs add float32 numbers in another order.
+    torch.testing.assert_close(actual, expected, atol=1e-4, rtol=1e-4)
+    return json.loads((output_dir / "config.json").read_text())
 
 
 @pytest.mark.slow
-def test_a_network_of_transformers_becomes_a_folder_of_theirs(tmp_path):
+def test_transformers_network_loads_with_from_pretrained(tmp_path):
     transformers = pytest.importorskip("transformers")
     config = transformers.ElectraConfig(
         vocab_size=32,
@@ -53,23 +53,23 @@ def test_a_network_of_transformers_becomes_a_folder_of_theirs(tmp_path):
         intermediate_size=16,
         num_labels=2,
     )
-    model = Wrapped(transformers.ElectraForSequenceClassification(config))
+    model = WrapperClassifier(transformers.ElectraForSequenceClassification(config))
     inputs = {"input_ids": torch.ones(2, 5).long(), "attention_mask": torch.ones(2, 5).long()}
-    told = require_the_same(model, inputs, dict.fromkeys(inputs, "tokens"), tmp_path)
+    metadata = check_exported_logits(model, inputs, dict.fromkeys(inputs, "tokens"), tmp_path)
 
-    assert told["id2label"] == {"0": "class 0", "1": "class 1"}
-    assert 'AutoModelForSequenceClassification.from_pretrained(".")' in "\n".join(told["export"]["load"])
+    assert metadata["id2label"] == {"0": "class 0", "1": "class 1"}
+    assert 'AutoModelForSequenceClassification.from_pretrained(".")' in "\n".join(metadata["export"]["load"])
 
 
-def test_any_other_network_is_loaded_by_its_own_class(tmp_path):
-    inputs = InputSpec(lambda count, length: torch.randn(count, 3, 2, 2), {"images": "pixels"}, {})
+def test_custom_network_loads_with_its_class(tmp_path):
+    inputs = InputSpec(lambda batch_size, length: torch.randn(batch_size, 3, 2, 2), {"images": "pixels"}, {})
     source = ExportSource(TinyMLP(CLASSES, 2).eval(), inputs, "last.ckpt", {"model": {"_target_": "x"}})
-    checked = safetensors.export_model(source, tmp_path)
-    found = {"images": inputs.sample(3, 0)}
+    verified = safetensors.export_model(source, tmp_path)
+    namespace = {"images": inputs.sample(3, 0)}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
-        exec("\n".join(json.loads((tmp_path / "config.json").read_text())["load"]), found)
+        exec("\n".join(json.loads((tmp_path / "config.json").read_text())["load"]), namespace)
 
-    assert "equal to the last bit" in checked
+    assert "bitwise identical" in verified
     with torch.no_grad():
-        torch.testing.assert_close(found["logits"], source.model(found["images"]), rtol=0, atol=0)
+        torch.testing.assert_close(namespace["logits"], source.model(namespace["images"]), rtol=0, atol=0)

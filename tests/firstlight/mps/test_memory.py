@@ -1,4 +1,4 @@
-"""What a step takes decides on which Mac it fits."""
+"""Tests of the memory estimate and of the memory that a Mac provides."""
 
 import pytest
 
@@ -6,16 +6,16 @@ from firstlight.hardware.device import GIB
 from firstlight.mps.memory import MemoryEstimate, get_usable_bytes
 
 
-def test_a_step_takes_what_its_batch_or_the_optimizer_takes():
-    need = MemoryEstimate(fixed=100, per_sample=10, optimizer_step=150)
+def test_peak_is_maximum_of_batch_and_optimizer_step():
+    estimate = MemoryEstimate(fixed=100, per_sample=10, optimizer_step=150)
 
-    assert need.get_peak_bytes(1) == need.get_peak_bytes(5) == 150
-    assert need.get_peak_bytes(10) == 200
-    assert need.find_max_batch_size(209) == 10
-    assert need.find_max_batch_size(149) == 0
+    assert estimate.get_peak_bytes(1) == estimate.get_peak_bytes(5) == 150
+    assert estimate.get_peak_bytes(10) == 200
+    assert estimate.find_max_batch_size(209) == 10
+    assert estimate.find_max_batch_size(149) == 0
 
 
-def test_a_large_mac_lends_more_of_its_memory():
-    # Two thirds, or three quarters, less a quarter for what is not modelled.
+def test_usable_fraction_is_larger_on_large_macs():
+    # Two thirds or three quarters of the memory, minus the headroom of a quarter.
     assert get_usable_bytes(16) == pytest.approx(8 * GIB)
     assert get_usable_bytes(64) == pytest.approx(36 * GIB)

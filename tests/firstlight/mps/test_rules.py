@@ -1,4 +1,4 @@
-"""The rules read the list of operators that ships with torch."""
+"""Tests of the rules that decide whether MPS supports an operator."""
 
 from pathlib import Path
 
@@ -11,21 +11,21 @@ from firstlight.mps.rules import check_operator, get_mps_operator_support, is_no
 
 
 @pytest.mark.slow
-def test_reading_by_lines_finds_what_a_yaml_parser_finds():
+def test_operator_support_matches_yaml_parser():
     text = (Path(torchgen.__file__).parent / "packaged/ATen/native/native_functions.yaml").read_text()
-    entries = {each["func"].partition("(")[0]: each for each in yaml.load(text, Loader=yaml.CSafeLoader)}
+    entries = {entry["func"].partition("(")[0]: entry for entry in yaml.load(text, Loader=yaml.CSafeLoader)}
 
-    def runs(entry):
+    def is_supported(entry):
         keys = [key.strip() for group in entry.get("dispatch") or {} for key in group.split(",")]
-        parent = entry.get("structured_delegate")
-        own = any(key == "MPS" or key.startswith("Composite") for key in keys)
-        return own or (runs(entries[parent]) if parent else not keys)
+        delegate = entry.get("structured_delegate")
+        has_kernel = any(key == "MPS" or key.startswith("Composite") for key in keys)
+        return has_kernel or (is_supported(entries[delegate]) if delegate else not keys)
 
-    assert {name: runs(entry) for name, entry in entries.items()} == get_mps_operator_support()
+    assert {name: is_supported(entry) for name, entry in entries.items()} == get_mps_operator_support()
 
 
 @pytest.mark.parametrize(
-    ("name", "runs"),
+    ("name", "is_supported"),
     [
         ("aten::native_layer_norm", True),
         ("aten::add.Tensor", True),
@@ -38,25 +38,25 @@ def test_reading_by_lines_finds_what_a_yaml_parser_finds():
         ("profiler::_record_function_enter_new", True),
     ],
 )
-def test_an_operator_runs_with_a_kernel_or_made_of_others(name, runs):
-    assert runs == (not check_operator(name, (), []))
+def test_operator_needs_kernel_or_composition(name, is_supported):
+    assert is_supported == (not check_operator(name, (), []))
 
 
 @pytest.mark.parametrize(
-    ("sizes", "wanted", "fits"),
+    ("input_size", "output_size", "is_supported"),
     [
         *[((14, 14), (7, 7), True), ((7, 7), (7, 7), True), ((1, 1), (7, 7), True)],
         *[((10, 10), (7, 7), False), ((2, 2), (7, 7), False), ((14, 3), (7, 7), False), ((14, 1), (7, 7), False)],
     ],
 )
-def test_adaptive_pooling_divides(sizes, wanted, fits):
-    images = torch.empty(1, 1, *sizes)
+def test_adaptive_pooling_sizes_must_divide(input_size, output_size, is_supported):
+    images = torch.empty(1, 1, *input_size)
 
-    assert fits == (not check_operator("aten::_adaptive_avg_pool2d", (images, wanted), []))
-    assert fits == (not check_operator("aten::adaptive_max_pool2d", (images, wanted), []))
+    assert is_supported == (not check_operator("aten::_adaptive_avg_pool2d", (images, output_size), []))
+    assert is_supported == (not check_operator("aten::adaptive_max_pool2d", (images, output_size), []))
 
 
-def test_only_an_accumulating_index_varies():
+def test_only_accumulating_index_put_is_nondeterministic():
     assert is_nondeterministic("aten::index_put_", (torch.ones(2), None, None, True))
     assert not is_nondeterministic("aten::index_put_", (torch.ones(2), None, None))
     assert not is_nondeterministic("aten::index_put_", (torch.ones(2).long(), None, None, True))

@@ -1,4 +1,4 @@
-"""`make preflight` judges a training for MPS on any machine."""
+"""Tests of `make preflight`, which checks a run for MPS on any machine."""
 
 import json
 import re
@@ -7,52 +7,58 @@ import pytest
 
 from firstlight.config.compose import compose_config
 from firstlight.preflight import __main__ as preflight
+from firstlight.run.errors import ConfigError, HardwareError
 from support.options import QUICK_OVERRIDES, get_modality, get_tiny_model, make_tiny_overrides
 
 MODEL = get_tiny_model("text", "images")
-# Wide: the largest of the batches fits no Mac.
-SMALL = [*(word for word in make_tiny_overrides(MODEL) if word not in QUICK_OVERRIDES), "model.width=256"]
-VARIES = "this training would fail: aten::embedding_dense_backward varies on MPS"
+# A wide model, so that the largest batch size does not fit on any Mac.
+OVERRIDES = [override for override in make_tiny_overrides(MODEL) if override not in QUICK_OVERRIDES]
+OVERRIDES += ["model.width=256"]
+NONDETERMINISTIC = "This run would fail on MPS: aten::embedding_dense_backward is nondeterministic on MPS"
 
 
-def test_one_screen_tells_all(capsys, tmp_path, monkeypatch):
+def test_report_fits_on_one_screen(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    found = preflight.main(compose_config("preflight", SMALL))
+    results = preflight.main(compose_config("preflight", OVERRIDES))
     lines = capsys.readouterr().out.splitlines()
 
-    assert found["works"]
-    assert found["judged"]
-    assert re.fullmatch(r"training  \w+ on Fake\w+, batches of 4, 32-true", lines[0])
-    assert "faults    none" in lines
+    assert results["passed"]
+    assert results["complete"]
+    assert re.fullmatch(r"run +\w+ on Fake\w+, batch size 4, 32-true", lines[0])
+    assert any(re.fullmatch("errors +none", line) for line in lines)
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 100
     assert not list(tmp_path.iterdir())
 
 
-def test_json_prints_json_only(capsys):
-    found = preflight.main(compose_config("preflight", [*SMALL, "json=true"]))
+def test_json_prints_only_json(capsys):
+    results = preflight.main(compose_config("preflight", [*OVERRIDES, "json=true"]))
 
-    assert found == json.loads(capsys.readouterr().out)
-    assert sum(found["memory"]["training"].values()) == 2 * found["memory"]["training"]["peak"]
-    assert list(found["largest_batch"]) == ["8", "16", "24", "32", "64", "128"]
-    assert sorted(found["largest_batch"].values()) == list(found["largest_batch"].values())
+    assert results == json.loads(capsys.readouterr().out)
+    assert sum(results["memory"]["training"].values()) == 2 * results["memory"]["training"]["peak"]
+    assert list(results["max_batch_size"]) == ["8", "16", "24", "32", "64", "128"]
+    assert sorted(results["max_batch_size"].values()) == list(results["max_batch_size"].values())
 
 
-def test_another_trainer_is_refused():
-    with pytest.raises(ValueError, match="preflight judges a training on MPS, but trainer=cpu: leave trainer= out"):
-        preflight.main(compose_config("preflight", [*SMALL, "trainer=cpu"]))
+def test_other_accelerator_raises_config_error():
+    message = "preflight only checks MPS, but trainer.accelerator=cpu. Remove the override, or use trainer=mps."
+    with pytest.raises(ConfigError, match=message):
+        preflight.main(compose_config("preflight", [*OVERRIDES, "trainer=cpu"]))
 
 
 @pytest.mark.parametrize(
-    ("words", "sentence"),
+    ("overrides", "message"),
     [
-        *([(["trainer.deterministic=true"], VARIES)] if get_modality("model", MODEL) == "text" else []),
-        (["trainer.precision=64-true"], "this training would fail: .*float64"),
-        (["data.batch_size=999999"], "data.batch_size=999999 needs about .* GiB, but a training on the largest Mac"),
-        (["data.batch_size=200000", "mac_memory_gb=16"], "but a training on a Mac of 16 GB gets 8.0: give data.b"),
+        *([(["trainer.deterministic=true"], NONDETERMINISTIC)] if get_modality("model", MODEL) == "text" else []),
+        (["trainer.precision=64-true"], "This run would fail on MPS: .*float64"),
+        (["data.batch_size=999999"], "data.batch_size=999999 needs about .* GiB, but a run on the largest Mac"),
+        (
+            ["data.batch_size=200000", "mac_memory_gb=16"],
+            "but a run on a Mac with 16 GB may use 8.0 GiB. Set data.batch_size to ",
+        ),
     ],
 )
-def test_what_would_fail_is_shown_and_refused(capsys, words, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        preflight.main(compose_config("preflight", [*SMALL, *words]))
-    assert "faults    " in capsys.readouterr().out
+def test_errors_are_printed_and_raised(capsys, overrides, message):
+    with pytest.raises(HardwareError, match=message):
+        preflight.main(compose_config("preflight", [*OVERRIDES, *overrides]))
+    assert re.search("^errors +[^n]", capsys.readouterr().out, re.M)

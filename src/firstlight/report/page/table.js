@@ -1,179 +1,185 @@
-// The table of runs: it is sorted, filtered, and tells which runs are chosen. Text reaches the page as text only.
+// The table of runs: sorting, filtering and selection. Text is inserted as text only, never as HTML.
 "use strict";
 
 const byId = (id) => document.getElementById(id);
 const report = JSON.parse(byId("report").textContent);
 const runs = report.runs;
-const ENDED_BADLY = ["failed", "interrupted", "damaged"];
-const BEST = runs.filter((run) => run.chosen);
-const state = { key: "started", down: true, rows: [], chosen: new Map() };
+const FAILURE_STATUSES = ["failed", "interrupted", "corrupt"];
+const DEFAULT_SELECTION = runs.filter((run) => run.selected);
+// `selected` maps each selected run to the index of its color.
+const state = { sortKey: "started", descending: true, rows: [], selected: new Map() };
 
-/** Make an element with properties and children; a string becomes text. */
-function make(tag, properties = {}, ...children) {
+/** Create an element with properties and children; a string becomes a text node. */
+function createElement(tag, properties = {}, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
   element.append(...children);
   return element;
 }
 
-/** Return the value of a run that a key such as "metrics/test/loss" leads to, or null. */
-function valueOf(run, key) {
-  const [part, ...rest] = key.split("/");
-  const value = rest.length ? run[part][rest.join("/")] : run[part];
+/** Return the value of a run for a key such as "metrics/test/loss", or null. */
+function getValue(run, key) {
+  const [field, ...rest] = key.split("/");
+  const value = rest.length ? run[field][rest.join("/")] : run[field];
   return value === undefined || value === "" ? null : value;
 }
 
-/** Return a number with four digits; what is no number is returned as text. */
-function digits(value) {
+/** Format a number with four significant digits; other values are converted to text. */
+function formatNumber(value) {
   if (typeof value !== "number") return String(value);
   if (value !== 0 && (Math.abs(value) >= 1e6 || Math.abs(value) < 1e-4)) return value.toExponential(2);
   return Math.abs(value) >= 1000 ? Math.round(value).toLocaleString("en") : String(Number(value.toPrecision(4)));
 }
 
-function duration(seconds) {
+function formatDuration(seconds) {
   if (typeof seconds !== "number") return String(seconds);
   if (seconds < 60) return `${seconds.toFixed(1)} s`;
   const minutes = Math.floor(seconds / 60);
   return minutes < 60 ? `${minutes} min ${Math.floor(seconds % 60)} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
-/** Return a time in ISO 8601 as the reader's clock shows it. */
-function clock(text) {
+/** Format an ISO 8601 time in the time zone of the reader. */
+function formatTime(text) {
   const time = new Date(text);
   if (Number.isNaN(time.getTime())) return String(text);
-  const two = (number) => String(number).padStart(2, "0");
-  const day = `${time.getFullYear()}-${two(time.getMonth() + 1)}-${two(time.getDate())}`;
-  return `${day} ${two(time.getHours())}:${two(time.getMinutes())}`;
+  const pad = (number) => String(number).padStart(2, "0");
+  const day = `${time.getFullYear()}-${pad(time.getMonth() + 1)}-${pad(time.getDate())}`;
+  return `${day} ${pad(time.getHours())}:${pad(time.getMinutes())}`;
 }
 
-const WRITTEN = { number: digits, duration, time: clock };
-const written = (value, kind) => (value === null ? "–" : (WRITTEN[kind] || String)(value));
-const isRight = (kind) => kind === "number" || kind === "duration";
+const FORMATTERS = { number: formatNumber, duration: formatDuration, time: formatTime };
+const formatValue = (value, kind) => (value === null ? "–" : (FORMATTERS[kind] || String)(value));
+const formatCount = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
+const isRightAligned = (kind) => kind === "number" || kind === "duration";
 
-/** Order two values: numbers by size, text as people count ("a9" before "a10"). */
-function order(one, other) {
-  if (typeof one === "number" && typeof other === "number") return one - other;
-  return String(one).localeCompare(String(other), "en", { numeric: true });
+/** Compare two values: numbers by size, text in natural order ("a9" before "a10"). */
+function compareValues(left, right) {
+  if (typeof left === "number" && typeof right === "number") return left - right;
+  return String(left).localeCompare(String(right), "en", { numeric: true });
 }
 
-function compareRows(one, other) {
-  const values = [one, other].map((row) => valueOf(row.run, state.key));
-  // What is missing comes last, whichever way the others go.
+function compareRows(left, right) {
+  const values = [left, right].map((row) => getValue(row.run, state.sortKey));
+  // Missing values come last in both directions.
   if (values.includes(null)) return (values[0] === null) - (values[1] === null);
-  return order(values[0], values[1]) * (state.down ? -1 : 1);
+  return compareValues(values[0], values[1]) * (state.descending ? -1 : 1);
 }
 
 function buildTable() {
-  const tick = make("th", { scope: "col" }, "chart");
-  const heads = report.columns.map((column) => {
-    const button = make("button", { type: "button", textContent: column.label });
+  const plotHeader = createElement("th", { scope: "col" }, "plot");
+  const headers = report.columns.map((column) => {
+    const button = createElement("button", { type: "button", textContent: column.label });
     button.addEventListener("click", () => sortBy(column));
-    const head = make("th", { scope: "col", className: isRight(column.kind) ? "right" : "" }, button);
-    head.dataset.key = column.key;
-    return head;
+    const header = createElement("th", { scope: "col", className: isRightAligned(column.kind) ? "right" : "" }, button);
+    header.dataset.key = column.key;
+    return header;
   });
-  byId("table").tHead.append(make("tr", {}, tick, ...heads));
+  byId("table").tHead.append(createElement("tr", {}, plotHeader, ...headers));
   state.rows = runs.map((run) => ({ run, row: buildRow(run) }));
   sortTable();
   byId("filter").addEventListener("input", filterTable);
-  byId("choose-best").addEventListener("click", () => choose(BEST));
-  byId("choose-none").addEventListener("click", () => choose([]));
-  choose(BEST);
+  byId("select-best").addEventListener("click", () => selectOnly(DEFAULT_SELECTION));
+  byId("clear-selection").addEventListener("click", () => selectOnly([]));
+  selectOnly(DEFAULT_SELECTION);
   filterTable();
 }
 
 function buildRow(run) {
-  run.tick = make("input", { type: "checkbox" });
-  run.tick.setAttribute("aria-label", `Draw ${run.name}`);
-  run.tick.addEventListener("change", () => toggle(run, run.tick.checked));
-  run.swatch = make("span", { className: "swatch" });
+  run.checkbox = createElement("input", { type: "checkbox" });
+  run.checkbox.setAttribute("aria-label", `Plot ${run.name}`);
+  run.checkbox.addEventListener("change", () => toggleRun(run, run.checkbox.checked));
+  run.swatch = createElement("span", { className: "swatch" });
   const cells = report.columns.map((column) => buildCell(run, column));
-  run.words = cells.map((cell) => cell.textContent).join("\n").toLowerCase();
-  const row = make("tr", {}, make("td", { className: "tick" }, make("label", {}, run.tick, run.swatch)), ...cells);
-  row.classList.add(ENDED_BADLY.includes(run.status) ? "bad" : run.status === "running" ? "running" : "finished");
+  run.searchText = cells.map((cell) => cell.textContent).join("\n").toLowerCase();
+  const label = createElement("label", {}, run.checkbox, run.swatch);
+  const row = createElement("tr", {}, createElement("td", { className: "checkbox" }, label), ...cells);
+  const isFailed = FAILURE_STATUSES.includes(run.status);
+  row.classList.add(isFailed ? "failed" : run.status === "running" ? "running" : "finished");
   return row;
 }
 
 function buildCell(run, column) {
-  const value = valueOf(run, column.key);
-  const text = written(value, column.kind);
-  const cell = make("td", { className: isRight(column.kind) ? "right" : column.kind });
+  const value = getValue(run, column.key);
+  const text = formatValue(value, column.kind);
+  const cell = createElement("td", { className: isRightAligned(column.kind) ? "right" : column.kind });
   if (column.kind === "name") {
-    const button = make("button", { type: "button", textContent: text, title: "Show this run below" });
+    const button = createElement("button", { type: "button", textContent: text, title: "Show run details" });
     button.addEventListener("click", () => showRun(run, true));
     cell.append(button);
-    if (run.reason) cell.append(make("div", { className: "reason" }, run.reason));
+    if (run.reason) cell.append(createElement("div", { className: "reason" }, run.reason));
   } else if (column.kind === "code") {
-    cell.append(make("code", {}, text));
+    cell.append(createElement("code", {}, text));
   } else {
-    cell.append(make("span", { className: value === null ? "none" : column.key === "status" ? "state" : "" }, text));
+    const className = value === null ? "none" : column.key === "status" ? "status" : "";
+    cell.append(createElement("span", { className }, text));
   }
-  if (value === null && column.kind === "setting") cell.title = "not typed: its default";
+  if (value === null && column.kind === "override") cell.title = "not overridden: default value";
   return cell;
 }
 
 function sortBy(column) {
-  // What one looks for first: the best figure, the newest run, the first name.
-  const down = ["number", "time"].includes(column.kind) && !column.key.endsWith("loss");
-  state.down = state.key === column.key ? !state.down : down;
-  state.key = column.key;
+  // The first click shows what readers look for first: the best value, the newest run, the first name.
+  const descending = ["number", "time"].includes(column.kind) && !column.key.endsWith("loss");
+  state.descending = state.sortKey === column.key ? !state.descending : descending;
+  state.sortKey = column.key;
   sortTable();
 }
 
 function sortTable() {
   state.rows.sort(compareRows);
-  byId("table").tBodies[0].append(...state.rows.map((each) => each.row));
-  for (const head of byId("table").tHead.querySelectorAll("th[data-key]")) {
-    const isSorted = head.dataset.key === state.key;
-    head.setAttribute("aria-sort", isSorted ? (state.down ? "descending" : "ascending") : "none");
+  byId("table").tBodies[0].append(...state.rows.map(({ row }) => row));
+  for (const header of byId("table").tHead.querySelectorAll("th[data-key]")) {
+    const isSorted = header.dataset.key === state.sortKey;
+    header.setAttribute("aria-sort", isSorted ? (state.descending ? "descending" : "ascending") : "none");
   }
 }
 
 function filterTable() {
   const words = byId("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
-  for (const { run, row } of state.rows) row.hidden = !words.every((word) => run.words.includes(word));
-  const shown = shownRuns().length;
-  byId("shown").textContent = shown < runs.length ? `${shown} of ${runs.length} runs` : `${runs.length} runs`;
-  redraw("settings-chart", "speed-chart");
+  for (const { run, row } of state.rows) row.hidden = !words.every((word) => run.searchText.includes(word));
+  const count = filteredRuns().length;
+  byId("filter-count").textContent = (count < runs.length ? `${count} of ` : "") + formatCount(runs.length, "run");
+  redraw("hyperparameters-chart", "speed-chart");
 }
 
-const shownRuns = () => state.rows.filter((each) => !each.row.hidden).map((each) => each.run);
+const filteredRuns = () => state.rows.filter(({ row }) => !row.hidden).map(({ run }) => run);
 
-/** Choose these runs instead of all others. */
-function choose(wanted) {
-  for (const run of runs) mark(run, wanted.includes(run));
+/** Select these runs and deselect all others. */
+function selectOnly(selection) {
+  for (const run of runs) setSelected(run, selection.includes(run));
   redraw("curves-chart");
 }
 
-function toggle(run, isChosen) {
-  mark(run, isChosen);
+function toggleRun(run, isSelected) {
+  setSelected(run, isSelected);
   redraw("curves-chart");
 }
 
-/** Give a chosen run the first free colour, and show it beside its tick. */
-function mark(run, isChosen) {
-  run.tick.checked = isChosen;
-  if (isChosen && !state.chosen.has(run)) {
-    const taken = new Set(state.chosen.values());
-    let colour = 0;
-    while (taken.has(colour)) colour += 1;
-    state.chosen.set(run, colour);
-  } else if (!isChosen) {
-    state.chosen.delete(run);
+/** Select or deselect a run. A selected run gets the first unused color, which its swatch shows. */
+function setSelected(run, isSelected) {
+  run.checkbox.checked = isSelected;
+  if (isSelected && !state.selected.has(run)) {
+    const used = new Set(state.selected.values());
+    let color = 0;
+    while (used.has(color)) color += 1;
+    state.selected.set(run, color);
+  } else if (!isSelected) {
+    state.selected.delete(run);
   }
-  const colour = state.chosen.get(run);
-  run.swatch.className = colour === undefined ? "swatch" : `swatch c${colour % 8}`;
+  const color = state.selected.get(run);
+  run.swatch.className = color === undefined ? "swatch" : `swatch c${color % 8}`;
 }
 
 function buildSeeds() {
   if (!report.seeds.length) return;
   const names = report.metrics.filter((name) => report.seeds.some((row) => row.metrics[name]));
-  const heads = ["settings", "runs", ...names].map((text, place) =>
-    make("th", { scope: "col", className: place ? "right" : "" }, text));
-  const rows = report.seeds.map((row) => make("tr", {}, make("td", {}, row.settings),
-    make("td", { className: "right" }, String(row.runs)),
-    ...names.map((name) => make("td", { className: "right" }, row.metrics[name] ? spread(row.metrics[name]) : "–"))));
-  byId("seeds-table").append(make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...rows));
+  const headers = ["overrides", "runs", ...names].map((text, index) =>
+    createElement("th", { scope: "col", className: index ? "right" : "" }, text));
+  const rows = report.seeds.map((row) => createElement("tr", {}, createElement("td", {}, row.overrides),
+    createElement("td", { className: "right" }, String(row.runs)),
+    ...names.map((name) => createElement("td", { className: "right" },
+      row.metrics[name] ? formatMeanAndStd(row.metrics[name]) : "–"))));
+  byId("seeds-table").append(createElement("thead", {}, createElement("tr", {}, ...headers)), createElement("tbody", {}, ...rows));
   byId("seeds").hidden = false;
 }
 
-const spread = ([mean, deviation]) => `${digits(mean)} ± ${digits(Number(deviation.toPrecision(2)))}`;
+const formatMeanAndStd = ([mean, std]) => `${formatNumber(mean)} ± ${formatNumber(Number(std.toPrecision(2)))}`;
