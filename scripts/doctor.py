@@ -1,9 +1,10 @@
-"""Say whether this machine can train, and how to mend what is wrong. Standard library, and torch if it is there.
+"""Check this machine and suggest fixes.
 
-    make doctor                  one line a check; the exit code is 1 if one failed
-    make doctor ARGS=--json      the same as a list of {name, status, text, repair}
+    make doctor                  print one line per check; the exit code is 1 if a check failed
+    make doctor ARGS=--json      print the results as a list of {name, status, text, fix}
 
-doctor_facts.py looks at the machine, doctor_rules.py judges. It runs before `make setup` too, on any Python from 3.9.
+doctor_facts.py collects the facts, doctor_rules.py checks them. Only the standard library, and torch if it is
+installed. Also runs before `make setup`, on Python 3.9 or newer.
 """
 
 from __future__ import annotations
@@ -25,60 +26,66 @@ from doctor_rules import Finding
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def install_command(root: Path, own: bool, conda: bool) -> str:
-    """Return the command that installs what is missing; `own` says that the project's .venv runs this."""
-    if conda:
+def get_install_command(root: Path, is_project_env: bool, is_conda: bool) -> str:
+    """Return the command that installs missing packages.
+
+    Args:
+        root: Directory of the project.
+        is_project_env: Whether this Python belongs to the project's .venv or conda environment.
+        is_conda: Whether the project's conda environment is active.
+    """
+    if is_conda:
         return f'pip install --upgrade --upgrade-strategy eager -e ".[{",".join(pyproject.read_extras(root))}]"'
-    if not own:
+    if not is_project_env:
         return "make setup, then make doctor"
     ready, sources = root / ".venv" / "ready", (*(root / "requirements").glob("*.lock"), root / "pyproject.toml")
-    # make takes a finished .venv for good, whatever was done to its packages since.
-    done = ready.exists() and all(ready.stat().st_mtime >= file.stat().st_mtime for file in sources)
-    return "make clean setup" if done else "make setup"
+    # For make, a complete .venv is up to date even if its packages were changed later.
+    is_complete = ready.exists() and all(ready.stat().st_mtime >= file.stat().st_mtime for file in sources)
+    return "make clean setup" if is_complete else "make setup"
 
 
-def examine(root: Path, variables: Mapping[str, str]) -> Iterator[Finding]:
-    """Yield every finding; the quick ones come before torch is imported."""
-    machine, (installed, torch_wanted) = facts.read_machine(platform.system()), facts.read_versions()
-    conda = variables.get("CONDA_DEFAULT_ENV", "") == pyproject.read_conda_name(root) != ""
-    own = conda or Path(sys.prefix).resolve() == (root / ".venv").resolve()
-    install = install_command(root, own, conda)
-    setup_python = "" if own else facts.read_setup_python(root)
-    yield rules.judge_system(machine)
-    yield rules.judge_python(machine, platform.python_version(), setup_python, install)
-    # conda's environment follows pyproject.toml, not the pins.
-    pins = {name: [] if conda else versions for name, versions in facts.read_pins(root).items()}
-    yield rules.judge_packages(installed, pins, torch_wanted, install)
-    yield from rules.judge_versions(machine, installed, install)
+def run_checks(root: Path, variables: Mapping[str, str]) -> Iterator[Finding]:
+    """Yield all findings; checks without torch come first, because importing torch takes seconds."""
+    machine, (installed, torch_requirement) = facts.read_machine(platform.system()), facts.read_versions()
+    is_conda = variables.get("CONDA_DEFAULT_ENV", "") == pyproject.read_conda_name(root) != ""
+    is_project_env = is_conda or Path(sys.prefix).resolve() == (root / ".venv").resolve()
+    install = get_install_command(root, is_project_env, is_conda)
+    setup_python = "" if is_project_env else facts.read_setup_python(root)
+    yield rules.check_system(machine)
+    yield rules.check_python(machine, platform.python_version(), setup_python, install)
+    # The conda environment is installed from pyproject.toml, not from the lock files.
+    pins = {name: [] if is_conda else versions for name, versions in facts.read_pins(root).items()}
+    yield rules.check_packages(installed, pins, torch_requirement, install)
+    yield from rules.check_versions(machine, installed, install)
     torch = facts.read_torch() if "torch" in installed else None
-    yield rules.judge_mps(machine, torch, install)
-    yield rules.judge_memory(machine, torch)
-    yield from rules.judge_variables(machine, variables)
-    yield rules.judge_wandb(variables, facts.read_key(variables, Path.home()))
-    places = {name: root / name if (root / name).exists() else root for name in ("logs", "data")}
-    yield rules.judge_disk({name: shutil.disk_usage(place).free for name, place in places.items()})
-    yield rules.judge_logs(facts.read_write_error(root / "logs"))
-    yield from rules.judge_power(machine)
+    yield rules.check_mps(machine, torch, install)
+    yield rules.check_memory(machine, torch)
+    yield from rules.check_variables(machine, variables)
+    yield rules.check_wandb(variables, facts.has_api_key(variables, Path.home()))
+    directories = {name: root / name if (root / name).exists() else root for name in ("logs", "data")}
+    yield rules.check_disk({name: shutil.disk_usage(directory).free for name, directory in directories.items()})
+    yield rules.check_logs(facts.read_write_error(root / "logs"))
+    yield from rules.check_power(machine)
 
 
-def report(findings: Iterable[Finding], as_json: bool) -> int:
-    """Print the findings, and return the exit code."""
-    kept = []
+def print_findings(findings: Iterable[Finding], as_json: bool) -> int:
+    """Print the findings as they arrive, and return the exit code."""
+    results = []
     for finding in findings:
-        kept.append(finding)
+        results.append(finding)
         if not as_json:
-            repair = f"  ->  {finding.repair}" if finding.repair else ""
-            print(f"{finding.status:4}  {finding.name:9}  {finding.text}{repair}", flush=True)
-    failed, warned = (sum(finding.status == status for finding in kept) for status in ("fail", "warn"))
+            fix = f"  ->  {finding.fix}" if finding.fix else ""
+            print(f"{finding.status:4}  {finding.name:9}  {finding.text}{fix}", flush=True)
+    num_failed, num_warnings = (sum(finding.status == status for finding in results) for status in ("fail", "warn"))
     if as_json:
-        print(json.dumps([finding._asdict() for finding in kept], indent=2))
+        print(json.dumps([finding._asdict() for finding in results], indent=2))
     else:
-        counts = f"{failed} failed, {warned} warning{'' if warned == 1 else 's'}"
-        print("doctor:", counts if failed or warned else "all well")
-    return int(failed > 0)
+        counts = f"{num_failed} failed, {num_warnings} warning{'' if num_warnings == 1 else 's'}"
+        print("doctor:", counts if num_failed or num_warnings else "all checks passed")
+    return int(num_failed > 0)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="doctor", description="Say whether this machine can train.")
-    parser.add_argument("--json", action="store_true", help="print a list of {name, status, text, repair}")
-    sys.exit(report(examine(ROOT, os.environ), parser.parse_args().json))
+    parser = argparse.ArgumentParser(prog="doctor", description="Check this machine and suggest fixes.")
+    parser.add_argument("--json", action="store_true", help="print a list of {name, status, text, fix}")
+    sys.exit(print_findings(run_checks(ROOT, os.environ), parser.parse_args().json))

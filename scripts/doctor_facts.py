@@ -1,4 +1,7 @@
-"""What `make doctor` reads of this machine. Standard library, and torch if it is there; any Python from 3.9."""
+"""Collect the facts about this machine for `make doctor`.
+
+Only the standard library, and torch if it is installed. Runs on Python 3.9 or newer.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +24,8 @@ import pyproject
 PACKAGES = ("torch", "torchvision", "lightning", "transformers", "hydra-core", "wandb")
 
 
-class Machine(NamedTuple):
-    """Hardware and system; the last two are what `pmset -g batt` and `pmset -g` print."""
+class MachineInfo(NamedTuple):
+    """Hardware and system; `battery` and `power_settings` are the outputs of `pmset -g batt` and `pmset -g`."""
 
     system: str
     release: str
@@ -35,8 +38,8 @@ class Machine(NamedTuple):
     power_settings: str = ""
 
 
-class Torch(NamedTuple):
-    """What torch says about the accelerators, or the error of its import."""
+class TorchInfo(NamedTuple):
+    """The accelerators that torch detects, or the error of its import."""
 
     built: bool = False
     available: bool = False
@@ -45,72 +48,76 @@ class Torch(NamedTuple):
     error: str = ""
 
 
-def output(*command: str) -> str:
-    """Return what a command prints, or nothing if it is absent, fails or hangs."""
+def run_command(*command: str) -> str:
+    """Return the output of a command, or "" if the command does not exist, fails or takes longer than 10 s."""
     try:
-        done = subprocess.run(command, capture_output=True, check=True, timeout=10)
+        result = subprocess.run(command, capture_output=True, check=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
         return ""
-    return done.stdout.decode(errors="replace").strip()
+    return result.stdout.decode(errors="replace").strip()
 
 
-def read_machine(system: str) -> Machine:
-    """Return the hardware and the system's state."""
+def read_machine(system: str) -> MachineInfo:
+    """Return the hardware and the state of the operating system.
+
+    Args:
+        system: Result of `platform.system()`.
+    """
     architecture = platform.machine()
     if system != "Darwin":
-        names = re.findall(r"model name\s*: (.+)", output("cat", "/proc/cpuinfo"))
+        names = re.findall(r"model name\s*: (.+)", run_command("cat", "/proc/cpuinfo"))
         chip = names[0] if names else platform.processor() or architecture
-        # Windows has no sysconf.
+        # os.sysconf does not exist on Windows.
         ram = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if system == "Linux" else 0
-        return Machine(system, platform.release(), chip, architecture, ram)
-    return Machine(
+        return MachineInfo(system, platform.release(), chip, architecture, ram)
+    return MachineInfo(
         system="macOS",
-        release=output("sw_vers", "-productVersion"),
-        chip=output("sysctl", "-n", "machdep.cpu.brand_string"),
+        release=run_command("sw_vers", "-productVersion"),
+        chip=run_command("sysctl", "-n", "machdep.cpu.brand_string"),
         architecture=architecture,
-        ram_bytes=int(output("sysctl", "-n", "hw.memsize") or 0),
-        translated=output("sysctl", "-n", "sysctl.proc_translated") == "1",
-        wired_limit_mb=int(output("sysctl", "-n", "iogpu.wired_limit_mb") or 0),
-        battery=output("pmset", "-g", "batt"),
-        power_settings=output("pmset", "-g"),
+        ram_bytes=int(run_command("sysctl", "-n", "hw.memsize") or 0),
+        translated=run_command("sysctl", "-n", "sysctl.proc_translated") == "1",
+        wired_limit_mb=int(run_command("sysctl", "-n", "iogpu.wired_limit_mb") or 0),
+        battery=run_command("pmset", "-g", "batt"),
+        power_settings=run_command("pmset", "-g"),
     )
 
 
 def read_versions() -> tuple[dict[str, str], str]:
-    """Return the versions of the packages that this Python has, and the torch that its torchvision asks for."""
-    found = {}
+    """Return the installed versions of PACKAGES, and the torch requirement of the installed torchvision."""
+    versions = {}
     for name in PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    requirements = (metadata.requires("torchvision") or []) if "torchvision" in found else []
-    return found, next((text for text in requirements if re.match(r"torch(?![\w-])", text)), "")
+            versions[name] = metadata.version(name)
+    requirements = (metadata.requires("torchvision") or []) if "torchvision" in versions else []
+    return versions, next((text for text in requirements if re.match(r"torch(?![\w-])", text)), "")
 
 
 def read_pins(root: Path) -> dict[str, list[str]]:
-    """Return the versions of each package that the locks of this project pin; one that none pins is not needed."""
+    """Return the locked versions of each package; packages that no lock file pins are not needed and left out."""
     files = [root / f"requirements/{name}.lock" for name in ("base", *pyproject.read_extras(root))]
     text = "".join(file.read_text(encoding="utf-8") for file in files if file.exists())
     pins = {name: re.findall(rf"^{name}==([^\s;]+)", text, re.MULTILINE) for name in PACKAGES}
     return {name: versions for name, versions in pins.items() if versions}
 
 
-def read_torch() -> Torch:
-    """Import torch and ask it."""
+def read_torch() -> TorchInfo:
+    """Import torch, and return the accelerators that it detects."""
     try:
         import torch
 
         mps, recommended = torch.backends.mps, 0
-        # The allocator starts here and refuses ratios that do not fit: judge_ratios says which.
+        # This call starts the MPS allocator, which raises for invalid watermark ratios. check_ratios reports them.
         with contextlib.suppress(RuntimeError):
             recommended = torch.mps.recommended_max_memory() if mps.is_available() else 0
         cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
-        return Torch(mps.is_built(), mps.is_available(), cuda, recommended)
-    except Exception as error:  # whatever a broken installation raises
-        return Torch(error=" ".join(f"{type(error).__name__}: {error}".split()))
+        return TorchInfo(mps.is_built(), mps.is_available(), cuda, recommended)
+    except Exception as error:  # A broken installation can raise any exception.
+        return TorchInfo(error=" ".join(f"{type(error).__name__}: {error}".split()))
 
 
-def read_key(variables: Mapping[str, str], home: Path) -> bool:
-    """Say whether W&B has a key, in the environment or in ~/.netrc."""
+def has_api_key(variables: Mapping[str, str], home: Path) -> bool:
+    """Return True if a W&B API key is set in the environment or in ~/.netrc."""
     if variables.get("WANDB_API_KEY"):
         return True
     host = urlsplit(variables.get("WANDB_BASE_URL") or "https://api.wandb.ai").netloc
@@ -121,16 +128,16 @@ def read_key(variables: Mapping[str, str], home: Path) -> bool:
     return False
 
 
-def read_write_error(folder: Path) -> str:
-    """Create and delete a file in a folder; return why that failed, or nothing."""
+def read_write_error(directory: Path) -> str:
+    """Create and delete a file in a directory; return the error message, or "" if the directory is writable."""
     try:
-        tempfile.NamedTemporaryFile(dir=folder).close()
+        tempfile.NamedTemporaryFile(dir=directory).close()
     except OSError as error:
         return error.strerror or str(error)
     return ""
 
 
 def read_setup_python(root: Path) -> str:
-    """Return the Python that `make setup` would take, or nothing."""
-    found = output("sh", str(root / "scripts/find_python.sh"))
-    return found or ("one that uv fetches" if shutil.which("uv") else "")
+    """Return the Python that `make setup` would use, or "" if there is none."""
+    python = run_command("sh", str(root / "scripts/find_python.sh"))
+    return python or ("a Python that uv downloads" if shutil.which("uv") else "")

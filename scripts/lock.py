@@ -1,7 +1,7 @@
-"""Pin the packages of pyproject.toml for every platform:  make lock  or  make lock ARGS=--upgrade
+"""Lock the dependencies in pyproject.toml for all platforms:  make lock  or  make lock ARGS=--upgrade
 
-Writes requirements/base.lock and requirements/<extra>.lock for each extra. Pinned versions that still fit are kept;
---upgrade takes the newest ones. Standard library only, Python 3.9 or newer; uv resolves.
+Writes requirements/base.lock and requirements/<extra>.lock for each extra. Locked versions are kept if possible;
+--upgrade selects the newest versions. Requires uv. Standard library only, Python 3.9 or newer.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from pathlib import Path
 import pyproject
 from pyproject import ROOT
 
-# A lock holds no address: neither of a registry (uv writes none unless asked to) nor of this machine.
+# Lock files contain no URLs or local paths: uv writes index URLs only on request, and --no-header omits the command.
 COMPILE = ("uv", "pip", "compile", "--quiet", "--universal", "--generate-hashes", "--no-header")
 
 
 def split_entries(lock: str) -> dict[str, str]:
-    """Return requirement, such as "torch==2.11.0 ; sys_platform == 'linux'", -> its lines in the lock."""
+    """Return a dict from requirement, e.g. "torch==2.11.0 ; sys_platform == 'linux'", to its lines in the lock file."""
     blocks = [block.rstrip("\n") for block in re.split(r"\n(?=\S)", lock)]
     entries = [block for block in blocks if re.match(r"[\w.-]+(\[[\w,.-]+\])?==", block)]
     return {entry.partition("\n")[0].rstrip("\\ "): entry for entry in entries}
 
 
 def read_previous(directory: Path, names: tuple[str, ...]) -> str:
-    """Return the entries of earlier locks, each once: uv keeps versions that it finds in its output file."""
+    """Return the entries of the existing lock files without duplicates; uv keeps the versions in its output file."""
     entries: dict[str, str] = {}
     for name in names:
         file = directory / f"{name}.lock"
@@ -38,37 +38,41 @@ def read_previous(directory: Path, names: tuple[str, ...]) -> str:
 
 
 def remove_constraints(lock: str) -> str:
-    """Return a lock whose `# via` lines name neither the constraints nor the project."""
+    """Remove the constraint files and the name of the project from the `# via` lines of a lock file."""
     lock = re.sub(r"[\w.-]+ \(pyproject\.toml\)", "pyproject.toml", lock)
-    return re.sub(r"(?m)^(    # via ).*$", _without_constraints, lock)
+    return re.sub(r"(?m)^(    # via ).*$", _remove_constraint_sources, lock)
 
 
-def _without_constraints(line: re.Match[str]) -> str:
+def _remove_constraint_sources(line: re.Match[str]) -> str:
     sources = line.group(0).partition("# via ")[2].split(", ")
     return f"    # via {', '.join(source for source in sources if not source.startswith('-c '))}"
 
 
 def resolve(root: Path, extra: str, output: Path, constraints: list[Path]) -> str:
-    """Return the lock of the base and one extra, with the versions that the constraints pin.
+    """Return the lock file of the base and one extra, with the versions that the constraint files pin.
 
     Raises:
-        ValueError: If no set of versions fits.
+        ValueError: If uv finds no compatible versions.
     """
     command = [*COMPILE, "--annotation-style=line", f"--python-version={pyproject.read_minimum_python(root)}"]
     command += ["pyproject.toml", "--output-file", str(output), *(["--extra", extra] if extra else [])]
     for constraint in constraints:
         command += ["--constraint", str(constraint)]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
-    if done.returncode:
-        raise ValueError(f"uv cannot resolve {f'the extra {extra!r}' if extra else 'the base'}:\n{done.stderr.strip()}")
+    result = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    if result.returncode:
+        raise ValueError(
+            f"uv cannot resolve {f'the extra {extra!r}' if extra else 'the base'}:\n{result.stderr.strip()}"
+        )
     return remove_constraints(output.read_text(encoding="utf-8"))
 
 
 def lock(root: Path, upgrade: bool) -> list[str]:
-    """Write all locks, each constrained by those before it, and delete those of former extras; return the changes.
+    """Write all lock files, delete the lock files of removed extras, and return a description of the changes.
+
+    Each lock file is constrained by the previous ones, so that all extras can be installed together.
 
     Raises:
-        ValueError: If an extra does not fit to the base or to an earlier extra; nothing is written then.
+        ValueError: If an extra conflicts with the base or a previous extra. No file is written then.
     """
     directory = root / "requirements"
     written: dict[str, str] = {}
@@ -79,30 +83,30 @@ def lock(root: Path, upgrade: bool) -> list[str]:
             file = Path(temporary) / f"{name}.lock"
             if not upgrade:
                 file.write_text(read_previous(directory, ("base", name)), encoding="utf-8")
-            constraints = [Path(temporary) / f"{earlier}.lock" for earlier in written]
+            constraints = [Path(temporary) / f"{previous}.lock" for previous in written]
             entries = split_entries(resolve(root, extra, file, constraints))
             base = base or entries
-            own = entries if not extra else {key: entry for key, entry in entries.items() if key not in base}
-            written[name] = "".join(f"{entry}\n" for entry in own.values())
+            added = entries if not extra else {key: entry for key, entry in entries.items() if key not in base}
+            written[name] = "".join(f"{entry}\n" for entry in added.values())
             file.write_text(written[name], encoding="utf-8")
     directory.mkdir(exist_ok=True)
-    former = [file for file in sorted(directory.glob("*.lock")) if file.stem not in written]
-    for file in former:
+    obsolete = [file for file in sorted(directory.glob("*.lock")) if file.stem not in written]
+    for file in obsolete:
         file.unlink()
-    lines = [f"deleted {file.relative_to(root).as_posix()}" for file in former]
+    lines = [f"Deleted {file.relative_to(root).as_posix()}" for file in obsolete]
     for name, text in written.items():
         (directory / f"{name}.lock").write_text(text, encoding="utf-8")
-        lines.append(f"requirements/{name}.lock: {len(split_entries(text))} packages")
+        lines.append(f"Wrote requirements/{name}.lock: {len(split_entries(text))} packages")
     return lines
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="make lock", description="Pin the packages of pyproject.toml.")
-    parser.add_argument("--upgrade", action="store_true", help="take the newest versions that pyproject.toml allows")
+    parser = argparse.ArgumentParser(prog="make lock", description="Lock the dependencies in pyproject.toml.")
+    parser.add_argument("--upgrade", action="store_true", help="select the newest versions that pyproject.toml allows")
     arguments = parser.parse_args()
     if shutil.which("uv") is None:
         sys.exit("lock: `make lock` requires uv. Install it with: pip install uv")
     try:
-        print("\n".join(f"lock: {line}" for line in lock(ROOT, arguments.upgrade)))
+        print("\n".join(lock(ROOT, arguments.upgrade)))
     except ValueError as error:
         sys.exit(f"lock: {error}")

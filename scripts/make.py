@@ -1,12 +1,12 @@
-"""Hand the words after `make <command>` to the command exactly as they were typed. Standard library only.
+"""Forward the arguments of `make <command>` verbatim. Standard library only.
 
-    python scripts/make.py run firstlight.train     what the Makefile's recipes call
-    python scripts/make.py script new               becomes scripts/new.py
-    python scripts/make.py help                     prints help.txt, the list of commands
-    python scripts/make.py refuse trian             says which command was meant
+    python scripts/make.py run firstlight.train     run a module of the engine
+    python scripts/make.py script new               run scripts/new.py
+    python scripts/make.py help                     print help.txt, the list of commands
+    python scripts/make.py unknown trian            print which command was probably meant
 
-Pasting $(MAKEOVERRIDES) into a recipe would let the shell expand `$`, `;` and `*`. The recipe's environment holds the
-same words in MAKEFLAGS, untouched by a shell; GNU Make 3.81 and 4.x escape them alike.
+If a recipe contained $(MAKEOVERRIDES), the shell would expand `$`, `;` and `*`. MAKEFLAGS in the recipe's environment
+contains the same arguments unexpanded. GNU Make 3.81 and 4.x escape them in the same way.
 """
 
 from __future__ import annotations
@@ -25,72 +25,78 @@ ENGINE = SCRIPTS.parent / "src/firstlight"
 
 def read_help() -> str:
     """Return help.txt without the commands whose module was deleted from src/firstlight."""
-    # The commands above this heading are modules of src/firstlight.
+    # The commands above the heading "Your project" are modules of src/firstlight.
     programs, heading, others = (SCRIPTS / "help.txt").read_text(encoding="utf-8").partition("\n\nYour project\n")
-    # An entry is a heading, or a command and the indented lines below it.
+    # An entry is a heading, or a command with the indented lines below it.
     entries = re.split(r"\n(?=\S|\n)", programs)
-    return "\n".join(entry for entry in entries if all(map(exists, listed_in(entry)))) + heading + others
+    return "\n".join(entry for entry in entries if all(map(has_module, list_commands(entry)))) + heading + others
 
 
-def listed_in(text: str) -> list[str]:
-    """Return the commands that lines of help.txt begin with, each once."""
+def list_commands(text: str) -> list[str]:
+    """Return the commands in lines such as those of help.txt, without duplicates."""
     return list(dict.fromkeys(re.findall(r"^make ([a-z-]+)", text, re.MULTILINE)))
 
 
-def exists(program: str) -> bool:
-    """Return True if src/firstlight has this program."""
-    name = program.replace("-", "_")
+def has_module(command: str) -> bool:
+    """Return True if src/firstlight has a module for a command."""
+    name = command.replace("-", "_")
     return (ENGINE / f"{name}.py").is_file() or (ENGINE / name / "__main__.py").is_file()
 
 
-COMMANDS = ("help", *listed_in(read_help()))
+COMMANDS = ("help", *list_commands(read_help()))
 
 
-def overrides(makeflags: str) -> list[str]:
-    """Return the name=value words of a command line, in the order they were typed.
+def parse_makeflags(makeflags: str) -> list[str]:
+    """Return the key=value arguments of a make command line, in their original order.
 
-    Make escapes blanks and backslashes by a backslash, doubles each dollar, and lists the last word first.
+    Make escapes whitespace and backslashes with a backslash, doubles each dollar sign, and reverses the order.
     """
-    words = re.findall(r"(?:\\.|[^\\\s])+", makeflags, flags=re.DOTALL)
-    typed = [re.sub(r"\\(.)", r"\1", word, flags=re.DOTALL).replace("$$", "$") for word in words]
-    given = [word for word in typed if "=" in word and not word.startswith("-")]
-    # Names in capitals, such as PYTHON=, are settings of the Makefile.
-    return [word for word in reversed(given) if not re.match(r"[A-Z_]+[:+?]?=", word)]
+    escaped = re.findall(r"(?:\\.|[^\\\s])+", makeflags, flags=re.DOTALL)
+    arguments = [re.sub(r"\\(.)", r"\1", text, flags=re.DOTALL).replace("$$", "$") for text in escaped]
+    overrides = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
+    # Names in capitals, such as PYTHON=, are variables of the Makefile.
+    return [override for override in reversed(overrides) if not re.match(r"[A-Z_]+[:+?]?=", override)]
 
 
-def become(*program: str) -> None:
-    """Become `python PROGRAM` with those words, the `~name` goals and the flags of ARGS="..."."""
+def exec_python(*program: str) -> None:
+    """Replace this process with `python PROGRAM`, the overrides, the `~key` deletions and the flags in ARGS."""
     environment = {
         k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")
     }
     deletions = environment.pop("DELETIONS", "").split()
     flags = shlex.split(environment.pop("ARGS", ""))
-    words = [*overrides(os.environ.get("MAKEFLAGS", "")), *deletions, *flags]
-    os.execve(sys.executable, [sys.executable, *program, *words], environment)
+    arguments = [*parse_makeflags(os.environ.get("MAKEFLAGS", "")), *deletions, *flags]
+    os.execve(sys.executable, [sys.executable, *program, *arguments], environment)
 
 
-def run(module: str) -> None:
-    """Become a command of the package."""
-    become("-m", module)
+def run_module(name: str) -> None:
+    """Run a module with the arguments of the make command."""
+    exec_python("-m", name)
 
 
-def script(name: str) -> None:
-    """Become a script of this folder."""
-    become(str(SCRIPTS / f"{name}.py"))
+def run_script(name: str) -> None:
+    """Run a script of this directory with the arguments of the make command."""
+    exec_python(str(SCRIPTS / f"{name}.py"))
 
 
-def show_help() -> None:
+def print_help() -> None:
     """Print the list of commands."""
     print(read_help(), end="")
 
 
-def refuse(goal: str) -> None:
-    """Print the sentence that refuses a goal and names the nearest command."""
-    near = get_close_matches(goal, COMMANDS, n=1, cutoff=0.5)
-    hint = f"did you mean `make {near[0]}`?" if near else f"the commands are {', '.join(COMMANDS)}"
-    print(f"There is no command {goal!r}: {hint} (settings are typed as name=value)")
+def print_unknown_target(target: str) -> None:
+    """Print the error message for an unknown target, with the nearest command."""
+    nearest = get_close_matches(target, COMMANDS, n=1, cutoff=0.5)
+    hint = f"Did you mean `make {nearest[0]}`?" if nearest else f"Available: {', '.join(COMMANDS)}."
+    # Without a period at the end, because make appends one.
+    print(f"Unknown command {target!r}. {hint} (Overrides have the form key=value)")
 
 
 if __name__ == "__main__":
-    functions: dict[str, Callable[..., None]] = {"run": run, "script": script, "help": show_help, "refuse": refuse}
+    functions: dict[str, Callable[..., None]] = {
+        "run": run_module,
+        "script": run_script,
+        "help": print_help,
+        "unknown": print_unknown_target,
+    }
     functions[sys.argv[1]](*sys.argv[2:3])

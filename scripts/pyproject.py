@@ -1,8 +1,8 @@
-"""Read what the scripts need of pyproject.toml and environment.yml. Standard library only, Python 3.9 or newer.
+"""Read settings from pyproject.toml and environment.yml. Standard library only, Python 3.9 or newer.
 
-    python scripts/pyproject.py locks     print the lock files that `make setup` installs, one a line
+    python scripts/pyproject.py locks     print the lock files that `make setup` installs, one per line
 
-Python has a TOML parser since 3.11. Here a section is a header with the lines below it, and a list holds plain strings.
+The standard library has a TOML parser only since Python 3.11. This parser supports tables and lists of plain strings.
 """
 
 from __future__ import annotations
@@ -15,36 +15,36 @@ ROOT = Path(__file__).resolve().parents[1]
 CHECKOUT_TABLE = "tool.firstlight"
 
 
-def read_section(root: Path, name: str) -> str:
-    """Return the lines below a header such as [project], without comments; "" if there is no such section."""
+def read_table(root: Path, name: str) -> str:
+    """Return the lines of a table such as [project], without comments, or "" if the table does not exist."""
     text = (root / "pyproject.toml").read_text(encoding="utf-8")
-    found = re.search(rf"^\[{re.escape(name)}\][^\n]*\n(.*?)(?=^\[|\Z)", text, re.MULTILINE | re.DOTALL)
-    return re.sub(r"(?m)(^|\s)#.*$", "", found.group(1)) if found else ""
+    match = re.search(rf"^\[{re.escape(name)}\][^\n]*\n(.*?)(?=^\[|\Z)", text, re.MULTILINE | re.DOTALL)
+    return re.sub(r"(?m)(^|\s)#.*$", "", match.group(1)) if match else ""
 
 
 def read_extras(root: Path = ROOT) -> list[str]:
-    """Return the extras that this project installs, from `extras` of [tool.firstlight]."""
-    found = re.search(r"^extras\s*=\s*\[(.*?)\]", read_section(root, CHECKOUT_TABLE), re.MULTILINE | re.DOTALL)
-    return [first or second for first, second in re.findall(r'"([^"]*)"|\'([^\']*)\'', found.group(1) if found else "")]
+    """Return the extras that `make setup` installs: `extras` in [tool.firstlight]."""
+    match = re.search(r"^extras\s*=\s*\[(.*?)\]", read_table(root, CHECKOUT_TABLE), re.MULTILINE | re.DOTALL)
+    return [first or second for first, second in re.findall(r'"([^"]*)"|\'([^\']*)\'', match.group(1) if match else "")]
 
 
 def read_known_extras(root: Path = ROOT) -> list[str]:
     """Return the names of all extras, in the order of pyproject.toml."""
-    return re.findall(r"^([\w.-]+)\s*=", read_section(root, "project.optional-dependencies"), re.MULTILINE)
+    return re.findall(r"^([\w.-]+)\s*=", read_table(root, "project.optional-dependencies"), re.MULTILINE)
 
 
 def read_minimum_python(root: Path = ROOT) -> str:
-    """Return the oldest Python that the project allows, such as 3.11."""
-    found = re.search(r"^requires-python\s*=\s*\"\s*>=\s*([\d.]+)", read_section(root, "project"), re.MULTILINE)
-    return found.group(1) if found else "3.11"
+    """Return the minimum Python version of the project, such as 3.11."""
+    match = re.search(r"^requires-python\s*=\s*\"\s*>=\s*([\d.]+)", read_table(root, "project"), re.MULTILINE)
+    return match.group(1) if match else "3.11"
 
 
 def read_conda_name(root: Path = ROOT) -> str:
-    """Return the name of the conda environment in environment.yml; "" if there is none."""
+    """Return the name of the conda environment in environment.yml, or "" if there is no such file."""
     file = root / "environment.yml"
     text = file.read_text(encoding="utf-8") if file.exists() else ""
-    found = re.search(r"^name:[ \t]*([^\s#]+)", text, re.MULTILINE)
-    return found.group(1) if found else ""
+    match = re.search(r"^name:[ \t]*([^\s#]+)", text, re.MULTILINE)
+    return match.group(1) if match else ""
 
 
 def list_lock_files(root: Path = ROOT) -> list[Path]:
@@ -58,11 +58,12 @@ def list_lock_files(root: Path = ROOT) -> list[Path]:
         files.append(root / f"requirements/{extra}.lock")
         if extra not in known:
             raise ValueError(
-                f"Unknown extra {extra!r} in `extras` of [tool.firstlight] in pyproject.toml. Use {', '.join(known)}."
+                f"Unknown extra {extra!r} in `extras` of [tool.firstlight] in pyproject.toml. "
+                f"Available: {', '.join(known)}."
             )
     for file in files:
         if not file.exists():
-            raise ValueError(f"There is no {file.relative_to(root).as_posix()}. Run `make lock`, which needs uv.")
+            raise ValueError(f"{file.relative_to(root).as_posix()} does not exist. Run `make lock`, which requires uv.")
     return files
 
 

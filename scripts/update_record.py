@@ -1,6 +1,6 @@
-"""Read and write [tool.firstlight.template] in pyproject.toml: where this project's engine comes from.
+"""Read and write the table [tool.firstlight.template] in pyproject.toml, which records the template of a project.
 
-Python 3.9 has no reader of TOML; `make init` and `make update` write this table with one value per line.
+Python 3.9 has no TOML parser. `make init` and `make update` write the table with one value per line.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ TABLE = re.compile(r"^\[tool\.firstlight\.template\][^\n]*\n(?:(?!\[)[^\n]*(?:\n
 
 
 def split_table(pyproject: str) -> tuple[str, str, str]:
-    """Return pyproject.toml without the table of the template, the table, and the line that follows the table."""
+    """Return pyproject.toml without the template's table, the table, and the first line after it."""
     match = TABLE.search(pyproject)
     if not match:
         return pyproject, "", ""
@@ -26,7 +26,7 @@ def split_table(pyproject: str) -> tuple[str, str, str]:
 
 
 def insert_table(pyproject: str, table: str, following: str) -> str:
-    """Insert the table of the template before the line that followed it, else at the end."""
+    """Insert the template's table before the line that followed it, or at the end."""
     start = f"\n{pyproject}".find(f"\n{following}\n") if following else -1
     if start < 0:
         return pyproject.rstrip("\n") + "\n\n" + table
@@ -34,7 +34,7 @@ def insert_table(pyproject: str, table: str, following: str) -> str:
 
 
 def read_value(table: str, name: str) -> str:
-    """Return a text of the table, empty if it is missing."""
+    """Return a string of the table, or "" if it is missing."""
     match = re.search(rf'^{name} *= *"([^"\n]*)"', table, flags=re.MULTILINE)
     return match[1] if match else ""
 
@@ -46,7 +46,7 @@ def read_removed(table: str) -> list[str]:
 
 
 def set_value(table: str, name: str, value: str) -> str:
-    """Return the table with another value, which is written as it is."""
+    """Set a value of the table, given as TOML, and return the new table."""
     line = f"{name} = {value}"
     pattern = re.compile(rf'^{name} *= *(?:"[^"\n]*"|\[[^\]]*\])', re.MULTILINE)
     if pattern.search(table):

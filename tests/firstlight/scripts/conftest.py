@@ -1,4 +1,4 @@
-"""A small template and a project made from it."""
+"""Fixtures: a small template and a project made from it."""
 
 from support.template_update import originals, project, template
 

@@ -1,4 +1,4 @@
-"""`make doctor` reads the machine it runs on, and tells what it found, before setup too."""
+"""`make doctor` checks this machine, also before `make setup`."""
 
 import ast
 import json
@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 import doctor  # noqa: E402
 import doctor_facts as facts  # noqa: E402
 import doctor_rules as rules  # noqa: E402
-from doctor_facts import Torch  # noqa: E402
+from doctor_facts import TorchInfo  # noqa: E402
 from doctor_rules import Finding  # noqa: E402
 
 TOOLS = {
@@ -30,7 +30,7 @@ TOOLS = {
 
 @pytest.fixture
 def tools(tmp_path, monkeypatch):
-    """Put a Mac's tools, and no others, on the PATH."""
+    """Replace PATH by a directory that contains only the tools of macOS."""
     for name, line in TOOLS.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
         (tmp_path / name).chmod(0o755)
@@ -39,7 +39,7 @@ def tools(tmp_path, monkeypatch):
 
 @pytest.fixture
 def copy(tmp_path):
-    """Return a copy of the project that is not set up, where python3 has no packages."""
+    """Return a copy of the project before `make setup`, where python3 has no packages."""
     shutil.copytree(ROOT / "scripts", tmp_path / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "requirements", tmp_path / "requirements")
     for name in ("Makefile", "pyproject.toml", "environment.yml"):
@@ -50,58 +50,53 @@ def copy(tmp_path):
     return tmp_path
 
 
-def make(folder: Path, *words: str) -> subprocess.CompletedProcess:
+def run_make(directory: Path, *arguments: str) -> subprocess.CompletedProcess:
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "CONDA", "PYTHON"))}
-    environment = {**inherited, "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"}
-    command = ["make", "--no-print-directory", "-C", str(folder), *words]
+    environment = {**inherited, "PATH": f"{directory / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+    command = ["make", "--no-print-directory", "-C", str(directory), *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
 @pytest.mark.usefixtures("tools")
-def test_a_mac_is_read_from_its_tools():
+def test_read_machine_on_mac():
     machine = facts.read_machine("Darwin")
 
     assert machine[:3] == ("macOS", "15.6", "Apple M2 Pro")
     assert (machine.ram_bytes, machine.translated, machine.wired_limit_mb) == (2**34, True, 12000)
-    assert [finding.status for finding in rules.judge_power(machine)] == ["warn", "warn"]
+    assert [finding.status for finding in rules.check_power(machine)] == ["warn", "warn"]
 
 
-def test_a_mac_without_its_tools_is_unknown_but_not_at_fault(tmp_path, monkeypatch):
+def test_mac_without_tools_has_no_findings(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     machine = facts.read_machine("Darwin")
 
     assert machine[:3] == ("macOS", "", "")
-    assert rules.judge_system(machine).status == "ok"
-    assert rules.judge_power(machine) == []
+    assert rules.check_system(machine).status == "ok"
+    assert rules.check_power(machine) == []
 
 
-def test_a_torch_that_cannot_be_imported_is_told(monkeypatch):
+def test_torch_import_error_is_reported(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
 
     assert facts.read_torch().error.startswith("ModuleNotFoundError: ")
 
 
-def test_a_torch_that_refuses_the_ratios_is_still_there(monkeypatch):
-    def refuse():
+def test_invalid_watermark_ratios_do_not_hide_torch(monkeypatch):
+    def raise_error():
         raise RuntimeError("invalid low watermark ratio 1.4")
 
-    def yes():
-        return True
-
-    def no():
-        return False
-
-    mps = SimpleNamespace(is_built=yes, is_available=yes)
-    torch = SimpleNamespace(backends=SimpleNamespace(mps=mps), cuda=SimpleNamespace(is_available=no))
-    torch.mps = SimpleNamespace(recommended_max_memory=refuse)
+    mps = SimpleNamespace(is_built=lambda: True, is_available=lambda: True)
+    cuda = SimpleNamespace(is_available=lambda: False)
+    torch = SimpleNamespace(backends=SimpleNamespace(mps=mps), cuda=cuda)
+    torch.mps = SimpleNamespace(recommended_max_memory=raise_error)
     monkeypatch.setitem(sys.modules, "torch", torch)
 
-    assert facts.read_torch() == Torch(built=True, available=True)
+    assert facts.read_torch() == TorchInfo(built=True, available=True)
 
 
 @pytest.mark.parametrize("command", ["no-such-tool", "false"])
-def test_a_tool_that_is_absent_or_fails_says_nothing(command):
-    assert facts.output(command) == ""
+def test_missing_or_failing_command_returns_empty_string(command):
+    assert facts.run_command(command) == ""
 
 
 @pytest.mark.parametrize(
@@ -115,28 +110,28 @@ def test_a_tool_that_is_absent_or_fails_says_nothing(command):
         ("machine\n", {}, False),
     ],
 )
-def test_a_key_is_found_where_wandb_looks(tmp_path, netrc, environment, expected):
+def test_api_key_lookup(tmp_path, netrc, environment, expected):
     (tmp_path / ".netrc").write_text(netrc)
 
-    assert expected is facts.read_key(environment, tmp_path)
+    assert expected is facts.has_api_key(environment, tmp_path)
 
 
-def test_no_netrc_is_no_key(tmp_path):
-    assert facts.read_key({}, tmp_path) is False
+def test_missing_netrc_means_no_api_key(tmp_path):
+    assert facts.has_api_key({}, tmp_path) is False
 
 
-def test_a_folder_is_left_as_it_was(tmp_path):
+def test_write_check_leaves_no_file(tmp_path):
     error = facts.read_write_error(tmp_path)
 
     assert error == ""
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_is_not_there_cannot_be_written(tmp_path):
+def test_missing_directory_is_not_writable(tmp_path):
     assert facts.read_write_error(tmp_path / "logs") == "No such file or directory"
 
 
-def test_a_package_is_needed_if_an_extra_of_the_project_brings_it(copy):
+def test_required_packages_depend_on_extras(copy):
     text = (copy / "pyproject.toml").read_text()
     (copy / "pyproject.toml").write_text(re.sub(r"(?m)^extras = .*", 'extras = ["text"]', text))
     assert set(facts.read_pins(copy)) == set(facts.PACKAGES)
@@ -146,54 +141,56 @@ def test_a_package_is_needed_if_an_extra_of_the_project_brings_it(copy):
 
 
 @pytest.mark.parametrize(("age_s", "command"), [(-60, "make setup"), (60, "make clean setup")])
-def test_a_finished_environment_is_made_anew(tmp_path, age_s, command):
+def test_complete_environment_is_recreated(tmp_path, age_s, command):
     (tmp_path / ".venv").mkdir()
     (tmp_path / "requirements").mkdir()
     for name in ("requirements/base.lock", "pyproject.toml", ".venv/ready"):
         (tmp_path / name).touch()
-    made = (tmp_path / "pyproject.toml").stat().st_mtime + age_s
-    os.utime(tmp_path / ".venv/ready", (made, made))
+    mtime = (tmp_path / "pyproject.toml").stat().st_mtime + age_s
+    os.utime(tmp_path / ".venv/ready", (mtime, mtime))
 
-    assert command == doctor.install_command(tmp_path, own=True, conda=False)
-
-
-def test_an_unfinished_environment_is_finished(tmp_path):
-    assert doctor.install_command(tmp_path, own=True, conda=False) == "make setup"
+    assert command == doctor.get_install_command(tmp_path, is_project_env=True, is_conda=False)
 
 
-def test_in_conda_pip_installs_the_extras_of_the_project(tmp_path):
+def test_incomplete_environment_is_completed(tmp_path):
+    assert doctor.get_install_command(tmp_path, is_project_env=True, is_conda=False) == "make setup"
+
+
+def test_conda_installs_extras_with_pip(tmp_path):
     (tmp_path / "pyproject.toml").write_text('[tool.firstlight]\nextras = ["hub", "dev"]\n')
 
-    assert doctor.install_command(tmp_path, own=True, conda=True).endswith('-e ".[hub,dev]"')
+    assert doctor.get_install_command(tmp_path, is_project_env=True, is_conda=True).endswith('-e ".[hub,dev]"')
 
 
-@pytest.mark.parametrize(("active", "repair"), [("zephyr", "pip install"), ("firstlight", "make "), ("", "make ")])
-def test_the_name_of_the_conda_environment_is_that_of_environment_yml(tmp_path, monkeypatch, active, repair):
+@pytest.mark.parametrize(("active", "fix"), [("zephyr", "pip install"), ("firstlight", "make "), ("", "make ")])
+def test_conda_environment_name_comes_from_environment_yml(tmp_path, monkeypatch, active, fix):
     (tmp_path / "pyproject.toml").touch()
     (tmp_path / "environment.yml").write_text("# name: none\nname: zephyr\ndependencies:\n")
     monkeypatch.setattr(facts, "read_versions", lambda: ({}, ""))
-    findings = {finding.name: finding for finding in doctor.examine(tmp_path, {"CONDA_DEFAULT_ENV": active})}
+    findings = {finding.name: finding for finding in doctor.run_checks(tmp_path, {"CONDA_DEFAULT_ENV": active})}
 
-    assert findings["packages"].repair.startswith(repair)
+    assert findings["packages"].fix.startswith(fix)
 
 
 @pytest.mark.parametrize(
     ("statuses", "code", "summary"),
     [
-        (["ok", "ok"], 0, "doctor: all well"),
+        (["ok", "ok"], 0, "doctor: all checks passed"),
         (["ok", "warn"], 0, "doctor: 0 failed, 1 warning"),
         (["fail", "warn", "warn"], 1, "doctor: 1 failed, 2 warnings"),
     ],
 )
-def test_only_a_failure_changes_the_exit_code(capsys, statuses, code, summary):
-    left = doctor.report([Finding("disk", status, "text", "repair") for status in statuses], as_json=False)
+def test_only_failures_change_exit_code(capsys, statuses, code, summary):
+    exit_code = doctor.print_findings([Finding("disk", status, "text", "fix") for status in statuses], as_json=False)
 
-    assert code == left
+    assert code == exit_code
     assert summary == capsys.readouterr().out.splitlines()[-1]
 
 
-def test_a_line_is_aligned_and_ends_with_the_repair(capsys):
-    doctor.report([Finding("mps", "ok", "here"), Finding("variables", "fail", "bad", "unset it")], as_json=False)
+def test_lines_are_aligned_and_end_with_fix(capsys):
+    doctor.print_findings(
+        [Finding("mps", "ok", "here"), Finding("variables", "fail", "bad", "unset it")], as_json=False
+    )
 
     assert capsys.readouterr().out.splitlines()[:2] == [
         "ok    mps        here",
@@ -201,47 +198,47 @@ def test_a_line_is_aligned_and_ends_with_the_repair(capsys):
     ]
 
 
-def test_json_is_a_list_of_findings_and_nothing_else(capsys):
-    code = doctor.report([Finding("mps", "ok", "here"), Finding("disk", "fail", "full", "tidy")], as_json=True)
+def test_json_output_contains_only_findings(capsys):
+    code = doctor.print_findings([Finding("mps", "ok", "here"), Finding("disk", "fail", "full", "tidy")], as_json=True)
 
     assert code == 1
     assert json.loads(capsys.readouterr().out) == [
-        {"name": "mps", "status": "ok", "text": "here", "repair": ""},
-        {"name": "disk", "status": "fail", "text": "full", "repair": "tidy"},
+        {"name": "mps", "status": "ok", "text": "here", "fix": ""},
+        {"name": "disk", "status": "fail", "text": "full", "fix": "tidy"},
     ]
 
 
 @pytest.mark.parametrize("script", sorted((ROOT / "scripts").glob("doctor*.py")), ids=lambda path: path.name)
-def test_the_scripts_are_written_in_python_3_9(script):
+def test_scripts_are_valid_python_3_9(script):
     ast.parse(script.read_text(), feature_version=(3, 9))
 
 
-def test_a_bare_python_is_told_to_set_up_and_no_key_is_printed():
+def test_python_without_packages_suggests_setup_and_hides_api_key():
     command = [sys.executable, "-E", "-s", "-S", str(ROOT / "scripts/doctor.py")]
     environment = {**os.environ, "CONDA_DEFAULT_ENV": "", "WANDB_MODE": "", "WANDB_API_KEY": "a-secret"}
     result = subprocess.run(command, capture_output=True, text=True, env=environment)
 
     assert (result.returncode, result.stderr) == (1, "")
-    assert "the project's packages are not installed: torch, " in result.stdout
+    assert "not installed: torch, " in result.stdout
     assert "->  make setup" in result.stdout
     assert "logged in" in result.stdout
     assert "a-secret" not in result.stdout
 
 
-def test_make_examines_a_project_without_setting_it_up(copy):
-    result = make(copy, "doctor", "model=bert", "ARGS=--json")
-    found = {finding["name"]: finding for finding in json.loads(result.stdout)}
+def test_make_doctor_does_not_run_setup(copy):
+    result = run_make(copy, "doctor", "model=bert", "ARGS=--json")
+    findings = {finding["name"]: finding for finding in json.loads(result.stdout)}
 
     assert result.returncode == 2
-    assert (found["packages"]["status"], found["packages"]["repair"]) == ("fail", "make setup, then make doctor")
-    assert found["logs"]["repair"].startswith("mkdir -p logs")
+    assert (findings["packages"]["status"], findings["packages"]["fix"]) == ("fail", "make setup, then make doctor")
+    assert findings["logs"]["fix"].startswith("mkdir -p logs")
     assert not (copy / ".venv").exists()
 
 
-@pytest.mark.parametrize(("goals", "words"), [(["doctor"], "--cfg job"), (["doctor", "help"], "")])
-def test_args_beside_another_command_are_not_the_doctors(copy, goals, words):
+@pytest.mark.parametrize(("targets", "arguments"), [(["doctor"], "--cfg job"), (["doctor", "help"], "")])
+def test_doctor_ignores_args_of_other_targets(copy, targets, arguments):
     (copy / "bin/python").write_text('#!/bin/sh\n[ "$1" = -c ] || echo "$@"\n')
     (copy / "bin/python").chmod(0o755)
-    result = make(copy, *goals, "model=bert", f"PYTHON={copy / 'bin/python'}", "ARGS=--cfg job")
+    result = run_make(copy, *targets, "model=bert", f"PYTHON={copy / 'bin/python'}", "ARGS=--cfg job")
 
-    assert f"scripts/doctor.py {words}".strip() == result.stdout.splitlines()[0]
+    assert f"scripts/doctor.py {arguments}".strip() == result.stdout.splitlines()[0]

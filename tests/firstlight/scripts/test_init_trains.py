@@ -1,4 +1,4 @@
-"""A project made by `make init` trains, is tested and passes its own checks. Tests of the template itself."""
+"""A project created by `make init` trains and passes its tests and checks."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ ENGINE = ["src/firstlight", "tests/firstlight", "scripts", "docs"]
 SMOKE = ["experiment=smoke", "logger=none"]
 
 
-# A training in a Python that seems to have no transformers, neither as a module nor as a distribution.
+# A training run in a Python process in which transformers does not seem to be installed.
 WITHOUT_TEXT = """
 import sys
 from importlib import metadata
@@ -30,17 +30,17 @@ def distribution(name):
 metadata.distribution = distribution
 sys.modules["transformers"] = None
 from firstlight import train
-from firstlight.config.compose import composed
-train.main(composed("train", ["experiment=smoke", "logger=none", "output_dir=run"]))
+from firstlight.config.compose import compose_config
+train.main(compose_config("train", ["experiment=smoke", "logger=none", "output_dir=run"]))
 """
 
 
-def run_of(told: str) -> str:
-    """Return the run directory that a training printed."""
-    return next(word for word in told.split() if word.startswith("run=logs/"))
+def find_run_argument(output: str) -> str:
+    """Return the first run= argument in the output of a training run."""
+    return next(word for word in output.split() if word.startswith("run=logs/"))
 
 
-def test_a_project_does_all_that_the_template_does(tmp_path):
+def test_project_supports_all_commands(tmp_path):
     copy = copy_checkout(tmp_path)
     run_make(copy, "init", "name=zephyr", "keep=bert,bbc_news")
     git(copy, "add", "-A")
@@ -50,7 +50,7 @@ def test_a_project_does_all_that_the_template_does(tmp_path):
 
     run_make(copy, "new", "model=my_net", "kind=images")
     run_make(copy, "new", "data=my_set")
-    run = run_of(run_make(copy, "train", *SMOKE))
+    run = find_run_argument(run_make(copy, "train", *SMOKE))
     assert "_bert_bbc_news" in run
     run_make(copy, "train", "model=my_net", *SMOKE)
     run_make(copy, "train", "data=my_set", *SMOKE)
@@ -59,14 +59,14 @@ def test_a_project_does_all_that_the_template_does(tmp_path):
     run_make(copy, "export", run)
     run_make(copy, "check")
 
-    pytest_words = ["-m", "pytest", "-n", "2", "-m", "not slow", "tests/zephyr"]
+    pytest_command = ["-m", "pytest", "-n", "2", "-m", "not slow", "tests/zephyr"]
     environment = {**os.environ, "PYTHONPATH": str(copy / "src")}
-    done = subprocess.run([sys.executable, *pytest_words], cwd=copy, env=environment, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, *pytest_command], cwd=copy, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-5000:]
 
 
 @pytest.mark.parametrize("keep", ["resnet50,digits", "none"])
-def test_a_project_without_text_imports_no_transformers(tmp_path, keep):
+def test_project_without_text_does_not_import_transformers(tmp_path, keep):
     copy = copy_checkout(tmp_path)
     run_make(copy, "init", "name=zephyr", f"keep={keep}")
     if keep == "none":

@@ -1,4 +1,4 @@
-"""The locks follow pyproject.toml, and can be installed together."""
+"""The lock files match pyproject.toml, and can be installed together."""
 
 import re
 import shutil
@@ -15,63 +15,64 @@ sys.path.insert(0, str(ROOT / "scripts"))
 import lock
 import pyproject
 
-SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
-EXTRAS = SETTINGS["project"]["optional-dependencies"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+EXTRAS = PYPROJECT["project"]["optional-dependencies"]
 LOCKS = {path.stem: path.read_text() for path in sorted((ROOT / "requirements").glob("*.lock"))}
 PINS = {name: list(lock.split_entries(text)) for name, text in LOCKS.items()}
 
 
-def package(requirement: str) -> str:
+def parse_name(requirement: str) -> str:
+    """Return the normalized name of the package in a requirement."""
     return re.split(r"[\[=<>~! ]", requirement)[0].lower().replace("_", "-")
 
 
-def test_every_extra_has_a_lock_and_no_other_is_there():
+def test_every_extra_has_a_lock_file():
     assert set(LOCKS) == {"base", *EXTRAS}
 
 
 @pytest.mark.parametrize("name", LOCKS)
-def test_a_lock_holds_hashes_and_no_address(name):
+def test_lock_file_contains_hashes_and_no_urls(name):
     entries = re.split(r"\n(?=\S)", LOCKS[name].rstrip("\n"))
 
     assert entries
     assert all(re.match(r"[a-z0-9.-]+(\[[a-z,]+\])?==\S+ ", entry) and "--hash=sha256:" in entry for entry in entries)
     assert not re.search(r"://|^-|--index|--find|^#", LOCKS[name], re.MULTILINE)
-    # The name of the project is the user's.
-    assert f"via {SETTINGS['project']['name']}" not in LOCKS[name]
+    # The name of the project changes with `make init`.
+    assert f"via {PYPROJECT['project']['name']}" not in LOCKS[name]
 
 
 @pytest.mark.parametrize("name", ["base", *EXTRAS])
-def test_what_pyproject_names_is_pinned(name):
-    pinned = {package(pin) for pin in [*PINS["base"], *PINS[name]]}
-    named = SETTINGS["project"]["dependencies"] if name == "base" else EXTRAS[name]
+def test_every_dependency_is_locked(name):
+    locked = {parse_name(pin) for pin in [*PINS["base"], *PINS[name]]}
+    required = PYPROJECT["project"]["dependencies"] if name == "base" else EXTRAS[name]
 
-    assert {package(requirement) for requirement in named} <= pinned
+    assert {parse_name(requirement) for requirement in required} <= locked
 
 
 @pytest.mark.parametrize("name", EXTRAS)
-def test_an_extra_holds_only_what_it_adds(name):
-    assert not {package(pin) for pin in PINS[name]} & {package(pin) for pin in PINS["base"]}
+def test_extra_contains_no_package_of_the_base(name):
+    assert not {parse_name(pin) for pin in PINS[name]} & {parse_name(pin) for pin in PINS["base"]}
 
 
-def test_two_locks_pin_the_same_version_of_a_package():
-    pins: dict[str, set[str]] = {}
-    for each in PINS.values():
-        for name in {package(pin) for pin in each}:
-            # With its marker: a package may have one version for Python 3.11, and another for 3.12.
-            pins.setdefault(name, set()).add("\n".join(sorted(pin for pin in each if package(pin) == name)))
+def test_lock_files_agree_on_versions():
+    versions: dict[str, set[str]] = {}
+    for pins in PINS.values():
+        for name in {parse_name(pin) for pin in pins}:
+            # Compare all pins of a package with their markers: its version may differ between Python 3.11 and 3.12.
+            versions.setdefault(name, set()).add("\n".join(sorted(pin for pin in pins if parse_name(pin) == name)))
 
-    assert {name: found for name, found in pins.items() if len(found) > 1} == {}
-
-
-def test_the_base_has_no_libraries_for_text():
-    assert {"transformers", "tokenizers", "datasets"}.isdisjoint(map(package, PINS["base"]))
-    assert {"transformers", "tokenizers"} <= set(map(package, PINS["text"]))
+    assert {name: pins for name, pins in versions.items() if len(pins) > 1} == {}
 
 
-def test_the_scripts_read_pyproject_as_tomllib_does():
-    assert pyproject.read_extras() == SETTINGS["tool"]["firstlight"]["extras"]
+def test_base_contains_no_text_packages():
+    assert {"transformers", "tokenizers", "datasets"}.isdisjoint(map(parse_name, PINS["base"]))
+    assert {"transformers", "tokenizers"} <= set(map(parse_name, PINS["text"]))
+
+
+def test_pyproject_parser_matches_tomllib():
+    assert pyproject.read_extras() == PYPROJECT["tool"]["firstlight"]["extras"]
     assert pyproject.read_known_extras() == list(EXTRAS)
-    assert SETTINGS["project"]["requires-python"].startswith(f">={pyproject.read_minimum_python()},")
+    assert PYPROJECT["project"]["requires-python"].startswith(f">={pyproject.read_minimum_python()},")
 
 
 @pytest.mark.parametrize(
@@ -82,14 +83,14 @@ def test_the_scripts_read_pyproject_as_tomllib_does():
         '# extras = ["hub"]\nextras=["text","dev"]',
     ],
 )
-def test_a_list_of_extras_is_read_however_it_is_written(tmp_path, text):
+def test_read_extras_supports_toml_syntax(tmp_path, text):
     (tmp_path / "pyproject.toml").write_text(f'[tool.other]\nextras = ["no"]\n\n[tool.firstlight]\n{text}')
 
     assert pyproject.read_extras(tmp_path) == ["text", "dev"]
 
 
 @pytest.mark.parametrize("extras", ["[]", ""])
-def test_a_project_may_install_no_extra(tmp_path, extras):
+def test_project_without_extras(tmp_path, extras):
     shutil.copytree(ROOT / "requirements", tmp_path / "requirements")
     (tmp_path / "pyproject.toml").write_text(f"[tool.firstlight]\nextras = {extras}\n" if extras else "")
 
@@ -99,11 +100,11 @@ def test_a_project_may_install_no_extra(tmp_path, extras):
 @pytest.mark.parametrize(
     ("extras", "message"),
     [
-        ('["txet"]', "Unknown extra 'txet' in `extras` of [tool.firstlight] in pyproject.toml. Use text, hub."),
-        ('["text", "hub"]', "There is no requirements/hub.lock. Run `make lock`, which needs uv."),
+        ('["txet"]', "Unknown extra 'txet' in `extras` of [tool.firstlight] in pyproject.toml. Available: text, hub."),
+        ('["text", "hub"]', "requirements/hub.lock does not exist. Run `make lock`, which requires uv."),
     ],
 )
-def test_an_extra_that_cannot_be_installed_is_one_line(tmp_path, extras, message):
+def test_unknown_or_unlocked_extra_is_rejected(tmp_path, extras, message):
     (tmp_path / "requirements").mkdir()
     for name in ("base", "text"):
         (tmp_path / f"requirements/{name}.lock").touch()
@@ -115,34 +116,35 @@ def test_an_extra_that_cannot_be_installed_is_one_line(tmp_path, extras, message
 
 
 def test_conda_installs_the_same_extras():
-    listed = re.search(r"- -e \.\[(.*)\]", (ROOT / "environment.yml").read_text())
+    match = re.search(r"- -e \.\[(.*)\]", (ROOT / "environment.yml").read_text())
 
-    assert listed is not None
-    assert listed.group(1).split(",") == pyproject.read_extras()
+    assert match is not None
+    assert match.group(1).split(",") == pyproject.read_extras()
 
 
-def write_project(folder: Path, extra: str) -> None:
-    (folder / "pyproject.toml").write_text(
+def write_pyproject(directory: Path, extra: str) -> None:
+    (directory / "pyproject.toml").write_text(
         '[project]\nname = "zephyr"\nversion = "1"\nrequires-python = ">=3.11,<3.14"\ndependencies = ["idna>=3"]\n'
         f"[project.optional-dependencies]\nmore = [{extra}]\n"
     )
 
 
 @pytest.fixture
-def resolved(tmp_path, monkeypatch):
-    """Let a stand-in for uv resolve: it writes what lies beside it, and keeps its command line."""
+def fake_uv_project(tmp_path, monkeypatch):
+    """Return a project and put a fake uv on PATH, which copies prepared lock files and records its command lines."""
     (tmp_path / "uv").write_text(
         f"#!{sys.executable}\nimport pathlib, sys\n"
-        "words, here = sys.argv[1:], pathlib.Path(__file__).parent\n"
-        "output = pathlib.Path(words[words.index('--output-file') + 1])\n"
-        "(here / 'calls').open('a').write(' '.join(words) + '\\n')\n"
-        "(here / 'kept').open('a').write(output.read_text() if output.exists() else 'nothing\\n')\n"
-        "name = words[words.index('--extra') + 1] if '--extra' in words else 'base'\n"
-        "sys.exit('no version fits') if not (here / name).exists() else output.write_text((here / name).read_text())\n"
+        "arguments, directory = sys.argv[1:], pathlib.Path(__file__).parent\n"
+        "output = pathlib.Path(arguments[arguments.index('--output-file') + 1])\n"
+        "(directory / 'calls').open('a').write(' '.join(arguments) + '\\n')\n"
+        "(directory / 'previous').open('a').write(output.read_text() if output.exists() else 'nothing\\n')\n"
+        "name = arguments[arguments.index('--extra') + 1] if '--extra' in arguments else 'base'\n"
+        "prepared = directory / name\n"
+        "sys.exit('no version fits') if not prepared.exists() else output.write_text(prepared.read_text())\n"
     )
     (tmp_path / "uv").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    write_project(tmp_path, '"six"')
+    write_pyproject(tmp_path, '"six"')
     base = "idna==3.10 \\\n    --hash=sha256:aa\n    # via zephyr (pyproject.toml)\n"
     (tmp_path / "base").write_text(base)
     (tmp_path / "more").write_text(
@@ -153,42 +155,42 @@ def resolved(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_an_extra_is_constrained_by_the_base_and_former_locks_go(resolved):
-    (resolved / "requirements").mkdir()
-    (resolved / "requirements/former.lock").touch()
-    lines = lock.lock(resolved, upgrade=False)
-    base, more = (resolved / "calls").read_text().splitlines()
+def test_extras_are_constrained_and_obsolete_locks_deleted(fake_uv_project):
+    (fake_uv_project / "requirements").mkdir()
+    (fake_uv_project / "requirements/obsolete.lock").touch()
+    lines = lock.lock(fake_uv_project, upgrade=False)
+    base, more = (fake_uv_project / "calls").read_text().splitlines()
 
-    assert lines[0] == "deleted requirements/former.lock"
+    assert lines[0] == "Deleted requirements/obsolete.lock"
     assert {"--universal", "--generate-hashes", "--no-header", "--python-version=3.11"} <= set(base.split())
     assert "--constraint" not in base
     assert re.search(r"--extra more --constraint \S+/base.lock$", more)
-    assert (resolved / "requirements/base.lock").read_text().endswith("    # via pyproject.toml\n")
-    assert (resolved / "requirements/more.lock").read_text() == (
+    assert (fake_uv_project / "requirements/base.lock").read_text().endswith("    # via pyproject.toml\n")
+    assert (fake_uv_project / "requirements/more.lock").read_text() == (
         "six==1.17.0 ; sys_platform == 'linux' \\\n    --hash=sha256:bb\n    # via idna, pyproject.toml\n"
     )
 
 
-def test_versions_are_kept_until_an_upgrade(resolved):
-    lock.lock(resolved, upgrade=False)
-    (resolved / "kept").unlink()
-    lock.lock(resolved, upgrade=False)
-    assert "idna==3.10" in (resolved / "kept").read_text()
+def test_versions_are_kept_without_upgrade(fake_uv_project):
+    lock.lock(fake_uv_project, upgrade=False)
+    (fake_uv_project / "previous").unlink()
+    lock.lock(fake_uv_project, upgrade=False)
+    assert "idna==3.10" in (fake_uv_project / "previous").read_text()
 
-    (resolved / "kept").unlink()
-    lock.lock(resolved, upgrade=True)
-    assert (resolved / "kept").read_text() == "nothing\nnothing\n"
+    (fake_uv_project / "previous").unlink()
+    lock.lock(fake_uv_project, upgrade=True)
+    assert (fake_uv_project / "previous").read_text() == "nothing\nnothing\n"
 
 
-def test_if_an_extra_does_not_fit_nothing_is_written(resolved):
-    (resolved / "more").unlink()
+def test_conflicting_extra_writes_no_lock_file(fake_uv_project):
+    (fake_uv_project / "more").unlink()
 
     with pytest.raises(ValueError, match="uv cannot resolve the extra 'more':\nno version fits"):
-        lock.lock(resolved, upgrade=False)
-    assert not (resolved / "requirements").exists()
+        lock.lock(fake_uv_project, upgrade=False)
+    assert not (fake_uv_project / "requirements").exists()
 
 
-def test_without_uv_a_line_says_how_to_get_it():
+def test_missing_uv_error_includes_install_command():
     command = [sys.executable, str(ROOT / "scripts/lock.py")]
     done = subprocess.run(command, capture_output=True, text=True, env={"PATH": "/nowhere"})
 

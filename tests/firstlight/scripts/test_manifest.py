@@ -1,4 +1,4 @@
-"""The manifest lists the files of the template with their checksums, and is current."""
+"""The manifest lists the files of the template with their checksums, and is up to date."""
 
 import subprocess
 import sys
@@ -26,22 +26,22 @@ FILES = {
     "configs/data/set.yaml": b"_target_: mine.set.Set  # rows\n",
     "configs/data/folder.yaml": b"# Not mine\n_target_: firstlight.data.Folder\n",
     "configs/experiment/own.yaml": b"defaults:\n  - override /model: net\n",
-    "configs/experiment/swept.yaml": b"hydra:\n  sweeper:\n    params:\n      data: folder,set\n",
+    "configs/experiment/sweep.yaml": b"hydra:\n  sweeper:\n    params:\n      data: folder,set\n",
     "configs/experiment/any.yaml": b"# make train model=net\nmodel:\n  dropout: 0.0\ndata:\n  root: set\n",
 }
 
 
-def test_the_manifest_is_current():
+def test_manifest_is_up_to_date():
     if manifest.TEMPLATE_TABLE in (ROOT / "pyproject.toml").read_text():
         pytest.skip("a project keeps the manifest of its template")
     if not (ROOT / ".git").exists():
-        pytest.skip("this directory is not under git")
+        pytest.skip("this directory is not a git repository")
 
     assert manifest.find_difference() == ""
 
 
-def test_engine_and_shared_files_are_told_by_rules():
-    built = manifest.build(FILES, "1.0")
+def test_engine_and_shared_files():
+    built = manifest.build_manifest(FILES, "1.0")
 
     assert set(built["engine"]) == {
         *("src/firstlight/__init__.py", "scripts/make.py", "docs/index.md", "tests/firstlight/test_a.py")
@@ -52,14 +52,14 @@ def test_engine_and_shared_files_are_told_by_rules():
     assert built["version"] == "1.0"
 
 
-def test_line_endings_do_not_matter_in_texts_only():
-    assert manifest.checksum(b"a\r\nb\r\n") == manifest.checksum(b"a\nb\n")
-    assert manifest.checksum(b"\0a\r\n") != manifest.checksum(b"\0a\n")
+def test_checksum_ignores_line_endings_of_text_files():
+    assert manifest.compute_checksum(b"a\r\nb\r\n") == manifest.compute_checksum(b"a\nb\n")
+    assert manifest.compute_checksum(b"\0a\r\n") != manifest.compute_checksum(b"\0a\n")
 
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
-    """Return a small template under git with a current manifest."""
+    """Return a git repository with a small template and an up-to-date manifest."""
     for path, content in {**FILES, "pyproject.toml": b'[project]\nversion = "1.0"\n'}.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_bytes(content)
@@ -74,13 +74,13 @@ def checkout(tmp_path, monkeypatch):
     ("path", "content", "problem"),
     [
         ("docs/index.md", b"# New\n", "the engine file docs/index.md has changed"),
-        ("docs/index.md", None, "the engine file docs/index.md is gone"),
+        ("docs/index.md", None, "the engine file docs/index.md is missing"),
         ("docs/new.md", b"", "the engine file docs/new.md is not listed"),
         ("Makefile", b"all:\n", "the shared file Makefile has changed"),
         ("pyproject.toml", b'[project]\nversion = "1.1"\n', "the shared file pyproject.toml has changed"),
     ],
 )
-def test_a_difference_is_one_line_with_the_command_to_run(checkout, path, content, problem):
+def test_outdated_manifest_error_includes_command(checkout, path, content, problem):
     assert manifest.main(["--check"]) == "src/firstlight/manifest.json is up to date"
     (checkout / path).unlink(missing_ok=True)
     if content is not None:
@@ -94,7 +94,7 @@ def test_a_difference_is_one_line_with_the_command_to_run(checkout, path, conten
     assert str(raised.value) == expected
 
 
-def test_a_project_does_not_write_the_manifest(checkout):
+def test_project_cannot_write_manifest(checkout):
     (checkout / "pyproject.toml").write_text("[tool.firstlight.template]\n")
 
     with pytest.raises(ValueError, match="Use `make update` to replace it"):

@@ -1,4 +1,4 @@
-"""`make update`: what it prints, what it rejects, and that it can be undone."""
+"""`make update`: output, rejected updates, and dry runs."""
 
 import shutil
 import subprocess
@@ -7,15 +7,24 @@ import sys
 import pytest
 
 from support.checkout import ROOT
-from support.template_update import TRAINER, commit, git, release, run_failing_update, run_update, update, write
+from support.template_update import (
+    TRAINER,
+    commit,
+    git,
+    release,
+    run_failing_update,
+    run_update,
+    try_update,
+    write_files,
+)
 
 
-def test_a_directory_without_git_is_rejected(project, template):
+def test_directory_without_git_is_rejected(project, template):
     shutil.rmtree(project / ".git")
 
     line = run_failing_update(project, f"from={template}")
 
-    assert line.startswith(f"update: {project} is not under git, so that an update could not be undone (")
+    assert line.startswith(f"update: {project} is not a git repository, so an update could not be undone (")
     assert line.endswith("Run: git init && git add . && git commit -m 'Start'")
     assert (project / "src/firstlight/core.py").read_text() == "CORE = 1\n"
 
@@ -28,21 +37,21 @@ def test_uncommitted_changes_are_rejected(project, template):
     assert line == "update: Uncommitted changes: notes.txt. Commit them, or run: git stash -u"
 
 
-def test_dry_run_prints_the_same_and_changes_nothing(project, template):
-    write(project, {"configs/trainer/auto.yaml": TRAINER.replace("max_epochs: 4", "max_epochs: 5")})
+def test_dry_run_prints_the_same_without_changes(project, template):
+    write_files(project, {"configs/trainer/auto.yaml": TRAINER.replace("max_epochs: 4", "max_epochs: 5")})
     commit(project)
     before = {path: path.read_bytes() for path in project.rglob("*") if path.is_file() and ".git" not in path.parts}
 
-    dry = update(project, f"from={template}", "ref=v2", "dry_run=true")
+    dry = try_update(project, f"from={template}", "ref=v2", "dry_run=true")
 
     after = {path: path.read_bytes() for path in project.rglob("*") if path.is_file() and ".git" not in path.parts}
     assert before == after
-    real = update(project, f"from={template}", "ref=v2")
+    real = try_update(project, f"from={template}", "ref=v2")
     assert dry.stdout.replace("Would update", "Updated") == real.stdout
     assert dry.returncode == real.returncode == 1
 
 
-def test_the_end_names_both_versions_and_the_next_command(project, template):
+def test_output_ends_with_versions_and_next_command(project, template):
     first, second = (git(template, "rev-parse", "--short=7", tag) for tag in ("v1", "v2"))
 
     lines = run_update(project, template).splitlines()
@@ -55,7 +64,7 @@ def test_the_end_names_both_versions_and_the_next_command(project, template):
     assert git(project, "status", "--porcelain") == ""
 
 
-def test_line_endings_of_the_project_do_not_matter_and_stay(project, template):
+def test_crlf_line_endings_are_kept(project, template):
     for path in ("src/firstlight/core.py", "configs/trainer/auto.yaml"):
         text = (project / path).read_text().replace("precision: 32", "precision: 16")
         (project / path).write_bytes(text.replace("\n", "\r\n").encode())
@@ -68,7 +77,7 @@ def test_line_endings_of_the_project_do_not_matter_and_stay(project, template):
     assert (project / "configs/trainer/auto.yaml").read_bytes() == expected.replace("\n", "\r\n").encode()
 
 
-def test_the_update_may_replace_the_program_that_runs(project, template):
+def test_update_can_replace_its_own_scripts(project, template):
     release(template, {"scripts/update_source.py": "raise SystemExit('new')\n", "scripts/update.py": "\n"}, "v3")
 
     run_update(project, template, ref="v3")
@@ -76,11 +85,11 @@ def test_the_update_may_replace_the_program_that_runs(project, template):
     assert (project / "scripts/update_source.py").read_text() == "raise SystemExit('new')\n"
 
 
-def test_a_failure_while_writing_says_how_to_restore_the_tree(project, template):
-    write(project, {"src/firstlight/fresh": "a file where the template has a directory\n"})
+def test_write_error_suggests_how_to_restore(project, template):
+    write_files(project, {"src/firstlight/fresh": "a file where the template has a directory\n"})
     commit(project)
 
-    done = update(project, f"from={template}", "ref=v2")
+    done = try_update(project, f"from={template}", "ref=v2")
 
     assert done.returncode == 1
     assert "Cannot write src/firstlight/fresh/module.py: " in done.stderr
@@ -90,22 +99,24 @@ def test_a_failure_while_writing_says_how_to_restore_the_tree(project, template)
 
 
 @pytest.mark.parametrize(
-    ("words", "line"),
+    ("arguments", "line"),
     [
         (["form={}"], "update: Unknown option 'form'. Did you mean 'from='?"),
-        (["zzz=1"], "update: Unknown option 'zzz'. Use one of: from=, ref=, force=, dry_run=."),
-        (["from={}", "force=yes"], "update: Invalid value for force: expected true or false, got yes. Use force=true."),
+        (["zzz=1"], "update: Unknown option 'zzz'. Available: from=, ref=, force=, dry_run=."),
+        (["from={}", "force=yes"], "update: Invalid value for force: expected true or false, got 'yes'."),
         (["from="], "update: The template's URL is missing. Pass from=<git URL or path>."),
-        (["from={}", "ref=--all"], "update: Invalid value for ref: '--all'. Use e.g. ref=main."),
+        (["from={}", "ref=--all"], "update: Invalid value for ref: expected a branch or tag, got '--all'."),
         (["from={}", "ref=v22"], "update: Unknown branch or tag ref=v22 in {}. Did you mean 'v2'?"),
-        (["from={}", "ref=zzzzz"], "update: Unknown branch or tag ref=zzzzz in {}. Branches and tags: main, v1, v2."),
+        (["from={}", "ref=zzzzz"], "update: Unknown branch or tag ref=zzzzz in {}. Available: main, v1, v2."),
     ],
 )
-def test_what_cannot_be_done_is_one_line(project, template, words, line):
-    assert run_failing_update(project, *(word.format(template) for word in words)) == line.format(template)
+def test_invalid_arguments_are_rejected_in_one_line(project, template, arguments, line):
+    arguments = [argument.format(template) for argument in arguments]
+
+    assert run_failing_update(project, *arguments) == line.format(template)
 
 
-def test_make_hands_over_the_options():
+def test_make_forwards_arguments():
     command = ["make", "-C", str(ROOT), f"PYTHON={sys.executable}", "update", "form=a;b"]
 
     done = subprocess.run(command, capture_output=True, text=True)

@@ -1,10 +1,12 @@
-"""`make update` records in pyproject.toml where the engine comes from."""
+"""`make update` records the template in pyproject.toml."""
 
-from support.template_update import commit, git, run_update, write
+from support.template_update import commit, git, run_update, write_files
 
 
-def test_pyproject_keeps_its_name_and_version_and_records_the_template_s(project, template):
-    write(project, {"pyproject.toml": (project / "pyproject.toml").read_text().replace('"0.1.0"\ndep', '"3.1.0"\ndep')})
+def test_pyproject_keeps_name_and_version_and_records_template(project, template):
+    write_files(
+        project, {"pyproject.toml": (project / "pyproject.toml").read_text().replace('"0.1.0"\ndep', '"3.1.0"\ndep')}
+    )
     commit(project)
 
     run_update(project, template)
@@ -16,11 +18,11 @@ def test_pyproject_keeps_its_name_and_version_and_records_the_template_s(project
     assert text.endswith(f'\n\n{table}version = "0.2.0"\nremoved = []\n')
 
 
-def test_the_record_stays_where_it_is_in_pyproject(project, template):
+def test_table_keeps_its_position_in_pyproject(project, template):
     text = (project / "pyproject.toml").read_text()
     table = text[text.index("[tool.firstlight.template]") :]
     moved = text.replace(table, "").rstrip("\n") + "\n"
-    write(project, {"pyproject.toml": moved.replace("[tool.ruff]", f"{table}\n[tool.ruff]")})
+    write_files(project, {"pyproject.toml": moved.replace("[tool.ruff]", f"{table}\n[tool.ruff]")})
     commit(project)
 
     run_update(project, template)

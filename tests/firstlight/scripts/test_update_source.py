@@ -1,14 +1,14 @@
-"""`make update` finds the template, and the version of it that a project was made from."""
+"""`make update` finds the template, and the commit that a project was made from."""
 
 import shutil
 
-from support.template_update import TRAINER, commit, git, run_failing_update, run_update, update, write
+from support.template_update import TRAINER, commit, git, run_failing_update, run_update, try_update, write_files
 
 
-def test_without_a_recorded_commit_the_manifest_finds_it(project, template):
+def test_base_commit_is_found_by_its_manifest(project, template):
     text = (project / "pyproject.toml").read_text()
-    write(project, {"pyproject.toml": text[: text.index("\n[tool.firstlight.template]")]})
-    write(project, {"configs/trainer/auto.yaml": TRAINER.replace("precision: 32", "precision: 16")})
+    write_files(project, {"pyproject.toml": text[: text.index("\n[tool.firstlight.template]")]})
+    write_files(project, {"configs/trainer/auto.yaml": TRAINER.replace("precision: 32", "precision: 16")})
     commit(project)
 
     printed = run_update(project, template)
@@ -18,25 +18,25 @@ def test_without_a_recorded_commit_the_manifest_finds_it(project, template):
     assert "[tool.firstlight.template]\nurl = " in (project / "pyproject.toml").read_text()
 
 
-def test_without_the_base_new_versions_are_written_beside(project, tmp_path, template):
-    write(project, {"configs/trainer/auto.yaml": TRAINER.replace("precision: 32", "precision: 16")})
+def test_unknown_base_writes_new_versions_next_to_changed_files(project, tmp_path, template):
+    write_files(project, {"configs/trainer/auto.yaml": TRAINER.replace("precision: 32", "precision: 16")})
     commit(project)
     shutil.rmtree(template / ".git")
     git(template, "init", "-q", "-b", "main", ".")
     commit(template)
 
-    done = update(project, f"from={template}", "ref=main")
+    done = try_update(project, f"from={template}", "ref=main")
 
     assert done.returncode == 1
     assert "configs/trainer/auto.yaml: not merged. Copy what you need from configs/trainer/auto.yaml.new" in done.stdout
-    assert "commit of this project was not found" in done.stdout
+    assert "The base commit of this project was not found" in done.stdout
     assert "max_epochs: 8" in (project / "configs/trainer/auto.yaml.new").read_text()
     assert "max_epochs: 4" in (project / "configs/trainer/auto.yaml").read_text()
-    assert (project / "configs/export.yaml").read_text() == "format: onnx\n"  # its checksum says that nobody edited it
+    assert (project / "configs/export.yaml").read_text() == "format: onnx\n"  # Not edited, according to its checksum.
     assert (project / "src/firstlight/core.py").read_text() == "CORE = 2\n"
 
 
-def test_the_recorded_commit_is_found_on_another_branch(project, template):
+def test_recorded_commit_is_found_on_another_branch(project, template):
     git(template, "branch", "old", "v1")
     git(template, "checkout", "-q", "--orphan", "fresh")
     commit(template)
@@ -48,21 +48,21 @@ def test_the_recorded_commit_is_found_on_another_branch(project, template):
     assert "max_epochs: 8" in (project / "configs/trainer/auto.yaml").read_text()
 
 
-def test_a_place_without_a_repository_is_rejected(project, tmp_path):
+def test_path_without_repository_is_rejected(project, tmp_path):
     line = run_failing_update(project, f"from={tmp_path / 'nothing'}", "ref=main")
 
-    assert line.startswith(f"update: from={tmp_path / 'nothing'} cannot be read by git: ")
-    assert line.endswith("Pass the URL or the path of the template's git repository.")
+    assert line.startswith(f"update: Cannot read from={tmp_path / 'nothing'}: ")
+    assert line.endswith("Pass the URL or path of the template's git repository.")
 
 
-def test_another_project_is_no_template(project, originals):
+def test_updating_from_a_project_is_rejected(project, originals):
     line = run_failing_update(project, f"from={originals / 'project'}")
 
-    assert line.endswith("is a project made from the template. Pass from=<URL of the template itself>.")
+    assert line.endswith("is a project made from the template. Pass from=<URL of the template>.")
 
 
-def test_a_version_without_a_manifest_is_rejected(project, template):
-    write(template, {"src/firstlight/manifest.json": None})
+def test_ref_without_manifest_is_rejected(project, template):
+    write_files(template, {"src/firstlight/manifest.json": None})
     commit(template)
 
     line = run_failing_update(project, f"from={template}", "ref=main")

@@ -1,4 +1,4 @@
-"""Tests of the template itself: a project has a README and pages of its own."""
+"""Skip these tests in a project, which has its own README and docs."""
 
 from support.checkout import IS_TEMPLATE
 

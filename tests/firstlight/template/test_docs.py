@@ -1,4 +1,4 @@
-"""What README and the pages of docs/ say is true: their commands, examples, links, settings and files."""
+"""The commands, examples, links, config keys and files in README and docs/ are valid."""
 
 import ast
 import json
@@ -18,11 +18,11 @@ from support.checkout import IS_TEMPLATE, PROJECT, ROOT
 from support.doc_commands import (
     CLONE,
     COMMANDS,
-    EXAMPLES,
+    EXAMPLE_FILES,
     FENCE,
     HELP,
     PAGES,
-    WORDS,
+    SCRIPT_OPTIONS,
     iter_blocks,
     iter_commands,
     parse_command,
@@ -32,24 +32,27 @@ from support.doc_commands import (
     validate_command,
 )
 
-LISTED = re.findall(r"^make .*?(?=\s{2,}|;|$)", HELP, re.MULTILINE)
+HELP_COMMANDS = re.findall(r"^make .*?(?=\s{2,}|;|$)", HELP, re.MULTILINE)
+# Directories that the docs omit from the paths of source files.
+SOURCE_DIRS = ("src/firstlight", "src/firstlight/data", "src")
 PROSE = {page: FENCE.sub("", page.read_text()) for page in PAGES}
 CODE = sorted({(page, code) for page, text in PROSE.items() for code in re.findall(r"`([^`\n]+)`", text)})
 
 
-def name(page):
+def format_page(page):
+    """Return the path of a page relative to the root."""
     return str(page.relative_to(ROOT))
 
 
 @pytest.fixture(scope="module")
 def config():
-    """Return the configuration of a training as its folder keeps it."""
+    """Return the config.yaml of a run."""
     return append_checksum(OmegaConf.to_yaml(compose_config("train", ["output_dir=logs/train/one"])))
 
 
 @pytest.fixture
-def run_folder(tmp_path, config):
-    """Return a folder that looks like an interrupted run."""
+def run_dir(tmp_path, config):
+    """Return a directory that looks like an interrupted run."""
     (tmp_path / "config.yaml").write_text(config)
     (tmp_path / "run.json").write_text(json.dumps({"loggers": {}, "status": "interrupted"}))
     (tmp_path / "checkpoints").mkdir()
@@ -57,73 +60,73 @@ def run_folder(tmp_path, config):
     return tmp_path
 
 
-@pytest.mark.parametrize("line", [*iter_commands(), *LISTED])
-def test_a_command_is_taken(line, run_folder, monkeypatch):
+@pytest.mark.parametrize("line", [*iter_commands(), *HELP_COMMANDS])
+def test_command_is_valid(line, run_dir, monkeypatch):
     if line in CLONE:
         return
     pretend_cluster(monkeypatch)
-    program, *words = parse_command(line)
-    skip_if_deleted(words)
-    words = [re.sub(r"logs/(train|sweep)/<\w+>", str(run_folder), word) for word in words]
-    words = [f"resume={run_folder}" if word == "resume=last" else word for word in words]
+    program, *arguments = parse_command(line)
+    skip_if_deleted(arguments)
+    arguments = [re.sub(r"logs/(train|sweep)/<\w+>", str(run_dir), argument) for argument in arguments]
+    arguments = [f"resume={run_dir}" if argument == "resume=last" else argument for argument in arguments]
     if program == "make":
-        goals = [word for word in words if "=" not in word]
-        assert goals
-        assert set(goals) <= COMMANDS
-        settings = [word for word in words if "=" in word and not word.startswith("ARGS=")]
-        for goal in goals:
-            validate_command(goal.replace("-", "_"), settings)
-    elif words[:2] == ["-m", "pytest"]:
-        assert all((ROOT / word).exists() for word in words if "/" in word)
-    elif "-m" in words:
-        module = words.index("-m") + 1
-        validate_command(words[module].removeprefix("firstlight."), words[module + 1 :])
+        targets = [argument for argument in arguments if "=" not in argument]
+        assert targets
+        assert set(targets) <= COMMANDS
+        overrides = [argument for argument in arguments if "=" in argument and not argument.startswith("ARGS=")]
+        for target in targets:
+            validate_command(target.replace("-", "_"), overrides)
+    elif arguments[:2] == ["-m", "pytest"]:
+        assert all((ROOT / argument).exists() for argument in arguments if "/" in argument)
+    elif "-m" in arguments:
+        module = arguments.index("-m") + 1
+        validate_command(arguments[module].removeprefix("firstlight."), arguments[module + 1 :])
     else:
-        assert program == "wandb" or program.startswith(".venv/bin/") or (ROOT / words[0]).is_file()
+        assert program == "wandb" or program.startswith(".venv/bin/") or (ROOT / arguments[0]).is_file()
 
 
-def test_commands_are_typed_alike_in_every_shell():
-    bare = [re.sub(r"'[^']*'|\"[^\"]*\"", "", line) for line in [*iter_commands(), *LISTED]]
+def test_commands_work_in_every_shell():
+    unquoted = [re.sub(r"'[^']*'|\"[^\"]*\"", "", line) for line in [*iter_commands(), *HELP_COMMANDS]]
 
-    # zsh, the Mac's, looks for files where it reads a bracket, and takes a remark for words.
-    assert [line for line in bare if re.search(r"[\[\]()*?;#]", line)] == []
+    # zsh, the default shell of macOS, expands brackets to file names, and passes comments as arguments.
+    assert [line for line in unquoted if re.search(r"[\[\]()*?;#]", line)] == []
 
 
 @pytest.mark.parametrize("block", iter_blocks("python"), ids=lambda block: block.splitlines()[0])
-def test_python_compiles(block):
+def test_python_block_compiles(block):
     compile(block, "page", "exec")
 
 
 @template_only
-@pytest.mark.parametrize("block", [each for each in iter_blocks("python") if each.startswith("# complete")])
-def test_a_complete_example_runs(block, tmp_path, monkeypatch):
+@pytest.mark.parametrize("block", [block for block in iter_blocks("python") if block.startswith("# complete")])
+def test_complete_example_runs(block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     exec(compile(block, "page", "exec"), {})
 
 
 @pytest.mark.parametrize("block", iter_blocks("yaml"))
-def test_yaml_holds_settings(block):
+def test_yaml_block_is_a_mapping(block):
     assert isinstance(yaml.safe_load(block), dict)
 
 
 @template_only
-def test_a_config_of_the_project_is_shown_as_it_is():
-    shown = {path: text for path, text in EXAMPLES.items() if path.endswith(".yaml") and (ROOT / path).is_file()}
+def test_quoted_configs_match_files():
+    configs = {path: text for path, text in EXAMPLE_FILES.items() if path.endswith(".yaml") and (ROOT / path).is_file()}
 
-    assert shown
-    for path, text in shown.items():
+    assert configs
+    for path, text in configs.items():
         assert yaml.safe_load(text) == yaml.safe_load((ROOT / path).read_text()), path
 
 
-def anchors(text: str) -> set[str]:
-    """Return the anchors that GitHub makes of the headings."""
+def list_anchors(text: str) -> set[str]:
+    """Return the anchors that GitHub creates for the headings."""
     headings = re.findall(r"^#+ (.+)$", FENCE.sub("", text), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
-def test_links_lead_somewhere(page):
+@pytest.mark.parametrize("page", PAGES, ids=format_page)
+def test_links_are_valid(page):
     targets = re.findall(r"\]\(([^)\s]+)\)|\b(?:href|src|srcset)=\"([^\"]+)\"", PROSE[page])
     for target in map("".join, targets):
         path, _, anchor = target.partition("#")
@@ -131,64 +134,65 @@ def test_links_lead_somewhere(page):
         if ":" not in path:
             # A project may have deleted the page of a command.
             assert file.exists() or not IS_TEMPLATE, target
-            assert not anchor or anchor in anchors(file.read_text()), target
+            assert not anchor or anchor in list_anchors(file.read_text()), target
 
 
 @template_only
-@pytest.mark.parametrize(("page", "code"), CODE, ids=lambda each: each if isinstance(each, str) else name(each))
-def test_a_file_that_is_named_exists(page, code):
+@pytest.mark.parametrize(("page", "code"), CODE, ids=lambda value: str(value).removeprefix(f"{ROOT}/"))
+def test_mentioned_file_exists(page, code):
     for word in code.split():
         if re.fullmatch(r"[\w./]+\.(py|sh|md|lock|toml|yml)|(configs|src|scripts|tests|docs|sweeps)/[\w./]*", word):
             word = word.replace("<your package>", PROJECT.name)
-            places = (ROOT, page.parent, ROOT / "src/firstlight", ROOT / "src/firstlight/data", ROOT / "src", PROJECT)
-            assert word in EXAMPLES or any((place / word).exists() for place in places), word
+            directories = (ROOT, page.parent, PROJECT, *(ROOT / path for path in SOURCE_DIRS))
+            assert word in EXAMPLE_FILES or any((directory / word).exists() for directory in directories), word
 
 
-def settings(prefix: str, node: object) -> Iterator[str]:
-    """Yield the paths of all settings below a node of configs/, those that a class would take included."""
+def iter_keys(prefix: str, node: object) -> Iterator[str]:
+    """Yield the dotted keys below a config node, including the arguments of its class."""
     if isinstance(node, dict):
-        known = list(schema.read_signature(node["_target_"]).parameters) if "_target_" in node else []
-        for key in {*node, *known}:
+        parameters = list(schema.read_signature(node["_target_"]).parameters) if "_target_" in node else []
+        for key in {*node, *parameters}:
             yield f"{prefix}{key}"
-            yield from settings(f"{prefix}{key}.", node.get(key))
+            yield from iter_keys(f"{prefix}{key}.", node.get(key))
 
 
-def known_settings() -> set[str]:
-    found = {"force"}.union(*WORDS.values())  # of `make sweep`, `make init` and the like
+def list_known_keys() -> set[str]:
+    keys = {"force"}.union(*SCRIPT_OPTIONS.values())  # options of `make sweep` and of the scripts
     for file in options.list_root_configs():
-        found |= set(settings("", load_yaml(file)))
+        keys |= set(iter_keys("", load_yaml(file)))
     for group in options.list_groups():
-        found.add(group)
+        keys.add(group)
         for _, node in iter_options(group):
-            found |= set(settings("" if group in ("model", "experiment") else f"{group}.", node))
-    return found
+            keys |= set(iter_keys("" if group in ("model", "experiment") else f"{group}.", node))
+    return keys
 
 
 @template_only
-def test_settings_that_are_named_exist():
-    known = known_settings()
+def test_mentioned_keys_exist():
+    known = list_known_keys()
     groups = set(options.list_groups())
-    own = {tuple(path.removesuffix(".yaml").split("/")[1:]) for path in EXAMPLES if path.startswith("configs/")}
-    stale = []
+    own = {tuple(path.removesuffix(".yaml").split("/")[1:]) for path in EXAMPLE_FILES if path.startswith("configs/")}
+    unknown = []
     for page, code in CODE:
         for word in code.replace("'", "").split() if not code.startswith("make new ") else ():
-            found = re.fullmatch(r"[+~]?([a-z_]\w*(?:\.[a-z_]\w*)*)=(.*)", word)
-            if found and found.group(2) in ("True", "False"):  # of Python
+            override = re.fullmatch(r"[+~]?([a-z_]\w*(?:\.[a-z_]\w*)*)=(.*)", word)
+            if override and override.group(2) in ("True", "False"):  # a Python keyword argument
                 continue
-            path = found.group(1) if found else word
+            path = override.group(1) if override else word
             is_file = word.endswith((".py", ".yaml", ".fit", ".safetensors", ".mlpackage", ".onnx", ".pt2", ".json"))
-            is_path = found or (re.fullmatch(rf"({'|'.join(groups)})\.[\w.]+", word) and not is_file)
+            is_path = override or (re.fullmatch(rf"({'|'.join(groups)})\.[\w.]+", word) and not is_file)
             if is_path and path not in known | {"name", "key", "group"}:
-                stale.append((name(page), word))
-            if found and path in groups:
-                chosen = [each for each in found.group(2).split(",") if re.fullmatch(r"\w+", each)]
-                there = {file.stem for file in (CONFIG_DIR / path).glob("*.yaml")}
-                stale += [(name(page), word) for each in chosen if each not in there and (path, each) not in own]
+                unknown.append((format_page(page), word))
+            if override and path in groups:
+                names = [name for name in override.group(2).split(",") if re.fullmatch(r"\w+", name)]
+                available = {file.stem for file in (CONFIG_DIR / path).glob("*.yaml")}
+                unavailable = [name for name in names if name not in available and (path, name) not in own]
+                unknown += [(format_page(page), word) for _ in unavailable]
 
-    assert stale == []
+    assert unknown == []
 
 
-def test_a_common_change_is_made_where_the_page_says():
+def test_common_changes_table_names_existing_methods():
     table = (ROOT / "docs/how-it-works.md").read_text().partition("## Where to make common changes")[2]
     rows = re.findall(r"^\| (the .+?) \| (.+) \|$", table, re.MULTILINE)
 
@@ -198,7 +202,7 @@ def test_a_common_change_is_made_where_the_page_says():
             assert re.search(rf"^ +def {name}\(", (ROOT / file).read_text(), re.MULTILINE), change
 
 
-def test_the_layers_are_those_of_the_page():
+def test_documented_layers_match_test():
     tree = ast.parse((ROOT / "tests/firstlight/test_layers.py").read_text())
     layers = next(ast.literal_eval(node.value) for node in tree.body if "LAYERS =" in (ast.unparse(node)))
     page = (ROOT / "docs/how-it-works.md").read_text().partition("## Layers of the engine")[2]
@@ -209,7 +213,7 @@ def test_the_layers_are_those_of_the_page():
     ]
 
 
-def test_an_extra_that_is_to_be_installed_exists():
+def test_mentioned_extras_exist():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
-    assert {each for _, code in CODE for each in re.findall(r"'\.\[(\w+)\]'", code)} <= set(extras)
+    assert {name for _, code in CODE for name in re.findall(r"'\.\[(\w+)\]'", code)} <= set(extras)

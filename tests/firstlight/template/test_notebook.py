@@ -1,4 +1,4 @@
-"""The notebook runs as it is, quickly and without noise."""
+"""The notebook runs quickly, without errors and warnings."""
 
 import json
 import os
@@ -19,45 +19,45 @@ NOTEBOOK = Path(__file__).parents[3] / "notebooks/first_steps.ipynb"
 
 
 @pytest.fixture(scope="module")
-def executed(tmp_path_factory):
-    """Return a copy of the notebook after all its cells ran, the seconds that took, and its folder."""
-    folder = tmp_path_factory.mktemp("notebook")
-    copy = shutil.copy(NOTEBOOK, folder)
+def executed_notebook(tmp_path_factory):
+    """Return the executed notebook, its duration in seconds, and the directory that it ran in."""
+    directory = tmp_path_factory.mktemp("notebook")
+    copy = shutil.copy(NOTEBOOK, directory)
     notebook = nbformat.read(copy, as_version=4)
     manager = AsyncKernelManager(kernel_name="python3")
-    # This interpreter, whichever kernels are installed for the user.
+    # Use this interpreter, independent of the kernels that the user has installed.
     launch = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     source = str(Path(firstlight.__file__).parents[1])
     manager._kernel_spec = KernelSpec(argv=launch, env={"PYTHONPATH": source}, language="python")
-    client = NotebookClient(notebook, km=manager, timeout=300, resources={"metadata": {"path": str(folder)}})
+    client = NotebookClient(notebook, km=manager, timeout=300, resources={"metadata": {"path": str(directory)}})
     before = time.perf_counter()
     client.execute()
-    return notebook, time.perf_counter() - before, folder
+    return notebook, time.perf_counter() - before, directory
 
 
-def outputs(notebook) -> list:
+def list_outputs(notebook) -> list:
     return [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
 
 
 @pytest.mark.slow
-def test_no_cell_fails_or_warns(executed):
-    notebook, seconds, _ = executed
+def test_no_cell_fails_or_warns(executed_notebook):
+    notebook, duration_s, _ = executed_notebook
 
-    assert [each for each in outputs(notebook) if each.output_type == "error"] == []
-    assert [each.text for each in outputs(notebook) if each.get("name") == "stderr"] == []
-    assert seconds < 60 or os.getloadavg()[0] > (os.cpu_count() or 1)
+    assert [output for output in list_outputs(notebook) if output.output_type == "error"] == []
+    assert [output.text for output in list_outputs(notebook) if output.get("name") == "stderr"] == []
+    assert duration_s < 60 or os.getloadavg()[0] > (os.cpu_count() or 1)
 
 
 @pytest.mark.slow
-def test_it_shows_pictures_and_makes_a_run(executed):
-    notebook, _, folder = executed
+def test_notebook_shows_plots_and_creates_a_run(executed_notebook):
+    notebook, _, directory = executed_notebook
 
-    assert sum("image/png" in each.get("data", {}) for each in outputs(notebook)) == 3
-    assert len(list((folder / "logs" / "train").glob("*/checkpoints/best.ckpt"))) == 1
+    assert sum("image/png" in output.get("data", {}) for output in list_outputs(notebook)) == 3
+    assert len(list((directory / "logs" / "train").glob("*/checkpoints/best.ckpt"))) == 1
 
 
-def test_it_is_kept_without_outputs():
-    kept = json.loads(NOTEBOOK.read_text())
+def test_notebook_is_committed_without_outputs():
+    notebook = json.loads(NOTEBOOK.read_text())
 
-    assert all(not cell.get("outputs") and cell.get("execution_count") is None for cell in kept["cells"])
-    assert set(kept["metadata"]) == {"kernelspec", "language_info"}
+    assert all(not cell.get("outputs") and cell.get("execution_count") is None for cell in notebook["cells"])
+    assert set(notebook["metadata"]) == {"kernelspec", "language_info"}

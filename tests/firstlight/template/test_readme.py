@@ -1,4 +1,4 @@
-"""README shows the quick start first and names options that exist; environment.yml agrees with pyproject.toml."""
+"""README starts with the quick start and lists existing options; environment.yml matches pyproject.toml."""
 
 import re
 import tomllib
@@ -15,7 +15,7 @@ TEXT = README.read_text()
 
 
 @template_only
-def test_the_first_screen_shows_the_quick_start():
+def test_readme_first_screen_shows_quick_start():
     screen = "\n".join(TEXT.splitlines()[:60])
     steps = ["git clone ", "make train\n", "make train model=", "make sweep ", "make report\n"]
 
@@ -25,7 +25,7 @@ def test_the_first_screen_shows_the_quick_start():
 
 
 @template_only
-def test_the_first_block_can_be_copied():
+def test_first_code_block_can_be_copied():
     first = iter_blocks("bash", [README])[0].splitlines()
 
     assert first == [*CLONE, "make train"]
@@ -33,14 +33,14 @@ def test_the_first_block_can_be_copied():
 
 
 @template_only
-def test_it_is_short():
+def test_readme_length():
     assert len(TEXT.splitlines()) <= 230
 
 
 @template_only
 @pytest.mark.parametrize("group", ["model", "data"])
-def test_the_readme_lists_options_that_exist(group):
-    # Not the other way round: a model of yours need not be listed.
+def test_readme_lists_existing_options(group):
+    # The README need not list all options, such as your own models.
     rows = TEXT.partition(f"| `{group}=` |")[2].partition("\n\n")[0]
     listed = {name for cell in re.findall(r"^\|([^|]+)\|", rows, re.MULTILINE) for name in re.findall(r"`(\w+)`", cell)}
 
@@ -48,7 +48,7 @@ def test_the_readme_lists_options_that_exist(group):
     assert listed <= {name for name, _ in iter_options(group)}
 
 
-def test_conda_brings_the_python_that_pyproject_allows():
+def test_conda_python_matches_requires_python():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 

@@ -1,4 +1,4 @@
-"""The site of `make docs` is built, and the models and datasets that the pages show can be used as they stand."""
+"""`make docs` builds the documentation, and the models and datasets in the documentation work."""
 
 import os
 import re
@@ -9,11 +9,11 @@ import sys
 import pytest
 
 from support.checkout import PROJECT, ROOT
-from support.doc_commands import EXAMPLES, template_only
+from support.doc_commands import EXAMPLE_FILES, template_only
 
 
 @pytest.mark.slow
-def test_the_site_is_built_without_a_warning_and_needs_no_network(tmp_path):
+def test_docs_build_without_warnings_and_external_resources(tmp_path):
     pytest.importorskip("furo")
     pytest.importorskip("myst_parser")
     command = ["-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet", "-d", str(tmp_path / "kept")]
@@ -24,35 +24,35 @@ def test_the_site_is_built_without_a_warning_and_needs_no_network(tmp_path):
 
     assert done.returncode == 0, done.stderr
     assert len(pages) > 12
-    assert not [each for page in pages for each in re.findall(r"<(?:script|link|img)[^>]+\"https?:[^>]+>", page)]
+    assert not [tag for page in pages for tag in re.findall(r"<(?:script|link|img)[^>]+\"https?:[^>]+>", page)]
 
 
 @template_only
 @pytest.mark.slow
-def test_the_examples_train_and_the_model_is_tested_like_all(tmp_path):
+def test_documented_model_and_dataset_work(tmp_path):
     files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     for file in files:
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / file, tmp_path / file)
-    for path, text in EXAMPLES.items():
+    for path, text in EXAMPLE_FILES.items():
         (tmp_path / path).write_text(text)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "src")}
 
-    def python(*words: str) -> str:
-        command = [sys.executable, "-m", *words]
+    def run_module(*arguments: str) -> str:
+        command = [sys.executable, "-m", *arguments]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    told = python("firstlight.train", "model=linear", "logger=none")
-    assert float(re.search(r"test/accuracy +([\d.]+)", told).group(1)) > 0.8
+    output = run_module("firstlight.train", "model=linear", "logger=none")
+    assert float(re.search(r"test/accuracy +([\d.]+)", output).group(1)) > 0.8
 
-    told = python("firstlight.train", "model=linear", "data=stripes", "logger=none")
-    assert float(re.search(r"test/accuracy +([\d.]+)", told).group(1)) > 0.8
+    output = run_module("firstlight.train", "model=linear", "data=stripes", "logger=none")
+    assert float(re.search(r"test/accuracy +([\d.]+)", output).group(1)) > 0.8
 
-    assert "max_epochs: 30" in python("firstlight.train", "experiment=mine", "--cfg", "job")
+    assert "max_epochs: 30" in run_module("firstlight.train", "experiment=mine", "--cfg", "job")
 
-    tested = python(
+    output = run_module(
         "pytest",
         f"tests/{PROJECT.name}/test_every_model.py",
         f"tests/{PROJECT.name}/test_every_walk.py",
@@ -62,4 +62,4 @@ def test_the_examples_train_and_the_model_is_tested_like_all(tmp_path):
         "-p",
         "no:cacheprovider",
     )
-    assert int(re.search(r"(\d+) passed", tested).group(1)) >= 10
+    assert int(re.search(r"(\d+) passed", output).group(1)) >= 10

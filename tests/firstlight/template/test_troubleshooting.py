@@ -1,4 +1,4 @@
-"""docs/troubleshooting.md and the README quote real messages."""
+"""docs/troubleshooting.md and the README quote messages exactly as they are printed."""
 
 import ast
 import re
@@ -21,8 +21,8 @@ from support.doc_commands import (
 sys.path.insert(0, str(ROOT / "scripts"))
 import make
 
-# A command, if the page shows one, and the message that it prints.
-TROUBLES = [
+# (command, message) for each entry of the page; the command is empty if the page shows only the message.
+ENTRIES = [
     entry.split("\n", 1) if entry.startswith("$ ") else ["", entry]
     for block in [
         *iter_blocks("text", [ROOT / "docs/troubleshooting.md"]),
@@ -32,51 +32,51 @@ TROUBLES = [
 ]
 
 
-def parts(text: str) -> str:
-    """Return a pattern for a sentence of a page, in which ... stands for anything."""
+def make_pattern(text: str) -> str:
+    """Return a regular expression for a quoted message, in which ... matches anything."""
     return ".*".join(map(re.escape, " ".join(text.split()).split("...")))
 
 
-@pytest.mark.parametrize(("typed", "told"), [each for each in TROUBLES if each[0]])
-def test_a_mistake_is_answered_as_the_page_says(typed, told, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(("line", "message"), [entry for entry in ENTRIES if entry[0]])
+def test_documented_command_prints_message(line, message, tmp_path, monkeypatch, capsys):
     pretend_cluster(monkeypatch)
     monkeypatch.chdir(tmp_path)
-    _, command, *words = typed.removeprefix("$ ").split()
-    if unknown := [word for word in (command, *words) if "=" not in word and word not in COMMANDS]:
-        make.refuse(unknown[0])
-        assert re.fullmatch(parts(told), capsys.readouterr().out.strip())
+    _, command, *arguments = line.removeprefix("$ ").split()
+    if unknown := [word for word in (command, *arguments) if "=" not in word and word not in COMMANDS]:
+        make.print_unknown_target(unknown[0])
+        assert re.fullmatch(make_pattern(message), capsys.readouterr().out.strip())
         return
-    skip_if_deleted([command, *words, *re.findall(r"\b(?:model|data)=\w+", told)])
+    skip_if_deleted([command, *arguments, *re.findall(r"\b(?:model|data)=\w+", message)])
 
     with pytest.raises(Exception) as caught:
-        validate_command(command, words)
+        validate_command(command, arguments)
 
-    assert re.fullmatch(parts(told), f"{command}: {format_user_error(caught.value, command, words)}")
+    assert re.fullmatch(make_pattern(message), f"{command}: {format_user_error(caught.value, command, arguments)}")
 
 
-def sentences_of_the_source() -> Iterator[tuple[str, int]]:
-    """Yield a pattern for each text in the source, and how many of its characters are fixed."""
+def iter_source_messages() -> Iterator[tuple[str, int]]:
+    """Yield a regular expression for each string in the source, and the number of its literal characters."""
     for file in [*(ROOT / "src").rglob("*.py"), *(ROOT / "scripts").glob("*.py")]:
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.JoinedStr):
-                fixed = [part.value if isinstance(part, ast.Constant) else None for part in node.values]
-                pattern = "".join(".*" if part is None else re.escape(part) for part in fixed)
-                yield pattern, sum(len(part or "") for part in fixed)
+                literals = [part.value if isinstance(part, ast.Constant) else None for part in node.values]
+                pattern = "".join(".*" if part is None else re.escape(part) for part in literals)
+                yield pattern, sum(len(part or "") for part in literals)
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 yield re.escape(node.value), len(node.value)
     for text in re.findall(r'echo "(.*?)"', (ROOT / "scripts/setup.sh").read_text()):
         yield re.escape(text), len(text)
 
 
-@template_only  # some are those of the examples
-def test_every_sentence_of_the_page_is_one_of_the_source():
-    patterns = [each for each in sentences_of_the_source() if each[1] > 12]
-    told = [" ".join(told.split()) for typed, told in TROUBLES if not typed]
+@template_only  # Some messages belong to the examples.
+def test_documented_messages_exist_in_source():
+    patterns = [(pattern, num_literal) for pattern, num_literal in iter_source_messages() if num_literal > 12]
+    messages = [" ".join(message.split()) for line, message in ENTRIES if not line]
     unknown = [
         text
-        for text in told
-        if not any(fixed > 0.4 * len(text) and re.fullmatch(pattern, text) for pattern, fixed in patterns)
+        for text in messages
+        if not any(num_literal > 0.4 * len(text) and re.fullmatch(pattern, text) for pattern, num_literal in patterns)
     ]
 
-    assert len(told) > 15
+    assert len(messages) > 15
     assert unknown == []
