@@ -1,4 +1,4 @@
-"""Each of the larger commands can be deleted, and everything else works."""
+"""Each of the optional commands can be deleted, and everything else still works."""
 
 import os
 import shutil
@@ -9,38 +9,38 @@ from pathlib import Path
 from support.checkout import ROOT
 
 COMMANDS = ["sweep", "export", "report", "benchmark", "preflight"]
-THERE = [name for name in COMMANDS if (ROOT / "src" / "firstlight" / name).is_dir()]
-# In a copy for each, whose command is deleted: import each module of the engine, and compose what commands start from.
-# The libraries are imported once, before the process is divided.
-REST = """
+EXISTING = [name for name in COMMANDS if (ROOT / "src" / "firstlight" / name).is_dir()]
+# In each copy without one command: import all modules of the engine, and compose the root configs.
+# The libraries are imported once, before the process forks.
+CHECK_COPIES = """
 import importlib, os, pathlib, sys, traceback
 import lightning.pytorch, torchvision, wandb
 
-def follow(folder):
-    os.chdir(folder)
-    sys.path.insert(0, f"{folder}/src")
-    from firstlight.config.compose import composed
-    from firstlight.config.options import CONFIGS, root_files
-    from firstlight.config.validate import check
+def check_copy(directory):
+    os.chdir(directory)
+    sys.path.insert(0, f"{directory}/src")
+    from firstlight.config.compose import compose_config
+    from firstlight.config.options import CONFIG_DIR, list_root_configs
+    from firstlight.config.validate import validate_config
 
     engine = pathlib.Path("src/firstlight")
-    assert CONFIGS == pathlib.Path("configs").resolve(), CONFIGS
-    assert not (engine / pathlib.Path(folder).name).exists()
+    assert CONFIG_DIR == pathlib.Path("configs").resolve(), CONFIG_DIR
+    assert not (engine / pathlib.Path(directory).name).exists()
     for file in sorted(engine.rglob("*.py")):
         parts = file.relative_to("src").with_suffix("").parts
-        if "optuna" not in parts:  # an extra that may not be installed
+        if "optuna" not in parts:  # The extra `optuna` may not be installed.
             importlib.import_module(".".join(parts).removesuffix(".__init__"))
-    for name in sorted(file.stem for file in root_files()):
-        if name not in ("resume", "evaluate", "predict", "export"):  # they start from a run
-            words = ["model=tiny_images", "output_dir=run"] if name in ("train", "preflight") else []
-            check(composed(name, words))
+    for name in sorted(file.stem for file in list_root_configs()):
+        if name not in ("resume", "evaluate", "predict", "export"):  # These commands need a run.
+            overrides = ["model=tiny_images", "output_dir=run"] if name in ("train", "preflight") else []
+            validate_config(compose_config(name, overrides))
 
-for folder in sys.argv[1:]:
+for directory in sys.argv[1:]:
     child = os.fork()
     if not child:
         code = 1
         try:
-            follow(folder)
+            check_copy(directory)
             code = 0
         except BaseException:
             traceback.print_exc()
@@ -48,23 +48,23 @@ for folder in sys.argv[1:]:
             sys.stderr.flush()
             os._exit(code)
     if os.waitpid(child, 0)[1]:
-        sys.exit(f"without {folder}, the rest does not work")
+        sys.exit(f"{directory} does not work without its command")
 """
 
 
-def copy_without(name: str, folder: Path) -> str:
-    """Copy what commands need, but for one command; return the folder."""
-    for part in ("src", "configs", "scripts"):
-        shutil.copytree(ROOT / part, folder / name / part, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.rmtree(folder / name / "src" / "firstlight" / name)
-    (folder / name / "configs" / f"{name}.yaml").unlink(missing_ok=True)
-    return str(folder / name)
+def copy_without(name: str, parent: Path) -> str:
+    """Copy the sources and configs without one command; return the directory."""
+    for source in ("src", "configs", "scripts"):
+        shutil.copytree(ROOT / source, parent / name / source, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.rmtree(parent / name / "src" / "firstlight" / name)
+    (parent / name / "configs" / f"{name}.yaml").unlink(missing_ok=True)
+    return str(parent / name)
 
 
 def test_each_command_can_be_deleted(tmp_path):
-    folders = [copy_without(name, tmp_path) for name in THERE]
+    directories = [copy_without(name, tmp_path) for name in EXISTING]
     done = subprocess.run(
-        [sys.executable, "-P", "-c", REST, *folders],
+        [sys.executable, "-P", "-c", CHECK_COPIES, *directories],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
         capture_output=True,

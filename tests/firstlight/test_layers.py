@@ -1,4 +1,4 @@
-"""Each module of the engine imports from layers below its own only, and nothing of a project."""
+"""Each module of the engine imports only from lower layers, and never from a project."""
 
 import ast
 from collections.abc import Iterator
@@ -9,9 +9,10 @@ import pytest
 import firstlight
 
 ENGINE = Path(firstlight.__file__).parent
-# From the ground up: a layer's packages and modules. `__init__` is the package's own file.
+# The packages and modules of each layer, from bottom to top. `__init__` is src/firstlight/__init__.py.
 LAYERS = [
-    ["run", "hardware"],
+    ["run"],
+    ["hardware"],
     ["checkpoint", "data", "logger"],
     ["config", "distributed"],
     ["model", "trainer"],
@@ -21,7 +22,7 @@ LAYERS = [
     ["sweep", "__init__"],
 ]
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
-# Each can be deleted with `rm -r`.
+# Each of these commands can be deleted with `rm -r`.
 COMMANDS = ["sweep", "export", "report", "benchmark", "preflight"]
 MODULES = {
     ".".join(path.relative_to(ENGINE.parent).with_suffix("").parts).removesuffix(".__init__"): path
@@ -29,55 +30,59 @@ MODULES = {
 }
 
 
-def place(module: str) -> str:
-    """Return the top-level package or module of the engine that a module belongs to."""
+def get_top_level(module: str) -> str:
+    """Return the top-level package or module of the engine that contains a module."""
     return module.split(".")[1] if "." in module else "__init__"
 
 
-def imported(path: Path) -> Iterator[str]:
-    """Yield the modules that a file imports, at its top and inside functions."""
+def iter_imports(path: Path) -> Iterator[str]:
+    """Yield the modules that a file imports, at module level and inside functions."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert not node.level, f"{path}: import by the whole path"
+            assert not node.level, f"{path}: use absolute imports"
             for alias in node.names:
                 full = f"{node.module}.{alias.name}"
                 yield full if full in MODULES else str(node.module)
 
 
-IMPORTS = {module: sorted(set(imported(path))) for module, path in MODULES.items()}
+IMPORTS = {module: sorted(set(iter_imports(path))) for module, path in MODULES.items()}
 
 
-def test_every_package_and_module_is_in_a_layer():
-    assert {place(module) for module in MODULES} == set(LEVELS)
+def test_every_module_has_a_layer():
+    assert {get_top_level(module) for module in MODULES} == set(LEVELS)
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_a_module_imports_from_layers_below_its_own(module):
-    others = [name for name in IMPORTS[module] if name.split(".")[0] == "firstlight" and place(name) != place(module)]
+def test_module_imports_only_lower_layers(module):
+    others = [
+        name
+        for name in IMPORTS[module]
+        if name.split(".")[0] == "firstlight" and get_top_level(name) != get_top_level(module)
+    ]
 
-    assert [name for name in others if LEVELS[place(name)] >= LEVELS[place(module)]] == []
+    assert [name for name in others if LEVELS[get_top_level(name)] >= LEVELS[get_top_level(module)]] == []
 
 
-def test_the_engine_imports_nothing_of_a_project():
-    projects = {folder.name for folder in ENGINE.parent.iterdir() if (folder / "__init__.py").is_file()}
+def test_engine_does_not_import_the_project():
+    packages = {path.name for path in ENGINE.parent.iterdir() if (path / "__init__.py").is_file()}
     if ENGINE.parent.name != "src":
-        pytest.skip("the engine is installed")
+        pytest.skip("the engine is installed as a wheel")
 
-    named = {name.split(".")[0] for names in IMPORTS.values() for name in names}
-    assert named & (projects - {"firstlight"}) == set()
+    imported = {name.split(".")[0] for names in IMPORTS.values() for name in names}
+    assert imported & (packages - {"firstlight"}) == set()
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_nothing_else_imports_a_command(command):
-    others = [module for module in MODULES if place(module) != command]
+def test_optional_commands_are_not_imported_elsewhere(command):
+    others = [module for module in MODULES if get_top_level(module) != command]
 
-    named = {module: [name for name in IMPORTS[module] if name.startswith("firstlight.")] for module in others}
-    assert [module for module, names in named.items() if command in map(place, names)] == []
+    imports = {module: [name for name in IMPORTS[module] if name.startswith("firstlight.")] for module in others}
+    assert [module for module, names in imports.items() if command in map(get_top_level, names)] == []
 
 
-def test_only_the_engine_s_own_init_holds_anything():
-    filled = [path for path in ENGINE.rglob("__init__.py") if path.read_text().strip()]
+def test_init_files_are_empty_except_the_top_level():
+    non_empty = [path for path in ENGINE.rglob("__init__.py") if path.read_text().strip()]
 
-    assert filled == [ENGINE / "__init__.py"]
+    assert non_empty == [ENGINE / "__init__.py"]

@@ -61,7 +61,7 @@ def describe_distribution(
     return {
         "device": f"{devices} x {device_type} with {cfg.trainer.strategy}, precision {trainer.precision}",
         "step": f"global batch {per_device * devices} ({per_device} per device), "
-        f"lr {model.optimizer_settings['lr']:.4g} ({scaling})",
+        f"lr {model.optimizer_config['lr']:.4g} ({scaling})",
     }
 
 

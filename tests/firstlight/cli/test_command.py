@@ -1,4 +1,4 @@
-"""Commands as they are typed: sentences, exit codes, and what is not imported."""
+"""Commands: one-line errors, exit codes, and imports."""
 
 import json
 import os
@@ -21,13 +21,14 @@ COMMANDS = {"train": train, "evaluate": evaluate, "predict": predict, "sweep": s
 
 
 @pytest.fixture
-def typed(tmp_path, monkeypatch, capsys):
-    """Return a function that runs a command in process and gives its exit code and what it printed."""
+def run_command(tmp_path, monkeypatch, capsys):
+    """Return a function that runs a command in this process and returns its exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
 
-    def run(name: str, *words: str) -> tuple[int, str, str]:
-        named = name not in ("train", "sweep") or any(word.startswith(("model=", "resume=")) for word in words)
-        monkeypatch.setattr(sys, "argv", [name, *words, *([] if named else ["model=tiny_images"])])
+    def run(name: str, *overrides: str) -> tuple[int, str, str]:
+        has_model = any(override.startswith(("model=", "resume=")) for override in overrides)
+        model = ["model=tiny_images"] if name in ("train", "sweep") and not has_model else []
+        monkeypatch.setattr(sys, "argv", [name, *overrides, *model])
         code = 0
         try:
             COMMANDS[name].main()
@@ -35,13 +36,14 @@ def typed(tmp_path, monkeypatch, capsys):
             code = int(stop.code or 0)
         finally:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        told = capsys.readouterr()
-        return code, told.out, told.err
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
 
     return run
 
 
-MISTAKES = [
+# Command, arguments, and the beginning of the message.
+USER_ERRORS = [
     ("train", ["data.batchsize=8"], "train: Unknown setting 'data.batchsize'. Did you mean 'data.batch_size'?"),
     ("train", ["modle=x"], "train: Unknown setting 'modle'. Did you mean 'model'?"),
     ("train", ["lr=0.1"], "train: Unknown setting 'lr'. Did you mean 'optimizer.lr'?"),
@@ -89,76 +91,80 @@ MISTAKES = [
     ("export", [], "export: export requires a trained model. Pass run=logs/train/<run> or ckpt=<file>."),
     ("export", ["run=nope", "format=onnx"], "export: No run found in nope. Use the run directory printed"),
     ("sweep", ["data.batchsize=1,2"], "train: Unknown setting 'data.batchsize'. Did you mean 'data.batch_size'?"),
-    ("sweep", ["model=tiny_mlp,tiny_text", "data=fake_images"], "train: model=tiny_text expects text, but data=fake_images"),
+    (
+        "sweep",
+        ["model=tiny_mlp,tiny_text", "data=fake_images"],
+        "train: TinyText expects text, but FakeImageDataModule",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("name", "words", "sentence"), MISTAKES)
-def test_a_mistake_is_a_sentence_and_exit_code_1(typed, name, words, sentence):
-    code, out, err = typed(name, *words)
+@pytest.mark.parametrize(("name", "overrides", "message"), USER_ERRORS)
+def test_user_error_is_one_line_with_exit_code_1(run_command, name, overrides, message):
+    code, out, err = run_command(name, *overrides)
 
     assert code == 1
-    assert err.startswith(sentence)
+    assert err.startswith(message)
     assert "Traceback" not in err
     assert out == ""
 
 
-def test_a_misspelt_key_in_an_experiment_file_is_refused(typed, tmp_path):
+def test_misspelled_key_in_experiment_file_is_rejected(run_command, tmp_path):
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nsead: 5\n")
-    code, _, err = typed("train", f"--config-dir={tmp_path}", "experiment=mine")
+    code, _, err = run_command("train", f"--config-dir={tmp_path}", "experiment=mine")
 
     assert code == 1
     assert err.strip() == "train: Unknown setting 'sead'. Did you mean 'seed'?"
 
 
-def test_an_error_of_the_code_keeps_its_traceback(typed, monkeypatch):
+def test_internal_error_keeps_its_traceback(run_command, monkeypatch):
     from firstlight import build
 
-    def broken(cfg, checkpoint):
-        raise KeyError("a bug of ours")
+    def raise_error(cfg, checkpoint):
+        raise KeyError("an internal error")
 
-    monkeypatch.setattr(build, "build", broken)
-    code, _, err = typed("train", *QUIET)
+    monkeypatch.setattr(build, "build", raise_error)
+    code, _, err = run_command("train", *QUIET)
 
     assert code == 1
     assert "Traceback" in err
-    assert "a bug of ours" in err
+    assert "an internal error" in err
 
 
 QUIET = ["logger=none", "output_dir=run"]
 
 
-def test_a_missing_accelerator_is_told_before_data_and_model(typed, monkeypatch):
+def test_missing_accelerator_is_reported_before_data_and_model_are_built(run_command, monkeypatch):
     from firstlight import build
 
-    monkeypatch.setattr(build, "instantiate", lambda *args, **kwargs: pytest.fail("built"))
-    code, _, err = typed("train", "trainer=mps", *QUIET)
+    monkeypatch.setattr(build, "instantiate", lambda *args, **kwargs: pytest.fail("instantiated a class"))
+    code, _, err = run_command("train", "trainer=mps", *QUIET)
 
     assert code == 1
     assert "Use trainer=cpu." in err
 
 
-@pytest.mark.parametrize("words", [["--cfg", "job"], ["--help"], ["data.batch_size=x"], ["model=tny"]])
-def test_answers_without_a_tensor_do_not_import_torch(words, tmp_path):
+@pytest.mark.parametrize("arguments", [["--cfg", "job"], ["--help"], ["data.batch_size=x"], ["model=tny"]])
+def test_help_config_and_errors_do_not_import_torch(arguments, tmp_path):
     code = f"""
 import atexit, sys
 heavy = {{"torch", "lightning", "transformers", "wandb"}}
 atexit.register(lambda: print(sorted(heavy & set(sys.modules))))
-sys.argv[1:] = {["model=tiny_images", *words]!r}
+sys.argv[1:] = {["model=tiny_images", *arguments]!r}
 from firstlight import train
 train.main()
 """
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
 
-    assert told.stdout.splitlines()[-1] == "[]", told.stderr
+    assert result.stdout.splitlines()[-1] == "[]", result.stderr
 
 
 @pytest.mark.slow
-def test_sigterm_ends_a_run_as_interrupted_with_a_checkpoint(tmp_path):
-    words = [*make_tiny_overrides(get_tiny_model()), "trainer.max_epochs=1000", f"output_dir={tmp_path / 'run'}"]
+def test_sigterm_interrupts_run_with_checkpoint(tmp_path):
+    overrides = [*make_tiny_overrides(get_tiny_model()), "trainer.max_epochs=1000", f"output_dir={tmp_path / 'run'}"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "firstlight.train", *words],
+        [sys.executable, "-m", "firstlight.train", *overrides],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -175,7 +181,7 @@ def test_sigterm_ends_a_run_as_interrupted_with_a_checkpoint(tmp_path):
     assert process.returncode == 143, err
     assert record["status"] == "interrupted"
     assert "Traceback" not in err
-    # The first screen tells the essentials, and nothing else is said.
+    # Only the run header is printed.
     assert [line.split()[0] for line in out.splitlines()[:4]] == ["model", "data", "device", "run_dir"]
     assert err.strip() == ""
 

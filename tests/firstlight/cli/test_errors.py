@@ -1,4 +1,4 @@
-"""Errors of Hydra become one sentence."""
+"""Errors of Hydra are printed in one line."""
 
 import pytest
 from hydra.errors import ConfigCompositionException
@@ -7,7 +7,7 @@ from firstlight.cli import errors
 
 
 @pytest.mark.parametrize(
-    ("group", "options", "sentence"),
+    ("group", "options", "message"),
     [
         ("model", [], "There is no model yet. Add one with `make new model=<name>`."),
         (
@@ -22,8 +22,8 @@ from firstlight.cli import errors
         ),
     ],
 )
-def test_a_group_without_a_default_says_what_to_pass(monkeypatch, group, options, sentence):
+def test_group_without_default_lists_options(monkeypatch, group, options, message):
     monkeypatch.setattr(errors, "list_option_files", lambda name: dict.fromkeys(options))
     error = ConfigCompositionException(f"You must specify '{group}', e.g, {group}=<OPTION>\nAvailable options:")
 
-    assert errors.format_user_error(error, "train", []).startswith(sentence)
+    assert errors.format_user_error(error, "train", []).startswith(message)

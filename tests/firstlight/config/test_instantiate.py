@@ -1,4 +1,4 @@
-"""What a library refuses is told in one sentence; a mistake of ours keeps its traceback."""
+"""Arguments that a library rejects result in a one-line error; other errors keep their traceback."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from firstlight.trainer.trainer import Trainer
 
 
 @pytest.mark.parametrize(
-    ("kind", "parts", "settings", "told"),
+    ("cls", "args", "settings", "message"),
     [
         (
             torch.optim.AdamW,
@@ -30,22 +30,22 @@ from firstlight.trainer.trainer import Trainer
         (Trainer, [], {"max_epochs": 0}, "Invalid value for trainer.max_epochs: expected at least 1, got 0."),
     ],
 )
-def test_settings_that_a_class_refuses_are_one_sentence(kind, parts, settings, told):
-    with pytest.raises(ValueError, match=r"(Check|Set) .+\.$") as refused:
-        call_class(kind, *parts, **settings)
+def test_rejected_arguments_are_a_one_line_error(cls, args, settings, message):
+    with pytest.raises(ValueError, match=r"(Check|Set) .+\.$") as caught:
+        call_class(cls, *args, **settings)
 
-    assert format_user_error(refused.value, "train", []).startswith(told)
-    assert len(str(refused.value).splitlines()) == 1
+    assert format_user_error(caught.value, "train", []).startswith(message)
+    assert len(str(caught.value).splitlines()) == 1
 
 
-def test_a_mistake_of_ours_keeps_its_traceback():
-    with pytest.raises(TypeError) as raised:
+def test_internal_error_keeps_its_traceback():
+    with pytest.raises(TypeError) as caught:
         call_class(WarmupCosineLR, None, total_steps=10, warmup_fraction="x")
 
-    assert format_user_error(raised.value, "train", []) is None
+    assert format_user_error(caught.value, "train", []) is None
 
 
-def test_memory_that_runs_out_is_no_refusal():
+def test_out_of_memory_is_not_an_argument_error():
     class Large(torch.optim.SGD):
         def __init__(self):
             torch.nn.Linear(2**40, 2**20)
@@ -54,8 +54,8 @@ def test_memory_that_runs_out_is_no_refusal():
         call_class(Large)
 
 
-def test_a_batch_of_one_before_batch_normalisation_is_one_sentence():
-    with pytest.raises(ValueError, match="Expected more than 1 value per channel") as raised:
+def test_batch_norm_with_batch_size_one_is_a_one_line_error():
+    with pytest.raises(ValueError, match="Expected more than 1 value per channel") as caught:
         torch.nn.BatchNorm1d(4)(torch.zeros(1, 4))
 
-    assert "Set data.batch_size to 2 or more." in format_user_error(raised.value, "train", [])
+    assert "Set data.batch_size to 2 or more." in format_user_error(caught.value, "train", [])

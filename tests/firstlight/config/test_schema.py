@@ -1,4 +1,4 @@
-"""Signatures are read from source, and agree with what Python sees once the class is imported."""
+"""Signatures that are read from source match the imported classes."""
 
 import subprocess
 import sys
@@ -22,11 +22,11 @@ TARGETS = sorted(
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_the_text_tells_what_the_class_takes(target):
+def test_schema_matches_imported_class(target):
     assert list_parameters(locate(target)) == set(schema.read_signature(target).parameters)
 
 
-def test_reading_imports_nothing():
+def test_read_signature_does_not_import_heavy_packages():
     code = (
         "import sys; from firstlight.config import schema; schema.read_signature('lightning.pytorch.Trainer');"
         "schema.read_signature('firstlight.trainer.trainer.Trainer');"
@@ -36,12 +36,12 @@ def test_reading_imports_nothing():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 
-def test_constants_come_from_the_bases_too():
+def test_constants_include_inherited_ones():
     for name in list_options("data"):
         assert schema.read_signature(load_option("data", name)["_target_"]).constants["modality"] in ("images", "text")
 
 
 @pytest.mark.parametrize("target", ["firstlight.trainer.trainer.Trainr", "nowhere.at.all.Net", "Net"])
-def test_a_class_that_is_not_there_is_refused(target):
+def test_unknown_class_is_rejected(target):
     with pytest.raises(ValueError, match=f"Cannot find class '{target}'. Use the import path of an installed class."):
         schema.read_signature(target)

@@ -1,4 +1,4 @@
-"""A configuration is refused in one sentence, before anything heavy is imported."""
+"""Invalid configs are rejected in one line, before heavy packages are imported."""
 
 import ast
 import math
@@ -15,78 +15,79 @@ GROUPS = ["callbacks", "data", "experiment", "logger", "model", "optimizer", "sc
 
 
 @pytest.mark.parametrize(("group", "name"), [(group, name) for group in GROUPS for name in list_options(group)])
-def test_every_choice_of_every_group_composes(compose_cfg, group, name):
-    reader = [f"model={get_tiny_model(get_modality(group, name))}"] if group == "data" else []
-    validate_config(compose_cfg(f"{group}={name}", *reader))
+def test_every_option_of_every_group_composes(compose_cfg, group, name):
+    model = [f"model={get_tiny_model(get_modality(group, name))}"] if group == "data" else []
+    validate_config(compose_cfg(f"{group}={name}", *model))
 
 
-@pytest.mark.parametrize(
-    ("setting", "value", "sentence"),
-    [
-        ("data.batchsize", 8, "Unknown setting 'data.batchsize'. Did you mean 'data.batch_size'?"),
-        ("sead", 5, "Unknown setting 'sead'. Did you mean 'seed'?"),
-        ("trainer.max_epoch", 5, "Unknown setting 'trainer.max_epoch'. Did you mean 'trainer.max_epochs'?"),
-        ("optimizer.weight_deacy", 0.1, "Unknown setting 'optimizer.weight_deacy'. Did you mean 'optimizer.weight_de"),
-        (
-            "callbacks.best.filenam",
-            "x",
-            "Unknown setting 'callbacks.best.filenam'. Did you mean 'callbacks.best.fi",
-        ),
-        ("callbacks.curvs", None, "Unknown setting 'callbacks.curvs'. Did you mean 'callbacks.curves'?"),
-        ("data.batch_size", "abc", "Invalid value for data.batch_size: expected an integer, got 'abc'."),
-        ("data.batch_size", True, "Invalid value for data.batch_size: expected an integer, got true."),
-        ("data.drop_last", 3, "Invalid value for data.drop_last: expected true or false, got 3."),
-        ("optimizer.lr", "fast", "Invalid value for optimizer.lr: expected a number, got 'fast'."),
-        (
-            "trainer.deterministic",
-            "maybe",
-            "Invalid value for trainer.deterministic: expected true or false, warn or null, got",
-        ),
-        ("seed", "abc", "Invalid value for seed: expected an integer, got 'abc'."),
-        ("seed", None, "Invalid value for seed: expected an integer, got null."),
-        ("seed", -1, "Invalid value for seed: expected a value between 0 and 4,294,967,295, got -1."),
-        (
-            "data.batch_size",
-            0,
-            "Invalid value for data.batch_size: expected a value between 1 and 1,000,000,000, got 0.",
-        ),
-        ("data.batch_size", "auto", "Invalid value for data.batch_size: expected an integer, got 'auto'."),
-        (
-            "optimizer.lr",
-            math.nan,
-            "Invalid value for optimizer.lr: expected a number that fits into 64 bits, got nan.",
-        ),
-        (
-            "optimizer.weight_decay",
-            -1.0,
-            "Invalid value for optimizer.weight_decay: expected a value of at least 0, got -1.0.",
-        ),
-        ("callbacks.curves", -1, "callbacks.curves has no _target_"),
-        (
-            "data",
-            None,
-            "Invalid value for data: expected a config with a _target_, got null. Select an option with data=<name>.",
-        ),
-        ("tags", "abc", "Invalid value for tags: expected a list such as [a,b], got 'abc'."),
-        (
-            "model._target_",
-            "firstlight.trainer.trainer.Trainr",
-            "Cannot find class 'firstlight.trainer.trainer.Trainr'.",
-        ),
-    ],
-)
-def test_a_wrong_setting_is_refused_in_a_sentence(compose_cfg, setting, value, sentence):
+# Key, invalid value, and the beginning of the message.
+INVALID_SETTINGS = [
+    ("data.batchsize", 8, "Unknown setting 'data.batchsize'. Did you mean 'data.batch_size'?"),
+    ("sead", 5, "Unknown setting 'sead'. Did you mean 'seed'?"),
+    ("trainer.max_epoch", 5, "Unknown setting 'trainer.max_epoch'. Did you mean 'trainer.max_epochs'?"),
+    ("optimizer.weight_deacy", 0.1, "Unknown setting 'optimizer.weight_deacy'. Did you mean 'optimizer.weight_de"),
+    (
+        "callbacks.best.filenam",
+        "x",
+        "Unknown setting 'callbacks.best.filenam'. Did you mean 'callbacks.best.fi",
+    ),
+    ("callbacks.curvs", None, "Unknown setting 'callbacks.curvs'. Did you mean 'callbacks.curves'?"),
+    ("data.batch_size", "abc", "Invalid value for data.batch_size: expected an integer, got 'abc'."),
+    ("data.batch_size", True, "Invalid value for data.batch_size: expected an integer, got true."),
+    ("data.drop_last", 3, "Invalid value for data.drop_last: expected true or false, got 3."),
+    ("optimizer.lr", "fast", "Invalid value for optimizer.lr: expected a number, got 'fast'."),
+    (
+        "trainer.deterministic",
+        "maybe",
+        "Invalid value for trainer.deterministic: expected true or false, warn or null, got",
+    ),
+    ("seed", "abc", "Invalid value for seed: expected an integer, got 'abc'."),
+    ("seed", None, "Invalid value for seed: expected an integer, got null."),
+    ("seed", -1, "Invalid value for seed: expected a value between 0 and 4,294,967,295, got -1."),
+    (
+        "data.batch_size",
+        0,
+        "Invalid value for data.batch_size: expected a value between 1 and 1,000,000,000, got 0.",
+    ),
+    ("data.batch_size", "auto", "Invalid value for data.batch_size: expected an integer, got 'auto'."),
+    (
+        "optimizer.lr",
+        math.nan,
+        "Invalid value for optimizer.lr: expected a number that fits into 64 bits, got nan.",
+    ),
+    (
+        "optimizer.weight_decay",
+        -1.0,
+        "Invalid value for optimizer.weight_decay: expected a value of at least 0, got -1.0.",
+    ),
+    ("callbacks.curves", -1, "callbacks.curves has no _target_"),
+    (
+        "data",
+        None,
+        "Invalid value for data: expected a config with a _target_, got null. Select an option with data=<name>.",
+    ),
+    ("tags", "abc", "Invalid value for tags: expected a list such as [a,b], got 'abc'."),
+    (
+        "model._target_",
+        "firstlight.trainer.trainer.Trainr",
+        "Cannot find class 'firstlight.trainer.trainer.Trainr'.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "message"), INVALID_SETTINGS)
+def test_invalid_setting_is_rejected(compose_cfg, key, value, message):
     cfg = compose_cfg()
     with open_dict(cfg):
-        OmegaConf.update(cfg, setting, value, force_add=True)
+        OmegaConf.update(cfg, key, value, force_add=True)
 
-    with pytest.raises(ValueError) as refused:
+    with pytest.raises(ValueError) as caught:
         validate_config(cfg)
-    assert str(refused.value).startswith(sentence)
+    assert str(caught.value).startswith(message)
 
 
 @pytest.mark.parametrize(
-    ("overrides", "sentence"),
+    ("overrides", "message"),
     [
         (
             ["model=tiny_text", "data=fake_images"],
@@ -98,14 +99,14 @@ def test_a_wrong_setting_is_refused_in_a_sentence(compose_cfg, setting, value, s
         ),
     ],
 )
-def test_a_model_that_cannot_read_the_data_is_refused(compose_cfg, overrides, sentence):
-    with pytest.raises(ValueError) as refused:
+def test_incompatible_model_and_dataset_are_rejected(compose_cfg, overrides, message):
+    with pytest.raises(ValueError) as caught:
         validate_config(compose_cfg(*overrides))
-    assert str(refused.value).startswith(sentence)
+    assert str(caught.value).startswith(message)
 
 
 @pytest.mark.parametrize("name", ["model", "optimizer", "callbacks", "seed"])
-def test_a_training_without_one_of_its_parts_is_refused(compose_cfg, name):
+def test_missing_config_section_is_rejected(compose_cfg, name):
     cfg = compose_cfg()
     with open_dict(cfg):
         del cfg[name]
@@ -117,35 +118,35 @@ def test_a_training_without_one_of_its_parts_is_refused(compose_cfg, name):
 @pytest.mark.parametrize(
     "content", ["a: [", "- a", "5", "defaults: 5", "a: 1\na: 2", "[" * 3000, "a: !!python/name:os.x"]
 )
-def test_a_file_that_holds_no_settings_is_named(tmp_path, content):
+def test_unreadable_config_file_is_named(tmp_path, content):
     (tmp_path / "x.yaml").write_text(content)
 
-    with pytest.raises(ValueError, match=r"^Cannot parse .*x\.yaml: .+ Fix it, or restore it with git\.$") as refused:
+    with pytest.raises(ValueError, match=r"^Cannot parse .*x\.yaml: .+ Fix it, or restore it with git\.$") as caught:
         load_yaml(tmp_path / "x.yaml")
-    assert len(str(refused.value).splitlines()) == 1
+    assert len(str(caught.value).splitlines()) == 1
 
 
-def test_zero_is_a_seed(compose_cfg):
+def test_seed_zero_is_valid(compose_cfg):
     validate_config(compose_cfg("seed=0"))
 
 
-def test_a_model_brings_its_data_and_the_command_line_wins(compose_cfg):
-    brought = compose_cfg("model=tiny_mlp")
+def test_model_selects_dataset_and_command_line_overrides_it(compose_cfg):
+    cfg = compose_cfg("model=tiny_mlp")
 
-    assert brought.data._target_ == "firstlight.data.fake_images.FakeImageDataModule"
-    assert (brought.optimizer.lr, brought.model.width) == (0.1, 4)
+    assert cfg.data._target_ == "firstlight.data.fake_images.FakeImageDataModule"
+    assert (cfg.optimizer.lr, cfg.model.width) == (0.1, 4)
     assert compose_cfg("model=tiny_mlp", "data=image_folder").data._target_.endswith(".ImageFolderDataModule")
     assert compose_cfg("model=tiny_mlp", "optimizer=adamw", "optimizer.lr=7").optimizer.lr == 7
     assert compose_cfg("model=tiny_mlp", "model.width=5").model.width == 5
 
 
-def test_wandb_brings_its_callbacks_and_none_takes_them_away(compose_cfg):
+def test_wandb_logger_adds_its_callbacks(compose_cfg):
     assert "code_snapshot" in compose_cfg().callbacks
     assert "code_snapshot" not in compose_cfg(*QUICK_OVERRIDES).callbacks
 
 
 @pytest.mark.parametrize(
-    ("annotation", "value", "fits"),
+    ("annotation", "value", "expected"),
     [
         ("int | None", None, True),
         ("Optional[int]", None, True),
@@ -160,5 +161,5 @@ def test_wandb_brings_its_callbacks_and_none_takes_them_away(compose_cfg):
         ("SomeAlias", 3, True),
     ],
 )
-def test_values_are_held_against_annotations(annotation, value, fits):
-    assert fits == matches_annotation(ast.parse(annotation, mode="eval").body, value)
+def test_matches_annotation(annotation, value, expected):
+    assert expected == matches_annotation(ast.parse(annotation, mode="eval").body, value)

@@ -1,15 +1,13 @@
-"""Where things are in this checkout."""
+"""The root, the project and the kind of this checkout."""
 
 import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
-# `make init` adds this table to the pyproject.toml of a project.
-IS_TEMPLATE = "[tool.firstlight.template]" not in (ROOT / "pyproject.toml").read_text()
-# The project: the only other package beside the engine. None in a checkout of the engine alone.
+# Directory of the project's package, the only package in src/ except the engine. None if there is no such package.
 PROJECT = next(
     (file.parent for file in sorted(ROOT.glob("src/*/__init__.py")) if file.parent.name != "firstlight"), None
 )
-# A project that was made with `make init` says which template it is of.
+# `make init` adds the table [tool.firstlight.template] to the pyproject.toml of a project.
 TOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text()).get("tool", {})
 IS_TEMPLATE = "template" not in TOOLS.get("firstlight", {})

@@ -1,4 +1,4 @@
-"""A copy of this checkout under git, for commands that edit one."""
+"""A copy of this checkout in a git repository, for tests of commands that edit a checkout."""
 
 import os
 import subprocess
@@ -11,20 +11,20 @@ sys.path.insert(0, str(ROOT / "scripts"))
 import project
 
 
-def git(root: Path, *words: str) -> str:
-    """Return what git prints."""
+def git(root: Path, *arguments: str) -> str:
+    """Run git with an author, and return its output."""
     author = ["-c", "user.name=Ada Lovelace", "-c", "user.email=ada@example.org"]
-    return subprocess.run(["git", *author, *words], cwd=root, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(["git", *author, *arguments], cwd=root, capture_output=True, text=True, check=True).stdout
 
 
 def commit(root: Path) -> None:
-    """Commit everything."""
+    """Commit all changes."""
     git(root, "add", "-A")
     git(root, "commit", "-q", "-m", "Start")
 
 
 def copy_checkout(root: Path) -> Path:
-    """Copy the files of this checkout, those that are not committed included, into a repository of their own."""
+    """Copy the files of this checkout, including uncommitted ones, into a new git repository."""
     git(root, "init", "-q")
     project.write_files(root, {}, project.read_files(ROOT))
     git(root, "config", "user.name", "Ada Lovelace")
@@ -33,13 +33,13 @@ def copy_checkout(root: Path) -> Path:
     return root
 
 
-def run_make(root: Path, *words: str) -> str:
-    """Run a command of the Makefile of a copy, by this Python, and return what it prints."""
+def run_make(root: Path, *arguments: str) -> str:
+    """Run a make command in a copy with this Python, and return the output."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     environment.pop("FIRSTLIGHT_CONFIG_PATH", None)
-    command = ["make", "--no-print-directory", f"PYTHON={sys.executable}", "READY=", *words]
+    command = ["make", "--no-print-directory", f"PYTHON={sys.executable}", "READY=", *arguments]
     done = subprocess.run(
         command, cwd=root, env={**environment, "PYTHONPATH": str(root / "src")}, capture_output=True, text=True
     )
-    assert done.returncode == 0, f"{' '.join(words)}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
+    assert done.returncode == 0, f"{' '.join(arguments)}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
     return done.stdout

@@ -1,4 +1,4 @@
-"""What README and the pages of docs/ show, and how a command of theirs is held against the configuration."""
+"""The commands and examples in README and docs/, and how to validate the commands."""
 
 import re
 import shlex
@@ -14,20 +14,20 @@ from firstlight.sweep import plan as sweep_plan
 from firstlight.sweep.plan import make_plan, split_overrides, validate_jobs
 from support.checkout import IS_TEMPLATE, PROJECT, ROOT
 
-# README of a project belongs to its author.
+# The README of a project belongs to its author.
 PAGES = [ROOT / "README.md"] if IS_TEMPLATE else []
 PAGES += [ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-template_only = pytest.mark.skipif(not IS_TEMPLATE, reason="the pages describe the examples of the template")
+template_only = pytest.mark.skipif(not IS_TEMPLATE, reason="the docs describe the examples of the template")
 HELP = (ROOT / "scripts/help.txt").read_text()
 COMMANDS = {"help", *re.findall(r"\bmake ([a-z-]+)", HELP)}
-# The commands above this heading are modules of the engine, which a project may delete.
-PROGRAMS = set(re.findall(r"\bmake ([a-z-]+)", HELP.partition("\nYour project\n")[0]))
-# The only commands of a bash block that are not the project's own.
+# Commands above this heading are modules of the engine, which a project may delete.
+ENGINE_COMMANDS = set(re.findall(r"\bmake ([a-z-]+)", HELP.partition("\nYour project\n")[0]))
+# The only commands in bash blocks that do not belong to the project.
 CLONE = ["git clone https://github.com/OWNER/firstlight.git", "cd firstlight"]
-# What the pages assume for a command that names no model.
+# The default model that the docs assume.
 DEFAULT_MODEL = "resnet50"
-# The words that these commands take, as `make new model=my_net`.
-WORDS = {
+# The options of the scripts, as in `make new model=my_net`.
+SCRIPT_OPTIONS = {
     "init": {"name", "keep", "holder", "force"},
     "new": {"model", "data", "kind"},
     "update": {"from", "ref", "dry_run", "force"},
@@ -35,30 +35,31 @@ WORDS = {
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
-def iter_blocks(kind: str, pages: list[Path] = PAGES) -> list[str]:
-    """Return the blocks of one kind, in the order of the pages."""
-    return [block for page in pages for found, block in FENCE.findall(page.read_text()) if found == kind]
+def iter_blocks(language: str, pages: list[Path] = PAGES) -> list[str]:
+    """Return the fenced blocks of a language, in the order of the pages."""
+    return [block for page in pages for name, block in FENCE.findall(page.read_text()) if name == language]
 
 
 def iter_commands(pages: list[Path] = PAGES) -> list[str]:
-    """Return the commands of bash blocks and tables, each once."""
+    """Return the commands in bash blocks and tables, without duplicates."""
     lines = [line for block in iter_blocks("bash", pages) for line in block.splitlines() if line]
     lines += [line for page in pages for line in re.findall(r"^\| `(make [^`]*)` \|", page.read_text(), re.MULTILINE)]
     return list(dict.fromkeys(lines))
 
 
-# Files that the examples of the pages make.
-EXAMPLES = {
-    found.group(1): block
-    for kind in ("python", "yaml")
-    for block in (each.replace("<your package>", PROJECT.name) for each in iter_blocks(kind))
-    if (found := re.search(r"^# ((?:src|configs)/\S+)$", block, re.MULTILINE))
+# Path -> content of the files that the docs show.
+EXAMPLE_FILES = {
+    match.group(1): block
+    for language in ("python", "yaml")
+    for block in (block.replace("<your package>", PROJECT.name) for block in iter_blocks(language))
+    if (match := re.search(r"^# ((?:src|configs)/\S+)$", block, re.MULTILINE))
 }
 
 
 def parse_command(line: str) -> list[str]:
-    """Return the words of the first command of a line, without the variables before it."""
-    line = re.sub(r"<[^<>]*>", lambda found: found.group().replace(" ", "-"), line)  # a placeholder is one word
+    """Return the words of the first command in a line, without variable assignments before it."""
+    # A placeholder such as <your package> is one word.
+    line = re.sub(r"<[^<>]*>", lambda match: match.group().replace(" ", "-"), line)
     words = shlex.split(line, comments=True)
     end = next((number for number, word in enumerate(words) if word in ("|", "2>&1", ">", "&&")), len(words))
     while re.match(r"[A-Z_]+=", words[0]):
@@ -67,61 +68,60 @@ def parse_command(line: str) -> list[str]:
 
 
 def pretend_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let this machine look as if it had Slurm and all packages."""
+    """Pretend that this machine has Slurm and all packages."""
     monkeypatch.setattr(sweep_plan.shutil, "which", lambda program: program)
     monkeypatch.setattr(sweep_plan.importlib.metadata, "version", lambda package: "1")
     monkeypatch.setattr(schema, "is_installed", lambda package: True)
 
 
-def validate_command(command: str, words: list[str]) -> None:
-    """Compose what a command would, and check it as the command would.
+def validate_command(command: str, arguments: list[str]) -> None:
+    """Compose and validate the config of a command as the command itself does.
 
     Raises:
-        ValueError: what the command would refuse.
+        ValueError: If the command would reject the arguments.
     """
     if command == "sweep":
-        own, rest = split_overrides([word for word in words if not word.startswith("force=")])
-        plan = make_plan(own, rest)
-        # A single training is sent to a cluster so.
-        assert plan.num_jobs > 1 or "launcher=slurm" in own
+        overrides = [argument for argument in arguments if not argument.startswith("force=")]
+        sweep_overrides, job_overrides = split_overrides(overrides)
+        plan = make_plan(sweep_overrides, job_overrides)
+        # A sweep of a single run submits that run to a cluster.
+        assert plan.num_jobs > 1 or "launcher=slurm" in sweep_overrides
         validate_jobs(plan)
-    elif command in WORDS:
-        given = dict(word.split("=", 1) for word in words)
-        assert set(given) <= WORDS[command]
-        assert set(given.get("keep", "none").split(",")) <= {
-            *list_option_files("model"),
-            *list_option_files("data"),
-            "none",
-        }
+    elif command in SCRIPT_OPTIONS:
+        options = dict(argument.split("=", 1) for argument in arguments)
+        assert set(options) <= SCRIPT_OPTIONS[command]
+        assert set(options.get("keep", "none").split(",")) <= list_keep_values()
     elif (CONFIG_DIR / f"{command}.yaml").is_file():
-        needs_folder = command == "train" and not any(word.startswith("resume=") for word in words)
-        validate_config(compose_config(command, [*words, *(["output_dir=logs"] if needs_folder else [])]))
+        needs_output_dir = command == "train" and not any(argument.startswith("resume=") for argument in arguments)
+        validate_config(compose_config(command, [*arguments, *(["output_dir=logs"] if needs_output_dir else [])]))
     else:
         assert command.replace("_", "-") in COMMANDS
-        assert not words
+        assert not arguments
 
 
-def skip_if_deleted(words: list[str]) -> None:
-    """Skip a command of a page in a project that has deleted something it needs; in the template nothing is missing."""
-    if not IS_TEMPLATE and (missing := is_deleted(words)):
+def list_keep_values() -> set[str]:
+    """Return the valid values of keep= of `make init`."""
+    return {*list_option_files("model"), *list_option_files("data"), "none"}
+
+
+def skip_if_deleted(arguments: list[str]) -> None:
+    """Skip a test in a project that has deleted a part that a documented command needs."""
+    if not IS_TEMPLATE and (missing := find_deleted(arguments)):
         pytest.skip(f"this project has no {missing}")
 
 
-def is_deleted(words: list[str]) -> str:
-    """Return what a command of a page needs and this checkout lacks, "" if nothing."""
-    given = [word.split("=", 1) for word in words if "=" in word]
-    for goal in PROGRAMS & {*words}:
-        module = ROOT / "src/firstlight" / goal.replace("-", "_")
+def find_deleted(arguments: list[str]) -> str:
+    """Return the command or option that a documented command needs but this checkout lacks, or ""."""
+    overrides = [argument.split("=", 1) for argument in arguments if "=" in argument]
+    for target in ENGINE_COMMANDS & {*arguments}:
+        module = ROOT / "src/firstlight" / target.replace("-", "_")
         if not (module.with_suffix(".py").is_file() or (module / "__main__.py").is_file()):
-            return f"command {goal}"
-    for group, value in given if "new" not in words else ():
-        here = (
-            list_option_files(group)
-            if group in list_groups()
-            else {*list_option_files("model"), *list_option_files("data"), "none"}
-        )
+            return f"command {target}"
+    for group, value in overrides if "new" not in arguments else ():
+        available = list_option_files(group) if group in list_groups() else list_keep_values()
         for name in value.split(",") if group in ("keep", *list_groups()) else ():
-            if name not in here:
+            if name not in available:
                 return f"{group}={name}"
-    model = next((each["model"] for each in load_yaml(CONFIG_DIR / "train.yaml")["defaults"] if "model" in each), None)
-    return "" if "model" in dict(given) or model == DEFAULT_MODEL else f"default model {DEFAULT_MODEL}"
+    defaults = load_yaml(CONFIG_DIR / "train.yaml")["defaults"]
+    model = next((entry["model"] for entry in defaults if "model" in entry), None)
+    return "" if "model" in dict(overrides) or model == DEFAULT_MODEL else f"default model {DEFAULT_MODEL}"

@@ -1,6 +1,7 @@
-"""What holds for every data set.
+"""Tests that every dataset must pass.
 
-A test file imports these tests, and has fixtures `made`, which returns what `maker` yields, and `data`, what it makes.
+A test module imports these tests and defines two fixtures: `data_factory`, what `make_data_factory` yields, and `data`,
+the datamodule that it returns.
 """
 
 import pickle
@@ -18,76 +19,76 @@ from support.fakes import explain_absence, make_fake_files, raise_unreachable
 
 
 @contextmanager
-def make_dataset_factory(name, folder):
-    """Yield a function that builds a data set, on small files of our own where it would read yours."""
+def make_data_factory(name, data_dir):
+    """Yield a function that builds a datamodule. Small fake files replace downloads and files of the user."""
     node = load_option("data", name)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(socket, "getaddrinfo", raise_unreachable)
-        files = make_fake_files(name, folder, patch)
-        small = {"image_size": 32, "batch_size": 8} if files else {}
-        own = node | {key: value for key, value in small.items() if key in node} | files
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(socket, "getaddrinfo", raise_unreachable)
+        fake_files = make_fake_files(name, data_dir, monkeypatch)
+        small = {"image_size": 32, "batch_size": 8} if fake_files else {}
+        config = node | {key: value for key, value in small.items() if key in node} | fake_files
 
-        def make():
+        def make_data():
             try:
-                return prepare_data(instantiate(own))
+                return prepare_data(instantiate(config))
             except (OSError, ValueError, RuntimeError) as error:
-                if not files and (reason := explain_absence(error, node)):
-                    pytest.skip(f"data={name} cannot be had here: {reason}")
+                if not fake_files and (reason := explain_absence(error, node)):
+                    pytest.skip(f"data={name} is not available here: {reason}")
                 raise
 
-        yield make
+        yield make_data
 
 
-def list_samples(data) -> int:
-    """Return the samples of a training batch."""
+def get_batch_size(data) -> int:
+    """Return the number of samples in the first training batch."""
     return min(data.batch_size, len(data.datasets["train"]))
 
 
-def test_the_split_is_the_same_each_time(data, made):
-    assert list_labels(data.datasets["test"]) == list_labels(made().datasets["test"])
+def test_split_is_reproducible(data, data_factory):
+    assert list_labels(data.datasets["test"]) == list_labels(data_factory().datasets["test"])
 
 
-def test_a_batch_is_labelled_and_numbered(data):
+def test_batch_has_labels_and_ids(data):
     batch = next(iter(data.train_dataloader()))
 
     assert {"inputs", "labels", "ids"} == set(batch)
-    assert (list_samples(data),) == tuple(batch["labels"].shape) == tuple(batch["ids"].shape)
+    assert (get_batch_size(data),) == tuple(batch["labels"].shape) == tuple(batch["ids"].shape)
     assert torch.int64 == batch["labels"].dtype
 
 
-def test_nothing_on_its_way_to_the_device_has_64_bit_floats(data):
+def test_inputs_are_not_float64(data):
     batch = next(iter(data.val_dataloader()))
     inputs = batch["inputs"]
     tensors = [*inputs.values()] if isinstance(inputs, dict) else [inputs, normalize(inputs)]
 
-    assert all(each.dtype != torch.float64 for each in tensors)
+    assert all(tensor.dtype != torch.float64 for tensor in tensors)
 
 
-def test_what_a_worker_gets_can_be_pickled(data):
+def test_dataset_is_picklable_for_workers(data):
     pickle.dumps((data.datasets["train"], data.train_dataloader().collate_fn))
 
 
-def test_worker_processes_give_the_same_batches(data):
-    own = data.num_workers
+def test_worker_loads_same_batch_as_main_process(data):
+    num_workers = data.num_workers
     data.num_workers = 0
-    alone = next(iter(data.val_dataloader()))
+    from_main = next(iter(data.val_dataloader()))
     data.num_workers = 1
-    helped = next(iter(data.val_dataloader()))
-    data.num_workers = own
+    from_worker = next(iter(data.val_dataloader()))
+    data.num_workers = num_workers
 
-    assert torch.equal(alone["ids"], helped["ids"])
-    assert torch.equal(alone["labels"], helped["labels"])
+    assert torch.equal(from_main["ids"], from_worker["ids"])
+    assert torch.equal(from_main["labels"], from_worker["labels"])
 
 
-def test_training_shuffles_and_leaves_out_a_short_last_batch(data):
+def test_training_shuffles_and_drops_incomplete_batch(data):
     batches = list(data.train_dataloader().batch_sampler)
-    shuffled = [index for batch in batches for index in batch]
+    order = [index for batch in batches for index in batch]
 
-    assert not data.drop_last or {list_samples(data)} == {len(batch) for batch in batches}
-    assert shuffled != sorted(shuffled)
+    assert not data.drop_last or {get_batch_size(data)} == {len(batch) for batch in batches}
+    assert order != sorted(order)
 
 
-def test_validation_reads_each_sample_once(data):
-    read = [index for batch in data.val_dataloader().batch_sampler for index in batch]
+def test_validation_loads_each_sample_once(data):
+    indices = [index for batch in data.val_dataloader().batch_sampler for index in batch]
 
-    assert list(range(len(data.datasets["val"]))) == read
+    assert list(range(len(data.datasets["val"]))) == indices

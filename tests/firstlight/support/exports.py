@@ -1,4 +1,4 @@
-"""What a stranger gets from an export, for the tests of the formats and for those of each model."""
+"""Train, export and load models, for the tests of the export formats and of each model."""
 
 import os
 import subprocess
@@ -14,51 +14,51 @@ from firstlight.export import __main__ as export
 from firstlight.model.load import load_model
 from support.options import make_tiny_overrides
 
-# What a stranger does: the lines of the description, in its folder, without this package.
+# Runs the loading code of the metadata file in the directory of the export, without this package.
 LOADING_PROGRAM = """
 import json, sys
 sys.modules["firstlight"] = None
 from safetensors.torch import load_file, save_file
-description = json.load(open(sys.argv[1]))
+metadata = json.load(open(sys.argv[1]))
 globals().update(load_file("inputs.safetensors"))
-if description.get("format") == "onnx":
-    globals().update({name: value.numpy() for name, value in load_file("inputs.safetensors").items()})
-exec("\\n".join(description.get("export", description)["load"]))
+if metadata.get("format") == "onnx":
+    globals().update({name: tensor.numpy() for name, tensor in load_file("inputs.safetensors").items()})
+exec("\\n".join(metadata.get("export", metadata)["load"]))
 import torch
 save_file({"logits": torch.as_tensor(logits).detach()}, "logits.safetensors")
 """
 METADATA_FILES = {"torch": "model.pt2.json", "onnx": "model.onnx.json", "safetensors": "config.json"}
 
 
-def train_for_export(model: str, folder: Path) -> tuple[Path, dict[str, torch.Tensor], torch.Tensor]:
-    """Train a step; return the folder of the run, and inputs by name with the logits that its model gives for them."""
-    words = [*make_tiny_overrides(model), "trainer.limit_train_batches=1", "test=false", f"output_dir={folder}"]
-    train.main(compose_config("train", words))
-    made = load_model(folder / "checkpoints" / "last.ckpt").eval()
-    if made.modality == "images":
+def train_for_export(model: str, run_dir: Path) -> tuple[Path, dict[str, torch.Tensor], torch.Tensor]:
+    """Train for one step; return the run directory, inputs by name, and the logits of the model for these inputs."""
+    overrides = [*make_tiny_overrides(model), "trainer.limit_train_batches=1", "test=false", f"output_dir={run_dir}"]
+    train.main(compose_config("train", overrides))
+    loaded = load_model(run_dir / "checkpoints" / "last.ckpt").eval()
+    if loaded.modality == "images":
         inputs = torch.randn(3, 3, 32, 32)
     else:
         mask = torch.tensor([[1] * 20, [1] * 5 + [0] * 15])
-        inputs = {"input_ids": torch.randint(len(made.tokenizer), (2, 20)) * mask, "attention_mask": mask}
+        inputs = {"input_ids": torch.randint(len(loaded.tokenizer), (2, 20)) * mask, "attention_mask": mask}
     with torch.no_grad():
-        logits = made(inputs)
-    return folder, inputs if isinstance(inputs, dict) else {"images": inputs}, logits
+        logits = loaded(inputs)
+    return run_dir, inputs if isinstance(inputs, dict) else {"images": inputs}, logits
 
 
-def run_export(run: Path, output: Path, *words: str) -> list[str]:
+def run_export(run_dir: Path, output_dir: Path, *overrides: str) -> list[str]:
     """Export the last checkpoint of a run."""
-    return export.main(compose_config("export", [f"run={run}", "ckpt=last", f"output={output}", *words]))
+    return export.main(compose_config("export", [f"run={run_dir}", "ckpt=last", f"output={output_dir}", *overrides]))
 
 
-def load_without_firstlight(folder: Path, description: str, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Return the logits of an exported model, by the lines of its description alone."""
-    save_file({name: value.contiguous() for name, value in inputs.items()}, folder / "inputs.safetensors")
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    # Weights alone need the model's class, and so this package.
-    needs_class = "load_state_dict" in (folder / description).read_text()
+def load_without_firstlight(export_dir: Path, metadata_file: str, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Return the logits of an exported model, computed in another process by the loading code of its metadata file."""
+    save_file({name: tensor.contiguous() for name, tensor in inputs.items()}, export_dir / "inputs.safetensors")
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    # Weights without a program require the model's class, and therefore this package.
+    needs_class = "load_state_dict" in (export_dir / metadata_file).read_text()
     script = LOADING_PROGRAM.replace('sys.modules["firstlight"] = None\n', "") if needs_class else LOADING_PROGRAM
-    environment |= {"PYTHONPATH": os.environ["PYTHONPATH"]} if needs_class else {}
-    command = [sys.executable, "-c", script, description]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    env |= {"PYTHONPATH": os.environ["PYTHONPATH"]} if needs_class else {}
+    command = [sys.executable, "-c", script, metadata_file]
+    done = subprocess.run(command, cwd=export_dir, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return load_file(folder / "logits.safetensors")["logits"]
+    return load_file(export_dir / "logits.safetensors")["logits"]

@@ -1,31 +1,31 @@
-"""What tests of damaged data share: any damage, and one line that refuses it."""
+"""Corrupt files at random, and check that they are rejected with a one-line message."""
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-# The folder of a test is shared by its examples, each of which writes the file anew.
+from firstlight.run.errors import UserError
+
+# All examples of a test share its directory. Each example writes the file again.
 fuzz = settings(
     max_examples=150, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
-def get_error_message(call) -> str | None:
-    """Return the one line in which a call refuses its data, or None where it works."""
+def get_error_message(function) -> str | None:
+    """Return the one-line message with which a function rejects its data; None if it raises no error."""
     try:
-        call()
+        function()
     except ValueError as error:
-        refusal = error
-    else:
-        return None
-    assert type(refusal) is ValueError
-    assert len(str(refusal).splitlines()) == 1
-    return str(refusal)
+        assert isinstance(error, UserError)
+        assert len(str(error).splitlines()) == 1
+        return str(error)
+    return None
 
 
-def flip_bytes(data, whole: bytes) -> bytes:
-    """Return a file with some bytes changed, most of them near its start, or cut off."""
-    content = bytearray(whole)
-    places = st.integers(0, len(content) - 1) | st.integers(0, min(len(content), 200) - 1)
-    for place, value in data.draw(st.lists(st.tuples(places, st.integers(0, 255)), max_size=4)):
-        content[place] = value
-    return bytes(content[: data.draw(st.just(len(content)) | places)])
+def flip_bytes(data, content: bytes) -> bytes:
+    """Return the content of a file with some bytes changed, most of them near its start, or truncated."""
+    corrupted = bytearray(content)
+    positions = st.integers(0, len(corrupted) - 1) | st.integers(0, min(len(corrupted), 200) - 1)
+    for position, value in data.draw(st.lists(st.tuples(positions, st.integers(0, 255)), max_size=4)):
+        corrupted[position] = value
+    return bytes(corrupted[: data.draw(st.just(len(corrupted)) | positions)])

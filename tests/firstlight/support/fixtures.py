@@ -1,18 +1,18 @@
-"""What tests share: one thread each, no network, and configurations composed in process."""
+"""Fixtures of all tests: one thread per process, no network, and configs composed in process."""
 
 import os
 import signal
 import sys
 from pathlib import Path
 
-# Before torch is imported: tests run side by side, and threads that spin for a core halve the speed of all.
+# Set before torch is imported. Tests run in parallel, and threads that wait for a core halve the speed of all tests.
 os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", WANDB_MODE="offline", WANDB_SILENT="true")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-# Options of the tests themselves.
+# Config options that only the tests use.
 os.environ["FIRSTLIGHT_CONFIG_PATH"] = str(Path(__file__).parent / "configs")
-# What a test starts in a process of its own finds these helpers, too.
+# Subprocesses of tests also import these helpers.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
-# A shell lets what it starts in the background ignore Ctrl-C, and so would all that a test starts.
+# Background processes of a shell ignore SIGINT, and all subprocesses of the tests would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -30,7 +30,7 @@ from omegaconf import DictConfig
 from firstlight.config.compose import OptionSearchPath
 from firstlight.config.options import CONFIG_DIR
 
-# Some helpers are tests that several files import, and all of them assert.
+# Helper modules contain assertions, and some contain tests that several files import.
 SUPPORT_MODULES = [file.stem for file in Path(__file__).parent.glob("*.py")]
 pytest.register_assert_rewrite(
     *(f"support.{name}" for name in SUPPORT_MODULES if name not in ("__init__", Path(__file__).stem))
@@ -40,16 +40,16 @@ PARSED_YAML: dict[str, Any] = {}
 
 
 def parse_once(stream: TextIO | str, Loader: type) -> Any:  # noqa: N803
-    """Return what YAML says: most tests compose the same thirty files, and parsing takes longer than the rest."""
+    """Parse YAML with a cache, because most tests compose the same 30 files and parsing takes most of the time."""
     text = stream if isinstance(stream, str) else stream.read()
     if text not in PARSED_YAML:
-        # By the stream, so that an error names the file.
+        # Parse the stream, so that errors contain the file name.
         isinstance(stream, str) or stream.seek(0)
         PARSED_YAML[text] = yaml.load(stream, Loader)
     return PARSED_YAML[text]
 
 
-# Hydra finds the options of the tests, also where no command has composed before.
+# Register the search path, so that Hydra finds the options of the tests before any command has run.
 Plugins.instance().register(OptionSearchPath)
 omegaconf.omegaconf.yaml = SimpleNamespace(load=parse_once, dump=yaml.dump)
 
@@ -58,7 +58,7 @@ __all__ = ["compose_cfg", "requires_text_packages", "restore_determinism"]
 
 @pytest.fixture(autouse=True)
 def restore_determinism() -> Iterator[None]:
-    """Take back what a training with trainer.deterministic=true asked of torch."""
+    """Reset torch after a run with trainer.deterministic=true."""
     yield
     if "torch" in sys.modules:
         sys.modules["torch"].use_deterministic_algorithms(False)
@@ -66,18 +66,18 @@ def restore_determinism() -> Iterator[None]:
 
 @pytest.fixture
 def compose_cfg(tmp_path: Path) -> Callable[..., DictConfig]:
-    """Return a function that composes a training into a folder of the test's own, of a tiny model if none is named."""
+    """Return a function that composes a config with a temporary run directory; the default model is tiny_images."""
 
-    def compose_(*overrides: str, root: str = "train", folder: str = "run") -> DictConfig:
-        named = root != "train" or any(word.startswith("model=") for word in overrides)
-        model = [] if named else ["model=tiny_images"]
+    def compose_(*overrides: str, root: str = "train", run_dir: str = "run") -> DictConfig:
+        has_model = root != "train" or any(override.startswith("model=") for override in overrides)
+        model = [] if has_model else ["model=tiny_images"]
         with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-            return compose(root, [f"output_dir={tmp_path / folder}", *model, *overrides])
+            return compose(root, [f"output_dir={tmp_path / run_dir}", *model, *overrides])
 
     return compose_
 
 
 @pytest.fixture
 def requires_text_packages() -> None:
-    """Skip a test of texts in a project that does not install the extra `text`."""
+    """Skip text tests in a project that does not install the extra `text`."""
     pytest.importorskip("transformers", reason="the extra text is not installed")

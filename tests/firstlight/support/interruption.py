@@ -1,4 +1,4 @@
-"""Trainings that are stopped at a chosen moment and go on, for tests that hold them against undisturbed ones."""
+"""Training runs that a signal stops at a chosen moment, for comparison with uninterrupted runs."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ from firstlight.checkpoint import io as checkpoint_io
 from firstlight.config.compose import compose_config
 from support.tiny_training import OVERRIDES
 
-# With dropout, and 4 steps an epoch, each of which is logged.
+# With dropout, and 4 steps per epoch, all of which are logged.
 SMALL_OVERRIDES = [
     *OVERRIDES,
     "model.dropout=0.5",
@@ -28,9 +28,9 @@ SMALL_OVERRIDES += ["test=false"]
 
 
 class SignalSender(Callback):
-    """Note each loss, and send this process a signal at one moment.
+    """Record each loss, and send a signal to this process at one moment.
 
-    A moment is (hook, n): the n-th call of that hook, from 0.
+    A moment is (hook, n): the n-th call of that hook, counted from 0.
     """
 
     def __init__(self, moment=None, number=signal.SIGTERM):
@@ -38,77 +38,84 @@ class SignalSender(Callback):
         self.losses = {}
         self.calls = {}
 
-    def _called(self, hook):
+    def _count_call(self, hook):
         count = self.calls[hook] = self.calls.get(hook, -1) + 1
         if (hook, count) == self.moment:
             os.kill(os.getpid(), self.number)
 
     def on_train_batch_start(self, *args):
-        self._called("train_batch_start")
+        self._count_call("train_batch_start")
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         self.losses[trainer.current_epoch, batch_idx] = outputs["loss"].item(), batch["ids"].tolist()
-        self._called("train_batch_end")
+        self._count_call("train_batch_end")
 
     def on_validation_batch_start(self, *args):
-        self._called("validation_batch_start")
+        self._count_call("validation_batch_start")
 
     def on_train_epoch_end(self, *args):
-        self._called("train_epoch_end")
+        self._count_call("train_epoch_end")
 
 
-def train_model(words, spy):
-    """Train as the command line would, with a spy among the callbacks; return the weights after the last step."""
-    build = builder.build_trainer
-    kept = {}
+def train_model(overrides, callback):
+    """Train like `make train`, with an additional callback; return the weights after the last step."""
+    build_trainer = builder.build_trainer
+    trainers = []
 
-    def spied(settings):
-        trainer = build(settings)
-        trainer.callbacks.insert(0, spy)
-        kept["trainer"] = trainer
+    def build_with_callback(settings):
+        trainer = build_trainer(settings)
+        trainer.callbacks.insert(0, callback)
+        trainers.append(trainer)
         return trainer
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(builder, "build_trainer", spied)
-        train.main(compose_config("train", [*words, "test=false"]))
-    return {name: value.clone() for name, value in kept["trainer"].lightning_module.state_dict().items()}
+        patch.setattr(builder, "build_trainer", build_with_callback)
+        train.main(compose_config("train", [*overrides, "test=false"]))
+    return {name: value.clone() for name, value in trainers[-1].lightning_module.state_dict().items()}
 
 
-def check_resume_matches_uninterrupted(folder: Path, words, moments, number=signal.SIGTERM, resume=()):
-    """Train undisturbed, and stopped at each moment and resumed; refuse any difference."""
-    undisturbed = SignalSender()
-    expected = train_model([*words, f"output_dir={folder / 'undisturbed'}"], undisturbed)
+def check_resume_matches_uninterrupted(parent: Path, overrides, moments, number=signal.SIGTERM, resume=()):
+    """Train without interruption, and with a stop at each moment; assert that losses, weights and metrics match.
+
+    Args:
+        parent: Directory for both runs.
+        overrides: Overrides of the run.
+        moments: Moments at which to stop, one per attempt; see `SignalSender`.
+        number: The signal.
+        resume: Additional overrides when resuming.
+    """
+    uninterrupted = SignalSender()
+    expected = train_model([*overrides, f"output_dir={parent / 'uninterrupted'}"], uninterrupted)
     losses = {}
-    start = [*words, f"output_dir={folder / 'stopped'}"]
+    attempt = [*overrides, f"output_dir={parent / 'stopped'}"]
     for moment in moments:
-        spy = SignalSender(moment, number)
+        sender = SignalSender(moment, number)
         with pytest.raises(SystemExit):
-            train_model(start, spy)
-        assert not set(spy.losses) & set(losses), "steps were taken twice"
-        losses |= spy.losses
-        start = [f"resume={folder / 'stopped'}", *resume]
-    spy = SignalSender()
-    weights = train_model(start, spy)
+            train_model(attempt, sender)
+        assert not set(sender.losses) & set(losses), "steps were repeated"
+        losses |= sender.losses
+        attempt = [f"resume={parent / 'stopped'}", *resume]
+    sender = SignalSender()
+    weights = train_model(attempt, sender)
 
-    assert not set(spy.losses) & set(losses), "steps were taken twice"
-    assert losses | spy.losses == undisturbed.losses
+    assert not set(sender.losses) & set(losses), "steps were repeated"
+    assert losses | sender.losses == uninterrupted.losses
     assert all(torch.equal(weights[name], value) for name, value in expected.items())
-    assert read_rows(folder / "stopped") == read_rows(folder / "undisturbed")
+    assert read_rows(parent / "stopped") == read_rows(parent / "uninterrupted")
 
 
-def read_rows(folder: Path) -> list[dict[str, str]]:
-    """Return the rows of metrics.csv, but for the figures of speed, which are no result."""
-    with (folder / "metrics.csv").open() as file:
-        found = csv.DictReader(file)
-        kept = [{k: v for k, v in row.items() if v and not k.startswith("speed/")} for row in found]
-    return [row for row in kept if row.keys() - {"step", "epoch"}]
+def read_rows(run_dir: Path) -> list[dict[str, str]]:
+    """Return the rows of metrics.csv without the throughput metrics, which vary between runs."""
+    with (run_dir / "metrics.csv").open() as file:
+        rows = [{k: v for k, v in row.items() if v and not k.startswith("speed/")} for row in csv.DictReader(file)]
+    return [row for row in rows if row.keys() - {"step", "epoch"}]
 
 
-def read_record(folder: Path) -> dict:
-    """Return run.json."""
-    return json.loads((folder / "run.json").read_text())
+def read_record(run_dir: Path) -> dict:
+    """Return the contents of run.json."""
+    return json.loads((run_dir / "run.json").read_text())
 
 
-def load_saved(folder: Path, name: str = "last") -> dict:
-    """Return a checkpoint of a run."""
-    return checkpoint_io.load_checkpoint(folder / "checkpoints" / f"{name}.ckpt")
+def load_saved(run_dir: Path, name: str = "last") -> dict:
+    """Return the contents of a checkpoint of a run."""
+    return checkpoint_io.load_checkpoint(run_dir / "checkpoints" / f"{name}.ckpt")

@@ -1,11 +1,11 @@
-"""Kill trainings at random moments and let them go on.
+"""Kill training runs at random moments and resume them.
 
     python tests/firstlight/support/kill_trials.py <trials> [first seed] [models]
 
-The models are the tiny ones, unless others are named.
+If no models are named, the tiny ones are used.
 
-Each trial is a function of its seed: model and moments. Refused is any file that is damaged under its final name, and
-any difference in weights or figures from the undisturbed training.
+Each trial is a function of its seed, which determines the model and the moments. A trial fails if a file is corrupt
+under its final name, or if weights or metrics differ from those of an uninterrupted run.
 """
 
 import json
@@ -36,15 +36,17 @@ OVERRIDES = ["trainer.max_epochs=2", "test=false", "callbacks.last.every_n_train
 OVERRIDES += ["optimizer=sgd", "optimizer.momentum=0", "optimizer.nesterov=false"]
 OVERRIDES += [f"callbacks.{name}=null" for name in ("curves", "confusion_matrix", "predictions", "first_batch")]
 MAX_KILLS = 3
+# Last words of the summary of a trial.
+SUCCESS = "matches the uninterrupted run"
 
 
 def make_overrides(model: str) -> list[str]:
-    """Return the settings of the smallest training of a model that saves after each step."""
+    """Return the overrides of the smallest training run of a model that saves after each step."""
     return [*make_tiny_overrides(model), *OVERRIDES]
 
 
-def start_training(*settings: str) -> int:
-    """Train in a process of its own, which has all imports behind it; return its id."""
+def start_training(*overrides: str) -> int:
+    """Train in a forked process, which needs no imports of its own; return its process ID."""
     child = os.fork()
     if child:
         return child
@@ -52,7 +54,7 @@ def start_training(*settings: str) -> int:
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        train.main(compose_config("train", list(settings)))
+        train.main(compose_config("train", list(overrides)))
         code = 0
     except BaseException:
         traceback.print_exc()
@@ -60,75 +62,77 @@ def start_training(*settings: str) -> int:
         os._exit(code)
 
 
-def train_uninterrupted(model: str, folder: Path) -> float:
-    """Train without a kill into a folder, unless it is there; return the seconds from the first checkpoint on."""
-    seconds = folder / "seconds"
-    if not seconds.is_file():
-        child = start_training(*make_overrides(model), f"output_dir={folder}")
-        wait_for_checkpoint(folder, child)
-        begun = time.monotonic()
-        assert os.waitpid(child, 0)[1] == 0, f"the undisturbed training of {model} failed"
-        seconds.write_text(str(time.monotonic() - begun))
-    return float(seconds.read_text())
+def train_uninterrupted(model: str, run_dir: Path) -> float:
+    """Train without a kill, unless the run exists; return the seconds from the first checkpoint to the end."""
+    duration_file = run_dir / "seconds"
+    if not duration_file.is_file():
+        child = start_training(*make_overrides(model), f"output_dir={run_dir}")
+        wait_for_checkpoint(run_dir, child)
+        started = time.monotonic()
+        assert os.waitpid(child, 0)[1] == 0, f"the uninterrupted run of {model} failed"
+        duration_file.write_text(str(time.monotonic() - started))
+    return float(duration_file.read_text())
 
 
-def wait_for_checkpoint(folder: Path, child: int) -> None:
-    """Wait until a run has something to go on from."""
-    while not (folder / "checkpoints" / "last.ckpt").is_file():
-        assert os.waitpid(child, os.WNOHANG)[0] == 0, f"no checkpoint in {folder}"
+def wait_for_checkpoint(run_dir: Path, child: int) -> None:
+    """Wait until a run has a checkpoint to resume from."""
+    while not (run_dir / "checkpoints" / "last.ckpt").is_file():
+        assert os.waitpid(child, os.WNOHANG)[0] == 0, f"no checkpoint in {run_dir}"
         time.sleep(0.01)
 
 
-def check_run_is_complete(folder: Path) -> None:
-    """Refuse damaged files under final names."""
-    for file in (folder / "checkpoints").glob("*.ckpt"):
+def check_run_is_complete(run_dir: Path) -> None:
+    """Assert that no file of a run is corrupt under its final name."""
+    for file in (run_dir / "checkpoints").glob("*.ckpt"):
         checkpoint_io.load_checkpoint(file)
-    assert json.loads((folder / "run.json").read_text())["attempts"]
-    assert OmegaConf.load(folder / "config.yaml").output_dir
-    read_rows(folder)
+    assert json.loads((run_dir / "run.json").read_text())["attempts"]
+    assert OmegaConf.load(run_dir / "config.yaml").output_dir
+    read_rows(run_dir)
 
 
 def run_trial(seed: int, parent: Path, models: list[str]) -> str:
-    """Kill a training one to three times at random moments, let it go on, and compare; return what happened."""
-    chance = random.Random(seed)
+    """Kill a run one to three times at random moments, resume it, and compare it; return a summary."""
+    rng = random.Random(seed)
     model = models[seed % len(models)]
-    reference, folder = parent / f"undisturbed_{model}", parent / f"trial_{seed}"
-    seconds = train_uninterrupted(model, reference)
-    setting = [*make_overrides(model), f"output_dir={folder}"]
+    reference_dir, run_dir = parent / f"uninterrupted_{model}", parent / f"trial_{seed}"
+    duration_s = train_uninterrupted(model, reference_dir)
+    overrides = [*make_overrides(model), f"output_dir={run_dir}"]
     steps = []
-    for _ in range(chance.randint(1, MAX_KILLS)):
-        child = start_training(*setting)
-        wait_for_checkpoint(folder, child)
-        time.sleep(chance.uniform(0, seconds))
+    for _ in range(rng.randint(1, MAX_KILLS)):
+        child = start_training(*overrides)
+        wait_for_checkpoint(run_dir, child)
+        time.sleep(rng.uniform(0, duration_s))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        check_run_is_complete(folder)
-        steps.append(checkpoint_io.load_checkpoint(folder / "checkpoints" / "last.ckpt")["global_step"])
-        if json.loads((folder / "run.json").read_text())["status"] == "finished":
+        check_run_is_complete(run_dir)
+        steps.append(checkpoint_io.load_checkpoint(run_dir / "checkpoints" / "last.ckpt")["global_step"])
+        if json.loads((run_dir / "run.json").read_text())["status"] == "finished":
             break
-        setting = [f"resume={folder}"]
+        overrides = [f"resume={run_dir}"]
     else:
-        assert os.waitpid(start_training(*setting), 0)[1] == 0, f"seed {seed}: the resumed training failed"
-    ends = [checkpoint_io.load_checkpoint(each / "checkpoints" / "last.ckpt") for each in (reference, folder)]
-    assert ends[0]["global_step"] == ends[1]["global_step"]
-    for name, value in ends[0]["state_dict"].items():
-        assert torch.equal(value, ends[1]["state_dict"][name]), f"seed {seed}: {name} differs"
-    assert read_rows(reference) == read_rows(folder), f"seed {seed}: metrics.csv differs"
-    for file in (folder / "checkpoints").iterdir():
+        assert os.waitpid(start_training(*overrides), 0)[1] == 0, f"seed {seed}: the resumed run failed"
+    paths = [path / "checkpoints" / "last.ckpt" for path in (reference_dir, run_dir)]
+    expected, actual = map(checkpoint_io.load_checkpoint, paths)
+    assert expected["global_step"] == actual["global_step"]
+    for name, value in expected["state_dict"].items():
+        assert torch.equal(value, actual["state_dict"][name]), f"seed {seed}: {name} differs"
+    assert read_rows(reference_dir) == read_rows(run_dir), f"seed {seed}: metrics.csv differs"
+    for file in (run_dir / "checkpoints").iterdir():
         file.unlink()
-    return f"seed {seed}: {model}, killed with step {', '.join(map(str, steps))} saved, ended as undisturbed"
+    saved_steps = ", ".join(map(str, steps))
+    return f"seed {seed}: {model}, killed with step {saved_steps} saved, {SUCCESS}"
 
 
-def run_trials(count: int, *models: str) -> str:
-    """Run trials in a process of its own, and return what it printed."""
-    command = [sys.executable, __file__, str(count), "0", *models]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+def run_trials(num_trials: int, *models: str) -> int:
+    """Run trials in a process of its own, and return how many succeeded."""
+    command = [sys.executable, __file__, str(num_trials), "0", *models]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert process.returncode == 0, process.stdout + process.stderr
+    return process.stdout.count(SUCCESS)
 
 
 if __name__ == "__main__":
-    count, first = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    num_trials, first_seed = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
     with tempfile.TemporaryDirectory() as parent:
-        for each in range(first, first + count):
-            print(run_trial(each, Path(parent), sys.argv[3:] or list_options("model")), flush=True)
+        for seed in range(first_seed, first_seed + num_trials):
+            print(run_trial(seed, Path(parent), sys.argv[3:] or list_options("model")), flush=True)

@@ -1,4 +1,4 @@
-"""What is known of a training of an example: its arithmetic, its operators on MPS, and its memory there."""
+"""Check FLOPs, MPS support and MPS memory of a model, for the tests of each model."""
 
 import functools
 import json
@@ -18,44 +18,50 @@ from support.options import make_tiny_overrides
 
 @functools.cache
 def build_cached(model: str, *overrides: str):
-    """Return model, data and trainer on the CPU; a dry run leaves them as they are."""
+    """Return model, data and trainer on the CPU; a dry run does not modify them."""
     return build.build(compose_config("train", ["output_dir=.", *make_tiny_overrides(model), *overrides]))
 
 
 def run_dry_run(model, data, trainer, precision: str):
-    """Return what MPS would say of a training."""
+    """Return the report of a dry run, in which nondeterministic operators are not errors."""
     return dry_run(model, data, trainer, precision, deterministic=False)
 
 
 def check_workload(model: str, batch_size: int) -> None:
-    """Hold the batch size at which the benchmark trains a model, if it does, against the announced one."""
+    """Check the batch size with which the benchmark trains a model, if the model is one of its workloads."""
     benchmark = pytest.importorskip("firstlight.benchmark.__main__")
     cfg = compose_config("benchmark", [])
     if model not in cfg.workloads:
-        pytest.skip(f"the benchmark has no training of {model}")
-    training = compose_config("train", benchmark.make_workload_overrides(cfg, model))
-    validate_config(training)
+        pytest.skip(f"the benchmark has no workload for {model}")
+    train_cfg = compose_config("train", benchmark.make_workload_overrides(cfg, model))
+    validate_config(train_cfg)
 
-    assert training.data.batch_size == batch_size
-
-
-def check_flops(model, inputs, training: float) -> None:
-    """Hold the arithmetic of a sample, in 1e9 operations, against the published one."""
-    assert count_flops_per_sample(model, inputs) / 1e9 == pytest.approx(training, rel=2e-3)
-    assert count_flops_per_sample(model, inputs, training=False) / 1e9 == pytest.approx(training / 3, rel=0.02)
+    assert train_cfg.data.batch_size == batch_size
 
 
-def check_memory(words: list[str], gib: float) -> None:
-    """Hold what preflight says of a training against what was measured on MPS."""
+def check_flops(model, inputs, gflops: float) -> None:
+    """Compare the GFLOPs of a sample with the published number.
+
+    Args:
+        model: The model.
+        inputs: A batch of inputs.
+        gflops: Published GFLOPs of a training step per sample; a third of it is the forward pass.
+    """
+    assert count_flops_per_sample(model, inputs) / 1e9 == pytest.approx(gflops, rel=2e-3)
+    assert count_flops_per_sample(model, inputs, training=False) / 1e9 == pytest.approx(gflops / 3, rel=0.02)
+
+
+def check_memory(overrides: list[str], gib: float) -> None:
+    """Compare the memory estimate of preflight with the measured memory in GiB."""
     pytest.importorskip("firstlight.preflight.__main__")
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [sys.executable, "-m", "firstlight.preflight", *words, "json=true"]
-    found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    command = [sys.executable, "-m", "firstlight.preflight", *overrides, "json=true"]
+    results = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    weights = found["memory"]["training"]["weights"] / 2**30
+    weights_gib = results["memory"]["training"]["weights"] / 2**30
 
-    assert [] == found["faults"] == found["warnings"]
-    # Gradients of the step before add at most one copy of the weights.
-    assert 0.98 * gib <= found["memory"]["training"]["peak"] / 2**30 <= 1.02 * gib + weights
-    # The whole command takes 14 to 18 s of a core that has nothing else to do.
+    assert [] == results["errors"] == results["warnings"]
+    # Gradients of the previous step add at most one copy of the weights.
+    assert 0.98 * gib <= results["memory"]["training"]["peak"] / 2**30 <= 1.02 * gib + weights_gib
+    # The command takes 14 to 18 s on a core without other work.
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 25

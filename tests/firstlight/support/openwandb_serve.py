@@ -1,7 +1,7 @@
-"""Serve W&B's protocol:  .openwandb/bin/python tests/firstlight/support/openwandb_serve.py PORT FOLDER
+"""Serve W&B's protocol:  .openwandb/bin/python tests/firstlight/support/openwandb_serve.py PORT DIRECTORY
 
-openwandb takes all that W&B's client sends, but forgets what a resumed run asks for, and keeps neither groups nor
-exit codes nor best values. This adds them: lines of history have numbers and replace those that were there, as at W&B.
+openwandb accepts all data of the W&B client, but does not support resumed runs, groups, exit codes and best values.
+This script adds them. As at W&B, each history line has a number and replaces an earlier line with the same number.
 """
 
 import json
@@ -9,63 +9,62 @@ import os
 import sys
 from pathlib import Path
 
-PORT, FOLDER = int(sys.argv[1]), Path(sys.argv[2])
-# Read when openwandb is imported.
-os.environ.update(OPENWANDB_DATA_DIR=str(FOLDER), OPENWANDB_HOST="127.0.0.1", OPENWANDB_PORT=str(PORT))
+PORT, DIRECTORY = int(sys.argv[1]), Path(sys.argv[2])
+# openwandb reads these variables when it is imported.
+os.environ.update(OPENWANDB_DATA_DIR=str(DIRECTORY), OPENWANDB_HOST="127.0.0.1", OPENWANDB_PORT=str(PORT))
 
 import uvicorn  # noqa: E402
 from openwandb import database, file_stream, graphql_schema, server, storage  # noqa: E402
 
-take = file_stream.process_file_stream
-describe = graphql_schema._run_to_type
+original_process_file_stream = file_stream.process_file_stream
+original_run_to_type = graphql_schema._run_to_type
 
 
-def history(entity, project, run):
-    """Return the file of a run's history and its lines."""
-    file = storage.get_run_files_dir(entity, project, run) / "wandb-history.jsonl"
-    return file, file.read_text().splitlines() if file.is_file() else []
+def load_history(entity, project, run_id):
+    """Return the path of a run's history file and its lines."""
+    path = storage.get_run_files_dir(entity, project, run_id) / "wandb-history.jsonl"
+    return path, path.read_text().splitlines() if path.is_file() else []
 
 
-def process(entity, project, run_id, payload, user_id=None):
-    """Take what a run sends; its lines of history replace those of the same number and after."""
-    sent = payload.get("files", {}).get("wandb-history.jsonl")
-    file, lines = history(entity, project, run_id)
-    if sent and sent["offset"] < len(lines):
-        kept = lines[: sent["offset"]]
-        file.write_text("".join(f"{line}\n" for line in kept))
-        step = json.loads(lines[sent["offset"]])["_step"]
+def process_file_stream(entity, project, run_id, payload, user_id=None):
+    """Store the data of a run; history lines replace those with the same number and all later ones."""
+    received = payload.get("files", {}).get("wandb-history.jsonl")
+    path, lines = load_history(entity, project, run_id)
+    if received and received["offset"] < len(lines):
+        path.write_text("".join(f"{line}\n" for line in lines[: received["offset"]]))
+        step = json.loads(lines[received["offset"]])["_step"]
         with database.get_db() as connection:
             connection.execute("DELETE FROM metrics WHERE run_id = ? AND step >= ?", (run_id, step))
-    answer = take(entity, project, run_id, payload, user_id=user_id)
+    response = original_process_file_stream(entity, project, run_id, payload, user_id=user_id)
     for line in payload.get("files", {}).get("wandb-summary.json", {}).get("content", []):
-        # openwandb leaves out what is no plain number, such as {"max": 0.9, "last": 0.8}.
+        # openwandb ignores values that are not numbers, such as {"max": 0.9, "last": 0.8}.
         database.update_run_summary(run_id, {key: value for key, value in json.loads(line).items() if key[0] != "_"})
     if payload.get("complete") and payload.get("exitcode"):
         database.update_run_state(run_id, "failed")
-    return answer
+    return response
 
 
-def described(run):
-    """Return what the client is told of a run, the end of its history included."""
-    found = describe(run)
-    lines = history(found._entity_name, found._project_name, found.name)[1]
-    found.history_line_count = len(lines)
-    found.history_tail, found.events_tail = json.dumps(lines[-1:]), "[]"
-    # By this the client knows that the run had begun.
-    found._config_json = json.dumps(json.loads(found._config_json).get("_wandb", {}).get("value", {}))
-    return found
+def run_to_type(run):
+    """Return the GraphQL object of a run, including the end of its history."""
+    result = original_run_to_type(run)
+    _, lines = load_history(result._entity_name, result._project_name, result.name)
+    result.history_line_count = len(lines)
+    result.history_tail, result.events_tail = json.dumps(lines[-1:]), "[]"
+    # The client recognizes by this value that the run has already started.
+    result._config_json = json.dumps(json.loads(result._config_json).get("_wandb", {}).get("value", {}))
+    return result
 
 
 @server.app.middleware("http")
-async def note(request, call_next):
-    """Write down each request of the client's."""
+async def record_request(request, call_next):
+    """Append each GraphQL request to requests.jsonl."""
     if request.url.path == "/graphql":
-        asked = json.loads(await request.body())
-        with (FOLDER / "requests.jsonl").open("a") as file:
-            print(json.dumps({"request": asked.get("operationName"), **(asked.get("variables") or {})}), file=file)
+        body = json.loads(await request.body())
+        with (DIRECTORY / "requests.jsonl").open("a") as file:
+            print(json.dumps({"request": body.get("operationName"), **(body.get("variables") or {})}), file=file)
     return await call_next(request)
 
 
-file_stream.process_file_stream = process
-graphql_schema._run_to_type = described
+file_stream.process_file_stream = process_file_stream
+graphql_schema._run_to_type = run_to_type
 uvicorn.run(server.app, host="127.0.0.1", port=PORT, log_level="warning")

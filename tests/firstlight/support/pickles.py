@@ -1,10 +1,10 @@
-"""What a file that runs code leaves behind."""
+"""A pickle that runs code when it is loaded."""
 
 from pathlib import Path
 
 
 class MaliciousPickle:
-    """Touch a file when it is unpickled."""
+    """Create a file when it is unpickled, as evidence that code has run."""
 
     def __init__(self, path):
         self.path = path

@@ -1,11 +1,11 @@
-"""What tests with random damage share: senseless values, accidents to a file, and a limit of time."""
+"""Helpers of fuzz tests: invalid values, random damage to files, and a time limit."""
 
 import signal
 from contextlib import contextmanager
 
 from hypothesis import HealthCheck, Phase
 
-# What is put in the place of a value; the first ones cannot be typed.
+# Replacements of a value in a YAML file; the first ones are not possible on the command line.
 INVALID_VALUES = [
     "!!python/object/apply:os.system [x]",
     "!!binary x",
@@ -65,10 +65,10 @@ INVALID_OVERRIDES += [
     "lightning.pytorch.Trainer",
 ]
 INVALID_VALUES += INVALID_OVERRIDES
-# Few levels: what they grow to is 6 ** 4 values.
+# Only 4 levels, so that the aliases expand to 6 ** 4 values.
 BILLION_LAUGHS = "".join(f"l{n}: &l{n} [{', '.join([f'*l{n - 1}' if n else 'ha'] * 6)}]\n" for n in range(4)).encode()
 
-# To shrink a failure takes as many examples again.
+# Without shrinking a failure, which would take as many examples again.
 FUZZ_SETTINGS = {
     "phases": [Phase.generate],
     "deadline": None,
@@ -79,74 +79,79 @@ FUZZ_SETTINGS = {
 
 
 class TimeLimitExceeded(BaseException):
-    """An example takes too long."""
+    """Raised if an example exceeds the time limit."""
 
 
 @contextmanager
 def time_limit(seconds):
-    def stop(*args):
+    """Raise TimeLimitExceeded if the block takes longer than the given number of seconds."""
+
+    def raise_error(*args):
         raise TimeLimitExceeded
 
-    before = signal.signal(signal.SIGALRM, stop)
+    previous = signal.signal(signal.SIGALRM, raise_error)
     signal.alarm(seconds)
     try:
         yield
     finally:
         signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGALRM, previous)
 
 
-def damage(chance, content):
-    """Return a file's bytes after one or two accidents."""
-    for _ in range(chance.randint(1, 2)):
-        content = chance.choice([replace_value, replace_value, *DAMAGE_FUNCTIONS])(chance, content)
+def damage(rng, content):
+    """Damage the content of a file in one or two random ways."""
+    for _ in range(rng.randint(1, 2)):
+        content = rng.choice([replace_value, replace_value, *DAMAGE_FUNCTIONS])(rng, content)
     return content
 
 
-def replace_value(chance, content):
+def replace_value(rng, content):
+    """Replace the value of a random key by an invalid one."""
     lines = content.splitlines(keepends=True)
-    valued = [number for number, line in enumerate(lines) if b":" in line.partition(b"#")[0]]
-    if valued:
-        one = chance.choice(valued)
-        comma = "," if lines[one].rstrip().endswith(b",") else ""  # of JSON
-        lines[one] = lines[one].partition(b":")[0] + f": {chance.choice(INVALID_VALUES)}{comma}\n".encode()
+    candidates = [number for number, line in enumerate(lines) if b":" in line.partition(b"#")[0]]
+    if candidates:
+        number = rng.choice(candidates)
+        comma = "," if lines[number].rstrip().endswith(b",") else ""  # in JSON
+        lines[number] = lines[number].partition(b":")[0] + f": {rng.choice(INVALID_VALUES)}{comma}\n".encode()
     return b"".join(lines)
 
 
-def change_line(chance, content):
-    """Delete, double, move or replace a line."""
+def change_line(rng, content):
+    """Delete, duplicate, move or replace a line."""
     lines = content.splitlines(keepends=True) or [b""]
-    one, other = chance.randrange(len(lines)), chance.randrange(len(lines))
-    taken = lines.pop(one) if chance.random() < 0.7 else lines[one]
-    lines[other:other] = [taken] * chance.randrange(3)
+    source, target = rng.randrange(len(lines)), rng.randrange(len(lines))
+    line = lines.pop(source) if rng.random() < 0.7 else lines[source]
+    lines[target:target] = [line] * rng.randrange(3)
     return b"".join(lines)
 
 
-def change_byte(chance, content):
-    """Put something in the place of some bytes, or between two."""
-    at, some = chance.randrange(len(content) + 1), chance.randrange(3)
+def change_byte(rng, content):
+    """Replace up to two bytes, or insert bytes."""
+    start, count = rng.randrange(len(content) + 1), rng.randrange(3)
     inserted = [b"", b":", b"-", b" ", b"\n", b"#", b"'", b"{", b"0", b"\t", b"\xff\xfe", b"\0", b"&a ", b"*a", b"${"]
-    return content[:at] + chance.choice([*inserted, chance.randbytes(5)]) + content[at + some :]
+    return content[:start] + rng.choice([*inserted, rng.randbytes(5)]) + content[start + count :]
 
 
-def truncate(chance, content):
-    at = chance.randrange(len(content) + 1)
-    return content[:at] + chance.choice([b"", b"", b"[" * 3000, chance.randbytes(99)])
+def truncate(rng, content):
+    """Cut off the end of the content, or replace it by random bytes or deep nesting."""
+    start = rng.randrange(len(content) + 1)
+    return content[:start] + rng.choice([b"", b"", b"[" * 3000, rng.randbytes(99)])
 
 
-def enlarge(chance, content):
-    return chance.choice(
-        [content + BILLION_LAUGHS, BILLION_LAUGHS + content, b"", b"[]", b"5", b"- a\n", chance.randbytes(99)]
+def replace_or_expand(rng, content):
+    """Add YAML aliases that expand exponentially, or replace all of the content."""
+    return rng.choice(
+        [content + BILLION_LAUGHS, BILLION_LAUGHS + content, b"", b"[]", b"5", b"- a\n", rng.randbytes(99)]
     )
 
 
-DAMAGE_FUNCTIONS = [replace_value, change_line, change_line, change_byte, change_byte, truncate, enlarge]
+DAMAGE_FUNCTIONS = [replace_value, change_line, change_line, change_byte, change_byte, truncate, replace_or_expand]
 
 
-def list_leaves(cfg, prefix=""):
-    """Return the dotted names of all settings, the groups themselves included."""
-    found = []
+def list_keys(cfg, prefix=""):
+    """Return the dotted names of all config keys, including the groups."""
+    keys = []
     for name, value in cfg.items():
-        found.append(f"{prefix}{name}")
-        found += list_leaves(value, f"{prefix}{name}.") if isinstance(value, dict) else []
-    return found
+        keys.append(f"{prefix}{name}")
+        keys += list_keys(value, f"{prefix}{name}.") if isinstance(value, dict) else []
+    return keys

@@ -1,4 +1,4 @@
-"""Sweeps over the smallest trainings in this process."""
+"""Run sweeps over the smallest training runs in this process."""
 
 import signal
 import sys
@@ -8,19 +8,19 @@ import pytest
 from firstlight.sweep import __main__ as sweep
 
 
-def make_sweep_runner(monkeypatch, tmp_path, capsys, *always):
-    """Return a function that sweeps in this process, and gives the exit code and what it told.
+def make_sweep_runner(monkeypatch, tmp_path, capsys, *common_overrides):
+    """Return a function that runs a sweep in this process, and returns its exit code and its output.
 
-    `always` are words of each sweep, before those that it is called with.
+    `common_overrides` are prepended to the overrides of each call.
     """
     monkeypatch.chdir(tmp_path)
 
-    def typed(*words: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["sweep", *always, *words])
+    def run_sweep(*overrides: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["sweep", *common_overrides, *overrides])
         with pytest.raises(SystemExit) as stop:
             sweep.main()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        told = capsys.readouterr()
-        return stop.value.code, told.out + told.err
+        output = capsys.readouterr()
+        return stop.value.code, output.out + output.err
 
-    return typed
+    return run_sweep

@@ -1,4 +1,4 @@
-"""Sweeps by the real command, in processes of their own."""
+"""Run sweeps with the real command, in separate processes."""
 
 import csv
 import os
@@ -9,12 +9,15 @@ from pathlib import Path
 from support.tiny_training import NO_PLOTS, make_command
 
 
-def start_sweep(folder: Path, *words: str, **variables: str) -> subprocess.Popen:
-    """Sweep over the smallest trainings by the real command, in a folder and a group of processes of its own."""
-    folder.mkdir(exist_ok=True)
+def start_sweep(directory: Path, *overrides: str, **variables: str) -> subprocess.Popen:
+    """Start a sweep over the smallest training runs in a directory, as the leader of a new process group.
+
+    `variables` are added to its environment.
+    """
+    directory.mkdir(exist_ok=True)
     return subprocess.Popen(
-        make_command("sweep", *NO_PLOTS, *words),
-        cwd=folder,
+        make_command("sweep", *NO_PLOTS, *overrides),
+        cwd=directory,
         env={"OMP_NUM_THREADS": "1", **os.environ, **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -23,30 +26,30 @@ def start_sweep(folder: Path, *words: str, **variables: str) -> subprocess.Popen
     )
 
 
-def run_sweep(folder: Path, *words: str, **variables: str) -> tuple[int, str, Path]:
-    """Sweep, and return the exit code, what was told, and the sweep's folder."""
-    process = start_sweep(folder, *words, **variables)
-    told, _ = process.communicate(timeout=300)
-    return process.returncode, told, find_sweep_dir(folder)
+def run_sweep(directory: Path, *overrides: str, **variables: str) -> tuple[int, str, Path]:
+    """Run a sweep, and return its exit code, its output and its sweep directory."""
+    process = start_sweep(directory, *overrides, **variables)
+    output, _ = process.communicate(timeout=300)
+    return process.returncode, output, find_sweep_dir(directory)
 
 
-def find_sweep_dir(folder: Path) -> Path:
-    (found,) = (folder / "logs" / "sweep").iterdir()
-    return found
+def find_sweep_dir(directory: Path) -> Path:
+    (sweep_dir,) = (directory / "logs" / "sweep").iterdir()
+    return sweep_dir
 
 
-def read_results(folder: Path) -> list[dict[str, str]]:
-    with (folder / "results.csv").open() as file:
+def read_results(sweep_dir: Path) -> list[dict[str, str]]:
+    with (sweep_dir / "results.csv").open() as file:
         return list(csv.DictReader(file))
 
 
-def read_statuses(folder: Path) -> list[str]:
-    return [row["status"] for row in read_results(folder)]
+def read_statuses(sweep_dir: Path) -> list[str]:
+    return [row["status"] for row in read_results(sweep_dir)]
 
 
-def wait_until(holds, seconds: float = 90) -> None:
-    """Wait for something to become true."""
-    deadline = time.monotonic() + seconds
-    while not holds():
+def wait_until(condition, timeout_s: float = 90) -> None:
+    """Wait until a condition is true."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.2)

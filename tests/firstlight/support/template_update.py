@@ -1,4 +1,4 @@
-"""A small template with two versions, and a project made from the first one without a common history."""
+"""Fixtures for `make update`: a small template with two versions, and a project made from the first version."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ import pytest
 
 from support.checkout import ROOT
 
-PROGRAMS = ("manifest.py", "project.py", "update.py", "update_plan.py", "update_record.py", "update_source.py")
+SCRIPTS = ("manifest.py", "project.py", "update.py", "update_plan.py", "update_record.py", "update_source.py")
 EXAMPLE = "_target_: sample.net.Net\nwidth: 4\n"
 PYPROJECT = """[project]
 name = "firstlight"
@@ -26,7 +26,7 @@ packages = ["src/firstlight", "src/sample"]
 line-length = 120
 """
 TRAINER = "max_epochs: 4\n\n\ndevices: 1\n\n\nprecision: 32\n"
-FIRST = {
+FIRST_VERSION = {
     "src/firstlight/__init__.py": "",
     "src/firstlight/core.py": "CORE = 1\n",
     "src/firstlight/old/dropped.py": "OLD = 1\n",
@@ -50,7 +50,7 @@ FIRST = {
     "pyproject.toml": PYPROJECT,
     "README.md": "# firstlight\n",
 }
-SECOND = {
+SECOND_VERSION = {
     "src/firstlight/core.py": "CORE = 2\n",
     "src/firstlight/old/dropped.py": None,
     "src/firstlight/fresh/module.py": "FRESH = 1\n",
@@ -73,126 +73,126 @@ SECOND = {
 }
 
 
-def git(folder: Path, *arguments: str) -> str:
-    """Run git with a name and address of its own."""
+def git(directory: Path, *arguments: str) -> str:
+    """Run git with an author, and return its output."""
     author = ("-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "gc.auto=0", "-c", "core.autocrlf=false")
-    done = subprocess.run(["git", *author, *arguments], cwd=folder, capture_output=True, text=True)
+    done = subprocess.run(["git", *author, *arguments], cwd=directory, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
-def write(folder: Path, files: dict[str, str | None]) -> None:
-    """Write texts, and delete the files whose text is None."""
+def write_files(directory: Path, files: dict[str, str | None]) -> None:
+    """Write files, and delete the files whose content is None."""
     for path, text in files.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (directory / path).parent.mkdir(parents=True, exist_ok=True)
         if text is None:
-            (folder / path).unlink()
+            (directory / path).unlink()
         else:
-            (folder / path).write_bytes(text.encode())
+            (directory / path).write_bytes(text.encode())
 
 
-def commit(folder: Path, subject: str = "Change") -> str:
-    """Commit everything, and return the commit."""
-    git(folder, "add", "-A")
-    git(folder, "commit", "-q", "-m", subject)
-    return git(folder, "rev-parse", "HEAD")
+def commit(directory: Path, subject: str = "Change") -> str:
+    """Commit all changes, and return the commit."""
+    git(directory, "add", "-A")
+    git(directory, "commit", "-q", "-m", subject)
+    return git(directory, "rev-parse", "HEAD")
 
 
-def release(folder: Path, files: dict[str, str | None], tag: str) -> str:
-    """Change the template, write its manifest, and tag the commit."""
-    write(folder, files)
-    git(folder, "add", "-A")
-    subprocess.run([sys.executable, "scripts/manifest.py"], cwd=folder, check=True, capture_output=True)
-    name = commit(folder, tag)
-    git(folder, "tag", tag)
-    return name
+def release(directory: Path, files: dict[str, str | None], tag: str) -> str:
+    """Change the template, write its manifest, tag the commit, and return it."""
+    write_files(directory, files)
+    git(directory, "add", "-A")
+    subprocess.run([sys.executable, "scripts/manifest.py"], cwd=directory, check=True, capture_output=True)
+    commit_hash = commit(directory, tag)
+    git(directory, "tag", tag)
+    return commit_hash
 
 
-def make_template(folder: Path) -> str:
-    """Write a template with the tags v1 and v2, and return the commit of v1."""
-    folder.mkdir()
-    git(folder, "init", "-q", "-b", "main", ".")
-    (folder / "scripts").mkdir()
-    for program in PROGRAMS:
-        shutil.copy(ROOT / "scripts" / program, folder / "scripts")
-    first = release(folder, FIRST, "v1")
-    release(folder, SECOND, "v2")
+def make_template(directory: Path) -> str:
+    """Create a template with the tags v1 and v2, and return the commit of v1."""
+    directory.mkdir()
+    git(directory, "init", "-q", "-b", "main", ".")
+    (directory / "scripts").mkdir()
+    for script in SCRIPTS:
+        shutil.copy(ROOT / "scripts" / script, directory / "scripts")
+    first = release(directory, FIRST_VERSION, "v1")
+    release(directory, SECOND_VERSION, "v2")
     return first
 
 
-def rename(folder: Path, name: str, before: str = "sample") -> None:
-    """Give a project its own name as `make init` does: package, distribution, environment and W&B project."""
+def rename_project(directory: Path, name: str, old: str = "sample") -> None:
+    """Rename a project as `make init` does: package, distribution, conda environment and W&B project."""
     for parent in ("src", "tests"):
-        if (folder / parent / before).exists():
-            (folder / parent / before).rename(folder / parent / name)
-    swaps = {"pyproject.toml": 'name = "firstlight"', "configs/logger/wandb.yaml": "project: firstlight"}
-    for path in git(folder, "ls-files", "-co", "--exclude-standard").splitlines():
-        file = folder / path
+        if (directory / parent / old).exists():
+            (directory / parent / old).rename(directory / parent / name)
+    names = {"pyproject.toml": 'name = "firstlight"', "configs/logger/wandb.yaml": "project: firstlight"}
+    for path in git(directory, "ls-files", "-co", "--exclude-standard").splitlines():
+        file = directory / path
         if (
             not file.is_file()
             or file.suffix == ".png"
             or path.startswith(("src/firstlight", "tests/firstlight", "scripts", "docs"))
         ):
             continue
-        text = file.read_text().replace(before, name)
+        text = file.read_text().replace(old, name)
         if path == "environment.yml":
             text = text.replace("firstlight", name)
-        file.write_text(text.replace(swaps.get(path, "\0"), swaps.get(path, "").replace("firstlight", name)))
+        file.write_text(text.replace(names.get(path, "\0"), names.get(path, "").replace("firstlight", name)))
 
 
-def make_project(folder: Path, template: Path, commit_of_template: str, name: str = "zephyr") -> None:
-    """Make a renamed project from the files of a commit of the template."""
-    git(template.parent, "clone", "-q", "--no-checkout", str(template), str(folder))
-    git(folder, "checkout", "-q", commit_of_template)
-    shutil.rmtree(folder / ".git")
-    git(folder, "init", "-q", ".")
-    rename(folder, name)
-    table = f'\n[tool.firstlight.template]\nurl = "{template}"\ncommit = "{commit_of_template}"\nversion = "0.1.0"\n'
-    with (folder / "pyproject.toml").open("a") as file:
+def make_project(directory: Path, template: Path, template_commit: str, name: str = "zephyr") -> None:
+    """Create a renamed project from a commit of the template, without its history."""
+    git(template.parent, "clone", "-q", "--no-checkout", str(template), str(directory))
+    git(directory, "checkout", "-q", template_commit)
+    shutil.rmtree(directory / ".git")
+    git(directory, "init", "-q", ".")
+    rename_project(directory, name)
+    table = f'\n[tool.firstlight.template]\nurl = "{template}"\ncommit = "{template_commit}"\nversion = "0.1.0"\n'
+    with (directory / "pyproject.toml").open("a") as file:
         file.write(table)
-    commit(folder, "Start")
+    commit(directory, "Start")
 
 
-def update(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run the project's own update program."""
+def try_update(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `scripts/update.py` of a project."""
     environment = {**os.environ, "GIT_DIR": "/nowhere", "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "scripts/update.py", *words]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
+    command = [sys.executable, "scripts/update.py", *arguments]
+    return subprocess.run(command, cwd=directory, capture_output=True, text=True, env=environment)
 
 
 @pytest.fixture(scope="session")
 def originals(tmp_path_factory):
-    """Return a folder with a template and a project made from its version v1."""
+    """Return a directory with a template and a project made from its version v1."""
     if "[tool.firstlight.template]" in (ROOT / "pyproject.toml").read_text():
         pytest.skip("tests of the template itself")
-    folder = tmp_path_factory.mktemp("originals")
-    first = make_template(folder / "template")
-    make_project(folder / "project", folder / "template", first)
-    return folder
+    directory = tmp_path_factory.mktemp("originals")
+    first = make_template(directory / "template")
+    make_project(directory / "project", directory / "template", first)
+    return directory
 
 
 @pytest.fixture
 def template(originals, tmp_path):
-    """Return a template of the test's own."""
+    """Return a copy of the template for one test."""
     return Path(shutil.copytree(originals / "template", tmp_path / "template"))
 
 
 @pytest.fixture
 def project(originals, tmp_path):
-    """Return a project of the test's own."""
+    """Return a copy of the project for one test."""
     return Path(shutil.copytree(originals / "project", tmp_path / "project"))
 
 
-def run_update(project, template, *words, ref="v2"):
-    """Update, and return what was printed."""
-    done = update(project, f"from={template}", f"ref={ref}", *words)
+def run_update(project, template, *arguments, ref="v2"):
+    """Update a project, and return the output."""
+    done = try_update(project, f"from={template}", f"ref={ref}", *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
-def run_failing_update(project, *words):
-    """Return the one line on stderr of an update that was rejected, after which nothing has changed."""
-    done = update(project, *words)
+def run_failing_update(project, *arguments):
+    """Return the single line on stderr of a rejected update, and check that no file has changed."""
+    done = try_update(project, *arguments)
     assert done.returncode == 1
     assert (project / ".git").exists() is False or git(project, "status", "--porcelain") in ("", "?? notes.txt")
     (line,) = done.stderr.splitlines()
