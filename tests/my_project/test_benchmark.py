@@ -1,22 +1,22 @@
-"""The trainings of the benchmark can be measured."""
+"""The workloads of the benchmark compose."""
 
 import pytest
 
-from firstlight.config.compose import compose_config as composed_from
+from firstlight.config.compose import compose_config
 from firstlight.config.options import CONFIG_DIR, load_yaml
 from firstlight.config.validate import validate_config
 from support.options import list_project_options
 
 benchmark = pytest.importorskip("firstlight.benchmark.__main__")
-TRAININGS = load_yaml(CONFIG_DIR / "benchmark.yaml")["workloads"]
+WORKLOADS = load_yaml(CONFIG_DIR / "benchmark.yaml")["workloads"]
 
 
-@pytest.mark.parametrize("name", TRAININGS)
-def test_a_training_of_the_benchmark_composes(name):
-    missing = {f"model={model}" for model in list_project_options("model")}.isdisjoint(TRAININGS[name])
-    if missing:
-        pytest.skip(f"configs/model has nothing that {TRAININGS[name]} names")
-    cfg = composed_from("benchmark", [])
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_workload_composes(name):
+    has_model = not {f"model={model}" for model in list_project_options("model")}.isdisjoint(WORKLOADS[name])
+    if not has_model:
+        pytest.skip(f"configs/model has no model of {WORKLOADS[name]}")
+    cfg = compose_config("benchmark", [])
 
     assert name in cfg.models
-    validate_config(composed_from("train", benchmark.make_workload_overrides(cfg, name)))
+    validate_config(compose_config("train", benchmark.make_workload_overrides(cfg, name)))

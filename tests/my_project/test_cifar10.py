@@ -1,15 +1,18 @@
-"""CIFAR-10 is read from its files, which are downloaded once."""
+"""CIFAR-10: reading its files, and a failed download."""
 
 import numpy as np
 import pytest
 
+from firstlight.run.errors import DataError
+from support.datamodules import count_samples
+
 from my_project.data.cifar10 import CIFAR10DataModule
 
 
-def stand_in(node, folder, patch):
-    """Let torchvision have read a few photos; return the settings of the data set."""
+def make_fake_files(node, data_dir, monkeypatch):
+    """Replace torchvision's dataset by a few random photos. Return the config keys with which they are read."""
 
-    class Source:
+    class FakeCIFAR10:
         classes = ("cat", "dog")
 
         def __init__(self, root, train=True, download=False):
@@ -17,23 +20,23 @@ def stand_in(node, folder, patch):
             self.data = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
             self.targets = [index % 2 for index in range(count)]
 
-    patch.setattr("torchvision.datasets.CIFAR10", Source)
-    return {"root": str(folder)}
+    monkeypatch.setattr("torchvision.datasets.CIFAR10", FakeCIFAR10)
+    return {"root": str(data_dir)}
 
 
-def test_cifar10_without_network_says_what_to_do(tmp_path, monkeypatch):
-    def unreachable(*args, **kwargs):
+def test_failed_download_is_reported(tmp_path, monkeypatch):
+    def raise_unreachable(*args, **kwargs):
         raise OSError("no network")
 
-    monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", unreachable)
+    monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", raise_unreachable)
 
-    with pytest.raises(ValueError, match="could not be downloaded .no network.: connect .* or choose another data="):
+    with pytest.raises(DataError, match="could not be downloaded .no network.. Check .* or use another dataset"):
         CIFAR10DataModule(root=str(tmp_path)).prepare_data()
 
 
-def test_cifar10_is_read_from_its_files(tmp_path, monkeypatch):
-    data = CIFAR10DataModule(**stand_in({}, tmp_path, monkeypatch))
+def test_splits_and_shape(tmp_path, monkeypatch):
+    data = CIFAR10DataModule(**make_fake_files({}, tmp_path, monkeypatch))
     data.setup()
 
-    assert {name: len(each) for name, each in data.datasets.items()} == {"train": 36, "val": 4, "test": 10}
+    assert count_samples(data) == {"train": 36, "val": 4, "test": 10}
     assert tuple(data.datasets["test"].images.shape[1:]) == (3, 32, 32)

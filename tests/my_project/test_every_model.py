@@ -1,4 +1,4 @@
-"""What holds for every model in configs/model: a new one is tested by being there."""
+"""Tests that every model in configs/model must pass, including models of the user."""
 
 import pytest
 import torch
@@ -11,118 +11,116 @@ from support.options import has_key, list_project_options, make_tiny_overrides
 from support.training import check_predictions, check_same_training, train_four_steps
 
 MODELS = list_project_options("model")
-BATCH = ["data.num_samples=8", "data.batch_size=8", "test=false", "callbacks=none"]
+SINGLE_BATCH = ["data.num_samples=8", "data.batch_size=8", "test=false", "callbacks=none"]
 
 
-def thawed(model: str) -> list[str]:
-    return ["model.freeze_layers=0"] if has_key(model, "freeze_layers") else []
+def make_unfrozen_overrides(name: str) -> list[str]:
+    return [*make_tiny_overrides(name), *(["model.freeze_layers=0"] if has_key(name, "freeze_layers") else [])]
 
 
 @pytest.mark.parametrize(
     "precision",
     ["32-true", *(pytest.param(p, marks=pytest.mark.slow) for p in ("bf16-mixed", "bf16-true", "64-true"))],
 )
-@pytest.mark.parametrize("model", MODELS)
-def test_a_model_learns_a_batch_by_heart(compose_cfg, model, precision):
-    # Half the usual rate: so few samples make batch statistics jump; 16 bits need more steps.
+@pytest.mark.parametrize("name", MODELS)
+def test_model_overfits_single_batch(compose_cfg, name, precision):
+    # Half of the default learning rate, because batch statistics of so few samples vary. 16 bits require more steps.
     steps = ["trainer.max_epochs=12", "trainer.log_every_n_steps=1", f"trainer.precision={precision}"]
-    rate = ["optimizer.lr=0.0005", "scheduler=constant"]
-    metrics = train.main(compose_cfg(*make_tiny_overrides(model), *BATCH, *steps, *rate))
+    optimizer = ["optimizer.lr=0.0005", "scheduler=constant"]
+    metrics = train.main(compose_cfg(*make_tiny_overrides(name), *SINGLE_BATCH, *steps, *optimizer))
 
     assert metrics["train/accuracy"] == 1.0
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_a_model_starts_in_training_mode(compose_cfg, model):
-    network, _, _ = build.build(compose_cfg(*make_tiny_overrides(model), *thawed(model)))
+@pytest.mark.parametrize("name", MODELS)
+def test_model_starts_in_train_mode(compose_cfg, name):
+    model, _, _ = build.build(compose_cfg(*make_unfrozen_overrides(name)))
 
-    assert all(each.training for each in network.network.modules())
+    assert all(module.training for module in model.network.modules())
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_dropout_is_active_while_training(compose_cfg, model):
-    cfg = compose_cfg(*make_tiny_overrides(model), *thawed(model), "trainer.limit_train_batches=1", "test=false")
-    network, data, trainer = build.build(cfg)
-    seen = []
-    for module in network.modules():
+@pytest.mark.parametrize("name", MODELS)
+def test_dropout_and_batch_norm_are_active_only_in_training(compose_cfg, name):
+    cfg = compose_cfg(*make_unfrozen_overrides(name), "trainer.limit_train_batches=1", "test=false")
+    model, data, trainer = build.build(cfg)
+    modes = []
+    for module in model.modules():
         if isinstance(module, torch.nn.Dropout | torch.nn.BatchNorm2d):
-            module.register_forward_hook(
-                lambda module, inputs, output: seen.append((trainer.training, module.training))
-            )
-    trainer.fit(network, data)
+            module.register_forward_hook(lambda module, *_: modes.append((trainer.training, module.training)))
+    trainer.fit(model, data)
 
-    assert (True, True) in seen or not seen
-    assert (True, False) not in seen
-    assert (False, True) not in seen
+    assert (True, True) in modes or not modes
+    assert (True, False) not in modes
+    assert (False, True) not in modes
 
 
-@pytest.mark.parametrize("model", [name for name in MODELS if has_key(name, "freeze_layers")])
-def test_frozen_layers_stay_as_they_are(compose_cfg, model):
+@pytest.mark.parametrize("name", [name for name in MODELS if has_key(name, "freeze_layers")])
+def test_frozen_layers_stay_unchanged_and_others_train(compose_cfg, name):
     overrides = ["model.freeze_layers=2", "trainer.max_epochs=1", "test=false", "callbacks=none"]
-    network, data, trainer = build.build(compose_cfg(*make_tiny_overrides(model), *overrides))
-    before = {name: value.clone() for name, value in network.network.state_dict().items()}
-    frozen = {name for name, each in network.network.named_parameters() if not each.requires_grad}
-    trainer.fit(network, data)
-    after = network.network.state_dict()
-    same = {name for name, value in before.items() if torch.equal(value, after[name])}
+    model, data, trainer = build.build(compose_cfg(*make_tiny_overrides(name), *overrides))
+    before = {key: value.clone() for key, value in model.network.state_dict().items()}
+    frozen = {key for key, param in model.network.named_parameters() if not param.requires_grad}
+    trainable = {key for key, param in model.network.named_parameters() if param.requires_grad}
+    trainer.fit(model, data)
+    after = model.network.state_dict()
+    unchanged = {key for key, value in before.items() if torch.equal(value, after[key])}
 
     assert frozen
-    assert frozen <= same
-    assert not (same & {name for name, each in network.network.named_parameters() if each.requires_grad})
-    # Batch statistics of a frozen layer stay as well.
-    parents = {name.rpartition(".")[0] for name in frozen}
-    assert {name for name in before if "running" in name and name.rpartition(".")[0] in parents} <= same
+    assert frozen <= unchanged
+    assert not unchanged & trainable
+    # The running statistics of a frozen layer stay unchanged too.
+    frozen_layers = {key.rpartition(".")[0] for key in frozen}
+    assert {key for key in before if "running" in key and key.rpartition(".")[0] in frozen_layers} <= unchanged
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_settings_of_a_model_are_plain_values(compose_cfg, model):
-    network, _, _ = build.build(compose_cfg(*make_tiny_overrides(model)))
+@pytest.mark.parametrize("name", MODELS)
+def test_hyperparameters_are_plain_values(compose_cfg, name):
+    model, _, _ = build.build(compose_cfg(*make_tiny_overrides(name)))
 
-    assert is_plain(dict(network.hparams))
-    assert is_plain(network.rebuild_kwargs())
+    assert is_plain(dict(model.hparams))
+    assert is_plain(model.rebuild_kwargs())
 
 
 def is_plain(value) -> bool:
     if isinstance(value, dict):
         return type(value) is dict and all(isinstance(k, str | int) and is_plain(v) for k, v in value.items())
     if isinstance(value, list):
-        return type(value) is list and all(is_plain(each) for each in value)
+        return type(value) is list and all(is_plain(item) for item in value)
     return value is None or type(value) in (str, int, float, bool)
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_its_steps_have_no_fault_on_mps_in_half_precision_either(compose_cfg, model):
-    parts = build.build(compose_cfg(*make_tiny_overrides(model), "callbacks=none"))
+@pytest.mark.parametrize("name", MODELS)
+def test_dry_run_in_half_precision_finds_no_error(compose_cfg, name):
+    model, data, trainer = build.build(compose_cfg(*make_tiny_overrides(name), "callbacks=none"))
 
-    assert dry_run(*parts, "16-mixed", deterministic=False).format_messages("error") == []
+    assert dry_run(model, data, trainer, "16-mixed", deterministic=False).format_messages("error") == []
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_a_run_folder_shows_what_was_predicted(compose_cfg, tmp_path, model):
-    train_four_steps(compose_cfg, "run", make_tiny_overrides(model), "callbacks=default")
+@pytest.mark.parametrize("name", MODELS)
+def test_run_directory_contains_predictions(compose_cfg, tmp_path, name):
+    train_four_steps(compose_cfg, "run", make_tiny_overrides(name), "callbacks=default")
     check_predictions(tmp_path / "run")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", MODELS)
-def test_all_callbacks_leave_losses_and_weights_bit_for_bit(compose_cfg, model):
-    without = train_four_steps(compose_cfg, "without", make_tiny_overrides(model), "callbacks=none", "logger=none")
+@pytest.mark.parametrize("name", MODELS)
+def test_callbacks_do_not_change_losses_and_weights(compose_cfg, name):
+    tiny = make_tiny_overrides(name)
+    expected = train_four_steps(compose_cfg, "without", tiny, "callbacks=none", "logger=none")
+    actual = train_four_steps(compose_cfg, "all", tiny, "logger=wandb", "callbacks.watch.log_freq=2")
 
-    check_same_training(
-        without,
-        train_four_steps(compose_cfg, "all", make_tiny_overrides(model), "logger=wandb", "callbacks.watch.log_freq=2"),
-    )
+    check_same_training(expected, actual)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", MODELS)
-def test_a_stopped_training_goes_on_to_the_last_bit(model, tmp_path):
-    # Counted anew by each start: the 6th batch, and then the validation of the next epoch.
+@pytest.mark.parametrize("name", MODELS)
+def test_stopped_run_resumes_bit_for_bit(name, tmp_path):
+    # Each attempt counts from zero: first after the 6th training batch, then in the validation of the next epoch.
     moments = [("train_batch_end", 5), ("validation_batch_start", 1)]
-    check_resume_matches_uninterrupted(tmp_path, [*make_tiny_overrides(model), "trainer.max_epochs=3"], moments)
+    check_resume_matches_uninterrupted(tmp_path, [*make_tiny_overrides(name), "trainer.max_epochs=3"], moments)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", MODELS)
-def test_a_training_that_is_killed_ends_as_an_undisturbed_one(model):
-    assert run_trials(1, model) == 1
+@pytest.mark.parametrize("name", MODELS)
+def test_killed_run_resumes_bit_for_bit(name):
+    assert run_trials(1, name) == 1

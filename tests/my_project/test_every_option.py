@@ -1,4 +1,4 @@
-"""What is in configs/ works: each model and each data set trains, is kept, is loaded again, and would run on a Mac."""
+"""Each model and dataset in configs/ trains, saves and loads checkpoints, and would run on a Mac."""
 
 import pickle
 import re
@@ -11,110 +11,114 @@ import torch
 
 from firstlight import evaluate, train
 from firstlight.config import schema
-from firstlight.config.compose import compose_config as composed_from
+from firstlight.config.compose import compose_config
 from firstlight.config.instantiate import locate
 from firstlight.config.options import load_option
 from firstlight.config.validate import validate_config
 from firstlight.model.load import load_model
+from firstlight.run.errors import ConfigError
 from support.fakes import explain_absence, make_fake_files, raise_unreachable
 from support.options import HAS_TEXT, QUICK_OVERRIDES, get_modality, list_project_options, make_tiny_overrides
 from support.signatures import list_parameters
 
-CHOICES = [(group, name) for group in ("model", "data") for name in list_project_options(group)]
+OPTIONS = [(group, name) for group in ("model", "data") for name in list_project_options(group)]
 GROUPS = ["callbacks", "data", "experiment", "logger", "model", "optimizer", "scheduler", "trainer"]
-SMALL = {"batch_size": 4, "num_workers": 0}
-BRIEF = [f"trainer.limit_{split}_batches=1" for split in ("train", "val", "test")]
+SMALL_DATA = {"batch_size": 4, "num_workers": 0}
+ONE_BATCH = [f"trainer.limit_{split}_batches=1" for split in ("train", "val", "test")]
 
 
-def words_for(name: str, files: dict[str, Any]) -> list[str]:
-    """Return the words of the smallest training on a data set with these settings."""
+def make_data_overrides(name: str, fake_files: dict[str, Any]) -> list[str]:
+    """Return the overrides of the smallest training run on a dataset."""
     node = load_option("data", name)
-    # Only the data is looked at here: the smallest model is as good as any.
-    model = [f"model=tiny_{get_modality('data', name)}"]
-    own = {setting: value for setting, value in SMALL.items() if setting in node} | files
-    words = [f"data.{setting}={'null' if value is None else value}" for setting, value in own.items()]
-    return [*model, f"data={name}", *words, *QUICK_OVERRIDES]
+    # Any model would do, because only the dataset is tested.
+    model = f"model=tiny_{get_modality('data', name)}"
+    values = {key: value for key, value in SMALL_DATA.items() if key in node} | fake_files
+    overrides = [f"data.{key}={'null' if value is None else value}" for key, value in values.items()]
+    return [model, f"data={name}", *overrides, *QUICK_OVERRIDES]
 
 
-@pytest.fixture(scope="module", params=CHOICES, ids="=".join)
-def trained(request, tmp_path_factory):
-    """Return a choice, the folder of a training of one step with it, and the words of that."""
+@pytest.fixture(scope="module", params=OPTIONS, ids="=".join)
+def trained_run(request, tmp_path_factory):
+    """Return an option, the run directory of a one-step training run with it, and the overrides of the run."""
     group, name = request.param
     if get_modality(group, name) == "text" and not HAS_TEXT:
         pytest.skip("the extra text is not installed")
-    folder = tmp_path_factory.mktemp(name)
-    (folder / "data").mkdir()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(socket, "getaddrinfo", raise_unreachable)
-        files = make_fake_files(name, folder / "data", patch) if group == "data" else {}
-        words = [*(make_tiny_overrides(name) if group == "model" else words_for(name, files)), *BRIEF]
+    parent = tmp_path_factory.mktemp(name)
+    (parent / "data").mkdir()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(socket, "getaddrinfo", raise_unreachable)
+        fake_files = make_fake_files(name, parent / "data", monkeypatch) if group == "data" else {}
+        base = make_tiny_overrides(name) if group == "model" else make_data_overrides(name, fake_files)
+        overrides = [*base, *ONE_BATCH]
         try:
-            train.main(composed_from("train", [*words, f"output_dir={folder / 'run'}", "test=false"]))
+            train.main(compose_config("train", [*overrides, f"output_dir={parent / 'run'}", "test=false"]))
         except (OSError, ValueError, RuntimeError) as error:
-            if group == "data" and not files and (reason := explain_absence(error, load_option("data", name))):
-                pytest.skip(f"data={name} cannot be had here: {reason}")
+            if group == "data" and not fake_files and (reason := explain_absence(error, load_option("data", name))):
+                pytest.skip(f"data={name} is not available here: {reason}")
             raise
-        yield f"{group}={name}", folder / "run", words
+        yield f"{group}={name}", parent / "run", overrides
 
 
-def loaded(chosen: str, file: Path) -> dict[str, Any]:
-    """Return a checkpoint, or fail with what to mend in the class that wrote it."""
-    why = None
+def load_checkpoint(option: str, file: Path) -> dict[str, Any]:
+    """Return a checkpoint, or fail with advice for the class that saved it."""
+    unsafe_class = None
     try:
-        saved = torch.load(file, weights_only=True)
+        checkpoint = torch.load(file, weights_only=True)
     except pickle.UnpicklingError as error:
-        why = ["an object of its own", *re.findall(r"GLOBAL (\S+)", str(error))][-1]
-    if why:
+        unsafe_class = ["an object", *re.findall(r"GLOBAL (\S+)", str(error))][-1]
+    if unsafe_class:
         pytest.fail(
-            f"A checkpoint holds tensors and plain values, but that of {chosen} holds {why}: give the __init__ of the "
-            "class numbers, texts, lists and dictionaries, and let save_hyperparameters() keep no other",
+            f"The checkpoint of {option} contains {unsafe_class}, but only tensors and plain values are allowed. Use "
+            "numbers, strings, lists and dictionaries as arguments of __init__, so that save_hyperparameters() saves "
+            "nothing else.",
             pytrace=False,
         )
-    if "hyper_parameters" not in saved:
-        pytest.fail(f"{chosen}: call self.save_hyperparameters(logger=False) in the model's __init__", pytrace=False)
-    return saved
+    if "hyper_parameters" not in checkpoint:
+        pytest.fail(f"{option}: call self.save_hyperparameters(logger=False) in __init__ of the model.", pytrace=False)
+    return checkpoint
 
 
-def test_its_checkpoints_load_without_running_code(trained):
-    chosen, folder, _ = trained
+def test_checkpoints_load_with_weights_only(trained_run):
+    option, run_dir, _ = trained_run
     for name in ("best", "last"):
-        assert loaded(chosen, folder / "checkpoints" / f"{name}.ckpt")["global_step"] == 1
+        assert load_checkpoint(option, run_dir / "checkpoints" / f"{name}.ckpt")["global_step"] == 1
 
 
-def test_its_model_is_built_again_from_the_checkpoint(trained):
-    chosen, folder, _ = trained
-    saved = loaded(chosen, folder / "checkpoints" / "last.ckpt")["state_dict"]
-    model = load_model(folder / "checkpoints" / "last.ckpt")
+def test_model_is_rebuilt_from_checkpoint(trained_run):
+    option, run_dir, _ = trained_run
+    state_dict = load_checkpoint(option, run_dir / "checkpoints" / "last.ckpt")["state_dict"]
+    model = load_model(run_dir / "checkpoints" / "last.ckpt")
 
-    assert all(torch.equal(value, saved[name]) for name, value in model.state_dict().items())
-
-
-def test_it_is_evaluated_from_the_run_alone(trained):
-    chosen, folder, _ = trained
-    loaded(chosen, folder / "checkpoints" / "best.ckpt")
-    figures = evaluate.main(composed_from("evaluate", [f"run={folder}"]))
-
-    assert 0 <= figures["test/accuracy"] <= 1
-    assert figures["test/loss"] >= 0
+    assert all(torch.equal(value, state_dict[name]) for name, value in model.state_dict().items())
 
 
-def test_it_would_train_on_a_mac(trained):
-    _, _, words = trained
+def test_run_is_evaluated_without_overrides(trained_run):
+    option, run_dir, _ = trained_run
+    load_checkpoint(option, run_dir / "checkpoints" / "best.ckpt")
+    metrics = evaluate.main(compose_config("evaluate", [f"run={run_dir}"]))
+
+    assert 0 <= metrics["test/accuracy"] <= 1
+    assert metrics["test/loss"] >= 0
+
+
+def test_preflight_passes(trained_run):
+    _, _, overrides = trained_run
     preflight = pytest.importorskip("firstlight.preflight.__main__")
-    own = [word for word in words if not word.startswith(("trainer=", "trainer.precision=", "logger="))]
+    ignored = ("trainer=", "trainer.precision=", "logger=")
+    overrides = [override for override in overrides if not override.startswith(ignored)]
 
-    # What a Mac would refuse is raised, in a sentence that says where.
-    assert preflight.main(composed_from("preflight", own))["passed"]
+    # If training on a Mac would fail, preflight raises an error that says where.
+    assert preflight.main(compose_config("preflight", overrides))["passed"]
 
 
-def readers(group: str, name: str) -> list[str]:
-    """Return the word for a model, where an option has none."""
+def list_required_overrides(group: str, name: str) -> list[str]:
+    """Return the override of a model that accepts a dataset."""
     return [f"model=tiny_{get_modality(group, name)}"] if group == "data" else []
 
 
 @pytest.mark.parametrize(("group", "name"), [(group, name) for group in GROUPS for name in list_project_options(group)])
-def test_it_composes_with_the_others(compose_cfg, group, name):
-    validate_config(compose_cfg(f"{group}={name}", *readers(group, name)))
+def test_option_composes(compose_cfg, group, name):
+    validate_config(compose_cfg(f"{group}={name}", *list_required_overrides(group, name)))
 
 
 TARGETS = {
@@ -125,13 +129,15 @@ TARGETS = {
 
 
 @pytest.mark.parametrize("target", sorted(TARGETS))
-def test_the_text_of_its_class_tells_what_it_takes(target):
+def test_parsed_signature_matches_class(target):
     assert target.rpartition(".")[2] == locate(target).__name__
     assert list_parameters(locate(target)) == set(schema.read_signature(target).parameters)
 
 
 @pytest.mark.parametrize("model", list_project_options("model"))
-def test_a_model_refuses_data_of_another_kind(model):
-    other = next(kind for kind in ("text", "images") if kind != get_modality("model", model))
-    with pytest.raises(ValueError, match=rf"^\w+ reads \w+, but \w+ yields {other}: choose another data=, e.g. data="):
-        validate_config(composed_from("train", [f"model={model}", f"data=fake_{other}", "output_dir=run"]))
+def test_model_rejects_dataset_of_other_modality(model):
+    expected = get_modality("model", model)
+    other = "images" if expected == "text" else "text"
+
+    with pytest.raises(ConfigError, match=rf"expects {expected}, but \w+ provides {other}. Choose another dataset"):
+        validate_config(compose_config("train", [f"model={model}", f"data=fake_{other}", "output_dir=run"]))

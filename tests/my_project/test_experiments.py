@@ -1,37 +1,40 @@
-"""Stored experiments do what they are for, with each model of configs/."""
+"""The experiments in configs/experiment do what they are for, with each model in configs/model."""
 
 import pytest
 
 from firstlight import train
 from support.options import list_project_options, make_tiny_overrides
 
-STORED = list_project_options("experiment")
+EXPERIMENTS = list_project_options("experiment")
+MODELS = list_project_options("model")
 
 
-def needs(experiment):
-    return pytest.mark.skipif(experiment not in STORED, reason=f"configs/experiment/{experiment}.yaml was deleted")
+def requires_experiment(name):
+    return pytest.mark.skipif(name not in EXPERIMENTS, reason=f"configs/experiment/{name}.yaml was deleted")
 
 
-@needs("smoke")
-@pytest.mark.parametrize("model", list_project_options("model"))
-def test_smoke_runs_everything_once(compose_cfg, model):
-    words = [word for word in make_tiny_overrides(model) if not word.startswith(("trainer.", "data.batch"))]
-    metrics = train.main(compose_cfg(*words, "experiment=smoke"))
+@requires_experiment("smoke")
+@pytest.mark.parametrize("model", MODELS)
+def test_smoke_runs_every_stage(compose_cfg, model):
+    overrides = [
+        override for override in make_tiny_overrides(model) if not override.startswith(("trainer.", "data.batch"))
+    ]
+    metrics = train.main(compose_cfg(*overrides, "experiment=smoke"))
 
     assert {"train/loss", "val/loss", "test/loss"} <= set(metrics)
 
 
-@needs("profile")
-def test_profile_writes_where_the_time_went(compose_cfg, tmp_path):
+@requires_experiment("profile")
+def test_profile_writes_report(compose_cfg, tmp_path):
     train.main(compose_cfg(*make_tiny_overrides("tiny_images"), "experiment=profile"))
 
     assert "run_training_batch" in (tmp_path / "run" / "fit-profile.txt").read_text()
 
 
-@needs("overfit")
+@requires_experiment("overfit")
 @pytest.mark.slow
-@pytest.mark.parametrize("model", list_project_options("model"))
-def test_overfit_learns_its_batches_by_heart(compose_cfg, model):
+@pytest.mark.parametrize("model", MODELS)
+def test_overfit_reaches_perfect_accuracy(compose_cfg, model):
     metrics = train.main(compose_cfg(*make_tiny_overrides(model), "experiment=overfit", "trainer.max_epochs=10"))
 
     assert metrics["train/accuracy"] == 1.0

@@ -1,57 +1,58 @@
-"""VGG16: heads, pretrained weights, and what it takes."""
+"""VGG16: heads, pretrained weights, FLOPs and memory."""
 
 import pytest
 import torch
 
 from firstlight import build
+from firstlight.run.errors import CheckpointError, ConfigError
 from support.emulated_mps import check_memory_estimate, make_mps_overrides, slow_param
 from support.mps_checks import build_cached, check_flops, check_memory, check_workload, run_dry_run
 from support.pickles import MaliciousPickle
 
 from my_project.model.vgg16 import VGG16
 
-TWO = ["a", "b"]
+CLASSES = ["a", "b"]
 
 
-def test_small_images_get_a_small_head():
-    assert sum(each.numel() for each in VGG16(TWO, image_size=32).parameters()) < 15e6
+def test_small_images_get_small_head():
+    assert sum(param.numel() for param in VGG16(CLASSES, image_size=32).parameters()) < 15e6
 
 
 @pytest.mark.parametrize("image_size", [32, 64])
-def test_it_reads_small_images(image_size):
+def test_small_images_are_classified(image_size):
     images = torch.rand(2, 3, image_size, image_size)
 
-    assert tuple(VGG16(TWO, image_size)(images).shape) == (2, 2)
+    assert tuple(VGG16(CLASSES, image_size)(images).shape) == (2, 2)
 
 
-def test_weights_come_from_a_file(tmp_path):
+def test_weights_except_head_are_loaded_from_file(tmp_path):
     torch.manual_seed(0)
-    trained = VGG16(["a", "b", "c"], image_size=32)
-    torch.save(trained.network.state_dict(), tmp_path / "weights.pt")
-    fine_tuned = VGG16(TWO, image_size=32, weights=str(tmp_path / "weights.pt"))
-    ours, theirs = fine_tuned.network.state_dict(), trained.network.state_dict()
+    pretrained = VGG16(["a", "b", "c"], image_size=32)
+    torch.save(pretrained.network.state_dict(), tmp_path / "weights.pt")
+    model = VGG16(CLASSES, image_size=32, weights=str(tmp_path / "weights.pt"))
+    loaded, expected = model.network.state_dict(), pretrained.network.state_dict()
 
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours if not name.startswith("classifier."))
+    assert all(torch.equal(loaded[name], expected[name]) for name in loaded if not name.startswith("classifier."))
 
 
-def test_a_pickle_as_weights_is_refused(tmp_path):
+def test_pickle_is_rejected(tmp_path):
     torch.save({"state_dict": MaliciousPickle(tmp_path / "mark")}, tmp_path / "weights.pt")
 
-    with pytest.raises(ValueError, match="weights.pt holds something else than weights .UnpicklingError.: give anoth"):
-        VGG16(TWO, 32, weights=str(tmp_path / "weights.pt"))
+    with pytest.raises(CheckpointError, match="weights.pt is not a state dict or checkpoint .UnpicklingError."):
+        VGG16(CLASSES, 32, weights=str(tmp_path / "weights.pt"))
     assert not (tmp_path / "mark").exists()
 
 
-def test_images_that_vgg16_would_halve_to_nothing_are_refused():
-    with pytest.raises(ValueError, match="VGG16 halves an image five times, but data.image_size=31: give 32 or more"):
-        VGG16(TWO, image_size=31)
+def test_images_below_32_px_are_rejected():
+    with pytest.raises(ConfigError, match="Invalid value for data.image_size: expected .* at least 32, got 31"):
+        VGG16(CLASSES, image_size=31)
 
 
-def test_its_arithmetic_is_the_published_one():
-    check_flops(VGG16(TWO, image_size=224, batch_norm=False), torch.empty(4, 3, 224, 224), 92.6)
+def test_flops_equal_published_number():
+    check_flops(VGG16(CLASSES, image_size=224, batch_norm=False), torch.empty(4, 3, 224, 224), 92.6)
 
 
-def test_mps_has_nothing_against_it():
+def test_dry_run_for_mps_finds_nothing():
     report = run_dry_run(*build_cached("vgg16"), "16-mixed")
 
     assert report.findings == []
@@ -61,32 +62,32 @@ def test_mps_has_nothing_against_it():
 
 
 @pytest.mark.slow
-def test_a_training_takes_the_memory_that_was_measured():
-    words = ["data=fake_images", "data.image_size=224", "data.batch_size=64", "model.batch_norm=false"]
-    check_memory(["model=vgg16", *words], 5.75)
+def test_memory_estimate_matches_measurement():
+    overrides = ["data=fake_images", "data.image_size=224", "data.batch_size=64", "model.batch_norm=false"]
+    check_memory(["model=vgg16", *overrides], 5.75)
 
 
-def test_the_benchmark_trains_it_at_the_batch_size_of_the_announcement():
+def test_benchmark_workload_has_batch_size_64():
     check_workload("vgg16", 64)
 
 
 @pytest.mark.parametrize(
-    ("size", "head"), [(32, "small"), slow_param(96, "standard"), slow_param(160, "small"), slow_param(224, "standard")]
+    ("image_size", "head"),
+    [(32, "small"), slow_param(96, "standard"), slow_param(160, "small"), slow_param(224, "standard")],
 )
-def on_mps_it_trains_at_any_size(compose_cfg, size, head):
-    words = [f"data.image_size={size}", f"model.head={head}", "data.batch_size=2", "trainer.limit_train_batches=1"]
-    network, data, trainer = build.build(
-        compose_cfg(*make_mps_overrides("vgg16"), *words, "callbacks=none", "optimizer=sgd")
-    )
-    trainer.fit(network, data)
+def on_mps_trains_at_any_image_size(compose_cfg, image_size, head):
+    overrides = [f"data.image_size={image_size}", f"model.head={head}", "data.batch_size=2", "callbacks=none"]
+    overrides += ["trainer.limit_train_batches=1", "optimizer=sgd"]
+    model, data, trainer = build.build(compose_cfg(*make_mps_overrides("vgg16"), *overrides))
+    trainer.fit(model, data)
 
     assert trainer.global_step == 1
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "words",
+    "overrides",
     [["data.image_size=64", "trainer.precision=bf16-true"], ["optimizer=sgd", "trainer.gradient_clip_val=null"]],
 )
-def on_mps_its_estimated_memory_is_what_the_device_allocates(tmp_path, words):
-    check_memory_estimate("vgg16", words, tmp_path)
+def on_mps_memory_estimate_matches_allocations(tmp_path, overrides):
+    check_memory_estimate("vgg16", overrides, tmp_path)

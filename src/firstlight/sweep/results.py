@@ -25,7 +25,7 @@ RESULT_COLUMNS = {
 }
 
 
-def get_job_settings(overrides: list[str]) -> dict[str, str]:
+def parse_job_overrides(overrides: list[str]) -> dict[str, str]:
     """Return the overrides of a job by key, without those that the sweep adds to each job."""
     settings = dict(override.lstrip("+").split("=", 1) for override in overrides if "=" in override)
     return {key: value for key, value in settings.items() if key not in ("output_dir", "name", "group")}
@@ -42,7 +42,7 @@ def collect_results(sweep_dir: Path, metrics: Sequence[str] = ()) -> list[dict[s
         Rows with the varying overrides of the job, its "status", its metrics, "reason" and "run_dir".
     """
     records = [record for record in load_all_jobs(sweep_dir) if is_complete_record(record)]
-    jobs = [get_job_settings(record["overrides"]) for record in records]
+    jobs = [parse_job_overrides(record["overrides"]) for record in records]
     keys = find_varying_overrides(jobs) or list(dict.fromkeys(key for settings in jobs for key in settings))
     more = {name: ("metrics", name) for name in metrics if ("metrics", name) not in RESULT_COLUMNS.values()}
     return [

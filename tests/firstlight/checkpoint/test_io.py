@@ -1,4 +1,4 @@
-"""A damaged checkpoint is refused in one sentence, or holds what was saved; nothing between."""
+"""A corrupt checkpoint either raises a one-line error or loads exactly what was saved."""
 
 import random
 
@@ -6,65 +6,66 @@ import pytest
 import torch
 
 from firstlight.checkpoint import io as checkpoint_io
+from firstlight.run.errors import CheckpointError
 from support.interruption import SignalSender, train_model
 from support.tiny_training import OVERRIDES
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    """Return the bytes of a checkpoint and what it holds."""
-    folder = tmp_path_factory.mktemp("saved") / "run"
-    train_model([*OVERRIDES, "model.dropout=0.5", "data.num_samples=16", f"output_dir={folder}"], SignalSender())
-    file = folder / "checkpoints" / "last.ckpt"
+def checkpoint(tmp_path_factory):
+    """Return the bytes and the contents of a checkpoint."""
+    run_dir = tmp_path_factory.mktemp("saved") / "run"
+    train_model([*OVERRIDES, "model.dropout=0.5", "data.num_samples=16", f"output_dir={run_dir}"], SignalSender())
+    file = run_dir / "checkpoints" / "last.ckpt"
     return file.read_bytes(), checkpoint_io.load_checkpoint(file)
 
 
-def damaged(content: bytes, seed: int) -> bytes:
-    """Cut off, flip bits of, or blank a part of a file, as a function of a seed."""
-    chance = random.Random(seed)
+def corrupt_bytes(content: bytes, seed: int) -> bytes:
+    """Truncate, flip bits in, or zero a part of the contents of a file, as a function of a seed."""
+    rng = random.Random(seed)
     changed = bytearray(content)
-    match chance.choice(["cut", "flip", "flip", "blank"]):
-        case "cut":
-            del changed[chance.randrange(len(changed)) :]
+    match rng.choice(["truncate", "flip", "flip", "zero"]):
+        case "truncate":
+            del changed[rng.randrange(len(changed)) :]
         case "flip":
-            for _ in range(chance.choice([1, 1, 2, 8, 64])):
-                changed[chance.randrange(len(changed))] ^= 1 << chance.randrange(8)
-        case "blank":
-            start = chance.randrange(len(changed))
-            length = min(chance.choice([16, 512, 4096]), len(changed) - start)
+            for _ in range(rng.choice([1, 1, 2, 8, 64])):
+                changed[rng.randrange(len(changed))] ^= 1 << rng.randrange(8)
+        case "zero":
+            start = rng.randrange(len(changed))
+            length = min(rng.choice([16, 512, 4096]), len(changed) - start)
             changed[start : start + length] = bytes(length)
     return bytes(changed)
 
 
-def same(one, other) -> bool:
-    """Say whether two trees of plain values and tensors are equal to the last bit."""
-    if isinstance(one, torch.Tensor):
-        return isinstance(other, torch.Tensor) and one.dtype == other.dtype and torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    return one == other
+def is_equal(first, second) -> bool:
+    """Return True if two nested structures of plain values and tensors are bitwise equal."""
+    if isinstance(first, torch.Tensor):
+        return isinstance(second, torch.Tensor) and first.dtype == second.dtype and torch.equal(first, second)
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(is_equal(first[name], second[name]) for name in first)
+    if isinstance(first, list | tuple):
+        return len(first) == len(second) and all(map(is_equal, first, second))
+    return first == second
 
 
-def outcome(file):
-    """Return what is read, or why nothing is."""
+def try_load(file):
+    """Return the contents of a checkpoint and "", or None and the error message."""
     try:
         return checkpoint_io.load_checkpoint(file), ""
-    except ValueError as error:
+    except CheckpointError as error:
         return None, str(error)
 
 
 @pytest.mark.parametrize("first", range(0, 300, 50))
-def test_refused_or_whole(saved, tmp_path, first):
-    content, whole = saved
+def test_corrupt_checkpoint_raises_or_loads_unchanged(checkpoint, tmp_path, first):
+    content, expected = checkpoint
     file = tmp_path / "last.ckpt"
-    refused = 0
+    num_rejected = 0
     for seed in range(first, first + 50):
-        file.write_bytes(damaged(content, seed))
-        found, told = outcome(file)
-        refused += found is None
-        right = same(whole, found) if found else "last.ckpt" in told and "\n" not in told
-        assert right, f"seed {seed}: {told}"
+        file.write_bytes(corrupt_bytes(content, seed))
+        actual, message = try_load(file)
+        num_rejected += actual is None
+        is_valid = is_equal(expected, actual) if actual else "last.ckpt" in message and "\n" not in message
+        assert is_valid, f"seed {seed}: {message}"
 
-    assert refused > 30
+    assert num_rejected > 30

@@ -77,7 +77,7 @@ USER_ERRORS = [
     (
         "train",
         ["trainer.devices=2", "output_dir=x"],
-        "train: Training on several devices requires a strategy",
+        "train: Training on several devices (trainer.devices=2, trainer.num_nodes=1) requires a strategy.",
     ),
     ("train", ["trainer.precision=8"], "train: Invalid value for trainer.precision: expected 32-true, bf16-mixed, "),
     (
@@ -186,8 +186,8 @@ def test_sigterm_interrupts_run_with_checkpoint(tmp_path):
     assert err.strip() == ""
 
 
-def test_a_mistake_found_in_a_commands_own_file_is_a_sentence():
-    # Under `python -m` that file is the module __main__.
+def test_user_error_raised_in_main_module_is_one_line():
+    # With `python -m`, the file of the command is the module __main__.
     code = compile(
         "from firstlight.run.errors import ConfigError; raise ConfigError('No input given.')", evaluate.__file__, "exec"
     )

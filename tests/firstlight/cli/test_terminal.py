@@ -30,7 +30,7 @@ def start_in_terminal(directory, command):
 
 
 def close_after_first_checkpoint(directory, terminal):
-    """Read the output until there is a checkpoint, then close the terminal. Without reading, its buffer would fill up."""
+    """Read the output, so that the buffer does not fill up, until there is a checkpoint; then close the terminal."""
     deadline = time.monotonic() + 120
     while not list(directory.rglob("checkpoints/last.ckpt")) and time.monotonic() < deadline:
         if select.select([terminal], [], [], 0.1)[0]:
@@ -48,7 +48,7 @@ def test_closed_terminal_saves_and_stops(tmp_path):
     assert os.waitstatus_to_exitcode(status) == 128 + signal.SIGHUP
     assert read_record(tmp_path / "run")["status"] == "interrupted"
     assert read_record(tmp_path / "run")["reason"] == "stopped by SIGHUP"
-    assert "saved; go on by `make train resume=run`" in (tmp_path / "run" / "output.log").read_text()
+    assert "Checkpoint saved. Resume with: make train resume=run" in (tmp_path / "run" / "output.log").read_text()
 
 
 @pytest.mark.slow

@@ -31,7 +31,7 @@ from firstlight.trainer.trainer import Trainer
     ],
 )
 def test_rejected_arguments_are_a_one_line_error(cls, args, settings, message):
-    with pytest.raises(ValueError, match=r"(Check|Set) .+\.$") as caught:
+    with pytest.raises(ValueError, match=r"\.$") as caught:
         call_class(cls, *args, **settings)
 
     assert format_user_error(caught.value, "train", []).startswith(message)

@@ -117,10 +117,8 @@ def test_other_tokenizers_get_complete_texts(reason):
     elif reason == "left truncation":
         tokenizer.truncation_side = "left"
     else:
-        word_piece_tokenizer = tokenizer
-        tokenizer = type(
-            "Custom", (), {"__call__": lambda self, *args, **kwargs: word_piece_tokenizer(*args, **kwargs)}
-        )()
+        word_pieces = tokenizer
+        tokenizer = type("Custom", (), {"__call__": lambda self, texts, **kwargs: word_pieces(texts, **kwargs)})()
     texts = ["\u200b \u200b c d e a b x y z", "word " * 100]
     counting = CountingTokenizer(tokenizer)
     expected = tokenizer(texts, truncation=True, max_length=8)["input_ids"]

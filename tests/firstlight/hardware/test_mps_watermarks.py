@@ -1,8 +1,9 @@
-"""What a user set stays; what is missing fits to it."""
+"""MPS memory limits: ratios of the user are kept, and missing ratios are filled in consistently."""
 
 import pytest
 
 from firstlight.hardware.mps_watermarks import HIGH, LOW, set_watermarks
+from firstlight.run.errors import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -16,7 +17,7 @@ from firstlight.hardware.mps_watermarks import HIGH, LOW, set_watermarks
         (None, "1.2", ("1.2", "1.2")),
     ],
 )
-def test_the_ratios_fit_together(high, low, expected):
+def test_missing_ratios_are_filled_in(high, low, expected):
     environment = {name: value for name, value in ((HIGH, high), (LOW, low)) if value is not None}
     set_watermarks(environment)
 
@@ -24,13 +25,13 @@ def test_the_ratios_fit_together(high, low, expected):
 
 
 @pytest.mark.parametrize(
-    ("environment", "sentence"),
+    ("environment", "message"),
     [
-        ({HIGH: "abc"}, f"{HIGH} is a number from 0 .* to 2, but it is 'abc': unset {HIGH}"),
-        ({LOW: "3"}, f"{LOW} is a number from 0 .* to 2, but it is '3': unset {LOW}"),
-        ({HIGH: "0.5", LOW: "0.9"}, f"{LOW} is at most {HIGH}, but they are 0.9 and 0.5: unset {LOW}"),
+        ({HIGH: "abc"}, f"Invalid value for {HIGH}: expected a number from 0 .* to 2, got 'abc'. Unset {HIGH}."),
+        ({LOW: "3"}, f"Invalid value for {LOW}: expected a number from 0 .* to 2, got '3'. Unset {LOW}."),
+        ({HIGH: "0.5", LOW: "0.9"}, rf"{LOW} \(0.9\) must not exceed {HIGH} \(0.5\). Unset {LOW}."),
     ],
 )
-def test_ratios_with_which_mps_does_not_start_are_refused(environment, sentence):
-    with pytest.raises(ValueError, match=sentence):
+def test_invalid_ratios_raise(environment, message):
+    with pytest.raises(ConfigError, match=message):
         set_watermarks(environment)

@@ -7,12 +7,20 @@ import time
 
 import pytest
 
-from support.wandb_server import MISSING, PYTHON, Client, Server, find_free_port, make_python_args, wait_until
+from support.wandb_server import (
+    SKIP_REASON,
+    OPENWANDB_PYTHON,
+    Client,
+    Server,
+    find_free_port,
+    make_python_args,
+    wait_until,
+)
 
 # A project may delete this command; its tests are then skipped.
 collect_report = pytest.importorskip("firstlight.report.collect").collect_report
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not PYTHON.is_file(), reason=MISSING)]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not OPENWANDB_PYTHON.is_file(), reason=SKIP_REASON)]
 
 # Three epochs of four steps. The progress bar is off, because it cannot resume in mid-epoch.
 LONG_RUN = ["output_dir=run", "trainer.max_epochs=3"]

@@ -1,131 +1,130 @@
-"""What every classifier does: its optimizer and schedule, its modes, what it keeps."""
+"""The base class of classifiers: optimizer, LR scheduler, train and eval mode, frozen layers."""
 
 import pytest
 import torch
 
 from firstlight import build
 from firstlight.model.classifier import Classifier
+from firstlight.run.errors import ConfigError, DataError
 from support.options import get_tiny_model, list_options, make_tiny_overrides
 from support.tiny_models import TinyImages
 
 MODELS = list_options("model")
 
 
-def test_a_model_that_could_not_be_loaded_again_is_refused_before_it_trains(compose_cfg, monkeypatch):
-    monkeypatch.setattr(Classifier, "save_hyperparameters", lambda model, **settings: None)
+def test_model_without_hyperparameters_is_rejected(compose_cfg, monkeypatch):
+    monkeypatch.setattr(Classifier, "save_hyperparameters", lambda self, **kwargs: None)
 
-    with pytest.raises(ValueError, match=r"but \w+ keeps none: call self.save_hyperparameters\(logger=False\) in its"):
+    with pytest.raises(ConfigError, match=r"does not save its hyperparameters, .* Call self.save_hyperparameters\("):
         build.build(compose_cfg(*make_tiny_overrides(get_tiny_model())))
 
 
-def test_weight_decay_spares_biases_and_norms(compose_cfg):
-    network, _, _ = build.build(compose_cfg(*make_tiny_overrides(get_tiny_model()), "optimizer.weight_decay=0.1"))
-    decayed, spared = network.build_optimizer().param_groups
+def test_biases_and_norms_have_no_weight_decay(compose_cfg):
+    model, _, _ = build.build(compose_cfg(*make_tiny_overrides(get_tiny_model()), "optimizer.weight_decay=0.1"))
+    decayed, not_decayed = model.build_optimizer().param_groups
 
-    assert (decayed["weight_decay"], spared["weight_decay"]) == (0.1, 0.0)
-    assert all(each.ndim > 1 for each in decayed["params"])
-    assert all(each.ndim <= 1 for each in spared["params"])
+    assert (decayed["weight_decay"], not_decayed["weight_decay"]) == (0.1, 0.0)
+    assert all(param.ndim > 1 for param in decayed["params"])
+    assert all(param.ndim <= 1 for param in not_decayed["params"])
 
 
 @pytest.mark.parametrize("optimizer", list_options("optimizer"))
 @pytest.mark.parametrize("scheduler", list_options("scheduler"))
-def test_every_optimizer_works_with_every_schedule(compose_cfg, optimizer, scheduler):
-    choices = [f"optimizer={optimizer}", f"scheduler={scheduler}", "callbacks=none", "trainer.limit_train_batches=2"]
-    network, data, trainer = build.build(compose_cfg(*make_tiny_overrides(get_tiny_model()), *choices))
-    trainer.fit(network, data)
+def test_every_optimizer_works_with_every_scheduler(compose_cfg, optimizer, scheduler):
+    overrides = [f"optimizer={optimizer}", f"scheduler={scheduler}", "callbacks=none", "trainer.limit_train_batches=2"]
+    model, data, trainer = build.build(compose_cfg(*make_tiny_overrides(get_tiny_model()), *overrides))
+    trainer.fit(model, data)
 
     assert trainer.global_step == 2
 
 
-def test_a_schedule_can_follow_a_metric(compose_cfg):
+def test_scheduler_may_monitor_a_metric(compose_cfg):
     plateau = ["scheduler._target_=torch.optim.lr_scheduler.ReduceLROnPlateau", "scheduler.interval=epoch"]
-    remaining = ["~scheduler.warmup_fraction", "scheduler.monitor=val/loss", "callbacks=none"]
-    network, data, trainer = build.build(compose_cfg(*make_tiny_overrides(get_tiny_model()), *plateau, *remaining))
-    trainer.fit(network, data)
+    overrides = [*plateau, "~scheduler.warmup_fraction", "scheduler.monitor=val/loss", "callbacks=none"]
+    model, data, trainer = build.build(compose_cfg(*make_tiny_overrides(get_tiny_model()), *overrides))
+    trainer.fit(model, data)
 
     assert trainer.lr_scheduler_configs[0].monitor == "val/loss"
 
 
-def test_a_schedule_without_an_end_is_refused(compose_cfg):
-    cfg = compose_cfg(
-        *make_tiny_overrides(get_tiny_model()),
-        "trainer.max_epochs=-1",
-        "trainer.max_time=00:00:00:05",
-        "callbacks=none",
-    )
-    network, data, trainer = build.build(cfg)
+def test_scheduler_rejects_endless_run(compose_cfg):
+    endless = ["trainer.max_epochs=-1", "trainer.max_time=00:00:00:05", "callbacks=none"]
+    model, data, trainer = build.build(compose_cfg(*make_tiny_overrides(get_tiny_model()), *endless))
 
-    with pytest.raises(ValueError, match="WarmupCosine needs to know the end, but trainer.max_epochs=-1: give"):
-        trainer.fit(network, data)
+    with pytest.raises(ConfigError, match="WarmupCosineLR requires a finite run, but trainer.max_epochs=-1. Set"):
+        trainer.fit(model, data)
 
 
-def test_total_steps_are_those_of_the_run(compose_cfg):
-    steps = ["trainer.max_epochs=3", "callbacks=none", "trainer.accumulate_grad_batches=2"]
-    network, data, trainer = build.build(compose_cfg(*make_tiny_overrides(get_tiny_model()), *steps))
-    trainer.fit(network, data)
+def test_scheduler_gets_total_steps_of_run(compose_cfg):
+    overrides = ["trainer.max_epochs=3", "callbacks=none", "trainer.accumulate_grad_batches=2"]
+    model, data, trainer = build.build(compose_cfg(*make_tiny_overrides(get_tiny_model()), *overrides))
+    trainer.fit(model, data)
 
-    # 16 samples in batches of 4 make 4 batches, 2 optimizer steps an epoch.
+    # 16 samples in batches of 4 make 4 batches and 2 optimizer steps per epoch.
     assert trainer.lr_scheduler_configs[0].scheduler.total_steps == 6
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_a_model_starts_in_training_mode(compose_cfg, model):
-    network, _, _ = build.build(compose_cfg(*make_tiny_overrides(model)))
+@pytest.mark.parametrize("name", MODELS)
+def test_model_starts_in_train_mode(compose_cfg, name):
+    model, _, _ = build.build(compose_cfg(*make_tiny_overrides(name)))
 
-    assert all(each.training for each in network.network.modules())
+    assert all(module.training for module in model.network.modules())
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_dropout_is_active_while_training_only(compose_cfg, model):
-    cfg = compose_cfg(*make_tiny_overrides(model), "trainer.limit_train_batches=1", "test=false")
-    network, data, trainer = build.build(cfg)
-    seen = []
-    for module in network.modules():
+@pytest.mark.parametrize("name", MODELS)
+def test_dropout_is_active_only_in_training(compose_cfg, name):
+    cfg = compose_cfg(*make_tiny_overrides(name), "trainer.limit_train_batches=1", "test=false")
+    model, data, trainer = build.build(cfg)
+    modes = []
+    for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
-            module.register_forward_hook(lambda module, *_: seen.append((trainer.training, module.training)))
-    trainer.fit(network, data)
+            module.register_forward_hook(lambda module, *_: modes.append((trainer.training, module.training)))
+    trainer.fit(model, data)
 
-    assert {(True, True), (False, False)} == set(seen)
+    assert {(True, True), (False, False)} == set(modes)
 
 
-@pytest.mark.parametrize("model", [name for name in MODELS if name != "tiny_mlp"])
-def test_frozen_layers_stay_as_they_are_and_the_others_learn(compose_cfg, model):
-    words = ["model.freeze_layers=1", "callbacks=none"]
-    network, data, trainer = build.build(compose_cfg(*make_tiny_overrides(model), *words))
-    before = {name: value.clone() for name, value in network.network.state_dict().items()}
-    frozen = {name for name, each in network.network.named_parameters() if not each.requires_grad}
-    trainer.fit(network, data)
-    after = network.network.state_dict()
-    same = {name for name, value in before.items() if torch.equal(value, after[name])}
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "tiny_mlp"])
+def test_frozen_layers_stay_unchanged_and_others_train(compose_cfg, name):
+    overrides = ["model.freeze_layers=1", "callbacks=none"]
+    model, data, trainer = build.build(compose_cfg(*make_tiny_overrides(name), *overrides))
+    before = {key: value.clone() for key, value in model.network.state_dict().items()}
+    frozen = {key for key, param in model.network.named_parameters() if not param.requires_grad}
+    trainable = {key for key, param in model.network.named_parameters() if param.requires_grad}
+    trainer.fit(model, data)
+    after = model.network.state_dict()
+    unchanged = {key for key, value in before.items() if torch.equal(value, after[key])}
 
     assert frozen
-    # Batch statistics of a frozen layer stay as well.
-    statistics = {name for name in before if "running" in name and name.startswith("block1")}
-    assert frozen | statistics <= same
-    assert not same & {name for name, each in network.network.named_parameters() if each.requires_grad}
+    # The running statistics of a frozen layer stay unchanged too.
+    running_statistics = {key for key in before if "running" in key and key.startswith("block1")}
+    assert frozen | running_statistics <= unchanged
+    assert not unchanged & trainable
 
 
-def test_freezing_more_layers_than_there_are_is_refused(compose_cfg):
-    with pytest.raises(ValueError, match="model.freeze_layers is 0 to 2 here, but it is 3"):
+def test_freezing_too_many_layers_is_rejected(compose_cfg):
+    message = "Invalid value for model.freeze_layers: expected an integer from 0 to 2, got 3"
+
+    with pytest.raises(ConfigError, match=message):
         build.build(compose_cfg(*make_tiny_overrides("tiny_images"), "model.freeze_layers=3"))
 
 
-def test_one_class_is_refused():
-    with pytest.raises(ValueError, match="tells two classes or more apart, but the data has"):
+def test_single_class_is_rejected():
+    with pytest.raises(DataError, match="A classifier requires at least two classes, got .'only'."):
         TinyImages(["only"], image_size=8)
 
 
 @pytest.mark.skipif("tiny_text" not in MODELS, reason="transformers is not installed")
-def test_texts_longer_than_the_model_reads_are_refused(compose_cfg):
-    with pytest.raises(ValueError, match="TinyText reads 512 tokens, but data.max_length=600: give data.max_length=5"):
+def test_max_length_above_model_limit_is_rejected(compose_cfg):
+    with pytest.raises(ConfigError, match="TinyText supports at most 512 tokens, got data.max_length=600"):
         build.build(compose_cfg(*make_tiny_overrides("tiny_text"), "data.max_length=600"))
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_a_model_learns_a_batch_by_heart(compose_cfg, model):
-    words = ["data.num_samples=8", "data.batch_size=8", "callbacks=none", "trainer.max_epochs=60"]
-    rate = ["optimizer=adamw", "optimizer.lr=0.01", "scheduler=constant"]
-    network, data, trainer = build.build(compose_cfg(*make_tiny_overrides(model), *words, *rate))
-    trainer.fit(network, data)
+@pytest.mark.parametrize("name", MODELS)
+def test_model_overfits_single_batch(compose_cfg, name):
+    single_batch = ["data.num_samples=8", "data.batch_size=8", "callbacks=none", "trainer.max_epochs=60"]
+    optimizer = ["optimizer=adamw", "optimizer.lr=0.01", "scheduler=constant"]
+    model, data, trainer = build.build(compose_cfg(*make_tiny_overrides(name), *single_batch, *optimizer))
+    trainer.fit(model, data)
 
     assert trainer.callback_metrics["train/accuracy"] == 1.0

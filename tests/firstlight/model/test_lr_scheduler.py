@@ -1,4 +1,4 @@
-"""The warm-up and the cosine."""
+"""Linear warm-up and cosine decay."""
 
 import itertools
 
@@ -6,32 +6,36 @@ import pytest
 import torch
 
 from firstlight.model.lr_scheduler import WarmupCosineLR
+from firstlight.run.errors import ConfigError
 
 
-def rates(total: int, warmup: float) -> list[float]:
+def list_lrs(total_steps: int, warmup_fraction: float) -> list[float]:
+    """Return the learning rate before each step and after the last one."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
-    schedule = WarmupCosineLR(optimizer, total, warmup)
-    seen = []
-    for _ in range(total):
-        seen.append(schedule.get_last_lr()[0])
+    scheduler = WarmupCosineLR(optimizer, total_steps, warmup_fraction)
+    lrs = []
+    for _ in range(total_steps):
+        lrs.append(scheduler.get_last_lr()[0])
         optimizer.step()
-        schedule.step()
-    return [*seen, schedule.get_last_lr()[0]]
+        scheduler.step()
+    return [*lrs, scheduler.get_last_lr()[0]]
 
 
-def test_it_rises_to_the_rate_and_falls_to_zero():
-    seen = rates(total=20, warmup=0.2)
+def test_learning_rate_rises_to_peak_and_decays_to_zero():
+    lrs = list_lrs(total_steps=20, warmup_fraction=0.2)
 
-    assert seen[:5] == pytest.approx([0.4, 0.8, 1.2, 1.6, 2.0])
-    assert seen[12] == pytest.approx(1.0)
-    assert seen[-1] == pytest.approx(0.0)
-    assert all(a >= b for a, b in itertools.pairwise(seen[4:]))
-
-
-def test_without_warm_up_it_starts_at_the_rate():
-    assert rates(total=4, warmup=0.0)[0] == 2.0
+    assert lrs[:5] == pytest.approx([0.4, 0.8, 1.2, 1.6, 2.0])
+    assert lrs[12] == pytest.approx(1.0)
+    assert lrs[-1] == pytest.approx(0.0)
+    assert all(a >= b for a, b in itertools.pairwise(lrs[4:]))
 
 
-def test_a_share_above_one_is_refused():
-    with pytest.raises(ValueError, match="warmup_fraction is a share of the steps, 0 to below 1, but it is 2"):
-        rates(total=4, warmup=2)
+def test_without_warmup_first_learning_rate_is_peak():
+    assert list_lrs(total_steps=4, warmup_fraction=0.0)[0] == 2.0
+
+
+def test_warmup_fraction_of_one_or_more_is_rejected():
+    message = "Invalid value for scheduler.warmup_fraction: expected a number of at least 0 and less than 1, got 2"
+
+    with pytest.raises(ConfigError, match=message):
+        list_lrs(total_steps=4, warmup_fraction=2)

@@ -1,4 +1,4 @@
-"""Scores agree with torchmetrics' own classes."""
+"""Classification metrics agree with the classes of torchmetrics."""
 
 import pytest
 import torch
@@ -7,42 +7,42 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 from firstlight.model.metrics import ClassificationMetrics
 
 
-@pytest.mark.parametrize("classes", [2, 5, 40])
-def test_they_agree_with_torchmetrics(classes):
-    torch.manual_seed(classes)
-    scores = ClassificationMetrics(classes)
-    theirs = {
-        "accuracy": MulticlassAccuracy(classes, average="micro"),
-        "f1": MulticlassF1Score(classes, average="macro"),
-        "confusion_matrix": MulticlassConfusionMatrix(classes),
+@pytest.mark.parametrize("num_classes", [2, 5, 40])
+def test_metrics_agree_with_torchmetrics(num_classes):
+    torch.manual_seed(num_classes)
+    metrics = ClassificationMetrics(num_classes)
+    references = {
+        "accuracy": MulticlassAccuracy(num_classes, average="micro"),
+        "f1": MulticlassF1Score(num_classes, average="macro"),
+        "confusion_matrix": MulticlassConfusionMatrix(num_classes),
     }
     losses = []
-    for size in (64, 64, 3):
-        logits, labels = torch.randn(size, classes), torch.randint(classes, (size,))
-        scores.update(logits, labels)
+    for batch_size in (64, 64, 3):
+        logits, labels = torch.randn(batch_size, num_classes), torch.randint(num_classes, (batch_size,))
+        metrics.update(logits, labels)
         losses.append(torch.nn.functional.cross_entropy(logits, labels, reduction="none"))
-        for each in theirs.values():
-            each.update(logits, labels)
-    values = scores.compute()
+        for reference in references.values():
+            reference.update(logits, labels)
+    values = metrics.compute()
 
     assert torch.allclose(values["loss"], torch.cat(losses).mean())
-    assert torch.equal(values["confusion_matrix"], theirs["confusion_matrix"].compute())
+    assert torch.equal(values["confusion_matrix"], references["confusion_matrix"].compute())
     for name in ("accuracy", "f1"):
-        assert torch.allclose(values[name], theirs[name].compute())
+        assert torch.allclose(values[name], references[name].compute())
 
 
-def test_a_class_that_neither_occurs_nor_is_predicted_has_no_f1():
-    scores = ClassificationMetrics(3)
-    scores.update(torch.tensor([[9.0, 0, 0], [0, 9.0, 0]]), torch.tensor([0, 1]))
+def test_f1_ignores_class_that_neither_occurs_nor_is_predicted():
+    metrics = ClassificationMetrics(3)
+    metrics.update(torch.tensor([[9.0, 0, 0], [0, 9.0, 0]]), torch.tensor([0, 1]))
 
-    assert scores.compute()["f1"] == 1
+    assert metrics.compute()["f1"] == 1
 
 
-def test_reset_forgets():
-    scores = ClassificationMetrics(2)
-    scores.update(torch.tensor([[0.0, 9.0]]), torch.tensor([0]))
-    scores.reset()
-    scores.update(torch.tensor([[9.0, 0.0]]), torch.tensor([0]))
+def test_reset_clears_all_samples():
+    metrics = ClassificationMetrics(2)
+    metrics.update(torch.tensor([[0.0, 9.0]]), torch.tensor([0]))
+    metrics.reset()
+    metrics.update(torch.tensor([[9.0, 0.0]]), torch.tensor([0]))
 
-    assert scores.compute()["accuracy"] == 1
-    assert scores.compute()["confusion_matrix"].sum() == 1
+    assert metrics.compute()["accuracy"] == 1
+    assert metrics.compute()["confusion_matrix"].sum() == 1

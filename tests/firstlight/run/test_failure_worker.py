@@ -1,4 +1,4 @@
-"""The end of a loader process is explained."""
+"""The message about a DataLoader worker that died or hangs."""
 
 import os
 import signal
@@ -12,28 +12,28 @@ from torch.utils.data._utils import signal_handling
 from firstlight.run.failure import describe_worker_error
 
 
-class Ending(Dataset):
-    """Samples whose reading ends the process, or takes too long."""
+class FailingDataset(Dataset):
+    """Dataset that calls a function, such as one that ends the process, when a sample is read."""
 
-    def __init__(self, end):
-        self.end = end
+    def __init__(self, fail):
+        self.fail = fail
 
     def __len__(self):
         return 1
 
     def __getitem__(self, index):
-        self.end()
+        self.fail()
         return torch.zeros(1)
 
 
 @pytest.fixture(autouse=True)
-def listening(monkeypatch):
-    """Let torch listen for the end of its workers again: a Trainer of the same process puts signal handlers back."""
+def restore_worker_signal_handler(monkeypatch):
+    """Let torch install its SIGCHLD handler again, because a Trainer in the same process resets signal handlers."""
     monkeypatch.setattr(signal_handling, "_SIGCHLD_handler_set", False)
 
 
 @pytest.mark.parametrize(
-    ("end", "expected"),
+    ("fail", "message"),
     [
         (
             lambda: os.kill(os.getpid(), signal.SIGKILL),
@@ -48,15 +48,15 @@ def listening(monkeypatch):
         (lambda: time.sleep(60), "produced no batch for 1 s. Check that the file system of the data responds"),
     ],
 )
-def test_the_end_of_a_loader_process_is_explained(end, expected):
+def test_worker_failure_is_explained(fail, message):
     with pytest.raises(RuntimeError) as caught:
-        list(DataLoader(Ending(end), num_workers=1, timeout=1))
+        list(DataLoader(FailingDataset(fail), num_workers=1, timeout=1))
 
     assert describe_worker_error(caught.value) is not None
-    assert expected in describe_worker_error(caught.value)
+    assert message in describe_worker_error(caught.value)
     assert len(str(describe_worker_error(caught.value)).splitlines()) == 1
 
 
-def test_other_errors_are_left_to_others():
+def test_other_errors_are_not_worker_failures():
     assert describe_worker_error(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None
     assert describe_worker_error(ValueError("Caught ValueError in DataLoader worker process 0.\nValueError: x")) is None

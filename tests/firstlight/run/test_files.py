@@ -1,4 +1,4 @@
-"""Files of a run are written as a whole, or not at all."""
+"""Files of a run are written atomically."""
 
 import errno
 import os
@@ -8,55 +8,55 @@ import pytest
 from firstlight.run.files import write_atomically
 
 
-def test_a_text_is_written_as_it_is(tmp_path):
+def test_text_is_written_unchanged(tmp_path):
     write_atomically(tmp_path / "run.json", "a\r\nä\udcff\n")
 
     assert (tmp_path / "run.json").read_bytes() == "a\r\nä?\n".encode()
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 
 
-def test_a_function_writes_to_an_open_file(tmp_path):
+def test_function_writes_to_open_file(tmp_path):
     write_atomically(tmp_path / "x.bin", lambda file: file.write(b"\0\1"))
 
     assert (tmp_path / "x.bin").read_bytes() == b"\0\1"
 
 
-def test_an_error_leaves_what_was_there_and_nothing_else(tmp_path):
+def test_error_keeps_previous_file(tmp_path):
     (tmp_path / "x").write_text("before")
 
-    def fails(file):
-        file.write(b"half")
+    def fail(file):
+        file.write(b"incomplete")
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_atomically(tmp_path / "x", fails)
+        write_atomically(tmp_path / "x", fail)
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("x", "before")]
 
 
-def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
+def test_full_disk_keeps_previous_file(tmp_path, monkeypatch):
     (tmp_path / "x").write_text("before")
 
-    def full(descriptor):
+    def raise_disk_full(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", raise_disk_full)
     with pytest.raises(OSError, match="No space left"):
         write_atomically(tmp_path / "x", "after")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("x", "before")]
 
 
-def test_the_content_is_on_the_disk_before_the_file_gets_its_name(tmp_path, monkeypatch):
+def test_file_is_synced_before_rename(tmp_path, monkeypatch):
     calls = []
     sync, replace = os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda descriptor: calls.append("fsync") or sync(descriptor))
     monkeypatch.setattr(os, "replace", lambda *paths: calls.append("rename") or replace(*paths))
     write_atomically(tmp_path / "run.json", "{}")
 
-    # The file, its name, and the directory that holds the name.
+    # Sync the file, rename it, then sync its directory.
     assert calls == ["fsync", "rename", "fsync"]
 
 
-def test_a_pipe_is_written_to_and_stays_one(tmp_path):
+def test_pipe_is_written_in_place(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)

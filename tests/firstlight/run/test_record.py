@@ -1,4 +1,4 @@
-"""run.json is right however a run ends."""
+"""run.json is correct however a run ends."""
 
 import json
 import multiprocessing
@@ -14,14 +14,15 @@ from firstlight.run.record import claim_run_dir, describe_failure, record_run
 from support.options import make_tiny_overrides
 
 
-def record_of(folder: Path) -> dict:
-    return json.loads((folder / "run.json").read_text())
+def read_record(run_dir: Path) -> dict:
+    """Return the contents of run.json."""
+    return json.loads((run_dir / "run.json").read_text())
 
 
-def test_a_finished_run_says_so(compose_cfg, tmp_path):
+def test_finished_run_is_recorded(compose_cfg, tmp_path):
     with record_run(compose_cfg()):
-        assert record_of(tmp_path / "run")["status"] == "running"
-    record = record_of(tmp_path / "run")
+        assert read_record(tmp_path / "run")["status"] == "running"
+    record = read_record(tmp_path / "run")
 
     assert record["status"] == "finished"
     assert record["ended"] >= record["started"]
@@ -46,39 +47,39 @@ def test_a_finished_run_says_so(compose_cfg, tmp_path):
         (SystemExit(1), "interrupted", "stopped by SystemExit"),
     ],
 )
-def test_a_run_that_ends_early_says_why(compose_cfg, tmp_path, error, status, reason):
+def test_interrupted_or_failed_run_records_reason(compose_cfg, tmp_path, error, status, reason):
     with pytest.raises(type(error)), record_run(compose_cfg("data.batch_size=32")):
         raise error
-    record = record_of(tmp_path / "run")
+    record = read_record(tmp_path / "run")
 
     assert status == record["status"]
     assert record["reason"].startswith(reason)
     assert record["ended"] is not None
 
 
-def test_a_run_that_fails_in_a_step_keeps_what_it_saved(compose_cfg, tmp_path, monkeypatch):
+def test_failed_run_keeps_its_checkpoints(compose_cfg, tmp_path, monkeypatch):
     monkeypatch.setenv("FAULT", "step==2:broke down")
 
     with pytest.raises(RuntimeError, match="broke down"):
         train.main(compose_cfg(*make_tiny_overrides("tiny_faulty"), "callbacks.last.every_n_train_steps=1"))
-    assert record_of(tmp_path / "run")["reason"] == "RuntimeError: broke down"
+    assert read_record(tmp_path / "run")["reason"] == "RuntimeError: broke down"
     assert checkpoint_io.load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"] == 2
 
 
-def claim(folder: str) -> str:
-    return str(claim_run_dir(OmegaConf.create({"output_dir": folder})))
+def claim(output_dir: str) -> str:
+    return str(claim_run_dir(OmegaConf.create({"output_dir": output_dir})))
 
 
 @pytest.mark.slow
-def test_runs_of_the_same_second_get_folders_of_their_own(tmp_path):
+def test_simultaneous_runs_get_separate_directories(tmp_path):
     with multiprocessing.get_context("spawn").Pool(2) as pool:
-        folders = pool.map(claim, [str(tmp_path / "run")] * 8, chunksize=1)
+        run_dirs = pool.map(claim, [str(tmp_path / "run")] * 8, chunksize=1)
 
-    assert len(set(folders)) == 8
-    assert all((Path(each) / "run.json").exists() for each in folders)
+    assert len(set(run_dirs)) == 8
+    assert all((Path(run_dir) / "run.json").exists() for run_dir in run_dirs)
 
 
-def test_the_resolved_configuration_is_kept(compose_cfg, tmp_path):
+def test_resolved_config_is_saved(compose_cfg, tmp_path):
     with record_run(compose_cfg()):
         pass
     saved = OmegaConf.load(tmp_path / "run" / "config.yaml")
@@ -87,7 +88,7 @@ def test_the_resolved_configuration_is_kept(compose_cfg, tmp_path):
     assert "${" not in (tmp_path / "run" / "config.yaml").read_text()
 
 
-def test_memory_is_told_by_the_size_to_try(compose_cfg):
+def test_out_of_memory_suggests_batch_size_of_at_least_one(compose_cfg):
     cfg = compose_cfg("data.batch_size=1")
 
     assert describe_failure(MemoryError(), cfg) == "Out of memory with data.batch_size=1. Try data.batch_size=1."

@@ -5,6 +5,8 @@ import shlex
 from pathlib import Path
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import open_dict
 
 from firstlight.config import schema
 from firstlight.config.compose import compose_config
@@ -93,7 +95,14 @@ def validate_command(command: str, arguments: list[str]) -> None:
         assert set(options.get("keep", "none").split(",")) <= list_keep_values()
     elif (CONFIG_DIR / f"{command}.yaml").is_file():
         needs_output_dir = command == "train" and not any(argument.startswith("resume=") for argument in arguments)
-        validate_config(compose_config(command, [*arguments, *(["output_dir=logs"] if needs_output_dir else [])]))
+        cfg = compose_config(command, [*arguments, *(["output_dir=logs"] if needs_output_dir else [])], hydra=True)
+        HydraConfig.instance().set_config(cfg)  # Messages name the selected options.
+        try:
+            with open_dict(cfg):
+                cfg.pop("hydra")
+            validate_config(cfg)
+        finally:
+            HydraConfig.instance().cfg = None
     else:
         assert command.replace("_", "-") in COMMANDS
         assert not arguments

@@ -54,8 +54,8 @@ WRITERS = {
 def make_fake_files(name: str, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Return the config keys with which a dataset reads small fake files; nothing if it needs none.
 
-    A project defines fake files of its own in tests/<package>/test_<name>.py, as a function `make_fake_files` that takes
-    the config of the dataset, a directory and a monkeypatch.
+    A project may define a function `make_fake_files` in tests/<package>/test_<name>.py, with the config of the dataset,
+    a directory and a monkeypatch as parameters.
     """
     node = load_option("data", name)
     test_file = PROJECT and ROOT / "tests" / PROJECT.name / f"test_{name}.py"

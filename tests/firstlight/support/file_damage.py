@@ -15,11 +15,12 @@ def get_error_message(function) -> str | None:
     """Return the one-line message with which a function rejects its data; None if it raises no error."""
     try:
         function()
-    except ValueError as error:
-        assert isinstance(error, UserError)
-        assert len(str(error).splitlines()) == 1
-        return str(error)
-    return None
+    except UserError as error:
+        message = str(error)
+    else:
+        return None
+    assert len(message.splitlines()) == 1
+    return message
 
 
 def flip_bytes(data, content: bytes) -> bytes:

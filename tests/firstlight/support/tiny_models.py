@@ -1,6 +1,6 @@
-"""The smallest real models: a convolutional network, a transformer, and two layers on a batch's raw numbers.
+"""The smallest real models: a convolutional network, a transformer and a multilayer perceptron.
 
-`configs/model/` holds an option for each. `tiny_faulty` is `tiny_mlp` with an error that the environment asks for.
+Each has an option in `configs/model/`. `tiny_faulty` is `tiny_mlp` with an error that environment variables select.
 """
 
 import operator
@@ -22,12 +22,12 @@ from firstlight.model.pooling import MPSAdaptiveAvgPool2d
 from firstlight.model.pretrained import load_pretrained
 
 
-class NoWeights(Enum):
-    """Names of published weights: there are none."""
+class TinyImagesWeights(Enum):
+    """Names of published weights. There are none."""
 
 
 class TinyImages(Classifier):
-    """Two blocks of a convolution, batch norm, ReLU and pooling."""
+    """Two blocks of convolution, batch norm, ReLU and pooling."""
 
     modality: ClassVar[str] = "images"
 
@@ -48,17 +48,16 @@ class TinyImages(Classifier):
         blocks = []
         for channels in (3, width):
             convolution = nn.Conv2d(channels, width, kernel_size=3, padding=1, bias=False)
-            # ceil_mode: an image of 1 px is not halved to nothing.
+            # ceil_mode: an image of 1 px keeps one pixel.
             pooling = nn.MaxPool2d(2, ceil_mode=True)
             blocks.append(nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU(), pooling))
         head = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, len(class_names)))
         self.network = nn.Sequential()
-        for name, part in {"block1": blocks[0], "block2": blocks[1], "mean": MPSAdaptiveAvgPool2d(1)}.items():
-            self.network.add_module(name, part)
-        self.network.add_module("flat", nn.Flatten())
-        self.network.add_module("head", head)
+        modules = {"block1": blocks[0], "block2": blocks[1], "pool": MPSAdaptiveAvgPool2d(1), "flatten": nn.Flatten()}
+        for name, module in {**modules, "head": head}.items():
+            self.network.add_module(name, module)
         if weights:
-            load_pretrained(self.network, weights, NoWeights, leave_out="head.")
+            load_pretrained(self.network, weights, TinyImagesWeights, skip_prefix="head.")
         freeze_first(blocks, freeze_layers)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -67,20 +66,20 @@ class TinyImages(Classifier):
 
 
 class Encoder(nn.Module):
-    """An embedding of tokens and their places, and one layer of a transformer."""
+    """Token and position embeddings, and one transformer layer."""
 
     def __init__(self, num_words: int, max_tokens: int, width: int, dropout: float, num_classes: int) -> None:
         super().__init__()
         self.embedding = nn.ModuleDict(
-            {"words": nn.Embedding(num_words, width, padding_idx=0), "places": nn.Embedding(max_tokens, width)}
+            {"words": nn.Embedding(num_words, width, padding_idx=0), "positions": nn.Embedding(max_tokens, width)}
         )
         layers = {"project": nn.Linear(width, 3 * width), "norm": nn.LayerNorm(width)}
         self.layer = nn.ModuleDict(layers | {"dropout": nn.Dropout(dropout), "output": nn.Linear(width, width)})
         self.head = nn.Linear(width, num_classes)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        places = torch.arange(input_ids.shape[1], device=input_ids.device)
-        hidden = self.embedding["words"](input_ids) + self.embedding["places"](places)
+        positions = torch.arange(input_ids.shape[1], device=input_ids.device)
+        hidden = self.embedding["words"](input_ids) + self.embedding["positions"](positions)
         query, key, value = self.layer["project"](hidden)[:, None].chunk(3, -1)  # (batch, 1 head, tokens, width)
         mask = attention_mask[:, None, None, :].bool()
         attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)[:, 0]
@@ -90,7 +89,7 @@ class Encoder(nn.Module):
 
 
 class TinyText(Classifier):
-    """A transformer of one layer with one head; its tokenizer knows the words of the data."""
+    """A transformer of one layer with one head. Its tokenizer has the words of the dataset."""
 
     modality: ClassVar[str] = "text"
 
@@ -107,29 +106,27 @@ class TinyText(Classifier):
         optimizer: dict[str, Any] | None = None,
         scheduler: dict[str, Any] | None = None,
     ) -> None:
-        # Imported late: a project without text models has no tokenizers.
-        from firstlight.data import word_tokenizer
+        # Imported here, because a project without text models does not have the packages.
+        from firstlight.data.word_tokenizer import build_word_tokenizer, tokenizer_from_json
 
         super().__init__(class_names, label_smoothing, optimizer, scheduler)
         self.save_hyperparameters(ignore=["vocabulary", "tokenizer"], logger=False)
-        self.words = (
-            word_tokenizer.from_json(tokenizer) if tokenizer else word_tokenizer.build_word_tokenizer(vocabulary or [])
-        )
-        self.network = Encoder(len(self.words), max_positions, width, dropout, len(class_names))
+        self._tokenizer = tokenizer_from_json(tokenizer) if tokenizer else build_word_tokenizer(vocabulary or [])
+        self.network = Encoder(len(self._tokenizer), max_positions, width, dropout, len(class_names))
         freeze_first([self.network.embedding, self.network.layer], freeze_layers)
 
     @property
     def tokenizer(self) -> Any:
-        return self.words
+        return self._tokenizer
 
     @property
     def max_tokens(self) -> int | None:
-        return int(self.network.embedding["places"].num_embeddings)
+        return int(self.network.embedding["positions"].num_embeddings)
 
     def rebuild_kwargs(self) -> dict[str, Any]:
-        from firstlight.data import word_tokenizer
+        from firstlight.data.word_tokenizer import tokenizer_to_json
 
-        return {"tokenizer": word_tokenizer.to_json(self.words)}
+        return {"tokenizer": tokenizer_to_json(self._tokenizer)}
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         logits: Tensor = self.network(inputs["input_ids"], inputs["attention_mask"])
@@ -137,7 +134,7 @@ class TinyText(Classifier):
 
 
 class TinyMLP(Classifier):
-    """Two layers on the pixels of an image."""
+    """Two linear layers on the pixels of an image."""
 
     modality: ClassVar[str] = "images"
 
@@ -164,26 +161,28 @@ class TinyMLP(Classifier):
 
 
 class TinyFaulty(TinyMLP):
-    """Goes wrong as the environment says, which a resumed run does not keep.
+    """Fails as environment variables select, so that a resumed run need not fail again.
 
-    STEP_SECONDS makes each step last so long. FAULT=conditions:what, several of them divided by ";", says what happens
-    in the steps that meet all conditions, which are divided by ",": rank, step, epochs, batch or job, one of ==, <
-    and >, and a number. `what` is nan, inf, gradient (the loss is a number, its gradients are none), a signal,
-    KeyboardInterrupt, or else the message of a RuntimeError. The file FAULT_FILE is touched then.
+    STEP_SECONDS: Duration of each step in seconds.
+    FAULT: CONDITIONS:FAILURE, several of them separated by ";". The failure happens in each step that meets all of its
+        conditions, which are separated by ",". A condition is rank, step, epochs, batch or job, then ==, < or >, then a
+        number. The failure is nan, inf, gradient (the loss is finite, its gradients are NaN), a signal,
+        KeyboardInterrupt, or the message of a RuntimeError.
+    FAULT_FILE: File that is touched before each failure.
     """
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         time.sleep(float(os.environ.get("STEP_SECONDS", 0)))
         loss = super().training_step(batch, batch_idx)
         for fault in filter(None, os.environ.get("FAULT", "").split(";")):
-            conditions, _, what = fault.partition(":")
-            if all(map(self.should_fail, conditions.split(","), [batch] * len(conditions))):
-                loss = self.fail(what, loss)
+            conditions, _, failure = fault.partition(":")
+            if all(self.meets_condition(condition, batch) for condition in conditions.split(",")):
+                loss = self.fail(failure, loss)
         return loss
 
-    def should_fail(self, condition: str, batch: dict[str, Any]) -> bool:
-        """Say whether this step meets a condition."""
-        name, sign, number = re.fullmatch(r"(\w+)(==|<|>)(\d+)", condition).groups()  # type: ignore[union-attr]
+    def meets_condition(self, condition: str, batch: dict[str, Any]) -> bool:
+        """Return True if this step meets a condition."""
+        name, comparison, number = re.fullmatch(r"(\w+)(==|<|>)(\d+)", condition).groups()  # type: ignore[union-attr]
         value = {
             "rank": lambda: self.trainer.global_rank,
             "step": lambda: self.trainer.global_step,
@@ -191,20 +190,20 @@ class TinyFaulty(TinyMLP):
             "batch": lambda: len(batch["labels"]),
             "job": lambda: HydraConfig.get().job.num,
         }[name]()
-        return bool({"==": operator.eq, "<": operator.lt, ">": operator.gt}[sign](value, int(number)))
+        return bool({"==": operator.eq, "<": operator.lt, ">": operator.gt}[comparison](value, int(number)))
 
-    def fail(self, what: str, loss: Tensor) -> Tensor:
-        """Do what FAULT says; return the loss where that is no end."""
+    def fail(self, failure: str, loss: Tensor) -> Tensor:
+        """Fail; return the loss if the failure does not end the step."""
         if "FAULT_FILE" in os.environ:
             Path(os.environ["FAULT_FILE"]).touch()
-        if what in ("nan", "inf"):
-            return loss * float(what)
-        if what == "gradient":
+        if failure in ("nan", "inf"):
+            return loss * float(failure)
+        if failure == "gradient":
             next(self.parameters()).register_hook(lambda gradient: gradient * float("nan"))
             return loss
-        if what == "KeyboardInterrupt":
+        if failure == "KeyboardInterrupt":
             raise KeyboardInterrupt
-        if not what.startswith("SIG"):
-            raise RuntimeError(what)
-        os.kill(os.getpid(), getattr(signal, what))
+        if not failure.startswith("SIG"):
+            raise RuntimeError(failure)
+        os.kill(os.getpid(), getattr(signal, failure))
         return loss

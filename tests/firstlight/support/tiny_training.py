@@ -31,9 +31,5 @@ def make_faulty_overrides(overrides, *defaults):
 def make_command(name, *overrides):
     """Return the command line of a tiny training run or sweep, or of one that is resumed."""
     is_resumed = any(override.startswith("resume=") for override in overrides)
-    return [
-        sys.executable,
-        "-m",
-        f"firstlight.{name}",
-        *(overrides if is_resumed else make_faulty_overrides(overrides)),
-    ]
+    arguments = overrides if is_resumed else make_faulty_overrides(overrides)
+    return [sys.executable, "-m", f"firstlight.{name}", *arguments]

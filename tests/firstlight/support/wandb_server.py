@@ -13,10 +13,10 @@ from pathlib import Path
 from support.tiny_training import make_command
 
 ROOT = Path(__file__).parents[3]
-PYTHON = ROOT / ".openwandb" / "bin" / "python"
-SERVE = Path(__file__).parent / "openwandb_serve.py"
+OPENWANDB_PYTHON = ROOT / ".openwandb" / "bin" / "python"
+SERVER_SCRIPT = Path(__file__).parent / "openwandb_serve.py"
 # openwandb is not a dependency of the project: it has its own environment.
-MISSING = "requires openwandb: uv venv .openwandb && uv pip install --python .openwandb openwandb==0.5.25"
+SKIP_REASON = "requires openwandb: uv venv .openwandb && uv pip install --python .openwandb openwandb==0.5.25"
 
 # Timeout for operations that take a second on an idle machine.
 TIMEOUT_S = 120
@@ -56,7 +56,7 @@ class Server:
         """Start the server, and wait until it accepts connections."""
         log_path = self.directory / "server.log"
         with log_path.open("a") as log:
-            command = [PYTHON, SERVE, str(self.port), self.directory]
+            command = [OPENWANDB_PYTHON, SERVER_SCRIPT, str(self.port), self.directory]
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "HOME": self.directory})
         wait_until(self.accepts_connections, f"openwandb accepts connections ({log_path.read_text()[-500:]})")
 

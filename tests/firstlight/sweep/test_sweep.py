@@ -60,8 +60,8 @@ def test_sweep_continues_after_job_out_of_memory(monkeypatch, tmp_path, capsys):
 
     assert code == 1
     assert [row["status"] for row in rows] == ["finished", "failed", "finished"]
-    assert [row["data.batch_size"] for row in rows if row["reason"].startswith("out of memory")] == ["8"]
-    assert "out of memory with data.batch_size=8: try data.batch_size=4" in output
+    assert [row["data.batch_size"] for row in rows if row["reason"].startswith("Out of memory")] == ["8"]
+    assert "Out of memory with data.batch_size=8. Try data.batch_size=4." in output
 
 
 def test_sweeps_of_same_second_have_distinct_directories(tmp_path):

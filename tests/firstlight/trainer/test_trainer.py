@@ -1,11 +1,11 @@
-"""What the trainer sets for the whole process."""
+"""Settings that the trainer applies to the whole process."""
 
 import torch
 
 from firstlight.trainer.trainer import DEFAULT_NUM_THREADS, Trainer
 
 
-def test_the_threads_of_one_job_are_not_those_of_the_next():
+def test_num_threads_applies_to_one_job_only():
     Trainer(num_threads=DEFAULT_NUM_THREADS + 1)
     assert torch.get_num_threads() == DEFAULT_NUM_THREADS + 1
 

@@ -10,7 +10,7 @@ from firstlight.sweep.launcher.submitit import SubmititLauncher
 
 # End a job as soon as one of its tasks fails. Pass the cores per task to srun, which does not take them over from
 # sbatch since Slurm 22.05.
-SETUP = ["export SLURM_KILL_BAD_EXIT=1", "export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}"]
+SETUP_COMMANDS = ["export SLURM_KILL_BAD_EXIT=1", "export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}"]
 # Seconds between two queries of Slurm, which double from the first value to the second.
 POLL_INTERVAL_S, MAX_POLL_INTERVAL_S = 2.0, 15.0
 # Seconds until a result written on a compute node is visible on this machine.
@@ -76,7 +76,7 @@ class SlurmLauncher(SubmititLauncher):
             "tasks_per_node": tasks_per_node,
             "slurm_array_parallelism": max_parallel_jobs,
             "slurm_signal_delay_s": signal_delay_s,
-            "slurm_setup": [*SETUP, *(setup or [])],
+            "slurm_setup": [*SETUP_COMMANDS, *(setup or [])],
             "slurm_additional_parameters": {"requeue": True, **(additional_parameters or {})},
         }
 

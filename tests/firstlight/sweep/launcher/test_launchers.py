@@ -164,7 +164,7 @@ def test_joblib_runs_jobs_in_parallel_and_lists_failed_job(tmp_path):
 
     assert code == 0
     assert read_statuses(sweep_dir) == ["finished"] * 3
-    assert output.count("is finished") == 2
+    assert output.count("already finished, skipped") == 2
 
 
 @pytest.mark.slow
@@ -190,7 +190,7 @@ def test_joblib_jobs_save_on_ctrl_c(tmp_path):
 
     assert process.returncode == 130
     assert read_statuses(find_sweep_dir(tmp_path)) == ["interrupted", "interrupted", "not started"]
-    assert output.count("asked to end: the step is finished and saved first") == 2
+    assert output.count("Stop requested: finishing this step and saving a checkpoint.") == 2
 
 
 @pytest.mark.slow
