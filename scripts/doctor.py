@@ -35,7 +35,7 @@ def get_install_command(root: Path, is_project_env: bool, is_conda: bool) -> str
         is_conda: Whether the project's conda environment is active.
     """
     if is_conda:
-        return f'pip install --upgrade --upgrade-strategy eager -e ".[{",".join(pyproject.read_extras(root))}]"'
+        return f'pip install --upgrade --upgrade-strategy eager -e ".[{",".join(pyproject.read_selected_extras(root))}]"'
     if not is_project_env:
         return "make setup, then make doctor"
     ready, sources = root / ".venv" / "ready", (*(root / "requirements").glob("*.lock"), root / "pyproject.toml")

@@ -95,7 +95,7 @@ def read_versions() -> tuple[dict[str, str], str]:
 
 def read_pins(root: Path) -> dict[str, list[str]]:
     """Return the locked versions of each package; packages that no lock file pins are not needed and left out."""
-    files = [root / f"requirements/{name}.lock" for name in ("base", *pyproject.read_extras(root))]
+    files = [root / f"requirements/{name}.lock" for name in ("base", *pyproject.read_selected_extras(root))]
     text = "".join(file.read_text(encoding="utf-8") for file in files if file.exists())
     pins = {name: re.findall(rf"^{name}==([^\s;]+)", text, re.MULTILINE) for name in PACKAGES}
     return {name: versions for name, versions in pins.items() if versions}

@@ -68,7 +68,7 @@ def parse_keep(files: Files, value: str) -> list[str]:
     known = [name for _, name in project.list_models_and_datasets(files)]
     for name in names:
         if name == "none":
-            raise ValueError(f"keep=none deletes all examples, got keep={value}. Use keep=none without other names.")
+            raise ValueError(f"keep=none cannot be combined with other names, got keep={value}. Pass keep=none to delete all examples.")
         if name not in known:
             raise ValueError(f"Unknown model or dataset '{name}' in keep=. {project.suggest_name(name, known)}")
     return names
@@ -193,7 +193,7 @@ def plan_edits(root: Path, arguments: list[str]) -> tuple[Files, Files, str]:
     before = project.read_files(root)
     old, is_template = project.find_package(before), TEMPLATE_TABLE not in before["pyproject.toml"]
     if not options or (is_template and "name" not in options):
-        raise ValueError("Option 'name' is missing. Use e.g. make init name=zephyr keep=none.")
+        raise ValueError("Option 'name' is missing. Run e.g. `make init name=zephyr keep=none`.")
     new = options.get("name", old)
     if new != old:
         validate_project_name(root, before, new)
@@ -202,7 +202,7 @@ def plan_edits(root: Path, arguments: list[str]) -> tuple[Files, Files, str]:
     changed = project.get_git_output(root, "status", "--porcelain", "--", ".")
     if changed and options.get("force") != "true":
         path = changed.splitlines()[0].split(maxsplit=1)[1]
-        raise ValueError(f"{path} has uncommitted changes, which could get lost. Commit them, or pass force=true.")
+        raise ValueError(f"{path} has uncommitted changes, which could be lost. Commit the changes, or pass force=true.")
     after = dict(before)
     if "keep" in options:
         keep = parse_keep(before, options["keep"])

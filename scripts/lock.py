@@ -60,9 +60,9 @@ def resolve(root: Path, extra: str, output: Path, constraints: list[Path]) -> st
         command += ["--constraint", str(constraint)]
     result = subprocess.run(command, cwd=root, capture_output=True, text=True)
     if result.returncode:
-        raise ValueError(
-            f"uv cannot resolve {f'the extra {extra!r}' if extra else 'the base'}:\n{result.stderr.strip()}"
-        )
+        subject = f"the extra {extra!r}" if extra else "the base dependencies"
+        fix = "Change the requirements in pyproject.toml. Output of uv"
+        raise ValueError(f"uv cannot resolve {subject}. {fix}:\n{result.stderr.strip()}")
     return remove_constraints(output.read_text(encoding="utf-8"))
 
 
@@ -105,7 +105,7 @@ if __name__ == "__main__":
     parser.add_argument("--upgrade", action="store_true", help="select the newest versions that pyproject.toml allows")
     arguments = parser.parse_args()
     if shutil.which("uv") is None:
-        sys.exit("lock: `make lock` requires uv. Install it with: pip install uv")
+        sys.exit("lock: `make lock` requires uv. Install it with `pip install uv`.")
     try:
         print("\n".join(lock(ROOT, arguments.upgrade)))
     except ValueError as error:

@@ -23,7 +23,7 @@ SCRIPTS = Path(__file__).resolve().parent
 ENGINE = SCRIPTS.parent / "src/firstlight"
 
 
-def read_help() -> str:
+def read_available_help() -> str:
     """Return help.txt without the commands whose module was deleted from src/firstlight."""
     # The commands above the heading "Your project" are modules of src/firstlight.
     programs, heading, others = (SCRIPTS / "help.txt").read_text(encoding="utf-8").partition("\n\nYour project\n")
@@ -43,7 +43,7 @@ def has_module(command: str) -> bool:
     return (ENGINE / f"{name}.py").is_file() or (ENGINE / name / "__main__.py").is_file()
 
 
-COMMANDS = ("help", *list_commands(read_help()))
+COMMANDS = ("help", *list_commands(read_available_help()))
 
 
 def parse_makeflags(makeflags: str) -> list[str]:
@@ -81,7 +81,7 @@ def run_script(name: str) -> None:
 
 def print_help() -> None:
     """Print the list of commands."""
-    print(read_help(), end="")
+    print(read_available_help(), end="")
 
 
 def print_unknown_target(target: str) -> None:

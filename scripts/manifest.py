@@ -105,7 +105,7 @@ def format_manifest() -> str:
 
 def find_difference() -> str:
     """Return a message about the first difference between the manifest and the files, or ""."""
-    fix = f"Run: {COMMAND}"
+    fix = f"Run `{COMMAND}`."
     try:
         written = json.loads((ROOT / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -134,7 +134,7 @@ def main(arguments: list[str]) -> str:
         raise ValueError(f"Unknown argument {arguments[-1]!r}. Pass --check, or no argument to write {MANIFEST}.")
     if TEMPLATE_TABLE in (ROOT / "pyproject.toml").read_text(encoding="utf-8"):
         raise ValueError(
-            f"{MANIFEST} describes the template, but this checkout is a project. Use `make update` to replace it."
+            f"{MANIFEST} describes the template, but this checkout is a project. Run `make update` to replace the manifest."
         )
     if arguments:
         difference = find_difference()

@@ -78,7 +78,7 @@ def read_files(root: Path) -> Files:
     """
     listed = get_git_output(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     if not listed:
-        raise ValueError(f"{root} is not a git repository, so changes could not be undone. Run: git init && git add -A")
+        raise ValueError(f"{root} is not a git repository, so changes could not be undone. Run `git init && git add -A`.")
     paths = sorted({path for path in listed.split("\0") if path})
     regular = [path for path in paths if (root / path).is_file() and not (root / path).is_symlink()]
     return {path: (root / path).read_bytes().decode("utf-8", "surrogateescape") for path in regular}
@@ -119,7 +119,7 @@ def find_package(files: Files) -> str:
     packages = list_packages(files)
     if len(packages) != 1:
         names = ", ".join(packages) or "none"
-        raise ValueError(f"Expected one package in src/ in addition to src/{ENGINE}, found {names}. Keep exactly one.")
+        raise ValueError(f"Expected one package in src/ in addition to src/{ENGINE}, found {names}. Keep or restore exactly one package.")
     return packages[0]
 
 

@@ -22,7 +22,7 @@ def read_table(root: Path, name: str) -> str:
     return re.sub(r"(?m)(^|\s)#.*$", "", match.group(1)) if match else ""
 
 
-def read_extras(root: Path = ROOT) -> list[str]:
+def read_selected_extras(root: Path = ROOT) -> list[str]:
     """Return the extras that `make setup` installs: `extras` in [tool.firstlight]."""
     match = re.search(r"^extras\s*=\s*\[(.*?)\]", read_table(root, CHECKOUT_TABLE), re.MULTILINE | re.DOTALL)
     return [first or second for first, second in re.findall(r'"([^"]*)"|\'([^\']*)\'', match.group(1) if match else "")]
@@ -47,14 +47,14 @@ def read_conda_name(root: Path = ROOT) -> str:
     return match.group(1) if match else ""
 
 
-def list_lock_files(root: Path = ROOT) -> list[Path]:
+def get_required_lock_files(root: Path = ROOT) -> list[Path]:
     """Return the lock files of the base and of this project's extras.
 
     Raises:
         ValueError: If an extra has no lock file.
     """
     known, files = read_known_extras(root), [root / "requirements/base.lock"]
-    for extra in read_extras(root):
+    for extra in read_selected_extras(root):
         files.append(root / f"requirements/{extra}.lock")
         if extra not in known:
             raise ValueError(
@@ -70,6 +70,6 @@ def list_lock_files(root: Path = ROOT) -> list[Path]:
 if __name__ == "__main__":
     try:
         assert sys.argv[1:] == ["locks"], __doc__
-        print("\n".join(file.relative_to(ROOT).as_posix() for file in list_lock_files()))
+        print("\n".join(file.relative_to(ROOT).as_posix() for file in get_required_lock_files()))
     except ValueError as error:
         sys.exit(f"setup: {error}")

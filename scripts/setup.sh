@@ -14,7 +14,7 @@ elif [ -n "$python" ]; then
     "$python" -m venv .venv
     install=".venv/bin/python -m pip install --quiet"
 else
-    echo "setup: Python 3.11, 3.12 or 3.13 was not found on PATH. Install one, or uv, which downloads Python." >&2
+    echo "setup: Python 3.11, 3.12 or 3.13 was not found on PATH. Install Python 3.12, or uv, which downloads Python." >&2
     exit 1
 fi
 locks=$(.venv/bin/python scripts/pyproject.py locks)

@@ -49,13 +49,13 @@ def parse_arguments(arguments: list[str], recorded_url: str) -> Arguments:
             raise UpdateError(f"Unknown option '{name}'. {suggest_name(name, ARGUMENTS, suffix='=')}")
     for name in ("force", "dry_run"):
         if values.get(name, "true") not in ("true", "false"):
-            raise UpdateError(f"Invalid value for {name}: expected true or false, got '{values[name]}'.")
+            raise UpdateError(f"Invalid value for {name}: expected true or false, got '{values[name]}'. Use {name}=true.")
     url, ref = values.get("from", recorded_url), values.get("ref", "HEAD")
     if not url:
         raise UpdateError("The template's URL is missing. Pass from=<git URL or path>.")
-    for name, value, expected in (("from", url, "a URL or path"), ("ref", ref, "a branch or tag")):
+    for name, value, expected in (("from", url, "URL or path"), ("ref", ref, "branch or tag")):
         if not value or value.startswith("-"):
-            raise UpdateError(f"Invalid value for {name}: expected {expected}, got '{value}'.")
+            raise UpdateError(f"Invalid value for {name}: expected a {expected}, got '{value}'. Pass {name}=<{expected}>.")
     return Arguments(url, ref, values.get("force") == "true", values.get("dry_run") == "true")
 
 
@@ -72,7 +72,7 @@ def read_table() -> tuple[str, str]:
     return split_table(text)[1:]
 
 
-def read_project_file(path: str) -> bytes | None:
+def read_normalized_project_file(path: str) -> bytes | None:
     """Return a file of the project with LF line endings and without the template's table; None if it does not exist."""
     if not (ROOT / path).is_file():
         return None
@@ -83,7 +83,7 @@ def read_project_file(path: str) -> bytes | None:
 def find_package() -> str:
     """Return the package of the project; if there are several, the first one in configs/trusted.yaml."""
     names = list_packages(path.relative_to(ROOT).as_posix() for path in ROOT.glob("src/*/__init__.py"))
-    trusted = (read_project_file("configs/trusted.yaml") or b"").decode()
+    trusted = (read_normalized_project_file("configs/trusted.yaml") or b"").decode()
     listed = re.findall(r"^- *([\w.]+)", trusted, flags=re.MULTILINE)
     return min(names, key=lambda name: listed.index(name) if name in listed else len(listed), default="")
 
@@ -98,13 +98,13 @@ def validate_clean_worktree() -> None:
     if tracked.returncode:
         raise UpdateError(
             f"{ROOT} is not a git repository, so an update could not be undone ({get_git_error(tracked)})."
-            " Run: git init && git add . && git commit -m 'Start'"
+            " Run `git init && git add . && git commit -m 'Start'`."
         )
     status = run_git(ROOT, "status", "--porcelain", "--", ".")
     changed = status.stdout.decode("utf-8", "replace").splitlines()
     if status.returncode or changed:
         first = f"{changed[0][3:]} and {len(changed) - 1} more" if len(changed) > 1 else "".join(changed)[3:]
-        raise UpdateError(f"Uncommitted changes: {first or get_git_error(status)}. Commit them, or run: git stash -u")
+        raise UpdateError(f"Uncommitted changes: {first or get_git_error(status)}. Commit them, or run `git stash -u`.")
 
 
 def read_inputs(
@@ -115,7 +115,7 @@ def read_inputs(
     new_files = new.read([*new_manifest["engine"], *new_manifest["shared"]])
     removed = find_removed(recorded, old_manifest["engine"], lambda path: (ROOT / path).is_file())
     return Inputs(
-        read=read_project_file,
+        read=read_normalized_project_file,
         package=find_package(),
         old=old_manifest,
         new=new_manifest,
@@ -157,7 +157,7 @@ def write_files(plan: Plan, modes: dict[str, str]) -> None:
                 shutil.rmtree(directory)
     except (OSError, KeyboardInterrupt) as error:
         reason = error.strerror if isinstance(error, OSError) else "interrupted"
-        raise UpdateError(f"Cannot write {path}: {reason}. Run: git checkout . && git clean -fd") from error
+        raise UpdateError(f"Cannot write {path}: {reason}. To undo the update, run `git checkout . && git clean -fd`.") from error
 
 
 def add_notices(plan: Plan, inputs: Inputs, base: Tree | None, source: str) -> None:
@@ -179,7 +179,7 @@ def record_template(plan: Plan, arguments: Arguments, commit: str, version: str,
     for name, value in values.items():
         table = set_value(table, name, json.dumps(value))
     table = set_value(table, "removed", json.dumps(removed))
-    text = plan.writes.get(path, read_project_file(path) or b"").decode()
+    text = plan.writes.get(path, read_normalized_project_file(path) or b"").decode()
     plan.writes[path] = insert_table(text, table, following).encode()
 
 
@@ -207,7 +207,7 @@ def update(command_line: list[str]) -> int:
     table, _ = read_table()
     arguments = parse_arguments(command_line, read_value(table, "url"))
     validate_clean_worktree()
-    manifest = read_project_file(MANIFEST)
+    manifest = read_normalized_project_file(MANIFEST)
     old_manifest, old_version = parse_manifest(manifest, "This project", "Restore it with git.")
     local = ROOT / os.path.expanduser(arguments.url)
     source = f"{arguments.ref} of {redact_urls(arguments.url)}"
@@ -217,7 +217,7 @@ def update(command_line: list[str]) -> int:
         new_text = new.read([MANIFEST]).get(MANIFEST)
         if TEMPLATE_TABLE.encode() in new.read(["pyproject.toml"]).get("pyproject.toml", b""):
             raise UpdateError(f"{source} is a project made from the template. Pass from=<URL of the template>.")
-        new_manifest, new_version = parse_manifest(new_text, source, "Use a later ref.")
+        new_manifest, new_version = parse_manifest(new_text, source, "Pass a later ref.")
         base = template.find_base(read_value(table, "commit"), manifest or b"")
         inputs = read_inputs(base, new, old_manifest, new_manifest, read_removed(table))
     plan = plan_update(inputs)
@@ -230,7 +230,7 @@ def update(command_line: list[str]) -> int:
         write_files(plan, new.modes)
     print("\n".join(plan.changes))
     versions = f"{old_version} ({base.commit[:7] if base else 'unknown commit'}) to {new_version} ({new.commit[:7]})"
-    print(f"{'Would update' if arguments.dry_run else 'Updated'} firstlight {versions}")
+    print(f"{'Would update' if arguments.dry_run else 'Updated'} firstlight from {versions}")
     if plan.attention:
         print("Needs attention:", *plan.attention, sep="\n  ")
     print("Next: make setup check test")

@@ -213,7 +213,7 @@ def plan_merge(plan: Plan, path: str, ours: bytes, base: bytes, new: bytes) -> N
         labels = ("-L", "yours", "-L", "before", "-L", "template")
         merged = run_git(Path(temporary), "merge-file", "-p", *labels, "yours", "base", "template")
     if not 0 <= merged.returncode < 128:
-        raise UpdateError(f"Cannot merge {path}: {get_git_error(merged)}.")
+        raise UpdateError(f"Cannot merge {path}: {get_git_error(merged)}. Fix the git error, and run `make update` again.")
     if merged.stdout == ours:
         return
     plan.writes[path] = merged.stdout

@@ -105,7 +105,8 @@ class Template:
         """Create the empty repository."""
         result = run_git(self.repository, "init", "--quiet", "--bare", ".")
         if result.returncode:
-            raise UpdateError(f"Cannot create a temporary repository: {get_git_error(result)}.")
+            fix = "Check the permissions and the free space of the temporary directory."
+            raise UpdateError(f"Cannot create a temporary repository: {get_git_error(result)}. {fix}")
 
     def fetch(self, *refspecs: str) -> bool:
         """Fetch refspecs and return True on success; the source may be a shallow clone."""

@@ -136,7 +136,7 @@ class RunRecorder(Callback):
         fields = {**make_initial_fields(self.cfg), "command": "firstlight.create", "overrides": self.overrides}
         self.record = RunRecord(self.run_dir, self.record.fields if self.record else fields, self.cfg)
         self.exit_stack.enter_context(update_run_record(self.record, self.cfg, self.overrides))
-        summary.print_run_header(self.cfg, pl_module, trainer.datamodule, trainer, self.record)  # type: ignore[arg-type]
+        summary.record_and_print_header(self.cfg, pl_module, trainer.datamodule, trainer, self.record)  # type: ignore[arg-type]
 
     def on_exception(self, trainer: Any, pl_module: LightningModule, exception: BaseException) -> None:
         """Record how the run failed."""

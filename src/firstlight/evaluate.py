@@ -12,7 +12,7 @@ def main(cfg: DictConfig) -> dict[str, float]:
     """Evaluate a checkpoint on a split of its dataset, and return the metrics."""
     validate_config(cfg)
     if cfg.split not in ("train", "val", "test"):
-        raise ConfigError(invalid_value("split", cfg.split, "train, val or test"))
+        raise ConfigError(invalid_value("split", cfg.split, "train, val or test", "Use e.g. split=test."))
     if "augment" in cfg.data:
         cfg.data.augment = False  # split=train must not measure augmented images
     from firstlight.build import build

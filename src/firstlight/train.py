@@ -21,7 +21,7 @@ def main(cfg: DictConfig) -> dict[str, float]:
 
         checkpoint = find_latest_checkpoint(cfg.resume) if cfg.resume else None
         model, data, trainer = build(cfg, checkpoint)
-        summary.print_run_header(cfg, model, data, trainer, record)
+        summary.record_and_print_header(cfg, model, data, trainer, record)
         with ranks.join_distributed_run(trainer, cfg, record):
             trainer.fit(model, data, ckpt_path=checkpoint, weights_only=True)
             metrics = summary.read_latest_metrics(trainer)
@@ -29,7 +29,7 @@ def main(cfg: DictConfig) -> dict[str, float]:
                 best = list_checkpoints(record.run_dir).get("best")
                 trainer.test(model, data, ckpt_path=best, weights_only=True, verbose=False)
                 metrics |= summary.read_latest_metrics(trainer)
-        summary.print_results(record, metrics)
+        summary.record_and_print_results(record, metrics)
     return metrics
 
 

@@ -31,7 +31,7 @@ def main(cfg: DictConfig) -> str | None:
     """
     validate_config(cfg)
     if cfg.count < 1:
-        raise ConfigError(invalid_value("count", cfg.count, "a positive integer"))
+        raise ConfigError(invalid_value("count", cfg.count, "a positive integer", "Use e.g. count=10."))
     sweep = load_sweep_config(Path(cfg.file))
     jobs = make_probe_overrides(sweep["parameters"])
     for overrides in jobs:
@@ -82,14 +82,15 @@ def load_sweep_config(file: Path) -> dict[str, Any]:
         # OmegaConf parses 1e-5 as a number, PyYAML as a string.
         sweep: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
     except (yaml.YAMLError, OSError) as error:
-        raise ConfigError(f"Cannot parse {file} ({' '.join(str(error).split())}). Fix that line.") from error
+        raise ConfigError(f"Cannot parse {file} ({' '.join(str(error).split())}). Fix the file.") from error
     missing = [
         name for name in ("method", "parameters", "command") if not isinstance(sweep, dict) or not sweep.get(name)
     ]
     if missing:
-        raise ConfigError(f"Missing key '{missing[0]}' in {file}. A sweep requires method, parameters and command.")
+        raise ConfigError(f"Missing key '{missing[0]}' in {file}. Set method, parameters and command.")
     if sweep["method"] not in METHODS:
-        raise ConfigError(invalid_value(f"method in {file}", sweep["method"], f"one of {', '.join(METHODS)}"))
+        expected, fix = f"one of {', '.join(METHODS)}", f"Set e.g. method: {METHODS[0]}."
+        raise ConfigError(invalid_value(f"method in {file}", sweep["method"], expected, fix))
     if sweep["method"] == "bayes" and not (sweep.get("metric") or {}).get("name"):
         raise ConfigError(
             f"method: bayes requires a metric in {file}. Add metric: {{name: val/accuracy, goal: maximize}}."
@@ -133,7 +134,7 @@ def list_parameter_values(key: str, node: Any) -> list[Any]:
     if "mu" in node:
         return [float(node["mu"])]
     keys = ", ".join(map(str, node)) or "no keys"
-    raise ConfigError(f"Invalid parameter '{key}': expected value, values, or min and max, got {keys}.")
+    raise ConfigError(f"Invalid parameter '{key}': expected value, values, or min and max, got {keys}. Add values, or min and max.")
 
 
 def get_distribution_bounds(node: dict[str, Any]) -> list[Any]:

@@ -23,7 +23,7 @@ def main(cfg: DictConfig) -> dict[str, str]:
     """
     validate_config(cfg)
     if not Path(cfg.runs).is_dir():
-        raise ConfigError(f"{cfg.runs} is not a directory. Use runs=logs or a run directory.")
+        raise ConfigError(f"{cfg.runs} is not a directory. Pass runs=logs or runs=<run directory>.")
     runs = exclude_active_runs(find_pending(Path(cfg.runs)))
     if not runs:
         print(f"Nothing to upload in {cfg.runs}.")
@@ -55,7 +55,7 @@ def upload_all(runs: dict[str, list[RunSegment]]) -> dict[str, str]:
         print(f"{'uploaded' if is_uploaded else 'failed':<10}  {segments[-1].run_dir}  {urls[run_id]}", flush=True)
     if num_failed:
         raise UserError(
-            f"{num_failed} of {len(runs)} runs could not be uploaded. They remain on disk. Try again later."
+            f"{num_failed} of {len(runs)} runs could not be uploaded. These runs remain on disk. Run `make wandb-sync` again later."
         )
     return urls
 

@@ -93,11 +93,11 @@ def test_failed_upload_is_reported(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     write_segment(tmp_path, "offline-run-20260101_000000-aaa")
 
-    with pytest.raises(UserError, match="1 of 1 runs could not be uploaded. They remain on disk. Try again later."):
+    with pytest.raises(UserError, match="1 of 1 runs could not be uploaded. These runs remain on disk. Run `make wandb-sync`"):
         run_wandb_sync(tmp_path)
     assert f"failed      {tmp_path}  Failed to read" in capsys.readouterr().out
 
 
 def test_missing_directory_is_rejected(tmp_path):
-    with pytest.raises(ConfigError, match=r"none is not a directory\. Use runs=logs or a run directory\."):
+    with pytest.raises(ConfigError, match=r"none is not a directory\. Pass runs=logs or runs=<run directory>\."):
         run_wandb_sync(tmp_path / "none")

@@ -139,5 +139,5 @@ def test_model_rejects_dataset_of_other_modality(model):
     expected = get_modality("model", model)
     other = "images" if expected == "text" else "text"
 
-    with pytest.raises(ConfigError, match=rf"expects {expected}, but \w+ provides {other}. Choose another dataset"):
+    with pytest.raises(ConfigError, match=rf"expects {expected}, but \w+ provides {other}. Use another dataset"):
         validate_config(compose_config("train", [f"model={model}", f"data=fake_{other}", "output_dir=run"]))

@@ -1,4 +1,4 @@
-"""The experiments in configs/experiment do what they are for, with each model in configs/model."""
+"""The experiments in configs/experiment work with each model in configs/model."""
 
 import pytest
 

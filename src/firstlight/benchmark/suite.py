@@ -68,7 +68,7 @@ class BenchmarkSuite:
         if estimate is not None and (peak := estimate.get_peak_bytes(data.batch_size)) > free:
             raise HardwareError(
                 f"{name} on {device.type} with batch size {data.batch_size} needs about {peak / GIB:.1f} GiB, but only "
-                f"{free / GIB:.1f} GiB are free. {format_batch_size_advice(estimate, free).replace('data.', '')}"
+                f"{free / GIB:.1f} GiB is free. {format_batch_size_advice(estimate, free).replace('data.', '')}"
             )
 
     def measure(self, name: str, train_cfg: DictConfig, phases: list[str]) -> None:

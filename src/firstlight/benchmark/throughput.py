@@ -164,10 +164,8 @@ class ModelBenchmark:
         self.trainer = trainer = build_trainer(self.settings)
         stopwatch = Stopwatch(self.device, self.warmup, steps)
         trainer.callbacks.append(stopwatch)  # type: ignore[attr-defined]
-        loaders = {
-            "train": RepeatedBatchLoader(self.batch, self.warmup + steps),
-            "val": RepeatedBatchLoader(self.batch, 1),
-        }
+        length = self.warmup + steps
+        loaders = {"train": RepeatedBatchLoader(self.batch, length), "val": RepeatedBatchLoader(self.batch, 1)}
         for name, loader in {**loaders, "test": loaders["train"]}.items():
             setattr(self.data, f"{name}_dataloader", lambda loader=loader: loader)
         if phase == "train":

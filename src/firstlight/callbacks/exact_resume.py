@@ -45,7 +45,7 @@ class ExactResume(Callback):
         states = checkpoint.get("rng_states") or [None]
         if len(states) != trainer.world_size:
             raise CheckpointError(
-                f"Cannot resume on {trainer.world_size} device(s): the checkpoint was written with {len(states)}. "
+                f"Cannot resume on {trainer.world_size} device(s): the checkpoint was written on {len(states)}. "
                 f"Resume on {len(states)} device(s), or start a new run."
             )
         self.rng_states = states[trainer.global_rank]

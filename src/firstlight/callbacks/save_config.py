@@ -1,4 +1,4 @@
-"""Save the config in each checkpoint, so that a model can be rebuilt from the checkpoint alone."""
+"""Save the config in each checkpoint, so that the model can be rebuilt without the run directory."""
 
 from typing import Any
 

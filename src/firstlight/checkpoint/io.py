@@ -75,7 +75,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         ) from error
     if not isinstance(saved, dict) or "model_kwargs" not in saved:
         raise CheckpointError(
-            f"{path} is not a firstlight checkpoint. To use its weights only, pass model.weights={path}."
+            f"{path} is not a firstlight checkpoint. To use only its weights, set model.weights={path}."
         )
     if saved.get("format_version", 0) > FORMAT_VERSION:
         raise CheckpointError(

@@ -44,7 +44,7 @@ def format_user_error(error: BaseException, name: str, overrides: list[str]) -> 
             return one_line
         case OverrideParseException():
             detail = text.splitlines()[0]
-            return f"Cannot parse override {error.override!r} ({detail}). Use key=value; quote special characters."
+            return f"Cannot parse override {error.override!r} ({detail}). Use the form key=value, and quote special characters."
         case MissingConfigException():
             return _format_unknown_option(text)
         case ConfigCompositionException():
@@ -68,8 +68,8 @@ def _format_invalid_option(overrides: list[str]) -> str:
     invalid = [word for word in overrides if word.partition("=")[2] in ("null", "") or word.startswith("=")]
     group = invalid[0].partition("=")[0] if invalid else ""
     return (
-        f"{' '.join(invalid) or 'A config group'} is not a valid option. Use {group or 'group'}=<option>, and "
-        f"{group or 'group'}=none to disable it."
+        f"{' '.join(invalid) or 'A config group'} is not a valid option. Use {group or 'group'}=<option>, or "
+        f"{group or 'group'}=none to disable the group."
     )
 
 
@@ -122,7 +122,7 @@ def _format_unknown_key(text: str, name: str, overrides: list[str]) -> str:
     if "Ambiguous value" in text or "requires --multirun" in text:
         match = re.search(r"'([^']+)'", text)
         subject = match.group(1) if match else "An override"
-        return f"{subject} is a sweep over several values. Use `make sweep`, or key=[a,b] to pass a list."
+        return f"{subject} is a sweep over several values. Run `make sweep`, or pass a list with key=[a,b]."
     if match := re.match(r"You must specify '(\w+)'", text):
         return _format_missing_default(match.group(1))
     match = re.search(r"Could not (?:override|delete from config\.) '([^']+)'", text)
@@ -131,7 +131,7 @@ def _format_unknown_key(text: str, name: str, overrides: list[str]) -> str:
     path = match.group(1)
     group = path.partition(".")[0]
     if group in ("launcher", "sweeper") and name != "sweep":
-        return f"'{group}' is only valid for sweeps. Use `make sweep`, or remove {path}."
+        return f"'{group}' is only valid for sweeps. Run `make sweep`, or remove {path}."
     try:
         cfg = _compose_without(path, name, overrides)
     except Exception:  # there is another error
@@ -147,7 +147,7 @@ def _suggest_key(path: str, cfg: DictConfig) -> str:
         known = _list_known_keys(OmegaConf.select(cfg, parent.rpartition(".")[0]) if parent else cfg)
         return format_unknown_key(parent or path, known)
     if "_target_" in node and last in schema.read_signature(node["_target_"]).parameters:
-        return f"'{path}' is accepted by the class but not set in the config. To add it, use +{path}=<value>."
+        return f"'{path}' is accepted by the class but not set in the config. To add the key, pass +{path}=<value>."
     sections = [str(key) for key, value in cfg.items_ex(resolve=False) if last in _list_known_keys(value)]
     if sections and not parent:
         return f"Unknown setting '{path}'. Did you mean '{sections[0]}.{path}'?"

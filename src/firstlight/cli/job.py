@@ -44,7 +44,7 @@ def run_job(task: Callable[[DictConfig], Any], failures: list[str], cfg: DictCon
     try:
         if is_sweep_job and needs_subprocess(cfg):
             return run_job_in_subprocess(cfg, failures)
-        return task(resume_job_config(cfg) if is_sweep_job and is_resumable_sweep() else cfg)
+        return task(resume_or_restart_job(cfg) if is_sweep_job and is_resumable_sweep() else cfg)
     except Exception as error:
         print_error(error, cfg.command)
         failures.append(cfg.command)
@@ -66,7 +66,7 @@ def run_job_in_subprocess(cfg: DictConfig, failures: list[str]) -> None:
     run_dir = Path(cfg.output_dir)
     overrides = [f"resume={run_dir}"]
     if not has_checkpoint(run_dir):
-        resume_job_config(cfg)
+        resume_or_restart_job(cfg)
         metadata = {"output_dir": run_dir, "name": cfg.name, "group": cfg.group}
         overrides = [*HydraConfig.get().overrides.task, *(f"{name}='{value}'" for name, value in metadata.items())]
     process = subprocess.Popen([sys.executable, "-m", f"firstlight.{cfg.command}", *overrides])
@@ -103,7 +103,7 @@ def is_resumable_sweep() -> bool:
     return (Path(HydraConfig.get().sweep.dir) / SWEEP_FILE).is_file()
 
 
-def resume_job_config(cfg: DictConfig) -> DictConfig:
+def resume_or_restart_job(cfg: DictConfig) -> DictConfig:
     """Return the config that resumes a job from its last checkpoint, or `cfg` if the job has none.
 
     Without a checkpoint, the files of an earlier attempt are renamed, so that the job starts from scratch.

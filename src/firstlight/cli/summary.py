@@ -13,7 +13,7 @@ from firstlight.trainer.trainer import Trainer
 
 
 @rank_zero_only
-def print_run_header(
+def record_and_print_header(
     cfg: DictConfig,
     model: Classifier,
     data: ClassificationDataModule,
@@ -66,7 +66,7 @@ def describe_distribution(
 
 
 @rank_zero_only
-def print_results(record: RunRecord | WorkerRunRecord, metrics: dict[str, float]) -> None:
+def record_and_print_results(record: RunRecord | WorkerRunRecord, metrics: dict[str, float]) -> None:
     """Print the test metrics and the next commands, and write the metrics to run.json."""
     record.update(metrics={**record.fields["metrics"], **metrics}, checkpoints=list_checkpoints(record.run_dir))
     print_fields({name: f"{value:.4f}" for name, value in metrics.items() if name.startswith("test/")})

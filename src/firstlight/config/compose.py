@@ -29,7 +29,7 @@ RESUME_IMMUTABLE_KEYS: tuple[str, ...] = (
 RESUME_IMMUTABLE_KEYS += ("trainer.limit_train_batches", "trainer.overfit_batches")
 
 # Last sentence of messages about an unreadable config.yaml.
-RESTORE_CONFIG = "Restore it."
+RESTORE_CONFIG = "Restore the file, or start a new run."
 
 
 class OptionSearchPath(SearchPathPlugin):
@@ -154,7 +154,7 @@ def validate_resume(run_dir: Path, given: dict[str, str], saved: DictConfig) -> 
         ConfigError: If a key changes that must stay the same.
     """
     if run_dir.suffix == ".ckpt":
-        raise CheckpointError(f"resume= expects a run directory, got {run_dir}. Use resume={run_dir.parent.parent}.")
+        raise CheckpointError(f"resume= expects a run directory, got {run_dir}. Pass resume={run_dir.parent.parent}.")
     if not has_checkpoint(run_dir):
         raise CheckpointError(f"{run_dir} has no checkpoint to resume from. Start a new run with `make train`.")
     for name, value in given.items():
@@ -186,7 +186,7 @@ def load_run_config(source: Path) -> DictConfig:
             return load_config_from_checkpoint(run_dir, source, error)
     if not source.is_file() and not (source.is_dir() and source.suffix == ".ckpt"):
         runs = sorted(run_dir.parent.glob("*/config.yaml"), key=lambda file: file.stat().st_mtime)
-        hint = f"Most recent run: {runs[-1].parent}." if runs else "Use the run directory printed by `make train`."
+        hint = f"Use e.g. the most recent run, {runs[-1].parent}." if runs else "Use the run directory printed by `make train`."
         raise CheckpointError(f"No run found in {source}. {hint}")
     from firstlight.checkpoint import io as checkpoint_io
 

@@ -37,11 +37,11 @@ def locate(target: str) -> Any:
     except ImportError as error:
         missing = str(error.name)
         if isinstance(error, ModuleNotFoundError) and f"{target}.".startswith(f"{missing}."):
-            raise ConfigError(f"Cannot find class '{target}'. Use the import path of an installed class.") from error
+            raise ConfigError(f"Cannot find class '{target}'. Set _target_ to the import path of an installed class.") from error
         fix = get_install_hint(missing.partition(".")[0]) if isinstance(error, ModuleNotFoundError) else REINSTALL
         raise MissingPackageError(f"{target} could not be imported: {error}. {fix}") from error
     if found is None:
-        raise ConfigError(f"Cannot find class '{target}'. Use the import path of an installed class.")
+        raise ConfigError(f"Cannot find class '{target}'. Set _target_ to the import path of an installed class.")
     if not isinstance(found, type) or not issubclass(found, ALLOWED_BASE_CLASSES) or not is_trusted(found.__module__):
         bases = ", ".join(base.__name__ for base in ALLOWED_BASE_CLASSES)
         raise ConfigError(f"'{target}' cannot be a _target_. Use a subclass of one of: {bases}.")

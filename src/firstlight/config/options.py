@@ -41,7 +41,7 @@ def load_trusted_packages() -> list[str]:
             found: Any = OmegaConf.to_container(OmegaConf.load(file))
         except Exception as error:  # YAML and OmegaConf raise many kinds
             raise ConfigError(
-                f"Cannot parse {file}: {' '.join(str(error).split())}. Fix it, or restore it with git."
+                f"Cannot parse {file}: {' '.join(str(error).split())}. Fix the file, or restore it with git."
             ) from error
         if not isinstance(found, list) or not all(isinstance(name, str) and name.isidentifier() for name in found):
             raise ConfigError(f"{file} must be a list of packages, got {found!r}. Add lines such as `- torch`.")
@@ -95,7 +95,7 @@ def load_yaml(file: Path) -> dict[str, Any]:
         return content
     except Exception as error:  # YAML and OmegaConf raise many kinds
         why = " ".join(str(error).split()) or type(error).__name__
-        raise ConfigError(f"Cannot parse {file}: {why}. Fix it, or restore it with git.") from error
+        raise ConfigError(f"Cannot parse {file}: {why}. Fix the file, or restore it with git.") from error
 
 
 def format_unknown_option(group: str, name: str) -> str:

@@ -41,7 +41,7 @@ def validate_range(path: str, value: Any) -> None:
     minimum, maximum = VALID_RANGES.get(path.rpartition(".")[2], (-inf, inf))
     is_number = isinstance(value, int | float)
     if is_number and not abs(value) < 2**63:
-        raise ConfigError(invalid_value(path, value, "a number that fits into 64 bits"))
+        raise ConfigError(invalid_value(path, value, "a finite number that fits into 64 bits"))
     if is_number and not minimum <= value <= maximum:
         valid = f"of at least {minimum:,}" if maximum == inf else f"between {minimum:,} and {maximum:,}"
         raise ConfigError(invalid_value(path, value, f"a value {valid}"))

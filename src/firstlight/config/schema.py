@@ -39,7 +39,7 @@ def read_signature(target: str) -> ClassSignature:
     module, _, name = target.rpartition(".")
     definition = _find_class(module, name)
     if definition is None:
-        raise ConfigError(f"Cannot find class '{target}'. Use the import path of an installed class.")
+        raise ConfigError(f"Cannot find class '{target}'. Set _target_ to the import path of an installed class.")
     source, node = definition
     validate_trusted(f"{source}.{node.name}")
     return _parse_signature(source, node)

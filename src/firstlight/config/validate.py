@@ -39,7 +39,7 @@ def validate_config(cfg: DictConfig) -> None:
     is_training = any(name in settings for name in COMPONENTS)
     for name in (*COMPONENTS, "callbacks", "logger", "seed") if is_training else ():
         if name not in settings:
-            raise ConfigError(f"Missing config section '{name}'. Add it back to the config.")
+            raise ConfigError(f"Missing config section '{name}'. Add the section to the config.")
         if name in COMPONENTS:
             validate_node(name, settings[name])
             validate_imports(str(settings[name]["_target_"]))
@@ -75,7 +75,7 @@ def validate_node(where: str, node: Any) -> None:
         node: `_target_`, and keyword arguments of the class.
     """
     if not isinstance(node, dict) or "_target_" not in node:
-        fix = f"Select an option with {where}=<name>."
+        fix = f"Use {where}=<option>."
         raise ConfigError(invalid_value(where, node, "a config with a _target_", fix))
     schema.validate_trusted(str(node["_target_"]))
     signature = schema.read_signature(str(node["_target_"]))
@@ -108,7 +108,7 @@ def validate_group_entry(group: str, name: str, node: Any) -> None:
         raise ConfigError(format_unknown_key(f"{group}.{name}", sorted(map(str, known))))
     if node is not None:
         raise ConfigError(
-            f"{group}.{name} has no _target_, so its settings have no effect. Add a _target_ or remove the entry."
+            f"{group}.{name} has no _target_, so its keys have no effect. Add a _target_, or remove the entry."
         )
 
 
@@ -119,7 +119,7 @@ def validate_model_data_match(model: dict[str, Any], data: dict[str, Any]) -> No
         names = [_describe_option(group, node) for group, node in (("model", model), ("data", data))]
         matching = [name for name, node in iter_options("data") if _read_class_constant(node, "modality") == expected]
         preferred = [name for name in list_default_datasets(str(model["_target_"])) if name in matching] or matching
-        fix = f"Choose another dataset, e.g. data={preferred[0]} (available: {', '.join(matching)})."
+        fix = f"Use another dataset, e.g. data={preferred[0]} (available: {', '.join(matching)})."
         raise ConfigError(incompatible(names[0], str(expected), names[1], str(provided), fix))
 
 

@@ -44,9 +44,10 @@ class ClassificationDataModule(LightningDataModule, ABC):
     def __init__(self, batch_size: int, num_workers: int | None, drop_last: bool) -> None:
         super().__init__()
         if batch_size < 1:
-            raise ConfigError(invalid_value("data.batch_size", batch_size, "an integer of at least 1"))
+            raise ConfigError(invalid_value("data.batch_size", batch_size, "an integer of at least 1", "Use e.g. data.batch_size=32."))
         if num_workers is not None and num_workers < 0:
-            raise ConfigError(invalid_value("data.num_workers", num_workers, "null or an integer of at least 0"))
+            expected = "null or an integer of at least 0"
+            raise ConfigError(invalid_value("data.num_workers", num_workers, expected, "Use e.g. data.num_workers=null."))
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.drop_last = drop_last
@@ -96,7 +97,7 @@ class ClassificationDataModule(LightningDataModule, ABC):
         self.datasets |= datasets
         for name, dataset in datasets.items():
             if not len(dataset):  # type: ignore[arg-type]
-                raise DataError(f"The {name} split of {type(self).__name__} is empty. Provide more samples.")
+                raise DataError(f"The {name} split of {type(self).__name__} is empty. Add samples.")
             if (labels := getattr(dataset, "labels", None)) is not None:
                 validate_labels(name, labels, self.class_names)
 

@@ -70,8 +70,8 @@ class HubTextDataModule(TextDataModule):
         values = sorted({label for _, labels in splits.values() for label in labels}, key=str)
         if None in values or -1 in values:
             raise DataError(
-                f"{self.dataset_name} contains unlabeled rows. Choose labeled splits with data.test_split and "
-                "data.val_split."
+                f"{self.dataset_name} contains unlabeled rows. Set data.test_split and data.val_split to labeled "
+                "splits."
             )
         names: list[str] | None = getattr(tables["train"].features[self.label_column], "names", None)
         if names and (unnamed := set(values) - set(range(len(names)))):
@@ -92,20 +92,20 @@ class HubTextDataModule(TextDataModule):
             key: Config key that selects the split.
         """
         if split not in tables:
-            fix = "Use a dataset that has one." if split == "train" else f"Set {key}."
+            fix = "Use a dataset with this split." if split == "train" else f"Set {key} to one of them."
             raise DataError(f"{self.dataset_name} has no split {split!r}. Available: {', '.join(tables)}. {fix}")
         columns = tables[split].column_names
         for column in (self.text_column, self.label_column):
             if column not in columns:
                 raise DataError(
                     f"{self.dataset_name} has no column {column!r}. Available: {', '.join(columns)}. "
-                    "Set data.text_column or data.label_column."
+                    "Set data.text_column or data.label_column to one of them."
                 )
         texts, labels = list(tables[split][self.text_column]), list(tables[split][self.label_column])
         if not all(isinstance(text, str) for text in texts):
             raise DataError(
                 f"Column {self.text_column!r} in the split {split!r} of {self.dataset_name} contains missing texts. "
-                "Set data.text_column to the column of the texts, or save a copy without these rows."
+                "Set data.text_column to the column of the texts, or use a copy of the dataset without these rows."
             )
         return texts, labels
 
@@ -113,7 +113,7 @@ class HubTextDataModule(TextDataModule):
         try:
             from datasets import disable_progress_bars, load_dataset, load_from_disk
         except ImportError as error:
-            raise MissingPackageError(missing_package(f"Hub dataset {self.dataset_name!r}", "datasets")) from error
+            raise MissingPackageError(missing_package(f"The Hub dataset {self.dataset_name!r}", "datasets")) from error
         disable_progress_bars()
         try:
             if Path(self.dataset_name, "dataset_dict.json").is_file():

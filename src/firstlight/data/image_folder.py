@@ -59,15 +59,16 @@ class ImageFolderDataModule(ImageDataModule):
         root = Path(self.root)
         if not root.is_dir():
             raise DataError(
-                f"data.root={root} is not a directory. Set it to a directory with one subdirectory of images per class."
+                f"data.root={root} is not a directory. Set data.root to a directory with one subdirectory of images per "
+                "class."
             )
         train_dir = root / "train" if (root / "train").is_dir() else root
         class_dirs = [path for path in train_dir.iterdir() if path.is_dir() and not path.name.startswith(".")]
         class_names = sorted(path.name for path in class_dirs)
         if len(class_names) < 2:
             raise DataError(
-                f"{train_dir} contains {len(class_names)} class directories, but at least 2 are required. "
-                "Add one directory of images per class."
+                f"{train_dir} must contain at least 2 class directories, got {len(class_names)}. Add one directory of "
+                "images per class."
             )
         splits = {"train": list_labeled_images(train_dir, class_names)}
         for name in ("val", "test"):
@@ -141,8 +142,8 @@ class ImageFileDataset(Dataset[Any]):
                 self._skip_unreadable(index, str(error))
         if not samples:
             raise DataError(
-                f"None of the {len(indices)} images of a batch can be read, such as {self.paths[indices[0]]}. "
-                "Repair them, or increase data.batch_size."
+                f"None of the {len(indices)} images in a batch can be read, e.g. {self.paths[indices[0]]}. "
+                "Repair the images, or increase data.batch_size."
             )
         batch: Batch = default_collate(samples)
         return batch

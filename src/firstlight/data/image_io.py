@@ -55,7 +55,7 @@ def read_image_crop(path: Path, size: int, crop_fn: Callable[[Image.Image, int],
         return v2.functional.resize(pixels, [size, size], antialias=True)
     except Exception as error:  # decoders raise many kinds for a corrupt file
         detail = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"Cannot read image {path} ({detail}). Repair or remove it.") from error
+        raise DataError(f"Cannot read image {path} ({detail}). Repair or remove the file.") from error
 
 
 def list_images(path: Path) -> list[Path]:

@@ -38,7 +38,7 @@ def validate_labels(split: str, labels: Sequence[int] | Tensor, class_names: lis
         position = int(np.argmax(is_invalid))
         raise DataError(
             f"Invalid label of sample {position} in the {split} split: expected an integer from 0 to "
-            f"{len(class_names) - 1}, got {labels[position]}. Fix the label, or name all classes."
+            f"{len(class_names) - 1}, got {labels[position]}. Fix the label, or add the missing class names."
         )
     missing = np.flatnonzero(np.bincount(values.astype(np.int64), minlength=len(class_names)) == 0)
     if split == "train" and len(missing):

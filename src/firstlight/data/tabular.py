@@ -47,7 +47,7 @@ def iter_rows(path: Path, *columns: str) -> Iterator[Row]:
         raise
     except Exception as error:  # the libraries raise many kinds
         detail = (str(error) or type(error).__name__).splitlines()[0]
-        raise DataError(f"Cannot read {path} ({detail}). Repair it, or use another file.") from error
+        raise DataError(f"Cannot read {path} ({detail}). Repair the file, or use another one.") from error
 
 
 def iter_csv(path: Path, columns: Sequence[str]) -> Iterator[Row]:
@@ -60,7 +60,8 @@ def iter_csv(path: Path, columns: Sequence[str]) -> Iterator[Row]:
         row = header = next(rows)
         if not is_valid_text("".join(header)):
             raise DataError(
-                f"{path} has no valid UTF-8 header row. Save it as UTF-8 text with the column names in the first row."
+                f"{path} has no valid UTF-8 header row. Save the file as UTF-8 text with the column names in the first "
+                "row."
             )
         validate_columns(columns, header, path)
         first_line = reader.line_num + 1
@@ -74,7 +75,7 @@ def iter_csv(path: Path, columns: Sequence[str]) -> Iterator[Row]:
             first_line = reader.line_num + 1
     if row != [EOF_SENTINEL]:
         raise DataError(
-            f"{path} has an unterminated quote at or before line {first_line}. Close it, or double a literal quote."
+            f"{path} has an unterminated quote at or before line {first_line}. Close the quote, or double a literal quote."
         )
 
 

@@ -60,7 +60,7 @@ class TextDataModule(ClassificationDataModule):
         super().__init__(batch_size=batch_size, num_workers=num_workers, drop_last=drop_last)
         if max_length < 3:
             expected = "an integer of at least 3 ([CLS], one token, [SEP])"
-            raise ConfigError(invalid_value("data.max_length", max_length, expected))
+            raise ConfigError(invalid_value("data.max_length", max_length, expected, "Use e.g. data.max_length=128."))
         self.max_length = max_length
         self.pad_to_multiple_of = pad_to_multiple_of
         self.group_by_length = group_by_length

@@ -221,16 +221,17 @@ def validate_devices(accelerator: str, devices: int | str | list[int], num_nodes
     """
     num_devices = count_devices(accelerator, devices)
     if num_devices < 1:
-        raise ConfigError(invalid_value("trainer.devices", devices, "at least one device", "Use 1 or more."))
+        raise ConfigError(invalid_value("trainer.devices", devices, "at least one device", "Use e.g. trainer.devices=1."))
     available = torch.cuda.device_count()
     if accelerator == "cuda" and num_devices > available:
         raise HardwareError(
-            f"trainer.devices={devices} exceeds the {available} available GPU(s). Set it to {available} or auto."
+            f"trainer.devices={devices} exceeds the number of available GPUs ({available}). Set trainer.devices to "
+            f"{available} or auto."
         )
     if count_processes(accelerator, devices, num_nodes) > 1 and strategy == "auto":
         raise ConfigError(
             f"Training on several devices (trainer.devices={devices}, trainer.num_nodes={num_nodes}) requires a "
-            "strategy. Add trainer=ddp or trainer=fsdp."
+            "strategy. Use trainer=ddp or trainer=fsdp."
         )
 
 
@@ -245,5 +246,5 @@ def validate_world_size(accelerator: str, devices: int | str | list[int], num_no
     if is_external and environment.world_size() != expected:
         raise ConfigError(
             f"Slurm or torchrun started {environment.world_size()} processes, but trainer.devices x "
-            f"trainer.num_nodes = {expected}. Make them equal."
+            f"trainer.num_nodes = {expected}. Start one process per device."
         )

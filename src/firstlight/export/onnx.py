@@ -47,7 +47,7 @@ def export_model(source: ExportSource, output_dir: Path) -> str:
             onnx_program.save(output_dir / "model.onnx", external_data=num_bytes > MAX_PROTOBUF_BYTES)
     except Exception as error:  # the exporter raises exceptions of many classes
         name = type(source.model).__name__
-        raise ConfigError(f"ONNX export of {name} failed: {get_first_line(error)}. Try format=torch.") from error
+        raise ConfigError(f"ONNX export of {name} failed: {get_first_line(error)}. Use format=torch.") from error
     session = onnxruntime.InferenceSession(output_dir / "model.onnx", providers=["CPUExecutionProvider"])
 
     def run_exported(inputs: Any) -> Tensor:

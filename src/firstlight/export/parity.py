@@ -46,7 +46,7 @@ def check_parity(
             tolerance = TOLERANCE * max(1.0, float(expected.abs().max()))
             if not deviation <= tolerance:
                 raise ConfigError(
-                    f"Exported model differs from the original: maximum deviation {deviation:.2g} for batch size "
+                    f"The exported model differs from the original: maximum deviation {deviation:.2g} for batch size "
                     f"{batch_size} (tolerance {tolerance:.2g}). Nothing was written. Use another format."
                 )
             max_deviation = max(max_deviation, deviation)

@@ -104,5 +104,5 @@ def verify_saved_weights(module: nn.Module, output_dir: Path) -> str:
     saved: dict[str, Tensor] = load_file(output_dir / WEIGHTS_FILE)
     if any(not torch.equal(tensor, saved[name]) for name, tensor in module.state_dict().items()):
         detail = "its tensors differ from the model's weights"
-        raise CheckpointError(corrupt(WEIGHTS_FILE, detail, "Free disk space and export again."))
+        raise CheckpointError(corrupt(WEIGHTS_FILE, detail, "Free some disk space, then run `make export` again."))
     return f"{len(saved)} tensors, bitwise identical (safetensors {version('safetensors')})"

@@ -126,8 +126,8 @@ def describe_dataset_inputs(model: Classifier, data: ClassificationDataModule) -
     inputs = batch["inputs"]
     if not isinstance(inputs, Tensor) and not (isinstance(inputs, dict) and all(map(torch.is_tensor, inputs.values()))):
         raise DataError(
-            f"Cannot export: {type(data).__name__} must provide a tensor or a dictionary of tensors in "
-            f'batch["inputs"], but it provides {type(inputs).__name__}.'
+            f'Cannot export: expected a tensor or a dictionary of tensors in batch["inputs"] of {type(data).__name__}, '
+            f"got {type(inputs).__name__}. Return one of these from the dataset."
         )
 
     def sample(batch_size: int, length: int) -> Any:

@@ -45,7 +45,7 @@ def trace(source: ExportSource, sample: Any, dynamic_shapes: tuple[Any] | None =
         if "Constraints violated" in str(error):
             raise ConfigError(
                 f"{name} can only be exported with a fixed batch size because forward converts it to a Python int. "
-                "Use inputs.shape[0] instead of len(inputs), or format=safetensors."
+                "Use inputs.shape[0] instead of len(inputs), or use format=safetensors."
             ) from error
         raise ConfigError(
             f"torch.export cannot trace {name}.forward ({get_first_line(error)}). "

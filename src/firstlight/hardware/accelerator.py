@@ -32,9 +32,10 @@ def validate_accelerator(accelerator: str, precision: str) -> None:
         if system == "Darwin" and machine == "arm64":
             problem = "this macOS version or torch build does not support MPS (macOS 15 or newer required)."
         elif system == "Darwin":
-            problem = "this Python is built for x86_64. Install an arm64 Python, then run `make clean setup`."
+            problem = "this Python is built for x86_64."
+            fix = f"Install an arm64 Python and run `make clean setup`, or use trainer={find_best_accelerator()}."
         raise HardwareError(f"trainer=mps requires Apple silicon and an arm64 Python, but {problem} {fix}")
     if accelerator in ("cuda", "gpu") and not CUDAAccelerator.is_available():
-        raise HardwareError(f"trainer=cuda requires an NVIDIA GPU and driver; none was found. {fix}")
+        raise HardwareError(f"trainer=cuda requires an NVIDIA GPU and driver, but none was found. {fix}")
     if accelerator not in ("cpu", "mps", "cuda"):
         raise ConfigError(invalid_value("trainer.accelerator", accelerator, "cpu, mps, cuda or auto", fix))

@@ -33,7 +33,7 @@ def reset_peak_memory(device: torch.device) -> None:
         try:
             Path("/proc/self/clear_refs").write_text("5")
         except OSError:
-            return  # a container may forbid it; the peak is then that of the process since its start
+            return  # a container may forbid it; the peak then covers the lifetime of the process
 
 
 def get_peak_memory_gib(device: torch.device) -> float:

@@ -93,7 +93,7 @@ class OfflineFirstWandbLogger(WandbLogger):
             # The background process of the client still holds the ID.
             wandb.teardown()
             discard_failed_attempt(Path(settings["dir"]), settings["id"])
-            run = init_offline_run(settings)
+            run = init_offline_fallback(settings)
         run.define_metric("trainer/global_step")
         run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
         for metric, best in SUMMARY_MODES.items():
@@ -158,7 +158,7 @@ def init_run(settings: dict[str, Any], mode: Any) -> Any:
         sys.argv = argv
 
 
-def init_offline_run(settings: dict[str, Any]) -> Any:
+def init_offline_fallback(settings: dict[str, Any]) -> Any:
     """Return an offline run with the ID of a failed online attempt, or with a new ID if that is still in use.
 
     Args:

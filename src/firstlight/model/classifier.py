@@ -46,7 +46,7 @@ class Classifier(LightningModule, ABC):
     ) -> None:
         super().__init__()
         if len(class_names) < 2:
-            raise DataError(f"A classifier requires at least two classes, got {class_names}. Add samples of others.")
+            raise DataError(f"A classifier requires at least two classes, got {class_names}. Add samples of other classes.")
         self.class_names = class_names
         self.label_smoothing = label_smoothing
         # Plain values, instantiated in configure_optimizers: a checkpoint with an object that Hydra's `_partial_` made
@@ -228,7 +228,8 @@ def freeze_first(modules: list[nn.Module], count: int) -> None:
         ConfigError: If `count` exceeds the number of modules.
     """
     if not 0 <= count <= len(modules):
-        raise ConfigError(invalid_value("model.freeze_layers", count, f"an integer from 0 to {len(modules)}"))
+        expected, fix = f"an integer from 0 to {len(modules)}", f"Use e.g. model.freeze_layers={len(modules)}."
+        raise ConfigError(invalid_value("model.freeze_layers", count, expected, fix))
     for module in modules[:count]:
         module.requires_grad_(False)
         # Lightning restores the mode of each module, so eval() outlives the start of training.

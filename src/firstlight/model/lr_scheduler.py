@@ -24,9 +24,8 @@ class WarmupCosineLR(LambdaLR):
 
     def __init__(self, optimizer: Optimizer, total_steps: int, warmup_fraction: float = 0.1) -> None:
         if not 0 <= warmup_fraction < 1:
-            raise ConfigError(
-                invalid_value("scheduler.warmup_fraction", warmup_fraction, "a number of at least 0 and less than 1")
-            )
+            expected, fix = "a number of at least 0 and less than 1", "Use e.g. scheduler.warmup_fraction=0.1."
+            raise ConfigError(invalid_value("scheduler.warmup_fraction", warmup_fraction, expected, fix))
         self.total_steps = max(total_steps, 1)
         self.warmup_fraction = warmup_fraction
         super().__init__(optimizer, self.get_lr_factor)

@@ -28,7 +28,7 @@ def load_pretrained(network: nn.Module, weights: str, weights_enum: Any, skip_pr
         loaded = {name.removeprefix("network."): tensor for name, tensor in _load_state_dict(weights).items()}
     else:
         problem = unknown_name("model.weights", weights, weights_enum.__members__)
-        raise ConfigError(f"{problem} Use a known name, the path of a file, or null for random weights.")
+        raise ConfigError(f"{problem} Set model.weights to a known name, a file path, or null for random weights.")
     expected = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(skip_prefix)}
     fitting = {name: loaded[name] for name in expected if name in loaded and loaded[name].shape == expected[name].shape}
     if missing := sorted(expected.keys() - fitting.keys()):

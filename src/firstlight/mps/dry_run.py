@@ -11,11 +11,11 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from firstlight.data.datamodule import ClassificationDataModule
 from firstlight.hardware.device import GIB, get_local_mps_limit
 from firstlight.model.classifier import Classifier
-from firstlight.mps.dispatch import mps_dispatch
 from firstlight.mps.dry_run_step import DryRunStep
 from firstlight.mps.findings import DryRunReport
 from firstlight.mps.memory import HEADROOM, MemoryEstimate, format_batch_size_advice
 from firstlight.mps.rules import Finding
+from firstlight.mps.simulation import simulate_mps_dispatch
 from firstlight.run.errors import HardwareError
 from firstlight.trainer.trainer import Trainer
 
@@ -39,7 +39,7 @@ def dry_run(
         return DryRunReport([Finding("error", problem, "Use trainer.precision=32-true.")])
     report = DryRunReport()
     # Lightning's warnings concern the stub trainer, not the run.
-    with warnings.catch_warnings(action="ignore"), isolate_rng(include_cuda=False), mps_dispatch(precision):
+    with warnings.catch_warnings(action="ignore"), isolate_rng(include_cuda=False), simulate_mps_dispatch(precision):
         step = DryRunStep(model, data, trainer, precision, deterministic)
         recorder = step.recorder
         try:

@@ -14,11 +14,11 @@ from firstlight.data.datamodule import ClassificationDataModule
 from firstlight.data.text import TextDataModule
 from firstlight.model.classifier import Classifier
 from firstlight.model.flops import META_DEVICE, copy_to_meta
-from firstlight.mps.dispatch import mps_autocast
 from firstlight.mps.findings import DryRunReport
 from firstlight.mps.memory import MemoryEstimate
 from firstlight.mps.recorder import OperatorRecorder
 from firstlight.mps.rules import Finding, get_mps_operator_support
+from firstlight.mps.simulation import simulate_mps_autocast
 from firstlight.trainer.trainer import Trainer
 
 # Samples that are read from the dataset; the batch dimension is then expanded to the batch size. A prime number,
@@ -89,7 +89,7 @@ class DryRunStep:
         """Run forward and backward pass in Lightning's order, and return the peak in bytes by memory category."""
         batch = self.make_batch("training", batch_size)
         self.recorder.reset_peak()
-        with self.precision_plugin.train_step_context(), mps_autocast():
+        with self.precision_plugin.train_step_context(), simulate_mps_autocast():
             result: Any = self.model.training_step(batch, 0)
         loss = result["loss"] if isinstance(result, dict) else result
         self.model.zero_grad(set_to_none=True)
@@ -128,7 +128,7 @@ class DryRunStep:
         self.model.eval()
         self.trainer.validating = True
         self.recorder.reset_peak()
-        with torch.no_grad(), self.precision_plugin.val_step_context(), mps_autocast():
+        with torch.no_grad(), self.precision_plugin.val_step_context(), simulate_mps_autocast():
             for _ in range(2):
                 self.model.validation_step(self.make_batch("evaluation", batch_size), 0)
         return self.recorder.peak

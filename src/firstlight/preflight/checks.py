@@ -51,5 +51,5 @@ def raise_if_unsupported(results: dict[str, Any]) -> None:
     """
     if results["errors"]:
         first, *others = results["errors"]
-        more = f" (and {len(others)} more, see above)" if others else ""
-        raise HardwareError(f"This run would fail on MPS: {first}{more}")
+        more = f" (first of {len(others) + 1} errors)" if others else ""
+        raise HardwareError(f"This run would fail on MPS{more}: {first}")

@@ -16,7 +16,7 @@ from firstlight.run.files import write_atomically
 def main(cfg: DictConfig) -> Path:
     """Write the report, print its path and contents, and return the path."""
     run_dirs = validate_run_dirs(cfg)
-    output_path = resolve_output_path(cfg, run_dirs)
+    output_path = prepare_output_path(cfg, run_dirs)
     # Imported after the checks, so that errors in the arguments are reported immediately.
     from firstlight.report.collect import collect_report
     from firstlight.report.render import render
@@ -31,7 +31,7 @@ def main(cfg: DictConfig) -> Path:
         parts.append(format_count(len(content.report["benchmarks"]), "benchmark"))
     print(f"Report: {' · '.join(parts)}")
     if cfg.open_browser and not webbrowser.open(output_path.resolve().as_uri()):
-        print(f"No browser found. Open {output_path} manually.")
+        print(f"No browser found. Open {output_path} in a browser.")
     return output_path
 
 
@@ -69,10 +69,10 @@ def suggest_dir(missing: Path) -> str:
     newest = max(siblings, key=lambda path: path.stat().st_mtime, default=None)
     if newest is None:
         return "Use runs=logs, or the run directory printed by `make train`."
-    return f"Most recent directory there: {newest}."
+    return f"Use e.g. runs={newest}."
 
 
-def resolve_output_path(cfg: DictConfig, run_dirs: list[Path]) -> Path:
+def prepare_output_path(cfg: DictConfig, run_dirs: list[Path]) -> Path:
     """Return the path of the report, after creating its directory.
 
     Raises:

@@ -26,12 +26,13 @@ def find_known_reason(error: BaseException, batch_size: int | None = None) -> st
     # A UserError is raised by the check before training, and its message names the batch size that fits.
     if is_oom_error(error) and not isinstance(error, UserError):
         if batch_size:
-            return f"Out of memory with data.batch_size={batch_size}. Try data.batch_size={max(batch_size // 2, 1)}."
+            fix = f"Try data.batch_size={batch_size // 2}." if batch_size > 1 else "Use a smaller model or input."
+            return f"Out of memory with data.batch_size={batch_size}. {fix}"
         detail = unwrap_worker_error(error).partition("\n")[0] or "allocation failed"
-        return f"Out of memory ({detail}). Try half the data.batch_size."
+        return f"Out of memory ({detail}). Halve data.batch_size."
     if "Expected more than 1 value per channel when training" in str(error):
         return (
-            "BatchNorm needs at least two samples per batch during training, but a batch had one. "
+            "BatchNorm requires at least two samples per batch during training, but a batch had one. "
             "Set data.batch_size to 2 or more."
         )
     return None

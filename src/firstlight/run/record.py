@@ -106,7 +106,7 @@ def record_run(cfg: DictConfig) -> Iterator[RunRecord | WorkerRunRecord]:
     run_dir = claim_run_dir(cfg)
     with acquire_run_lock(run_dir, timeout_s=WORKER_EXIT_TIMEOUT_S if cfg.get("resume") else 0):
         fields = make_initial_fields(cfg)
-        previous = read_previous_fields(run_dir, fields) if cfg.get("resume") else {}
+        previous = read_valid_previous_fields(run_dir, fields) if cfg.get("resume") else {}
         record = RunRecord(run_dir, {**fields, **previous}, cfg)
         with tee_to_file(run_dir / "output.log"), update_run_record(record, cfg, fields["overrides"]):
             yield record
@@ -191,12 +191,12 @@ def make_initial_fields(cfg: DictConfig) -> dict[str, Any]:
     }
 
 
-def read_previous_fields(run_dir: Path, fields: dict[str, Any]) -> dict[str, Any]:
+def read_valid_previous_fields(run_dir: Path, initial: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of an existing run.json; fields of the wrong type are corrupt and left out."""
     previous = read_json_or_empty(run_dir / "run.json")
     if isinstance(previous.get("attempts"), list):
         previous["attempts"] = [attempt for attempt in previous["attempts"] if isinstance(attempt, dict)]
-    types = {name: type(value) for name, value in fields.items() if value is not None}
+    types = {name: type(value) for name, value in initial.items() if value is not None}
     return {name: value for name, value in previous.items() if isinstance(value, types.get(name, object))}
 
 

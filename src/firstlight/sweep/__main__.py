@@ -122,7 +122,7 @@ def find_unfinished_sweep(parent: Path, definition: dict[str, Any], plan: SweepP
     num_completed = count_completed_jobs(latest, plan)
     if num_completed >= plan.num_jobs:
         return None
-    print(f"Resuming sweep {latest}: {num_completed} of {plan.num_jobs} jobs finished (use force=true to start over).")
+    print(f"Resuming sweep {latest}: {num_completed} of {plan.num_jobs} jobs finished (pass force=true to start over).")
     return latest
 
 
@@ -153,7 +153,7 @@ def make_timestamped_dir(parent: Path) -> Path:
             return directory
         except FileExistsError:
             continue
-    raise ConfigError(f"{parent} already has 999 sweeps of this second. Run the command again.")
+    raise ConfigError(f"{parent} already contains 999 sweeps from this second. Run the command again.")
 
 
 def make_job_naming_overrides(overrides: list[str]) -> list[str]:

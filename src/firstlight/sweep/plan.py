@@ -86,7 +86,7 @@ def make_plan(sweep_overrides: list[str], overrides: list[str]) -> SweepPlan:
     for group in SWEEP_GROUPS:
         keys = [key for key in options if key.startswith(f"{group}.")]
         if keys and options.get(group, "none") in ("none", "grid"):
-            raise ConfigError(f"{keys[0]} requires a {group}. Add {group}=<name> (see configs/{group}).")
+            raise ConfigError(f"{keys[0]} requires a {group}. Use {group}=<option> (see configs/{group}).")
     settings: dict[str, Any] = {}
     try:
         settings = OmegaConf.to_container(compose_config("sweep", sweep_overrides), resolve=True)  # type: ignore[assignment]
@@ -120,8 +120,8 @@ def validate_installed(option: str, target: str) -> None:
         raise MissingPackageError(missing_package(option, constants["package"], constants["extra"])) from error
     if "program" in constants and shutil.which(constants["program"]) is None:
         raise HardwareError(
-            f"{option} requires Slurm, but {constants['program']} was not found on PATH. Run it on a login node, or "
-            "use launcher=submitit_local to test locally."
+            f"{option} requires Slurm, but {constants['program']} was not found on PATH. Run `make sweep` on a login "
+            "node, or use launcher=submitit_local to test locally."
         )
 
 
@@ -136,7 +136,7 @@ def validate_plan(plan: SweepPlan) -> None:
     if delay_s >= 60 * timeout_min:
         raise ConfigError(
             f"launcher.signal_delay_s={delay_s} leaves no training time within launcher.timeout_min={timeout_min}. "
-            "Increase timeout_min or decrease signal_delay_s."
+            "Increase launcher.timeout_min, or decrease launcher.signal_delay_s."
         )
 
 
@@ -183,7 +183,7 @@ def get_search_space_corners(overrides: list[Override]) -> list[list[str]]:
         ConfigError: If no override has several values.
     """
     if not any(override.is_sweep_override() for override in overrides):
-        raise ConfigError("sweeper=optuna requires a search range. Add e.g. optimizer.lr=interval(1e-4,1e-2).")
+        raise ConfigError("sweeper=optuna requires a search range. Pass e.g. optimizer.lr=interval(1e-4,1e-2).")
     boundaries = {override.get_key_element(): get_boundary_values(override) for override in overrides}
     corners = itertools.product(*([f"{key}={value}" for value in values] for key, values in boundaries.items()))
     return [list(corner) for corner in itertools.islice(corners, MAX_CORNERS)]
@@ -215,7 +215,8 @@ def resolve_directions(metrics: list[str], direction: str | list[str] | None) ->
     directions = as_list(direction)
     if len(directions) != len(metrics) or set(directions) - {"maximize", "minimize"}:
         expected = f"maximize or minimize for each metric ({', '.join(metrics)})"
-        raise ConfigError(invalid_value("sweeper.direction", direction, expected))
+        fix = f"Use e.g. sweeper.direction=[{','.join(resolve_directions(metrics, None))}]."
+        raise ConfigError(invalid_value("sweeper.direction", direction, expected, fix))
     return directions
 
 

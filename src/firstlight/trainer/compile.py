@@ -63,7 +63,7 @@ class TorchCompile(Callback):
     def _initialize(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
         if trainer.accumulate_grad_batches > 1 and self.mode == "reduce-overhead":
             self.mode = "default"  # a CUDA graph overwrites the gradients of the previous batch
-        self.active = count_planned_batches(trainer) >= self.min_steps
+        self.active = count_planned_steps(trainer) >= self.min_steps
         self.batch_size = len(batch["ids"])
         network: Any = pl_module.network
         if self.active and network._compiled_call_impl is None:
@@ -99,7 +99,7 @@ class TorchCompile(Callback):
             )
 
 
-def count_planned_batches(trainer: Trainer) -> float:
+def count_planned_steps(trainer: Trainer) -> float:
     """Return the planned number of optimizer steps of a fit, or of batches of a test or prediction."""
     if trainer.training:
         return trainer.estimated_stepping_batches

@@ -172,11 +172,12 @@ def validate_trainer_settings(accelerator: str, kwargs: TrainerKwargs) -> None:
     """
     if kwargs.get("sync_batchnorm") and accelerator != "cuda":
         raise ConfigError(
-            f"trainer.sync_batchnorm=true requires CUDA, got trainer.accelerator={accelerator}. Remove it."
+            f"trainer.sync_batchnorm=true requires CUDA, got trainer.accelerator={accelerator}. "
+            "Set trainer.sync_batchnorm=false."
         )
     for name in ("max_epochs", "max_steps", "limit_train_batches"):
         if kwargs.get(name) == 0:
-            raise ConfigError(invalid_value(f"trainer.{name}", 0, "at least 1"))
+            raise ConfigError(invalid_value(f"trainer.{name}", 0, "a nonzero value", f"Use e.g. trainer.{name}=1."))
 
 
 def configure_process(num_threads: int, matmul_precision: str, deterministic: bool) -> None:

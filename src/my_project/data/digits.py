@@ -8,14 +8,7 @@ import numpy as np
 
 from firstlight.data.images import InMemoryImageDataModule
 from firstlight.data.split import stratified_split
-from firstlight.run.errors import (
-    ConfigError,
-    DataError,
-    MissingPackageError,
-    invalid_value,
-    missing_package,
-    not_found,
-)
+from firstlight.run.errors import ConfigError, DataError, MissingPackageError, invalid_value, missing_package, not_found
 
 
 class DigitsDataModule(InMemoryImageDataModule):
@@ -44,8 +37,8 @@ class DigitsDataModule(InMemoryImageDataModule):
     ) -> None:
         super().__init__(image_size, batch_size, num_workers, augment, drop_last, cache_on_device)
         if image_size % 8 or image_size < 8:
-            fix = "Digits are enlarged from 8 x 8 pixels."
-            raise ConfigError(invalid_value("data.image_size", image_size, "a multiple of 8", fix))
+            expected = "a multiple of 8 (the digits have 8 x 8 pixels)"
+            raise ConfigError(invalid_value("data.image_size", image_size, expected, "Use e.g. data.image_size=32."))
 
     def load_arrays(self) -> tuple[list[str], dict[str, Any]]:
         """Return class names, images and labels: 80 % train, 10 % val, 10 % test."""

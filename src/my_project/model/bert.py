@@ -12,8 +12,8 @@ from firstlight.data.word_tokenizer import build_word_tokenizer, tokenizer_from_
 from firstlight.model.classifier import Classifier, freeze_first
 from firstlight.run.errors import CheckpointError, ConfigError, MissingPackageError, invalid_value, missing_package
 
-# Published for sentence-transformers/all-MiniLM-L6-v2, revision 1110a243 (Apache-2.0). The package is a copy by a third
-# party, so its weights are compared with those of the authors.
+# Weights of sentence-transformers/all-MiniLM-L6-v2, revision 1110a243 (Apache-2.0). The package is a copy by a third
+# party, so its weights are compared with the published ones.
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
@@ -116,8 +116,8 @@ def build_bert(num_tokens: int, config: dict[str, Any]) -> BertForSequenceClassi
     """
     vocab_size = config.get("vocab_size", num_tokens)
     if vocab_size < num_tokens:
-        expected = f"at least {num_tokens}, the size of the vocabulary"
-        fix = "Increase it, or leave it out."
+        expected = f"a value of at least {num_tokens} (the size of the vocabulary)"
+        fix = "Increase or omit model.config_overrides.vocab_size."
         raise ConfigError(invalid_value("model.config_overrides.vocab_size", vocab_size, expected, fix))
     return BertForSequenceClassification(BertConfig(**{**config, "vocab_size": vocab_size}))
 
@@ -129,7 +129,7 @@ def load_pretrained_bert(
 
     Args:
         weights: Name on the Hub, a local directory, or "minilm".
-        overrides: Values that replace those of the saved config.
+        overrides: Arguments that override the saved config.
         trust_remote_code: Whether Python code that comes with the weights may run.
 
     Raises:

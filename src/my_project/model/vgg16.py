@@ -52,8 +52,8 @@ class VGG16(Classifier):
         super().__init__(class_names, label_smoothing, optimizer, scheduler)
         self.save_hyperparameters(logger=False)
         if image_size < 32:
-            fix = "VGG16 halves the size of an image five times."
-            raise ConfigError(invalid_value("data.image_size", image_size, "an integer of at least 32", fix))
+            expected = "an integer of at least 32 (VGG16 halves the image size five times)"
+            raise ConfigError(invalid_value("data.image_size", image_size, expected, "Use e.g. data.image_size=32."))
         build_network = vgg16_bn if batch_norm else vgg16
         # At 32 px the map is 1 x 1: the standard head would repeat it 49 times, for 120 M useless weights.
         if head == "small" or (head == "auto" and image_size <= 64):

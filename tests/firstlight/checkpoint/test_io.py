@@ -1,4 +1,4 @@
-"""A corrupt checkpoint either raises a one-line error or loads exactly what was saved."""
+"""A corrupt checkpoint either raises a one-line error or loads without any change."""
 
 import random
 

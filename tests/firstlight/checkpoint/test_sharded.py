@@ -103,6 +103,6 @@ def test_interrupted_replacement_keeps_previous_checkpoint(checkpoint_dir):
 def test_resume_with_other_number_of_devices_raises():
     trainer = SimpleNamespace(state=SimpleNamespace(fn=TrainerFn.FITTING), world_size=1, global_rank=0)
     with pytest.raises(
-        CheckpointError, match=r"Cannot resume on 1 device\(s\): the checkpoint was written with 2\. Resume on 2"
+        CheckpointError, match=r"Cannot resume on 1 device\(s\): the checkpoint was written on 2\. Resume on 2"
     ):
         ExactResume().on_load_checkpoint(trainer, TinyMLP(CLASSES, 2), {"rng_states": [{}, {}]})

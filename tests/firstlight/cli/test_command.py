@@ -50,19 +50,19 @@ USER_ERRORS = [
     ("train", ["batch_size=8"], "train: Unknown setting 'batch_size'. Did you mean 'data.batch_size'?"),
     ("train", ["model=tny_mlp"], "train: Unknown option model=tny_mlp. Did you mean model=tiny_mlp?"),
     ("train", ["experiment=smok"], "train: Unknown option experiment=smok. Did you mean experiment=smoke?"),
-    ("train", ["data.batch_size=8,16"], "train: data.batch_size=8,16 is a sweep over several values. Use `make sweep`"),
+    ("train", ["data.batch_size=8,16"], "train: data.batch_size=8,16 is a sweep over several values. Run `make sweep`"),
     ("train", ["data.batch_size=x"], "train: Invalid value for data.batch_size: expected an integer, got 'x'."),
     ("train", ["+data.zzz=1"], "train: Unknown setting 'data.zzz'. Available: "),
     (
         "train",
         ["optimizer.eps=1"],
-        "train: 'optimizer.eps' is accepted by the class but not set in the config. To add it, use +optimizer.e",
+        "train: 'optimizer.eps' is accepted by the class but not set in the config. To add the key, pass +optimi",
     ),
     ("train", ["~callbacks.curvs"], "train: Unknown setting 'callbacks.curvs'. Did you mean 'callbacks.curves'?"),
     (
         "train",
         ["logger=null"],
-        "train: logger=null is not a valid option. Use logger=<option>, and logger=none to disable it.",
+        "train: logger=null is not a valid option. Use logger=<option>, or logger=none to disable the group.",
     ),
     ("train", ["a b"], "train: Cannot parse override 'a b' ("),
     (

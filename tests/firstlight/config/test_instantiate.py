@@ -27,7 +27,7 @@ from firstlight.trainer.trainer import Trainer
             {"limit_val_batches": 1.5},
             "Trainer rejected its arguments: You have passed invalid value 1.5 for",
         ),
-        (Trainer, [], {"max_epochs": 0}, "Invalid value for trainer.max_epochs: expected at least 1, got 0."),
+        (Trainer, [], {"max_epochs": 0}, "Invalid value for trainer.max_epochs: expected a nonzero value, got 0."),
     ],
 )
 def test_rejected_arguments_are_a_one_line_error(cls, args, settings, message):

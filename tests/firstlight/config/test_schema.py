@@ -43,5 +43,6 @@ def test_constants_include_inherited_ones():
 
 @pytest.mark.parametrize("target", ["firstlight.trainer.trainer.Trainr", "nowhere.at.all.Net", "Net"])
 def test_unknown_class_is_rejected(target):
-    with pytest.raises(ValueError, match=f"Cannot find class '{target}'. Use the import path of an installed class."):
+    message = f"Cannot find class '{target}'. Set _target_ to the import path of an installed class."
+    with pytest.raises(ValueError, match=message):
         schema.read_signature(target)

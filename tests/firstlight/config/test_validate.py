@@ -64,7 +64,7 @@ INVALID_SETTINGS = [
     (
         "data",
         None,
-        "Invalid value for data: expected a config with a _target_, got null. Select an option with data=<name>.",
+        "Invalid value for data: expected a config with a _target_, got null. Use data=<option>.",
     ),
     ("tags", "abc", "Invalid value for tags: expected a list such as [a,b], got 'abc'."),
     (
@@ -91,11 +91,11 @@ def test_invalid_setting_is_rejected(compose_cfg, key, value, message):
     [
         (
             ["model=tiny_text", "data=fake_images"],
-            "TinyText expects text, but FakeImageDataModule provides images. Choose another dataset, e.g. data=",
+            "TinyText expects text, but FakeImageDataModule provides images. Use another dataset, e.g. data=",
         ),
         (
             ["model=tiny_images", "data=fake_text"],
-            "TinyImages expects images, but FakeTextDataModule provides text. Choose another dataset, e.g. data=",
+            "TinyImages expects images, but FakeTextDataModule provides text. Use another dataset, e.g. data=",
         ),
     ],
 )
@@ -121,7 +121,7 @@ def test_missing_config_section_is_rejected(compose_cfg, name):
 def test_unreadable_config_file_is_named(tmp_path, content):
     (tmp_path / "x.yaml").write_text(content)
 
-    with pytest.raises(ValueError, match=r"^Cannot parse .*x\.yaml: .+ Fix it, or restore it with git\.$") as caught:
+    with pytest.raises(ValueError, match=r"^Cannot parse .*x\.yaml: .+ Fix the file, or restore it with git\.$") as caught:
         load_yaml(tmp_path / "x.yaml")
     assert len(str(caught.value).splitlines()) == 1
 

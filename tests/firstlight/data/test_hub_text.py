@@ -47,7 +47,7 @@ def test_labels_may_be_any_values(save_dataset, values):
 def test_unlabeled_rows_are_rejected(save_dataset):
     directory = save_dataset([{"text": "x", "label": -1}])
 
-    with pytest.raises(DataError, match="contains unlabeled rows. Choose labeled splits with data.test_split"):
+    with pytest.raises(DataError, match="contains unlabeled rows. Set data.test_split and data.val_split to"):
         HubTextDataModule(directory).setup()
 
 

@@ -48,7 +48,7 @@ def test_every_decoder_error_becomes_one_line(tmp_path, error):
         raise error
 
     message = get_error_message(lambda: read_image_crop(tmp_path / "image", 32, raise_error))
-    assert "Repair or remove it" in (message or "")
+    assert "Repair or remove the file" in (message or "")
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_skipped_images_are_counted_once_across_workers_and_epochs(paths, num_wo
 def test_more_unreadable_images_than_allowed_are_rejected(paths, num_workers, monkeypatch):
     # After an error, torch waits for each worker before it kills the worker: 5 s by default.
     monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.1)
-    message = "Repair or remove it, or skip up to 3 unreadable images with data.max_skipped_samples=3"
+    message = "Repair or remove the file, or skip up to 3 unreadable images with data.max_skipped_samples=3"
 
     with pytest.raises(DataError, match=message) as caught:
         load_batches(make_dataset(paths, max_skipped_samples=2), num_workers)
@@ -96,14 +96,14 @@ def test_more_unreadable_images_than_allowed_are_rejected(paths, num_workers, mo
 
 
 def test_unreadable_image_is_rejected_by_default(paths):
-    message = r"3.png .*. Repair or remove it, or skip up to 1 unreadable images with data.max_skipped_samples=1"
+    message = r"3.png .*. Repair or remove the file, or skip up to 1 unreadable images with data.max_skipped_samples=1"
 
     with pytest.raises(DataError, match=message):
         load_batches(make_dataset(paths), 0)
 
 
 def test_batch_without_readable_image_is_rejected(paths):
-    with pytest.raises(DataError, match=r"None of the 2 images of a batch can be read, such as .*7.png. Repair them"):
+    with pytest.raises(DataError, match=r"None of the 2 images in a batch can be read, e.g. .*7.png. Repair the images"):
         make_dataset(paths, max_skipped_samples=9).__getitems__([7, 8])
 
 

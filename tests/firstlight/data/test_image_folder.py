@@ -59,15 +59,15 @@ def test_corrupt_image_is_named(image_dir):
     (image_dir / "red" / "0.jpg").write_bytes(b"broken")
     data = prepare_data(ImageFolderDataModule(root=str(image_dir), image_size=32, num_workers=0))
 
-    with pytest.raises(DataError, match=r"Cannot read image .*red/0.jpg \(.*\). Repair or remove it"):
+    with pytest.raises(DataError, match=r"Cannot read image .*red/0.jpg \(.*\). Repair or remove the file"):
         [batch for name in data.datasets for batch in data.make_dataloader(data.datasets[name])]
 
 
 @pytest.mark.parametrize(
     ("make_dirs", "message"),
     [
-        (lambda path: None, "is not a directory. Set it to a directory with one subdirectory of images per class"),
-        (lambda path: (path / "only").mkdir(parents=True), "contains 1 class directories, but at least 2 are required"),
+        (lambda path: None, "is not a directory. Set data.root to a directory with one subdirectory of images per class"),
+        (lambda path: (path / "only").mkdir(parents=True), "must contain at least 2 class directories, got 1"),
         (lambda path: [(path / name).mkdir(parents=True) for name in "ab"], "a contains no images. Use an image or a"),
     ],
 )

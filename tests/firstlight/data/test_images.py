@@ -21,7 +21,5 @@ def test_shifted_images_are_padded_with_zeros():
 
 
 def test_batch_size_below_one_is_rejected():
-    with pytest.raises(
-        ConfigError, match="Invalid value for data.batch_size: expected .* at least 1, got 0"
-    ):
+    with pytest.raises(ConfigError, match="Invalid value for data.batch_size: expected .* at least 1, got 0"):
         FakeImageDataModule(batch_size=0).setup()

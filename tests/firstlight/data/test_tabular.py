@@ -89,7 +89,7 @@ def test_nan_label_is_missing(tmp_path):
         ("a.jsonl", b"", "a.jsonl is empty. Use a file with at least one text"),
         ("a.parquet", b"", "a.parquet is empty. Use a file with at least one text"),
         ("a.csv", b"\n\n", "a.csv has no valid UTF-8 header row"),
-        ("a.csv", CSV.encode("utf-16"), "a.csv has no valid UTF-8 header row. Save it as UTF-8 text with the column"),
+        ("a.csv", CSV.encode("utf-16"), "a.csv has no valid UTF-8 header row. Save the file as UTF-8 text with the"),
         ("a.csv", CSV.encode() + b'"open,1\nx,1\n', "a.csv has an unterminated quote at or before line 42. Close it"),
         ("a.csv", b"label,text\n0,x\n" + b'1,"open\n', "a.csv has an unterminated quote at or before line 3. Close it"),
         ("a.jsonl", b"[" * 100_000, "row 1: invalid JSON: maximum recursion depth"),

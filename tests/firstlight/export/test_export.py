@@ -96,7 +96,7 @@ def test_custom_model_is_exported(module, tmp_path):
 @pytest.mark.parametrize("module", [torch_export, onnx])
 def test_deviating_export_raises_and_writes_nothing(module, tmp_path):
     with (
-        pytest.raises(ConfigError, match="Exported model differs from the original: maximum deviation"),
+        pytest.raises(ConfigError, match="The exported model differs from the original: maximum deviation"),
         atomic_output_dir(tmp_path) as temporary_dir,
     ):
         module.export_model(make_source(NondeterministicModel(CLASSES, 2)), temporary_dir)

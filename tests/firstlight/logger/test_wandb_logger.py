@@ -122,6 +122,6 @@ def test_offline_run_gets_new_id_if_id_is_in_use(monkeypatch):
 
     monkeypatch.setattr(wandb_logger, "init_run", init_run)
 
-    assert wandb_logger.init_offline_run({"id": "held", "resume": None}) == "run"
+    assert wandb_logger.init_offline_fallback({"id": "held", "resume": None}) == "run"
     assert [("held", "offline"), (attempts[1][0], "offline")] == attempts
     assert len(attempts[1][0]) == 8

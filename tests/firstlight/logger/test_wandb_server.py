@@ -8,8 +8,8 @@ import time
 import pytest
 
 from support.wandb_server import (
-    SKIP_REASON,
     OPENWANDB_PYTHON,
+    SKIP_REASON,
     Client,
     Server,
     find_free_port,

@@ -466,11 +466,11 @@ void run(const c10::OperatorHandle& op, Stack* stack) {
     if (!takes_generator && op.hasTag(at::Tag::nondeterministic_seeded)) {
       borrowed.emplace();
     }
-    const auto own = kMPSOnlyOperators.find(name);
-    if (own == kMPSOnlyOperators.end()) {
+    const auto replacement = kMPSOnlyOperators.find(name);
+    if (replacement == kMPSOnlyOperators.end()) {
       op.callBoxed(stack);
     } else {
-      auto outputs = own->second(Arguments(stack->data() + first, number));
+      auto outputs = replacement->second(Arguments(stack->data() + first, number));
       torch::jit::drop(*stack, number);
       for (auto& output : outputs) {
         stack->emplace_back(std::move(output));
@@ -667,13 +667,13 @@ Tensor scaled_dot_product_attention(
 TORCH_LIBRARY_IMPL(_, MPS, library) { library.fallback(torch::CppFunction::makeFromBoxedFunction<&run_fallback>()); }
 
 TORCH_LIBRARY_IMPL(aten, MPS, library) {
-  static const std::set<std::string> own = {
+  static const std::set<std::string> not_wrapped = {
       "empty.memory_format", "empty_strided", "as_strided", "view", "_reshape_alias",
       // These only change metadata or call copy_, so the composite implementation is used.
       "permute", "repeat", "constant_pad_nd", "unfold", "_copy_from", "_copy_from_and_resize", "_fused_rms_norm",
       "record_stream", "set_.source_Tensor", "set_.source_Storage", "set_.source_Storage_storage_offset", "_grouped_mm"};
   for (const char* name : kNames) {
-    if (!own.count(name)) {
+    if (!not_wrapped.count(name)) {
       library.impl(name, torch::CppFunction::makeFromBoxedFunction<&run_supported>());
     }
   }

@@ -74,7 +74,7 @@ INVALID_RUNS = "Invalid value for runs: expected a directory or a list of direct
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["runs={tmp}/none"], "Directory {tmp}/none does not exist. Most recent directory there: {tmp}/empty."),
+        (["runs={tmp}/none"], "Directory {tmp}/none does not exist. Use e.g. runs={tmp}/empty."),
         (["runs={tmp}/no/ne"], f"Directory {{tmp}}/no/ne {USE_LOGS}"),
         (["runs=none_such"], f"Directory none_such {USE_LOGS}"),
         (["runs={tmp}/file"], "{tmp}/file is a file, but runs= expects a directory. Use runs={tmp}."),

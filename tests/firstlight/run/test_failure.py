@@ -95,7 +95,7 @@ def test_out_of_memory_suggests_batch_size(train_with_fault, text):
         "failed",
         "Out of memory with data.batch_size=4. Try data.batch_size=2.",
     )
-    assert "Try half the data.batch_size." in format_user_error(error, "train", [])
+    assert "Halve data.batch_size." in format_user_error(error, "train", [])
 
 
 def test_full_disk_keeps_previous_checkpoint(small_disk):

@@ -91,4 +91,4 @@ def test_resolved_config_is_saved(compose_cfg, tmp_path):
 def test_out_of_memory_suggests_batch_size_of_at_least_one(compose_cfg):
     cfg = compose_cfg("data.batch_size=1")
 
-    assert describe_failure(MemoryError(), cfg) == "Out of memory with data.batch_size=1. Try data.batch_size=1."
+    assert describe_failure(MemoryError(), cfg) == "Out of memory with data.batch_size=1. Use a smaller model or input."

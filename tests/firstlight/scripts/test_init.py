@@ -198,13 +198,13 @@ def test_init_runs_again_with_another_name_and_fewer_examples(copy):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "Option 'name' is missing. Use e.g. make init name=zephyr keep=none."),
+        ([], "Option 'name' is missing. Run e.g. `make init name=zephyr keep=none`."),
         (["keep=bert"], "Option 'name' is missing."),
         (["nmae=x"], "Unknown option 'nmae=x'. Did you mean 'name='?"),
         (["name="], "Option 'name' has no value. Pass name=<value>."),
         (["name=zephyr", "keep=brt"], "Unknown model or dataset 'brt' in keep=. Did you mean 'bert'?"),
         (["name=zephyr", "keep=foo"], "Unknown model or dataset 'foo' in keep=. Available: bert, "),
-        (["name=zephyr", "keep=none,bert"], "keep=none deletes all examples, got keep=none,bert."),
+        (["name=zephyr", "keep=none,bert"], "keep=none cannot be combined with other names, got keep=none,bert."),
         (["name=zephyr", "force=yes"], "Invalid value for force: expected true or false, got 'yes'."),
         (["name=My-Net"], "starting with a letter, got 'My-Net'. Use e.g. name=my_net."),
         (["name=3d"], "Use e.g. name=my_3d."),
@@ -229,7 +229,7 @@ def test_invalid_arguments_are_rejected_in_one_line(shared_copy, arguments, mess
 def test_uncommitted_changes_are_rejected_without_force(copy):
     (copy / "notes.txt").write_text("a thought")
 
-    with pytest.raises(ValueError, match="notes.txt has uncommitted changes, which could get lost. Commit them, or "):
+    with pytest.raises(ValueError, match="notes.txt has uncommitted changes, which could be lost. Commit the changes, or "):
         init.init(copy, ["name=zephyr", "keep=none"])
     assert (copy / "src" / PROJECT.name).is_dir()
     init.init(copy, ["name=zephyr", "keep=none", "force=true"])
@@ -238,7 +238,7 @@ def test_uncommitted_changes_are_rejected_without_force(copy):
 
 
 def test_a_directory_without_git_is_rejected(tmp_path):
-    with pytest.raises(ValueError, match="is not a git repository, so changes could not be undone. Run: git init"):
+    with pytest.raises(ValueError, match="is not a git repository, so changes could not be undone. Run `git init"):
         init.init(tmp_path, ["name=zephyr"])
 
 

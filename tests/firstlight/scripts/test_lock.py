@@ -70,7 +70,7 @@ def test_base_contains_no_text_packages():
 
 
 def test_pyproject_parser_matches_tomllib():
-    assert pyproject.read_extras() == PYPROJECT["tool"]["firstlight"]["extras"]
+    assert pyproject.read_selected_extras() == PYPROJECT["tool"]["firstlight"]["extras"]
     assert pyproject.read_known_extras() == list(EXTRAS)
     assert PYPROJECT["project"]["requires-python"].startswith(f">={pyproject.read_minimum_python()},")
 
@@ -86,7 +86,7 @@ def test_pyproject_parser_matches_tomllib():
 def test_read_extras_supports_toml_syntax(tmp_path, text):
     (tmp_path / "pyproject.toml").write_text(f'[tool.other]\nextras = ["no"]\n\n[tool.firstlight]\n{text}')
 
-    assert pyproject.read_extras(tmp_path) == ["text", "dev"]
+    assert pyproject.read_selected_extras(tmp_path) == ["text", "dev"]
 
 
 @pytest.mark.parametrize("extras", ["[]", ""])
@@ -94,7 +94,7 @@ def test_project_without_extras(tmp_path, extras):
     shutil.copytree(ROOT / "requirements", tmp_path / "requirements")
     (tmp_path / "pyproject.toml").write_text(f"[tool.firstlight]\nextras = {extras}\n" if extras else "")
 
-    assert pyproject.list_lock_files(tmp_path) == [tmp_path / "requirements/base.lock"]
+    assert pyproject.get_required_lock_files(tmp_path) == [tmp_path / "requirements/base.lock"]
 
 
 @pytest.mark.parametrize(
@@ -112,14 +112,14 @@ def test_unknown_or_unlocked_extra_is_rejected(tmp_path, extras, message):
     (tmp_path / "pyproject.toml").write_text(f"{known}[tool.firstlight]\nextras = {extras}\n")
 
     with pytest.raises(ValueError, match=re.escape(message)):
-        pyproject.list_lock_files(tmp_path)
+        pyproject.get_required_lock_files(tmp_path)
 
 
 def test_conda_installs_the_same_extras():
     match = re.search(r"- -e \.\[(.*)\]", (ROOT / "environment.yml").read_text())
 
     assert match is not None
-    assert match.group(1).split(",") == pyproject.read_extras()
+    assert match.group(1).split(",") == pyproject.read_selected_extras()
 
 
 def write_pyproject(directory: Path, extra: str) -> None:
@@ -185,7 +185,7 @@ def test_versions_are_kept_without_upgrade(fake_uv_project):
 def test_conflicting_extra_writes_no_lock_file(fake_uv_project):
     (fake_uv_project / "more").unlink()
 
-    with pytest.raises(ValueError, match="uv cannot resolve the extra 'more':\nno version fits"):
+    with pytest.raises(ValueError, match="uv cannot resolve the extra 'more'. .* Output of uv:\nno version fits"):
         lock.lock(fake_uv_project, upgrade=False)
     assert not (fake_uv_project / "requirements").exists()
 
@@ -194,4 +194,4 @@ def test_missing_uv_error_includes_install_command():
     command = [sys.executable, str(ROOT / "scripts/lock.py")]
     done = subprocess.run(command, capture_output=True, text=True, env={"PATH": "/nowhere"})
 
-    assert (done.returncode, done.stderr) == (1, "lock: `make lock` requires uv. Install it with: pip install uv\n")
+    assert (done.returncode, done.stderr) == (1, "lock: `make lock` requires uv. Install it with `pip install uv`.\n")

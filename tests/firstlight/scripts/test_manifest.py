@@ -97,5 +97,5 @@ def test_outdated_manifest_error_includes_command(checkout, path, content, probl
 def test_project_cannot_write_manifest(checkout):
     (checkout / "pyproject.toml").write_text("[tool.firstlight.template]\n")
 
-    with pytest.raises(ValueError, match="Use `make update` to replace it"):
+    with pytest.raises(ValueError, match="Run `make update` to replace the manifest"):
         manifest.main([])

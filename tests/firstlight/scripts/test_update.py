@@ -34,7 +34,7 @@ def test_uncommitted_changes_are_rejected(project, template):
 
     line = run_failing_update(project, f"from={template}", "ref=v2", "force=true")
 
-    assert line == "update: Uncommitted changes: notes.txt. Commit them, or run: git stash -u"
+    assert line == "update: Uncommitted changes: notes.txt. Commit them, or run `git stash -u`."
 
 
 def test_dry_run_prints_the_same_without_changes(project, template):
@@ -56,7 +56,7 @@ def test_output_ends_with_versions_and_next_command(project, template):
 
     lines = run_update(project, template).splitlines()
 
-    assert lines[-2] == f"Updated firstlight 0.1.0 ({first}) to 0.2.0 ({second})"
+    assert lines[-2] == f"Updated firstlight from 0.1.0 ({first}) to 0.2.0 ({second})"
     assert lines[-1] == "Next: make setup check test"
     assert git(project, "remote") == ""
     commit(project)

@@ -67,4 +67,4 @@ def test_ref_without_manifest_is_rejected(project, template):
 
     line = run_failing_update(project, f"from={template}", "ref=main")
 
-    assert line == f"update: main of {template} has no src/firstlight/manifest.json. Use a later ref."
+    assert line == f"update: main of {template} has no src/firstlight/manifest.json. Pass a later ref."

@@ -161,7 +161,7 @@ def test_invalid_resume_is_rejected_without_changes(trained_run, overrides, mess
 def test_resume_expects_a_directory(trained_run):
     run_dir, _, _ = trained_run
 
-    with pytest.raises(ValueError, match="resume= expects a run directory, got .*last.ckpt. Use resume="):
+    with pytest.raises(ValueError, match="resume= expects a run directory, got .*last.ckpt. Pass resume="):
         compose_config("train", [f"resume={run_dir}/checkpoints/last.ckpt"])
 
 

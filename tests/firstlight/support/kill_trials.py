@@ -5,7 +5,7 @@
 If no models are named, the tiny ones are used.
 
 Each trial is a function of its seed, which determines the model and the moments. A trial fails if a file is corrupt
-under its final name, or if weights or metrics differ from those of an uninterrupted run.
+under its final name, or if its weights or metrics differ from an uninterrupted run.
 """
 
 import json

@@ -21,7 +21,7 @@ def build_tiny(compose_cfg, *overrides):
 
 
 def make_faulty_overrides(overrides, *defaults):
-    """Return overrides after those of the smallest training run that can fail: 4 steps, each of them logged."""
+    """Return overrides on top of the smallest training run that can fail: 4 steps, each of them logged."""
     given = {override.partition("=")[0] for override in overrides}
     base = [*OVERRIDES, "model=tiny_faulty", "data.num_samples=16", "trainer.log_every_n_steps=1", *defaults]
     base.remove("model=tiny_mlp")

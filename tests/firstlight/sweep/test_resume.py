@@ -63,7 +63,7 @@ def test_sweep_resumes_failed_interrupted_and_pending_jobs(interrupted_sweep, ru
     code, output = run_sweep(*overrides)
 
     assert code == 0
-    assert output.startswith(f"Resuming sweep {sweep_dir}: 0 of 3 jobs finished (use force=true to start over).\n")
+    assert output.startswith(f"Resuming sweep {sweep_dir}: 0 of 3 jobs finished (pass force=true to start over).\n")
     assert "jobs remaining" not in output
     assert [sweep_dir] == list_sweep_dirs()
     assert [(row["trainer.max_epochs"], row["status"]) for row in read_results(sweep_dir)] == [

@@ -59,7 +59,11 @@ class ResumableJoblibLauncher(JoblibLauncher):
         try:
             results = super().launch(job_overrides, initial_job_idx)
         except TerminatedWorkerError:
-            print("A sweep process was killed (out of memory?). The other processes were stopped.", flush=True)
+            print(
+                "A sweep process was killed, probably because the machine ran out of memory. The other "
+                "processes were stopped. Decrease launcher.n_jobs.",
+                flush=True,
+            )
             results = [make_empty_result() for _ in job_overrides]
         finally:
             signal.signal(signal.SIGINT, previous)

@@ -113,7 +113,7 @@ class SlurmLauncher(SubmititLauncher):
         """Return the commands that list, cancel and show the jobs."""
         ids = sorted({str(job.job_id).partition("_")[0] for job in jobs.values()})
         return (
-            "Jobs keep running in Slurm. List them with `squeue --me`, cancel them with "
+            "The jobs keep running in Slurm. List them with `squeue --me`, cancel them with "
             f"`scancel {' '.join(ids)}`, and show their progress with `make report`."
         )
 

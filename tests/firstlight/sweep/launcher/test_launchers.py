@@ -56,8 +56,8 @@ def test_every_launcher_and_sweeper_composes(group, name, monkeypatch):
         ),
         (["launcher=joblib", "launcher.n_job=2"], "Unknown setting 'launcher.n_job'. Did you mean 'launcher.n_jobs'?"),
         (["launcher=job"], "Unknown option launcher=job. Did you mean launcher=joblib?"),
-        (["launcher.n_jobs=2"], "launcher.n_jobs requires a launcher. Add launcher=<name> (see configs/launcher)."),
-        (["sweeper.n_trials=2"], "sweeper.n_trials requires a sweeper. Add sweeper=<name> (see configs/sweeper)."),
+        (["launcher.n_jobs=2"], "launcher.n_jobs requires a launcher. Use launcher=<option> (see configs/launcher)."),
+        (["sweeper.n_trials=2"], "sweeper.n_trials requires a sweeper. Use sweeper=<option> (see configs/sweeper)."),
         (
             ["launcher=slurm", "launcher.mem_gb=0"],
             "Invalid value for launcher.mem_gb: expected a value between 1 and 1,000,000, got 0.",
@@ -122,7 +122,7 @@ def test_train_rejects_launcher(monkeypatch, capsys):
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     assert (
-        "train: 'launcher' is only valid for sweeps. Use `make sweep`, or remove launcher." in capsys.readouterr().err
+        "train: 'launcher' is only valid for sweeps. Run `make sweep`, or remove launcher." in capsys.readouterr().err
     )
 
 

@@ -1,4 +1,4 @@
-"""Dispatch `meta` tensors to the operators that MPS would use: shapes and dtypes without memory or arithmetic."""
+"""Simulate on `meta` tensors which operators MPS would use: shapes and dtypes without memory or arithmetic."""
 
 import contextlib
 import re
@@ -25,7 +25,7 @@ ATTENTION = "scaled_dot_product_attention"
 
 
 @contextlib.contextmanager
-def mps_dispatch(precision: str) -> Iterator[None]:
+def simulate_mps_dispatch(precision: str) -> Iterator[None]:
     """Context manager in which `meta` tensors use the kernels of MPS, and autocast casts for a precision.
 
     Args:
@@ -36,12 +36,12 @@ def mps_dispatch(precision: str) -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*may also be overridden|.*Overriding a previously registered")
-            for kernel in (linear, max_pool2d, max_pool2d_backward, _scaled_dot_product_attention_math_for_mps):
+            for name, kernel in SHAPE_KERNELS.items():
                 # Library.impl() rejects Meta kernels for composite operators, for which MPS has its own kernels.
-                library.m.impl(kernel.__name__, "Meta", kernel, False)
+                library.m.impl(name, "Meta", kernel, False)
             # Since torch 2.15, MPS stores the dropout mask as one byte per element instead of a float (pytorch#195011).
             if torch.__version__ >= "2.15":
-                library.impl("dropout", dropout, "AutogradMeta")
+                library.impl("dropout", infer_dropout_output, "AutogradMeta")
             library.impl(ATTENTION, _make_attention_kernel(half_dtype), KEY)
             for name in _list_autocast_ops() if half_dtype else ():
                 is_lower = LOWER_PRECISION_OPS.fullmatch(name.partition(".")[0])
@@ -53,7 +53,7 @@ def mps_dispatch(precision: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def mps_autocast() -> Iterator[None]:
+def simulate_mps_autocast() -> Iterator[None]:
     """Context manager that enables the casts and the attention of `mps_dispatch`, for a forward pass."""
     before = torch.is_autocast_enabled(KEY_DEVICE)
     torch.set_autocast_enabled(KEY_DEVICE, True)
@@ -64,34 +64,41 @@ def mps_autocast() -> Iterator[None]:
         torch.set_autocast_enabled(KEY_DEVICE, before)
 
 
-def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def infer_linear_output(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return an empty output of a linear layer, (..., features)."""
     return inputs.new_empty((*inputs.shape[:-1], weight.shape[0]))
 
 
-def max_pool2d(inputs: Tensor, kernel_size: list[int], *rest: Any) -> Tensor:
+def infer_max_pool2d_output(inputs: Tensor, kernel_size: list[int], *rest: Any) -> Tensor:
     """Return an empty output of max pooling. MPS stores no indices for the backward pass."""
     return aten.max_pool2d_with_indices(inputs, kernel_size, *rest)[0]
 
 
-def max_pool2d_backward(gradient: Tensor, inputs: Tensor, *rest: Any) -> Tensor:
+def infer_max_pool2d_gradient(gradient: Tensor, inputs: Tensor, *rest: Any) -> Tensor:
     """Return an empty gradient of max pooling."""
     return torch.empty_like(inputs)
 
 
-def _scaled_dot_product_attention_math_for_mps(
-    query: Tensor, key: Tensor, value: Tensor, *rest: Any, **more: Any
-) -> tuple[Tensor, Tensor]:
+def infer_attention_output(query: Tensor, key: Tensor, value: Tensor, *rest: Any, **more: Any) -> tuple[Tensor, Tensor]:
     """Return an empty output (..., tokens, width) and empty weights (..., tokens, tokens) of attention."""
     shape = query.shape[:-1]
     return query.new_empty((*shape, value.shape[-1])), query.new_empty((*shape, key.shape[-2]))
 
 
-def dropout(inputs: Tensor, p: float, train: bool) -> Tensor:
+def infer_dropout_output(inputs: Tensor, p: float, train: bool) -> Tensor:
     """Return an empty output of dropout, using the operator that stores a mask of bytes."""
     if not train or p == 0 or not inputs.numel():
         return inputs
     return aten.native_dropout(inputs, p, train)[0]
+
+
+# By the name of the operator.
+SHAPE_KERNELS: dict[str, Callable[..., Any]] = {
+    "linear": infer_linear_output,
+    "max_pool2d": infer_max_pool2d_output,
+    "max_pool2d_backward": infer_max_pool2d_gradient,
+    "_scaled_dot_product_attention_math_for_mps": infer_attention_output,
+}
 
 
 def _make_attention_kernel(half_dtype: torch.dtype | None) -> Callable[..., Tensor]:
