@@ -35,7 +35,9 @@ def get_install_command(root: Path, is_project_env: bool, is_conda: bool) -> str
         is_conda: Whether the project's conda environment is active.
     """
     if is_conda:
-        return f'pip install --upgrade --upgrade-strategy eager -e ".[{",".join(pyproject.read_selected_extras(root))}]"'
+        return (
+            f'pip install --upgrade --upgrade-strategy eager -e ".[{",".join(pyproject.read_selected_extras(root))}]"'
+        )
     if not is_project_env:
         return "make setup, then make doctor"
     ready, sources = root / ".venv" / "ready", (*(root / "requirements").glob("*.lock"), root / "pyproject.toml")
@@ -50,21 +52,21 @@ def run_checks(root: Path, variables: Mapping[str, str]) -> Iterator[Finding]:
     is_conda = variables.get("CONDA_DEFAULT_ENV", "") == pyproject.read_conda_name(root) != ""
     is_project_env = is_conda or Path(sys.prefix).resolve() == (root / ".venv").resolve()
     install = get_install_command(root, is_project_env, is_conda)
-    setup_python = "" if is_project_env else facts.read_setup_python(root)
+    setup_python = "" if is_project_env else facts.find_setup_python(root)
     yield rules.check_system(machine)
     yield rules.check_python(machine, platform.python_version(), setup_python, install)
     # The conda environment is installed from pyproject.toml, not from the lock files.
     pins = {name: [] if is_conda else versions for name, versions in facts.read_pins(root).items()}
     yield rules.check_packages(installed, pins, torch_requirement, install)
     yield from rules.check_versions(machine, installed, install)
-    torch = facts.read_torch() if "torch" in installed else None
+    torch = facts.detect_torch_accelerators() if "torch" in installed else None
     yield rules.check_mps(machine, torch, install)
-    yield rules.check_memory(machine, torch)
+    yield rules.report_memory(machine, torch)
     yield from rules.check_variables(machine, variables)
     yield rules.check_wandb(variables, facts.has_api_key(variables, Path.home()))
     directories = {name: root / name if (root / name).exists() else root for name in ("logs", "data")}
     yield rules.check_disk({name: shutil.disk_usage(directory).free for name, directory in directories.items()})
-    yield rules.check_logs(facts.read_write_error(root / "logs"))
+    yield rules.check_logs_writable(facts.probe_write_access(root / "logs"))
     yield from rules.check_power(machine)
 
 

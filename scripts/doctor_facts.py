@@ -101,7 +101,7 @@ def read_pins(root: Path) -> dict[str, list[str]]:
     return {name: versions for name, versions in pins.items() if versions}
 
 
-def read_torch() -> TorchInfo:
+def detect_torch_accelerators() -> TorchInfo:
     """Import torch, and return the accelerators that it detects."""
     try:
         import torch
@@ -128,7 +128,7 @@ def has_api_key(variables: Mapping[str, str], home: Path) -> bool:
     return False
 
 
-def read_write_error(directory: Path) -> str:
+def probe_write_access(directory: Path) -> str:
     """Create and delete a file in a directory; return the error message, or "" if the directory is writable."""
     try:
         tempfile.NamedTemporaryFile(dir=directory).close()
@@ -137,7 +137,7 @@ def read_write_error(directory: Path) -> str:
     return ""
 
 
-def read_setup_python(root: Path) -> str:
+def find_setup_python(root: Path) -> str:
     """Return the Python that `make setup` would use, or "" if there is none."""
     python = run_command("sh", str(root / "scripts/find_python.sh"))
     return python or ("a Python that uv downloads" if shutil.which("uv") else "")

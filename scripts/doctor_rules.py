@@ -128,7 +128,7 @@ def check_mps(machine: MachineInfo, torch: TorchInfo | None, install: str) -> Fi
     return Finding("mps", "ok", "built and available")
 
 
-def check_memory(machine: MachineInfo, torch: TorchInfo | None) -> Finding:
+def report_memory(machine: MachineInfo, torch: TorchInfo | None) -> Finding:
     """Report the memory, and the maximum that Metal recommends for the GPU."""
     text = f"{machine.ram_bytes / 2**30:.1f} GiB RAM" if machine.ram_bytes else "RAM unknown"
     if torch and torch.recommended_bytes:
@@ -138,7 +138,7 @@ def check_memory(machine: MachineInfo, torch: TorchInfo | None) -> Finding:
     return Finding("memory", "ok", text)
 
 
-def check_ratios(variables: Mapping[str, str]) -> Iterator[Finding]:
+def check_watermark_ratios(variables: Mapping[str, str]) -> Iterator[Finding]:
     """Check the watermark ratios, which limit the memory of MPS."""
     ratios = {name: variables[name] for name in (HIGH, LOW) if name in variables}
     text = ", ".join(f"{name}={value}" for name, value in ratios.items())
@@ -161,7 +161,7 @@ def check_variables(machine: MachineInfo, variables: Mapping[str, str]) -> list[
     """Check the environment variables that affect MPS."""
     if machine.system != "macOS":
         return [Finding("variables", "ok", "not applicable on this platform")]
-    findings = list(check_ratios(variables))
+    findings = list(check_watermark_ratios(variables))
     if variables.get("PYTORCH_ENABLE_MPS_FALLBACK", "0") not in ("", "0"):
         text = "PYTORCH_ENABLE_MPS_FALLBACK: unsupported operators run on the CPU, with only one warning"
         findings.append(Finding("variables", "warn", text, "unset PYTORCH_ENABLE_MPS_FALLBACK"))
@@ -187,7 +187,7 @@ def check_disk(free_bytes: Mapping[str, int]) -> Finding:
     return Finding("disk", "warn" if smallest >= 2e9 else "fail", text, fix)
 
 
-def check_logs(error: str) -> Finding:
+def check_logs_writable(error: str) -> Finding:
     """Check that the directory for runs is writable."""
     if error:
         return Finding("logs", "fail", f"not writable: {error}", "mkdir -p logs && chmod u+rwx logs")

@@ -68,7 +68,9 @@ def parse_keep(files: Files, value: str) -> list[str]:
     known = [name for _, name in project.list_models_and_datasets(files)]
     for name in names:
         if name == "none":
-            raise ValueError(f"keep=none cannot be combined with other names, got keep={value}. Pass keep=none to delete all examples.")
+            raise ValueError(
+                f"keep=none cannot be combined with names, got keep={value}. Pass keep=none or keep=<names>."
+            )
         if name not in known:
             raise ValueError(f"Unknown model or dataset '{name}' in keep=. {project.suggest_name(name, known)}")
     return names
@@ -202,7 +204,7 @@ def plan_edits(root: Path, arguments: list[str]) -> tuple[Files, Files, str]:
     changed = project.get_git_output(root, "status", "--porcelain", "--", ".")
     if changed and options.get("force") != "true":
         path = changed.splitlines()[0].split(maxsplit=1)[1]
-        raise ValueError(f"{path} has uncommitted changes, which could be lost. Commit the changes, or pass force=true.")
+        raise ValueError(f"{path} has uncommitted changes, which could be lost. Commit them, or pass force=true.")
     after = dict(before)
     if "keep" in options:
         keep = parse_keep(before, options["keep"])

@@ -28,7 +28,7 @@ def split_entries(lock: str) -> dict[str, str]:
     return {entry.partition("\n")[0].rstrip("\\ "): entry for entry in entries}
 
 
-def read_previous(directory: Path, names: tuple[str, ...]) -> str:
+def read_previous_locks(directory: Path, names: tuple[str, ...]) -> str:
     """Return the entries of the existing lock files without duplicates; uv keeps the versions in its output file."""
     entries: dict[str, str] = {}
     for name in names:
@@ -82,7 +82,7 @@ def lock(root: Path, upgrade: bool) -> list[str]:
             name = extra or "base"
             file = Path(temporary) / f"{name}.lock"
             if not upgrade:
-                file.write_text(read_previous(directory, ("base", name)), encoding="utf-8")
+                file.write_text(read_previous_locks(directory, ("base", name)), encoding="utf-8")
             constraints = [Path(temporary) / f"{previous}.lock" for previous in written]
             entries = split_entries(resolve(root, extra, file, constraints))
             base = base or entries

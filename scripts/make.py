@@ -29,10 +29,10 @@ def read_available_help() -> str:
     programs, heading, others = (SCRIPTS / "help.txt").read_text(encoding="utf-8").partition("\n\nYour project\n")
     # An entry is a heading, or a command with the indented lines below it.
     entries = re.split(r"\n(?=\S|\n)", programs)
-    return "\n".join(entry for entry in entries if all(map(has_module, list_commands(entry)))) + heading + others
+    return "\n".join(entry for entry in entries if all(map(has_module, parse_commands(entry)))) + heading + others
 
 
-def list_commands(text: str) -> list[str]:
+def parse_commands(text: str) -> list[str]:
     """Return the commands in the format of help.txt, without duplicates."""
     return list(dict.fromkeys(re.findall(r"^make ([a-z-]+)", text, re.MULTILINE)))
 
@@ -43,7 +43,7 @@ def has_module(command: str) -> bool:
     return (ENGINE / f"{name}.py").is_file() or (ENGINE / name / "__main__.py").is_file()
 
 
-COMMANDS = ("help", *list_commands(read_available_help()))
+COMMANDS = ("help", *parse_commands(read_available_help()))
 
 
 def parse_makeflags(makeflags: str) -> list[str]:

@@ -83,7 +83,7 @@ def build_manifest(files: Mapping[str, bytes], version: str) -> dict[str, object
     return {"engine": engine, "shared": shared, "version": version}
 
 
-def read_files() -> dict[str, bytes]:
+def read_tracked_files() -> dict[str, bytes]:
     """Return the existing tracked files of this checkout as a dict from path to content."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
     paths = (path for path in listed.decode("utf-8").split("\0") if path)
@@ -96,7 +96,7 @@ def format_manifest() -> str:
     Raises:
         ValueError: If pyproject.toml has no version.
     """
-    files = read_files()
+    files = read_tracked_files()
     version = re.search(rb'^version = "([^"]*)"', files["pyproject.toml"], flags=re.MULTILINE)
     if not version:
         raise ValueError('pyproject.toml has no version. Add a line such as version = "0.1.0" to [project].')
@@ -134,7 +134,8 @@ def main(arguments: list[str]) -> str:
         raise ValueError(f"Unknown argument {arguments[-1]!r}. Pass --check, or no argument to write {MANIFEST}.")
     if TEMPLATE_TABLE in (ROOT / "pyproject.toml").read_text(encoding="utf-8"):
         raise ValueError(
-            f"{MANIFEST} describes the template, but this checkout is a project. Run `make update` to replace the manifest."
+            f"{MANIFEST} describes the template, but this checkout is a project. Run `make update` to replace the "
+            "manifest."
         )
     if arguments:
         difference = find_difference()

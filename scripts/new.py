@@ -26,7 +26,7 @@ def parse_args(files: Files, arguments: list[str]) -> tuple[str, str, str]:
     options = project.parse_options(arguments, (*GROUPS, "kind"))
     groups = [group for group in GROUPS if group in options]
     if len(groups) != 1:
-        raise ValueError(f"Expected either model= or data=, got {'both' if groups else 'neither'}. Pass e.g. model=my_net.")
+        raise ValueError(f"Expected model= or data=, got {'both' if groups else 'neither'}. Pass e.g. model=my_net.")
     group = groups[0]
     name, kind = options[group], options.get("kind", "")
     project.validate_identifier(group, name)

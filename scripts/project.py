@@ -78,7 +78,9 @@ def read_files(root: Path) -> Files:
     """
     listed = get_git_output(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     if not listed:
-        raise ValueError(f"{root} is not a git repository, so changes could not be undone. Run `git init && git add -A`.")
+        raise ValueError(
+            f"{root} is not a git repository, so changes could not be undone. Run `git init && git add -A`."
+        )
     paths = sorted({path for path in listed.split("\0") if path})
     regular = [path for path in paths if (root / path).is_file() and not (root / path).is_symlink()]
     return {path: (root / path).read_bytes().decode("utf-8", "surrogateescape") for path in regular}
@@ -119,7 +121,9 @@ def find_package(files: Files) -> str:
     packages = list_packages(files)
     if len(packages) != 1:
         names = ", ".join(packages) or "none"
-        raise ValueError(f"Expected one package in src/ in addition to src/{ENGINE}, found {names}. Keep or restore exactly one package.")
+        raise ValueError(
+            f"Expected one package in src/ in addition to src/{ENGINE}, found {names}. Keep or restore one."
+        )
     return packages[0]
 
 
@@ -163,7 +167,7 @@ def find_target(files: Files, group: str, name: str) -> str:
     return match[1] if match else find_target(files, group, base) if base else ""
 
 
-def find_source(files: Files, target: str) -> str:
+def read_class_source(files: Files, target: str) -> str:
     """Return the source of the module that defines a class, or "" if it is outside src/."""
     return files.get(f"src/{target.rpartition('.')[0].replace('.', '/')}.py", "")
 
@@ -175,7 +179,7 @@ def find_modality(files: Files, group: str, name: str) -> str:
 
 def read_modality(files: Files, target: str) -> str:
     """Return the class variable `modality` of a class or its base classes, or ""."""
-    source, name = find_source(files, target), target.rpartition(".")[2]
+    source, name = read_class_source(files, target), target.rpartition(".")[2]
     body = re.search(rf"^class {name}\b(?:\(([\w., \[\]]*)\))?:.*?(?=^\S|\Z)", source, re.MULTILINE | re.DOTALL)
     if not body:
         return ""
@@ -192,7 +196,7 @@ def read_modality(files: Files, target: str) -> str:
 
 def needs_text_packages(files: Files, group: str, name: str) -> bool:
     """Return True if an option needs the packages of the extra `text`, according to the imports in its source."""
-    source = find_source(files, find_target(files, group, name))
+    source = read_class_source(files, find_target(files, group, name))
     imports = rf"^\s*(?:from|import) (?:transformers|tokenizers|{ENGINE}\.data\.(?:text|token|word_)\w*)\b"
     return re.search(imports, source, re.MULTILINE) is not None
 

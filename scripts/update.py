@@ -19,8 +19,8 @@ from pathlib import Path
 
 from manifest import MANIFEST, normalize_line_endings
 from project import ENGINE_DIRS, TEMPLATE_TABLE, list_packages, suggest_name
-from update_plan import Inputs, Plan, find_removed, find_unlisted_files, plan_update
-from update_record import insert_table, read_removed, read_value, set_value, split_table
+from update_plan import Inputs, Plan, find_deleted_commands, find_unlisted_files, plan_update
+from update_record import extract_template_table, insert_table, read_removed_commands, read_value, set_value
 from update_source import Manifest, Template, Tree, UpdateError, get_git_error, parse_manifest, redact_urls, run_git
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,17 +49,21 @@ def parse_arguments(arguments: list[str], recorded_url: str) -> Arguments:
             raise UpdateError(f"Unknown option '{name}'. {suggest_name(name, ARGUMENTS, suffix='=')}")
     for name in ("force", "dry_run"):
         if values.get(name, "true") not in ("true", "false"):
-            raise UpdateError(f"Invalid value for {name}: expected true or false, got '{values[name]}'. Use {name}=true.")
+            raise UpdateError(
+                f"Invalid value for {name}: expected true or false, got '{values[name]}'. Use {name}=true."
+            )
     url, ref = values.get("from", recorded_url), values.get("ref", "HEAD")
     if not url:
         raise UpdateError("The template's URL is missing. Pass from=<git URL or path>.")
     for name, value, expected in (("from", url, "URL or path"), ("ref", ref, "branch or tag")):
         if not value or value.startswith("-"):
-            raise UpdateError(f"Invalid value for {name}: expected a {expected}, got '{value}'. Pass {name}=<{expected}>.")
+            raise UpdateError(
+                f"Invalid value for {name}: expected a {expected}, got '{value}'. Pass {name}=<{expected}>."
+            )
     return Arguments(url, ref, values.get("force") == "true", values.get("dry_run") == "true")
 
 
-def read_table() -> tuple[str, str]:
+def read_template_table() -> tuple[str, str]:
     """Return the template's table of pyproject.toml, and the first line after it.
 
     Raises:
@@ -69,7 +73,7 @@ def read_table() -> tuple[str, str]:
         text = (ROOT / "pyproject.toml").read_bytes().decode().replace("\r\n", "\n")
     except OSError as error:
         raise UpdateError(f"Cannot read pyproject.toml: {error.strerror}. Restore it with git.") from None
-    return split_table(text)[1:]
+    return extract_template_table(text)[1:]
 
 
 def read_normalized_project_file(path: str) -> bytes | None:
@@ -77,10 +81,10 @@ def read_normalized_project_file(path: str) -> bytes | None:
     if not (ROOT / path).is_file():
         return None
     content = normalize_line_endings((ROOT / path).read_bytes())
-    return split_table(content.decode())[0].encode() if path == "pyproject.toml" else content
+    return extract_template_table(content.decode())[0].encode() if path == "pyproject.toml" else content
 
 
-def find_package() -> str:
+def pick_primary_package() -> str:
     """Return the package of the project; if there are several, the first one in configs/trusted.yaml."""
     names = list_packages(path.relative_to(ROOT).as_posix() for path in ROOT.glob("src/*/__init__.py"))
     trusted = (read_normalized_project_file("configs/trusted.yaml") or b"").decode()
@@ -113,14 +117,14 @@ def read_inputs(
     """Read everything that the plan depends on."""
     old_paths = [*old_manifest["engine"], *old_manifest["shared"]]
     new_files = new.read([*new_manifest["engine"], *new_manifest["shared"]])
-    removed = find_removed(recorded, old_manifest["engine"], lambda path: (ROOT / path).is_file())
+    removed = find_deleted_commands(recorded, old_manifest["engine"], lambda path: (ROOT / path).is_file())
     return Inputs(
         read=read_normalized_project_file,
-        package=find_package(),
+        package=pick_primary_package(),
         old=old_manifest,
         new=new_manifest,
-        base_files=normalize_files(base.read(old_paths)) if base else None,
-        new_files=normalize_files(new_files),
+        base_files=convert_files_to_lf(base.read(old_paths)) if base else None,
+        new_files=convert_files_to_lf(new_files),
         new_paths=frozenset(new.blobs),
         base_package=next(iter(list_packages(base.blobs)), "") if base else "",
         new_package=next(iter(list_packages(new.blobs)), ""),
@@ -128,7 +132,7 @@ def read_inputs(
     )
 
 
-def normalize_files(files: dict[str, bytes]) -> dict[str, bytes]:
+def convert_files_to_lf(files: dict[str, bytes]) -> dict[str, bytes]:
     """Return the files with LF line endings."""
     return {path: normalize_line_endings(content) for path, content in files.items()}
 
@@ -157,7 +161,9 @@ def write_files(plan: Plan, modes: dict[str, str]) -> None:
                 shutil.rmtree(directory)
     except (OSError, KeyboardInterrupt) as error:
         reason = error.strerror if isinstance(error, OSError) else "interrupted"
-        raise UpdateError(f"Cannot write {path}: {reason}. To undo the update, run `git checkout . && git clean -fd`.") from error
+        raise UpdateError(
+            f"Cannot write {path}: {reason}. To undo the update, run `git checkout . && git clean -fd`."
+        ) from error
 
 
 def add_notices(plan: Plan, inputs: Inputs, base: Tree | None, source: str) -> None:
@@ -170,10 +176,10 @@ def add_notices(plan: Plan, inputs: Inputs, base: Tree | None, source: str) -> N
     plan.changes += [f"Not restored: {name} (deleted in this project)" for name in inputs.removed]
 
 
-def record_template(plan: Plan, arguments: Arguments, commit: str, version: str, removed: list[str]) -> None:
+def plan_template_record(plan: Plan, arguments: Arguments, commit: str, version: str, removed: list[str]) -> None:
     """Plan to record the new commit and version in pyproject.toml."""
     path = "pyproject.toml"
-    table, following = read_table()
+    table, following = read_template_table()
     table = table or f"{TEMPLATE_TABLE}\n"
     values = {"url": redact_urls(arguments.url), "commit": commit, "version": version}
     for name, value in values.items():
@@ -204,7 +210,7 @@ def update(command_line: list[str]) -> int:
     Raises:
         UpdateError: If the update is rejected.
     """
-    table, _ = read_table()
+    table, _ = read_template_table()
     arguments = parse_arguments(command_line, read_value(table, "url"))
     validate_clean_worktree()
     manifest = read_normalized_project_file(MANIFEST)
@@ -219,13 +225,13 @@ def update(command_line: list[str]) -> int:
             raise UpdateError(f"{source} is a project made from the template. Pass from=<URL of the template>.")
         new_manifest, new_version = parse_manifest(new_text, source, "Pass a later ref.")
         base = template.find_base(read_value(table, "commit"), manifest or b"")
-        inputs = read_inputs(base, new, old_manifest, new_manifest, read_removed(table))
+        inputs = read_inputs(base, new, old_manifest, new_manifest, read_removed_commands(table))
     plan = plan_update(inputs)
     plan.writes[MANIFEST] = new_text or b""
     if not arguments.force:
         validate_engine_files(plan, inputs.package)
     add_notices(plan, inputs, base, redact_urls(arguments.url))
-    record_template(plan, arguments, new.commit, new_version, list(inputs.removed))
+    plan_template_record(plan, arguments, new.commit, new_version, list(inputs.removed))
     if not arguments.dry_run:
         write_files(plan, new.modes)
     print("\n".join(plan.changes))

@@ -69,9 +69,9 @@ class Inputs:
                 text = replace_value(pattern, text, template.group(1), own.group(1))
         return text.encode("utf-8", "surrogateescape")
 
-    def is_removed(self, path: str) -> bool:
+    def is_in_deleted_command(self, path: str) -> bool:
         """Return True if a file belongs to a command that the user deleted."""
-        return any(is_part_of(path, command) for command in self.removed)
+        return any(belongs_to_command(path, command) for command in self.removed)
 
 
 @dataclass
@@ -96,14 +96,14 @@ def replace_value(pattern: re.Pattern[str], text: str, old: str, new: str) -> st
     return pattern.sub(replace, text)
 
 
-def is_part_of(path: str, command: str) -> bool:
+def belongs_to_command(path: str, command: str) -> bool:
     """Return True if a file belongs to a command: to its package, tests, root config or page."""
     directories = (f"src/firstlight/{command}/", f"tests/firstlight/{command}/", f"configs/{command}/")
     files = (f"configs/{command}.yaml", f"docs/{command}.md", f"docs/{command}s.md")
     return path.startswith(directories) or path in files
 
 
-def find_removed(recorded: list[str], old: Mapping[str, str], exists: Callable[[str], bool]) -> list[str]:
+def find_deleted_commands(recorded: list[str], old: Mapping[str, str], exists: Callable[[str], bool]) -> list[str]:
     """Return the commands that the user deleted: engine packages with a __main__.py of which no file exists."""
     matches = (re.fullmatch(r"src/firstlight/([^/]+)/__main__\.py", path) for path in old)
     commands = {match.group(1) for match in matches if match} | set(recorded)
@@ -114,14 +114,14 @@ def find_removed(recorded: list[str], old: Mapping[str, str], exists: Callable[[
 def plan_update(inputs: Inputs) -> Plan:
     """Plan the update of all files in the old and the new manifest."""
     plan = Plan()
-    report_manifest(inputs, plan)
+    note_manifest_mismatches(inputs, plan)
     plan_engine(inputs, plan)
     for path in sorted({*inputs.old["shared"], *inputs.new["shared"]} - {*inputs.new["engine"]}):
         plan_shared(inputs, plan, path)
     return plan
 
 
-def report_manifest(inputs: Inputs, plan: Plan) -> None:
+def note_manifest_mismatches(inputs: Inputs, plan: Plan) -> None:
     """Report files at `ref` that differ from the manifest at `ref`."""
     for kind in ("engine", "shared"):
         for path, expected in sorted(inputs.new[kind].items()):
@@ -143,7 +143,7 @@ def plan_engine(inputs: Inputs, plan: Plan) -> None:
             if ours is None or path in inputs.new_paths:  # The file is SHARED or yours from now on.
                 continue
             new = None
-        elif new is None or ours == new or (ours is None and inputs.is_removed(path)):
+        elif new is None or ours == new or (ours is None and inputs.is_in_deleted_command(path)):
             continue
         if is_modified(inputs, path, ours):
             plan.modified.append(path)
@@ -177,7 +177,7 @@ def plan_shared(inputs: Inputs, plan: Plan, path: str) -> None:
             plan.changes.append(f"Deleted {path}")
         else:
             plan.attention.append(f"{path}: deleted in the template, kept with your changes. Delete it if not needed.")
-    elif new is None or ours == new or (ours is None and (expected or inputs.is_removed(path))):
+    elif new is None or ours == new or (ours is None and (expected or inputs.is_in_deleted_command(path))):
         return
     elif ours is None or unmodified:
         plan.writes[path] = new
@@ -186,10 +186,10 @@ def plan_shared(inputs: Inputs, plan: Plan, path: str) -> None:
         plan_merge(plan, path, ours, base, new)
     elif compute_checksum(inputs.new_files[path]) != expected:
         problem = "not merged" if expected else "new in the template, but already exists in your project"
-        write_new_version(plan, path, new, problem)
+        plan_new_version(plan, path, new, problem)
 
 
-def write_new_version(plan: Plan, path: str, new: bytes, problem: str) -> None:
+def plan_new_version(plan: Plan, path: str, new: bytes, problem: str) -> None:
     """Plan to write the new version of a file next to the file of the project."""
     plan.writes[f"{path}.new"] = new
     plan.attention.append(f"{path}: {problem}. Copy what you need from {path}.new, then delete {path}.new.")
@@ -205,7 +205,7 @@ def plan_merge(plan: Plan, path: str, ours: bytes, base: bytes, new: bytes) -> N
     if base == new:
         return
     if b"\0" in ours + base + new:
-        write_new_version(plan, path, new, "binary file changed in both the template and the project")
+        plan_new_version(plan, path, new, "binary file changed in both the template and the project")
         return
     with tempfile.TemporaryDirectory() as temporary:
         for name, content in (("yours", ours), ("base", base), ("template", new)):
@@ -213,7 +213,9 @@ def plan_merge(plan: Plan, path: str, ours: bytes, base: bytes, new: bytes) -> N
         labels = ("-L", "yours", "-L", "before", "-L", "template")
         merged = run_git(Path(temporary), "merge-file", "-p", *labels, "yours", "base", "template")
     if not 0 <= merged.returncode < 128:
-        raise UpdateError(f"Cannot merge {path}: {get_git_error(merged)}. Fix the git error, and run `make update` again.")
+        raise UpdateError(
+            f"Cannot merge {path}: {get_git_error(merged)}. Fix the git error, and run `make update` again."
+        )
     if merged.stdout == ours:
         return
     plan.writes[path] = merged.stdout

@@ -10,7 +10,7 @@ import re
 TABLE = re.compile(r"^\[tool\.firstlight\.template\][^\n]*\n(?:(?!\[)[^\n]*(?:\n|\Z))*", re.MULTILINE)
 
 
-def split_table(pyproject: str) -> tuple[str, str, str]:
+def extract_template_table(pyproject: str) -> tuple[str, str, str]:
     """Return pyproject.toml without the template's table, the table, and the first line after it."""
     match = TABLE.search(pyproject)
     if not match:
@@ -39,7 +39,7 @@ def read_value(table: str, name: str) -> str:
     return match[1] if match else ""
 
 
-def read_removed(table: str) -> list[str]:
+def read_removed_commands(table: str) -> list[str]:
     """Return the commands that the table lists as removed."""
     match = re.search(r"^removed *= *\[([^\]]*)\]", table, flags=re.MULTILINE)
     return re.findall(r'"([^"\n]*)"', match[1]) if match else []

@@ -154,7 +154,7 @@ class Template:
             self.fetch(*ALL_REFS)
         return self.find_commit(commit)
 
-    def find_manifest(self, manifest: bytes) -> str:
+    def find_commit_with_manifest(self, manifest: bytes) -> str:
         """Return the newest commit with the given manifest, or ""."""
         blob = run_git(self.repository, "hash-object", "--stdin", stdin=manifest).stdout.decode().strip()
         self.fetch(*ALL_REFS)
@@ -169,5 +169,5 @@ class Template:
 
         This is the recorded commit if it exists, otherwise the newest commit with the same manifest.
         """
-        commit = self.fetch_commit(recorded) or self.find_manifest(manifest)
+        commit = self.fetch_commit(recorded) or self.find_commit_with_manifest(manifest)
         return Tree(self.repository, commit) if commit else None

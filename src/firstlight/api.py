@@ -23,7 +23,7 @@ from firstlight.model.load import allows_remote_code, load_model
 from firstlight.run.errors import CheckpointError
 from firstlight.run.files import list_checkpoints, to_plain_dict
 from firstlight.run.lock import acquire_run_lock
-from firstlight.run.record import RunRecord, make_initial_fields, update_run_record
+from firstlight.run.record import RunRecord, make_initial_fields, record_run_lifecycle
 from firstlight.trainer.trainer import Trainer
 
 
@@ -135,7 +135,7 @@ class RunRecorder(Callback):
         self.exit_stack.enter_context(acquire_run_lock(self.run_dir))
         fields = {**make_initial_fields(self.cfg), "command": "firstlight.create", "overrides": self.overrides}
         self.record = RunRecord(self.run_dir, self.record.fields if self.record else fields, self.cfg)
-        self.exit_stack.enter_context(update_run_record(self.record, self.cfg, self.overrides))
+        self.exit_stack.enter_context(record_run_lifecycle(self.record, self.cfg, self.overrides))
         summary.record_and_print_header(self.cfg, pl_module, trainer.datamodule, trainer, self.record)  # type: ignore[arg-type]
 
     def on_exception(self, trainer: Any, pl_module: LightningModule, exception: BaseException) -> None:

@@ -47,7 +47,7 @@ def main(cfg: DictConfig) -> int:
         writer.writerow([names[index], labels[index][0], f"{labels[index][1]:.6f}"])
     write_atomically(output, text.getvalue())
     if len(unreadable) == len(names):
-        raise DataError(f"Could not read any of the {len(names)} inputs in {cfg.input}. Repair the inputs listed above.")
+        raise DataError(f"Cannot read any of the {len(names)} inputs in {cfg.input}. Repair the inputs listed above.")
     written = len(names) - len(unreadable)
     console.print_fields(
         {"checkpoint": checkpoint, "read": f"{written} of {len(names)} inputs", "written": str(output)}

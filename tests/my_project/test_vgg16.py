@@ -44,7 +44,7 @@ def test_pickle_is_rejected(tmp_path):
 
 
 def test_images_below_32_px_are_rejected():
-    with pytest.raises(ConfigError, match="Invalid value for data.image_size: expected .* at least 32, got 31"):
+    with pytest.raises(ConfigError, match="Invalid value for data.image_size: expected .* at least 32 .*, got 31"):
         VGG16(CLASSES, image_size=31)
 
 

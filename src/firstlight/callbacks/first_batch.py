@@ -9,7 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from PIL import Image
 from torchvision.utils import make_grid
 
-from firstlight.data.images import denormalize
+from firstlight.data.images import denormalize_to_uint8
 from firstlight.logger.wandb_loggers import get_wandb_loggers
 from firstlight.run.files import write_atomically
 
@@ -34,7 +34,7 @@ class FirstBatchImages(Callback):
         if trainer.global_step == 0 and batch_idx == 0 and isinstance(inputs, torch.Tensor) and trainer.is_global_zero:
             path = self.output_dir / "first_batch.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            grid = make_grid(denormalize(inputs[: self.num_samples]), nrow=8, pad_value=255)
+            grid = make_grid(denormalize_to_uint8(inputs[: self.num_samples]), nrow=8, pad_value=255)
             image = Image.fromarray(grid.permute(1, 2, 0).numpy())
             write_atomically(path, partial(image.save, format="PNG"))
             for logger in get_wandb_loggers(trainer):

@@ -88,7 +88,7 @@ class LastCheckpoint(Checkpoint):
         """Save if a save is due: the previous step is complete by now, including its validation."""
         if self.is_save_due:
             self._save(trainer)
-            self._stop_if_requested()
+            self._requeue_or_stop_if_requested()
 
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -97,7 +97,7 @@ class LastCheckpoint(Checkpoint):
         self._sync_stop_request()
         if self.agreed_signal:
             self._save(trainer)
-            self._stop_if_requested()
+            self._requeue_or_stop_if_requested()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save after the last validation of an epoch."""
@@ -108,7 +108,7 @@ class LastCheckpoint(Checkpoint):
             or (self.every_n_epochs and (trainer.current_epoch + 1) % self.every_n_epochs == 0)
         ):
             self._save(trainer)
-            self._stop_if_requested()
+            self._requeue_or_stop_if_requested()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Reset the progress of a started batch or validation, so that a resumed run repeats it with the same RNG."""
@@ -140,7 +140,7 @@ class LastCheckpoint(Checkpoint):
 
     def _save(self, trainer: Trainer) -> None:
         # If another callback has just saved the same state, a hard link avoids the time and space of a second copy.
-        existing = None if trainer.validating else find_checkpoint_of_this_step(trainer)
+        existing = None if trainer.validating else find_current_step_checkpoint(trainer)
         is_linked = existing is not None and trainer.strategy.broadcast(
             trainer.is_global_zero and link_atomically(existing, self.path)
         )
@@ -148,7 +148,7 @@ class LastCheckpoint(Checkpoint):
             trainer.save_checkpoint(self.path)
         self.saved_at, self.saved_step, self.is_save_due = time.monotonic(), trainer.global_step, False
 
-    def _stop_if_requested(self) -> None:
+    def _requeue_or_stop_if_requested(self) -> None:
         if self.agreed_signal:
             print(f"Checkpoint saved. Resume with: make train resume={self.path.parent.parent}", flush=True)
             if self.requested_signal == signal.SIGUSR2 and callable(self.requeue_handler):
@@ -157,7 +157,7 @@ class LastCheckpoint(Checkpoint):
             raise SystemExit(128 + self.agreed_signal)
 
 
-def find_checkpoint_of_this_step(trainer: Trainer) -> Path | None:
+def find_current_step_checkpoint(trainer: Trainer) -> Path | None:
     """Return the checkpoint that a ModelCheckpoint callback has saved at the current step, or None."""
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint) and callback._last_global_step_saved == trainer.global_step:

@@ -75,11 +75,11 @@ class LossGuard(Callback):
         losses = torch.stack([step.loss for step in pending]).float().tolist() if pending else []
         for step, loss in zip(pending, losses, strict=True):
             if not abs(loss) < float("inf"):
-                raise TrainingError(self._format_non_finite_loss(trainer, step, loss))
+                raise TrainingError(self._save_batch_and_format_error(trainer, step, loss))
             self._warn_on_spike(step, loss)
             self.history.append(loss)
 
-    def _format_non_finite_loss(self, trainer: Trainer, step: PendingLoss, loss: float) -> str:
+    def _save_batch_and_format_error(self, trainer: Trainer, step: PendingLoss, loss: float) -> str:
         """Save the batch if its sample IDs are known, and return the error message."""
         event = f"Loss is {loss} at step {step.step} (epoch {step.epoch + 1})."
         if step.ids is None:

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from PIL import Image
 
-from firstlight.data.images import denormalize
+from firstlight.data.images import denormalize_to_uint8
 from firstlight.distributed.collectives import all_gather_objects
 from firstlight.logger.wandb_loggers import get_wandb_loggers
 from firstlight.run.files import write_atomically
@@ -89,14 +89,14 @@ class PredictionSamples(Callback):
                         "true": names[labels[row]],
                         "predicted": names[predicted[row]],
                         "probability": float(probabilities[row]),
-                        **self._get_input(batch["inputs"], row, pl_module),
+                        **self._decode_input(batch["inputs"], row, pl_module),
                     },
                 )
 
-    def _get_input(self, inputs: Any, row: int, pl_module: LightningModule) -> dict[str, Any]:
+    def _decode_input(self, inputs: Any, row: int, pl_module: LightningModule) -> dict[str, Any]:
         if isinstance(inputs, dict):
             return {"text": pl_module.tokenizer.decode(inputs["input_ids"][row], skip_special_tokens=True)}  # type: ignore
-        return {"image": denormalize(inputs[row : row + 1])[0]}
+        return {"image": denormalize_to_uint8(inputs[row : row + 1])[0]}
 
     def _make_table_row(self, row: dict[str, Any]) -> list[Any]:
         import wandb

@@ -20,4 +20,4 @@ class SaveConfigInCheckpoint(Callback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add "config" and "model_kwargs"."""
         checkpoint["config"] = self.config
-        checkpoint["model_kwargs"] = pl_module.rebuild_kwargs()  # type: ignore[operator]
+        checkpoint["model_kwargs"] = pl_module.get_load_overrides()  # type: ignore[operator]

@@ -11,7 +11,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 
 from firstlight.checkpoint import sharded
 from firstlight.checkpoint.sharded import USE_ANOTHER_CHECKPOINT
-from firstlight.run.errors import CheckpointError, corrupt, not_found
+from firstlight.run.errors import CheckpointError, corrupt_file, not_found
 from firstlight.run.files import write_atomically
 
 # Increase when code of an earlier version cannot read new checkpoints correctly.
@@ -45,7 +45,7 @@ def verify_checkpoint(path: Path) -> None:
         CheckpointError: If the checkpoint is missing, truncated or modified.
     """
     if path.is_dir():
-        sharded.verify_shards(path)
+        sharded.verify_sharded_checkpoint(path)
         return
     if not path.is_file():
         raise CheckpointError(not_found(f"Checkpoint {path}", "Pass run=<directory> or ckpt=<file>."))
@@ -57,7 +57,7 @@ def verify_checkpoint(path: Path) -> None:
             f"{path} is corrupt or not a checkpoint ({type(error).__name__}). {USE_ANOTHER_CHECKPOINT}"
         ) from error
     if damaged:
-        raise CheckpointError(corrupt(str(path), f"checksum mismatch in {damaged}", USE_ANOTHER_CHECKPOINT))
+        raise CheckpointError(corrupt_file(str(path), f"checksum mismatch in {damaged}", USE_ANOTHER_CHECKPOINT))
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:

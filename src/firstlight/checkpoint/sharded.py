@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from firstlight.run.errors import CheckpointError, corrupt
+from firstlight.run.errors import CheckpointError, corrupt_file
 from firstlight.run.files import replace_atomically, write_atomically
 
 CHECKSUMS = "checksums.json"
@@ -48,7 +48,7 @@ class RestrictedUnpickler(pickle.Unpickler):
 
 def write_checksums(directory: Path) -> None:
     """Write the checksums of all shards, once all ranks have written their shards."""
-    checksums = {path.name: compute_crc32(path) for path in list_shard_files(directory)}
+    checksums = {path.name: fsync_and_compute_crc32(path) for path in list_shard_files(directory)}
     write_atomically(directory / CHECKSUMS, json.dumps(checksums))
 
 
@@ -80,7 +80,7 @@ def remove_path(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def verify_shards(directory: Path) -> None:
+def verify_sharded_checkpoint(directory: Path) -> None:
     """Verify the checksums of a sharded checkpoint, and that its index cannot run code.
 
     Raises:
@@ -88,7 +88,7 @@ def verify_shards(directory: Path) -> None:
     """
     try:
         checksums = dict(json.loads((directory / CHECKSUMS).read_text()))
-        damaged = [name for name in checksums if compute_crc32(directory / name) != checksums[name]]
+        damaged = [name for name in checksums if fsync_and_compute_crc32(directory / name) != checksums[name]]
         with (directory / ".metadata").open("rb") as file:
             RestrictedUnpickler(file).load()
     except Exception as error:  # pickle raises various types for invalid bytes
@@ -97,10 +97,10 @@ def verify_shards(directory: Path) -> None:
         ) from error
     if damaged:
         raise CheckpointError(
-            corrupt(str(directory), f"checksum mismatch in {', '.join(damaged)}", USE_ANOTHER_CHECKPOINT)
+            corrupt_file(str(directory), f"checksum mismatch in {', '.join(damaged)}", USE_ANOTHER_CHECKPOINT)
         )
     if {path.name for path in list_shard_files(directory)} != set(checksums):
-        raise CheckpointError(corrupt(str(directory), "a shard is missing or unknown", USE_ANOTHER_CHECKPOINT))
+        raise CheckpointError(corrupt_file(str(directory), "a shard is missing or unknown", USE_ANOTHER_CHECKPOINT))
 
 
 def load_consolidated(directory: Path) -> dict[str, Any]:
@@ -146,7 +146,7 @@ def list_shard_files(directory: Path) -> list[Path]:
     return sorted(path for path in directory.iterdir() if path.is_file() and path.name != CHECKSUMS)
 
 
-def compute_crc32(path: Path) -> int:
+def fsync_and_compute_crc32(path: Path) -> int:
     """Flush a file to disk, and return its CRC-32."""
     checksum = 0
     with path.open("rb") as file:

@@ -14,11 +14,11 @@ from omegaconf import DictConfig
 from firstlight.cli.console import suppress_library_noise
 from firstlight.cli.errors import print_error
 from firstlight.cli.job import run_job
-from firstlight.config.compose import resolve_root_config
+from firstlight.config.compose import resolve_and_store_root_config
 from firstlight.config.options import CONFIG_DIR
 from firstlight.distributed.ranks import run_worker_rank
 from firstlight.hardware.mps_watermarks import set_watermarks
-from firstlight.run.rank import is_worker_rank
+from firstlight.run.rank import is_nonzero_rank
 from firstlight.run.signals import install_signal_handler
 
 
@@ -49,13 +49,13 @@ def run_cli(name: str, task: Callable[[DictConfig], Any]) -> None:
     # Makes Hydra raise its errors instead of printing them, so that they can be formatted here.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     failures: list[str] = []
-    if is_worker_rank():
+    if is_nonzero_rank():
         if name == "train":
             run_worker_rank(task)
         return
     try:
         set_watermarks(os.environ)  # before torch is imported
-        root, sys.argv[1:] = resolve_root_config(name, sys.argv[1:])
+        root, sys.argv[1:] = resolve_and_store_root_config(name, sys.argv[1:])
         job = functools.partial(run_job, task, failures)
         hydra.main(config_path=str(CONFIG_DIR), config_name=root, version_base="1.3")(job)()
     except KeyboardInterrupt:

@@ -44,7 +44,8 @@ def format_user_error(error: BaseException, name: str, overrides: list[str]) -> 
             return one_line
         case OverrideParseException():
             detail = text.splitlines()[0]
-            return f"Cannot parse override {error.override!r} ({detail}). Use the form key=value, and quote special characters."
+            fix = "Use the form key=value, and quote special characters."
+            return f"Cannot parse override {error.override!r} ({detail}). {fix}"
         case MissingConfigException():
             return _format_unknown_option(text)
         case ConfigCompositionException():

@@ -17,7 +17,7 @@ from firstlight.config.options import AUTO
 from firstlight.distributed.ranks import run_worker_rank
 from firstlight.run.files import read_json_or_empty
 from firstlight.run.lock import WORKER_EXIT_TIMEOUT_S, acquire_run_lock, is_unlocked
-from firstlight.run.rank import is_worker_rank
+from firstlight.run.rank import is_nonzero_rank
 
 # In the sweep directory: the overrides and jobs of `make sweep`.
 SWEEP_FILE = "sweep.json"
@@ -31,20 +31,20 @@ def run_job(task: Callable[[DictConfig], Any], failures: list[str], cfg: DictCon
         failures: Receives the name of the command if the job fails.
         cfg: Config of the job.
     """
-    if is_worker_rank():  # Slurm may run one job in several processes
+    if is_nonzero_rank():  # Slurm may run one job in several processes
         return run_worker_rank(task)
     job = HydraConfig.get().job
     is_sweep_job = HydraConfig.get().mode == RunMode.MULTIRUN
     if is_sweep_job:
         assign_job_metadata(cfg)
-        if is_resumable_sweep() and (reason := get_skip_reason(Path(cfg.output_dir))):
+        if is_managed_sweep() and (reason := get_skip_reason(Path(cfg.output_dir))):
             print(f"job {job.num}  {cfg.name}: {reason}", flush=True)
             return None
         print(f"\njob {job.num}  {cfg.name}", flush=True)
     try:
         if is_sweep_job and needs_subprocess(cfg):
             return run_job_in_subprocess(cfg, failures)
-        return task(resume_or_restart_job(cfg) if is_sweep_job and is_resumable_sweep() else cfg)
+        return task(prepare_resume_or_restart(cfg) if is_sweep_job and is_managed_sweep() else cfg)
     except Exception as error:
         print_error(error, cfg.command)
         failures.append(cfg.command)
@@ -66,7 +66,7 @@ def run_job_in_subprocess(cfg: DictConfig, failures: list[str]) -> None:
     run_dir = Path(cfg.output_dir)
     overrides = [f"resume={run_dir}"]
     if not has_checkpoint(run_dir):
-        resume_or_restart_job(cfg)
+        prepare_resume_or_restart(cfg)
         metadata = {"output_dir": run_dir, "name": cfg.name, "group": cfg.group}
         overrides = [*HydraConfig.get().overrides.task, *(f"{name}='{value}'" for name, value in metadata.items())]
     process = subprocess.Popen([sys.executable, "-m", f"firstlight.{cfg.command}", *overrides])
@@ -98,12 +98,12 @@ def assign_job_metadata(cfg: DictConfig) -> None:
         cfg.group = cfg.group or Path(hydra_cfg.sweep.dir).name
 
 
-def is_resumable_sweep() -> bool:
+def is_managed_sweep() -> bool:
     """Return True if `make sweep` created the sweep directory, so that the jobs in it belong to this sweep."""
     return (Path(HydraConfig.get().sweep.dir) / SWEEP_FILE).is_file()
 
 
-def resume_or_restart_job(cfg: DictConfig) -> DictConfig:
+def prepare_resume_or_restart(cfg: DictConfig) -> DictConfig:
     """Return the config that resumes a job from its last checkpoint, or `cfg` if the job has none.
 
     Without a checkpoint, the files of an earlier attempt are renamed, so that the job starts from scratch.

@@ -41,7 +41,7 @@ def record_and_print_header(
         + ("" if trainable == total else f" ({trainable / 1e6:.1f} M trainable)"),
         "data": f"{type(data).__name__}: {counts}, {len(data.class_names)} classes, batch size {data.batch_size}",
         "device": f"{device}, precision {trainer.precision}",
-        **(describe_distribution(cfg, model, data, trainer) if trainer.world_size > 1 else {}),
+        **(describe_distributed_setup(cfg, model, data, trainer) if trainer.world_size > 1 else {}),
         "run_dir": str(record.run_dir),
     } | {name: str(logger) for name, logger in loggers.items()}
     print_fields(lines)
@@ -51,7 +51,7 @@ def record_and_print_header(
         print_fields({"mps": check_before_training(model, data, trainer)})
 
 
-def describe_distribution(
+def describe_distributed_setup(
     cfg: DictConfig, model: Classifier, data: ClassificationDataModule, trainer: Trainer
 ) -> dict[str, str]:
     """Return the header lines about devices, global batch size and learning rate of a distributed run."""

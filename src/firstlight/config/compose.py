@@ -12,7 +12,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
 from firstlight.config.options import CONFIG_DIR, SEARCH_PATH, format_unknown_option, list_option_files, load_option
-from firstlight.run.errors import CheckpointError, ConfigError, corrupt
+from firstlight.run.errors import CheckpointError, ConfigError, corrupt_file
 from firstlight.run.files import has_valid_checksum, read_json_or_empty
 from firstlight.run.lock import is_unlocked
 
@@ -49,13 +49,13 @@ def compose_config(name: str, overrides: list[str], hydra: bool = False) -> Dict
         overrides: Its command-line arguments.
         hydra: Whether to include the section of Hydra itself.
     """
-    root, overrides = resolve_root_config(name, overrides)
+    root, overrides = resolve_and_store_root_config(name, overrides)
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         return compose(root, overrides, return_hydra_config=hydra)
 
 
-def resolve_root_config(name: str, overrides: list[str]) -> tuple[str, list[str]]:
+def resolve_and_store_root_config(name: str, overrides: list[str]) -> tuple[str, list[str]]:
     """Return the root config to compose from, and the remaining overrides.
 
     The config of an earlier run is stored as the option `saved`, with the config groups of the overrides applied.
@@ -179,14 +179,14 @@ def load_run_config(source: Path) -> DictConfig:
     run_dir = source.parent.parent if source.suffix == ".ckpt" else source
     if (run_dir / "config.yaml").is_file():
         try:
-            return rebase_paths(load_config_file(run_dir / "config.yaml"), run_dir)
+            return rebase_paths(load_verified_config(run_dir / "config.yaml"), run_dir)
         except CheckpointError as error:
             if not has_checkpoint(run_dir):
                 raise
             return load_config_from_checkpoint(run_dir, source, error)
     if not source.is_file() and not (source.is_dir() and source.suffix == ".ckpt"):
         runs = sorted(run_dir.parent.glob("*/config.yaml"), key=lambda file: file.stat().st_mtime)
-        hint = f"Use e.g. the most recent run, {runs[-1].parent}." if runs else "Use the run directory printed by `make train`."
+        hint = f"Use e.g. {runs[-1].parent}." if runs else "Use the run directory printed by `make train`."
         raise CheckpointError(f"No run found in {source}. {hint}")
     from firstlight.checkpoint import io as checkpoint_io
 
@@ -205,7 +205,7 @@ def load_config_from_checkpoint(run_dir: Path, source: Path, error: CheckpointEr
     return rebase_paths(OmegaConf.create(config), run_dir)
 
 
-def load_config_file(file: Path) -> DictConfig:
+def load_verified_config(file: Path) -> DictConfig:
     """Return the config in the config.yaml of a run.
 
     Raises:
@@ -215,7 +215,7 @@ def load_config_file(file: Path) -> DictConfig:
         text = file.read_text(encoding="utf-8")
         config = OmegaConf.create(text)
     except Exception as error:  # YAML and OmegaConf raise many kinds
-        raise CheckpointError(corrupt(str(file), type(error).__name__, RESTORE_CONFIG)) from error
+        raise CheckpointError(corrupt_file(str(file), type(error).__name__, RESTORE_CONFIG)) from error
     if not isinstance(config, DictConfig) or not isinstance(config.get("output_dir"), str):
         raise CheckpointError(f"{file} is not the config of a run. {RESTORE_CONFIG}")
     if not has_valid_checksum(text):

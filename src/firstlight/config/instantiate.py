@@ -37,7 +37,9 @@ def locate(target: str) -> Any:
     except ImportError as error:
         missing = str(error.name)
         if isinstance(error, ModuleNotFoundError) and f"{target}.".startswith(f"{missing}."):
-            raise ConfigError(f"Cannot find class '{target}'. Set _target_ to the import path of an installed class.") from error
+            raise ConfigError(
+                f"Cannot find class '{target}'. Set _target_ to the import path of an installed class."
+            ) from error
         fix = get_install_hint(missing.partition(".")[0]) if isinstance(error, ModuleNotFoundError) else REINSTALL
         raise MissingPackageError(f"{target} could not be imported: {error}. {fix}") from error
     if found is None:

@@ -44,10 +44,14 @@ class ClassificationDataModule(LightningDataModule, ABC):
     def __init__(self, batch_size: int, num_workers: int | None, drop_last: bool) -> None:
         super().__init__()
         if batch_size < 1:
-            raise ConfigError(invalid_value("data.batch_size", batch_size, "an integer of at least 1", "Use e.g. data.batch_size=32."))
+            raise ConfigError(
+                invalid_value("data.batch_size", batch_size, "an integer of at least 1", "Use e.g. data.batch_size=32.")
+            )
         if num_workers is not None and num_workers < 0:
             expected = "null or an integer of at least 0"
-            raise ConfigError(invalid_value("data.num_workers", num_workers, expected, "Use e.g. data.num_workers=null."))
+            raise ConfigError(
+                invalid_value("data.num_workers", num_workers, expected, "Use e.g. data.num_workers=null.")
+            )
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.drop_last = drop_last

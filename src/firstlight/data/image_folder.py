@@ -59,8 +59,8 @@ class ImageFolderDataModule(ImageDataModule):
         root = Path(self.root)
         if not root.is_dir():
             raise DataError(
-                f"data.root={root} is not a directory. Set data.root to a directory with one subdirectory of images per "
-                "class."
+                f"data.root={root} is not a directory. Set data.root to a directory with one subdirectory of images "
+                "per class."
             )
         train_dir = root / "train" if (root / "train").is_dir() else root
         class_dirs = [path for path in train_dir.iterdir() if path.is_dir() and not path.name.startswith(".")]
@@ -139,7 +139,7 @@ class ImageFileDataset(Dataset[Any]):
             try:
                 samples.append(self[index])
             except DataError as error:
-                self._skip_unreadable(index, str(error))
+                self._record_unreadable(index, str(error))
         if not samples:
             raise DataError(
                 f"None of the {len(indices)} images in a batch can be read, e.g. {self.paths[indices[0]]}. "
@@ -148,7 +148,7 @@ class ImageFileDataset(Dataset[Any]):
         batch: Batch = default_collate(samples)
         return batch
 
-    def _skip_unreadable(self, index: int, message: str) -> None:
+    def _record_unreadable(self, index: int, message: str) -> None:
         """Count an unreadable image and print it once.
 
         Raises:

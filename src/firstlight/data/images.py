@@ -209,20 +209,20 @@ class UnlabeledImageDataset(Dataset[Any]):
         return {"inputs": torch.stack(images), "ids": to_index_tensor(ids)}
 
 
-def denormalize(images: Tensor) -> Tensor:
+def denormalize_to_uint8(images: Tensor) -> Tensor:
     """Return normalized images as uint8 on the CPU, for plots, (batch, 3, height, width)."""
-    scale, shift = _scale_and_shift(torch.device("cpu"))
+    scale, shift = _get_scale_and_shift(torch.device("cpu"))
     return ((images.detach().float().cpu() - shift) / scale).round().clamp(0, 255).to(torch.uint8)
 
 
 def normalize(images: Tensor) -> Tensor:
     """Return uint8 images normalized with ImageNet's mean and standard deviation, float32 (batch, 3, height, width)."""
-    scale, shift = _scale_and_shift(images.device)
+    scale, shift = _get_scale_and_shift(images.device)
     return torch.addcmul(shift, images.float(), scale)
 
 
 @functools.cache
-def _scale_and_shift(device: torch.device) -> tuple[Tensor, Tensor]:
+def _get_scale_and_shift(device: torch.device) -> tuple[Tensor, Tensor]:
     """Return scale and shift for pixels of 0 to 255, each (1, 3, 1, 1). Cached: copies would synchronize a GPU."""
     mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
     return 1 / (255 * std), -mean / std

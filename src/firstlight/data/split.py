@@ -35,13 +35,13 @@ def stratified_split(
                 f"Too few samples for a stratified split: {len(labels)} samples in {len(classes)} classes (smallest "
                 f"class: {class_sizes.min()}) with a {name} fraction of {fraction}. Add samples."
             )
-        is_selected = mark_first_of_each_class(labels[remaining], count)
+        is_selected = mark_stratified_subset(labels[remaining], count)
         splits[name], remaining = remaining[is_selected], remaining[~is_selected]
     splits["train"] = remaining
     return {name: np.sort(splits[name]) for name in ("train", "val", "test") if name in splits}
 
 
-def mark_first_of_each_class(labels: np.ndarray, count: int) -> np.ndarray:
+def mark_stratified_subset(labels: np.ndarray, count: int) -> np.ndarray:
     """Return a mask of the first samples of each class, with every class in its proportion of all samples.
 
     Args:

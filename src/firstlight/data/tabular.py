@@ -46,7 +46,7 @@ def iter_rows(path: Path, *columns: str) -> Iterator[Row]:
     except UserError:
         raise
     except Exception as error:  # the libraries raise many kinds
-        detail = (str(error) or type(error).__name__).splitlines()[0]
+        detail = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
         raise DataError(f"Cannot read {path} ({detail}). Repair the file, or use another one.") from error
 
 
@@ -58,7 +58,7 @@ def iter_csv(path: Path, columns: Sequence[str]) -> Iterator[Row]:
         reader = csv.reader(chain(file, [EOF_SENTINEL]), delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
         rows = filter(None, reader)
         row = header = next(rows)
-        if not is_valid_text("".join(header)):
+        if not is_clean_utf8("".join(header)):
             raise DataError(
                 f"{path} has no valid UTF-8 header row. Save the file as UTF-8 text with the column names in the first "
                 "row."
@@ -75,7 +75,8 @@ def iter_csv(path: Path, columns: Sequence[str]) -> Iterator[Row]:
             first_line = reader.line_num + 1
     if row != [EOF_SENTINEL]:
         raise DataError(
-            f"{path} has an unterminated quote at or before line {first_line}. Close the quote, or double a literal quote."
+            f"{path} has an unterminated quote at or before line {first_line}. Close the quote, or double a literal "
+            "quote."
         )
 
 
@@ -125,7 +126,7 @@ def format_columns(columns: Iterable[str]) -> str:
     return " ".join(", ".join(columns).split())[:MAX_LISTED_CHARACTERS]
 
 
-def is_valid_text(value: str) -> bool:
+def is_clean_utf8(value: str) -> bool:
     """Return True if a string contains neither NUL nor surrogates (bytes that are not UTF-8)."""
     return "\0" not in value and (value.isascii() or not SURROGATES.search(value))
 

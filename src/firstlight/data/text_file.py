@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from firstlight.data.tabular import Row, format_columns, is_valid_text, iter_rows
+from firstlight.data.tabular import Row, format_columns, is_clean_utf8, iter_rows
 from firstlight.data.text import LabeledTexts, TextDataModule, add_missing_splits
 from firstlight.run.errors import DataError
 
@@ -62,7 +62,7 @@ class TextFileDataModule(TextDataModule):
             DataError: If a file or column is missing, too many rows are invalid, or there are fewer than two classes.
         """
         paths = {"train": self.path, "val": self.val_path, "test": self.test_path}
-        loaded = {name: self._load_file(Path(path)) for name, path in paths.items() if path}
+        loaded = {name: self._load_valid_rows(Path(path)) for name, path in paths.items() if path}
         class_names = sorted({label for _, labels in loaded.values() for label in labels}, key=_natural_sort_key)
         if len(class_names) < 2:
             raise DataError(
@@ -73,7 +73,7 @@ class TextFileDataModule(TextDataModule):
         splits = {name: (texts, [class_ids[label] for label in labels]) for name, (texts, labels) in loaded.items()}
         return class_names, add_missing_splits(splits)
 
-    def _load_file(self, path: Path) -> tuple[list[str], list[str]]:
+    def _load_valid_rows(self, path: Path) -> tuple[list[str], list[str]]:
         texts: list[str] = []
         labels: list[str] = []
         errors: dict[int, str] = {}
@@ -85,7 +85,7 @@ class TextFileDataModule(TextDataModule):
                 texts.append(row[self.text_column])
                 labels.append(str(row[self.label_column]))
         if errors:
-            self._report_skipped(errors, len(errors) + len(texts), path)
+            self._report_or_reject_skipped(errors, len(errors) + len(texts), path)
         return texts, labels
 
     def _find_row_error(self, row: Row) -> str | None:
@@ -96,13 +96,13 @@ class TextFileDataModule(TextDataModule):
                 return f"no column {column!r}, only {format_columns(row)}"
             if is_missing(row[column]):
                 return "empty text or label"
-            if not is_valid_text(str(row[column])):
+            if not is_clean_utf8(str(row[column])):
                 return "invalid UTF-8 or NUL character"
         if not isinstance(row[self.text_column], str) or isinstance(row[self.label_column], list | dict):
             return "the text must be a string, the label a string or a number"
         return None
 
-    def _report_skipped(self, errors: dict[int, str], num_rows: int, path: Path) -> None:
+    def _report_or_reject_skipped(self, errors: dict[int, str], num_rows: int, path: Path) -> None:
         """Print which rows are skipped.
 
         Args:

@@ -46,7 +46,7 @@ def tokenize(texts: list[str], tokenizer: TokenizerLike, max_length: int) -> Rag
         if tokenizes_words_independently(tokenizer)
         else None
     )
-    with parallel_tokenizers() if len(texts) >= PARALLEL_THRESHOLD else nullcontext():
+    with enable_tokenizer_parallelism() if len(texts) >= PARALLEL_THRESHOLD else nullcontext():
         starts = range(0, max(len(texts), 1), CHUNK_SIZE)
         chunks = [texts[start : start + CHUNK_SIZE] for start in starts]
         tokens = [_tokenize_chunk(chunk, first_words, tokenizer, max_length) for chunk in chunks]
@@ -58,15 +58,15 @@ def _tokenize_chunk(
 ) -> RaggedTokens:
     matches = [first_words.match(text) if first_words else None for text in texts]
     heads = [match.group() if match else text for match, text in zip(matches, texts, strict=True)]
-    rows = _token_ids(heads, tokenizer, max_length)
+    rows = _encode_texts(heads, tokenizer, max_length)
     # A truncated text with fewer tokens than max_length contains words without a token.
     too_short = [i for i, row in enumerate(rows) if len(row) < max_length and len(heads[i]) < len(texts[i])]
-    for i, row in zip(too_short, _token_ids([texts[i] for i in too_short], tokenizer, max_length), strict=True):
+    for i, row in zip(too_short, _encode_texts([texts[i] for i in too_short], tokenizer, max_length), strict=True):
         rows[i] = row
     return RaggedTokens.from_lists(rows)
 
 
-def _token_ids(texts: list[str], tokenizer: TokenizerLike, max_length: int) -> list[list[int]]:
+def _encode_texts(texts: list[str], tokenizer: TokenizerLike, max_length: int) -> list[list[int]]:
     return tokenizer(texts, truncation=True, max_length=max_length)["input_ids"] if texts else []
 
 
@@ -81,7 +81,7 @@ def tokenizes_words_independently(tokenizer: TokenizerLike) -> bool:
 
 
 @contextmanager
-def parallel_tokenizers() -> Iterator[None]:
+def enable_tokenizer_parallelism() -> Iterator[None]:
     """Let tokenizers use all CPU cores inside this context.
 
     On exit, the environment variable has its previous value "false" again, for DataLoader workers: tokenizers warns

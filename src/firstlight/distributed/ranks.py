@@ -16,7 +16,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from firstlight.distributed.environment import detect_cluster_environment
-from firstlight.run.rank import is_worker_rank
+from firstlight.run.rank import is_nonzero_rank
 
 # How long the other ranks wait for rank 0, which may have to download data.
 STORE_TIMEOUT = timedelta(hours=1)
@@ -38,7 +38,7 @@ def run_worker_rank(task: Callable[[DictConfig], Any]) -> None:
 
 
 @contextmanager
-def join_distributed_run(trainer: Any, cfg: DictConfig, record: Any) -> Iterator[None]:
+def join_and_watch_ranks(trainer: Any, cfg: DictConfig, record: Any) -> Iterator[None]:
     """Context manager that sends the config to the other ranks and watches them; with one process, it does nothing.
 
     Args:
@@ -56,7 +56,7 @@ def join_distributed_run(trainer: Any, cfg: DictConfig, record: Any) -> Iterator
     from firstlight.distributed.watchdog import RankWatchdog
 
     environment = trainer.strategy.cluster_environment
-    is_rank_zero = not is_worker_rank()
+    is_rank_zero = not is_nonzero_rank()
     store = connect_store(environment, is_server=is_rank_zero)
     if is_rank_zero:
         # Only rank 0 composes: timestamps, resume=last and the W&B run cannot differ between the ranks.

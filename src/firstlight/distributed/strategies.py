@@ -50,11 +50,11 @@ class BroadcastBuffersMixin:
 
     def on_validation_start(self) -> None:
         """Broadcast the buffers of rank 0."""
-        broadcast_buffers(self.model)
+        broadcast_float_buffers(self.model)
 
     def on_test_start(self) -> None:
         """Broadcast the buffers of rank 0."""
-        broadcast_buffers(self.model)
+        broadcast_float_buffers(self.model)
 
 
 class WatchedDDPStrategy(BroadcastBuffersMixin, DDPStrategy):
@@ -101,7 +101,7 @@ class ShardedFSDPStrategy(BroadcastBuffersMixin, ModelParallelStrategy):
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
         """Return the shard of this rank, with the buffers of rank 0."""
-        broadcast_buffers(self.model)
+        broadcast_float_buffers(self.model)
         return super().lightning_module_state_dict()
 
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
@@ -173,7 +173,7 @@ def apply_fsdp(network: nn.Module, mesh: Any) -> None:
     fully_shard(network, mesh=mesh)
 
 
-def broadcast_buffers(network: nn.Module | None) -> None:
+def broadcast_float_buffers(network: nn.Module | None) -> None:
     """Broadcast the floating-point buffers of rank 0, such as BatchNorm running statistics, to all ranks."""
     for buffer in network.buffers() if network is not None else ():
         if buffer.is_floating_point():
@@ -221,7 +221,7 @@ def validate_devices(accelerator: str, devices: int | str | list[int], num_nodes
     """
     num_devices = count_devices(accelerator, devices)
     if num_devices < 1:
-        raise ConfigError(invalid_value("trainer.devices", devices, "at least one device", "Use e.g. trainer.devices=1."))
+        raise ConfigError(invalid_value("trainer.devices", devices, "at least 1 device", "Use e.g. trainer.devices=1."))
     available = torch.cuda.device_count()
     if accelerator == "cuda" and num_devices > available:
         raise HardwareError(

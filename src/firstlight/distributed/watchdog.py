@@ -85,7 +85,7 @@ class RankWatchdog(threading.Thread):
         if is_peer_failure(error):
             self.peer_failure = self.peer_failure or _format_silent_exit("Another rank")
         if self.peer_failure:
-            self.record_failure()
+            self.record_rank_zero_failure()
             raise PeerFailureError(self.peer_failure) from error
         self._publish_status(FAILED + describe_failure(error, self.record.cfg))
 
@@ -96,7 +96,7 @@ class RankWatchdog(threading.Thread):
             if code:
                 rank = self.rank + 1 + index
                 event = f"was terminated by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
-                return self._read_heartbeat(rank) or f"Rank {rank} {event}."
+                return self._find_rank_failure(rank) or f"Rank {rank} {event}."
         return ""
 
     def exchange_heartbeats(self, beat: int) -> str:
@@ -104,13 +104,13 @@ class RankWatchdog(threading.Thread):
         try:
             self.store.set(f"{self.prefix}/{self.rank}", str(beat))
             for rank in self.other_ranks:
-                if failure := self._read_heartbeat(rank):
+                if failure := self._find_rank_failure(rank):
                     return failure
         except Exception:  # the store is gone, and therefore the process that served it
             return _format_silent_exit("Rank 0")
         return ""
 
-    def _read_heartbeat(self, rank: int) -> str:
+    def _find_rank_failure(self, rank: int) -> str:
         """Return how a rank failed, or "" if it is alive or done."""
         key = f"{self.prefix}/{rank}"
         with suppress(RuntimeError):
@@ -132,7 +132,7 @@ class RankWatchdog(threading.Thread):
     def abort_process(self) -> None:
         """Record the failure and kill this process, which waits for a rank that will never respond."""
         with suppress(Exception):
-            self.record_failure()
+            self.record_rank_zero_failure()
             if isinstance(self.record, RunRecord):
                 self.record.end("failed", self.peer_failure)
                 print(f"train: {self.peer_failure}", file=sys.stderr, flush=True)
@@ -140,7 +140,7 @@ class RankWatchdog(threading.Thread):
             process.kill()
         os._exit(1)
 
-    def record_failure(self) -> None:
+    def record_rank_zero_failure(self) -> None:
         """On a worker rank, write the reason to run.json if rank 0 was killed before it could."""
         run_dir, deadline = self.record.run_dir, time.monotonic() + GRACE_PERIOD_S
         while isinstance(self.record, WorkerRunRecord) and time.monotonic() < deadline:

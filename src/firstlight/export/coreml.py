@@ -35,7 +35,7 @@ def export_model(source: ExportSource, output_dir: Path) -> str:
     decompositions[torch.ops.aten.__and__.Tensor] = torch.ops.aten.bitwise_and.Tensor
     try:
         with suppress_output():
-            package = convert(graph.run_decompositions(decompositions), source.inputs.to_dict(sample))
+            package = convert(graph.run_decompositions(decompositions), source.inputs.name_inputs(sample))
             package.user_defined_metadata["class_names"] = "\n".join(source.model.class_names)
             package.save(str(output_dir / "model.mlpackage"))
     except Exception as error:  # coremltools raises exceptions of many classes

@@ -21,7 +21,7 @@ def build_metadata(
         loading_code: Lines of Python that load the file from its own directory.
         shapes: Shape of each input. If None, the batch size and the length of texts are dynamic.
     """
-    sample = source.inputs.to_dict(source.inputs.sample(1, source.inputs.max_length or 0))
+    sample = source.inputs.name_inputs(source.inputs.sample(1, source.inputs.max_length or 0))
     is_text = source.inputs.max_length is not None
     inputs = {
         name: {

@@ -51,7 +51,7 @@ def export_model(source: ExportSource, output_dir: Path) -> str:
     session = onnxruntime.InferenceSession(output_dir / "model.onnx", providers=["CPUExecutionProvider"])
 
     def run_exported(inputs: Any) -> Tensor:
-        arrays = {name: tensor.numpy() for name, tensor in source.inputs.to_dict(inputs).items()}
+        arrays = {name: tensor.numpy() for name, tensor in source.inputs.name_inputs(inputs).items()}
         return torch.from_numpy(session.run(["logits"], arrays)[0])
 
     verified = check_parity(source, run_exported, shapes)

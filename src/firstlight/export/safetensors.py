@@ -13,7 +13,7 @@ from firstlight.export.metadata import build_metadata, write_json, write_tokeniz
 from firstlight.export.parity import check_parity
 from firstlight.export.source import ExportSource
 from firstlight.export.suppress_output import suppress_output
-from firstlight.run.errors import CheckpointError, corrupt
+from firstlight.run.errors import CheckpointError, corrupt_file
 
 WEIGHTS_FILE = "model.safetensors"
 
@@ -70,7 +70,7 @@ def export_transformers(source: ExportSource, output_dir: Path) -> str:
     init_kwargs = {name: value for name, value in get_init_kwargs(source).items() if name != "tokenizer"}
     config["export"] = {**build_metadata(source, "safetensors", loading_code), "init_kwargs": init_kwargs}
     write_json(output_dir / "config.json", config)
-    return check_parity(source, lambda inputs: loaded(**source.inputs.to_dict(inputs)).logits)
+    return check_parity(source, lambda inputs: loaded(**source.inputs.name_inputs(inputs)).logits)
 
 
 def make_loading_code(source: ExportSource) -> list[str]:
@@ -91,7 +91,7 @@ def make_loading_code(source: ExportSource) -> list[str]:
 
 def get_init_kwargs(source: ExportSource) -> dict[str, Any]:
     """Return the constructor arguments of the model's class."""
-    kwargs = {**source.model.hparams, **source.model.rebuild_kwargs()}
+    kwargs = {**source.model.hparams, **source.model.get_load_overrides()}
     return {name: value for name, value in kwargs.items() if name != "trust_remote_code"}
 
 
@@ -104,5 +104,5 @@ def verify_saved_weights(module: nn.Module, output_dir: Path) -> str:
     saved: dict[str, Tensor] = load_file(output_dir / WEIGHTS_FILE)
     if any(not torch.equal(tensor, saved[name]) for name, tensor in module.state_dict().items()):
         detail = "its tensors differ from the model's weights"
-        raise CheckpointError(corrupt(WEIGHTS_FILE, detail, "Free some disk space, then run `make export` again."))
+        raise CheckpointError(corrupt_file(WEIGHTS_FILE, detail, "Free some disk space, then run `make export` again."))
     return f"{len(saved)} tensors, bitwise identical (safetensors {version('safetensors')})"

@@ -35,7 +35,7 @@ class InputSpec:
     preprocessing: dict[str, Any]
     max_length: int | None = None
 
-    def to_dict(self, inputs: Any) -> dict[str, Tensor]:
+    def name_inputs(self, inputs: Any) -> dict[str, Tensor]:
         """Return the inputs by name."""
         return dict(inputs) if isinstance(inputs, dict) else {next(iter(self.descriptions)): inputs}
 
@@ -61,7 +61,7 @@ def load_source(config: Config, checkpoint: str) -> ExportSource:
     elif isinstance(data, TextDataModule):
         inputs = describe_text_inputs(model, data)
     else:
-        inputs = describe_dataset_inputs(model, data)
+        inputs = describe_batch_inputs(model, data)
     return ExportSource(model, inputs, checkpoint, config)
 
 
@@ -109,7 +109,7 @@ def describe_text_inputs(model: Classifier, data: TextDataModule) -> InputSpec:
     )
 
 
-def describe_dataset_inputs(model: Classifier, data: ClassificationDataModule) -> InputSpec:
+def describe_batch_inputs(model: Classifier, data: ClassificationDataModule) -> InputSpec:
     """Return the inputs of a custom datamodule, taken from its first test batch.
 
     Raises:

@@ -83,7 +83,7 @@ class OfflineFirstWandbLogger(WandbLogger):
         os.environ.setdefault("WANDB_SILENT", "true")
         self.mode, self.reason = resolve_mode(self.mode)
         if self.mode == "online" and settings["id"]:
-            self._upload_earlier_segments(Path(settings["dir"]), settings["id"])
+            self._upload_earlier_or_go_offline(Path(settings["dir"]), settings["id"])
         # Use one ID in all modes: if the server created the run before it became unreachable, the upload continues it.
         settings["id"] = settings["id"] or os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4)
         try:
@@ -92,7 +92,7 @@ class OfflineFirstWandbLogger(WandbLogger):
             self.mode, self.reason = "offline", f"W&B not reachable ({str(error).splitlines()[0]})"
             # The background process of the client still holds the ID.
             wandb.teardown()
-            discard_failed_attempt(Path(settings["dir"]), settings["id"])
+            mark_failed_attempt_synced(Path(settings["dir"]), settings["id"])
             run = init_offline_fallback(settings)
         run.define_metric("trainer/global_step")
         run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
@@ -100,7 +100,7 @@ class OfflineFirstWandbLogger(WandbLogger):
             run.define_metric(metric, step_metric="trainer/global_step", step_sync=True, summary=f"{best},last")
         return run
 
-    def _upload_earlier_segments(self, run_dir: Path, id: str) -> None:
+    def _upload_earlier_or_go_offline(self, run_dir: Path, id: str) -> None:
         earlier = find_pending(run_dir).get(id)
         if earlier is None:
             return
@@ -173,7 +173,7 @@ def init_offline_fallback(settings: dict[str, Any]) -> Any:
         return init_run(settings, "offline")
 
 
-def discard_failed_attempt(run_dir: Path, id: str) -> None:
+def mark_failed_attempt_synced(run_dir: Path, id: str) -> None:
     """Mark the empty segment of a failed online attempt as uploaded, so that it is not pending."""
     for segment in find_segments(run_dir)[-1:]:
         if segment.id == id and not segment.is_offline:

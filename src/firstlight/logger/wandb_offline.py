@@ -55,7 +55,7 @@ class RunSegment:
         return self.segment_dir.parents[1]
 
     @property
-    def is_running(self) -> bool:
+    def may_be_running(self) -> bool:
         """Return True if the process that writes the segment is alive, or runs on another machine."""
         record_path = self.run_dir / "run.json"
         text = record_path.read_text(encoding="utf-8") if record_path.is_file() else ""

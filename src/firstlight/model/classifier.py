@@ -46,7 +46,9 @@ class Classifier(LightningModule, ABC):
     ) -> None:
         super().__init__()
         if len(class_names) < 2:
-            raise DataError(f"A classifier requires at least two classes, got {class_names}. Add samples of other classes.")
+            raise DataError(
+                f"A classifier requires at least two classes, got {class_names}. Add samples of other classes."
+            )
         self.class_names = class_names
         self.label_smoothing = label_smoothing
         # Plain values, instantiated in configure_optimizers: a checkpoint with an object that Hydra's `_partial_` made
@@ -77,7 +79,7 @@ class Classifier(LightningModule, ABC):
         """Maximum length of a text in tokens; None if it is unlimited."""
         return None
 
-    def rebuild_kwargs(self) -> dict[str, Any]:
+    def get_load_overrides(self) -> dict[str, Any]:
         """Return the arguments that replace saved ones, so that a checkpoint loads without pretrained weights."""
         return {"weights": None} if "weights" in self.hparams else {}
 
@@ -113,11 +115,11 @@ class Classifier(LightningModule, ABC):
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Add a batch to the validation metrics."""
-        self._update_metrics(self.val_metrics, batch)
+        self._forward_and_update_metrics(self.val_metrics, batch)
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Add a batch to the test metrics. Return its logits, shape (batch, classes), for callbacks."""
-        return self._update_metrics(self.test_metrics, batch)
+        return self._forward_and_update_metrics(self.test_metrics, batch)
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
         """Return the "ids" of a batch and the "probabilities", shape (batch, classes)."""
@@ -137,7 +139,7 @@ class Classifier(LightningModule, ABC):
         """Log the test metrics."""
         self._log_epoch_metrics("test", self.test_metrics)
 
-    def _update_metrics(self, metrics: ClassificationMetrics, batch: dict[str, Any]) -> Tensor:
+    def _forward_and_update_metrics(self, metrics: ClassificationMetrics, batch: dict[str, Any]) -> Tensor:
         logits, labels = self(batch["inputs"]).float(), batch["labels"]
         # Integer sums are wrong on MPS (torchmetrics issues 1727, 2383, 2955), so metrics run on the CPU there. In a
         # dry run, the "meta" device stands in for MPS.

@@ -72,22 +72,22 @@ class DryRunStep:
             )
             param.grad = torch.empty_like(param)
             recorder.track(param.grad, "gradients")
-        optimizer_peak = self.run_optimizer_step()
-        peak = self.run_training_step(batch_size)
+        optimizer_peak = self.measure_optimizer_peak()
+        peak = self.measure_training_peak(batch_size)
         report.operators["training"] = Counter(recorder.operators)
         # A second batch size gives the slope. Its findings do not concern this run.
         recorder.is_recording = False
-        slope = (sum_bytes(self.run_training_step(2 * batch_size)) - sum_bytes(peak)) / batch_size
+        slope = (sum_bytes(self.measure_training_peak(2 * batch_size)) - sum_bytes(peak)) / batch_size
         recorder.is_recording = True
         report.memory_estimate = MemoryEstimate(sum_bytes(peak) - slope * batch_size, slope, sum_bytes(optimizer_peak))
         report.peaks["training"] = max(peak, optimizer_peak, key=sum_bytes)
         recorder.operators.clear()
-        report.peaks["evaluation"] = self.run_validation_step(batch_size)
+        report.peaks["evaluation"] = self.measure_validation_peak(batch_size)
         report.operators["evaluation"] = Counter(recorder.operators)
 
-    def run_training_step(self, batch_size: int) -> dict[str, int]:
+    def measure_training_peak(self, batch_size: int) -> dict[str, int]:
         """Run forward and backward pass in Lightning's order, and return the peak in bytes by memory category."""
-        batch = self.make_batch("training", batch_size)
+        batch = self.make_meta_batch("training", batch_size)
         self.recorder.reset_peak()
         with self.precision_plugin.train_step_context(), simulate_mps_autocast():
             result: Any = self.model.training_step(batch, 0)
@@ -98,7 +98,7 @@ class DryRunStep:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.gradient_clip_val)
         return self.recorder.peak
 
-    def run_optimizer_step(self) -> dict[str, int]:
+    def measure_optimizer_peak(self) -> dict[str, int]:
         """Step each optimizer, and return the peak in bytes by memory category.
 
         A fused optimizer allocates no temporary tensors.
@@ -116,7 +116,7 @@ class DryRunStep:
                 self.recorder.add_finding(Finding("error", f"{name} has no MPS kernel", "Set optimizer.fused=false."))
         return dict(self.recorder.bytes) if self.is_fused else self.recorder.peak
 
-    def run_validation_step(self, batch_size: int) -> dict[str, int]:
+    def measure_validation_peak(self, batch_size: int) -> dict[str, int]:
         """Run two validation steps without gradients and optimizer state.
 
         Returns:
@@ -130,10 +130,10 @@ class DryRunStep:
         self.recorder.reset_peak()
         with torch.no_grad(), self.precision_plugin.val_step_context(), simulate_mps_autocast():
             for _ in range(2):
-                self.model.validation_step(self.make_batch("evaluation", batch_size), 0)
+                self.model.validation_step(self.make_meta_batch("evaluation", batch_size), 0)
         return self.recorder.peak
 
-    def make_batch(self, phase: str, batch_size: int) -> Any:
+    def make_meta_batch(self, phase: str, batch_size: int) -> Any:
         """Return a batch on the meta device, after the hooks that Lightning calls before a step.
 
         Args:

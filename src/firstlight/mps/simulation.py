@@ -41,7 +41,7 @@ def simulate_mps_dispatch(precision: str) -> Iterator[None]:
                 library.m.impl(name, "Meta", kernel, False)
             # Since torch 2.15, MPS stores the dropout mask as one byte per element instead of a float (pytorch#195011).
             if torch.__version__ >= "2.15":
-                library.impl("dropout", infer_dropout_output, "AutogradMeta")
+                library.impl("dropout", fake_dropout_output, "AutogradMeta")
             library.impl(ATTENTION, _make_attention_kernel(half_dtype), KEY)
             for name in _list_autocast_ops() if half_dtype else ():
                 is_lower = LOWER_PRECISION_OPS.fullmatch(name.partition(".")[0])
@@ -64,28 +64,28 @@ def simulate_mps_autocast() -> Iterator[None]:
         torch.set_autocast_enabled(KEY_DEVICE, before)
 
 
-def infer_linear_output(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def fake_linear_output(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return an empty output of a linear layer, (..., features)."""
     return inputs.new_empty((*inputs.shape[:-1], weight.shape[0]))
 
 
-def infer_max_pool2d_output(inputs: Tensor, kernel_size: list[int], *rest: Any) -> Tensor:
+def fake_max_pool2d_output(inputs: Tensor, kernel_size: list[int], *rest: Any) -> Tensor:
     """Return an empty output of max pooling. MPS stores no indices for the backward pass."""
     return aten.max_pool2d_with_indices(inputs, kernel_size, *rest)[0]
 
 
-def infer_max_pool2d_gradient(gradient: Tensor, inputs: Tensor, *rest: Any) -> Tensor:
+def fake_max_pool2d_gradient(gradient: Tensor, inputs: Tensor, *rest: Any) -> Tensor:
     """Return an empty gradient of max pooling."""
     return torch.empty_like(inputs)
 
 
-def infer_attention_output(query: Tensor, key: Tensor, value: Tensor, *rest: Any, **more: Any) -> tuple[Tensor, Tensor]:
+def fake_attention_output(query: Tensor, key: Tensor, value: Tensor, *rest: Any, **more: Any) -> tuple[Tensor, Tensor]:
     """Return an empty output (..., tokens, width) and empty weights (..., tokens, tokens) of attention."""
     shape = query.shape[:-1]
     return query.new_empty((*shape, value.shape[-1])), query.new_empty((*shape, key.shape[-2]))
 
 
-def infer_dropout_output(inputs: Tensor, p: float, train: bool) -> Tensor:
+def fake_dropout_output(inputs: Tensor, p: float, train: bool) -> Tensor:
     """Return an empty output of dropout, using the operator that stores a mask of bytes."""
     if not train or p == 0 or not inputs.numel():
         return inputs
@@ -94,10 +94,10 @@ def infer_dropout_output(inputs: Tensor, p: float, train: bool) -> Tensor:
 
 # By the name of the operator.
 SHAPE_KERNELS: dict[str, Callable[..., Any]] = {
-    "linear": infer_linear_output,
-    "max_pool2d": infer_max_pool2d_output,
-    "max_pool2d_backward": infer_max_pool2d_gradient,
-    "_scaled_dot_product_attention_math_for_mps": infer_attention_output,
+    "linear": fake_linear_output,
+    "max_pool2d": fake_max_pool2d_output,
+    "max_pool2d_backward": fake_max_pool2d_gradient,
+    "_scaled_dot_product_attention_math_for_mps": fake_attention_output,
 }
 
 

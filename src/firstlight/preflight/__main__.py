@@ -14,7 +14,7 @@ from firstlight.preflight import checks
 def main(cfg: DictConfig) -> dict[str, Any]:
     """Check a run for MPS, print the results, and return them."""
     validate_config(cfg)
-    checks.validate_request(cfg)
+    checks.validate_preflight_config(cfg)
     from firstlight.preflight import format_report
 
     results = checks.run_preflight(cfg)

@@ -7,7 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 from firstlight.run.errors import ConfigError, HardwareError, invalid_value
 
 
-def validate_request(cfg: DictConfig) -> None:
+def validate_preflight_config(cfg: DictConfig) -> None:
     """Check the accelerator and the memory size of the Mac.
 
     Raises:

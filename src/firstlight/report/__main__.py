@@ -15,7 +15,7 @@ from firstlight.run.files import write_atomically
 @command("report")
 def main(cfg: DictConfig) -> Path:
     """Write the report, print its path and contents, and return the path."""
-    run_dirs = validate_run_dirs(cfg)
+    run_dirs = validate_search_dirs(cfg)
     output_path = prepare_output_path(cfg, run_dirs)
     # Imported after the checks, so that errors in the arguments are reported immediately.
     from firstlight.report.collect import collect_report
@@ -40,7 +40,7 @@ def format_count(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def validate_run_dirs(cfg: DictConfig) -> list[Path]:
+def validate_search_dirs(cfg: DictConfig) -> list[Path]:
     """Return the directories to search for runs.
 
     Raises:

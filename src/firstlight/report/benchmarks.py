@@ -7,7 +7,7 @@ from typing import Any
 PHASES = {"train": "training", "eval": "evaluation"}
 
 
-def load_benchmark(path: Path) -> dict[str, Any]:
+def load_speedup_bars(path: Path) -> dict[str, Any]:
     """Return the bars of a benchmark, or a remark if there are none.
 
     Returns:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from firstlight.report.benchmarks import load_benchmark
+from firstlight.report.benchmarks import load_speedup_bars
 from firstlight.report.comparison import (
     aggregate_seeds,
     get_default_selection,
-    list_metrics,
     list_varying_hyperparameters,
     make_columns,
+    select_comparison_metrics,
 )
 from firstlight.report.evaluation import ImageEmbedder, load_evaluation
 from firstlight.report.learning_curves import load_curves
@@ -49,7 +49,7 @@ def collect_report(roots: list[Path]) -> ReportContent:
     """
     records = list(find_records(roots))
     run_dirs = list(dict.fromkeys(directory for directory, name in records if name == "run.json"))
-    benchmarks = [load_benchmark(directory / name) for directory, name in records if name == "benchmark.json"]
+    benchmarks = [load_speedup_bars(directory / name) for directory, name in records if name == "benchmark.json"]
     if not run_dirs and not benchmarks:
         where = " and ".join(map(str, roots))
         raise CheckpointError(f"No runs (directories with run.json) found in {where}. Run `make train` first.")
@@ -63,7 +63,7 @@ def collect_report(roots: list[Path]) -> ReportContent:
         "source": ", ".join(map(str, roots)),
         "runs": runs,
         "hyperparameters": hyperparameters,
-        "metrics": list_metrics(runs),
+        "metrics": select_comparison_metrics(runs),
         "columns": make_columns(runs, hyperparameters),
         "seeds": aggregate_seeds(runs),
         "benchmarks": sorted(benchmarks, key=lambda benchmark: str(benchmark["started"]), reverse=True),

@@ -21,7 +21,7 @@ def list_varying_hyperparameters(runs: list[dict[str, Any]]) -> list[str]:
     return [key for key in keys if key not in NAME_KEYS]
 
 
-def list_metrics(runs: list[dict[str, Any]]) -> list[str]:
+def select_comparison_metrics(runs: list[dict[str, Any]]) -> list[str]:
     """Return the test and validation metrics of all runs, without duplicates."""
     names = {name for run in runs for name in run["metrics"] if name.startswith(("test/", "val/"))}
     first = [name for name in FIRST_METRICS if name in names]
@@ -34,7 +34,7 @@ def make_columns(runs: list[dict[str, Any]], hyperparameters: list[str]) -> list
         make_column("name", "run", "name"),
         make_column("status", "status", "text"),
         *(make_column(f"overrides/{key}", key, "override") for key in hyperparameters),
-        *(make_column(f"metrics/{name}", name, "number") for name in list_metrics(runs)),
+        *(make_column(f"metrics/{name}", name, "number") for name in select_comparison_metrics(runs)),
         *(make_column(f"metrics/{name}", label, "number") for name, label in make_speed_columns(runs).items()),
         make_column("duration_s", "duration", "duration"),
         make_column("commit", "commit", "code"),
@@ -74,7 +74,7 @@ def aggregate_seeds(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
             groups.setdefault(tuple(sorted(overrides.items())), []).append(run)
     groups = {overrides: group for overrides, group in groups.items() if len({run["seed"] for run in group}) > 1}
     varying = list_varying_hyperparameters([run for group in groups.values() for run in group])
-    metrics = list_metrics(runs)
+    metrics = select_comparison_metrics(runs)
     return [
         {
             "overrides": ", ".join(f"{key}={value}" for key, value in overrides if key in varying)

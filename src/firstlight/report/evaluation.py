@@ -56,14 +56,16 @@ def load_evaluation(run_dir: Path, embedder: ImageEmbedder) -> dict[str, Any]:
     }
     missing = {}
     try:
-        evaluation |= load_confusion_matrix(json.loads((run_dir / "confusion_matrix.json").read_text(encoding="utf-8")))
+        evaluation |= parse_confusion_matrix(
+            json.loads((run_dir / "confusion_matrix.json").read_text(encoding="utf-8"))
+        )
     except FileNotFoundError:
         missing["matrix"] = "This run has no confusion_matrix.json."
     except (OSError, ValueError, TypeError, KeyError):
         missing["matrix"] = "confusion_matrix.json is corrupt."
     try:
         rows = json.loads((run_dir / "predictions.json").read_text(encoding="utf-8"))
-        evaluation["samples"] = [format_sample(run_dir, row, embedder) for row in sort_by_error(rows)]
+        evaluation["samples"] = [format_sample(run_dir, row, embedder) for row in select_most_informative(rows)]
     except FileNotFoundError:
         missing["samples"] = "This run has no predictions.json."
     except (OSError, ValueError, TypeError, KeyError):
@@ -71,7 +73,7 @@ def load_evaluation(run_dir: Path, embedder: ImageEmbedder) -> dict[str, Any]:
     return {**evaluation, "missing": missing}
 
 
-def load_confusion_matrix(content: dict[str, Any]) -> dict[str, Any]:
+def parse_confusion_matrix(content: dict[str, Any]) -> dict[str, Any]:
     """Return the confusion matrix (None if it is too large to plot) and the metrics of each class.
 
     Raises:
@@ -85,7 +87,7 @@ def load_confusion_matrix(content: dict[str, Any]) -> dict[str, Any]:
     return {"classes": classes, "matrix": counts if len(names) <= MAX_CLASSES else None}
 
 
-def sort_by_error(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def select_most_informative(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the most informative samples: confident errors first, then the least confident correct predictions.
 
     Raises:

@@ -88,6 +88,6 @@ def not_found(what: str, fix: str) -> str:
     return f"{what} does not exist. {fix}"
 
 
-def corrupt(what: str, detail: str, fix: str) -> str:
+def corrupt_file(what: str, detail: str, fix: str) -> str:
     """Return the message for a file that exists but is not valid."""
     return f"{what} is corrupt ({detail}). {fix}"

@@ -27,7 +27,9 @@ def acquire_run_lock(run_dir: Path, timeout_s: float = 0) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout as error:
-        raise CheckpointError(f"{run_dir} is locked by another process. Wait for that process to finish, or stop it.") from error
+        raise CheckpointError(
+            f"{run_dir} is locked by another process. Wait for the process to finish, or stop it."
+        ) from error
     except NotImplementedError:
         print(
             f"Warning: the file system of {run_dir} does not support locks. Make sure that no other process uses this "

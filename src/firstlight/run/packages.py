@@ -27,7 +27,7 @@ def get_install_hint(package: str, extra: str = "") -> str:
     extra = extra or _find_extra(package)
     if not extra:
         return "Add it to the dependencies in pyproject.toml, then run `make lock setup`."
-    if extra == "base" or extra in _list_installed_extras():
+    if extra == "base" or extra in _list_selected_extras():
         return "Install it with `make setup`."
     return (
         f"Install it with `uv pip install -e '.[{extra}]'`, or add {extra!r} to `extras` in pyproject.toml and run "
@@ -42,7 +42,7 @@ def _find_extra(package: str) -> str:
     return next((file.stem for file in files if pin.search(file.read_text(encoding="utf-8"))), "")
 
 
-def _list_installed_extras() -> list[str]:
+def _list_selected_extras() -> list[str]:
     """Return the extras that `make setup` installs."""
     file = ROOT / "pyproject.toml"
     settings: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8")) if file.exists() else {}

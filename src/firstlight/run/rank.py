@@ -6,6 +6,6 @@ import os
 RANK_VARIABLES = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
 
 
-def is_worker_rank() -> bool:
+def is_nonzero_rank() -> bool:
     """Return True if this process is not rank 0."""
     return any(int(os.environ.get(name) or 0) for name in RANK_VARIABLES)

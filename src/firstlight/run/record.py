@@ -18,7 +18,7 @@ from firstlight.run.failure import describe_failure, describe_stop
 from firstlight.run.files import append_checksum, read_json_or_empty, to_plain_dict, utc_now, write_atomically
 from firstlight.run.lock import WORKER_EXIT_TIMEOUT_S, acquire_run_lock
 from firstlight.run.provenance import get_git_info, get_package_versions
-from firstlight.run.rank import is_worker_rank
+from firstlight.run.rank import is_nonzero_rank
 from firstlight.run.redaction import redact
 
 # Reserved at the start and released when the disk is full, so that run.json can still record the failure.
@@ -97,7 +97,7 @@ def record_run(cfg: DictConfig) -> Iterator[RunRecord | WorkerRunRecord]:
         CheckpointError: If another process uses the run directory.
         Exception: If the run raises; the error is recorded first.
     """
-    if is_worker_rank():
+    if is_nonzero_rank():
         yield WorkerRunRecord(cfg)
         return
     if "wandb" in (cfg.get("logger") or {}):
@@ -108,12 +108,12 @@ def record_run(cfg: DictConfig) -> Iterator[RunRecord | WorkerRunRecord]:
         fields = make_initial_fields(cfg)
         previous = read_valid_previous_fields(run_dir, fields) if cfg.get("resume") else {}
         record = RunRecord(run_dir, {**fields, **previous}, cfg)
-        with tee_to_file(run_dir / "output.log"), update_run_record(record, cfg, fields["overrides"]):
+        with tee_to_file(run_dir / "output.log"), record_run_lifecycle(record, cfg, fields["overrides"]):
             yield record
 
 
 @contextmanager
-def update_run_record(record: RunRecord, cfg: DictConfig, overrides: list[str]) -> Iterator[None]:
+def record_run_lifecycle(record: RunRecord, cfg: DictConfig, overrides: list[str]) -> Iterator[None]:
     """Write config.yaml, and record in run.json that the run begins and how it ends.
 
     Raises:

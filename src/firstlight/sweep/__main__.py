@@ -24,10 +24,10 @@ from firstlight.sweep.plan import (
     is_sweep_override,
     make_plan,
     register_plugins,
-    split_overrides,
+    split_sweep_and_job_overrides,
     validate_jobs,
 )
-from firstlight.sweep.results import collect_results, print_results, write_results
+from firstlight.sweep.results import collect_results, print_results, write_results_and_plots
 
 
 def main() -> None:
@@ -39,20 +39,20 @@ def main() -> None:
     parent = Path("logs/sweep")
     try:
         overrides, force = pop_force_flag(overrides)
-        sweep_overrides, overrides = split_overrides(overrides)
+        sweep_overrides, overrides = split_sweep_and_job_overrides(overrides)
         plan = make_plan(sweep_overrides, overrides)
         validate_jobs(plan)
         definition = redact({"overrides": overrides, **plan.identity})
         sweep_dir = None if force else find_unfinished_sweep(parent, definition, plan)
         sweep_dir = sweep_dir or create_sweep(parent, definition, plan)
         with acquire_run_lock(sweep_dir):
-            run_sweep(sweep_dir, overrides, plan)
+            run_remaining_jobs_and_exit(sweep_dir, overrides, plan)
     except Exception as error:
         print_error(error, "train")
         sys.exit(1)
 
 
-def run_sweep(sweep_dir: Path, overrides: list[str], plan: SweepPlan) -> None:
+def run_remaining_jobs_and_exit(sweep_dir: Path, overrides: list[str], plan: SweepPlan) -> None:
     """Run the remaining jobs of a sweep, print the results even after an error, and exit.
 
     Args:
@@ -74,22 +74,22 @@ def run_sweep(sweep_dir: Path, overrides: list[str], plan: SweepPlan) -> None:
     finally:
         rows = collect_results(sweep_dir, plan.objective_metrics)
         if rows:
-            write_results(sweep_dir, rows)
+            write_results_and_plots(sweep_dir, rows)
             print_results(sweep_dir, rows)
-            print_best_trials(sweep_dir, plan)
-        remaining = plan.num_jobs - count_completed_jobs(sweep_dir, plan)
+            print_best_trial_summary(sweep_dir, plan)
+        remaining = plan.num_jobs - count_settled_jobs(sweep_dir, plan)
         if remaining:
             print(f"{remaining} of {plan.num_jobs} jobs remaining. Run the same command again to continue.")
     # A sweep that was stopped from outside keeps its exit code; otherwise the results decide.
     sys.exit(code if code not in (0, 1) else 1 if remaining or not count_jobs(sweep_dir, "finished") else 0)
 
 
-def print_best_trials(sweep_dir: Path, plan: SweepPlan) -> None:
+def print_best_trial_summary(sweep_dir: Path, plan: SweepPlan) -> None:
     """Print the best trials of a search that has at least one finished job."""
     if plan.is_search and count_jobs(sweep_dir, "finished"):
-        from firstlight.sweep.optuna import print_best_trials
+        from firstlight.sweep.optuna import print_best_trial_commands
 
-        print_best_trials(sweep_dir, plan.objective_metrics)
+        print_best_trial_commands(sweep_dir, plan.objective_metrics)
 
 
 def pop_force_flag(overrides: list[str]) -> tuple[list[str], bool]:
@@ -119,14 +119,14 @@ def find_unfinished_sweep(parent: Path, definition: dict[str, Any], plan: SweepP
     if not same:
         return None
     latest = max(same, key=lambda sweep_dir: [int(number) for number in re.findall(r"\d+", sweep_dir.name)])
-    num_completed = count_completed_jobs(latest, plan)
+    num_completed = count_settled_jobs(latest, plan)
     if num_completed >= plan.num_jobs:
         return None
     print(f"Resuming sweep {latest}: {num_completed} of {plan.num_jobs} jobs finished (pass force=true to start over).")
     return latest
 
 
-def count_completed_jobs(sweep_dir: Path, plan: SweepPlan) -> int:
+def count_settled_jobs(sweep_dir: Path, plan: SweepPlan) -> int:
     """Return how many jobs of a sweep need no further attempt. In a search, a failed trial is completed."""
     return count_jobs(sweep_dir, "finished", "failed") if plan.is_search else count_jobs(sweep_dir, "finished")
 

@@ -67,7 +67,7 @@ class ResumableOptunaSweeper(Sweeper):
         """Run trials until the study has `n_trials` of them, starting with the interrupted ones."""
         space, fixed = create_params_from_overrides([*(f"{k}={v}" for k, v in self.params.items()), *arguments])
         study = load_or_create_study(self.sweep_dir, self.directions, self.seed)
-        self.report_finished_trials(study)
+        self.tell_ended_trials(study)
         for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             self.run_trials(study, [trial.number], fixed)
         while (remaining := self.num_trials - len(study.trials)) > 0:
@@ -85,9 +85,9 @@ class ResumableOptunaSweeper(Sweeper):
         trials = study.get_trials(deepcopy=False)
         overrides = [format_trial_overrides(trials[number], fixed) for number in numbers]
         self.job_launcher.launch(overrides, initial_job_idx=numbers[0])
-        self.report_finished_trials(study)
+        self.tell_ended_trials(study)
 
-    def report_finished_trials(self, study: optuna.Study) -> None:
+    def tell_ended_trials(self, study: optuna.Study) -> None:
         """Report the results of finished and failed trials to the study; an interrupted trial stays open.
 
         Raises:
@@ -150,7 +150,7 @@ def format_trial_overrides(trial: FrozenTrial, fixed: dict[str, Any]) -> list[st
     return [f"{key}={value}" for key, value in {**fixed, **trial.params}.items()]
 
 
-def print_best_trials(sweep_dir: Path, metrics: list[str]) -> None:
+def print_best_trial_commands(sweep_dir: Path, metrics: list[str]) -> None:
     """Print the command that reproduces the best trial, or one per Pareto-optimal trial of a multi-objective search."""
     best = optuna.load_study(study_name=STUDY_NAME, storage=make_study_storage(sweep_dir)).best_trials
     # With a single metric, all best trials have the same value: print the first one only.

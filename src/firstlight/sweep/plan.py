@@ -64,7 +64,7 @@ class SweepPlan:
         return {"jobs": [], "search": {name: self.sweeper[name] for name in ("metric", "direction")}}
 
 
-def split_overrides(overrides: list[str]) -> tuple[list[str], list[str]]:
+def split_sweep_and_job_overrides(overrides: list[str]) -> tuple[list[str], list[str]]:
     """Return the overrides of the launcher and sweeper, and the overrides of the training jobs."""
     sweep_overrides = [item for item in overrides if item.lstrip("+~").split("=")[0].split(".")[0] in SWEEP_GROUPS]
     return sweep_overrides, [item for item in overrides if item not in sweep_overrides]
@@ -97,7 +97,7 @@ def make_plan(sweep_overrides: list[str], overrides: list[str]) -> SweepPlan:
         if settings[group]:
             validate_node(group, settings[group])
             validate_installed(f"{group}={options[group]}", settings[group]["_target_"])
-    plan = SweepPlan(expand_jobs([*sweep_overrides, *overrides]), settings["launcher"], settings["sweeper"])
+    plan = SweepPlan(expand_jobs_or_corners([*sweep_overrides, *overrides]), settings["launcher"], settings["sweeper"])
     validate_plan(plan)
     return plan
 
@@ -157,12 +157,12 @@ def validate_jobs(plan: SweepPlan) -> None:
                 raise ConfigError(f"launcher.{key}={received} does not match trainer.{name}={expected}. {fix}")
 
 
-def expand_jobs(overrides: list[str]) -> list[list[str]]:
+def expand_jobs_or_corners(overrides: list[str]) -> list[list[str]]:
     """Return the overrides of each job, expanded by Hydra, including the sweep that an experiment config stores.
 
     For a search, whose jobs are not known yet, return the corners of the search space.
     """
-    sweep_overrides, overrides = split_overrides(overrides)
+    sweep_overrides, overrides = split_sweep_and_job_overrides(overrides)
     stored: Any = {}
     if experiment := [item for item in overrides if item.startswith("experiment=") and not is_sweep_override(item)]:
         # Composing requires a model, and a project may have no default model: use the first value of model=.

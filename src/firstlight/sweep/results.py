@@ -25,7 +25,7 @@ RESULT_COLUMNS = {
 }
 
 
-def parse_job_overrides(overrides: list[str]) -> dict[str, str]:
+def parse_user_overrides(overrides: list[str]) -> dict[str, str]:
     """Return the overrides of a job by key, without those that the sweep adds to each job."""
     settings = dict(override.lstrip("+").split("=", 1) for override in overrides if "=" in override)
     return {key: value for key, value in settings.items() if key not in ("output_dir", "name", "group")}
@@ -42,7 +42,7 @@ def collect_results(sweep_dir: Path, metrics: Sequence[str] = ()) -> list[dict[s
         Rows with the varying overrides of the job, its "status", its metrics, "reason" and "run_dir".
     """
     records = [record for record in load_all_jobs(sweep_dir) if is_complete_record(record)]
-    jobs = [parse_job_overrides(record["overrides"]) for record in records]
+    jobs = [parse_user_overrides(record["overrides"]) for record in records]
     keys = find_varying_overrides(jobs) or list(dict.fromkeys(key for settings in jobs for key in settings))
     more = {name: ("metrics", name) for name in metrics if ("metrics", name) not in RESULT_COLUMNS.values()}
     return [
@@ -71,7 +71,7 @@ def _get_nested(record: dict[str, Any], path: tuple[str, ...]) -> Any:
     return value
 
 
-def write_results(sweep_dir: Path, rows: list[dict[str, Any]]) -> None:
+def write_results_and_plots(sweep_dir: Path, rows: list[dict[str, Any]]) -> None:
     """Write results.csv and results.png, and batch_sizes.png if the batch size was swept."""
     from firstlight.sweep.plots import plot_batch_size_sweep, plot_sweep_results
 

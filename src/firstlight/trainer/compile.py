@@ -60,7 +60,7 @@ class TorchCompile(Callback):
         """Restore the default compiler stance, which is global to the process."""
         torch.compiler.set_stance("default")
 
-    def _initialize(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
+    def _compile_if_worthwhile(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
         if trainer.accumulate_grad_batches > 1 and self.mode == "reduce-overhead":
             self.mode = "default"  # a CUDA graph overwrites the gradients of the previous batch
         self.active = count_planned_steps(trainer) >= self.min_steps
@@ -71,7 +71,7 @@ class TorchCompile(Callback):
 
     def _select_compiled_or_eager(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
         if self.active is None:
-            self._initialize(trainer, pl_module, batch)
+            self._compile_if_worthwhile(trainer, pl_module, batch)
         if not self.active:
             return
         use_compiled = len(batch["ids"]) == self.batch_size

@@ -52,7 +52,7 @@ class BERT(Classifier):
         scheduler: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(class_names, label_smoothing, optimizer, scheduler)
-        # `rebuild_kwargs` saves the tokenizer in the checkpoint, which includes the vocabulary.
+        # `get_load_overrides` saves the tokenizer in the checkpoint, which includes the vocabulary.
         self.save_hyperparameters(ignore=["vocabulary", "tokenizer"], logger=False)
         overrides: dict[str, Any] = {"num_labels": len(class_names)}
         if dropout is not None:
@@ -79,7 +79,7 @@ class BERT(Classifier):
         """Number of position embeddings."""
         return int(self.network.config.max_position_embeddings)
 
-    def rebuild_kwargs(self) -> dict[str, Any]:
+    def get_load_overrides(self) -> dict[str, Any]:
         """Return config and tokenizer, so that a checkpoint loads without the Hub and without the weights' directory.
 
         With remote code, nothing is returned: the class of the network must be loaded along with the weights again.

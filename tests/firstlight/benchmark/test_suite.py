@@ -109,9 +109,7 @@ def test_workload_that_does_not_fit_into_memory_is_rejected(compose_cfg, monkeyp
     cfg = compose_cfg(*make_tiny_overrides(get_tiny_model()), "data.batch_size=64")
     suite = BenchmarkSuite(cfg.output_dir, min_seconds=1, repeats=1)
 
-    with pytest.raises(
-        HardwareError, match=r"^tiny on cpu with batch size 64 needs about .* only 0\.0 GiB is free\. "
-    ):
+    with pytest.raises(HardwareError, match=r"^tiny on cpu with batch size 64 needs about .* only 0\.0 GiB is free\. "):
         suite.check_memory("tiny", cfg)
 
 

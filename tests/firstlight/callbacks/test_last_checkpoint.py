@@ -64,7 +64,7 @@ with acquire_run_lock(pathlib.Path(sys.argv[1])):
 """
     holder = subprocess.Popen([sys.executable, "-c", script, run_dir], stdout=subprocess.PIPE)
     holder.stdout.readline()
-    with pytest.raises(CheckpointError, match=r"is locked by another process\. Wait for that process to finish") as caught:
+    with pytest.raises(CheckpointError, match=r"is locked by another process\. Wait for the process to") as caught:
         train_model([f"resume={run_dir}", "trainer.max_epochs=4"], SignalSender())
     holder.kill()
     holder.wait()

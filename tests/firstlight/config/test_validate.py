@@ -53,7 +53,7 @@ INVALID_SETTINGS = [
     (
         "optimizer.lr",
         math.nan,
-        "Invalid value for optimizer.lr: expected a number that fits into 64 bits, got nan.",
+        "Invalid value for optimizer.lr: expected a finite number that fits into 64 bits, got nan.",
     ),
     (
         "optimizer.weight_decay",
@@ -111,7 +111,7 @@ def test_missing_config_section_is_rejected(compose_cfg, name):
     with open_dict(cfg):
         del cfg[name]
 
-    with pytest.raises(ValueError, match=f"Missing config section '{name}'. Add it back"):
+    with pytest.raises(ValueError, match=f"Missing config section '{name}'. Add the section"):
         validate_config(cfg)
 
 
@@ -121,7 +121,7 @@ def test_missing_config_section_is_rejected(compose_cfg, name):
 def test_unreadable_config_file_is_named(tmp_path, content):
     (tmp_path / "x.yaml").write_text(content)
 
-    with pytest.raises(ValueError, match=r"^Cannot parse .*x\.yaml: .+ Fix the file, or restore it with git\.$") as caught:
+    with pytest.raises(ValueError, match=r"^Cannot parse .*x\.yaml: .+ Fix the file, or restore it\b") as caught:
         load_yaml(tmp_path / "x.yaml")
     assert len(str(caught.value).splitlines()) == 1
 

@@ -66,7 +66,7 @@ def test_corrupt_image_is_named(image_dir):
 @pytest.mark.parametrize(
     ("make_dirs", "message"),
     [
-        (lambda path: None, "is not a directory. Set data.root to a directory with one subdirectory of images per class"),
+        (lambda path: None, "is not a directory. Set data.root to a directory with one subdirectory of"),
         (lambda path: (path / "only").mkdir(parents=True), "must contain at least 2 class directories, got 1"),
         (lambda path: [(path / name).mkdir(parents=True) for name in "ab"], "a contains no images. Use an image or a"),
     ],

@@ -90,10 +90,10 @@ def test_nan_label_is_missing(tmp_path):
         ("a.parquet", b"", "a.parquet is empty. Use a file with at least one text"),
         ("a.csv", b"\n\n", "a.csv has no valid UTF-8 header row"),
         ("a.csv", CSV.encode("utf-16"), "a.csv has no valid UTF-8 header row. Save the file as UTF-8 text with the"),
-        ("a.csv", CSV.encode() + b'"open,1\nx,1\n', "a.csv has an unterminated quote at or before line 42. Close it"),
-        ("a.csv", b"label,text\n0,x\n" + b'1,"open\n', "a.csv has an unterminated quote at or before line 3. Close it"),
+        ("a.csv", CSV.encode() + b'"open,1\nx,1\n', "a.csv has an unterminated quote at or before line 42. Close"),
+        ("a.csv", b"label,text\n0,x\n" + b'1,"open\n', "a.csv has an unterminated quote at or before line 3. Close"),
         ("a.jsonl", b"[" * 100_000, "row 1: invalid JSON: maximum recursion depth"),
-        ("a.parquet", b"PAR1 no more", "Cannot read .*a.parquet .Parquet magic bytes not found.*. Repair it, or use"),
+        ("a.parquet", b"PAR1 no more", "Cannot read .*a.parquet .Parquet magic bytes not found.*. Repair the file"),
     ],
 )
 def test_corrupt_file_is_rejected(tmp_path, name, content, message):

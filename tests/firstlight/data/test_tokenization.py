@@ -7,7 +7,12 @@ import pytest
 from torch.utils.data import DataLoader
 
 from firstlight.data import tokenization
-from firstlight.data.tokenization import PARALLELISM, parallel_tokenizers, tokenize, tokenizes_words_independently
+from firstlight.data.tokenization import (
+    PARALLELISM,
+    enable_tokenizer_parallelism,
+    tokenize,
+    tokenizes_words_independently,
+)
 from firstlight.data.word_tokenizer import SPECIAL_TOKENS, build_word_tokenizer, tokenizer_from_json
 
 pytest.importorskip("transformers", reason="the extra text is not installed")
@@ -134,11 +139,11 @@ def test_parallelism_variable_is_restored(monkeypatch, previous):
     if previous:
         monkeypatch.setenv(PARALLELISM, previous)
 
-    with parallel_tokenizers():
+    with enable_tokenizer_parallelism():
         assert os.environ.get(PARALLELISM, "true") == "true"
     assert previous == os.environ.get(PARALLELISM)
 
-    with pytest.raises(KeyError), parallel_tokenizers():
+    with pytest.raises(KeyError), enable_tokenizer_parallelism():
         raise KeyError
     assert previous == os.environ.get(PARALLELISM)
 
@@ -152,7 +157,7 @@ def test_only_large_datasets_are_tokenized_in_parallel(tokenizer, monkeypatch):
 
     monkeypatch.setenv(PARALLELISM, "false")
     monkeypatch.setattr(tokenization, "PARALLEL_THRESHOLD", 4)
-    monkeypatch.setattr(tokenization, "_token_ids", record_call)
+    monkeypatch.setattr(tokenization, "_encode_texts", record_call)
     tokenize(["a"] * 3, tokenizer, 8)
     tokenize(["a"] * 4, tokenizer, 8)
 

@@ -11,7 +11,7 @@ from firstlight.data.fake_images import FakeImageDataModule
 from firstlight.export import __main__ as export
 from firstlight.export import onnx, safetensors, torch_export
 from firstlight.export.atomic_dir import atomic_output_dir
-from firstlight.export.source import ExportSource, InputSpec, describe_dataset_inputs
+from firstlight.export.source import ExportSource, InputSpec, describe_batch_inputs
 from firstlight.run.errors import ConfigError, MissingPackageError, UserError
 from support.every_export import *  # noqa: F403
 from support.exports import train_for_export
@@ -133,7 +133,7 @@ def test_failed_export_preserves_earlier_export(tmp_path):
 
 def test_inputs_of_custom_datamodule_are_sampled_from_test_batch():
     data = FakeImageDataModule(num_classes=2, num_samples=8, image_size=2, batch_size=2)
-    inputs = describe_dataset_inputs(TinyMLP(CLASSES, 2), data).sample(5, 0)
+    inputs = describe_batch_inputs(TinyMLP(CLASSES, 2), data).sample(5, 0)
 
     assert inputs.shape == (5, 3, 2, 2)
     assert inputs.dtype == torch.float32

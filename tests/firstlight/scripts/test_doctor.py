@@ -78,7 +78,7 @@ def test_mac_without_tools_has_no_findings(tmp_path, monkeypatch):
 def test_torch_import_error_is_reported(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
 
-    assert facts.read_torch().error.startswith("ModuleNotFoundError: ")
+    assert facts.detect_torch_accelerators().error.startswith("ModuleNotFoundError: ")
 
 
 def test_invalid_watermark_ratios_do_not_hide_torch(monkeypatch):
@@ -91,7 +91,7 @@ def test_invalid_watermark_ratios_do_not_hide_torch(monkeypatch):
     torch.mps = SimpleNamespace(recommended_max_memory=raise_error)
     monkeypatch.setitem(sys.modules, "torch", torch)
 
-    assert facts.read_torch() == TorchInfo(built=True, available=True)
+    assert facts.detect_torch_accelerators() == TorchInfo(built=True, available=True)
 
 
 @pytest.mark.parametrize("command", ["no-such-tool", "false"])
@@ -121,14 +121,14 @@ def test_missing_netrc_means_no_api_key(tmp_path):
 
 
 def test_write_check_leaves_no_file(tmp_path):
-    error = facts.read_write_error(tmp_path)
+    error = facts.probe_write_access(tmp_path)
 
     assert error == ""
     assert list(tmp_path.iterdir()) == []
 
 
 def test_missing_directory_is_not_writable(tmp_path):
-    assert facts.read_write_error(tmp_path / "logs") == "No such file or directory"
+    assert facts.probe_write_access(tmp_path / "logs") == "No such file or directory"
 
 
 def test_required_packages_depend_on_extras(copy):

@@ -109,7 +109,7 @@ PROBLEMS = {
     "DISABLE_MPS": (check_variables(DISABLE_MPS="1"), "warn", "ignores the GPU", "unset DISABLE_MPS"),
     "low disk space": (rules.check_disk({"logs": 50e9, "data": 19e9}), "warn", "19.0 GB free for data/", "delete old"),
     "no disk space": (rules.check_disk({"logs": 1.9e9, "data": 50e9}), "fail", "1.9 GB free for logs/", "larger disk"),
-    "logs not writable": (rules.check_logs("Permission denied"), "fail", "Permission denied", "mkdir -p logs"),
+    "logs not writable": (rules.check_logs_writable("Permission denied"), "fail", "Permission denied", "mkdir -p logs"),
     "battery": (rules.check_power(MAC._replace(battery="from 'Battery Power'")), "warn", "battery", "charger"),
     "low power": (
         rules.check_power(MAC._replace(power_settings=" lowpowermode 1")),
@@ -140,8 +140,8 @@ VALID = {
     "MPS": check_mps(MAC_TORCH),
     "no MPS on Linux": check_mps(TorchInfo(), LINUX),
     "CUDA": check_mps(TorchInfo(cuda="NVIDIA H200"), LINUX),
-    "memory": rules.check_memory(MAC, MAC_TORCH),
-    "unknown memory": rules.check_memory(WINDOWS, None),
+    "memory": rules.report_memory(MAC, MAC_TORCH),
+    "unknown memory": rules.report_memory(WINDOWS, None),
     "no variables": check_variables(),
     "ratios of a training run": check_variables(**{HIGH: "1.0", LOW: "0.9"}),
     "only high": check_variables(**{HIGH: "1.0"}),
@@ -151,7 +151,7 @@ VALID = {
     "no API key": rules.check_wandb({}, False),
     "API key": rules.check_wandb({}, True),
     "disk space": rules.check_disk({"logs": 20e9, "data": 50e9}),
-    "logs writable": rules.check_logs(""),
+    "logs writable": rules.check_logs_writable(""),
     "AC power": rules.check_power(MAC),
     "full power": rules.check_power(MAC._replace(power_settings=" lowpowermode 0\n powermode 2")),
     "no power tool": rules.check_power(LINUX),
@@ -186,7 +186,7 @@ def test_only_missing_packages_are_listed():
 
 
 def test_memory_includes_gpu_limit():
-    text = rules.check_memory(MAC._replace(wired_limit_mb=12000), MAC_TORCH).text
+    text = rules.report_memory(MAC._replace(wired_limit_mb=12000), MAC_TORCH).text
 
     assert text == "16.0 GiB RAM, 10.0 GiB recommended for the GPU, iogpu.wired_limit_mb=12000"
 

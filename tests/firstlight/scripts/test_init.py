@@ -204,7 +204,7 @@ def test_init_runs_again_with_another_name_and_fewer_examples(copy):
         (["name="], "Option 'name' has no value. Pass name=<value>."),
         (["name=zephyr", "keep=brt"], "Unknown model or dataset 'brt' in keep=. Did you mean 'bert'?"),
         (["name=zephyr", "keep=foo"], "Unknown model or dataset 'foo' in keep=. Available: bert, "),
-        (["name=zephyr", "keep=none,bert"], "keep=none cannot be combined with other names, got keep=none,bert."),
+        (["name=zephyr", "keep=none,bert"], "keep=none cannot be combined with names, got keep=none,bert."),
         (["name=zephyr", "force=yes"], "Invalid value for force: expected true or false, got 'yes'."),
         (["name=My-Net"], "starting with a letter, got 'My-Net'. Use e.g. name=my_net."),
         (["name=3d"], "Use e.g. name=my_3d."),
@@ -229,7 +229,7 @@ def test_invalid_arguments_are_rejected_in_one_line(shared_copy, arguments, mess
 def test_uncommitted_changes_are_rejected_without_force(copy):
     (copy / "notes.txt").write_text("a thought")
 
-    with pytest.raises(ValueError, match="notes.txt has uncommitted changes, which could be lost. Commit the changes, or "):
+    with pytest.raises(ValueError, match="notes.txt has uncommitted changes, which could be lost. Commit them, or "):
         init.init(copy, ["name=zephyr", "keep=none"])
     assert (copy / "src" / PROJECT.name).is_dir()
     init.init(copy, ["name=zephyr", "keep=none", "force=true"])

@@ -90,7 +90,7 @@ def test_outdated_manifest_error_includes_command(checkout, path, content, probl
     with pytest.raises(ValueError) as raised:
         manifest.main(["--check"])
 
-    expected = f"src/firstlight/manifest.json is out of date: {problem}. Run: python scripts/manifest.py"
+    expected = f"src/firstlight/manifest.json is out of date: {problem}. Run `python scripts/manifest.py`."
     assert str(raised.value) == expected
 
 

@@ -90,8 +90,8 @@ def test_new_works_without_git(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "Expected either model= or data=, got neither. Pass e.g. model=my_net."),
-        (["model=a", "data=b"], "Expected either model= or data=, got both."),
+        ([], "Expected model= or data=, got neither. Pass e.g. model=my_net."),
+        (["model=a", "data=b"], "Expected model= or data=, got both."),
         (["modle=a"], "Unknown option 'modle=a'. Did you mean 'model='?"),
         (
             ["model=a", "kind=sound"],

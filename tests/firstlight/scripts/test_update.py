@@ -25,7 +25,7 @@ def test_directory_without_git_is_rejected(project, template):
     line = run_failing_update(project, f"from={template}")
 
     assert line.startswith(f"update: {project} is not a git repository, so an update could not be undone (")
-    assert line.endswith("Run: git init && git add . && git commit -m 'Start'")
+    assert line.endswith("Run `git init && git add . && git commit -m 'Start'`.")
     assert (project / "src/firstlight/core.py").read_text() == "CORE = 1\n"
 
 
@@ -93,7 +93,7 @@ def test_write_error_suggests_how_to_restore(project, template):
 
     assert done.returncode == 1
     assert "Cannot write src/firstlight/fresh/module.py: " in done.stderr
-    assert done.stderr.endswith("Run: git checkout . && git clean -fd\n")
+    assert done.stderr.endswith("To undo the update, run `git checkout . && git clean -fd`.\n")
     subprocess.run("git checkout -q . && git clean -qfd", shell=True, cwd=project, check=True)
     assert git(project, "status", "--porcelain") == ""
 
@@ -103,9 +103,15 @@ def test_write_error_suggests_how_to_restore(project, template):
     [
         (["form={}"], "update: Unknown option 'form'. Did you mean 'from='?"),
         (["zzz=1"], "update: Unknown option 'zzz'. Available: from=, ref=, force=, dry_run=."),
-        (["from={}", "force=yes"], "update: Invalid value for force: expected true or false, got 'yes'."),
+        (
+            ["from={}", "force=yes"],
+            "update: Invalid value for force: expected true or false, got 'yes'. Use force=true.",
+        ),
         (["from="], "update: The template's URL is missing. Pass from=<git URL or path>."),
-        (["from={}", "ref=--all"], "update: Invalid value for ref: expected a branch or tag, got '--all'."),
+        (
+            ["from={}", "ref=--all"],
+            "update: Invalid value for ref: expected a branch or tag, got '--all'. Pass ref=<branch or tag>.",
+        ),
         (["from={}", "ref=v22"], "update: Unknown branch or tag ref=v22 in {}. Did you mean 'v2'?"),
         (["from={}", "ref=zzzzz"], "update: Unknown branch or tag ref=zzzzz in {}. Available: main, v1, v2."),
     ],

@@ -13,7 +13,7 @@ from firstlight.config.compose import compose_config
 from firstlight.config.options import CONFIG_DIR, list_groups, list_option_files, load_yaml
 from firstlight.config.validate import validate_config
 from firstlight.sweep import plan as sweep_plan
-from firstlight.sweep.plan import make_plan, split_overrides, validate_jobs
+from firstlight.sweep.plan import make_plan, split_sweep_and_job_overrides, validate_jobs
 from support.checkout import IS_TEMPLATE, PROJECT, ROOT
 
 # The README of a project belongs to its author.
@@ -84,7 +84,7 @@ def validate_command(command: str, arguments: list[str]) -> None:
     """
     if command == "sweep":
         overrides = [argument for argument in arguments if not argument.startswith("force=")]
-        sweep_overrides, job_overrides = split_overrides(overrides)
+        sweep_overrides, job_overrides = split_sweep_and_job_overrides(overrides)
         plan = make_plan(sweep_overrides, job_overrides)
         # A sweep of a single run submits that run to a cluster.
         assert plan.num_jobs > 1 or "launcher=slurm" in sweep_overrides

@@ -123,7 +123,7 @@ class TinyText(Classifier):
     def max_tokens(self) -> int | None:
         return int(self.network.embedding["positions"].num_embeddings)
 
-    def rebuild_kwargs(self) -> dict[str, Any]:
+    def get_load_overrides(self) -> dict[str, Any]:
         from firstlight.data.word_tokenizer import tokenizer_to_json
 
         return {"tokenizer": tokenizer_to_json(self._tokenizer)}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from firstlight.run.errors import ConfigError
-from firstlight.sweep.plan import expand_jobs, make_plan
+from firstlight.sweep.plan import expand_jobs_or_corners, make_plan
 from support.sweep_in_process import make_sweep_runner
 from support.tiny_training import NO_PLOTS, make_faulty_overrides
 
@@ -39,7 +39,7 @@ def read_results() -> list[dict[str, str]]:
 
 
 def test_search_space_corners():
-    jobs = expand_jobs(["sweeper=optuna", *SEARCH_SPACE, "seed=3", "model=tiny_images"])
+    jobs = expand_jobs_or_corners(["sweeper=optuna", *SEARCH_SPACE, "seed=3", "model=tiny_images"])
 
     assert len(jobs) == 4
     assert {"optimizer.lr=0.001", "optimizer.lr=0.1"} == {job[0] for job in jobs}

@@ -9,7 +9,7 @@ import pytest
 from firstlight.config.compose import compose_config
 from firstlight.config.validate import validate_config
 from firstlight.sweep import __main__ as sweep
-from firstlight.sweep.plan import expand_jobs
+from firstlight.sweep.plan import expand_jobs_or_corners
 from support.options import get_tiny_model, make_tiny_overrides
 
 FEW_BATCHES = ["trainer.limit_train_batches=2", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1"]
@@ -83,11 +83,11 @@ def test_jobs_with_swept_paths_are_named_by_number():
 
 
 def test_experiments_can_be_swept():
-    assert len(expand_jobs(["model=tiny_images", "experiment=smoke,overfit"])) == 2
+    assert len(expand_jobs_or_corners(["model=tiny_images", "experiment=smoke,overfit"])) == 2
 
 
 def test_sweep_of_experiment_config_is_expanded():
-    jobs = expand_jobs(["model=tiny_images", "experiment=batch_size_sweep", "seed=1,2"])
+    jobs = expand_jobs_or_corners(["model=tiny_images", "experiment=batch_size_sweep", "seed=1,2"])
 
     assert len(jobs) == 8
     assert sorted(jobs[0]) == ["data.batch_size=8", "experiment=batch_size_sweep", "model=tiny_images", "seed=1"]

@@ -93,7 +93,7 @@ class SlurmLauncher(SubmititLauncher):
         """Submit jobs as one job array, and store their IDs."""
         submitted = self.make_executor(sweep_dir).map_array(self, *zip(*arguments, strict=True))
         jobs = dict(zip(numbers, submitted, strict=True))
-        slurm_queue.save_job_ids(sweep_dir, jobs)
+        slurm_queue.add_job_ids(sweep_dir, jobs)
         return jobs
 
     def wait(self, jobs: dict[int, Any]) -> None:
@@ -103,7 +103,7 @@ class SlurmLauncher(SubmititLauncher):
         while pending:
             pending = {job for job in pending if not slurm_queue.has_result(job)}
             if pending and time.monotonic() - polled_at > interval_s:
-                if missing := slurm_queue.find_missing_jobs(pending):
+                if missing := slurm_queue.find_dequeued_jobs(pending):
                     time.sleep(FILESYSTEM_LATENCY_S)
                     pending -= set(missing)
                 interval_s, polled_at = min(2 * interval_s, MAX_POLL_INTERVAL_S), time.monotonic()

@@ -16,7 +16,7 @@ def get_submitit_dir(sweep_dir: Path) -> Path:
     return sweep_dir / ".submitit"
 
 
-def save_job_ids(sweep_dir: Path, jobs: dict[int, Any]) -> None:
+def add_job_ids(sweep_dir: Path, jobs: dict[int, Any]) -> None:
     """Add the IDs of jobs to the stored IDs of earlier jobs."""
     ids = load_job_ids(sweep_dir) | {number: str(job.job_id) for number, job in jobs.items()}
     text = json.dumps({str(number): ids[number] for number in sorted(ids)}, indent=2)
@@ -54,7 +54,7 @@ def has_result(job: Any) -> bool:
     return job.task(0).paths.result_pickle.exists()
 
 
-def find_missing_jobs(jobs: Iterable[Any]) -> list[Any]:
+def find_dequeued_jobs(jobs: Iterable[Any]) -> list[Any]:
     """Return the jobs that are no longer in Slurm's queue; none if squeue fails."""
     queued = list_queued_job_ids()
     return [] if queued is None else [job for job in jobs if job.job_id not in queued]

@@ -15,7 +15,7 @@ from firstlight.run.lock import acquire_run_lock
 from firstlight.sweep import plan as sweep_plan
 from firstlight.sweep.jobs import load_all_jobs
 from firstlight.sweep.launcher.worker import run_on_assigned_gpu
-from firstlight.sweep.plan import expand_jobs, make_plan, split_overrides, validate_jobs
+from firstlight.sweep.plan import expand_jobs_or_corners, make_plan, split_sweep_and_job_overrides, validate_jobs
 from firstlight.sweep.results import collect_results
 from support.doc_commands import pretend_cluster, validate_command
 from support.options import list_options
@@ -106,11 +106,11 @@ def test_missing_package_is_named(option, monkeypatch):
 
 def test_launcher_does_not_change_identity_or_jobs_of_sweep():
     overrides = [*JOBS, "launcher=joblib", "launcher.n_jobs=3"]
-    sweep_overrides, job_overrides = split_overrides(overrides)
+    sweep_overrides, job_overrides = split_sweep_and_job_overrides(overrides)
 
     assert (sweep_overrides, job_overrides) == (["launcher=joblib", "launcher.n_jobs=3"], JOBS)
     assert make_plan(sweep_overrides, job_overrides).identity == make_plan([], job_overrides).identity
-    assert expand_jobs(overrides) == [["model=tiny_images", "seed=0"], ["model=tiny_images", "seed=1"]]
+    assert expand_jobs_or_corners(overrides) == [["model=tiny_images", "seed=0"], ["model=tiny_images", "seed=1"]]
 
 
 def test_train_rejects_launcher(monkeypatch, capsys):
