@@ -49,13 +49,13 @@ def test_nothing_to_upload_is_not_an_error(tmp_path, capsys):
 
 def test_active_run_is_not_uploaded(tmp_path, capsys):
     segment_dir = write_segment(tmp_path, "offline-run-20260101_000000-aaa")
-    run_info = {"folder": str(segment_dir), "host": socket.gethostname(), "process": os.getpid()}
+    run_info = {"segment_dir": str(segment_dir), "host": socket.gethostname(), "pid": os.getpid()}
     record = {"status": "running", "loggers": {"wandb": run_info}}
     (tmp_path / "run.json").write_text(json.dumps(record))
     run_wandb_sync(tmp_path)
     output = capsys.readouterr().out
     # Larger than the maximum process ID of Linux and macOS.
-    run_info["process"] = 2**22 + 1
+    run_info["pid"] = 2**22 + 1
     (tmp_path / "run.json").write_text(json.dumps(record))
 
     assert f"running     {tmp_path}" in output

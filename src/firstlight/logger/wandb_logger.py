@@ -123,10 +123,10 @@ class OfflineFirstWandbLogger(WandbLogger):
             "mode": self.mode,
             "reason": self.reason,
             "url": run.url if self.mode == "online" else None,
-            "folder": str(Path(os.path.relpath(run.dir)).parent),
-            "folders": [str(segment.segment_dir) for segment in segments if segment.id == run.id],
+            "segment_dir": str(Path(os.path.relpath(run.dir)).parent),
+            "segment_dirs": [str(segment.segment_dir) for segment in segments if segment.id == run.id],
             "host": socket.gethostname(),
-            "process": os.getpid(),
+            "pid": os.getpid(),
         }
 
     def __str__(self) -> str:

@@ -61,9 +61,9 @@ class RunSegment:
         text = record_path.read_text(encoding="utf-8") if record_path.is_file() else ""
         record: dict[str, Any] = json.loads(text or "{}")
         run_info = record.get("loggers", {}).get("wandb", {})
-        if record.get("status") != "running" or Path(run_info.get("folder", "")).name != self.segment_dir.name:
+        if record.get("status") != "running" or Path(run_info.get("segment_dir", "")).name != self.segment_dir.name:
             return False
-        return run_info["host"] != socket.gethostname() or _is_process_alive(run_info["process"])
+        return run_info["host"] != socket.gethostname() or _is_process_alive(run_info["pid"])
 
 
 def find_segments(root: Path) -> list[RunSegment]:

@@ -70,7 +70,7 @@ def make_summary_fields(record: dict[str, Any]) -> dict[str, str]:
         "device": ", ".join(filter(None, (to_text(record.get(key)) for key in ("device", "precision")))),
         "parameters": f"{num_parameters:,}" if isinstance(num_parameters, int) else None,
         "versions": ", ".join(f"{key} {versions[key]}" for key in ("torch", "lightning") if key in versions),
-        "W&B": to_text(wandb.get("url")) or to_text(wandb.get("folder")),
+        "W&B": to_text(wandb.get("url")) or to_text(wandb.get("segment_dir")),
     }
     return {key: value for key, value in fields.items() if value}
 

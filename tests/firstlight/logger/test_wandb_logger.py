@@ -45,7 +45,7 @@ def test_offline_run_contains_all_data(compose_cfg, tmp_path, model, capfd):
     output = capfd.readouterr()
 
     assert run["loggers"]["wandb"]["mode"] == "offline"
-    assert Path(run["loggers"]["wandb"]["folder"]).is_dir()
+    assert Path(run["loggers"]["wandb"]["segment_dir"]).is_dir()
     assert run["loggers"]["wandb"]["id"] in text
     assert '"train"' in text  # the job type
     assert "val/accuracy" in text

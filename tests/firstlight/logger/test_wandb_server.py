@@ -69,7 +69,7 @@ def test_online_run_sends_all_data(server, client):
     artifacts = server.query(MODEL_ARTIFACTS, info["id"])
 
     assert ("online", f"/runs/{info['id']}") == (info["mode"], info["url"][info["url"].index("/runs/") :])
-    assert (client.directory / info["folder"]).is_dir()
+    assert (client.directory / info["segment_dir"]).is_dir()
     assert (run["name"], run["state"], run["tags"]) == ("first", "finished", ["a", "b"])
     assert (request["groupName"], request["jobType"]) == ("many", "train")
     assert run["config"]["output_dir"]["value"] == "run"
@@ -89,7 +89,7 @@ def test_interrupted_run_resumes_as_same_wandb_run(server, client):
     info = load_run_info(client, "run")
 
     assert interrupted["state"] == "failed"
-    assert (run_id, "online", 2) == (info["id"], info["mode"], len(info["folders"])), output
+    assert (run_id, "online", 2) == (info["id"], info["mode"], len(info["segment_dirs"])), output
     assert server.load_runs()[run_id]["state"] == "finished"
     check_all_steps_arrived(server, run_id)
     assert not re.search("^wandb: ", output, re.MULTILINE), output
@@ -195,7 +195,7 @@ def test_segments_of_offline_run_are_uploaded_as_one_run(server, client):
     output = client.sync("runs=.")
     artifacts = server.query(MODEL_ARTIFACTS, info["id"])
 
-    assert len(info["folders"]) == 2
+    assert len(info["segment_dirs"]) == 2
     assert re.search(r"^pending +run +\(2 segments\)$", pending, re.MULTILINE)
     assert "No W&B API key found. Run `wandb login` first." in rejected
     assert re.search(rf"^uploaded +run +http.*/runs/{info['id']}$", output, re.MULTILINE)

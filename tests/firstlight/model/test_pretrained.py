@@ -50,7 +50,7 @@ def test_weights_except_head_are_loaded_by_name(monkeypatch):
 
 
 def test_unknown_weights_are_rejected():
-    with pytest.raises(ConfigError, match="Unknown model.weights 'V9'. Available: IMAGENET1K_V1, DEFAULT. Use a known"):
+    with pytest.raises(ConfigError, match="Unknown model.weights 'V9'. Available: IMAGENET1K_V1, DEFAULT. Set model"):
         load_pretrained(torchvision.models.squeezenet1_1(), "V9", SqueezeNet1_1_Weights, skip_prefix="classifier.")
 
 

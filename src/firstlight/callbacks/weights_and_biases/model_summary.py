@@ -25,4 +25,4 @@ class WandbModelSummary(Callback):
         for logger in loggers:
             logger.log_table("model/layers", columns=["name", "type", "parameters"], data=[list(row) for row in rows])
             logger.experiment.summary["model/parameters"] = summary.total_parameters
-            logger.experiment.summary["model/trained_parameters"] = summary.trainable_parameters
+            logger.experiment.summary["model/trainable_parameters"] = summary.trainable_parameters

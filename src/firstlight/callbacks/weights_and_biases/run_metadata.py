@@ -25,6 +25,6 @@ class WandbRunMetadata(Callback):
         file = self.output_dir / "run.json"
         if (loggers := get_wandb_loggers(trainer)) and file.is_file():
             record = json.loads(file.read_text(encoding="utf-8"))
-            metadata = {"folder": str(self.output_dir.resolve()), **{name: record.get(name) for name in FIELDS}}
+            metadata = {"run_dir": str(self.output_dir.resolve()), **{name: record.get(name) for name in FIELDS}}
             for logger in loggers:
                 logger.experiment.config.update({"run": metadata}, allow_val_change=True)
