@@ -62,7 +62,7 @@ def run_checks(root: Path, variables: Mapping[str, str]) -> Iterator[Finding]:
     torch = facts.detect_torch_accelerators() if "torch" in installed else None
     yield rules.check_mps(machine, torch, install)
     yield rules.report_memory(machine, torch)
-    yield from rules.check_variables(machine, variables)
+    yield from rules.check_mps_variables(machine, variables)
     yield rules.check_wandb(variables, facts.has_api_key(variables, Path.home()))
     directories = {name: root / name if (root / name).exists() else root for name in ("logs", "data")}
     yield rules.check_disk({name: shutil.disk_usage(directory).free for name, directory in directories.items()})

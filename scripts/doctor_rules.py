@@ -157,7 +157,7 @@ def check_watermark_ratios(variables: Mapping[str, str]) -> Iterator[Finding]:
         yield Finding("variables", "warn", text, f"unset {HIGH} {LOW}")
 
 
-def check_variables(machine: MachineInfo, variables: Mapping[str, str]) -> list[Finding]:
+def check_mps_variables(machine: MachineInfo, variables: Mapping[str, str]) -> list[Finding]:
     """Check the environment variables that affect MPS."""
     if machine.system != "macOS":
         return [Finding("variables", "ok", "not applicable on this platform")]

@@ -189,7 +189,7 @@ def plan_template_record(plan: Plan, arguments: Arguments, commit: str, version:
     plan.writes[path] = insert_table(text, table, following).encode()
 
 
-def validate_engine_files(plan: Plan, package: str) -> None:
+def validate_engine_unmodified(plan: Plan, package: str) -> None:
     """Check that the update does not discard local changes of engine files.
 
     Raises:
@@ -229,7 +229,7 @@ def update(command_line: list[str]) -> int:
     plan = plan_update(inputs)
     plan.writes[MANIFEST] = new_text or b""
     if not arguments.force:
-        validate_engine_files(plan, inputs.package)
+        validate_engine_unmodified(plan, inputs.package)
     add_notices(plan, inputs, base, redact_urls(arguments.url))
     plan_template_record(plan, arguments, new.commit, new_version, list(inputs.removed))
     if not arguments.dry_run:

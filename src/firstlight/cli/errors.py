@@ -60,7 +60,7 @@ def format_user_error(error: BaseException, name: str, overrides: list[str]) -> 
     if type(error).__name__ == "MisconfigurationException":
         return one_line
     if _is_config_error(error):
-        return _find_unreadable_config() or f"Cannot compose the config: {type(error).__name__}: {one_line}"
+        return _format_unreadable_config() or f"Cannot compose the config: {type(error).__name__}: {one_line}"
     return None
 
 
@@ -95,7 +95,7 @@ def _is_package_file(file: str) -> bool:
     return Path(file).is_relative_to(SOURCE_DIR)
 
 
-def _find_unreadable_config() -> str | None:
+def _format_unreadable_config() -> str | None:
     """Return the message for the first file of configs/ that cannot be parsed, or None."""
     for file in sorted(CONFIG_DIR.rglob("*.yaml")):
         try:

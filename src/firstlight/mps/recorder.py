@@ -49,8 +49,8 @@ class OperatorRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.bytes = dict.fromkeys(MEMORY_CATEGORIES, 0)
         self.peak = dict(self.bytes)
         for name, module in model.named_modules():
-            module.register_forward_pre_hook(functools.partial(self._pre_forward, name))
-            module.register_forward_hook(self._post_forward)
+            module.register_forward_pre_hook(functools.partial(self._enter_module, name))
+            module.register_forward_hook(self._leave_module)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -134,10 +134,10 @@ class OperatorRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             problem = f"{name} is nondeterministic on MPS, but trainer.deterministic=true forbids it"
             self.add_finding(Finding("error", problem, "Set trainer.deterministic=warn."))
 
-    def _pre_forward(self, name: str, module: nn.Module, args: Any) -> None:
+    def _enter_module(self, name: str, module: nn.Module, args: Any) -> None:
         self.modules.append(name)
 
-    def _post_forward(self, module: nn.Module, args: Any, output: Any) -> None:
+    def _leave_module(self, module: nn.Module, args: Any, output: Any) -> None:
         name = self.modules.pop()
         for leaf in tree_leaves(output):
             if isinstance(leaf, Tensor) and leaf.grad_fn is not None:

@@ -48,7 +48,7 @@ def check_mps(torch, machine=MAC):
 
 
 def check_variables(machine=MAC, **values):
-    return rules.check_variables(machine, values)
+    return rules.check_mps_variables(machine, values)
 
 
 PROBLEMS = {
