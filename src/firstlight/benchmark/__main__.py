@@ -90,14 +90,15 @@ def validate_benchmark_config(cfg: DictConfig) -> None:
             received = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
             expected = f"a non-empty subset of [{', '.join(names)}]"
             raise ConfigError(invalid_value(key, received, expected, f"Use e.g. {key}=[{names[0]}]."))
-    for key in ("batch_size", "image_size", "max_length", "min_seconds", "repeats"):
+    examples = {"batch_size": 64, "image_size": 224, "max_length": 128, "min_seconds": 10, "repeats": 3}
+    for key, example in examples.items():
         value = cfg[key]
         types = (int, float) if key == "min_seconds" else (int,)
         if key == "batch_size" and value is None:
             continue
         if isinstance(value, bool) or not isinstance(value, types) or value <= 0:
             expected = "a positive number" if key == "min_seconds" else "a positive integer"
-            raise ConfigError(invalid_value(key, value, expected))
+            raise ConfigError(invalid_value(key, value, expected, f"Use e.g. {key}={example}."))
 
 
 if __name__ == "__main__":

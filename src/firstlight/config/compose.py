@@ -12,7 +12,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
 from firstlight.config.options import CONFIG_DIR, SEARCH_PATH, format_unknown_option, list_option_files, load_option
-from firstlight.run.errors import CheckpointError, ConfigError, corrupt_file
+from firstlight.run.errors import CheckpointError, ConfigError, corrupt_file, format_value
 from firstlight.run.files import has_valid_checksum, read_json_or_empty
 from firstlight.run.lock import is_unlocked
 
@@ -159,11 +159,11 @@ def validate_resume(run_dir: Path, given: dict[str, str], saved: DictConfig) -> 
         raise CheckpointError(f"{run_dir} has no checkpoint to resume from. Start a new run with `make train`.")
     for name, value in given.items():
         if name.startswith(RESUME_IMMUTABLE_KEYS) or not name.startswith((*RESUME_MUTABLE_KEYS, "hydra.")):
-            before = str(OmegaConf.select(saved, name.lstrip("+")))
-            if value != before:
+            before = OmegaConf.select(saved, name.lstrip("+"))
+            if OmegaConf.from_dotlist([f"value={value}"]).value != before:
                 raise ConfigError(
-                    f"Cannot change {name} from {before} to {value} when resuming. Start a new run, or change only: "
-                    f"{', '.join(RESUME_MUTABLE_KEYS[1:])}."
+                    f"Cannot change {name} from {format_value(before)} to {value} when resuming. Start a new run, or "
+                    f"change only: {', '.join(RESUME_MUTABLE_KEYS[1:])}."
                 )
     has_finished = read_json_or_empty(run_dir / "run.json").get("status") == "finished"
     if has_finished and not any(name.startswith("trainer.max_") for name in given):

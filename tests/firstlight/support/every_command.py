@@ -146,6 +146,8 @@ def test_dataset_with_other_classes_is_rejected(trained_run):
     [
         (["optimizer.lr=1.0"], "Cannot change optimizer.lr from .* to 1.0 when resuming"),
         ([], "has already finished. To train longer, increase trainer.max_epochs."),
+        # The value does not change, although it is spelled otherwise.
+        (["trainer.overfit_batches=0.0"], "has already finished. To train longer, increase trainer.max_epochs."),
         (["trainer=brand_new"], "Unknown option trainer=brand_new. Available: auto, cpu, cuda, ddp, fsdp, mps."),
     ],
 )
