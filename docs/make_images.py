@@ -15,8 +15,10 @@ from pathlib import Path
 from PIL import Image, ImageChops
 
 IMAGES_DIR = Path(__file__).resolve().parent / "images"
-PREFLIGHT = ("preflight", "model=vgg16", "data.batch_size=64")
-SWEEP = ("sweep", "model=resnet50,vgg16", "data.batch_size=16,32,64")
+# The commands that the pages name next to the images.
+PREFLIGHT = ("preflight", "model=bert", "data.batch_size=64")
+SWEEP = ("sweep", "model=resnet50,vgg16", "data.batch_size=16,32")
+BATCH_SIZE_SWEEP = ("sweep", "experiment=batch_size_sweep", "model=resnet50,vgg16")
 
 # Sections of the report page, by the name of the screenshot.
 SECTIONS = {"report": ("runs", "curves"), "report-run": ("run",)}
@@ -27,7 +29,7 @@ SCALE = 2  # device pixels per CSS pixel, for high-density screens
 WINDOW = (1280, 2400)  # CSS pixels; the space that a page leaves empty is cropped
 # `prefers-color-scheme` in Chromium's settings, which --force-dark-mode does not change.
 COLOR_SCHEMES = {"dark": 0, "light": 1}
-TERMINAL_PAGE = """<!DOCTYPE html>
+TERMINAL_STYLE = """<!DOCTYPE html>
 <meta charset="utf-8">
 <style>
 :root { --text: #1f2328; --ground: #f6f8fa; --line: #d1d9e0; }
@@ -50,7 +52,7 @@ def run_command(directory: Path, *words: str) -> str:
     """
     print("make", *words, flush=True)
     directory.mkdir(exist_ok=True)
-    # No API key of W&B is found, as after the first `make setup`.
+    # Without a W&B API key, as right after `make setup`.
     env = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     done = subprocess.run(
         [sys.executable, "-m", f"firstlight.{words[0]}", *words[1:]],
@@ -97,7 +99,7 @@ def crop(image: Image.Image) -> Image.Image:
 
 
 def write_image(image: Image.Image, name: str) -> None:
-    """Write an image to docs/images/ as a PNG with a palette of 256 colors, a third of the size of one without."""
+    """Write an image to docs/images/ as a PNG with a palette of 256 colors, which is less than half as large."""
     method = Image.Quantize.FASTOCTREE if image.mode == "RGBA" else Image.Quantize.MEDIANCUT
     path = IMAGES_DIR / f"{name}.png"
     image.quantize(256, method, dither=Image.Dither.NONE).save(path, optimize=True)
@@ -120,7 +122,7 @@ def write_terminal(output: str, title: str, name: str) -> None:
         name: File name without ``-light.png`` or ``-dark.png``.
     """
     text = "\n".join(line.rstrip() for line in output.strip("\n").splitlines())
-    page = f"{TERMINAL_PAGE}<main><h1>{escape(title)}</h1><pre>{escape(text)}</pre></main>"
+    page = f"{TERMINAL_STYLE}<main><h1>{escape(title)}</h1><pre>{escape(text)}</pre></main>"
     for scheme in COLOR_SCHEMES:
         write_image(take_screenshot(page, scheme), f"{name}-{scheme}")
 
@@ -161,7 +163,7 @@ def main() -> None:
         page = (report_dir / "logs/report.html").read_text(encoding="utf-8")
         for name in SECTIONS:
             write_report(page, name)
-        run_command(batch_sizes_dir, "sweep", "experiment=batch_size_sweep")
+        run_command(batch_sizes_dir, *BATCH_SIZE_SWEEP)
         write_plot(batch_sizes_dir, "logs/sweep/*/batch_sizes.png", "batch_sizes")
 
 

@@ -65,13 +65,13 @@ def format_user_error(error: BaseException, name: str, overrides: list[str]) -> 
 
 
 def _format_invalid_option(overrides: list[str]) -> str:
-    """Return the message for a config group that was set to null or to nothing."""
+    """Return the message for a config group that was set to null."""
     invalid = [word for word in overrides if word.partition("=")[2] in ("null", "") or word.startswith("=")]
-    group = invalid[0].partition("=")[0] if invalid else ""
-    return (
-        f"{' '.join(invalid) or 'A config group'} is not a valid option. Use {group or 'group'}=<option>, or "
-        f"{group or 'group'}=none to disable the group."
-    )
+    if not invalid:
+        return "A config group must be set to the name of an option. Use <group>=<option>."
+    group = invalid[0].partition("=")[0]
+    disable = f", or {group}=none to disable the group" if "none" in list_option_files(group) else ""
+    return f"{invalid[0]} is not a valid option. Use {group}=<option>{disable}."
 
 
 def _mentions_trainer_argument(text: str) -> bool:
@@ -106,7 +106,7 @@ def _format_unreadable_config() -> str | None:
 
 
 def _format_unknown_option(text: str) -> str:
-    match = re.search(r"Could not (?:find|load) '([\w/.\-]+)/([^'/]+)'", text)
+    match = re.search(r"Could not (?:find|load) '([\w/.\-]+)/([^'/]*)'", text)
     if match is None:
         return " ".join(text.split())
     return format_unknown_option(*match.groups())

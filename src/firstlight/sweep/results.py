@@ -21,7 +21,7 @@ RESULT_COLUMNS = {
     "val/accuracy": ("metrics", "val/accuracy"),
     "samples/s": ("metrics", "speed/samples_per_s"),
     "peak GiB": ("metrics", "speed/peak_memory_gib"),
-    "duration_s": ("duration_s",),
+    "seconds": ("duration_s",),
 }
 
 

@@ -45,6 +45,8 @@ def run_command(tmp_path, monkeypatch, capsys):
 # Command, arguments, and the beginning of the message.
 USER_ERRORS = [
     ("train", ["data.batchsize=8"], "train: Unknown setting 'data.batchsize'. Did you mean 'data.batch_size'?"),
+    ("train", ["model="], "train: Unknown option model=. Available: "),
+    ("train", ["optimizer=null"], "train: optimizer=null is not a valid option. Use optimizer=<option>."),
     ("train", ["modle=x"], "train: Unknown setting 'modle'. Did you mean 'model'?"),
     ("train", ["lr=0.1"], "train: Unknown setting 'lr'. Did you mean 'optimizer.lr'?"),
     ("train", ["batch_size=8"], "train: Unknown setting 'batch_size'. Did you mean 'data.batch_size'?"),
