@@ -44,7 +44,7 @@ pre { margin: 0; padding: 14px 18px; }
 
 
 def run_command(directory: Path, *words: str) -> str:
-    """Run a command of the project as ``make`` does, and return what it prints.
+    """Run a command of the project as ``make`` does, and return its output.
 
     Args:
         directory: Working directory, below which the command writes its run directories.

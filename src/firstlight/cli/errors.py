@@ -149,9 +149,10 @@ def _suggest_key(path: str, cfg: DictConfig) -> str:
         return format_unknown_key(parent or path, known)
     if "_target_" in node and last in schema.read_signature(node["_target_"]).parameters:
         return f"'{path}' is accepted by the class but not set in the config. To add the key, pass +{path}=<value>."
-    sections = [str(key) for key, value in cfg.items_ex(resolve=False) if last in _list_known_keys(value)]
-    if sections and not parent:
-        return f"Unknown setting '{path}'. Did you mean '{sections[0]}.{path}'?"
+    if not parent:
+        for section, value in cfg.items_ex(resolve=False):
+            if last in _list_known_keys(value):
+                return f"Unknown setting '{path}'. Did you mean '{section}.{path}'?"
     return format_unknown_key(path, [*_list_known_keys(node), *([] if parent else list_groups())])
 
 
