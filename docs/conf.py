@@ -1,4 +1,4 @@
-"""The site that `make docs` builds of these pages, which opens without a network."""
+"""Sphinx configuration of the documentation. `make docs` builds it into site/, for reading offline."""
 
 from pathlib import Path
 
@@ -9,23 +9,25 @@ extensions = ["myst_parser"]
 html_theme = "furo"
 html_title = project
 html_theme_options = {"light_css_variables": {"code-font-size": "0.74rem"}}  # a line of 100 characters fits
+html_static_path = ["static"]
+html_css_files = ["tables.css"]
 html_show_copyright = False
 html_show_sphinx = False
 html_copy_source = False
 smartquotes = False
-# A project may delete the page of a command that it does not use; `make init` adds this table.
+# A project may delete the page of a command that it does not use. `make init` adds the table that marks a project.
 is_project = "[tool.firstlight.template]" in (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
 suppress_warnings = ["toc.not_readable", "myst.xref_missing"] if is_project else []
-# Anchors as GitHub makes them: a link works in both places.
+# The same anchors as on GitHub, so that a link works in both places.
 myst_heading_anchors = 3
 
 
 def setup(app: Sphinx) -> None:
-    """Let links to CONTRIBUTING.md, which lies outside of docs/, lead to the page that includes it."""
-    app.connect("source-read", point_inside)
+    """Register the replacement of links to CONTRIBUTING.md, which is outside docs/."""
+    app.connect("source-read", link_contributing_page)
 
 
-def point_inside(app: Sphinx, name: str, source: list[str]) -> None:
-    """Change the source of a page, its one element, in place."""
+def link_contributing_page(app: Sphinx, name: str, source: list[str]) -> None:
+    """Link to the page that includes CONTRIBUTING.md; `source` is a list with the text of a page."""
     if name != "contributing":
         source[0] = source[0].replace("(../CONTRIBUTING.md", "(contributing.md")

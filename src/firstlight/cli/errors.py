@@ -152,7 +152,7 @@ def _suggest_key(path: str, cfg: DictConfig) -> str:
     if not parent:
         for section, value in cfg.items_ex(resolve=False):
             if last in _list_known_keys(value):
-                return f"Unknown setting '{path}'. Did you mean '{section}.{path}'?"
+                return f"Unknown setting '{path}'. Did you mean '{section!s}.{path}'?"
     return format_unknown_key(path, [*_list_known_keys(node), *([] if parent else list_groups())])
 
 
