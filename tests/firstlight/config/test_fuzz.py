@@ -185,7 +185,7 @@ def fuzz_sweep(workspace, rng):
         sweep.find_unfinished_sweep(Path("sweeps"), definition)
         sweep.count_jobs(sweep_dir, "finished")
         if rows := sweep.collect_results(sweep_dir):
-            sweep.write_results(sweep_dir, rows)
+            sweep.write_results_and_plots(sweep_dir, rows)
             sweep.print_results(sweep_dir, rows)
 
     get_error("train", [], resume_sweep)

@@ -55,7 +55,7 @@ def test_documented_model_and_dataset_work(tmp_path):
     output = run_module(
         "pytest",
         f"tests/{PROJECT.name}/test_every_model.py",
-        f"tests/{PROJECT.name}/test_every_walk.py",
+        f"tests/{PROJECT.name}/test_every_command.py",
         f"tests/{PROJECT.name}/test_every_option.py",
         "-k",
         "linear",

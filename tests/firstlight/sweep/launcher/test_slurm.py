@@ -100,7 +100,7 @@ def test_slurm_jobs_survive_ctrl_c_and_stop_on_scancel(cluster, tmp_path):
     ids = run_slurm_command(cluster, "squeue", "--noheader", "--array", "--format=%i").split()
 
     assert first.returncode == 130
-    assert "Jobs keep running in Slurm. List them with `squeue --me`" in output
+    assert "The jobs keep running in Slurm. List them with `squeue --me`" in output
     assert read_statuses(sweep_dir) == ["running", "running"]
     assert len(ids) == 2
 
