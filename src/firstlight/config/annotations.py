@@ -3,6 +3,17 @@
 import ast
 from typing import Any
 
+# How messages describe the types of YAML values.
+TYPE_NAMES = {
+    "str": "a string",
+    "int": "an integer",
+    "float": "a number",
+    "bool": "true or false",
+    "None": "null",
+    **dict.fromkeys(("list", "List", "tuple", "Tuple", "Sequence"), "a list such as [a,b]"),
+    **dict.fromkeys(("dict", "Dict"), "a mapping"),
+}
+
 
 def matches_annotation(annotation: ast.expr, value: Any) -> bool:
     """Return True if a YAML value matches a type annotation; an unsupported annotation accepts any value."""
@@ -51,22 +62,21 @@ def describe_annotation(annotation: ast.expr) -> str:
 
 
 def _describe_types(annotation: ast.expr) -> list[str]:
-    names = {"str": "a string", "int": "an integer", "float": "a number", "bool": "true or false", "None": "null"}
     match annotation:
         case ast.BinOp(left=left, op=ast.BitOr(), right=right):
             return [*_describe_types(left), *_describe_types(right)]
         case ast.Constant(value=None):
-            return ["null"]
+            return [TYPE_NAMES["None"]]
         case ast.Constant(value=str(text)):
             return _describe_types(ast.parse(text, mode="eval").body)
-        case ast.Subscript(value=ast.Name(id="Literal"), slice=inner):
-            values = inner.elts if isinstance(inner, ast.Tuple) else [inner]
-            return [str(value.value) for value in values if isinstance(value, ast.Constant)]
-        case ast.Subscript(value=outer):
+        case ast.Subscript(value=outer, slice=inner):
+            parts = inner.elts if isinstance(inner, ast.Tuple) else [inner]
+            match ast.unparse(outer).rpartition(".")[2]:
+                case "Literal":
+                    return [str(part.value) for part in parts if isinstance(part, ast.Constant)]
+                case "Union" | "Optional" as wrapper:
+                    described = [text for part in parts for text in _describe_types(part)]
+                    return [*described, TYPE_NAMES["None"]] if wrapper == "Optional" else described
             return _describe_types(outer)
-        case ast.Name(id="list" | "tuple" | "Sequence"):
-            return ["a list such as [a,b]"]
-        case ast.Name(id="dict"):
-            return ["a mapping"]
     name = ast.unparse(annotation).rpartition(".")[2]
-    return [names.get(name, name)]
+    return [TYPE_NAMES.get(name, name)]

@@ -7,7 +7,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from firstlight.config import schema
-from firstlight.config.annotations import describe_annotation, matches_annotation
+from firstlight.config.annotations import TYPE_NAMES, describe_annotation, matches_annotation
 from firstlight.config.options import (
     AUTO,
     format_unknown_key,
@@ -63,7 +63,7 @@ def validate_root_keys(settings: dict[str, Any]) -> None:
             raise ConfigError(format_unknown_key(name, list(known)))
         default = known[name]
         if default is not None and (value is not None or default != {}) and not _is_compatible(value, default):
-            raise ConfigError(invalid_value(name, value, _describe_type(default)))
+            raise ConfigError(invalid_value(name, value, TYPE_NAMES[type(default).__name__]))
         validate_range(name, value)
 
 
@@ -158,17 +158,6 @@ def _is_compatible(value: Any, default: Any) -> bool:
     if isinstance(default, int | float) and not isinstance(default, bool):
         return isinstance(value, int | float) and not isinstance(value, bool)
     return isinstance(value, type(default))
-
-
-def _describe_type(default: Any) -> str:
-    names = {
-        bool: "true or false",
-        int: "an integer",
-        float: "a number",
-        str: "a string",
-        list: "a list such as [a,b]",
-    }
-    return names.get(type(default), "a mapping")
 
 
 def _read_class_constant(node: dict[str, Any], name: str) -> object:

@@ -6,7 +6,7 @@ import math
 import pytest
 from omegaconf import OmegaConf, open_dict
 
-from firstlight.config.annotations import matches_annotation
+from firstlight.config.annotations import describe_annotation, matches_annotation
 from firstlight.config.options import load_yaml
 from firstlight.config.validate import validate_config
 from support.options import QUICK_OVERRIDES, get_modality, get_tiny_model, list_options
@@ -163,3 +163,17 @@ def test_wandb_logger_adds_its_callbacks(compose_cfg):
 )
 def test_matches_annotation(annotation, value, expected):
     assert expected == matches_annotation(ast.parse(annotation, mode="eval").body, value)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "description"),
+    [
+        ("int | None", "an integer or null"),
+        ("Optional[Union[int, str]]", "an integer, a string or null"),
+        ("typing.Optional[Literal['min', 'max']]", "min, max or null"),
+        ("dict[str, Any] | list[int]", "a mapping or a list such as [a,b]"),
+        ("float | Tensor", "a number"),
+    ],
+)
+def test_annotations_are_described_in_words(annotation, description):
+    assert description == describe_annotation(ast.parse(annotation, mode="eval").body)
