@@ -7,18 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch import Callback, LightningDataModule, LightningModule
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from firstlight.build import build
+from firstlight.checkpoint.io import load_checkpoint
 from firstlight.checkpoint.resolve import resolve_checkpoint
 from firstlight.cli import summary
 from firstlight.config.compose import compose_config, load_run_config, strip_unsafe_keys
 from firstlight.config.instantiate import instantiate
 from firstlight.config.validate import validate_config
-from firstlight.data.datamodule import ClassificationDataModule
 from firstlight.data.text import TextDataModule
-from firstlight.model.classifier import Classifier
 from firstlight.model.load import allows_remote_code, load_model
 from firstlight.run.errors import CheckpointError
 from firstlight.run.files import list_checkpoints, to_plain_dict
@@ -33,13 +32,13 @@ class LoadedRun:
 
     Attributes:
         model: The model with its weights, on the CPU, in eval mode.
-        data: The datamodule of the training run, with the tokenizer of the model. No data is loaded yet: a trainer
-            does so, or `data.prepare_data()` and `data.setup()`.
+        data: The datamodule of the training run, with the tokenizer of the model; None if the model has its own
+            dataloaders. No data is loaded yet: a trainer does so, or `data.prepare_data()` and `data.setup("fit")`.
         config: Config of the training run.
     """
 
-    model: Classifier
-    data: ClassificationDataModule
+    model: LightningModule
+    data: LightningDataModule | None
     config: DictConfig
 
 
@@ -49,13 +48,13 @@ class Experiment:
 
     Attributes:
         model: The model on the CPU, in training mode.
-        data: The loaded datamodule, with the tokenizer of the model.
+        data: The datamodule, with the tokenizer of the model; None if the model has its own dataloaders.
         trainer: `trainer.fit(model, data)` trains and creates the run directory `config.output_dir`.
         config: The composed config.
     """
 
-    model: Classifier
-    data: ClassificationDataModule
+    model: LightningModule
+    data: LightningDataModule | None
     trainer: Trainer
     config: DictConfig
 
@@ -75,10 +74,10 @@ def load(source: str | os.PathLike[str]) -> LoadedRun:
     is_file = path.suffix == ".ckpt"
     checkpoint = resolve_checkpoint(OmegaConf.create({"run": str(path), "ckpt": str(path) if is_file else None}))
     settings = to_plain_dict(cfg)
-    model = load_model(checkpoint, allows_remote_code(settings)).eval()
-    data: ClassificationDataModule = instantiate(settings["data"])
+    model = load_model(load_checkpoint(checkpoint), allows_remote_code(settings)).eval()
+    data: LightningDataModule | None = instantiate(settings["data"]) if settings["data"] else None
     if isinstance(data, TextDataModule):
-        data.set_tokenizer(model.tokenizer)
+        data.set_tokenizer(model.tokenizer)  # type: ignore[arg-type]
     return LoadedRun(model, data, cfg)
 
 

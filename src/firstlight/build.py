@@ -1,24 +1,29 @@
 """Build model, datamodule and trainer from a configuration."""
 
-import inspect
 from typing import Any
 
-from lightning.pytorch import Callback, seed_everything
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, seed_everything
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
+from firstlight.callbacks.best_checkpoint import BestCheckpointRecord
 from firstlight.callbacks.exact_resume import ExactResume
 from firstlight.callbacks.save_config import SaveConfigInCheckpoint
+from firstlight.checkpoint.io import load_checkpoint
 from firstlight.config.instantiate import instantiate, locate
 from firstlight.config.options import AUTO, list_option_files, load_option
+from firstlight.config.overrides import is_group_overridden
 from firstlight.data.datamodule import ClassificationDataModule
+from firstlight.data.metadata import load_metadata
+from firstlight.data.resumable import make_dataloaders_resumable
 from firstlight.data.text import TextDataModule
 from firstlight.distributed.strategies import scale_lr
 from firstlight.hardware.accelerator import find_best_accelerator
 from firstlight.hardware.device import get_default_cpu_precision
 from firstlight.logger.metrics_csv import MetricsCSVLogger
-from firstlight.model.classifier import Classifier
-from firstlight.model.load import allows_remote_code, load_model
+from firstlight.model.load import allows_remote_code, load_model, select_metadata
+from firstlight.model.optimizer import has_own_optimizers, set_optimizer_config
+from firstlight.model.task import Task
 from firstlight.run.errors import ConfigError, DataError
 from firstlight.run.files import to_plain_dict
 from firstlight.run.redaction import redact
@@ -28,6 +33,8 @@ Settings = dict[str, Any]
 
 # A model trained on several devices is evaluated, used and timed on one.
 SINGLE_DEVICE = {"devices": 1, "num_nodes": 1, "strategy": AUTO}
+# `auto` settings of the trainer for modules that are no `Task`: how they react to other values is unknown.
+PLAIN_MODULE_DEFAULTS = {"compile": False, "channels_last": False}
 
 
 def resolve_auto_settings(cfg: DictConfig) -> DictConfig:
@@ -43,17 +50,26 @@ def resolve_auto_settings(cfg: DictConfig) -> DictConfig:
     name = find_best_accelerator() if trainer["accelerator"] == AUTO else trainer["accelerator"]
     defaults = load_option("trainer", name) if name in list_option_files("trainer") else {}
     defaults |= {"accelerator": name, "strategy": AUTO}
+    is_task = names_task(settings["model"]["_target_"])
     if defaults.get("precision") == AUTO:
-        defaults["precision"] = get_default_cpu_precision()
+        defaults["precision"] = get_default_cpu_precision() if is_task else "32-true"
+    defaults |= {} if is_task else PLAIN_MODULE_DEFAULTS
+    defaults.pop("gradient_clip_val", None)  # depends on the module, once it is built
     trainer |= {key: defaults[key] for key, value in trainer.items() if value == AUTO and key in defaults}
     keys = ("accelerator", "devices", "num_nodes", "strategy", "precision")
     validate_hardware(**{key: trainer[key] for key in keys})
     return OmegaConf.create(settings)
 
 
+def names_task(target: str) -> bool:
+    """Return True if an import path names a subclass of `Task`."""
+    found = locate(target)
+    return isinstance(found, type) and issubclass(found, Task)
+
+
 def build(
     cfg: DictConfig, checkpoint: str | None = None, read_data: bool = True
-) -> tuple[Classifier, ClassificationDataModule, Trainer]:
+) -> tuple[LightningModule, LightningDataModule | None, Trainer]:
     """Build the model, the datamodule and the trainer from a config.
 
     Args:
@@ -69,33 +85,42 @@ def build(
     # Validates the hardware before any data is read.
     settings = to_plain_dict(resolve_auto_settings(cfg))
     seed_everything(settings["seed"], workers=True, verbose=False)
-    data: ClassificationDataModule = instantiate(settings["data"])
-    if read_data:
-        data.prepare_data()
-        data.setup()
-    model = (
-        load_model(checkpoint, allows_remote_code(settings))
-        if checkpoint
-        else _build_model(settings, data.model_kwargs)
-    )
-    if read_data:
-        _validate_class_names(model, data)
-    trainer = build_trainer(settings)
-    _connect_components(model, data, trainer)
+    data: LightningDataModule | None = instantiate(settings["data"]) if settings["data"] else None
+    metadata = load_metadata(data) if read_data else {}
+    # Again, because constructors and `setup` may use random numbers or set a seed of their own.
+    seed_everything(settings["seed"], workers=True, verbose=False)
+    saved = load_checkpoint(checkpoint) if checkpoint else None
+    model_kwargs = saved["model_kwargs"] if saved else select_metadata(settings["model"], metadata)
+    if saved:
+        model = load_model(saved, allows_remote_code(settings))
+        validate_class_names(model_kwargs, metadata)
+    else:
+        model = instantiate(settings["model"], **model_kwargs)
+    validate_namespace(model, data)
+    if not isinstance(model, Task):
+        seed_everything(settings["seed"], workers=True, verbose=False)
+    resolve_module_settings(settings, model)
+    trainer = build_trainer(settings, model_kwargs)
+    connect_components(model, data, trainer, settings["seed"])
     return model, data, trainer
 
 
-def build_trainer(settings: Settings) -> Trainer:
+def build_trainer(settings: Settings, model_kwargs: Settings | None = None) -> Trainer:
     """Build the trainer with its callbacks and loggers. Training always writes metrics.csv.
 
     Args:
         settings: A resolved config as plain values.
+        model_kwargs: Metadata of the dataset that the constructor of the model received.
     """
     callbacks: list[Callback] = [instantiate(node) for node in (settings["callbacks"] or {}).values() if node]
     loggers: list[Logger] = []
     if settings["command"] == "train":
         loggers.append(MetricsCSVLogger(settings["output_dir"]))
-        callbacks += [SaveConfigInCheckpoint(settings), ExactResume()]
+        callbacks += [
+            SaveConfigInCheckpoint(settings, model_kwargs or {}),
+            ExactResume(),
+            BestCheckpointRecord(settings["output_dir"]),
+        ]
     for node in (settings["logger"] or {}).values():
         if node:
             loggers.append(instantiate(node))
@@ -106,49 +131,88 @@ def build_trainer(settings: Settings) -> Trainer:
     return trainer
 
 
-def _build_model(settings: Settings, model_kwargs: Settings) -> Classifier:
-    """Build a model with its optimizer and scheduler config.
+def resolve_module_settings(settings: Settings, model: LightningModule) -> None:
+    """Resolve the settings that depend on the built module: optimizer, scheduler and gradient clipping.
 
-    Args:
-        settings: A resolved config as plain values.
-        model_kwargs: Arguments that the dataset determines, such as the class names.
+    A module with its own `configure_optimizers` keeps it: the resolved config has neither optimizer nor scheduler.
 
     Raises:
-        ConfigError: If the model does not save its hyperparameters, so that its checkpoints could not be loaded.
+        ConfigError: If a setting that the user chose would have no effect.
     """
-    optimizer = {**settings["optimizer"], "lr": scale_lr(settings["optimizer"]["lr"], settings["trainer"])}
-    kwargs = {**model_kwargs, "optimizer": optimizer, "scheduler": settings["scheduler"]}
-    accepted = inspect.signature(locate(settings["model"]["_target_"])).parameters
-    kwargs = {name: value for name, value in kwargs.items() if name in accepted}
-    model: Classifier = instantiate(settings["model"], **kwargs)
-    if not model.hparams:
+    name, trainer = type(model).__name__, settings["trainer"]
+    if has_own_optimizers(model):
+        for group in ("optimizer", "scheduler"):
+            if settings[group] and is_group_overridden(group):
+                raise ConfigError(
+                    f"{group}= has no effect, because {name} has its own configure_optimizers. Remove the override, or "
+                    f"set the {group} in the settings of the model."
+                )
+            settings[group] = None
+    else:
+        optimizer = settings["optimizer"]
+        if not optimizer:
+            raise ConfigError(f"{name} has no configure_optimizers and needs an optimizer. Use e.g. optimizer=adamw.")
+        optimizer |= {"lr": scale_lr(optimizer["lr"], trainer)} if "lr" in optimizer else {}
+        set_optimizer_config(model, optimizer, settings["scheduler"] or {})
+    if trainer.get("gradient_clip_val") == AUTO:
+        trainer["gradient_clip_val"] = 1.0 if model.automatic_optimization else None
+    elif trainer.get("gradient_clip_val") and not model.automatic_optimization:
         raise ConfigError(
-            f"{type(model).__name__} does not save its hyperparameters, so its checkpoints could not be loaded. Call "
-            "self.save_hyperparameters(logger=False) in __init__."
+            f"trainer.gradient_clip_val={trainer['gradient_clip_val']} has no effect: {name} optimizes manually. Clip "
+            "in its training_step with self.clip_gradients, and set trainer.gradient_clip_val=null."
         )
-    return model
 
 
-def _validate_class_names(model: Classifier, data: ClassificationDataModule) -> None:
+def validate_namespace(*components: Any) -> None:
+    """Check that model and datamodule are classes of the `lightning` package, not of `pytorch_lightning`.
+
+    Raises:
+        ConfigError: If one of them is.
+    """
+    for component in components:
+        if any(base.__module__.partition(".")[0] == "pytorch_lightning" for base in type(component).__mro__):
+            raise ConfigError(
+                f"{type(component).__name__} is a class of the package pytorch_lightning, which cannot be mixed with "
+                "lightning. Use a version of its package that imports lightning.pytorch, or copy the class and change "
+                "`import pytorch_lightning` to `import lightning.pytorch`."
+            )
+
+
+def validate_class_names(trained: Settings, metadata: Settings) -> None:
     """Check that the dataset has the classes that the model was trained on.
+
+    Args:
+        trained: Metadata that the constructor of the model received in training.
+        metadata: Metadata of the dataset; empty if it is not loaded.
 
     Raises:
         DataError: If the class names differ.
     """
-    if data.class_names != model.class_names:
+    before, now = trained.get("class_names"), metadata.get("class_names")
+    if before is not None and now is not None and before != now:
         raise DataError(
-            f"Class names differ: the model was trained on {', '.join(model.class_names[:9])}, but the dataset has "
-            f"{', '.join(data.class_names[:9])}. Use a dataset with the same classes, or train a new model."
+            f"Class names differ: the model was trained on {', '.join(map(str, before[:9]))}, but the dataset has "
+            f"{', '.join(map(str, now[:9]))}. Use a dataset with the same classes, or train a new model."
         )
 
 
-def _connect_components(model: Classifier, data: ClassificationDataModule, trainer: Trainer) -> None:
-    """Set the tokenizer of the dataset and the memory format of the network."""
+def connect_components(
+    model: LightningModule, data: LightningDataModule | None, trainer: Trainer, seed: int = 0
+) -> None:
+    """Set the tokenizer of the dataset, the memory format of the network, and resumable dataloaders."""
     if isinstance(data, TextDataModule):
-        if model.max_tokens is not None and data.max_length > model.max_tokens:
+        tokenizer, max_tokens = getattr(model, "tokenizer", None), getattr(model, "max_tokens", None)
+        if tokenizer is None:
             raise ConfigError(
-                f"{type(model).__name__} supports at most {model.max_tokens} tokens, got data.max_length="
-                f"{data.max_length}. Set data.max_length to {model.max_tokens} or less."
+                f"{type(data).__name__} needs a model with a `tokenizer`, but {type(model).__name__} has none. Use "
+                "e.g. model=bert, or a datamodule that tokenizes the texts itself."
             )
-        data.set_tokenizer(model.tokenizer)
-    trainer.apply_memory_format(model.network)
+        if max_tokens is not None and data.max_length > max_tokens:
+            raise ConfigError(
+                f"{type(model).__name__} supports at most {max_tokens} tokens, got data.max_length="
+                f"{data.max_length}. Set data.max_length to {max_tokens} or less."
+            )
+        data.set_tokenizer(tokenizer)
+    if not isinstance(data, ClassificationDataModule):
+        make_dataloaders_resumable(model if data is None else data, trainer, seed)
+    trainer.apply_memory_format(model.network if isinstance(model, Task) else model)

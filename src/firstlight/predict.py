@@ -3,8 +3,9 @@
 import csv
 import io
 import sys
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
@@ -13,28 +14,49 @@ from firstlight.config.validate import validate_config
 from firstlight.run.errors import ConfigError, DataError
 from firstlight.run.files import write_atomically
 
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule
+
+    from firstlight.data.datamodule import ClassificationDataModule
+    from firstlight.trainer.trainer import Trainer
+
 
 @command("predict")
 def main(cfg: DictConfig) -> int:
-    """Write ID, label and probability of each input, report unreadable inputs, return the number of predictions."""
+    """Write the prediction for each input, and return the number of predictions.
+
+    A classifier predicts the inputs of `input=`. Any other module predicts the `predict_dataloader` of its data.
+    """
     validate_config(cfg)
-    if cfg.input is None:
-        raise ConfigError("No input given. Pass input=<image directory> or input=<text file>.")
     from firstlight.build import build
     from firstlight.checkpoint.resolve import resolve_checkpoint
-    from firstlight.cli import console
+    from firstlight.data.datamodule import ClassificationDataModule
 
     checkpoint = resolve_checkpoint(cfg)
     model, data, trainer = build(cfg, checkpoint, read_data=False)
+    if isinstance(data, ClassificationDataModule):
+        return predict_inputs(cfg, checkpoint, model, data, trainer)
+    return predict_dataloader(cfg, checkpoint, model, data, trainer)
+
+
+def predict_inputs(
+    cfg: DictConfig, checkpoint: str, model: "LightningModule", data: "ClassificationDataModule", trainer: "Trainer"
+) -> int:
+    """Write ID, label and probability of each input, report unreadable inputs, return the number of predictions."""
+    from firstlight.cli import console
+
+    if cfg.input is None:
+        raise ConfigError("No input given. Pass input=<image directory> or input=<text file>.")
     if cfg.text_column and hasattr(data, "text_column"):
         data.text_column = cfg.text_column
     names = data.set_predict_inputs(cfg.input)
+    class_names: Any = model.class_names
     labels: dict[int, tuple[str, float]] = {}
     batches: list[Any] = trainer.predict(model, data) or []
     for batch in batches:
         probabilities, classes = batch["probabilities"].max(1)  # each (batch,)
         for index, label, probability in zip(batch["ids"], classes, probabilities, strict=True):
-            labels[int(index)] = model.class_names[label], float(probability)
+            labels[int(index)] = class_names[label], float(probability)
     unreadable = [name for index, name in enumerate(names) if index not in labels]
     for name in unreadable:
         print(f"predict: {data.get_read_error(name)}", file=sys.stderr)
@@ -53,6 +75,40 @@ def main(cfg: DictConfig) -> int:
         {"checkpoint": checkpoint, "read": f"{written} of {len(names)} inputs", "written": str(output)}
     )
     return written
+
+
+def predict_dataloader(cfg: DictConfig, checkpoint: str, model: Any, data: Any, trainer: "Trainer") -> int:
+    """Save what `predict_step` returns for each batch with torch.save, and return the number of batches.
+
+    Raises:
+        ConfigError: If an input is given, or there is no predict_dataloader.
+        DataError: If `predict_step` fails.
+    """
+    import torch
+
+    from firstlight.cli import console
+    from firstlight.trainer.loops import find_missing_hooks
+
+    name = type(model).__name__
+    if cfg.input is not None:
+        raise ConfigError(f"input= is only for classifiers of this project. {name} predicts its predict_dataloader.")
+    if find_missing_hooks(model, data, "predict"):
+        raise ConfigError(f"Cannot predict: {name} and its data have no predict_dataloader. Define one.")
+    output = Path(cfg.output)
+    if output.suffix == ".csv":
+        output = output.with_suffix(".pt")
+    try:
+        batches: list[Any] = trainer.predict(model, data) or []
+    except (TypeError, AttributeError, KeyError, IndexError, ValueError) as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise DataError(
+            f"predict_step of {name} failed with {type(error).__name__}: {reason}. It must accept a batch of "
+            "predict_dataloader; by default, it calls forward with the batch."
+        ) from error
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(output, partial(torch.save, batches))
+    console.print_fields({"checkpoint": checkpoint, "read": f"{len(batches)} batches", "written": str(output)})
+    return len(batches)
 
 
 if __name__ == "__main__":

@@ -18,19 +18,21 @@ def main(cfg: DictConfig) -> dict[str, float]:
         from firstlight.cli import summary
         from firstlight.distributed import ranks
         from firstlight.run.files import list_checkpoints
+        from firstlight.trainer.loops import find_missing_hooks
 
         checkpoint = find_latest_checkpoint(cfg.resume) if cfg.resume else None
         model, data, trainer = build(cfg, checkpoint)
         summary.record_and_print_header(cfg, model, data, trainer, record)
+        tested: dict[str, float] = {}
         with ranks.join_and_watch_ranks(trainer, cfg, record):
             trainer.fit(model, data, ckpt_path=checkpoint, weights_only=True)
             metrics = summary.read_latest_metrics(trainer)
-            if cfg.test:
+            if cfg.test and not find_missing_hooks(model, data, "test"):
                 best = list_checkpoints(record.run_dir).get("best")
                 trainer.test(model, data, ckpt_path=best, weights_only=True, verbose=False)
-                metrics |= summary.read_latest_metrics(trainer)
-        summary.record_and_print_results(record, metrics)
-    return metrics
+                tested = summary.read_latest_metrics(trainer)
+        summary.record_and_print_results(record, metrics | tested, tested)
+    return metrics | tested
 
 
 if __name__ == "__main__":

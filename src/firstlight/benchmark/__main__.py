@@ -52,7 +52,7 @@ def list_available_workloads(cfg: DictConfig) -> list[str]:
     """
     missing = {}
     for name in cfg.models:
-        overrides = [override.partition("=") for override in cfg.workloads[name]]
+        overrides = [override.partition("=") for override in cfg.workloads.get(name, [f"model={name}"])]
         unknown = [f"{group}={option}" for group, _, option in overrides if group in ("model", "data")
                    and option not in list_option_files(group)]  # fmt: skip
         if unknown:
@@ -72,7 +72,8 @@ def make_workload_overrides(cfg: DictConfig, name: str) -> list[str]:
     fixed.append(f"output_dir={cfg.output_dir}/runs")
     optional = {"data.batch_size": cfg.batch_size, "trainer.precision": cfg.precision}
     given = [f"{key}={value}" for key, value in optional.items() if value]
-    return [*cfg.workloads[name], *fixed, *given, *cfg.overrides]
+    # Any other model is measured with its own dataset.
+    return [*cfg.workloads.get(name, [f"model={name}"]), *fixed, *given, *cfg.overrides]
 
 
 def validate_benchmark_config(cfg: DictConfig) -> None:
@@ -81,7 +82,11 @@ def validate_benchmark_config(cfg: DictConfig) -> None:
     Raises:
         ConfigError: If a workload, phase or accelerator is unknown, or a number is not positive.
     """
-    known = {"models": list(cfg.workloads), "phases": ["train", "eval"], "accelerators": ["cpu", "cuda", "mps"]}
+    known = {
+        "models": [*cfg.workloads, *list_option_files("model")],
+        "phases": ["train", "eval"],
+        "accelerators": ["cpu", "cuda", "mps"],
+    }
     for key, names in known.items():
         value = cfg[key]
         if value is None and key == "accelerators":

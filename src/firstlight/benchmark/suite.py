@@ -14,6 +14,7 @@ from firstlight.benchmark.plots import plot_speedups
 from firstlight.benchmark.throughput import ModelBenchmark
 from firstlight.build import build, resolve_auto_settings
 from firstlight.cli.console import print_table
+from firstlight.data.datamodule import ClassificationDataModule
 from firstlight.hardware.device import (
     GIB,
     count_available_cpus,
@@ -63,6 +64,8 @@ class BenchmarkSuite:
         # The estimate is for MPS, which keeps more tensors in 32 bits than other devices. With the lower precision, it
         # is a lower bound for those.
         lower_bound = precision if device.type == "mps" else precision.replace("-mixed", "-true")
+        if not isinstance(data, ClassificationDataModule):
+            return  # The size of its batches is unknown.
         estimate = dry_run(model, data, trainer, lower_bound, deterministic=False).memory_estimate
         free = get_free_memory_gib(device) * GIB
         if estimate is not None and (peak := estimate.get_peak_bytes(data.batch_size)) > free:
@@ -177,8 +180,8 @@ def make_caption(results: dict[str, Any]) -> list[str]:
 
 def format_throughput(result: dict[str, Any]) -> str:
     """Return the median throughput of a result with its minimum and maximum."""
-    low, high = result["lowest"], result["highest"]
-    return f"{format_number(result['samples_per_s'])} samples/s ({format_number(low)} to {format_number(high)})"
+    low, high, unit = result["lowest"], result["highest"], "samples" if result["batch_size"] else "steps"
+    return f"{format_number(result['samples_per_s'])} {unit}/s ({format_number(low)} to {format_number(high)})"
 
 
 def format_number(value: float) -> str:
@@ -202,9 +205,15 @@ def print_results_table(results: dict[str, Any]) -> None:
         if result["loop"] == "trainer":
             key = make_result_key(result)
             table.add_row(
-                *(result["model"], result["phase"], str(result["batch_size"]), result["device"], result["precision"]),
-                format_number(result["samples_per_s"]),
-                f"{result['samples_per_s'] / plain[key]:.2f}",
+                *(
+                    result["model"],
+                    result["phase"],
+                    str(result["batch_size"] or ""),
+                    result["device"],
+                    result["precision"],
+                ),
+                format_number(result["samples_per_s"]) + ("" if result["batch_size"] else " steps/s"),
+                f"{result['samples_per_s'] / plain[key]:.2f}" if key in plain else "",
                 f"{result['peak_memory_gib']:.1f}",
                 f"{result['flops_per_s'] / 1e12:.3g}",
                 f"{result['matmul_share']:.0%}",

@@ -11,17 +11,19 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback
 from omegaconf import DictConfig, OmegaConf
-from torch.nn import functional
 from torch.utils._pytree import tree_map_only
 
 from firstlight.build import build, build_trainer
 from firstlight.data.batch import Batch
 from firstlight.data.datamodule import ClassificationDataModule
 from firstlight.hardware.device import get_peak_memory_gib, reset_peak_memory, synchronize
-from firstlight.model.classifier import Classifier
 from firstlight.model.flops import count_flops_per_sample
+from firstlight.model.task import Task
+from firstlight.mps.dry_run_step import load_plain_batch
+from firstlight.run.errors import ConfigError
 from firstlight.run.files import to_plain_dict
 from firstlight.run.record import run_exit_actions
+from firstlight.trainer.loops import find_missing_hooks
 from firstlight.trainer.trainer import Trainer
 
 # Steps before the timed ones: on an accelerator, kernels are selected and CUDA graphs recorded in them.
@@ -30,7 +32,10 @@ WARMUP_STEPS = {"cpu": 1, "cuda": 12, "mps": 12}
 
 @dataclass
 class BenchmarkResult:
-    """Result of one loop in one phase; throughputs are the median, the lowest and the highest over the repeats."""
+    """Result of one loop in one phase; throughputs are the median, the lowest and the highest over the repeats.
+
+    If the number of samples of a batch is unknown, the throughputs are in steps/s and the batch size is 0.
+    """
 
     phase: str
     loop: str
@@ -123,15 +128,21 @@ class ModelBenchmark:
         # The benchmark stands for a long run: it is compiled unless the trainer never compiles.
         cfg.trainer.compile = cfg.trainer.compile is not False
         self.settings = to_plain_dict(cfg)
-        self.model: Classifier
-        self.data: ClassificationDataModule
         # This trainer logs nothing: `time_trainer` builds a new one for each measurement.
         self.model, self.data, trainer = build(OmegaConf.create({**self.settings, "logger": None}))
         self.trainer = trainer
         self.device = trainer.strategy.root_device
         self.warmup = WARMUP_STEPS[self.device.type]
-        batch = next(iter(self.data.train_dataloader()))
-        self.batch: Batch = tree_map_only(torch.Tensor, lambda tensor: tensor.to(self.device), batch)
+        self.is_task = isinstance(self.model, Task) and isinstance(self.data, ClassificationDataModule)
+        if self.is_task:
+            batch = next(iter(self.data.train_dataloader()))  # type: ignore[union-attr]
+            self.batch: Any = tree_map_only(torch.Tensor, lambda tensor: tensor.to(self.device), batch)
+            self.batch_size = len(self.batch["ids"])
+        else:
+            # On the CPU: the hooks of the module move each batch.
+            self.batch, _ = load_plain_batch(self.model, self.data, "training")
+            known: Any = getattr(self.data, "batch_size", None)
+            self.batch_size = known if isinstance(known, int) else 0
 
     def run(self, phase: str, min_seconds: float, repeats: int) -> list[BenchmarkResult]:
         """Return the results of the Trainer and of the plain loop.
@@ -141,7 +152,9 @@ class ModelBenchmark:
             min_seconds: Minimum duration of each repeat in seconds, but at least one step.
             repeats: Number of repeats of each loop.
         """
-        loops: dict[str, Callable[[str, int], Timing]] = {"trainer": self.time_trainer, "plain": self.time_plain_loop}
+        loops: dict[str, Callable[[str, int], Timing]] = {"trainer": self.time_trainer}
+        if self.is_task:
+            loops["plain"] = self.time_plain_loop  # the loop of any other module is unknown
         # The first measurement compiles the network, records CUDA graphs, and determines the number of steps.
         num_trial_steps = max(self.warmup // 2, 1)
         first = self.time_trainer(phase, num_trial_steps)
@@ -151,8 +164,10 @@ class ModelBenchmark:
             for name, loop in loops.items():
                 timings[name].append(loop(phase, steps))
         timings["trainer"][0].peak_memory_gib = max(first.peak_memory_gib, timings["trainer"][0].peak_memory_gib)
-        inputs = self.preprocess_batch()["inputs"]
-        flops_per_sample = count_flops_per_sample(self.model, inputs, training=phase == "train")
+        flops_per_sample = 0.0
+        if self.is_task:
+            inputs = self.preprocess_batch()["inputs"]
+            flops_per_sample = count_flops_per_sample(self.model, inputs, training=phase == "train")
         return [self._make_result(phase, name, steps, timings[name], flops_per_sample) for name in loops]
 
     def time_trainer(self, phase: str, steps: int) -> Timing:
@@ -166,11 +181,14 @@ class ModelBenchmark:
         trainer.callbacks.append(stopwatch)  # type: ignore[attr-defined]
         length = self.warmup + steps
         loaders = {"train": RepeatedBatchLoader(self.batch, length), "val": RepeatedBatchLoader(self.batch, 1)}
+        owner = self.model if self.data is None else self.data
         for name, loader in {**loaders, "test": loaders["train"]}.items():
-            setattr(self.data, f"{name}_dataloader", lambda loader=loader: loader)
+            setattr(owner, f"{name}_dataloader", lambda loader=loader: loader)
         if phase == "train":
             self.model.train()
             trainer.fit(self.model, self.data)
+        elif find_missing_hooks(self.model, self.data, "test"):
+            raise ConfigError(f"{type(self.model).__name__} has no test_step. Measure only phases=[train].")
         else:
             trainer.test(self.model, self.data, verbose=False)
         run_exit_actions(0)
@@ -178,6 +196,7 @@ class ModelBenchmark:
 
     def time_plain_loop(self, phase: str, steps: int) -> Timing:
         """Time `steps` steps of a plain PyTorch loop with the same network, optimizer and precision."""
+        assert isinstance(self.model, Task)
         model, trainer = self.model.to(self.device), self.trainer
         batch = self.preprocess_batch()
         step = make_train_step(model, trainer, batch) if phase == "train" else make_eval_step(model, trainer, batch)
@@ -195,22 +214,22 @@ class ModelBenchmark:
 
     def preprocess_batch(self) -> Batch:
         """Return the batch as a training step receives it: normalized, with the dtype of the precision."""
+        assert self.data is not None
         self.data.trainer = self.trainer
         return self.data.on_after_batch_transfer(self.trainer.precision_plugin.convert_input(self.batch), 0)
 
     def _make_result(
         self, phase: str, loop: str, steps: int, timings: list[Timing], flops_per_sample: float
     ) -> BenchmarkResult:
-        batch_size = len(self.batch["ids"])
-        throughputs = sorted(batch_size * steps / timing.seconds for timing in timings)
+        throughputs = sorted((self.batch_size or 1) * steps / timing.seconds for timing in timings)
         median = statistics.median(throughputs)
         return BenchmarkResult(
             phase=phase,
             loop=loop,
             device=self.device.type,
             precision=str(self.trainer.precision),
-            compiled=self.model.network._compiled_call_impl is not None,
-            batch_size=batch_size,
+            compiled=isinstance(self.model, Task) and self.model.network._compiled_call_impl is not None,
+            batch_size=self.batch_size,
             steps=steps,
             repeats=len(timings),
             samples_per_s=median,
@@ -222,14 +241,14 @@ class ModelBenchmark:
         )
 
 
-def make_train_step(model: Classifier, trainer: Trainer, batch: Batch) -> Callable[[], None]:
+def make_train_step(model: Task, trainer: Trainer, batch: Batch) -> Callable[[], None]:
     """Return a function that runs one training step with the optimizer and precision of the trainer."""
     optimizer = model.build_optimizer(fused=model.should_fuse_optimizer(trainer.fused_optimizer))
     model.network.train()
 
     def step() -> None:
         with trainer.precision_plugin.forward_context():
-            loss = functional.cross_entropy(model(batch["inputs"]), batch["labels"])
+            loss = model.loss(model(batch["inputs"]), batch)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -237,7 +256,7 @@ def make_train_step(model: Classifier, trainer: Trainer, batch: Batch) -> Callab
     return step
 
 
-def make_eval_step(model: Classifier, trainer: Trainer, batch: Batch) -> Callable[[], None]:
+def make_eval_step(model: Task, trainer: Trainer, batch: Batch) -> Callable[[], None]:
     """Return a function that runs one evaluation step, which is a forward pass, with the precision of the trainer."""
     model.network.eval()
 

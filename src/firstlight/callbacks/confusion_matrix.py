@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from firstlight.logger.wandb_loggers import get_wandb_loggers
+from firstlight.model.classifier import Classifier
 from firstlight.model.per_class_metrics import ClassMetrics, compute_class_metrics
 from firstlight.run.files import write_atomically, write_figure
 
@@ -26,12 +27,12 @@ class ConfusionMatrixPlot(Callback):
         self.output_dir = Path(output_dir)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write both files on rank 0."""
-        if not trainer.is_global_zero:
+        """Write both files on rank 0; a module that is no `Classifier` has no confusion matrix."""
+        if not trainer.is_global_zero or not isinstance(pl_module, Classifier):
             return
         path = self.output_dir / "confusion_matrix.png"
-        matrix: Tensor = pl_module.confusion_matrix.cpu()  # type: ignore
-        class_names: list[str] = pl_module.class_names  # type: ignore
+        matrix: Tensor = pl_module.confusion_matrix.cpu()
+        class_names = pl_module.class_names
         plot_confusion_matrix(matrix, class_names, path)
         content: dict[str, Any] = {"class_names": class_names, "counts": matrix.tolist()}
         write_atomically(self.output_dir / "confusion_matrix.json", json.dumps(content) + "\n")

@@ -12,7 +12,9 @@ from firstlight.checkpoint.io import FORMAT_VERSION, consolidate_shards
 from firstlight.checkpoint.rng_state import get_rng_states, set_rng_states
 from firstlight.distributed.collectives import all_gather_objects
 from firstlight.logger.metrics_csv import MetricsCSVLogger
+from firstlight.model.optimizer import has_own_optimizers
 from firstlight.run.errors import CheckpointError
+from firstlight.trainer.steps import count_steps
 
 
 class ExactResume(Callback):
@@ -24,11 +26,14 @@ class ExactResume(Callback):
 
     def __init__(self) -> None:
         self.rng_states: dict[str, Any] | None = None
+        # Steps at the checkpoint from which the run resumes.
+        self.steps = 0
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the format version, the RNG states of all ranks and the latest metrics; flush metrics.csv."""
         checkpoint["format_version"] = FORMAT_VERSION
         checkpoint["rng_states"] = all_gather_objects(get_rng_states())
+        checkpoint["steps"] = count_steps(trainer)
         checkpoint["metrics"] = {name: float(value) for name, value in trainer.callback_metrics.items()}
         for logger in trainer.loggers:
             if isinstance(logger, MetricsCSVLogger):
@@ -49,6 +54,12 @@ class ExactResume(Callback):
                 f"Resume on {len(states)} device(s), or start a new run."
             )
         self.rng_states = states[trainer.global_rank]
+        self.steps = int(checkpoint["steps"])
+        if not has_own_optimizers(pl_module):
+            # The schedule of the config is fitted to the length of the resumed run.
+            for state in checkpoint.get("lr_schedulers", []):
+                for name in ("total_steps", "T_max", "_schedule_phases"):
+                    state.pop(name, None)
         trainer.callback_metrics.update(checkpoint.get("metrics", {}))
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -64,12 +75,20 @@ class ExactResume(Callback):
             set_rng_states(self.rng_states)
             for logger in trainer.loggers:
                 if isinstance(logger, MetricsCSVLogger):
-                    logger.truncate_after(trainer.global_step)
+                    logger.truncate_after(self.steps)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Set the epoch of custom batch samplers; Lightning does so for samplers only."""
+        loaders = trainer.fit_loop._combined_loader
+        for loader in loaders.flattened if loaders is not None else []:
+            batch_sampler: Any = getattr(loader, "batch_sampler", None)
+            if hasattr(batch_sampler, "set_epoch"):
+                batch_sampler.set_epoch(trainer.current_epoch)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Correct the step at which Lightning logs validation metrics, since it counts a resume as a step."""
         if self.rng_states is not None:
-            trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
+            trainer.fit_loop.epoch_loop._batches_that_stepped = self.steps
             self.rng_states = None
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

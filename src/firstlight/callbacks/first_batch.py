@@ -4,12 +4,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from PIL import Image
 from torchvision.utils import make_grid
 
-from firstlight.data.images import denormalize_to_uint8
+from firstlight.data.images import ImageDataModule, denormalize_to_uint8
 from firstlight.logger.wandb_loggers import get_wandb_loggers
 from firstlight.run.files import write_atomically
 
@@ -29,9 +28,10 @@ class FirstBatchImages(Callback):
         self.num_samples = num_samples
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Write the file before the first step, unless the inputs are texts."""
-        inputs = batch["inputs"]
-        if trainer.global_step == 0 and batch_idx == 0 and isinstance(inputs, torch.Tensor) and trainer.is_global_zero:
+        """Write the file before the first step, if the images come from an `ImageDataModule`."""
+        is_first = trainer.global_step == 0 and batch_idx == 0 and trainer.is_global_zero
+        if is_first and isinstance(trainer.datamodule, ImageDataModule):  # type: ignore[attr-defined]
+            inputs = batch["inputs"]
             path = self.output_dir / "first_batch.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             grid = make_grid(denormalize_to_uint8(inputs[: self.num_samples]), nrow=8, pad_value=255)

@@ -16,6 +16,7 @@ from firstlight.checkpoint.rng_state import get_rng_states
 from firstlight.distributed.collectives import DelayedMaxReduce, all_gather_objects
 from firstlight.run.files import replace_atomically
 from firstlight.run.signals import STOP_SIGNALS, install_signal_handler
+from firstlight.trainer.steps import count_steps
 
 # Request of a rank whose save interval has elapsed. A stop request is this number plus the signal number.
 INTERVAL_ELAPSED = 1
@@ -56,7 +57,7 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the save interval and install the signal handlers; Lightning restores the previous handlers."""
-        self.saved_at, self.saved_step = time.monotonic(), trainer.global_step
+        self.saved_at, self.saved_step = time.monotonic(), count_steps(trainer)
         self.requested_signal = self.agreed_signal = 0
         self.is_save_due = False
         self.stop_reduce = DelayedMaxReduce()
@@ -133,7 +134,7 @@ class LastCheckpoint(Checkpoint):
         return agreed
 
     def _has_interval_elapsed(self, trainer: Trainer) -> bool:
-        steps = trainer.global_step - self.saved_step
+        steps = count_steps(trainer) - self.saved_step
         minutes = (time.monotonic() - self.saved_at) / 60
         by_steps = self.every_n_train_steps is not None and steps >= self.every_n_train_steps
         return by_steps or (self.every_n_minutes is not None and minutes >= self.every_n_minutes)
@@ -146,7 +147,7 @@ class LastCheckpoint(Checkpoint):
         )
         if not is_linked:
             trainer.save_checkpoint(self.path)
-        self.saved_at, self.saved_step, self.is_save_due = time.monotonic(), trainer.global_step, False
+        self.saved_at, self.saved_step, self.is_save_due = time.monotonic(), count_steps(trainer), False
 
     def _requeue_or_stop_if_requested(self) -> None:
         if self.agreed_signal:

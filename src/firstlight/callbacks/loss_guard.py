@@ -12,6 +12,7 @@ from torch import Tensor
 
 from firstlight.run.errors import TrainingError
 from firstlight.run.files import write_atomically
+from firstlight.trainer.steps import count_steps
 
 # A spike is a loss far above the median of the last HISTORY_LENGTH losses, once there are at least MIN_HISTORY.
 HISTORY_LENGTH, MIN_HISTORY = 200, 50
@@ -49,10 +50,14 @@ class LossGuard(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Store the loss, and check the stored losses every `log_every_n_steps` steps."""
-        loss = outputs["loss"] if isinstance(outputs, dict) else outputs
-        if loss is not None:
-            ids = batch.get("ids") if isinstance(batch, dict) else None
-            self.pending.append(PendingLoss(trainer.global_step, trainer.current_epoch, loss.detach(), ids))
+        # With manual optimization, the step may return nothing.
+        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
+        if isinstance(loss, Tensor) and loss.numel() == 1:
+            # Only the datasets of the engine can return the samples of a batch again.
+            datasets = getattr(trainer.datamodule, "datasets", None)  # type: ignore[attr-defined]
+            is_known = isinstance(batch, dict) and isinstance(datasets, dict) and "train" in datasets
+            ids = batch.get("ids") if is_known else None
+            self.pending.append(PendingLoss(count_steps(trainer), trainer.current_epoch, loss.detach().view(()), ids))
         if len(self.pending) >= trainer.log_every_n_steps:  # type: ignore[attr-defined]
             self._check_losses(trainer)
 
@@ -67,8 +72,11 @@ class LossGuard(Callback):
             TrainingError: If a loss or a weight is NaN or infinite.
         """
         self._check_losses(trainer)
-        if not torch.stack([param.detach().isfinite().all() for param in pl_module.parameters()]).all():
-            raise TrainingError(f"Weights became NaN or infinite at step {trainer.global_step}. {suggest_fix(trainer)}")
+        finite = [param.detach().isfinite().all() for param in pl_module.parameters()]
+        if finite and not torch.stack(finite).all():
+            raise TrainingError(
+                f"Weights became NaN or infinite at step {count_steps(trainer)}. {suggest_fix(trainer)}"
+            )
 
     def _check_losses(self, trainer: Trainer) -> None:
         pending, self.pending = self.pending, []

@@ -13,6 +13,7 @@ from PIL import Image
 from firstlight.data.images import denormalize_to_uint8
 from firstlight.distributed.collectives import all_gather_objects
 from firstlight.logger.wandb_loggers import get_wandb_loggers
+from firstlight.model.classifier import Classifier
 from firstlight.run.files import write_atomically
 
 # The error score of a sample, from -1 (confident and correct) to 1 (confident and wrong), and its row.
@@ -36,8 +37,9 @@ class PredictionSamples(Callback):
         self.num_samples = num_samples
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Discard the samples of the previous test."""
+        """Discard the samples of the previous test; only a `Classifier` has classes to compare."""
         self.candidates: list[Candidate] = []
+        self.is_active = isinstance(pl_module, Classifier)
 
     def on_test_batch_end(
         self,
@@ -49,11 +51,15 @@ class PredictionSamples(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the `num_samples` samples with the highest error scores so far; `outputs` are the logits."""
+        if not self.is_active:
+            return
         self.candidates += self._select_candidates(outputs, batch, pl_module)
         self.candidates = self._select_top(self.candidates)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Collect the samples of all ranks, write the files, and log the table."""
+        if not self.is_active:
+            return
         gathered = [candidate for candidates in all_gather_objects(self.candidates) for candidate in candidates]
         if not trainer.is_global_zero:
             return
@@ -78,7 +84,8 @@ class PredictionSamples(Callback):
         labels = batch["labels"].cpu()
         error_scores = torch.where(predicted == labels, -probabilities, probabilities)
         threshold = self.candidates[-1][0] if len(self.candidates) == self.num_samples else -2.0
-        names: list[str] = pl_module.class_names  # type: ignore[assignment]
+        assert isinstance(pl_module, Classifier)
+        names = pl_module.class_names
         for row in error_scores.argsort(descending=True)[: self.num_samples].tolist():
             # Negative labels mark the padding samples of a distributed test.
             if error_scores[row] > threshold and labels[row] >= 0:

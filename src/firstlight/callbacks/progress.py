@@ -11,6 +11,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from firstlight.run.console_log import BrokenPipeSafeStream, TeeStream, print_above_progress_bar
 
+# A line shows at most this many metrics; all of them are in metrics.csv.
+MAX_METRICS = 8
+
 
 class EpochProgressBar(Callback):
     """Print one line per epoch; on a terminal, also show a progress bar with negligible overhead per step."""
@@ -44,11 +47,16 @@ class EpochProgressBar(Callback):
         """Remove the bar, and print the metrics and the duration of the epoch."""
         self._stop_bar()
         if trainer.is_global_zero:
-            fields = [f"{name} {float(value):.4g}" for name, value in sorted(trainer.callback_metrics.items())
-                      if name.startswith(("train/", "val/")) and name != "train/lr"]  # fmt: skip
+            metrics = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+            # `self.log` adds a name with the suffix "_step" or "_epoch" for each value.
+            doubled = {name for name in metrics if name.endswith("_step") or f"{name}_epoch" in metrics}
+            shown = [name for name in metrics if not name.startswith("speed/") and name not in {"train/lr", *doubled}]
+            fields = [f"{name} {metrics[name]:.4g}" for name in shown[:MAX_METRICS]]
             duration_s = time.perf_counter() - self.started
-            throughput = trainer.callback_metrics.get("speed/samples_per_s")
-            fields += [f"{float(throughput):.0f} samples/s"] if throughput is not None else []
+            rates = {unit: metrics.get(f"speed/{unit}_per_s") for unit in ("samples", "steps")}
+            fields += [
+                f"{rate:.{0 if rate >= 10 else 2}f} {unit}/s" for unit, rate in rates.items() if rate is not None
+            ]
             total = f"/{trainer.max_epochs}" if (trainer.max_epochs or -1) > 0 else ""
             line = "  ".join([*fields, f"{duration_s:.1f} s"])
             self.console.print(f"epoch {trainer.current_epoch + 1}{total}  {line}")

@@ -4,20 +4,25 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from firstlight.model.task import Task
 from firstlight.run.redaction import redact
 
 
 class SaveConfigInCheckpoint(Callback):
-    """Add the resolved config to each checkpoint, and model arguments that replace downloads.
+    """Add to each checkpoint the resolved config, and the constructor arguments that the config does not contain.
 
     Args:
         config: The resolved config as plain values; secrets are masked.
+        model_kwargs: Metadata of the dataset that the constructor of the model received.
     """
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    def __init__(self, config: dict[str, Any], model_kwargs: dict[str, Any]) -> None:
         self.config = redact(config)
+        self.model_kwargs = model_kwargs
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add "config" and "model_kwargs"."""
+        # A model with pretrained weights replaces their name, so that loading the checkpoint downloads nothing.
+        overrides = pl_module.get_load_overrides() if isinstance(pl_module, Task) else {}
         checkpoint["config"] = self.config
-        checkpoint["model_kwargs"] = pl_module.get_load_overrides()  # type: ignore[operator]
+        checkpoint["model_kwargs"] = {**self.model_kwargs, **overrides}

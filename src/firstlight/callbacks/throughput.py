@@ -6,8 +6,11 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from firstlight.data.batch import count_samples
 from firstlight.hardware.device import get_peak_memory_gib, measure_matmul_flops, reset_peak_memory, synchronize
 from firstlight.model.flops import count_flops_per_sample
+from firstlight.model.task import Task
+from firstlight.trainer.steps import get_log_step
 
 # The first steps compile kernels and fill caches, so they are not measured.
 WARMUP_STEPS = 3
@@ -19,20 +22,20 @@ class TimeWindow:
 
     Attributes:
         steps: Number of batches.
-        samples: Number of samples on all devices.
+        samples: Number of samples on all devices; None: unknown.
         seconds: Duration of the steps.
         data_wait_s: Part of `seconds` that the loop spent waiting for batches.
     """
 
     steps: int = 0
-    samples: int = 0
+    samples: int | None = 0
     seconds: float = 0.0
     data_wait_s: float = 0.0
 
     def add(self, other: "TimeWindow") -> None:
         """Add the steps of another window."""
         self.steps += other.steps
-        self.samples += other.samples
+        self.samples = None if self.samples is None or other.samples is None else self.samples + other.samples
         self.seconds += other.seconds
         self.data_wait_s += other.data_wait_s
 
@@ -40,10 +43,10 @@ class TimeWindow:
 class ThroughputMonitor(Callback):
     """Log throughput metrics every `log_every_n_steps` steps and once per epoch, under "speed/".
 
-    The metrics are samples_per_s, step_ms, peak_memory_gib and data_wait_fraction, the fraction of the time spent
-    waiting for data, from 0 to 1. On CUDA there is also mfu, model FLOPS utilization: the FLOP/s of the model relative
-    to the measured FLOP/s of a large matmul on this device at the same precision. Chowdhery et al. (2022, appendix B)
-    divide by the manufacturer's peak instead.
+    The metrics are samples_per_s (steps_per_s, if the number of samples of a batch is unknown), step_ms,
+    peak_memory_gib and data_wait_fraction, the fraction of the time spent waiting for data, from 0 to 1. On CUDA there
+    is also mfu, model FLOPS utilization: the FLOP/s of the model relative to the measured FLOP/s of a large matmul on
+    this device at the same precision. Chowdhery et al. (2022, appendix B) divide by the manufacturer's peak instead.
 
     The device is synchronized only at logging steps, where the loss is read anyway.
     """
@@ -73,7 +76,7 @@ class ThroughputMonitor(Callback):
         """Add the time since the previous step to the data loading time; count the model's FLOPs once."""
         self.window.data_wait_s += time.perf_counter() - self.ended
         # FLOPs are counted on a copy of the model, and a sharded model cannot be copied.
-        if self.peak_flops and not self.flops and pl_module._device_mesh is None:
+        if self.peak_flops and not self.flops and pl_module._device_mesh is None and isinstance(pl_module, Task):
             self.flops = count_flops_per_sample(pl_module, batch["inputs"])
 
     def on_train_batch_end(
@@ -81,12 +84,19 @@ class ThroughputMonitor(Callback):
     ) -> None:
         """Count the samples; at a logging step, add the throughput metrics to the metrics of the step."""
         self.window.steps += 1
-        self.window.samples += len(batch["ids"]) * trainer.world_size
+        count = count_samples(trainer, batch)
+        self.window.add(TimeWindow(steps=0, samples=None if count is None else count * trainer.world_size))
         if batch_idx + 1 == self.skip:
             synchronize(pl_module.device)
             self._start_window()
-        elif batch_idx >= self.skip and pl_module.step_metrics:
-            pl_module.step_metrics.update(self._compute_metrics(self._end_window(pl_module), pl_module))  # type: ignore[operator, union-attr]
+        elif batch_idx >= self.skip and isinstance(pl_module, Task):
+            # The task logs them with the metrics of the step.
+            if pl_module.step_metrics:
+                pl_module.step_metrics.update(self._compute_metrics(self._end_window(pl_module), pl_module))
+        elif batch_idx >= self.skip and trainer._logger_connector.should_update_logs:
+            metrics = self._compute_metrics(self._end_window(pl_module), pl_module)
+            for logger in trainer.loggers:
+                logger.log_metrics(metrics, step=get_log_step(trainer))
         self.ended = time.perf_counter()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -106,15 +116,18 @@ class ThroughputMonitor(Callback):
     def _compute_metrics(self, window: TimeWindow, pl_module: LightningModule) -> dict[str, float]:
         """Return the metrics of a window by name."""
         seconds = max(window.seconds, 1e-9)
-        samples_per_s = window.samples / seconds
+        if window.samples is None:
+            rate = {"steps_per_s": window.steps / seconds}
+        else:
+            rate = {"samples_per_s": window.samples / seconds}
         metrics = {
-            "samples_per_s": samples_per_s,
+            **rate,
             "step_ms": 1000 * seconds / max(window.steps, 1),
             "data_wait_fraction": window.data_wait_s / seconds,
             "peak_memory_gib": get_peak_memory_gib(pl_module.device),
         }
-        if self.flops:
-            metrics["mfu"] = samples_per_s * self.flops / self.peak_flops
+        if self.flops and window.samples is not None:
+            metrics["mfu"] = rate["samples_per_s"] * self.flops / self.peak_flops
         return {f"speed/{name}": value for name, value in metrics.items()}
 
     def _end_window(self, pl_module: LightningModule) -> TimeWindow:

@@ -6,6 +6,7 @@ from omegaconf import DictConfig
 
 from firstlight.checkpoint import io as checkpoint_io
 from firstlight.run.errors import CheckpointError
+from firstlight.run.files import list_checkpoints
 
 
 def resolve_checkpoint(cfg: DictConfig) -> str:
@@ -16,10 +17,10 @@ def resolve_checkpoint(cfg: DictConfig) -> str:
     """
     if cfg.ckpt is not None and str(cfg.ckpt) not in ("best", "last"):
         return str(cfg.ckpt)
-    checkpoint_dir = Path(cfg.run) / "checkpoints"
+    checkpoints = list_checkpoints(Path(cfg.run))
     for name in [cfg.ckpt] if cfg.ckpt else ["best", "last"]:
-        if (checkpoint_dir / f"{name}.ckpt").exists():
-            return str(checkpoint_dir / f"{name}.ckpt")
+        if name in checkpoints:
+            return checkpoints[name]
     raise CheckpointError(
         f"{cfg.run} has no checkpoint yet. Wait until the first epoch has finished, or pass ckpt=<file>."
     )

@@ -1,12 +1,19 @@
 """The header and the results of a run, printed and written to run.json."""
 
+from typing import Any
+
+from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from omegaconf import DictConfig
 
 from firstlight.cli.console import print_fields
 from firstlight.data.datamodule import ClassificationDataModule
+from firstlight.data.metadata import is_plain
 from firstlight.logger.metrics_csv import MetricsCSVLogger
 from firstlight.model.classifier import Classifier
+from firstlight.model.optimizer import has_own_optimizers
+from firstlight.model.task import Task
 from firstlight.run.files import list_checkpoints
 from firstlight.run.record import RunRecord, WorkerRunRecord
 from firstlight.trainer.trainer import Trainer
@@ -15,15 +22,16 @@ from firstlight.trainer.trainer import Trainer
 @rank_zero_only
 def record_and_print_header(
     cfg: DictConfig,
-    model: Classifier,
-    data: ClassificationDataModule,
+    model: LightningModule,
+    data: LightningDataModule | None,
     trainer: Trainer,
     record: RunRecord | WorkerRunRecord,
 ) -> None:
-    """Print model, data, device and loggers of a run, and write them to run.json."""
+    """Print model, data, device and loggers of a run, and which features are off; write them to run.json."""
     total = sum(param.numel() for param in model.parameters())
     trainable = sum(param.numel() for param in model.parameters() if param.requires_grad)
-    sizes = {name: len(dataset) for name, dataset in data.datasets.items()}  # type: ignore[arg-type]
+    is_own_data = isinstance(data, ClassificationDataModule)
+    sizes = {name: len(dataset) for name, dataset in data.datasets.items()} if is_own_data else {}  # type: ignore[union-attr, arg-type]
     device = str(trainer.strategy.root_device)
     built = [logger for logger in trainer.loggers if not isinstance(logger, MetricsCSVLogger)]
     loggers = dict(zip([name for name, node in (cfg.logger or {}).items() if node], built, strict=True))
@@ -35,13 +43,17 @@ def record_and_print_header(
         samples=sizes,
         loggers={name: getattr(logger, "run_info", {"path": logger.log_dir}) for name, logger in loggers.items()},
     )
-    counts = " / ".join(f"{size:,} {name}" for name, size in sizes.items())
+    if has_own_optimizers(model):
+        # The checkpoints, the loggers and the report must not show an optimizer that is not used.
+        cfg.optimizer = cfg.scheduler = None
+        record.write_config(cfg)
     lines = {
         "model": f"{type(model).__name__}, {total / 1e6:.1f} M parameters"
         + ("" if trainable == total else f" ({trainable / 1e6:.1f} M trainable)"),
-        "data": f"{type(data).__name__}: {counts}, {len(data.class_names)} classes, batch size {data.batch_size}",
+        "data": describe_data(data, sizes),
         "device": f"{device}, precision {trainer.precision}",
         **(describe_distributed_setup(cfg, model, data, trainer) if trainer.world_size > 1 else {}),
+        **describe_inactive_features(model, trainer),
         "run_dir": str(record.run_dir),
     } | {name: str(logger) for name, logger in loggers.items()}
     print_fields(lines)
@@ -51,25 +63,67 @@ def record_and_print_header(
         print_fields({"mps": check_before_training(model, data, trainer)})
 
 
+def describe_data(data: LightningDataModule | None, sizes: dict[str, int]) -> str:
+    """Return the header line of the data: its class, sizes, classes and batch size, as far as they are known."""
+    if data is None:
+        return "dataloaders of the model"
+    counts = " / ".join(f"{size:,} {name}" for name, size in sizes.items())
+    class_names, batch_size = getattr(data, "class_names", None), getattr(data, "batch_size", None)
+    details = [
+        *([counts] if counts else []),
+        *([f"{len(class_names)} classes"] if class_names and is_plain(class_names) else []),
+        *([f"batch size {batch_size}"] if isinstance(batch_size, int) else []),
+    ]
+    return f"{type(data).__name__}: {', '.join(details)}" if details else type(data).__name__
+
+
+def describe_inactive_features(model: LightningModule, trainer: Trainer) -> dict[str, str]:
+    """Return the header lines about features that a module does not support, and why."""
+    lines = {}
+    if has_own_optimizers(model):
+        lines["optimizer"] = f"configure_optimizers of {type(model).__name__}; the config groups are not used"
+    if not model.automatic_optimization and not trainer.gradient_clip_val:
+        lines["clipping"] = "off: the module optimizes manually"
+    if not isinstance(model, Classifier):
+        lines["off"] = "confusion matrix and prediction samples (only for a Classifier)"
+    if not isinstance(model, Task):
+        lines["speed"] = "no torch.compile, no channels_last: try trainer.compile=true and trainer.channels_last=true"
+    missing = [name for name in ("validation_step", "test_step") if not is_overridden(name, model)]
+    if missing:
+        lines["skipped"] = f"{' and '.join(missing)}: not defined by {type(model).__name__}"
+    return lines
+
+
 def describe_distributed_setup(
-    cfg: DictConfig, model: Classifier, data: ClassificationDataModule, trainer: Trainer
+    cfg: DictConfig, model: LightningModule, data: LightningDataModule | None, trainer: Trainer
 ) -> dict[str, str]:
     """Return the header lines about devices, global batch size and learning rate of a distributed run."""
     devices, device_type, rule = trainer.world_size, trainer.strategy.root_device.type, cfg.trainer.get("scale_lr")
-    per_device = data.batch_size * trainer.accumulate_grad_batches
-    scaling = f"scaled with {rule}" if rule else "not scaled"
-    return {
-        "device": f"{devices} x {device_type} with {cfg.trainer.strategy}, precision {trainer.precision}",
-        "step": f"global batch {per_device * devices} ({per_device} per device), "
-        f"lr {model.optimizer_config['lr']:.4g} ({scaling})",
-    }
+    batch_size: Any = getattr(data, "batch_size", None)
+    parts = []
+    if isinstance(batch_size, int):
+        per_device = batch_size * trainer.accumulate_grad_batches
+        parts.append(f"global batch {per_device * devices} ({per_device} per device)")
+    lr = getattr(model, "optimizer_config", {}).get("lr")
+    if lr is not None:
+        parts.append(f"lr {lr:.4g} ({f'scaled with {rule}' if rule else 'not scaled'})")
+    lines = {"device": f"{devices} x {device_type} with {cfg.trainer.strategy}, precision {trainer.precision}"}
+    return lines | ({"step": ", ".join(parts)} if parts else {})
 
 
 @rank_zero_only
-def record_and_print_results(record: RunRecord | WorkerRunRecord, metrics: dict[str, float]) -> None:
-    """Print the test metrics and the next commands, and write the metrics to run.json."""
+def record_and_print_results(
+    record: RunRecord | WorkerRunRecord, metrics: dict[str, float], tested: dict[str, float]
+) -> None:
+    """Print the test metrics and the next commands, and write the metrics to run.json.
+
+    Args:
+        record: Record of the run.
+        metrics: All metrics of the run.
+        tested: The metrics of the test.
+    """
     record.update(metrics={**record.fields["metrics"], **metrics}, checkpoints=list_checkpoints(record.run_dir))
-    print_fields({name: f"{value:.4f}" for name, value in metrics.items() if name.startswith("test/")})
+    print_fields({name: f"{value:.4f}" for name, value in tested.items()})
     print_fields({"next": f"make evaluate run={record.run_dir}"})
     for logger in record.fields["loggers"].values():
         if logger.get("mode") == "offline":

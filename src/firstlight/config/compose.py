@@ -1,5 +1,6 @@
 """Compose the config of a command, from configs/ or from the config of an earlier run."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,8 @@ def resolve_and_store_root_config(name: str, overrides: list[str]) -> tuple[str,
     if "resume=last" in overrides:
         latest = f"resume={find_latest_unfinished_run(Path('logs/train'))}"
         overrides = [latest if override == "resume=last" else override for override in overrides]
+    if name == "benchmark":
+        overrides = [re.sub(r"^model=(\w+)$", r"models=[\1]", override) for override in overrides]
     given = dict(override.split("=", 1) for override in overrides if "=" in override and not override.startswith("-"))
     source = given.get("resume") or given.get("run") or given.get("ckpt")
     if source in (None, "null"):

@@ -1,84 +1,133 @@
-"""Import the class that a `_target_` names and instantiate it: the only place where a config selects code."""
+"""Import what a `_target_` names and call it: the only place where a config selects code."""
 
+import functools
 import inspect
+import re
 from importlib import import_module
 from pathlib import Path
 from traceback import extract_tb
 from typing import Any
 
-from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.loggers import Logger
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from firstlight.config.options import SOURCE_DIR
-from firstlight.config.schema import is_trusted, validate_trusted
+from firstlight.config.options import SEARCH_PATH, SOURCE_DIR
+from firstlight.config.schema import HYDRA_KEYS, is_trusted, validate_trusted
 from firstlight.run.errors import ConfigError, MissingPackageError
 from firstlight.run.failure import is_oom_error
 from firstlight.run.packages import get_install_hint
 
 CHECK_KEYS = "Check the keys next to its _target_."
 REINSTALL = "Reinstall the packages with `make setup`."
-# Trusting packages is not enough: torch has classes that run programs on construction.
-ALLOWED_BASE_CLASSES = (LightningModule, LightningDataModule, Trainer, Optimizer, LRScheduler, Callback, Logger)
+# Classes that any config may name, also the config of a run from someone else. Trusting packages is not enough: torch
+# has classes that run programs on construction. LightningModule and torchmetrics' Metric are nn.Modules.
+ALLOWED_BASE_CLASSES = (nn.Module, LightningDataModule, Trainer, Optimizer, LRScheduler, Callback, Logger)
 
 
 def locate(target: str) -> Any:
-    """Import the class with this import path.
+    """Import the class, class method or function with this import path.
 
     Raises:
-        ConfigError: If the class does not exist, or a config must not instantiate it.
+        ConfigError: If it does not exist, or a config must not call it.
         MissingPackageError: If importing it requires a package that is not installed.
     """
     validate_trusted(target)
-    module, _, name = target.rpartition(".")
+    found = import_attribute(target)
+    is_class = isinstance(found, type) and issubclass(found, ALLOWED_BASE_CLASSES) and is_trusted(found.__module__)
+    if not is_class and not (callable(found) and target in list_config_targets()):
+        bases = ", ".join(base.__name__ for base in ALLOWED_BASE_CLASSES)
+        raise ConfigError(
+            f"'{target}' cannot be a _target_. Use a subclass of one of: {bases}. Other classes and functions must be "
+            "named in a file of configs/."
+        )
+    return found
+
+
+def import_attribute(target: str) -> Any:
+    """Return the object with this import path; an attribute of a package hides a submodule of the same name.
+
+    Raises:
+        ConfigError: If it does not exist.
+        MissingPackageError: If importing it requires a package that is not installed.
+    """
+    first, *names = target.split(".")
+    path = first
     try:
-        found = getattr(import_module(module), name, None)
+        found: Any = import_module(first)
+        for name in names:
+            if inspect.ismodule(found) and not hasattr(found, name):
+                import_module(f"{path}.{name}")
+            found, path = getattr(found, name), f"{path}.{name}"
     except ImportError as error:
         missing = str(error.name)
         if isinstance(error, ModuleNotFoundError) and f"{target}.".startswith(f"{missing}."):
             raise ConfigError(
-                f"Cannot find class '{target}'. Set _target_ to the import path of an installed class."
+                f"Cannot find '{target}'. Set _target_ to the import path of an installed class."
             ) from error
         fix = get_install_hint(missing.partition(".")[0]) if isinstance(error, ModuleNotFoundError) else REINSTALL
         raise MissingPackageError(f"{target} could not be imported: {error}. {fix}") from error
-    if found is None:
-        raise ConfigError(f"Cannot find class '{target}'. Set _target_ to the import path of an installed class.")
-    if not isinstance(found, type) or not issubclass(found, ALLOWED_BASE_CLASSES) or not is_trusted(found.__module__):
-        bases = ", ".join(base.__name__ for base in ALLOWED_BASE_CLASSES)
-        raise ConfigError(f"'{target}' cannot be a _target_. Use a subclass of one of: {bases}.")
+    except AttributeError as error:
+        raise ConfigError(f"Cannot find '{target}'. Set _target_ to the import path of an installed class.") from error
     return found
 
 
+@functools.cache
+def list_config_targets() -> frozenset[str]:
+    """Return each `_target_` in the config files of the checkout."""
+    texts = [file.read_text(encoding="utf-8") for folder in SEARCH_PATH for file in folder.rglob("*.yaml")]
+    return frozenset(match for text in texts for match in re.findall(r"""_target_["']?\s*:\s*["']?([\w.]+)""", text))
+
+
 def instantiate(node: dict[str, Any], *args: Any, **more: Any) -> Any:
-    """Instantiate the class that a config describes.
+    """Call what a config describes, like `hydra.utils.instantiate`; nested nodes are instantiated first.
 
     Args:
-        node: `_target_`, and keyword arguments of the class.
+        node: `_target_`, and keyword arguments. Also `_args_`, `_partial_` and `_recursive_`, as in Hydra. Lists and
+            mappings are passed as plain Python ones.
         args: Positional arguments.
-        more: Further keyword arguments.
+        more: Further keyword arguments, which replace those of the node.
 
     Raises:
-        ConfigError: If the class does not exist or rejects the arguments.
+        ConfigError: If the target does not exist or rejects the arguments.
     """
-    return call_class(locate(node["_target_"]), *args, **{key: node[key] for key in node if key != "_target_"}, **more)
+    nested = _instantiate_nested if node.get("_recursive_", True) else lambda value: value
+    kwargs = {key: nested(value) for key, value in node.items() if key not in HYDRA_KEYS and key not in more} | more
+    args = (*args, *nested(list(node.get("_args_", []))))
+    target = locate(node["_target_"])
+    if node.get("_partial_"):
+        return functools.partial(target, *args, **kwargs)
+    return call_target(target, *args, **kwargs)
 
 
-def call_class(cls: Any, *args: Any, **kwargs: Any) -> Any:
-    """Call a class; an error that a library raises because of the arguments becomes one line.
+def _instantiate_nested(value: Any) -> Any:
+    if isinstance(value, dict):
+        if "_target_" in value:
+            return instantiate(value)
+        return {key: _instantiate_nested(item) for key, item in value.items()}
+    return [_instantiate_nested(item) for item in value] if isinstance(value, list) else value
+
+
+def call_target(target: Any, *args: Any, **kwargs: Any) -> Any:
+    """Call a class or function; an error that a library raises because of the arguments becomes one line.
 
     Raises:
-        ConfigError: If the class has other arguments, or rejects the values.
+        ConfigError: If the target has other arguments, or rejects the values.
     """
+    name = getattr(target, "__qualname__", str(target))
     try:
-        inspect.signature(cls).bind(*args, **kwargs)
+        inspect.signature(target).bind(*args, **kwargs)
     except TypeError as error:
-        raise ConfigError(f"Invalid arguments for {cls.__name__}: {error}. {CHECK_KEYS}") from error
+        raise ConfigError(f"Invalid arguments for {name}: {error}. {CHECK_KEYS}") from error
+    except ValueError:
+        pass  # a built-in function without a signature
     try:
-        return cls(*args, **kwargs)
+        return target(*args, **kwargs)
     except Exception as error:  # libraries raise many kinds
         is_own_code = Path(extract_tb(error.__traceback__)[-1].filename).is_relative_to(SOURCE_DIR)
         if is_own_code or isinstance(error, OSError) or is_oom_error(error):
             raise
         why = " ".join(str(error).split()) or type(error).__name__
-        raise ConfigError(f"{cls.__name__} rejected its arguments: {why.rstrip('.')}. {CHECK_KEYS}") from error
+        raise ConfigError(f"{name} rejected its arguments: {why.rstrip('.')}. {CHECK_KEYS}") from error

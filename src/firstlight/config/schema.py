@@ -1,6 +1,7 @@
 """Read the constructor of a class from its source, because importing the class would import torch (seconds)."""
 
 import ast
+import inspect
 import sys
 from dataclasses import dataclass, field
 from functools import cache
@@ -10,6 +11,11 @@ from pathlib import Path
 from firstlight.config.options import load_trusted_packages
 from firstlight.run.errors import ConfigError
 from firstlight.run.packages import is_installed
+
+# Keys of hydra.utils.instantiate.
+HYDRA_KEYS = ("_target_", "_args_", "_convert_", "_partial_", "_recursive_")
+# Base classes without constructor arguments, whose source need not be found.
+PLAIN_BASES = ("object", "ABC", "Generic", "Protocol")
 
 
 # The constructor of a class is the schema of its config: dataclasses next to each class would repeat every signature,
@@ -31,18 +37,17 @@ class ClassSignature:
 
 @cache
 def read_signature(target: str) -> ClassSignature:
-    """Return the signature of the class with this import path.
+    """Return the signature of the class or function with this import path.
+
+    What the source text does not show, such as a function, or a class whose base class is not found, is imported.
 
     Raises:
-        ConfigError: If the module or class does not exist, or the class is defined in an untrusted package.
+        ConfigError: If there is nothing with this import path.
     """
     module, _, name = target.rpartition(".")
     definition = _find_class(module, name)
-    if definition is None:
-        raise ConfigError(f"Cannot find class '{target}'. Set _target_ to the import path of an installed class.")
-    source, node = definition
-    validate_trusted(f"{source}.{node.name}")
-    return _parse_signature(source, node)
+    signature = _parse_signature(*definition) if definition is not None else None
+    return signature or _inspect_signature(target)
 
 
 def validate_trusted(target: str) -> None:
@@ -77,19 +82,45 @@ def is_trusted(path: str) -> bool:
     return path.partition(".")[0] in load_trusted_packages()
 
 
-def _parse_signature(module: str, node: ast.ClassDef) -> ClassSignature:
-    found = [_find_class(module, ast.unparse(base)) for base in node.bases]
-    bases = [_parse_signature(*base) for base in found if base is not None]
+def _inspect_signature(target: str) -> ClassSignature:
+    """Return the signature of an imported class or function. Annotations that are not text stay unknown."""
+    from firstlight.config.instantiate import import_attribute  # imports torch
+
+    try:
+        parameters = inspect.signature(import_attribute(target)).parameters.values()
+    except (TypeError, ValueError):  # a built-in function
+        return ClassSignature(accepts_kwargs=True)
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return ClassSignature(
+        {parameter.name: "" for parameter in parameters if parameter.kind not in kinds},
+        accepts_kwargs=any(parameter.kind == inspect.Parameter.VAR_KEYWORD for parameter in parameters),
+    )
+
+
+def _parse_signature(module: str, node: ast.ClassDef) -> ClassSignature | None:
+    """Return the signature of a class definition, or None if a base class or decorator hides it."""
+    found = [_find_class(module, ast.unparse(base)) for base in node.bases if not isinstance(base, ast.Subscript)]
+    read = [_parse_signature(*base) if base is not None else None for base in found]
+    bases = [base for base in read if base is not None]
     constants = {name: value for base in reversed(bases) for name, value in base.constants.items()}
     constants |= _read_class_constants(node)
     for item in node.body:
         if isinstance(item, ast.FunctionDef) and item.name == "__init__":
             more = _read_typed_dict_fields(module, item.args.kwarg)
-            return ClassSignature(
-                _parse_init_arguments(item) | more, constants, item.args.kwarg is not None and not more
-            )
+            accepts_kwargs = item.args.kwarg is not None and not more
+            # Untyped **kwargs usually reach the base class.
+            base_parameters = [base.parameters for base in bases if accepts_kwargs and base.parameters]
+            parameters = {**(base_parameters[0] if base_parameters else {}), **_parse_init_arguments(item), **more}
+            return ClassSignature(parameters, constants, accepts_kwargs)
+    if node.decorator_list or (None in read and not _has_only_plain_bases(node)):
+        return None
     inherited = next((base for base in bases if base.parameters or base.accepts_kwargs), ClassSignature())
     return ClassSignature(inherited.parameters, constants, inherited.accepts_kwargs)
+
+
+def _has_only_plain_bases(node: ast.ClassDef) -> bool:
+    """Return True if no base class has arguments of its own, as ABC and Generic do not."""
+    return all(ast.unparse(base).partition("[")[0].rpartition(".")[2] in PLAIN_BASES for base in node.bases)
 
 
 def _parse_init_arguments(function: ast.FunctionDef) -> dict[str, str]:
@@ -105,10 +136,21 @@ def _read_typed_dict_fields(module: str, argument: ast.arg | None) -> dict[str, 
     """Return the fields of the TypedDict in ``**name: Unpack[Fields]``, with their annotations."""
     match argument:
         case ast.arg(annotation=ast.Subscript(value=ast.Name(id="Unpack"), slice=ast.Name(id=name))):
-            found = _find_class(module, name)
-            fields = [item for item in found[1].body if isinstance(item, ast.AnnAssign)] if found else []
-            return {ast.unparse(field.target): ast.unparse(field.annotation) for field in fields}
+            return _read_annotated_fields(module, name)
     return {}
+
+
+def _read_annotated_fields(module: str, name: str) -> dict[str, str]:
+    """Return the annotated fields of a class, including inherited ones, with their annotations."""
+    found = _find_class(module, name)
+    if found is None:
+        return {}
+    source, node = found
+    fields: dict[str, str] = {}
+    for base in node.bases:
+        fields |= _read_annotated_fields(source, ast.unparse(base))
+    own = [item for item in node.body if isinstance(item, ast.AnnAssign)]
+    return fields | {ast.unparse(field.target): ast.unparse(field.annotation) for field in own}
 
 
 def _read_class_constants(node: ast.ClassDef) -> dict[str, object]:

@@ -21,10 +21,10 @@ from firstlight.run.errors import ConfigError, MissingPackageError, incompatible
 
 # Keys of a scheduler config for Lightning, not for the scheduler class.
 LR_SCHEDULER_KEYS = ("interval", "monitor")
-# Keys of hydra.utils.instantiate.
-HYDRA_KEYS = ("_target_", "_args_", "_convert_", "_partial_", "_recursive_")
 # The config groups that every training run needs.
 COMPONENTS = ("model", "data", "trainer", "optimizer", "scheduler")
+# A module may have its own dataloaders (data=none), and its own optimizer and scheduler.
+OPTIONAL_COMPONENTS = ("data", "optimizer", "scheduler")
 
 
 def validate_config(cfg: DictConfig) -> None:
@@ -40,7 +40,7 @@ def validate_config(cfg: DictConfig) -> None:
     for name in (*COMPONENTS, "callbacks", "logger", "seed") if is_training else ():
         if name not in settings:
             raise ConfigError(f"Missing config section '{name}'. Add the section to the config.")
-        if name in COMPONENTS:
+        if name in COMPONENTS and not (name in OPTIONAL_COMPONENTS and not settings[name]):
             validate_node(name, settings[name])
             validate_imports(str(settings[name]["_target_"]))
     for group in ("callbacks", "logger"):
@@ -81,15 +81,27 @@ def validate_node(where: str, node: Any) -> None:
     signature = schema.read_signature(str(node["_target_"]))
     extra = LR_SCHEDULER_KEYS if where == "scheduler" else ()
     for name, value in node.items():
-        if name in HYDRA_KEYS or name in extra:
+        if name in schema.HYDRA_KEYS or name in extra:
             continue
+        validate_nested(f"{where}.{name}", value)
         if name not in signature.parameters and not signature.accepts_kwargs:
             raise ConfigError(format_unknown_key(f"{where}.{name}", [*signature.parameters, *extra]))
         annotation = ast.parse(signature.parameters.get(name) or "Any", mode="eval").body
         is_resolved_later = value == AUTO and where == "trainer"
-        if not is_resolved_later and not matches_annotation(annotation, value):
+        is_object = isinstance(value, dict) and "_target_" in value
+        if not is_resolved_later and not is_object and not matches_annotation(annotation, value):
             raise ConfigError(invalid_value(f"{where}.{name}", value, describe_annotation(annotation)))
         validate_range(f"{where}.{name}", value)
+
+
+def validate_nested(where: str, value: Any) -> None:
+    """Check each object inside a value, in lists and mappings too."""
+    if isinstance(value, dict) and "_target_" in value:
+        validate_node(where, value)
+    elif isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for name, item in items:
+            validate_nested(f"{where}.{name}", item)
 
 
 def validate_imports(target: str) -> None:
@@ -113,9 +125,9 @@ def validate_group_entry(group: str, name: str, node: Any) -> None:
 
 
 def validate_model_data_match(model: dict[str, Any], data: dict[str, Any]) -> None:
-    """Check that the dataset provides what the model expects: images or text."""
+    """Check that the dataset provides what the model expects, images or text, if both state it."""
     expected, provided = _read_class_constant(model, "modality"), _read_class_constant(data, "modality")
-    if expected != provided:
+    if expected is not None and provided is not None and expected != provided:
         names = [_describe_option(group, node) for group, node in (("model", model), ("data", data))]
         matching = [name for name, node in iter_options("data") if _read_class_constant(node, "modality") == expected]
         preferred = [name for name in list_default_datasets(str(model["_target_"])) if name in matching] or matching

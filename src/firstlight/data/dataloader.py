@@ -15,10 +15,11 @@ from firstlight.hardware.device import count_available_cpus
 from firstlight.run.signals import STOP_SIGNALS
 
 
-class ResumableDataLoader(DataLoader[Any]):
-    """A DataLoader that can start inside an epoch, because its sampler is a `ResumableSampler`."""
+class ResumableIteration:
+    """Mixin for a DataLoader that can start inside an epoch, because its sampler is a `ResumableSampler`."""
 
     sampler: ResumableSampler
+    dataset: Any
     # Returns the epoch and its first remaining batch. If None, the position of the sampler does not change.
     resume_position: Callable[[], tuple[int, int]] | None = None
 
@@ -26,9 +27,10 @@ class ResumableDataLoader(DataLoader[Any]):
         # A generator runs when the first batch is requested: Lightning creates iterators before it restores its loops.
         if self.resume_position is not None:
             self.sampler.set_position(*self.resume_position())
-        if hasattr(self.dataset, "set_epoch"):
-            self.dataset.set_epoch(self.sampler.epoch)
-        yield from super().__iter__()
+        for name in ("set_epoch", "start_epoch"):
+            if hasattr(self.dataset, name):
+                getattr(self.dataset, name)(self.sampler.epoch)
+        yield from super().__iter__()  # type: ignore[misc]
 
     def state_dict(self) -> dict[str, Any]:
         """Return an empty state: the checkpoint stores the progress. Lightning warns if this method is missing."""
@@ -36,6 +38,16 @@ class ResumableDataLoader(DataLoader[Any]):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Do nothing: `resume_position` provides the progress."""
+
+
+class ResumableDataLoader(ResumableIteration, DataLoader[Any]):  # type: ignore[misc]
+    """A DataLoader that can start inside an epoch."""
+
+
+def get_resume_position(trainer: Any) -> tuple[int, int]:
+    """Return the current epoch of a training run, and the number of its completed batches."""
+    loop = trainer.fit_loop
+    return loop.epoch_progress.current.processed, loop.epoch_loop.batch_progress.current.processed
 
 
 def init_worker(worker_id: int) -> None:

@@ -1,6 +1,7 @@
 """Base class of all datasets: four dataloaders over the splits "train", "val", "test" and "predict"."""
 
 from abc import ABC, abstractmethod
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,8 +10,8 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
 from firstlight.data.batch import identity_collate
-from firstlight.data.dataloader import ResumableDataLoader, get_default_num_workers, init_worker
-from firstlight.data.eval_shard import EvalShard
+from firstlight.data.dataloader import ResumableDataLoader, get_default_num_workers, get_resume_position, init_worker
+from firstlight.data.eval_shard import EvalShard, EvalShardSampler
 from firstlight.data.labels import validate_labels
 from firstlight.data.sampler import ResumableSampler, ShuffleSampler
 from firstlight.run.errors import ConfigError, DataError, invalid_value
@@ -86,8 +87,8 @@ class ClassificationDataModule(LightningDataModule, ABC):
 
     @property
     @abstractmethod
-    def model_kwargs(self) -> dict[str, Any]:
-        """Constructor arguments of a model that the data determines, such as "class_names"."""
+    def metadata(self) -> dict[str, Any]:
+        """Plain values that the constructor of a model may name as arguments, such as "class_names"."""
 
     def setup(self, stage: str | None = None) -> None:
         """Load the three splits, on the first call.
@@ -122,12 +123,15 @@ class ClassificationDataModule(LightningDataModule, ABC):
         if num_workers is None:
             num_workers = 0 if self.in_memory else max(get_default_num_workers() // world_size, 1)
         has_full_batch = len(dataset) > self.batch_size * world_size  # type: ignore[arg-type]
+        eval_sampler = None
         if sampler is None and world_size > 1:
             dataset = EvalShard(dataset, rank, world_size)
+            # All samples of the shard, in order. Without this sampler, Lightning would shard the shard again.
+            eval_sampler = EvalShardSampler(len(dataset), rank=0, world_size=1)
         return (ResumableDataLoader if sampler else DataLoader)(
             dataset,
             batch_size=self.batch_size,
-            sampler=sampler,
+            sampler=sampler or eval_sampler,
             drop_last=sampler is not None and self.drop_last and has_full_batch,
             num_workers=num_workers,
             worker_init_fn=init_worker,
@@ -163,14 +167,8 @@ class ClassificationDataModule(LightningDataModule, ABC):
             return self.make_dataloader(dataset)  # not shuffled: the same first batches in each epoch
         loader = self.make_dataloader(dataset, self.make_sampler(dataset))
         if self.trainer:
-            loader.resume_position = self.resume_position  # type: ignore[attr-defined]
+            loader.resume_position = partial(get_resume_position, self.trainer)  # type: ignore[attr-defined]
         return loader
-
-    def resume_position(self) -> tuple[int, int]:
-        """Return the current epoch of the training, and the number of its completed batches."""
-        assert self.trainer is not None
-        loop: Any = self.trainer.fit_loop
-        return loop.epoch_progress.current.processed, loop.epoch_loop.batch_progress.current.processed
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Return the validation batches."""

@@ -54,8 +54,8 @@ class ImageDataModule(ClassificationDataModule):
         self.augment = augment
 
     @property
-    def model_kwargs(self) -> dict[str, Any]:
-        """The arguments "class_names", "image_size" and "native_size" of a model."""
+    def metadata(self) -> dict[str, Any]:
+        """Class names and image sizes, for the constructor of the model."""
         return {
             "class_names": self.class_names,
             "image_size": self.image_size,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.utils.data import Sampler
+from torch.utils.data import DistributedSampler
 
 from firstlight.data.seeding import derive_seed
 
@@ -17,11 +17,12 @@ BATCHES_PER_POOL = 50
 # workers may change when a run resumes. Without either, Lightning 2.6 repeated 17 of 64 samples after a resume inside
 # an epoch. DistributedSampler would repeat samples to make all shards equal; here, a step takes the samples that it
 # would take on a single device.
-class ResumableSampler(Sampler[int], ABC):
+class ResumableSampler(DistributedSampler[int], ABC):
     """Yield the sample indices of this rank. The order is a function of seed and epoch and can start at any batch.
 
     In each step, all ranks together take the samples that a single device would take with the batch size
-    `batch_size * world_size`. A remainder that is not divisible by the number of ranks is dropped.
+    `batch_size * world_size`. A remainder that is not divisible by the number of ranks is dropped. It is a
+    DistributedSampler, so that Lightning does not shard the samples again.
 
     Args:
         num_samples: Number of samples.
@@ -79,6 +80,14 @@ class ShuffleSampler(ResumableSampler):
     def make_permutation(self, seed: int) -> Tensor:
         """Return a random permutation."""
         return torch.randperm(self.num_samples, generator=torch.Generator().manual_seed(seed))
+
+
+class SequentialResumableSampler(ResumableSampler):
+    """Yield the samples in the order of the dataset."""
+
+    def make_permutation(self, seed: int) -> Tensor:
+        """Return the indices in ascending order."""
+        return torch.arange(self.num_samples)
 
 
 # A sampler, not a batch sampler: with `overfit_batches`, Lightning 2.6 treats a batch sampler as an unshuffled loader,

@@ -76,8 +76,8 @@ class TextDataModule(ClassificationDataModule):
         """
 
     @property
-    def model_kwargs(self) -> dict[str, Any]:
-        """The arguments "class_names" and "vocabulary" (the most common words) of a model."""
+    def metadata(self) -> dict[str, Any]:
+        """Class names and the most common words ("vocabulary"), for the constructor of the model."""
         return {
             "class_names": self.class_names,
             "vocabulary": find_most_common_words(self.texts["train"][0], self.max_length),

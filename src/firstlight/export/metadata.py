@@ -6,6 +6,7 @@ from typing import Any
 
 from firstlight.export.source import ExportSource
 from firstlight.export.tracing import InputShapes
+from firstlight.model.classifier import Classifier
 from firstlight.run.provenance import get_package_versions
 from firstlight.run.redaction import redact
 
@@ -32,13 +33,19 @@ def build_metadata(
         for name, tensor in sample.items()
     }
     model = {key: value for key, value in source.config["model"].items() if key != "trust_remote_code"}
+    outputs: dict[str, Any] = {"outputs": {"logits": {"shape": "as forward returns it", "dtype": "float32"}}}
+    if isinstance(source.model, Classifier):
+        names = source.model.class_names
+        outputs = {
+            "class_names": names,
+            "outputs": {"logits": {"shape": ["batch", len(names)], "dtype": "float32"}},
+            "probabilities": "softmax of the logits",
+        }
     return {
         "format": format,
         "load": loading_code,
-        "class_names": source.model.class_names,
         "inputs": inputs,
-        "outputs": {"logits": {"shape": ["batch", len(source.model.class_names)], "dtype": "float32"}},
-        "probabilities": "softmax of the logits",
+        **outputs,
         "preprocessing": source.inputs.preprocessing,
         "model": redact(model),
         "checkpoint": source.checkpoint,
@@ -53,5 +60,5 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 def write_tokenizer(source: ExportSource, output_dir: Path) -> None:
     """Write the tokenizer of a text model; a model without a tokenizer has nothing to write."""
-    if source.model.tokenizer is not None:
+    if getattr(source.model, "tokenizer", None) is not None:
         source.model.tokenizer.save_pretrained(output_dir)

@@ -42,6 +42,11 @@ def check_parity(
             inputs = source.inputs.sample(batch_size, length)
             with torch.no_grad():
                 expected, actual = source.model(inputs), exported(inputs)
+            if not isinstance(expected, Tensor):
+                raise ConfigError(
+                    f"Cannot export {type(source.model).__name__}: forward returns a {type(expected).__name__}, but "
+                    "only a single tensor is supported. Return a tensor, or use format=safetensors."
+                )
             deviation = float((expected - actual).abs().max()) if expected.shape == actual.shape else float("nan")
             tolerance = TOLERANCE * max(1.0, float(expected.abs().max()))
             if not deviation <= tolerance:

@@ -29,7 +29,8 @@ def export_model(source: ExportSource, output_dir: Path) -> str:
         ConfigError: If the logits of the loaded transformers network deviate from the model.
     """
     write_tokenizer(source, output_dir)
-    if type(source.model.network).__module__.partition(".")[0] == "transformers":
+    network = getattr(source.model, "network", None)
+    if type(network).__module__.partition(".")[0] == "transformers":
         return export_transformers(source, output_dir)
     save_weights(source.model, output_dir)
     verified = verify_saved_weights(source.model, output_dir)
@@ -91,8 +92,8 @@ def make_loading_code(source: ExportSource) -> list[str]:
 
 def get_init_kwargs(source: ExportSource) -> dict[str, Any]:
     """Return the constructor arguments of the model's class."""
-    kwargs = {**source.model.hparams, **source.model.get_load_overrides()}
-    return {name: value for name, value in kwargs.items() if name != "trust_remote_code"}
+    kwargs = {**source.config["model"], **source.model_kwargs}
+    return {name: value for name, value in kwargs.items() if name not in ("_target_", "trust_remote_code")}
 
 
 def verify_saved_weights(module: nn.Module, output_dir: Path) -> str:

@@ -1,20 +1,22 @@
 """The source of an export: a trained model on the CPU in float32, and the specification of its inputs."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import lightning.pytorch
 import torch
+from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from firstlight.config.instantiate import instantiate, locate
+from firstlight.checkpoint.io import load_checkpoint
+from firstlight.config.instantiate import instantiate
 from firstlight.data.datamodule import ClassificationDataModule
 from firstlight.data.images import IMAGENET_MEAN, IMAGENET_STD, ImageDataModule
 from firstlight.data.text import TextDataModule
-from firstlight.model.classifier import Classifier
 from firstlight.model.load import allows_remote_code, load_model
-from firstlight.run.errors import DataError
+from firstlight.model.task import Task
+from firstlight.run.errors import ConfigError, DataError
 
 Config = dict[str, Any]
 
@@ -42,27 +44,31 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class ExportSource:
-    """A model, its inputs, the path of its checkpoint, and the config of its run."""
+    """A model, its inputs, the path of its checkpoint, the config of its run, and the model's other arguments."""
 
-    model: Classifier
+    model: Any
     inputs: InputSpec
     checkpoint: str
     config: Config
+    model_kwargs: Config = field(default_factory=dict)
 
 
 def load_source(config: Config, checkpoint: str) -> ExportSource:
     """Load the model of a checkpoint in eval mode on the CPU, whatever device and precision it was trained with."""
-    model = load_model(checkpoint, allows_remote_code(config)).float().eval().requires_grad_(False)
-    transfer_hook = locate(config["data"]["_target_"]).on_after_batch_transfer
-    data: ClassificationDataModule = instantiate(config["data"])
+    saved = load_checkpoint(checkpoint)
+    model = load_model(saved, allows_remote_code(config)).float().eval().requires_grad_(False)
+    data: Any = instantiate(config["data"]) if config["data"] else None
+    transfer_hook = getattr(type(data), "on_after_batch_transfer", None)
     # A subclass that overrides the hook may preprocess its images in another way.
     if isinstance(data, ImageDataModule) and transfer_hook is ImageDataModule.on_after_batch_transfer:
         inputs = describe_image_inputs(data)
     elif isinstance(data, TextDataModule):
         inputs = describe_text_inputs(model, data)
-    else:
+    elif isinstance(model, Task) and data is not None:
         inputs = describe_batch_inputs(model, data)
-    return ExportSource(model, inputs, checkpoint, config)
+    else:
+        inputs = describe_example_inputs(model)
+    return ExportSource(model, inputs, checkpoint, config, saved["model_kwargs"])
 
 
 def describe_image_inputs(data: ImageDataModule) -> InputSpec:
@@ -83,7 +89,41 @@ def describe_image_inputs(data: ImageDataModule) -> InputSpec:
     )
 
 
-def describe_text_inputs(model: Classifier, data: TextDataModule) -> InputSpec:
+def describe_example_inputs(model: LightningModule) -> InputSpec:
+    """Return the inputs of any module from its `example_input_array`, whose first dimension is the batch.
+
+    Raises:
+        ConfigError: If the module has no `example_input_array`, or it is neither a tensor nor a dictionary of tensors.
+    """
+    example: Any = model.example_input_array
+    is_dict = isinstance(example, dict) and all(map(torch.is_tensor, example.values()))
+    if not isinstance(example, Tensor) and not is_dict:
+        received = "none" if example is None else f"a {type(example).__name__}"
+        raise ConfigError(
+            f"Cannot export {type(model).__name__}: expected a tensor or a dictionary of tensors as "
+            f"example_input_array, got {received}. Set self.example_input_array in its __init__ to an input of forward."
+        )
+    names = list(example) if is_dict else ["inputs"]
+    return InputSpec(make_sampler(example), dict.fromkeys(names, "as in example_input_array"), {})
+
+
+def make_sampler(inputs: Any) -> Callable[[int, int], Any]:
+    """Return a function that repeats inputs to a batch size; it ignores the length.
+
+    Args:
+        inputs: A tensor or a dictionary of tensors, whose first dimension is the batch.
+    """
+
+    def sample(batch_size: int, length: int) -> Any:
+        def select(tensor: Tensor) -> Tensor:
+            return tensor[torch.arange(batch_size) % len(tensor)]
+
+        return {name: select(tensor) for name, tensor in inputs.items()} if isinstance(inputs, dict) else select(inputs)
+
+    return sample
+
+
+def describe_text_inputs(model: Any, data: TextDataModule) -> InputSpec:
     """Return the inputs of a text model; no data is read."""
     tokenizer, max_length = model.tokenizer, min(data.max_length, model.max_tokens or data.max_length)
 
@@ -109,7 +149,7 @@ def describe_text_inputs(model: Classifier, data: TextDataModule) -> InputSpec:
     )
 
 
-def describe_batch_inputs(model: Classifier, data: ClassificationDataModule) -> InputSpec:
+def describe_batch_inputs(model: Task, data: ClassificationDataModule) -> InputSpec:
     """Return the inputs of a custom datamodule, taken from its first test batch.
 
     Raises:
@@ -119,7 +159,7 @@ def describe_batch_inputs(model: Classifier, data: ClassificationDataModule) -> 
         accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False
     )
     data.prepare_data()
-    data.setup()
+    data.setup("fit")
     trainer.strategy.connect(model)
     trainer._data_connector.attach_data(model, datamodule=data)
     batch = model._apply_batch_transfer_handler(next(iter(data.test_dataloader())), torch.device("cpu"))
@@ -130,12 +170,6 @@ def describe_batch_inputs(model: Classifier, data: ClassificationDataModule) -> 
             f"got {type(inputs).__name__}. Return one of these from the dataset."
         )
 
-    def sample(batch_size: int, length: int) -> Any:
-        def select(tensor: Tensor) -> Tensor:
-            return tensor[torch.arange(batch_size) % len(tensor)]
-
-        return {name: select(tensor) for name, tensor in inputs.items()} if isinstance(inputs, dict) else select(inputs)
-
-    names = list(inputs) if isinstance(inputs, dict) else [model.modality]
+    names = list(inputs) if isinstance(inputs, dict) else [model.modality or "inputs"]
     data_class = f"{type(data).__module__}.{type(data).__qualname__}"
-    return InputSpec(sample, dict.fromkeys(names, "as provided by the datamodule"), {"data": data_class})
+    return InputSpec(make_sampler(inputs), dict.fromkeys(names, "as provided by the datamodule"), {"data": data_class})

@@ -1,33 +1,54 @@
-"""Load the model of a checkpoint."""
+"""Build a model from its config and the metadata of a dataset, or from a checkpoint."""
 
-from pathlib import Path
 from typing import Any
 
-from firstlight.checkpoint import io as checkpoint_io
-from firstlight.config.instantiate import locate
-from firstlight.model.classifier import Classifier
+from lightning.pytorch import LightningModule
+
+from firstlight.config.instantiate import instantiate
+from firstlight.config.schema import read_signature
+from firstlight.run.errors import CheckpointError
+
+Config = dict[str, Any]
 
 
-def load_model(checkpoint: str | Path, trust_remote_code: bool = False) -> Classifier:
-    """Load a model and its weights from a checkpoint, without downloads and without a config.
+def select_metadata(config: Config, metadata: Config) -> Config:
+    """Return the metadata that the constructor of a model names as arguments; keys that the config sets win.
 
     Args:
-        checkpoint: Path of the checkpoint.
+        config: `_target_` and arguments of the model.
+        metadata: Metadata of the dataset.
+    """
+    parameters = read_signature(config["_target_"]).parameters
+    return {name: value for name, value in metadata.items() if name in parameters and name not in config}
+
+
+def load_model(saved: Config, trust_remote_code: bool = False) -> LightningModule:
+    """Build the model of a checkpoint with its weights, without downloads.
+
+    Args:
+        saved: The loaded checkpoint. It contains config, metadata and weights, so the model need not call
+            `save_hyperparameters`.
         trust_remote_code: Whether Python code that comes with pretrained weights may run.
 
     Raises:
-        CheckpointError: If the file is not a checkpoint of this project.
+        CheckpointError: If the weights do not fit the model.
     """
-    saved = checkpoint_io.load_checkpoint(checkpoint)
-    kwargs = {**saved["hyper_parameters"], **saved["model_kwargs"]}
-    if "trust_remote_code" in kwargs:
+    config, kwargs = saved["config"]["model"], dict(saved["model_kwargs"])
+    if "trust_remote_code" in config:
         # The checkpoint cannot grant this permission, only the caller.
         kwargs["trust_remote_code"] = trust_remote_code
-    model: Classifier = locate(saved["config"]["model"]["_target_"])(**kwargs)
-    model.load_state_dict(saved["state_dict"])
+    model: LightningModule = instantiate(config, **kwargs)
+    model.on_load_checkpoint(saved)
+    try:
+        model.load_state_dict(saved["state_dict"], strict=model.strict_loading)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"The weights do not fit {type(model).__name__} ({' '.join(str(error).split())[:300]}). Load them with the "
+            "code that the run was trained with."
+        ) from error
     return model
 
 
-def allows_remote_code(config: dict[str, Any]) -> bool:
+def allows_remote_code(config: Config) -> bool:
     """Return True if the config allows Python code that comes with pretrained weights to run."""
     return bool(config["model"].get("trust_remote_code"))

@@ -2,15 +2,17 @@
 
 import inspect
 from collections.abc import Iterable
+from types import MethodType
 from typing import Any
 
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from firstlight.config.instantiate import call_class, locate
+from firstlight.config.instantiate import call_target, locate
 from firstlight.run.errors import ConfigError
 
+DEFAULT_OPTIMIZER = {"_target_": "torch.optim.AdamW", "lr": 1e-3}
 # Optimizers with a fused kernel on both CUDA and MPS (torch 2.15).
 FUSED_OPTIMIZERS = (SGD, Adam, AdamW)
 
@@ -22,7 +24,8 @@ def should_fuse(config: dict[str, Any], default: bool) -> bool:
         config: `_target_` and arguments of the optimizer. Its `fused` takes precedence.
         default: Whether to fuse an optimizer that supports it.
     """
-    supported = issubclass(locate(config["_target_"]), FUSED_OPTIMIZERS) and not config.get("foreach")
+    found = locate(config["_target_"])
+    supported = isinstance(found, type) and issubclass(found, FUSED_OPTIMIZERS) and not config.get("foreach")
     return bool(config.get("fused", default and supported))
 
 
@@ -47,20 +50,42 @@ def build_optimizer(parameters: Iterable[nn.Parameter], config: dict[str, Any], 
         {"params": [param for param in trainable if param.ndim > 1], "weight_decay": weight_decay},
         {"params": [param for param in trainable if param.ndim <= 1], "weight_decay": 0.0},
     ]
-    optimizer: Optimizer = call_class(optimizer_class, [group for group in groups if group["params"]], **kwargs)
+    optimizer: Optimizer = call_target(optimizer_class, [group for group in groups if group["params"]], **kwargs)
     return optimizer
 
 
-def build_lr_scheduler(
-    optimizer: Optimizer, config: dict[str, Any], trainer: Trainer, peak_lr: float | None
-) -> dict[str, Any]:
+def configure_optimizers(
+    model: LightningModule, optimizer_config: dict[str, Any], scheduler_config: dict[str, Any]
+) -> Any:
+    """Build optimizer and LR scheduler of a model, in the form that Lightning expects from `configure_optimizers`.
+
+    Args:
+        model: The model, attached to its trainer.
+        optimizer_config: `_target_` and arguments of the optimizer.
+        scheduler_config: `_target_` and arguments of the LR scheduler; empty: the learning rate is constant.
+
+    Raises:
+        ConfigError: If one of them rejects its arguments, or the scheduler requires a finite run.
+    """
+    # Lightning's own Trainer has no `fused_optimizer`.
+    default = getattr(model.trainer, "fused_optimizer", False)
+    optimizer = build_optimizer(model.parameters(), optimizer_config, should_fuse(optimizer_config, default))
+    if model.trainer.gradient_clip_val:
+        # A fused step can unscale the gradients itself, so Lightning 2.6 rejects gradient clipping with it. Without
+        # this flag, the gradients are unscaled and clipped first, and then reach the same fused step.
+        optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
+    if not scheduler_config:
+        return optimizer
+    return {"optimizer": optimizer, "lr_scheduler": build_lr_scheduler(optimizer, scheduler_config, model.trainer)}
+
+
+def build_lr_scheduler(optimizer: Optimizer, config: dict[str, Any], trainer: Trainer) -> dict[str, Any]:
     """Build an LR scheduler, in the dictionary that Lightning expects from `configure_optimizers`.
 
     Args:
         optimizer: The optimizer whose learning rate is scheduled.
         config: `_target_` and arguments of the scheduler, `interval` ("step" or "epoch") and `monitor`.
         trainer: Trainer of the run, which knows its number of steps.
-        peak_lr: Learning rate of the optimizer.
 
     Raises:
         ConfigError: If the scheduler rejects its arguments, or requires the number of steps of an endless run.
@@ -70,7 +95,8 @@ def build_lr_scheduler(
     scheduler_class = locate(kwargs.pop("_target_"))
     total = trainer.estimated_stepping_batches if interval == "step" else trainer.max_epochs
     # Arguments whose values are known only now, by the names that torch's schedulers use.
-    computed = {"total_steps": total, "T_max": total, "max_lr": peak_lr}
+    # A list of rates, because a single one would replace the different rates of parameter groups.
+    computed = {"total_steps": total, "T_max": total, "max_lr": [group["lr"] for group in optimizer.param_groups]}
     accepted = inspect.signature(scheduler_class).parameters
     computed = {name: value for name, value in computed.items() if name in accepted and kwargs.get(name) is None}
     if total in (-1, None, float("inf")) and computed.keys() & {"total_steps", "T_max"}:
@@ -78,5 +104,30 @@ def build_lr_scheduler(
             f"{scheduler_class.__name__} requires a finite run, but trainer.max_epochs={trainer.max_epochs}. "
             "Set trainer.max_epochs or trainer.max_steps, or use scheduler=constant."
         )
-    scheduler = call_class(scheduler_class, optimizer, **{**kwargs, **computed})
+    scheduler = call_target(scheduler_class, optimizer, **{**kwargs, **computed})
     return {"scheduler": scheduler, "interval": interval, "monitor": monitor}
+
+
+def has_own_optimizers(model: LightningModule) -> bool:
+    """Return True if a module defines its optimizers itself, so that the config has no optimizer for it."""
+    return type(model).configure_optimizers not in (LightningModule.configure_optimizers, configure_from_config)
+
+
+def set_optimizer_config(
+    model: LightningModule, optimizer_config: dict[str, Any], scheduler_config: dict[str, Any]
+) -> None:
+    """Let a module that does not define its optimizers use those of the config.
+
+    Args:
+        model: A `Task`, or a module without `configure_optimizers`.
+        optimizer_config: `_target_` and arguments of the optimizer.
+        scheduler_config: `_target_` and arguments of the LR scheduler; empty: the learning rate is constant.
+    """
+    model.optimizer_config, model.scheduler_config = optimizer_config, scheduler_config  # type: ignore[assignment]
+    if type(model).configure_optimizers is LightningModule.configure_optimizers:
+        model.configure_optimizers = MethodType(configure_from_config, model)  # type: ignore[method-assign]
+
+
+def configure_from_config(model: Any) -> Any:
+    """Build the optimizer and the LR scheduler that `set_optimizer_config` has set; a `configure_optimizers` hook."""
+    return configure_optimizers(model, model.optimizer_config, model.scheduler_config)

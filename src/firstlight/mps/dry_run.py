@@ -4,13 +4,14 @@ import re
 import subprocess
 import sys
 import warnings
+from typing import Any
 
 import torch
+from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from firstlight.data.datamodule import ClassificationDataModule
 from firstlight.hardware.device import GIB, get_local_mps_limit
-from firstlight.model.classifier import Classifier
+from firstlight.model.task import Task
 from firstlight.mps.dry_run_step import DryRunStep
 from firstlight.mps.findings import DryRunReport
 from firstlight.mps.memory import HEADROOM, MemoryEstimate, format_batch_size_advice
@@ -23,7 +24,7 @@ from firstlight.trainer.trainer import Trainer
 # The dry run executes a step instead of looking up layers in a list, because shapes, dtypes and memory decide whether
 # MPS can run an operator.
 def dry_run(
-    model: Classifier, data: ClassificationDataModule, trainer: Trainer, precision: str, deterministic: bool
+    model: LightningModule, data: LightningDataModule | None, trainer: Trainer, precision: str, deterministic: bool
 ) -> DryRunReport:
     """Simulate training steps and validation steps on the meta device. The arguments are not modified.
 
@@ -40,22 +41,30 @@ def dry_run(
     report = DryRunReport()
     # Lightning's warnings concern the stub trainer, not the run.
     with warnings.catch_warnings(action="ignore"), isolate_rng(include_cuda=False), simulate_mps_dispatch(precision):
-        step = DryRunStep(model, data, trainer, precision, deterministic)
+        try:
+            step = DryRunStep(model, data, trainer, precision, deterministic)
+        except Exception as error:  # a module or its data can raise anything
+            report.findings.append(Finding("warning", f"Not checked: no batch on the meta device ({describe(error)})"))
+            return report
         recorder = step.recorder
         try:
             with recorder:
                 step.measure(report)
         except Exception as error:  # a model can raise anything; the rest of the step can only be checked on a Mac
-            reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}".rstrip(".")
             # An exception after an error finding is a consequence of that error.
             if not any(finding.kind == "error" for finding in recorder.findings):
-                problem = f"MPS check stopped at {recorder.running or 'Python code'} with {reason}"
+                problem = f"MPS check stopped at {recorder.running or 'Python code'} with {describe(error)}"
                 recorder.add_finding(Finding("warning", problem))
     report.findings, report.nondeterministic = list(recorder.findings), sorted(recorder.nondeterministic)
     return report
 
 
-def check_before_training(model: Classifier, data: ClassificationDataModule, trainer: Trainer) -> str:
+def describe(error: Exception) -> str:
+    """Return the class and the first line of an error."""
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}".rstrip(".")
+
+
+def check_before_training(model: LightningModule, data: LightningDataModule | None, trainer: Trainer) -> str:
     """Check a run before its first step, in one or two seconds, and return a line about the result.
 
     If the dry run itself fails, the line says so, and the run starts anyway.
@@ -63,6 +72,9 @@ def check_before_training(model: Classifier, data: ClassificationDataModule, tra
     Raises:
         HardwareError: If MPS does not support an operation, or the batch does not fit into the memory of this Mac.
     """
+    if not isinstance(model, Task) or data is None:
+        # Only Lightning calls the hooks of another datamodule, and only once.
+        return "not checked before training; `make preflight` with the same arguments checks the run"
     strict = torch.are_deterministic_algorithms_enabled() and not torch.is_deterministic_algorithms_warn_only_enabled()
     try:
         report = dry_run(model, data, trainer, str(trainer.precision), deterministic=strict)
@@ -75,7 +87,8 @@ def check_before_training(model: Classifier, data: ClassificationDataModule, tra
     messages = report.format_messages("warning")
     if report.memory_estimate is None:
         return " ".join(messages)
-    return " ".join([check_memory(report.memory_estimate, data.batch_size), *messages])
+    batch_size: Any = getattr(data, "batch_size", None)
+    return " ".join([check_memory(report.memory_estimate, batch_size), *messages])
 
 
 def check_memory(estimate: MemoryEstimate, batch_size: int) -> str:

@@ -1,24 +1,29 @@
 """Training and validation steps on torch's meta device, which computes shapes and dtypes without values."""
 
 import copy
+import inspect
 from collections import Counter
 from typing import Any
 
 import lightning.pytorch
 import torch
+from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.plugins.precision import HalfPrecision
+from lightning.pytorch.utilities import CombinedLoader
+from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 from torch.utils._pytree import keystr, tree_leaves, tree_map_with_path
 
 from firstlight.data.datamodule import ClassificationDataModule
 from firstlight.data.text import TextDataModule
-from firstlight.model.classifier import Classifier
 from firstlight.model.flops import META_DEVICE, copy_to_meta
+from firstlight.model.task import Task
 from firstlight.mps.findings import DryRunReport
 from firstlight.mps.memory import MemoryEstimate
 from firstlight.mps.recorder import OperatorRecorder
 from firstlight.mps.rules import Finding, get_mps_operator_support
 from firstlight.mps.simulation import simulate_mps_autocast
+from firstlight.trainer.loops import find_missing_hooks
 from firstlight.trainer.trainer import Trainer
 
 # Samples that are read from the dataset; the batch dimension is then expanded to the batch size. A prime number,
@@ -38,23 +43,35 @@ class DryRunStep:
     """
 
     def __init__(
-        self, model: Classifier, data: ClassificationDataModule, trainer: Trainer, precision: str, deterministic: bool
+        self,
+        model: LightningModule,
+        data: LightningDataModule | None,
+        trainer: Trainer,
+        precision: str,
+        deterministic: bool,
     ) -> None:
-        self.batch_size = data.batch_size
+        # The batches of other datamodules have the size that they have.
+        self.batch_size = data.batch_size if isinstance(data, ClassificationDataModule) else None
         self.gradient_clip_val = trainer.gradient_clip_val
-        self.is_fused = model.should_fuse_optimizer(trainer.fused_optimizer)
+        self.is_fused = isinstance(model, Task) and model.should_fuse_optimizer(trainer.fused_optimizer)
         self.model = copy_to_meta_without_logging(model)
         self.trainer = make_stub_trainer(trainer)
         if precision.endswith("-true") and precision != "32-true":
             self.trainer.strategy.precision_plugin = HalfPrecision(precision)  # type: ignore[arg-type]
         self.precision_plugin = self.trainer.precision_plugin
+        phases = ["training"] if find_missing_hooks(model, data, "validation") else ["training", "evaluation"]
+        is_own = isinstance(data, ClassificationDataModule)
         self.batches = {
-            "training": load_sample_batch(data, training=True),
-            "evaluation": load_sample_batch(data, training=False),
+            phase: load_sample_batch(data, phase == "training") if is_own else load_plain_batch(model, data, phase)  # type: ignore[arg-type]
+            for phase in phases
         }
         self.recorder = OperatorRecorder(self.model, deterministic)
         self.trainer.strategy.connect(self.model)
-        self.trainer._data_connector.attach_data(self.model, datamodule=shallow_copy_datamodule(data))
+        # The hooks of the datamodule read its trainer.
+        self.trainer._data_connector.attach_data(
+            self.model,
+            datamodule=shallow_copy_datamodule(data) if is_own else copy.copy(data),  # type: ignore[arg-type]
+        )
         self.trainer.training = True
         self.precision_plugin.convert_module(self.model)
 
@@ -75,25 +92,30 @@ class DryRunStep:
         optimizer_peak = self.measure_optimizer_peak()
         peak = self.measure_training_peak(batch_size)
         report.operators["training"] = Counter(recorder.operators)
-        # A second batch size gives the slope. Its findings do not concern this run.
-        recorder.is_recording = False
-        slope = (sum_bytes(self.measure_training_peak(2 * batch_size)) - sum_bytes(peak)) / batch_size
-        recorder.is_recording = True
-        report.memory_estimate = MemoryEstimate(sum_bytes(peak) - slope * batch_size, slope, sum_bytes(optimizer_peak))
+        if batch_size is not None:
+            # A second batch size gives the slope. Its findings do not concern this run.
+            recorder.is_recording = False
+            slope = (sum_bytes(self.measure_training_peak(2 * batch_size)) - sum_bytes(peak)) / batch_size
+            recorder.is_recording = True
+            fixed = sum_bytes(peak) - slope * batch_size
+            report.memory_estimate = MemoryEstimate(fixed, slope, sum_bytes(optimizer_peak))
         report.peaks["training"] = max(peak, optimizer_peak, key=sum_bytes)
         recorder.operators.clear()
+        if "evaluation" not in self.batches:
+            return
         report.peaks["evaluation"] = self.measure_validation_peak(batch_size)
         report.operators["evaluation"] = Counter(recorder.operators)
 
-    def measure_training_peak(self, batch_size: int) -> dict[str, int]:
+    def measure_training_peak(self, batch_size: int | None) -> dict[str, int]:
         """Run forward and backward pass in Lightning's order, and return the peak in bytes by memory category."""
         batch = self.make_meta_batch("training", batch_size)
         self.recorder.reset_peak()
         with self.precision_plugin.train_step_context(), simulate_mps_autocast():
-            result: Any = self.model.training_step(batch, 0)
+            result: Any = self.run_step(self.model.training_step, batch)
         loss = result["loss"] if isinstance(result, dict) else result
         self.model.zero_grad(set_to_none=True)
-        (loss / self.trainer.accumulate_grad_batches).backward()
+        if isinstance(loss, Tensor) and loss.requires_grad:  # with manual optimization, the step itself goes backward
+            (loss / self.trainer.accumulate_grad_batches).backward()  # type: ignore[no-untyped-call]
         if self.gradient_clip_val:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.gradient_clip_val)
         return self.recorder.peak
@@ -116,7 +138,7 @@ class DryRunStep:
                 self.recorder.add_finding(Finding("error", f"{name} has no MPS kernel", "Set optimizer.fused=false."))
         return dict(self.recorder.bytes) if self.is_fused else self.recorder.peak
 
-    def measure_validation_peak(self, batch_size: int) -> dict[str, int]:
+    def measure_validation_peak(self, batch_size: int | None) -> dict[str, int]:
         """Run two validation steps without gradients and optimizer state.
 
         Returns:
@@ -130,15 +152,21 @@ class DryRunStep:
         self.recorder.reset_peak()
         with torch.no_grad(), self.precision_plugin.val_step_context(), simulate_mps_autocast():
             for _ in range(2):
-                self.model.validation_step(self.make_meta_batch("evaluation", batch_size), 0)
+                self.run_step(self.model.validation_step, self.make_meta_batch("evaluation", batch_size))
         return self.recorder.peak
 
-    def make_meta_batch(self, phase: str, batch_size: int) -> Any:
+    def run_step(self, step: Any, batch: Any) -> Any:
+        """Call a step with the arguments that its signature has, as Lightning does."""
+        arguments = {"batch_idx": 0, "dataloader_idx": 0}
+        names = inspect.signature(step).parameters
+        return step(batch, **{name: value for name, value in arguments.items() if name in names})
+
+    def make_meta_batch(self, phase: str, batch_size: int | None) -> Any:
         """Return a batch on the meta device, after the hooks that Lightning calls before a step.
 
         Args:
             phase: "training" or "evaluation".
-            batch_size: Size to which the batch dimension of the sample batch is expanded.
+            batch_size: Size to which the batch dimension of the sample batch is expanded. If None, it is not.
         """
 
         def to_meta(path: Any, value: Any) -> Any:
@@ -147,14 +175,19 @@ class DryRunStep:
             if value.dtype in (torch.float64, torch.complex128):
                 problem, location = f"{value.dtype} is not supported by MPS", f"batch{keystr(path)} of {phase}"
                 self.recorder.add_finding(Finding("error", problem, "Cast it in the dataset.", location))
-            shape = (batch_size, *value.shape[1:]) if value.dim() and len(value) == sample_size else value.shape
+            expands = batch_size is not None and value.dim() and len(value) == sample_size
+            shape = (batch_size, *value.shape[1:]) if expands else value.shape
             tensor = torch.empty(shape, dtype=value.dtype, device=META_DEVICE)
             self.recorder.track(tensor, "inputs")
             return tensor
 
         sample_batch, sample_size = self.batches[phase]
         batch = self.precision_plugin.convert_input(sample_batch)
-        batch = tree_map_with_path(to_meta, self.model._on_before_batch_transfer(batch))
+        batch = self.model._on_before_batch_transfer(batch)
+        if self.batch_size is None:
+            batch = apply_to_collection(batch, Tensor, lambda tensor: to_meta((), tensor))  # also inside dataclasses
+        else:
+            batch = tree_map_with_path(to_meta, batch)
         batch = self.model._call_batch_hook("on_after_batch_transfer", batch, 0)
         for leaf in tree_leaves(batch):
             if isinstance(leaf, Tensor) and leaf.is_meta:
@@ -167,12 +200,13 @@ def sum_bytes(categories: dict[str, int]) -> int:
     return sum(categories.values())
 
 
-def copy_to_meta_without_logging(model: Classifier) -> Classifier:
+def copy_to_meta_without_logging(model: LightningModule) -> LightningModule:
     """Return a copy of a model on the meta device that logs nothing."""
     meta_model = copy_to_meta(model)
     # Fused optimizers reject meta tensors. Results of the other implementations have the same shapes.
-    config = meta_model.optimizer_config
-    meta_model.optimizer_config = {key: value for key, value in config.items() if key != "fused"}
+    if isinstance(meta_model, Task):
+        config = meta_model.optimizer_config
+        meta_model.optimizer_config = {key: value for key, value in config.items() if key != "fused"}
     meta_model.log = meta_model.log_dict = lambda *_, **__: None  # type: ignore[method-assign, assignment]
     return meta_model
 
@@ -201,6 +235,19 @@ def shallow_copy_datamodule(data: ClassificationDataModule) -> ClassificationDat
     data_copy.num_workers = 0
     data_copy.datasets = dict(data.datasets)
     return data_copy
+
+
+def load_plain_batch(model: LightningModule, data: LightningDataModule | None, phase: str) -> tuple[Any, None]:
+    """Return the first batch of a module's own dataloaders or of a datamodule, whose hooks are called."""
+    owner: Any = model if data is None else data
+    if phase == "training":
+        owner.prepare_data()
+        owner.setup("fit")
+    loaders = owner.train_dataloader() if phase == "training" else owner.val_dataloader()
+    loaders = loaders if isinstance(loaders, CombinedLoader) else CombinedLoader(loaders, "max_size_cycle")
+    # A training step takes one batch of all loaders, an evaluation step one batch of one loader.
+    batch = next(iter(loaders))[0] if phase == "training" else next(iter(loaders.flattened[0]))
+    return batch, None
 
 
 def load_sample_batch(data: ClassificationDataModule, training: bool) -> tuple[Any, int]:

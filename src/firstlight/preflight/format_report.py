@@ -11,17 +11,17 @@ from firstlight.mps.recorder import MEMORY_CATEGORIES
 LABEL_WIDTH = 20
 
 
-def summarize(report: DryRunReport, batch_size: int, mac_memory_gb: float | None) -> dict[str, Any]:
+def summarize(report: DryRunReport, batch_size: int | None, mac_memory_gb: float | None) -> dict[str, Any]:
     """Return the results as plain values, with memory in bytes.
 
     Args:
         report: Result of the dry run.
-        batch_size: Batch size of the run.
+        batch_size: Batch size of the run; None: unknown, so that no other batch size can be judged.
         mac_memory_gb: Memory of the Mac in GB. If None, the limit of this Mac applies; on other machines, the limit of
             the largest Mac.
     """
     errors, estimate = report.format_messages("error"), report.memory_estimate
-    if estimate and (memory_error := format_memory_error(estimate, batch_size, mac_memory_gb)):
+    if estimate and batch_size and (memory_error := format_memory_error(estimate, batch_size, mac_memory_gb)):
         errors.append(memory_error)
     usable_bytes = {str(size): round(get_usable_bytes(size)) for size in MAC_SIZES_GB}
     max_batch_sizes = {}
@@ -30,7 +30,7 @@ def summarize(report: DryRunReport, batch_size: int, mac_memory_gb: float | None
     return {
         "batch_size": batch_size,
         "passed": not errors,
-        "complete": estimate is not None,
+        "complete": bool(report.peaks),
         "errors": errors,
         "warnings": report.format_messages("warning"),
         "nondeterministic": report.nondeterministic,
@@ -64,7 +64,8 @@ def format_memory_error(estimate: MemoryEstimate, batch_size: int, mac_memory_gb
 def format_text(results: dict[str, Any]) -> str:
     """Return the results as text that fits on one screen."""
     counts = [f"{len(calls)} in {phase}" for phase, calls in results["operators"].items()]
-    run = f"{results['model']} on {results['data']}, batch size {results['batch_size']}, {results['precision']}"
+    size = f"batch size {results['batch_size'] or 'of the dataloader'}"
+    run = f"{results['model']} on {results['data']}, {size}, {results['precision']}"
     reproducible = "none (results are reproducible with the same seed)"
     rows = [
         ("run", run),
@@ -74,13 +75,10 @@ def format_text(results: dict[str, Any]) -> str:
         *format_block("warnings", results["warnings"] or ["none"]),
         ("nondeterministic", ", ".join(results["nondeterministic"]) or reproducible),
     ]
+    if results["memory"]:
+        rows += [("", ""), *format_block("memory", format_memory_table(results["memory"]))]
     if results["max_batch_size"]:
-        rows += [
-            ("", ""),
-            *format_block("memory", format_memory_table(results["memory"])),
-            ("", ""),
-            *format_block("largest batch size", format_mac_table(results)),
-        ]
+        rows += [("", ""), *format_block("largest batch size", format_mac_table(results))]
     return "\n".join(f"{label:<{LABEL_WIDTH}}{text}".rstrip() for label, text in rows)
 
 

@@ -15,12 +15,21 @@ from omegaconf import DictConfig, OmegaConf
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+# In the run directory: which checkpoint is the best one.
+BEST_CHECKPOINT_FILE = "best.json"
 CHECKSUM_PREFIX = "# sha256 of the above: "
 
 
 def list_checkpoints(run_dir: Path) -> dict[str, str]:
-    """Return the paths of the best and the last checkpoint of a run, if they exist, by name."""
-    paths = {name: run_dir / "checkpoints" / f"{name}.ckpt" for name in ("best", "last")}
+    """Return the paths of the best and the last checkpoint of a run, if they exist, by name.
+
+    The run records which checkpoint is the best one. If there is no such record, it is best.ckpt.
+    """
+    recorded: Any = read_json_or_empty(run_dir / BEST_CHECKPOINT_FILE).get("path")
+    # A record that leads out of the run directory is not followed: the run may come from someone else.
+    is_inside = isinstance(recorded, str) and (run_dir / recorded).resolve().is_relative_to(run_dir.resolve())
+    best = recorded if is_inside else "checkpoints/best.ckpt"
+    paths = {"best": run_dir / best, "last": run_dir / "checkpoints" / "last.ckpt"}
     return {name: str(path) for name, path in paths.items() if path.exists()}
 
 

@@ -49,6 +49,10 @@ class RunRecord:
             self.reserve.unlink(missing_ok=True)
             write_atomically(self.run_dir / "run.json", text)
 
+    def write_config(self, cfg: DictConfig) -> None:
+        """Write config.yaml, the resolved config with secrets masked."""
+        write_atomically(self.run_dir / "config.yaml", append_checksum(OmegaConf.to_yaml(redact_config(cfg))))
+
     def begin(self, overrides: list[str]) -> None:
         """Record a new attempt; a resumed run keeps its earlier attempts and results.
 
@@ -88,6 +92,9 @@ class WorkerRunRecord:
     def update(self, **fields: Any) -> None:
         """Do nothing: rank 0 writes run.json."""
 
+    def write_config(self, cfg: DictConfig) -> None:
+        """Do nothing: rank 0 writes config.yaml."""
+
 
 @contextmanager
 def record_run(cfg: DictConfig) -> Iterator[RunRecord | WorkerRunRecord]:
@@ -120,7 +127,7 @@ def record_run_lifecycle(record: RunRecord, cfg: DictConfig, overrides: list[str
         BaseException: If the run raises; the error is recorded first.
     """
     record.begin(overrides)
-    write_atomically(record.run_dir / "config.yaml", append_checksum(OmegaConf.to_yaml(redact_config(cfg))))
+    record.write_config(cfg)
     exit_code = 1
     try:
         yield

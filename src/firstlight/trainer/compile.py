@@ -7,8 +7,9 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
-from torch.nn import functional
 from torch.utils._pytree import tree_leaves
+
+from firstlight.model.task import Task
 
 # Maximum number of shapes of full batches to compile; texts come in a few lengths. Further shapes run in eager mode.
 MAX_SHAPES = 8
@@ -64,6 +65,13 @@ class TorchCompile(Callback):
         if trainer.accumulate_grad_batches > 1 and self.mode == "reduce-overhead":
             self.mode = "default"  # a CUDA graph overwrites the gradients of the previous batch
         self.active = count_planned_steps(trainer) >= self.min_steps
+        if not isinstance(pl_module, Task):
+            # Its batches are unknown, so that nothing is warmed up, and a failure is an error.
+            for child in pl_module.children() if self.active else ():
+                if child._compiled_call_impl is None:
+                    child.compile(mode=self.mode)
+            self.active = False
+            return
         self.batch_size = len(batch["ids"])
         network: Any = pl_module.network
         if self.active and network._compiled_call_impl is None:
@@ -72,7 +80,7 @@ class TorchCompile(Callback):
     def _select_compiled_or_eager(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
         if self.active is None:
             self._compile_if_worthwhile(trainer, pl_module, batch)
-        if not self.active:
+        if not self.active or not isinstance(pl_module, Task):
             return
         use_compiled = len(batch["ids"]) == self.batch_size
         shapes = (trainer.training, *(tensor.shape for tensor in tree_leaves(batch["inputs"])))
@@ -83,7 +91,7 @@ class TorchCompile(Callback):
                 self._try_compile(trainer, pl_module, batch)
         torch.compiler.set_stance("default" if use_compiled else "force_eager")
 
-    def _try_compile(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
+    def _try_compile(self, trainer: Trainer, pl_module: Task, batch: Any) -> None:
         torch.compiler.set_stance("default")
         try:
             warm_up(trainer, pl_module, batch)
@@ -106,7 +114,7 @@ def count_planned_steps(trainer: Trainer) -> float:
     return sum(trainer.num_test_batches if trainer.testing else trainer.num_predict_batches)
 
 
-def warm_up(trainer: Trainer, model: LightningModule, batch: Any) -> None:
+def warm_up(trainer: Trainer, model: Task, batch: Any) -> None:
     """Run a batch only to compile the network; gradients, buffers and RNG states are restored afterwards.
 
     Args:
@@ -122,9 +130,9 @@ def warm_up(trainer: Trainer, model: LightningModule, batch: Any) -> None:
     model.zero_grad(set_to_none=True)
     try:
         with isolate_rng(), trainer.precision_plugin.forward_context():
-            logits: Tensor = model(batch["inputs"])
-            if model.training and logits.requires_grad:
-                functional.cross_entropy(logits.float(), batch["labels"]).backward()  # type: ignore[no-untyped-call]
+            outputs: Tensor = model(batch["inputs"])
+            if model.training and outputs.requires_grad:
+                model.loss(outputs.float(), batch).backward()  # type: ignore[no-untyped-call]
     finally:
         for param, gradient in zip(model.parameters(), saved_gradients, strict=True):
             param.grad = gradient

@@ -49,6 +49,21 @@ class TrainerKwargs(TypedDict, total=False):
     Omitted arguments use Lightning's defaults, except `max_epochs` (1).
 
     Attributes:
+        fast_dev_run: Number of batches of a single trial epoch; True: one.
+        min_epochs: Minimum number of epochs.
+        min_steps: Minimum number of optimizer steps.
+        limit_predict_batches: Number or fraction of batches.
+        num_sanity_val_steps: Validation batches before training.
+        reload_dataloaders_every_n_epochs: Epochs between calls of the dataloader hooks; 0: they are called once.
+        use_distributed_sampler: Whether Lightning shards loaders with samplers of their own across devices.
+        gradient_clip_algorithm: "norm" or "value".
+        inference_mode: Whether evaluation uses torch.inference_mode; False: torch.no_grad.
+        enable_progress_bar: Whether to add Lightning's progress bar.
+        enable_model_summary: Whether to print Lightning's model summary.
+        enable_autolog_hparams: Whether Lightning logs the hyperparameters of the module.
+        barebones: Whether to disable everything that costs time, to measure the loop.
+        plugins: Lightning plugins.
+        model_registry: Name of the model in Lightning's model registry.
         sync_batchnorm: Synchronize BatchNorm statistics across devices; slower, and only on CUDA.
         max_epochs: Maximum number of epochs.
         max_steps: Maximum number of optimizer steps; -1 means no limit.
@@ -70,6 +85,21 @@ class TrainerKwargs(TypedDict, total=False):
         default_root_dir: Directory for files that libraries write by default.
     """
 
+    fast_dev_run: int | bool
+    min_epochs: int | None
+    min_steps: int | None
+    limit_predict_batches: int | float | None
+    num_sanity_val_steps: int
+    reload_dataloaders_every_n_epochs: int
+    use_distributed_sampler: bool
+    gradient_clip_algorithm: Literal["norm", "value"] | None
+    inference_mode: bool
+    enable_progress_bar: bool
+    enable_model_summary: bool
+    enable_autolog_hparams: bool
+    barebones: bool
+    plugins: list[Any] | None
+    model_registry: str | None
     sync_batchnorm: bool
     max_epochs: int
     max_steps: int
@@ -205,6 +235,10 @@ def make_lightning_kwargs(kwargs: TrainerKwargs, callbacks: list[Any]) -> dict[s
     profiler, directory = kwargs.get("profiler"), kwargs.get("default_root_dir")
     return {
         "max_epochs": 1,
+        # A callback of the project shows progress, and the run header summarizes the model.
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
         **kwargs,
         "callbacks": callbacks,
         "enable_checkpointing": any(isinstance(callback, Checkpoint) for callback in callbacks),
@@ -213,13 +247,7 @@ def make_lightning_kwargs(kwargs: TrainerKwargs, callbacks: list[Any]) -> dict[s
         "benchmark": kwargs.get("benchmark") and kwargs.get("deterministic") is not True,
         # Written to the run directory, because on the console it would hide the results.
         "profiler": PROFILERS[profiler](dirpath=directory, filename="profile") if profiler else NoOpProfiler(),
-        "plugins": [AtomicCheckpointIO()],
-        # The project's own sampler shards the samples and counts none of them twice.
-        "use_distributed_sampler": False,
-        # A callback of the project shows progress, and the run header summarizes the model.
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "num_sanity_val_steps": 0,
+        "plugins": [AtomicCheckpointIO(), *(kwargs.get("plugins") or [])],
     }
 
 

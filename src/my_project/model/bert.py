@@ -3,13 +3,14 @@
 import hashlib
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 from torch import Tensor
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedConfig, PreTrainedTokenizerFast
 
 from firstlight.data.word_tokenizer import build_word_tokenizer, tokenizer_from_json, tokenizer_to_json
-from firstlight.model.classifier import Classifier, freeze_first
+from firstlight.model.classifier import Classifier, ClassifierSettings
+from firstlight.model.task import freeze_first
 from firstlight.run.errors import CheckpointError, ConfigError, MissingPackageError, invalid_value, missing_package
 
 # Weights of sentence-transformers/all-MiniLM-L6-v2, revision 1110a243 (Apache-2.0). The package is a copy by a third
@@ -30,9 +31,7 @@ class BERT(Classifier):
         freeze_layers: Number of encoder layers to freeze, along with the embeddings. 0 trains all.
         dropout: Dropout probability in every layer. If None, as in the weights.
         trust_remote_code: Whether Python code that comes with the weights may run. It can do anything that you can do.
-        label_smoothing: See `Classifier`.
-        optimizer: See `Classifier`.
-        scheduler: See `Classifier`.
+        settings: See `ClassifierSettings`.
     """
 
     modality: ClassVar[str] = "text"
@@ -47,13 +46,9 @@ class BERT(Classifier):
         freeze_layers: int = 0,
         dropout: float | None = None,
         trust_remote_code: bool = False,
-        label_smoothing: float = 0.0,
-        optimizer: dict[str, Any] | None = None,
-        scheduler: dict[str, Any] | None = None,
+        **settings: Unpack[ClassifierSettings],
     ) -> None:
-        super().__init__(class_names, label_smoothing, optimizer, scheduler)
-        # `get_load_overrides` saves the tokenizer in the checkpoint, which includes the vocabulary.
-        self.save_hyperparameters(ignore=["vocabulary", "tokenizer"], logger=False)
+        super().__init__(class_names, **settings)
         overrides: dict[str, Any] = {"num_labels": len(class_names)}
         if dropout is not None:
             overrides |= {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
@@ -88,6 +83,7 @@ class BERT(Classifier):
             return {}
         return {
             "weights": None,
+            "vocabulary": None,
             "config_overrides": self.network.config.to_diff_dict(),
             "tokenizer": tokenizer_to_json(self._tokenizer),
         }

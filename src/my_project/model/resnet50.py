@@ -1,12 +1,13 @@
 """ResNet50 from torchvision."""
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Unpack
 
-from torch import Tensor, nn
+from torch import nn
 from torchvision.models import ResNet50_Weights, resnet50
 
-from firstlight.model.classifier import Classifier, freeze_first
+from firstlight.model.classifier import Classifier, ClassifierSettings
 from firstlight.model.pretrained import load_pretrained
+from firstlight.model.task import freeze_first
 
 
 class ResNet50(Classifier):
@@ -19,9 +20,7 @@ class ResNet50(Classifier):
         weights: torchvision's name, such as IMAGENET1K_V2, a file, or None for random weights.
         stem: "standard" (7 x 7, total stride 4), "small" (3 x 3, stride 1), or "auto" (chosen by image size).
         freeze_layers: Number of the 4 stages to freeze, along with the stem. 0 trains all.
-        label_smoothing: See `Classifier`.
-        optimizer: See `Classifier`.
-        scheduler: See `Classifier`.
+        settings: See `ClassifierSettings`.
     """
 
     modality: ClassVar[str] = "images"
@@ -34,12 +33,9 @@ class ResNet50(Classifier):
         weights: str | None = None,
         stem: Literal["auto", "standard", "small"] = "auto",
         freeze_layers: int = 0,
-        label_smoothing: float = 0.0,
-        optimizer: dict[str, Any] | None = None,
-        scheduler: dict[str, Any] | None = None,
+        **settings: Unpack[ClassifierSettings],
     ) -> None:
-        super().__init__(class_names, label_smoothing, optimizer, scheduler)
-        self.save_hyperparameters(logger=False)
+        super().__init__(class_names, **settings)
         if stem == "auto":
             # The standard stem suits photos, and small images that were enlarged by a factor of 4 or more. The small
             # stem preserves the details of other small images, at 15 times the cost.
@@ -58,7 +54,6 @@ class ResNet50(Classifier):
         freeze_first(stages, freeze_layers)
         freeze_first([nn.ModuleList([self.network.conv1, self.network.bn1])], int(freeze_layers > 0))
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Return logits of shape (batch, classes) for images of shape (batch, 3, size, size)."""
-        logits: Tensor = self.network(inputs)
-        return logits
+    def get_load_overrides(self) -> dict[str, Any]:
+        """Return random weights: the checkpoint replaces them."""
+        return {"weights": None}

@@ -1,14 +1,15 @@
 """VGG16 from torchvision."""
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Unpack
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torchvision.models import VGG16_BN_Weights, VGG16_Weights, vgg16, vgg16_bn
 
-from firstlight.model.classifier import Classifier, freeze_first
+from firstlight.model.classifier import Classifier, ClassifierSettings
 from firstlight.model.pooling import MPSAdaptiveAvgPool2d
 from firstlight.model.pretrained import load_pretrained
+from firstlight.model.task import freeze_first
 from firstlight.run.errors import ConfigError, invalid_value
 
 
@@ -25,9 +26,7 @@ class VGG16(Classifier):
             "auto" (chosen by image size).
         freeze_layers: Number of the 5 blocks to freeze. 0 trains all.
         dropout: Dropout probability in the standard head.
-        label_smoothing: See `Classifier`.
-        optimizer: See `Classifier`.
-        scheduler: See `Classifier`.
+        settings: See `ClassifierSettings`.
 
     Raises:
         ConfigError: If the images are smaller than 32 pixels.
@@ -45,12 +44,9 @@ class VGG16(Classifier):
         head: Literal["auto", "standard", "small"] = "auto",
         freeze_layers: int = 0,
         dropout: float = 0.5,
-        label_smoothing: float = 0.0,
-        optimizer: dict[str, Any] | None = None,
-        scheduler: dict[str, Any] | None = None,
+        **settings: Unpack[ClassifierSettings],
     ) -> None:
-        super().__init__(class_names, label_smoothing, optimizer, scheduler)
-        self.save_hyperparameters(logger=False)
+        super().__init__(class_names, **settings)
         if image_size < 32:
             expected = "an integer of at least 32 (VGG16 halves the image size five times)"
             raise ConfigError(invalid_value("data.image_size", image_size, expected, "Use e.g. data.image_size=32."))
@@ -71,10 +67,9 @@ class VGG16(Classifier):
             load_pretrained(self.network, weights, weights_enum, skip_prefix="classifier.")
         freeze_first(self._list_blocks(), freeze_layers)
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Return logits of shape (batch, classes) for images of shape (batch, 3, size, size)."""
-        logits: Tensor = self.network(inputs)
-        return logits
+    def get_load_overrides(self) -> dict[str, Any]:
+        """Return random weights: the checkpoint replaces them."""
+        return {"weights": None}
 
     def _list_blocks(self) -> list[nn.Module]:
         """Return the 5 blocks of convolutions, each with its pooling layer at the end."""

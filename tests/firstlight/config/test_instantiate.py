@@ -5,7 +5,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from firstlight.cli.errors import format_user_error
-from firstlight.config.instantiate import call_class
+from firstlight.config.instantiate import call_target
 from firstlight.model.lr_scheduler import WarmupCosineLR
 from firstlight.trainer.trainer import Trainer
 
@@ -32,7 +32,7 @@ from firstlight.trainer.trainer import Trainer
 )
 def test_rejected_arguments_are_a_one_line_error(cls, args, settings, message):
     with pytest.raises(ValueError, match=r"\.$") as caught:
-        call_class(cls, *args, **settings)
+        call_target(cls, *args, **settings)
 
     assert format_user_error(caught.value, "train", []).startswith(message)
     assert len(str(caught.value).splitlines()) == 1
@@ -40,7 +40,7 @@ def test_rejected_arguments_are_a_one_line_error(cls, args, settings, message):
 
 def test_internal_error_keeps_its_traceback():
     with pytest.raises(TypeError) as caught:
-        call_class(WarmupCosineLR, None, total_steps=10, warmup_fraction="x")
+        call_target(WarmupCosineLR, None, total_steps=10, warmup_fraction="x")
 
     assert format_user_error(caught.value, "train", []) is None
 
@@ -51,7 +51,7 @@ def test_out_of_memory_is_not_an_argument_error():
             torch.nn.Linear(2**40, 2**20)
 
     with pytest.raises(RuntimeError, match="can't allocate memory|not enough memory"):
-        call_class(Large)
+        call_target(Large)
 
 
 def test_batch_norm_with_batch_size_one_is_a_one_line_error():

@@ -12,7 +12,7 @@ def prepare_data(data):
     data.setup()
     if isinstance(data, TextDataModule):
         pytest.importorskip("transformers", reason="the extra text is not installed")
-        data.set_tokenizer(build_word_tokenizer(data.model_kwargs["vocabulary"]))
+        data.set_tokenizer(build_word_tokenizer(data.metadata["vocabulary"]))
     return data
 
 

@@ -10,16 +10,17 @@ import signal
 import time
 from enum import Enum
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import torch
 from hydra.core.hydra_config import HydraConfig
 from torch import Tensor, nn
 from torch.nn import functional
 
-from firstlight.model.classifier import Classifier, freeze_first
+from firstlight.model.classifier import Classifier, ClassifierSettings
 from firstlight.model.pooling import MPSAdaptiveAvgPool2d
 from firstlight.model.pretrained import load_pretrained
+from firstlight.model.task import freeze_first
 
 
 class TinyImagesWeights(Enum):
@@ -39,12 +40,9 @@ class TinyImages(Classifier):
         width: int = 8,
         freeze_layers: int = 0,
         dropout: float = 0.1,
-        label_smoothing: float = 0.0,
-        optimizer: dict[str, Any] | None = None,
-        scheduler: dict[str, Any] | None = None,
+        **settings: Unpack[ClassifierSettings],
     ) -> None:
-        super().__init__(class_names, label_smoothing, optimizer, scheduler)
-        self.save_hyperparameters(logger=False)
+        super().__init__(class_names, **settings)
         blocks = []
         for channels in (3, width):
             convolution = nn.Conv2d(channels, width, kernel_size=3, padding=1, bias=False)
@@ -60,9 +58,8 @@ class TinyImages(Classifier):
             load_pretrained(self.network, weights, TinyImagesWeights, skip_prefix="head.")
         freeze_first(blocks, freeze_layers)
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        logits: Tensor = self.network(inputs)
-        return logits
+    def get_load_overrides(self) -> dict[str, Any]:
+        return {"weights": None}
 
 
 class Encoder(nn.Module):
@@ -102,15 +99,12 @@ class TinyText(Classifier):
         width: int = 16,
         freeze_layers: int = 0,
         dropout: float = 0.1,
-        label_smoothing: float = 0.0,
-        optimizer: dict[str, Any] | None = None,
-        scheduler: dict[str, Any] | None = None,
+        **settings: Unpack[ClassifierSettings],
     ) -> None:
         # Imported here, because a project without text models does not have the packages.
         from firstlight.data.word_tokenizer import build_word_tokenizer, tokenizer_from_json
 
-        super().__init__(class_names, label_smoothing, optimizer, scheduler)
-        self.save_hyperparameters(ignore=["vocabulary", "tokenizer"], logger=False)
+        super().__init__(class_names, **settings)
         self._tokenizer = tokenizer_from_json(tokenizer) if tokenizer else build_word_tokenizer(vocabulary or [])
         self.network = Encoder(len(self._tokenizer), max_positions, width, dropout, len(class_names))
         freeze_first([self.network.embedding, self.network.layer], freeze_layers)
@@ -126,7 +120,7 @@ class TinyText(Classifier):
     def get_load_overrides(self) -> dict[str, Any]:
         from firstlight.data.word_tokenizer import tokenizer_to_json
 
-        return {"tokenizer": tokenizer_to_json(self._tokenizer)}
+        return {"vocabulary": None, "tokenizer": tokenizer_to_json(self._tokenizer)}
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         logits: Tensor = self.network(inputs["input_ids"], inputs["attention_mask"])
@@ -145,19 +139,12 @@ class TinyMLP(Classifier):
         width: int = 4,
         batch_norm: bool = True,
         dropout: float = 0.0,
-        label_smoothing: float = 0.0,
-        optimizer: dict[str, Any] | None = None,
-        scheduler: dict[str, Any] | None = None,
+        **settings: Unpack[ClassifierSettings],
     ) -> None:
-        super().__init__(class_names, label_smoothing, optimizer, scheduler)
-        self.save_hyperparameters(logger=False)
+        super().__init__(class_names, **settings)
         norm = nn.BatchNorm1d(width) if batch_norm else nn.Identity()
         first, last = nn.Linear(3 * image_size**2, width), nn.Linear(width, len(class_names))
         self.network = nn.Sequential(nn.Flatten(), first, norm, nn.ReLU(), nn.Dropout(dropout), last)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        logits: Tensor = self.network(inputs)
-        return logits
 
 
 class TinyFaulty(TinyMLP):

@@ -1,10 +1,11 @@
 """Log histograms of gradients and parameters with `wandb.watch`."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from firstlight.logger.wandb_loggers import get_wandb_loggers
+from firstlight.model.task import Task
 
 
 # 1000 steps is W&B's own default. For BERT-base on an H200, the histograms take 0.12 s, as long as 8 steps. Logging
@@ -26,10 +27,15 @@ class WandbWatch(Callback):
         """Register W&B's hooks."""
         for logger in get_wandb_loggers(trainer):
             # idx: W&B counts the models of a process, so the later jobs of a sweep would get other metric names.
-            logger.experiment.watch(pl_module.network, log=self.watched, log_freq=self.log_freq, idx=0)
+            logger.experiment.watch(get_network(pl_module), log=self.watched, log_freq=self.log_freq, idx=0)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Remove the hooks, also after a failed fit: the next job of a sweep has its own run."""
         if stage == "fit":
             for logger in get_wandb_loggers(trainer):
-                logger.experiment.unwatch(pl_module.network)
+                logger.experiment.unwatch(get_network(pl_module))
+
+
+def get_network(pl_module: LightningModule) -> Any:
+    """Return the network of a `Task`; of any other module, the module itself."""
+    return pl_module.network if isinstance(pl_module, Task) else pl_module

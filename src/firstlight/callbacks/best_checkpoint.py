@@ -1,0 +1,194 @@
+"""Save the checkpoint with the best validation metric, and record which file it is."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+
+from firstlight.config.options import AUTO
+from firstlight.run.errors import ConfigError
+from firstlight.run.files import BEST_CHECKPOINT_FILE, write_atomically
+
+# Metrics that `monitor: auto` takes if the module logs them, in this order.
+PREFERRED_METRICS = ("val/accuracy", "val/loss", "val_loss")
+# Parts of metric names by their direction; names are split at characters that are no letters or digits.
+MINIMIZED_PARTS = {"loss", "error", "err", "mae", "mse", "rmse", "mape", "nll", "perplexity", "ppl", "wer"}
+MAXIMIZED_PARTS = {"accuracy", "acc", "f1", "auc", "auroc", "ap", "map", "precision", "recall", "iou", "miou", "dice"}
+MAXIMIZED_PARTS |= {"r2", "psnr", "ssim", "bleu", "rouge", "reward", "score"}
+
+Mode = Literal["min", "max"]
+
+
+def find_direction(metric: str) -> Mode | None:
+    """Return the direction in which a metric improves, by the last known part of its name; None if no part is known."""
+    parts = "".join(char.lower() if char.isalnum() else " " for char in metric).split()
+    for part in reversed(parts):
+        if part in MINIMIZED_PARTS or part.endswith(("loss", "rmse", "mae", "mse")):
+            return "min"
+        if part in MAXIMIZED_PARTS or part.endswith(("auroc", "acc")):
+            return "max"
+    return None
+
+
+def choose_monitor(metrics: list[str]) -> str | None:
+    """Return the metric to monitor among the logged validation metrics, or None if there is no unique choice."""
+    for name in PREFERRED_METRICS:
+        if name in metrics:
+            return name
+    return metrics[0] if len(metrics) == 1 and find_direction(metrics[0]) else None
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """ModelCheckpoint whose metric and direction may be `auto`, and whose files survive a moved run directory.
+
+    `auto` takes val/accuracy, or else val/loss or val_loss, or else the only validation metric. If there is no unique
+    choice, no best checkpoint is saved. A ModelCheckpoint that the module returns from `configure_callbacks` replaces
+    this one.
+
+    Args:
+        dirpath: Directory of the checkpoints.
+        monitor: Name of the metric, or "auto".
+        mode: "min" or "max". If None, the direction follows from the name of the metric.
+        filename: Name of the file without its suffix, as in ModelCheckpoint.
+        save_top_k: Number of best checkpoints to keep.
+
+    Raises:
+        ConfigError: If the direction of the metric is unknown.
+    """
+
+    def __init__(
+        self,
+        dirpath: str,
+        monitor: str = AUTO,
+        mode: Mode | None = None,
+        filename: str = "best",
+        save_top_k: int = 1,
+    ) -> None:
+        if monitor != AUTO and mode is None and find_direction(monitor) is None:
+            raise ConfigError(
+                f"The direction of callbacks.best.monitor={monitor} is unknown. Set callbacks.best.mode to min or max."
+            )
+        super().__init__(
+            dirpath=dirpath,
+            filename=filename,
+            monitor=monitor,
+            mode=mode or find_direction(monitor) or "min",
+            save_top_k=save_top_k,
+            save_on_train_epoch_end=True,  # after the last validation of the epoch
+            enable_version_counter=False,  # overwrite best.ckpt instead of versioning it
+        )
+        self.given_mode = mode
+        self.is_disabled = False
+
+    @property
+    def state_key(self) -> str:
+        """Key of this callback's state in checkpoints: the same before and after `auto` is resolved."""
+        return type(self).__name__
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Leave the choice of the best checkpoint to a ModelCheckpoint of the module, if there is one."""
+        super().setup(trainer, pl_module, stage)
+        others = [callback for callback in trainer.checkpoint_callbacks if type(callback) is ModelCheckpoint]
+        self.is_disabled = any(callback.monitor for callback in others)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the checkpoint if its metric is among the best."""
+        if self.monitor == AUTO:
+            self._resolve_monitor(trainer)
+        if self.monitor != AUTO and not self.is_disabled:
+            super().on_train_epoch_end(trainer, pl_module)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Do nothing: the checkpoint is saved at the end of the epoch."""
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Do nothing: the checkpoint is saved at the end of the epoch."""
+
+    def _resolve_monitor(self, trainer: Trainer) -> None:
+        """Choose the metric among those of the last validation; print once if there is no unique choice."""
+        results = trainer.fit_loop.epoch_loop.val_loop._results
+        names = {str(item.meta.name) for item in results.values() if item.meta.on_epoch}
+        # With several dataloaders, Lightning appends "/dataloader_idx_0" to a name.
+        metrics = sorted(name for name in trainer.callback_metrics if name.partition("/dataloader_idx_")[0] in names)
+        chosen = choose_monitor(metrics)
+        if chosen is not None:
+            self.monitor = chosen
+            self._set_mode(self.given_mode or find_direction(chosen) or "min")
+        elif not self.is_disabled and trainer.is_global_zero:
+            self.is_disabled = True
+            found = (
+                f"the validation metrics are {', '.join(metrics[:9])}" if metrics else "there is no validation metric"
+            )
+            print(f"{'best':<8}  no best.ckpt: {found}. Set callbacks.best.monitor and mode to choose one.", flush=True)
+
+    def _set_mode(self, mode: Mode) -> None:
+        self.mode, worst = mode, {"min": "inf", "max": "-inf"}[mode]
+        self.kth_value = torch.tensor(float(worst))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of ModelCheckpoint, with the resolved metric and direction."""
+        return {**super().state_dict(), "monitor": self.monitor, "mode": self.mode}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the state. Its paths are moved to the current directory: the run may have been moved or copied."""
+        state = dict(state_dict)
+        monitor, mode = state.pop("monitor"), state.pop("mode")
+        if self.monitor == AUTO and monitor != AUTO:
+            self.monitor = monitor
+            self._set_mode(mode)
+        if monitor not in (AUTO, self.monitor):
+            return  # The resumed run monitors another metric.
+        before = str(state["dirpath"])
+        for name in ("best_model_path", "last_model_path", "kth_best_model_path"):
+            state[name] = self._move(state[name], before)
+        state["best_k_models"] = {self._move(path, before): score for path, score in state["best_k_models"].items()}
+        super().load_state_dict({**state, "dirpath": self.dirpath})
+
+    def _move(self, path: str, before: str) -> str:
+        return f"{self.dirpath}{path[len(before) :]}" if path.startswith(before) else path
+
+
+class BestCheckpointRecord(Checkpoint):
+    """Write best.json, which says which checkpoint is the best one, whoever saved it.
+
+    The ModelCheckpoint of the module takes precedence over the one of the config.
+
+    Args:
+        output_dir: The run directory.
+    """
+
+    def __init__(self, output_dir: str) -> None:
+        self.output_dir = Path(output_dir)
+        self.written: dict[str, Any] = {}
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Update the record: a ModelCheckpoint may save after validation."""
+        self._write(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Update the record: a ModelCheckpoint may save after an epoch."""
+        self._write(trainer)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Update the record: a ModelCheckpoint may save at the end of the training."""
+        self._write(trainer)
+
+    def _write(self, trainer: Trainer) -> None:
+        found = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
+        found.sort(key=lambda callback: isinstance(callback, BestCheckpoint))
+        best = next((callback for callback in found if callback.monitor and callback.best_model_path), None)
+        if best is None or not trainer.is_global_zero:
+            return
+        score = None if best.best_model_score is None else float(best.best_model_score)
+        path, root = Path(best.best_model_path).resolve(), self.output_dir.resolve()
+        # Relative to the run directory, so that the record stays valid if the directory moves.
+        name = str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+        record = {"path": name, "monitor": best.monitor, "mode": best.mode, "score": score}
+        if record != self.written:
+            self.written = record
+            write_atomically(self.output_dir / BEST_CHECKPOINT_FILE, json.dumps(record) + "\n")
