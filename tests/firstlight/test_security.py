@@ -11,6 +11,7 @@ from omegaconf import OmegaConf, open_dict
 
 from firstlight import evaluate, predict, train
 from firstlight.callbacks.weights_and_biases.code_snapshot import list_code_files
+from firstlight.checkpoint.io import load_checkpoint
 from firstlight.config.compose import compose_config
 from firstlight.config.instantiate import locate
 from firstlight.config.options import load_trusted_packages
@@ -60,7 +61,7 @@ def test_validation_covers_every_group(compose_cfg, group):
 
 
 @pytest.mark.parametrize(
-    "target", [*UNTRUSTED_TARGETS, PROCESS_STARTER, "torch.nn.Linear", "torch.package.PackageImporter"]
+    "target", [*UNTRUSTED_TARGETS, PROCESS_STARTER, "torch.hub.load", "torch.package.PackageImporter"]
 )
 def test_locate_rejects_unneeded_target(target):
     with pytest.raises(ConfigError, match=r"(is not from a trusted package|Cannot find class|cannot be a _target_)"):
@@ -108,11 +109,11 @@ def test_pickle_in_checkpoint_is_rejected(tmp_path, command):
 @pytest.mark.parametrize("target", ["os.system", PROCESS_STARTER])
 def test_checkpoint_cannot_instantiate_untrusted_class(tmp_path, target):
     node = {"_target_": target, "entrypoint": "touch", "args": [str(tmp_path / "marker")]}
-    saved = {"config": {"model": node}, "hyper_parameters": {}, "model_kwargs": {}, "state_dict": {}}
+    saved = {"config": {"model": node}, "model_kwargs": {}, "state_dict": {}}
     torch.save(saved, tmp_path / "last.ckpt")
 
     with pytest.raises(ConfigError, match=rf"'{target}' (is not from a trusted package|cannot be a _target_)"):
-        load_model(tmp_path / "last.ckpt")
+        load_model(load_checkpoint(tmp_path / "last.ckpt"))
     assert not (tmp_path / "marker").exists()
 
 

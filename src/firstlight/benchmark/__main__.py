@@ -82,8 +82,9 @@ def validate_benchmark_config(cfg: DictConfig) -> None:
     Raises:
         ConfigError: If a workload, phase or accelerator is unknown, or a number is not positive.
     """
+    models = dict.fromkeys([*cfg.workloads, *list_option_files("model")])
     known = {
-        "models": [*cfg.workloads, *list_option_files("model")],
+        "models": list(models),
         "phases": ["train", "eval"],
         "accelerators": ["cpu", "cuda", "mps"],
     }

@@ -4,16 +4,16 @@ import contextlib
 import io
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback
 from omegaconf import DictConfig, OmegaConf
 from torch.utils._pytree import tree_map_only
 
-from firstlight.build import build, build_trainer
+from firstlight.benchmark.loops import RepeatedBatchLoader, Stopwatch, Timing, make_eval_step, make_train_step
+from firstlight.build import build, build_trainer, resolve_module_settings
 from firstlight.data.batch import Batch
 from firstlight.data.datamodule import ClassificationDataModule
 from firstlight.hardware.device import get_peak_memory_gib, reset_peak_memory, synchronize
@@ -24,7 +24,6 @@ from firstlight.run.errors import ConfigError
 from firstlight.run.files import to_plain_dict
 from firstlight.run.record import run_exit_actions
 from firstlight.trainer.loops import find_missing_hooks
-from firstlight.trainer.trainer import Trainer
 
 # Steps before the timed ones: on an accelerator, kernels are selected and CUDA graphs recorded in them.
 WARMUP_STEPS = {"cpu": 1, "cuda": 12, "mps": 12}
@@ -53,73 +52,6 @@ class BenchmarkResult:
     flops_per_s: float
 
 
-@dataclass
-class Timing:
-    """Duration and peak memory of a number of steps."""
-
-    seconds: float
-    peak_memory_gib: float
-
-
-class RepeatedBatchLoader:
-    """A data loader that yields the same batch `length` times, so that data loading is not measured."""
-
-    def __init__(self, batch: Batch, length: int) -> None:
-        self.batch = batch
-        self.length = length
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __iter__(self) -> Iterator[Batch]:
-        for _ in range(self.length):
-            yield self.batch
-
-
-class Stopwatch(Callback):
-    """Time the steps after a warm-up; the device is synchronized before and after them.
-
-    Args:
-        device: Device of the model.
-        warmup: Number of steps before the timed ones.
-        steps: Number of timed steps.
-    """
-
-    def __init__(self, device: torch.device, warmup: int, steps: int) -> None:
-        self.device = device
-        self.first = warmup
-        self.last = warmup + steps - 1
-        self.timing = Timing(0.0, 0.0)
-
-    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Reset the peak memory. The warm-up is included: memory peaks while CUDA graphs are recorded."""
-        reset_peak_memory(self.device)
-
-    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Start the clock at the first timed batch."""
-        if batch_idx == self.first:
-            synchronize(self.device)
-            self.started = time.perf_counter()
-
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Stop the clock at the last timed batch."""
-        if batch_idx == self.last:
-            synchronize(self.device)
-            self.timing = Timing(time.perf_counter() - self.started, get_peak_memory_gib(self.device))
-
-    def on_test_batch_start(
-        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        """Start the clock at the first timed batch."""
-        self.on_train_batch_start(trainer, pl_module, batch, batch_idx)
-
-    def on_test_batch_end(
-        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        """Stop the clock at the last timed batch."""
-        self.on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-
-
 class ModelBenchmark:
     """Measure one model on one device, alternating between the Trainer and a plain PyTorch loop."""
 
@@ -130,6 +62,7 @@ class ModelBenchmark:
         self.settings = to_plain_dict(cfg)
         # This trainer logs nothing: `time_trainer` builds a new one for each measurement.
         self.model, self.data, trainer = build(OmegaConf.create({**self.settings, "logger": None}))
+        resolve_module_settings(self.settings, self.model)
         self.trainer = trainer
         self.device = trainer.strategy.root_device
         self.warmup = WARMUP_STEPS[self.device.type]
@@ -239,30 +172,3 @@ class ModelBenchmark:
             flops_per_sample=flops_per_sample,
             flops_per_s=median * flops_per_sample,
         )
-
-
-def make_train_step(model: Task, trainer: Trainer, batch: Batch) -> Callable[[], None]:
-    """Return a function that runs one training step with the optimizer and precision of the trainer."""
-    optimizer = model.build_optimizer(fused=model.should_fuse_optimizer(trainer.fused_optimizer))
-    model.network.train()
-
-    def step() -> None:
-        with trainer.precision_plugin.forward_context():
-            loss = model.loss(model(batch["inputs"]), batch)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-
-    return step
-
-
-def make_eval_step(model: Task, trainer: Trainer, batch: Batch) -> Callable[[], None]:
-    """Return a function that runs one evaluation step, which is a forward pass, with the precision of the trainer."""
-    model.network.eval()
-
-    @torch.inference_mode()
-    def step() -> None:
-        with trainer.precision_plugin.forward_context():
-            model(batch["inputs"])
-
-    return step

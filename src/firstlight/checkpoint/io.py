@@ -1,18 +1,33 @@
 """Read and write checkpoints: writes are atomic, reads verify checksums."""
 
+import copy
 import os
 import zipfile
+from collections import OrderedDict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
+from torch import nn
 
 from firstlight.checkpoint import sharded
 from firstlight.checkpoint.sharded import USE_ANOTHER_CHECKPOINT
 from firstlight.run.errors import CheckpointError, corrupt_file, not_found
 from firstlight.run.files import write_atomically
+
+# What `torch.load(weights_only=True)` accepts, apart from containers.
+SAFE_TYPES = (bool, int, float, complex, str, bytes, torch.Tensor, nn.Parameter, torch.dtype, torch.device, torch.Size)
+
+# What an array of numbers needs to be loaded.
+NUMPY_GLOBALS = [
+    getattr(np, "_core").multiarray._reconstruct,  # noqa: B009 - mypy knows no private module
+    np.ndarray,
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in "?bhilBHILefdFD"),
+]
 
 # Increase when code of an earlier version cannot read new checkpoints correctly.
 FORMAT_VERSION = 1
@@ -25,6 +40,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     which a crash can leave incomplete.
     """
 
+    def __init__(self) -> None:
+        # Entries that were left out, each of which is printed once.
+        self.reported: set[str] = set()
+
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
     ) -> None:
@@ -35,7 +54,57 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(target, partial(torch.save, checkpoint))
+        removed: list[str] = []
+        safe = remove_objects(checkpoint, "", removed)
+        for name in removed:
+            if name not in self.reported:
+                self.reported.add(name)
+                print(f"checkpoint  leaves out {name}: an object, which could run code when it is loaded", flush=True)
+        write_atomically(target, partial(torch.save, safe))
+
+    def load_checkpoint(self, path: str | os.PathLike[str], map_location: Any = None, weights_only: Any = None) -> Any:
+        """Load a checkpoint; its contents cannot run code."""
+        with torch.serialization.safe_globals(NUMPY_GLOBALS):
+            return torch.load(path, map_location=map_location or "cpu", weights_only=True)
+
+
+def remove_objects(value: Any, path: str, removed: list[str]) -> Any:
+    """Return a copy of checkpoint contents without entries that `torch.load(weights_only=True)` rejects.
+
+    Hyperparameters of a module may be modules, metrics, classes or partials. NumPy numbers become Python numbers.
+
+    Args:
+        value: The contents.
+        path: Name of the entry, such as "hyper_parameters.loss".
+        removed: Receives the names of the entries that are left out.
+    """
+    if isinstance(value, dict):
+        # Keeps the class, because a module's state dict is an OrderedDict with metadata as an attribute.
+        copied = copy.copy(value)
+        for name, item in value.items():
+            where = f"{path}.{name}".lstrip(".")
+            if contains_only_safe_types(item):
+                continue
+            if isinstance(item, dict):
+                plain = item if type(item) in (dict, OrderedDict) else dict(item)
+                copied[name] = remove_objects(plain, where, removed)
+            elif isinstance(item, np.generic):
+                copied[name] = item.item()
+            else:
+                del copied[name]
+                removed.append(where)
+        return copied
+    return value
+
+
+def contains_only_safe_types(value: Any) -> bool:
+    """Return True if `torch.load(weights_only=True)` accepts a value."""
+    if type(value) in (dict, OrderedDict):
+        return all(map(contains_only_safe_types, value)) and all(map(contains_only_safe_types, value.values()))
+    if type(value) in (list, tuple, set):
+        return all(map(contains_only_safe_types, value))
+    is_number_array = type(value) is np.ndarray and value.dtype.kind in "biufc"
+    return value is None or is_number_array or type(value) in SAFE_TYPES
 
 
 def verify_checkpoint(path: Path) -> None:
@@ -87,7 +156,10 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
 
 def read_checkpoint(path: Path) -> Any:
     """Return the contents of a checkpoint: a single file, or a directory with shards."""
-    return sharded.load_consolidated(path) if path.is_dir() else torch.load(path, map_location="cpu", weights_only=True)
+    if path.is_dir():
+        return sharded.load_consolidated(path)
+    with torch.serialization.safe_globals(NUMPY_GLOBALS):
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def consolidate_shards(run_dir: Path) -> None:

@@ -18,6 +18,7 @@ IGNORED_WARNINGS = (
     "Experiment logs directory .* exists and is not empty",
     "You called `self.log\\('.*`, but have no logger configured",
     ".*`lr_scheduler.step\\(\\)` before `optimizer.step\\(\\)`",  # a skipped first step of 16-mixed
+    "You passed in a `val_dataloader` but have no `validation_step`",  # the run header says so
     ".*set_vital is deprecated",
     "IProgress not found",  # in a notebook, about a progress bar that is not used
     "GPU available but not used",  # with trainer=cpu

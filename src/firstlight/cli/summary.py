@@ -43,10 +43,7 @@ def record_and_print_header(
         samples=sizes,
         loggers={name: getattr(logger, "run_info", {"path": logger.log_dir}) for name, logger in loggers.items()},
     )
-    if has_own_optimizers(model):
-        # The checkpoints, the loggers and the report must not show an optimizer that is not used.
-        cfg.optimizer = cfg.scheduler = None
-        record.write_config(cfg)
+    hide_unused_optimizer(cfg, model, record)
     lines = {
         "model": f"{type(model).__name__}, {total / 1e6:.1f} M parameters"
         + ("" if trainable == total else f" ({trainable / 1e6:.1f} M trainable)"),
@@ -61,6 +58,13 @@ def record_and_print_header(
         from firstlight.mps.dry_run import check_before_training
 
         print_fields({"mps": check_before_training(model, data, trainer)})
+
+
+def hide_unused_optimizer(cfg: DictConfig, model: LightningModule, record: RunRecord | WorkerRunRecord) -> None:
+    """Store null for optimizer and scheduler if the module has its own: the report must not show the config's."""
+    if has_own_optimizers(model):
+        cfg.optimizer = cfg.scheduler = None
+        record.write_config(cfg)
 
 
 def describe_data(data: LightningDataModule | None, sizes: dict[str, int]) -> str:
@@ -124,7 +128,8 @@ def record_and_print_results(
     """
     record.update(metrics={**record.fields["metrics"], **metrics}, checkpoints=list_checkpoints(record.run_dir))
     print_fields({name: f"{value:.4f}" for name, value in tested.items()})
-    print_fields({"next": f"make evaluate run={record.run_dir}"})
+    # A module without a test has nothing to evaluate.
+    print_fields({"next": f"make {'evaluate run' if tested else 'report runs'}={record.run_dir}"})
     for logger in record.fields["loggers"].values():
         if logger.get("mode") == "offline":
             print_fields({"": f"make wandb-sync runs={record.run_dir}"})

@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-import re
 from importlib import import_module
 from pathlib import Path
 from traceback import extract_tb
@@ -14,7 +13,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from firstlight.config.options import SEARCH_PATH, SOURCE_DIR
+from firstlight.config.options import SOURCE_DIR, list_config_targets
 from firstlight.config.schema import HYDRA_KEYS, is_trusted, validate_trusted
 from firstlight.run.errors import ConfigError, MissingPackageError
 from firstlight.run.failure import is_oom_error
@@ -65,20 +64,15 @@ def import_attribute(target: str) -> Any:
         missing = str(error.name)
         if isinstance(error, ModuleNotFoundError) and f"{target}.".startswith(f"{missing}."):
             raise ConfigError(
-                f"Cannot find '{target}'. Set _target_ to the import path of an installed class."
+                f"Cannot find class '{target}'. Set _target_ to the import path of an installed class."
             ) from error
         fix = get_install_hint(missing.partition(".")[0]) if isinstance(error, ModuleNotFoundError) else REINSTALL
         raise MissingPackageError(f"{target} could not be imported: {error}. {fix}") from error
     except AttributeError as error:
-        raise ConfigError(f"Cannot find '{target}'. Set _target_ to the import path of an installed class.") from error
+        raise ConfigError(
+            f"Cannot find class '{target}'. Set _target_ to the import path of an installed class."
+        ) from error
     return found
-
-
-@functools.cache
-def list_config_targets() -> frozenset[str]:
-    """Return each `_target_` in the config files of the checkout."""
-    texts = [file.read_text(encoding="utf-8") for folder in SEARCH_PATH for file in folder.rglob("*.yaml")]
-    return frozenset(match for text in texts for match in re.findall(r"""_target_["']?\s*:\s*["']?([\w.]+)""", text))
 
 
 def instantiate(node: dict[str, Any], *args: Any, **more: Any) -> Any:

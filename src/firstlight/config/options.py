@@ -1,6 +1,7 @@
 """The options of the config groups: the YAML files of configs/."""
 
 import os
+import re
 from collections.abc import Iterator
 from difflib import get_close_matches
 from functools import cache
@@ -47,6 +48,13 @@ def load_trusted_packages() -> list[str]:
             raise ConfigError(f"{file} must be a list of packages, got {found!r}. Add lines such as `- torch`.")
         names += found
     return names
+
+
+@cache
+def list_config_targets() -> frozenset[str]:
+    """Return each `_target_` in the config files of the checkout."""
+    texts = [file.read_text(encoding="utf-8") for folder in SEARCH_PATH for file in folder.rglob("*.yaml")]
+    return frozenset(match for text in texts for match in re.findall(r"""_target_["']?\s*:\s*["']?([\w.]+)""", text))
 
 
 def list_groups() -> list[str]:

@@ -8,7 +8,7 @@ from functools import cache
 from importlib.machinery import PathFinder
 from pathlib import Path
 
-from firstlight.config.options import load_trusted_packages
+from firstlight.config.options import list_config_targets, load_trusted_packages
 from firstlight.run.errors import ConfigError
 from firstlight.run.packages import is_installed
 
@@ -28,11 +28,13 @@ class ClassSignature:
         parameters: Annotation of each argument as written, "" without one.
         constants: Plain values assigned in the class body, including inherited ones.
         accepts_kwargs: Whether the constructor has ``**kwargs``, so that any further name is accepted.
+        forwarded: Annotations of the base class's arguments, which may be among ``**kwargs``.
     """
 
     parameters: dict[str, str] = field(default_factory=dict)
     constants: dict[str, object] = field(default_factory=dict)
     accepts_kwargs: bool = False
+    forwarded: dict[str, str] = field(default_factory=dict)
 
 
 @cache
@@ -46,8 +48,14 @@ def read_signature(target: str) -> ClassSignature:
     """
     module, _, name = target.rpartition(".")
     definition = _find_class(module, name)
-    signature = _parse_signature(*definition) if definition is not None else None
-    return signature or _inspect_signature(target)
+    if target in list_config_targets():
+        return (definition and _parse_signature(*definition)) or _inspect_signature(target)
+    # A function, or a class that is only imported there, must be named in a file of configs/.
+    if definition is None:
+        raise ConfigError(f"Cannot find class '{target}'. Set _target_ to the import path of an installed class.")
+    source, node = definition
+    validate_trusted(f"{source}.{node.name}")
+    return _parse_signature(source, node) or _inspect_signature(target)
 
 
 def validate_trusted(target: str) -> None:
@@ -86,8 +94,9 @@ def _inspect_signature(target: str) -> ClassSignature:
     """Return the signature of an imported class or function. Annotations that are not text stay unknown."""
     from firstlight.config.instantiate import import_attribute  # imports torch
 
+    found = import_attribute(target)
     try:
-        parameters = inspect.signature(import_attribute(target)).parameters.values()
+        parameters = inspect.signature(found).parameters.values()
     except (TypeError, ValueError):  # a built-in function
         return ClassSignature(accepts_kwargs=True)
     kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -109,9 +118,9 @@ def _parse_signature(module: str, node: ast.ClassDef) -> ClassSignature | None:
             more = _read_typed_dict_fields(module, item.args.kwarg)
             accepts_kwargs = item.args.kwarg is not None and not more
             # Untyped **kwargs usually reach the base class.
-            base_parameters = [base.parameters for base in bases if accepts_kwargs and base.parameters]
-            parameters = {**(base_parameters[0] if base_parameters else {}), **_parse_init_arguments(item), **more}
-            return ClassSignature(parameters, constants, accepts_kwargs)
+            forwarded = [base.parameters for base in bases if accepts_kwargs and base.parameters]
+            parameters = _parse_init_arguments(item) | more
+            return ClassSignature(parameters, constants, accepts_kwargs, (forwarded or [{}])[0])
     if node.decorator_list or (None in read and not _has_only_plain_bases(node)):
         return None
     inherited = next((base for base in bases if base.parameters or base.accepts_kwargs), ClassSignature())

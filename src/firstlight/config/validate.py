@@ -126,6 +126,8 @@ def validate_group_entry(group: str, name: str, node: Any) -> None:
 
 def validate_model_data_match(model: dict[str, Any], data: dict[str, Any]) -> None:
     """Check that the dataset provides what the model expects, images or text, if both state it."""
+    if not data:
+        return
     expected, provided = _read_class_constant(model, "modality"), _read_class_constant(data, "modality")
     if expected is not None and provided is not None and expected != provided:
         names = [_describe_option(group, node) for group, node in (("model", model), ("data", data))]

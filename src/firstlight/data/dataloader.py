@@ -1,6 +1,7 @@
 """DataLoader of training batches that can start inside an epoch, and its worker processes."""
 
 import atexit
+import functools
 import multiprocessing
 import signal
 import sys
@@ -10,38 +11,43 @@ from typing import Any
 from lightning.fabric.utilities.seed import pl_worker_init_function
 from torch.utils.data import DataLoader
 
-from firstlight.data.sampler import ResumableSampler
 from firstlight.hardware.device import count_available_cpus
 from firstlight.run.signals import STOP_SIGNALS
 
 
-class ResumableIteration:
-    """Mixin for a DataLoader that can start inside an epoch, because its sampler is a `ResumableSampler`."""
+@functools.cache
+def make_resumable_class(loader_class: Any) -> Any:
+    """Return a subclass of a DataLoader class that can start inside an epoch.
 
-    sampler: ResumableSampler
-    dataset: Any
-    # Returns the epoch and its first remaining batch. If None, the position of the sampler does not change.
-    resume_position: Callable[[], tuple[int, int]] | None = None
+    The sampler of its instances is a `ResumableSampler`. It has one base class only, so that it can also become the
+    class of an existing loader.
+    """
 
-    def __iter__(self) -> Any:
-        # A generator runs when the first batch is requested: Lightning creates iterators before it restores its loops.
-        if self.resume_position is not None:
-            self.sampler.set_position(*self.resume_position())
-        for name in ("set_epoch", "start_epoch"):
-            if hasattr(self.dataset, name):
-                getattr(self.dataset, name)(self.sampler.epoch)
-        yield from super().__iter__()  # type: ignore[misc]
+    class Resumable(loader_class):  # type: ignore[misc]
+        # Returns the epoch and its first remaining batch. If None, the position of the sampler does not change.
+        resume_position: Callable[[], tuple[int, int]] | None = None
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return an empty state: the checkpoint stores the progress. Lightning warns if this method is missing."""
-        return {}
+        def __iter__(self) -> Any:
+            # A generator runs when the first batch is requested: Lightning creates iterators before it restores its
+            # loops.
+            if self.resume_position is not None:
+                self.sampler.set_position(*self.resume_position())
+            for name in ("set_epoch", "start_epoch"):
+                if hasattr(self.dataset, name):
+                    getattr(self.dataset, name)(self.sampler.epoch)
+            yield from super().__iter__()
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Do nothing: `resume_position` provides the progress."""
+        def state_dict(self) -> dict[str, Any]:
+            """Return an empty state: the checkpoint stores the progress. Lightning warns if this method is missing."""
+            return {}
+
+        def load_state_dict(self, state: dict[str, Any]) -> None:
+            """Do nothing: `resume_position` provides the progress."""
+
+    return Resumable
 
 
-class ResumableDataLoader(ResumableIteration, DataLoader[Any]):  # type: ignore[misc]
-    """A DataLoader that can start inside an epoch."""
+ResumableDataLoader = make_resumable_class(DataLoader)
 
 
 def get_resume_position(trainer: Any) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.utils._pytree import tree_leaves
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, SequentialSampler
 
-from firstlight.data.dataloader import ResumableIteration, get_resume_position, init_worker
+from firstlight.data.dataloader import get_resume_position, init_worker, make_resumable_class
 from firstlight.data.eval_shard import EvalShardBatchSampler, EvalShardSampler
 from firstlight.data.sampler import ResumableSampler, SequentialResumableSampler, ShuffleSampler
 from firstlight.data.seeded_dataset import SeededDataset
@@ -90,7 +90,7 @@ def adapt_train_loader(loader: Any, trainer: Trainer, seed: int) -> None:
     )
     adapt_in_place(loader, sampler, BatchSampler(sampler, loader.batch_size, loader.drop_last), seed)
     vars(loader)["dataset"] = SeededDataset(loader.dataset, seed)
-    loader.__class__ = make_resumable_class(type(loader))  # type: ignore[arg-type]
+    loader.__class__ = make_resumable_class(cast(Any, type(loader)))
     loader.resume_position = functools.partial(get_resume_position, trainer)
 
 
@@ -122,16 +122,13 @@ def init_worker_with(user_init: Callable[[int], None] | None, worker_id: int) ->
         user_init(worker_id)
 
 
-@functools.cache
-def make_resumable_class(loader_class: type) -> type:
-    """Return a subclass of a loader's class whose iterators start at the resumed position."""
-    return type(f"Resumable{loader_class.__name__}", (ResumableIteration, loader_class), {})
-
-
 @rank_zero_only
 def print_resume_note(loader: Iterable[Any]) -> None:
     """Print how a run with this training loader resumes inside an epoch."""
-    sampler = getattr(loader, "batch_sampler", None) or getattr(loader, "sampler", None)
-    kind = type(getattr(loader, "dataset", loader)).__name__
-    custom = f" with {type(sampler).__name__}" if sampler is not None else ""
-    print(f"{'resume':<8}  {kind}{custom}: a run that resumes inside an epoch starts the order of the epoch again")
+    dataset: Any = getattr(loader, "dataset", loader)
+    sampler: Any = getattr(loader, "sampler", None)
+    if sampler is not None and type(loader.batch_sampler) is not BatchSampler:  # type: ignore[attr-defined]
+        sampler = loader.batch_sampler  # type: ignore[attr-defined]
+    is_custom = sampler is not None and not isinstance(dataset, IterableDataset)
+    custom = f" with {type(sampler).__name__}" if is_custom else ""
+    print(f"{'resume':<8}  {type(dataset).__name__}{custom}: resuming inside an epoch repeats its first batches")

@@ -22,7 +22,8 @@ def build_metadata(
         loading_code: Lines of Python that load the file from its own directory.
         shapes: Shape of each input. If None, the batch size and the length of texts are dynamic.
     """
-    sample = source.inputs.name_inputs(source.inputs.sample(1, source.inputs.max_length or 0))
+    has_inputs = bool(source.inputs.descriptions)
+    sample = source.inputs.name_inputs(source.inputs.sample(1, source.inputs.max_length or 0)) if has_inputs else {}
     is_text = source.inputs.max_length is not None
     inputs = {
         name: {

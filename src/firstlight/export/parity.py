@@ -41,12 +41,7 @@ def check_parity(
         for length in lengths:
             inputs = source.inputs.sample(batch_size, length)
             with torch.no_grad():
-                expected, actual = source.model(inputs), exported(inputs)
-            if not isinstance(expected, Tensor):
-                raise ConfigError(
-                    f"Cannot export {type(source.model).__name__}: forward returns a {type(expected).__name__}, but "
-                    "only a single tensor is supported. Return a tensor, or use format=safetensors."
-                )
+                expected, actual = run_model(source, inputs), exported(inputs)
             deviation = float((expected - actual).abs().max()) if expected.shape == actual.shape else float("nan")
             tolerance = TOLERANCE * max(1.0, float(expected.abs().max()))
             if not deviation <= tolerance:
@@ -59,3 +54,18 @@ def check_parity(
     tokens = f" and {', '.join(map(str, lengths))} tokens" if max_length else ""
     label = "batch sizes" if len(batch_sizes) > 1 else "batch size"
     return f"max deviation {max_deviation:.1e} (tolerance {TOLERANCE:g}) for {label} {sizes}{tokens}"
+
+
+def run_model(source: ExportSource, inputs: Any) -> Tensor:
+    """Return the output of the original model.
+
+    Raises:
+        ConfigError: If it is not a single tensor.
+    """
+    output = source.model(inputs)
+    if not isinstance(output, Tensor):
+        raise ConfigError(
+            f"Cannot export {type(source.model).__name__}: forward returns a {type(output).__name__}, but only a "
+            "single tensor is supported. Return a tensor, or use format=safetensors."
+        )
+    return output

@@ -79,7 +79,8 @@ def make_loading_code(source: ExportSource) -> list[str]:
     model_class = type(source.model)
     names = list(source.inputs.descriptions)
     items = ", ".join(f'"{name}": {name}' for name in names)
-    argument = f"{{{items}}}" if isinstance(source.inputs.sample(1, 1), dict) else names[0]
+    is_single = len(names) == 1 and isinstance(source.inputs.sample(1, 1), Tensor)
+    argument = names[0] if is_single else f"{{{items}}}" if names else "..."
     return [
         "import json",
         "from safetensors.torch import load_file",

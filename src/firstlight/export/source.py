@@ -1,12 +1,14 @@
 """The source of an export: a trained model on the CPU in float32, and the specification of its inputs."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import lightning.pytorch
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningDataModule, LightningModule
 from torch import Tensor
 
 from firstlight.checkpoint.io import load_checkpoint
@@ -67,7 +69,7 @@ def load_source(config: Config, checkpoint: str) -> ExportSource:
     elif isinstance(model, Task) and data is not None:
         inputs = describe_batch_inputs(model, data)
     else:
-        inputs = describe_example_inputs(model)
+        inputs = describe_example_inputs(model, data)
     return ExportSource(model, inputs, checkpoint, config, saved["model_kwargs"])
 
 
@@ -89,22 +91,50 @@ def describe_image_inputs(data: ImageDataModule) -> InputSpec:
     )
 
 
-def describe_example_inputs(model: LightningModule) -> InputSpec:
-    """Return the inputs of any module from its `example_input_array`, whose first dimension is the batch.
+def describe_example_inputs(model: LightningModule, data: LightningDataModule | None) -> InputSpec:
+    """Return the inputs of any module: its `example_input_array`, or the part of its first batch that forward accepts.
 
-    Raises:
-        ConfigError: If the module has no `example_input_array`, or it is neither a tensor nor a dictionary of tensors.
+    Only the formats that trace the model need them: without inputs, `sample` raises.
     """
     example: Any = model.example_input_array
-    is_dict = isinstance(example, dict) and all(map(torch.is_tensor, example.values()))
+    source = "example_input_array"
+    if example is None:
+        example, source = find_inputs_in_batch(model, data), "the first training batch"
+    is_dict = isinstance(example, dict) and bool(example) and all(map(torch.is_tensor, example.values()))
     if not isinstance(example, Tensor) and not is_dict:
-        received = "none" if example is None else f"a {type(example).__name__}"
-        raise ConfigError(
-            f"Cannot export {type(model).__name__}: expected a tensor or a dictionary of tensors as "
-            f"example_input_array, got {received}. Set self.example_input_array in its __init__ to an input of forward."
-        )
+        return InputSpec(partial(raise_no_inputs, type(model).__name__), {}, {})
     names = list(example) if is_dict else ["inputs"]
-    return InputSpec(make_sampler(example), dict.fromkeys(names, "as in example_input_array"), {})
+    return InputSpec(make_sampler(example), dict.fromkeys(names, f"as in {source}"), {})
+
+
+def find_inputs_in_batch(model: LightningModule, data: LightningDataModule | None) -> Any:
+    """Return the first part of a training batch that forward maps to a tensor: the batch or one of its items, or None.
+
+    The hooks of the datamodule are called: this process only exports.
+    """
+    with suppress(Exception):  # data and model can raise anything
+        owner: Any = model if data is None else data
+        owner.prepare_data()
+        owner.setup("fit")
+        batch = next(iter(owner.train_dataloader()))
+        items = list(batch.values()) if isinstance(batch, dict) else list(batch) if not torch.is_tensor(batch) else []
+        for candidate in [batch, *items]:
+            with suppress(Exception), torch.no_grad():
+                if isinstance(candidate, Tensor | dict) and isinstance(model(candidate), Tensor):
+                    return candidate
+    return None
+
+
+def raise_no_inputs(name: str, batch_size: int, length: int) -> Any:
+    """Raise the error of a module whose inputs are unknown.
+
+    Raises:
+        ConfigError: Always.
+    """
+    raise ConfigError(
+        f"Cannot export {name}: forward accepts no tensor of its first batch. Set self.example_input_array in its "
+        "__init__ to an input of forward, a tensor or a dictionary of tensors, or use format=safetensors."
+    )
 
 
 def make_sampler(inputs: Any) -> Callable[[int, int], Any]:

@@ -34,13 +34,23 @@ class MetricsCSVLogger(Logger):
 
     @property
     def name(self) -> str:
-        """File name."""
-        return self.path.name
+        """Always empty, so that a ModelCheckpoint without a directory saves to `checkpoints` of the run directory."""
+        return ""
 
     @property
     def version(self) -> str:
         """Always empty: each run has one file."""
         return ""
+
+    @property
+    def save_dir(self) -> str:
+        """The run directory."""
+        return str(self.path.parent)
+
+    @property
+    def experiment(self) -> "MetricsCSVLogger":
+        """Return the logger itself: modules may ask each logger for its experiment."""
+        return self
 
     @rank_zero_only
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:

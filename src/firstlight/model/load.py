@@ -18,8 +18,9 @@ def select_metadata(config: Config, metadata: Config) -> Config:
         config: `_target_` and arguments of the model.
         metadata: Metadata of the dataset.
     """
-    parameters = read_signature(config["_target_"]).parameters
-    return {name: value for name, value in metadata.items() if name in parameters and name not in config}
+    signature = read_signature(config["_target_"])
+    names = signature.parameters | signature.forwarded
+    return {name: value for name, value in metadata.items() if name in names and name not in config}
 
 
 def load_model(saved: Config, trust_remote_code: bool = False) -> LightningModule:

@@ -116,7 +116,7 @@ def test_workload_that_does_not_fit_into_memory_is_rejected(compose_cfg, monkeyp
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("models=[alexnet]", r"models: expected a non-empty subset of \[.*tiny_images\], got \['alexnet'\]"),
+        ("models=[alexnet]", r"models: expected a non-empty subset of \[.*tiny_text.*\], got \['alexnet'\]"),
         ("phases=[test]", r"phases: expected a non-empty subset of \[train, eval\], got \['test'\]"),
         ("accelerators=[tpu]", r"accelerators: expected a non-empty subset of \[cpu, cuda, mps\], got \['tpu'\]"),
         ("models=[]", r"models: expected a non-empty subset of .*, got \[\]"),

@@ -62,9 +62,9 @@ INVALID_SETTINGS = [
     ),
     ("callbacks.curves", -1, "callbacks.curves has no _target_"),
     (
-        "data",
+        "model",
         None,
-        "Invalid value for data: expected a config with a _target_, got null. Use data=<option>.",
+        "Invalid value for model: expected a config with a _target_, got null. Use model=<option>.",
     ),
     ("tags", "abc", "Invalid value for tags: expected a list such as [a,b], got 'abc'."),
     (

@@ -62,8 +62,9 @@ def test_transformers_network_loads_with_from_pretrained(tmp_path):
 
 
 def test_custom_network_loads_with_its_class(tmp_path):
+    kwargs = {"class_names": CLASSES, "image_size": 2}
     inputs = InputSpec(lambda batch_size, length: torch.randn(batch_size, 3, 2, 2), {"images": "pixels"}, {})
-    source = ExportSource(TinyMLP(CLASSES, 2).eval(), inputs, "last.ckpt", {"model": {"_target_": "x"}})
+    source = ExportSource(TinyMLP(CLASSES, 2).eval(), inputs, "last.ckpt", {"model": {"_target_": "x"}}, kwargs)
     verified = safetensors.export_model(source, tmp_path)
     namespace = {"images": inputs.sample(3, 0)}
     with pytest.MonkeyPatch.context() as patch:

@@ -4,19 +4,11 @@ import pytest
 import torch
 
 from firstlight import build
-from firstlight.model.classifier import Classifier
 from firstlight.run.errors import ConfigError, DataError
 from support.options import get_tiny_model, list_options, make_tiny_overrides
 from support.tiny_models import TinyImages
 
 MODELS = list_options("model")
-
-
-def test_model_without_hyperparameters_is_rejected(compose_cfg, monkeypatch):
-    monkeypatch.setattr(Classifier, "save_hyperparameters", lambda self, **kwargs: None)
-
-    with pytest.raises(ConfigError, match=r"does not save its hyperparameters, .* Call self.save_hyperparameters\("):
-        build.build(compose_cfg(*make_tiny_overrides(get_tiny_model())))
 
 
 def test_biases_and_norms_have_no_weight_decay(compose_cfg):

@@ -246,4 +246,4 @@ def test_check_before_training_never_fails_itself(monkeypatch):
     model, data, trainer = build_with_layers()
     monkeypatch.delitem(data.datasets, "val")
 
-    assert check_before_training(model, data, trainer) == "MPS check skipped (KeyError: 'val')"
+    assert check_before_training(model, data, trainer) == "Not checked: no batch on the meta device (KeyError: 'val')."

@@ -33,7 +33,7 @@ def read_record(run_dir: Path) -> dict:
 def test_run_directory_contents(trained_run):
     run_dir, metrics, model = trained_run
     record = read_record(run_dir)
-    always = {"config.yaml", "run.json", "output.log", "metrics.csv", "learning_curves.png", "checkpoints"}
+    always = {"config.yaml", "run.json", "output.log", "metrics.csv", "learning_curves.png", "checkpoints", "best.json"}
     always |= {"confusion_matrix.png", "confusion_matrix.json", "predictions.json"}
     image_files = {"first_batch.png", "predictions"} if get_modality("model", model) == "images" else set()
 

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from firstlight import train
+from firstlight.checkpoint.io import load_checkpoint
 from firstlight.config.compose import compose_config
 from firstlight.export import __main__ as export
 from firstlight.model.load import load_model
@@ -34,7 +35,7 @@ def train_for_export(model: str, run_dir: Path) -> tuple[Path, dict[str, torch.T
     """Train for one step; return the run directory, inputs by name, and the logits of the model for these inputs."""
     overrides = [*make_tiny_overrides(model), "trainer.limit_train_batches=1", "test=false", f"output_dir={run_dir}"]
     train.main(compose_config("train", overrides))
-    loaded = load_model(run_dir / "checkpoints" / "last.ckpt").eval()
+    loaded = load_model(load_checkpoint(run_dir / "checkpoints" / "last.ckpt")).eval()
     if loaded.modality == "images":
         inputs = torch.randn(3, 3, 32, 32)
     else:

@@ -31,7 +31,8 @@ def list_options(group: str) -> list[str]:
 
 def list_project_options(group: str) -> list[str]:
     """Return the options of a group in configs/, including options of the user."""
-    return sorted(file.stem for file in (CONFIG_DIR / group).glob("*.yaml"))
+    names = sorted(file.stem for file in (CONFIG_DIR / group).glob("*.yaml"))
+    return [name for name in names if (group, name) != ("data", "none")]  # without a datamodule
 
 
 def has_key(model: str, key: str) -> bool:

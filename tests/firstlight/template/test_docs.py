@@ -206,7 +206,7 @@ def test_documented_layers_match_test():
     tree = ast.parse((ROOT / "tests/firstlight/test_layers.py").read_text())
     layers = next(ast.literal_eval(node.value) for node in tree.body if "LAYERS =" in (ast.unparse(node)))
     page = (ROOT / "docs/how-it-works.md").read_text().partition("## Layers of the engine")[2]
-    lines = re.findall(r"^(\d)  (.+)$", page, re.MULTILINE)
+    lines = re.findall(r"^(\d+)  (.+)$", page, re.MULTILINE)
 
     assert [(int(level), set(names.split())) for level, names in reversed(lines)] == [
         (level, set(names)) for level, names in enumerate(layers, start=1)

@@ -126,7 +126,7 @@ def test_metrics_are_computed_on_cpu(compose_cfg):
     trainer.validate(network, data, verbose=False)
 
     assert trainer.strategy.root_device.type == "mps"
-    assert network.val_metrics.confusion_matrix.device.type == "cpu"
+    assert network.metrics_by_split["val"].confusion_matrix.device.type == "cpu"
     assert before == stats.count_calls("scatter_add")
     assert 0 <= trainer.callback_metrics["val/accuracy"] <= 1
 
