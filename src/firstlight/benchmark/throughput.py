@@ -19,7 +19,7 @@ from firstlight.data.datamodule import ClassificationDataModule
 from firstlight.hardware.device import get_peak_memory_gib, reset_peak_memory, synchronize
 from firstlight.model.flops import count_flops_per_sample
 from firstlight.model.task import Task
-from firstlight.mps.dry_run_step import load_plain_batch
+from firstlight.mps.sample_batch import load_plain_batch
 from firstlight.run.errors import ConfigError
 from firstlight.run.files import to_plain_dict
 from firstlight.run.record import run_exit_actions

@@ -11,6 +11,7 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.trainer.states import TrainerFn
 
 from firstlight.checkpoint.rng_state import get_rng_states
 from firstlight.distributed.collectives import DelayedMaxReduce, all_gather_objects
@@ -95,6 +96,8 @@ class LastCheckpoint(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Stop during a validation if requested; the resumed run repeats this validation from its start."""
+        if trainer.state.fn != TrainerFn.FITTING:
+            return
         self._sync_stop_request()
         if self.agreed_signal:
             self._save(trainer)

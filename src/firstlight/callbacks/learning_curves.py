@@ -1,6 +1,7 @@
 """Plot the learning curves of a run to learning_curves.png."""
 
 import csv
+import re
 from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -8,9 +9,14 @@ from matplotlib.figure import Figure
 
 from firstlight.run.files import write_figure
 
+# Steps and values.
+Curve = list[tuple[int, float]]
+# Plots next to each other.
+MAX_PLOTS = 3
+
 
 class LearningCurves(Callback):
-    """Plot loss and accuracy over optimizer steps from metrics.csv after the fit.
+    """Plot the metrics over the steps from metrics.csv after the fit.
 
     Args:
         output_dir: The run directory.
@@ -28,31 +34,47 @@ class LearningCurves(Callback):
 
 
 def plot_learning_curves(metrics_path: Path, path: Path) -> None:
-    """Plot the training and validation curves of a metrics.csv; if there are none, write no file.
+    """Plot the curves of a metrics.csv, one plot per quantity; if there are none, write no file.
 
     Args:
         metrics_path: The metrics.csv, which may be missing.
         path: PNG file to write.
     """
-    curves = read_metrics_csv(metrics_path) if metrics_path.is_file() else {}
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    is_empty = True
-    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        for split, style in {"train": "-", "val": "o-"}.items():
-            if curve := curves.get(f"{split}/{name}"):
-                axes.plot(*zip(*curve, strict=True), style, label=split, markersize=4)
-                is_empty = False
-        axes.set(xlabel="optimizer step", ylabel=name)
+    groups = group_curves(read_metrics_csv(metrics_path) if metrics_path.is_file() else {})
+    if not groups:
+        return
+    figure = Figure(figsize=(4.5 * max(len(groups), 2), 3.6), layout="constrained")
+    for axes, (name, curves) in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups.items(), strict=True):
+        for label, curve in curves.items():
+            is_training = label.startswith("train") or label == name
+            axes.plot(*zip(*curve, strict=True), "-" if is_training else "o-", label=label, markersize=4)
+        axes.set(xlabel="step", ylabel=name)
         axes.grid(alpha=0.3)
-        if axes.lines:
-            axes.legend(frameon=False)
-    if not is_empty:
-        write_figure(path, figure)
+        axes.legend(frameon=False)
+    write_figure(path, figure)
 
 
-def read_metrics_csv(path: Path) -> dict[str, list[tuple[int, float]]]:
+def group_curves(curves: dict[str, Curve]) -> dict[str, dict[str, Curve]]:
+    """Return the curves by quantity and split: "train/loss" and "val_loss" are the curves of "loss".
+
+    At most `MAX_PLOTS` quantities are returned: those with several splits first, then losses.
+    """
+    groups: dict[str, dict[str, Curve]] = {}
+    for name, curve in curves.items():
+        if name.startswith("speed/") or name in ("epoch", "train/lr"):
+            continue
+        base, _, loader = name.removesuffix("_step").removesuffix("_epoch").partition("/dataloader_idx_")
+        match = re.fullmatch(r"(train(?:ing)?|val(?:id(?:ation)?)?|test)[/_.-]?(.+)", base)
+        split, quantity = match.groups() if match else (base, base)
+        if split != "test":
+            groups.setdefault(quantity, {})[f"{split} {loader}".strip()] = curve
+    ranked = sorted(groups, key=lambda quantity: (-len(groups[quantity]), "loss" not in quantity.lower()))
+    return {quantity: groups[quantity] for quantity in ranked[:MAX_PLOTS]}
+
+
+def read_metrics_csv(path: Path) -> dict[str, Curve]:
     """Return the (step, value) pairs of each metric in a metrics.csv."""
-    curves: dict[str, list[tuple[int, float]]] = {}
+    curves: dict[str, Curve] = {}
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
             for name, value in row.items():

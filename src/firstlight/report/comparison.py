@@ -22,8 +22,8 @@ def list_varying_hyperparameters(runs: list[dict[str, Any]]) -> list[str]:
 
 
 def select_comparison_metrics(runs: list[dict[str, Any]]) -> list[str]:
-    """Return the test and validation metrics of all runs, without duplicates."""
-    names = {name for run in runs for name in run["metrics"] if name.startswith(("test/", "val/"))}
+    """Return the metrics of all runs without duplicates, except those of training and of throughput."""
+    names = {name for run in runs for name in run["metrics"] if not name.startswith(("train", "speed/"))}
     first = [name for name in FIRST_METRICS if name in names]
     return [*first, *sorted(names - set(first))][:MAX_METRICS]
 

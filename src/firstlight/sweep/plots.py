@@ -20,7 +20,10 @@ def plot_sweep_results(rows: list[dict[str, Any]], metric_columns: list[str], pa
     """
     overrides = list(rows[0])[: list(rows[0]).index("status")]
     names = [", ".join(str(row[name]) for name in overrides) or str(index) for index, row in enumerate(rows)]
-    panels = [name for name in PANELS if name in metric_columns]
+    measured = [name for name in metric_columns if any(isinstance(row[name], int | float) for row in rows)]
+    # Without an accuracy, the first metric that the module logs.
+    quality = PANELS[0] if PANELS[0] in measured else next((name for name in measured if "/s" not in name), PANELS[0])
+    panels = [name for name in (quality, *PANELS[1:]) if name in metric_columns]
     height = 1.6 + 0.32 * len(rows)
     figure = Figure(figsize=(3.2 * len(panels) + 1.8, height), layout="constrained")
     figure.suptitle(", ".join(overrides), fontsize=10)

@@ -23,6 +23,8 @@ RESULT_COLUMNS = {
     "peak GiB": ("metrics", "speed/peak_memory_gib"),
     "seconds": ("duration_s",),
 }
+# Further metrics in the table.
+MAX_OTHER_METRICS = 6
 
 
 def parse_user_overrides(overrides: list[str]) -> dict[str, str]:
@@ -44,7 +46,11 @@ def collect_results(sweep_dir: Path, metrics: Sequence[str] = ()) -> list[dict[s
     records = [record for record in load_all_jobs(sweep_dir) if is_complete_record(record)]
     jobs = [parse_user_overrides(record["overrides"]) for record in records]
     keys = find_varying_overrides(jobs) or list(dict.fromkeys(key for settings in jobs for key in settings))
-    more = {name: ("metrics", name) for name in metrics if ("metrics", name) not in RESULT_COLUMNS.values()}
+    # A module may log metrics of any name.
+    logged = [name for record in records for name in record.get("metrics") or {}]
+    other = sorted({name for name in logged if not name.startswith(("train", "speed/", "test/", "val/"))})
+    names = [*metrics, *other[:MAX_OTHER_METRICS]]
+    more = {name: ("metrics", name) for name in names if ("metrics", name) not in RESULT_COLUMNS.values()}
     return [
         {key: settings.get(key, "") for key in keys}
         | {"status": record["status"]}
@@ -80,7 +86,9 @@ def write_results_and_plots(sweep_dir: Path, rows: list[dict[str, Any]]) -> None
     writer.writeheader()
     writer.writerows(rows)
     write_atomically(sweep_dir / "results.csv", text.getvalue())
-    plot_sweep_results(rows, list(RESULT_COLUMNS), sweep_dir / "results.png")
+    columns = list(rows[0])
+    results = columns[columns.index("status") + 1 : columns.index("reason")]
+    plot_sweep_results(rows, results, sweep_dir / "results.png")
     if len({row.get("data.batch_size") for row in rows if row["status"] == "finished"}) > 1:
         plot_batch_size_sweep(rows, sweep_dir / "batch_sizes.png")
 
