@@ -154,6 +154,9 @@ def resolve_module_settings(settings: Settings, model: LightningModule) -> None:
             raise ConfigError(f"{name} has no configure_optimizers and needs an optimizer. Use e.g. optimizer=adamw.")
         optimizer |= {"lr": scale_lr(optimizer["lr"], trainer)} if "lr" in optimizer else {}
         set_optimizer_config(model, optimizer, settings["scheduler"] or {})
+    if not model.automatic_optimization and trainer["strategy"] == "ddp":
+        # A step of one of several optimizers uses a part of the parameters.
+        trainer["strategy"] = "ddp_find_unused_parameters_true"
     if trainer.get("gradient_clip_val") == AUTO:
         trainer["gradient_clip_val"] = 1.0 if model.automatic_optimization else None
     elif trainer.get("gradient_clip_val") and not model.automatic_optimization:
