@@ -127,9 +127,10 @@ def load_state_dict(
         if name in expected and (tensor.shape != expected[name].shape or (skip_head and is_head(name)))
     }
     fitting = OrderedDict((name, tensor) for name, tensor in state_dict.items() if name not in skipped)
-    # Modules that read older formats, such as torchvision's MNASNet and ViT, ask for the version of the format.
-    metadata = getattr(state_dict, "_metadata", None) or getattr(expected, "_metadata", None)
-    fitting._metadata = metadata  # type: ignore[attr-defined]
+    # The versions of the modules, for those that translate names of an earlier version, such as torchvision's ViT. A
+    # file without versions has the current ones (torchvision's MNASNet requires them), unless its names are others.
+    current = {} if fitting.keys() - expected.keys() else getattr(expected, "_metadata", {})
+    fitting._metadata = getattr(state_dict, "_metadata", None) or current  # type: ignore[attr-defined]
     result = network.load_state_dict(fitting, strict=False)
     return build_report(expected, set(result.missing_keys), {*result.unexpected_keys, *skipped}, is_head)
 
