@@ -118,9 +118,7 @@ def test_fine_tuned_head_for_other_classes_is_new(tmp_path, capsys):
 def test_directory_of_image_network_is_rejected(tmp_path):
     transformers.ResNetConfig(depths=[1], hidden_sizes=[8], embedding_size=8).save_pretrained(tmp_path)
 
-    with pytest.raises(
-        CheckpointError, match="Could not load model.weights=.*Use a directory or Hub model with safete"
-    ):
+    with pytest.raises(CheckpointError, match="Could not load model.weights=.*Use a directory or Hub model"):
         TextClassifier(CLASSES, weights=str(tmp_path))
 
 
@@ -130,9 +128,7 @@ def test_weights_without_the_network_are_rejected(tmp_path):
     save_published("distilbert", tmp_path)
     save_file({"other.weight": torch.zeros(2)}, tmp_path / "model.safetensors", metadata={"format": "pt"})
 
-    with pytest.raises(
-        CheckpointError, match=r"is incompatible with this network: \d+ of \d+ tensors are missing .*0%"
-    ):
+    with pytest.raises(CheckpointError, match=r"is incompatible with this network: \d+ of \d+ tensors are .*0%"):
         TextClassifier(CLASSES, weights=str(tmp_path))
 
 

@@ -117,7 +117,7 @@ def test_other_input_size_can_be_set():
 @pytest.mark.usefixtures("timm")
 def test_images_are_normalized_as_model_states(compose_cfg):
     overrides = ["model.name=vit_tiny_patch16_224", "model.network_kwargs={img_size: 32}"]
-    model, data, trainer = build.build(compose_cfg(*make_network_overrides("timm", *overrides)))
+    _, data, trainer = build.build(compose_cfg(*make_network_overrides("timm", *overrides)))
     trainer.training = True
     data.trainer = trainer
     batch = next(iter(data.train_dataloader()))
