@@ -15,15 +15,15 @@ WORDS = ["good", "bad", "film"]
 ARCHITECTURES = ["distilbert", "roberta", "gpt2", "electra", "mpnet", "albert", "deberta-v2"]
 SIZE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 # The special tokens of published tokenizers; GPT-2 has no padding token.
-BERT_TOKENS = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+WORDPIECE_TOKENS = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
 ROBERTA_TOKENS = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
 GPT2_TOKENS = {"eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
 LAYOUTS = {
-    "bert": BERT_TOKENS,
-    "distilbert": BERT_TOKENS,
+    "albert": WORDPIECE_TOKENS,
+    "distilbert": WORDPIECE_TOKENS,
     "roberta": ROBERTA_TOKENS,
     "gpt2": GPT2_TOKENS,
-    "electra": BERT_TOKENS,
+    "electra": WORDPIECE_TOKENS,
 }
 
 
