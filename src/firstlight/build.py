@@ -14,6 +14,7 @@ from firstlight.config.instantiate import instantiate, locate
 from firstlight.config.options import AUTO, list_option_files, load_option
 from firstlight.config.overrides import is_group_overridden
 from firstlight.data.datamodule import ClassificationDataModule
+from firstlight.data.images import ImageDataModule
 from firstlight.data.metadata import load_metadata
 from firstlight.data.resumable import make_dataloaders_resumable
 from firstlight.data.text import TextDataModule
@@ -21,6 +22,9 @@ from firstlight.distributed.strategies import scale_lr
 from firstlight.hardware.accelerator import find_best_accelerator
 from firstlight.hardware.device import get_default_cpu_precision
 from firstlight.logger.metrics_csv import MetricsCSVLogger
+from firstlight.model.freezing import apply_freeze_patterns
+from firstlight.model.image_input import apply_image_input
+from firstlight.model.init_from import find_weights_file, init_from_file
 from firstlight.model.load import allows_remote_code, load_model, select_metadata
 from firstlight.model.optimizer import has_own_optimizers, set_optimizer_config
 from firstlight.model.task import Task
@@ -82,8 +86,9 @@ def build(
         DataError: If the data cannot be loaded.
         ConfigError: If model, data and trainer do not fit together.
     """
-    # Validates the hardware before any data is read.
+    # Validates the hardware and the path of weights before any data is read.
     settings = to_plain_dict(resolve_auto_settings(cfg))
+    init_file = None if checkpoint else find_weights_file(settings.get("init_from"))
     seed_everything(settings["seed"], workers=True, verbose=False)
     data: LightningDataModule | None = instantiate(settings["data"]) if settings["data"] else None
     metadata = load_metadata(data) if read_data else {}
@@ -97,6 +102,9 @@ def build(
     else:
         model = instantiate(settings["model"], **model_kwargs)
     validate_namespace(model, data)
+    if init_file:
+        init_from_file(model, init_file, settings["init_from"]["strict"])
+    apply_freeze_patterns(model, settings.get("freeze") or [], settings.get("unfreeze") or [])
     if not isinstance(model, Task):
         seed_everything(settings["seed"], workers=True, verbose=False)
     resolve_module_settings(settings, model)
@@ -202,7 +210,7 @@ def validate_class_names(trained: Settings, metadata: Settings) -> None:
 def connect_components(
     model: LightningModule, data: LightningDataModule | None, trainer: Trainer, seed: int = 0
 ) -> None:
-    """Set the tokenizer of the dataset, the memory format of the network, and resumable dataloaders."""
+    """Set tokenizer or normalization of the dataset, the memory format of the network, and resumable dataloaders."""
     if isinstance(data, TextDataModule):
         tokenizer, max_tokens = getattr(model, "tokenizer", None), getattr(model, "max_tokens", None)
         if tokenizer is None:
@@ -216,6 +224,8 @@ def connect_components(
                 f"{data.max_length}. Set data.max_length to {max_tokens} or less."
             )
         data.set_tokenizer(tokenizer)
+    if isinstance(data, ImageDataModule):
+        apply_image_input(model, data)
     if not isinstance(data, ClassificationDataModule):
         make_dataloaders_resumable(model if data is None else data, trainer, seed)
     trainer.apply_memory_format(model.network if isinstance(model, Task) else model)

@@ -18,6 +18,7 @@ from firstlight.config.options import (
 )
 from firstlight.config.ranges import validate_range
 from firstlight.run.errors import ConfigError, MissingPackageError, incompatible, invalid_value, missing_package
+from firstlight.run.packages import is_installed
 
 # Keys of a scheduler config for Lightning, not for the scheduler class.
 LR_SCHEDULER_KEYS = ("interval", "monitor")
@@ -49,6 +50,7 @@ def validate_config(cfg: DictConfig) -> None:
     if is_training:
         validate_model_data_match(settings["model"], settings["data"])
         validate_single_mps_device(settings["trainer"])
+        validate_initial_weights(settings)
 
 
 def validate_root_keys(settings: dict[str, Any]) -> None:
@@ -106,7 +108,10 @@ def validate_nested(where: str, value: Any) -> None:
 
 def validate_imports(target: str) -> None:
     """Check that the packages imported by the module of a class are installed, before any data is loaded."""
-    if (package := schema.find_missing_import(target)) is not None:
+    # A model of any network imports the package of the networks late, and names it in a class constant.
+    required = schema.read_signature(target).constants.get("required_package")
+    package = required if isinstance(required, str) and not is_installed(required) else None
+    if (package := package or schema.find_missing_import(target)) is not None:
         raise MissingPackageError(missing_package(target.rpartition(".")[2], package))
 
 
@@ -158,6 +163,21 @@ def validate_single_mps_device(trainer: dict[str, Any]) -> None:
             f"trainer.strategy={strategy} request more. Use trainer=mps without these overrides, or "
             "trainer.accelerator=cpu."
         )
+
+
+def validate_initial_weights(settings: dict[str, Any]) -> None:
+    """Check the types of the settings of `init_from`, `freeze` and `unfreeze`.
+
+    Raises:
+        ConfigError: If a value has another type.
+    """
+    expected = {"path": "str | None", "strict": "bool"}
+    values = {f"init_from.{key}": (value, expected[key]) for key, value in (settings.get("init_from") or {}).items()}
+    values |= {key: (settings.get(key, []), "list[str]") for key in ("freeze", "unfreeze")}
+    for key, (value, annotation) in values.items():
+        parsed = ast.parse(annotation, mode="eval").body
+        if not matches_annotation(parsed, value):
+            raise ConfigError(invalid_value(key, value, describe_annotation(parsed)))
 
 
 def _describe_option(group: str, node: dict[str, Any]) -> str:

@@ -1,6 +1,5 @@
 """Image datasets: uint8 up to the device, where a batch is augmented and normalized as a whole."""
 
-import functools
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,20 +14,17 @@ from torch.utils.data import DataLoader, Dataset
 from firstlight.data.batch import Batch, to_index_tensor
 from firstlight.data.datamodule import ClassificationDataModule
 from firstlight.data.image_io import get_center_crop_box, list_images, read_image_crop
+from firstlight.data.normalization import IMAGENET_MEAN, IMAGENET_STD, normalize
 from firstlight.data.sampler import ResumableSampler
 from firstlight.data.seeding import random_uniform
 from firstlight.run.errors import DataError
-
-# Mean and standard deviation of the RGB channels of ImageNet, which torchvision's pretrained weights expect.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class ImageDataModule(ClassificationDataModule):
     """Labeled RGB images of one size.
 
     The "inputs" of a batch are uint8 (batch, 3, size, size) in the dataloader. On the device, they are normalized with
-    the mean and standard deviation of ImageNet, in the trainer's precision.
+    the mean and standard deviation that the model states, or else those of ImageNet, in the trainer's precision.
 
     Args:
         image_size: Side of the square images in pixels.
@@ -52,6 +48,13 @@ class ImageDataModule(ClassificationDataModule):
         super().__init__(batch_size=batch_size, num_workers=num_workers, drop_last=drop_last)
         self.image_size = image_size
         self.augment = augment
+        # Of the RGB channels, for pixels from 0 to 1.
+        self.mean: tuple[float, ...] = IMAGENET_MEAN
+        self.std: tuple[float, ...] = IMAGENET_STD
+
+    def set_normalization(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Set the mean and the standard deviation of the RGB channels, for pixels from 0 to 1."""
+        self.mean, self.std = tuple(mean), tuple(std)
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -77,7 +80,7 @@ class ImageDataModule(ClassificationDataModule):
             # Converted here, at one byte per value: the first convolution would convert four.
             images = images.contiguous(memory_format=torch.channels_last)
         # The trainer's precision determines the dtype, e.g. bfloat16 with bf16-true.
-        return {**batch, "inputs": self.trainer.precision_plugin.convert_input(normalize(images))}
+        return {**batch, "inputs": self.trainer.precision_plugin.convert_input(normalize(images, self.mean, self.std))}
 
     def augment_batch(self, images: Tensor, ids: Tensor, epoch: int) -> Tensor:
         """Return a batch with each image shifted and flipped at random, (batch, 3, size, size) uint8.
@@ -207,25 +210,6 @@ class UnlabeledImageDataset(Dataset[Any]):
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         images, ids = zip(*(self[index] for index in indices), strict=True)
         return {"inputs": torch.stack(images), "ids": to_index_tensor(ids)}
-
-
-def denormalize_to_uint8(images: Tensor) -> Tensor:
-    """Return normalized images as uint8 on the CPU, for plots, (batch, 3, height, width)."""
-    scale, shift = _get_scale_and_shift(torch.device("cpu"))
-    return ((images.detach().float().cpu() - shift) / scale).round().clamp(0, 255).to(torch.uint8)
-
-
-def normalize(images: Tensor) -> Tensor:
-    """Return uint8 images normalized with ImageNet's mean and standard deviation, float32 (batch, 3, height, width)."""
-    scale, shift = _get_scale_and_shift(images.device)
-    return torch.addcmul(shift, images.float(), scale)
-
-
-@functools.cache
-def _get_scale_and_shift(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return scale and shift for pixels of 0 to 255, each (1, 3, 1, 1). Cached: copies would synchronize a GPU."""
-    mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
-    return 1 / (255 * std), -mean / std
 
 
 def shift_images(images: Tensor, max_shift: int, down: Tensor, right: Tensor) -> Tensor:

@@ -14,8 +14,9 @@ from torch import Tensor
 from firstlight.checkpoint.io import load_checkpoint
 from firstlight.config.instantiate import instantiate
 from firstlight.data.datamodule import ClassificationDataModule
-from firstlight.data.images import IMAGENET_MEAN, IMAGENET_STD, ImageDataModule
+from firstlight.data.images import ImageDataModule
 from firstlight.data.text import TextDataModule
+from firstlight.model.image_input import apply_image_input
 from firstlight.model.load import allows_remote_code, load_model
 from firstlight.model.task import Task
 from firstlight.run.errors import ConfigError, DataError
@@ -63,6 +64,7 @@ def load_source(config: Config, checkpoint: str) -> ExportSource:
     transfer_hook = getattr(type(data), "on_after_batch_transfer", None)
     # A subclass that overrides the hook may preprocess its images in another way.
     if isinstance(data, ImageDataModule) and transfer_hook is ImageDataModule.on_after_batch_transfer:
+        apply_image_input(model, data)
         inputs = describe_image_inputs(data)
     elif isinstance(data, TextDataModule):
         inputs = describe_text_inputs(model, data)
@@ -85,8 +87,8 @@ def describe_image_inputs(data: ImageDataModule) -> InputSpec:
             "channels": "RGB",
             "image_size": size,
             "normalization": "(pixel / 255 - mean) / std, per channel",
-            "mean": list(IMAGENET_MEAN),
-            "std": list(IMAGENET_STD),
+            "mean": list(data.mean),
+            "std": list(data.std),
         },
     )
 
