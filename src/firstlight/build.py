@@ -13,7 +13,7 @@ from firstlight.checkpoint.io import load_checkpoint
 from firstlight.config.instantiate import instantiate, locate
 from firstlight.config.options import AUTO, list_option_files, load_option
 from firstlight.config.overrides import is_group_overridden
-from firstlight.data.datamodule import ClassificationDataModule
+from firstlight.data.datamodule import LabeledDataModule
 from firstlight.data.metadata import load_metadata
 from firstlight.data.resumable import make_dataloaders_resumable
 from firstlight.data.text import TextDataModule
@@ -213,6 +213,6 @@ def connect_components(
                 f"{data.max_length}. Set data.max_length to {max_tokens} or less."
             )
         data.set_tokenizer(tokenizer)
-    if not isinstance(data, ClassificationDataModule):
+    if not isinstance(data, LabeledDataModule):
         make_dataloaders_resumable(model if data is None else data, trainer, seed)
     trainer.apply_memory_format(model.network if isinstance(model, Task) else model)

@@ -17,7 +17,7 @@ from firstlight.run.files import write_atomically
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule
 
-    from firstlight.data.datamodule import ClassificationDataModule
+    from firstlight.data.datamodule import LabeledDataModule
     from firstlight.trainer.trainer import Trainer
 
 
@@ -30,17 +30,17 @@ def main(cfg: DictConfig) -> int:
     validate_config(cfg)
     from firstlight.build import build
     from firstlight.checkpoint.resolve import resolve_checkpoint
-    from firstlight.data.datamodule import ClassificationDataModule
+    from firstlight.data.datamodule import LabeledDataModule
 
     checkpoint = resolve_checkpoint(cfg)
     model, data, trainer = build(cfg, checkpoint, read_data=False)
-    if isinstance(data, ClassificationDataModule):
+    if isinstance(data, LabeledDataModule):
         return predict_inputs(cfg, checkpoint, model, data, trainer)
     return predict_dataloader(cfg, checkpoint, model, data, trainer)
 
 
 def predict_inputs(
-    cfg: DictConfig, checkpoint: str, model: "LightningModule", data: "ClassificationDataModule", trainer: "Trainer"
+    cfg: DictConfig, checkpoint: str, model: "LightningModule", data: "LabeledDataModule", trainer: "Trainer"
 ) -> int:
     """Write ID, label and probability of each input, report unreadable inputs, return the number of predictions."""
     from firstlight.cli import console

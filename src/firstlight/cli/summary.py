@@ -8,7 +8,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from omegaconf import DictConfig
 
 from firstlight.cli.console import print_fields
-from firstlight.data.datamodule import ClassificationDataModule
+from firstlight.data.datamodule import LabeledDataModule
 from firstlight.data.metadata import is_plain
 from firstlight.logger.metrics_csv import MetricsCSVLogger
 from firstlight.model.classifier import Classifier
@@ -30,7 +30,7 @@ def record_and_print_header(
     """Print model, data, device and loggers of a run, and which features are off; write them to run.json."""
     total = sum(param.numel() for param in model.parameters())
     trainable = sum(param.numel() for param in model.parameters() if param.requires_grad)
-    is_own_data = isinstance(data, ClassificationDataModule)
+    is_own_data = isinstance(data, LabeledDataModule)
     sizes = {name: len(dataset) for name, dataset in data.datasets.items()} if is_own_data else {}  # type: ignore[union-attr, arg-type]
     device = str(trainer.strategy.root_device)
     built = [logger for logger in trainer.loggers if not isinstance(logger, MetricsCSVLogger)]

@@ -17,7 +17,7 @@ from firstlight.data.sampler import ResumableSampler, ShuffleSampler
 from firstlight.run.errors import ConfigError, DataError, invalid_value
 
 
-class ClassificationDataModule(LightningDataModule, ABC):
+class LabeledDataModule(LightningDataModule, ABC):
     """A labeled dataset with the splits "train", "val" and "test".
 
     A batch is a dictionary: "inputs" (what the model takes), "labels" (batch,) int64 and "ids" (batch,) int64, the

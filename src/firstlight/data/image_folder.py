@@ -30,7 +30,7 @@ class ImageFolderDataModule(ImageDataModule):
         batch_size: Images per step and device.
         num_workers: DataLoader workers that decode images. If None, chosen for the platform.
         augment: Whether to crop and flip training images at random (Szegedy et al. 2015, section 6).
-        drop_last: See `ClassificationDataModule`.
+        drop_last: See `LabeledDataModule`.
         max_skipped_samples: Maximum number of unreadable images in a split that are skipped.
     """
 

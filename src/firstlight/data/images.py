@@ -13,7 +13,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from firstlight.data.batch import Batch, to_index_tensor
-from firstlight.data.datamodule import ClassificationDataModule
+from firstlight.data.datamodule import LabeledDataModule
 from firstlight.data.image_io import get_center_crop_box, list_images, read_image_crop
 from firstlight.data.sampler import ResumableSampler
 from firstlight.data.seeding import random_uniform
@@ -24,7 +24,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-class ImageDataModule(ClassificationDataModule):
+class ImageDataModule(LabeledDataModule):
     """Labeled RGB images of one size.
 
     The "inputs" of a batch are uint8 (batch, 3, size, size) in the dataloader. On the device, they are normalized with

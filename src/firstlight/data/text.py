@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from torch.utils.data import Dataset
 
-from firstlight.data.datamodule import ClassificationDataModule
+from firstlight.data.datamodule import LabeledDataModule
 from firstlight.data.sampler import LengthGroupedSampler, ResumableSampler
 from firstlight.data.split import stratified_split
 from firstlight.data.tabular import iter_texts
@@ -21,7 +21,7 @@ from firstlight.run.errors import ConfigError, DataError, invalid_value
 LabeledTexts = tuple[list[str], Sequence[int]]
 
 
-class TextDataModule(ClassificationDataModule):
+class TextDataModule(LabeledDataModule):
     """Labeled texts. A subclass implements `load_texts`.
 
     The "inputs" of a batch are {"input_ids", "attention_mask"}, both int64 (batch, tokens). The texts are tokenized

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from firstlight.checkpoint.io import load_checkpoint
 from firstlight.config.instantiate import instantiate
-from firstlight.data.datamodule import ClassificationDataModule
+from firstlight.data.datamodule import LabeledDataModule
 from firstlight.data.images import IMAGENET_MEAN, IMAGENET_STD, ImageDataModule
 from firstlight.data.text import TextDataModule
 from firstlight.model.load import allows_remote_code, load_model
@@ -149,7 +149,7 @@ def describe_text_inputs(model: Any, data: TextDataModule) -> InputSpec:
     )
 
 
-def describe_batch_inputs(model: Task, data: ClassificationDataModule) -> InputSpec:
+def describe_batch_inputs(model: Task, data: LabeledDataModule) -> InputSpec:
     """Return the inputs of a custom datamodule, taken from its first test batch.
 
     Raises:

@@ -14,7 +14,7 @@ from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 from torch.utils._pytree import keystr, tree_leaves, tree_map_with_path
 
-from firstlight.data.datamodule import ClassificationDataModule
+from firstlight.data.datamodule import LabeledDataModule
 from firstlight.data.text import TextDataModule
 from firstlight.model.flops import META_DEVICE, copy_to_meta
 from firstlight.model.task import Task
@@ -51,7 +51,7 @@ class DryRunStep:
         deterministic: bool,
     ) -> None:
         # The batches of other datamodules have the size that they have.
-        self.batch_size = data.batch_size if isinstance(data, ClassificationDataModule) else None
+        self.batch_size = data.batch_size if isinstance(data, LabeledDataModule) else None
         self.gradient_clip_val = trainer.gradient_clip_val
         self.is_fused = isinstance(model, Task) and model.should_fuse_optimizer(trainer.fused_optimizer)
         self.model = copy_to_meta_without_logging(model)
@@ -60,7 +60,7 @@ class DryRunStep:
             self.trainer.strategy.precision_plugin = HalfPrecision(precision)  # type: ignore[arg-type]
         self.precision_plugin = self.trainer.precision_plugin
         phases = ["training"] if find_missing_hooks(model, data, "validation") else ["training", "evaluation"]
-        is_own = isinstance(data, ClassificationDataModule)
+        is_own = isinstance(data, LabeledDataModule)
         self.batches = {
             phase: load_sample_batch(data, phase == "training") if is_own else load_plain_batch(model, data, phase)  # type: ignore[arg-type]
             for phase in phases
@@ -229,7 +229,7 @@ def make_stub_trainer(trainer: Trainer) -> lightning.pytorch.Trainer:
     )
 
 
-def shallow_copy_datamodule(data: ClassificationDataModule) -> ClassificationDataModule:
+def shallow_copy_datamodule(data: LabeledDataModule) -> LabeledDataModule:
     """Return a shallow copy of a datamodule, whose datasets and trainer can be replaced without side effects."""
     data_copy = copy.copy(data)
     data_copy.num_workers = 0
@@ -250,7 +250,7 @@ def load_plain_batch(model: LightningModule, data: LightningDataModule | None, p
     return batch, None
 
 
-def load_sample_batch(data: ClassificationDataModule, training: bool) -> tuple[Any, int]:
+def load_sample_batch(data: LabeledDataModule, training: bool) -> tuple[Any, int]:
     """Return a small batch, with texts padded to their maximum length, and its number of samples."""
     data_copy = shallow_copy_datamodule(data)
     split = "train" if training else "val"
