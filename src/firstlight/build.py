@@ -13,7 +13,9 @@ from firstlight.checkpoint.io import load_checkpoint
 from firstlight.config.instantiate import instantiate, locate
 from firstlight.config.options import AUTO, list_option_files, load_option
 from firstlight.config.overrides import is_group_overridden
+from firstlight.config.schema import read_signature
 from firstlight.data.datamodule import LabeledDataModule
+from firstlight.data.labels import LABEL_DTYPES
 from firstlight.data.metadata import load_metadata
 from firstlight.data.resumable import make_dataloaders_resumable
 from firstlight.data.text import TextDataModule
@@ -35,10 +37,16 @@ Settings = dict[str, Any]
 SINGLE_DEVICE = {"devices": 1, "num_nodes": 1, "strategy": AUTO}
 # `auto` settings of the trainer for modules that are no `Task`: how they react to other values is unknown.
 PLAIN_MODULE_DEFAULTS = {"compile": False, "channels_last": False}
+# Entries of the metadata that must be the same in training and afterwards.
+LABEL_NAMES = {
+    "class_names": ("Class names", "classes"),
+    "label_names": ("Label names", "labels"),
+    "target_name": ("Target names", "target"),
+}
 
 
 def resolve_auto_settings(cfg: DictConfig) -> DictConfig:
-    """Resolve the `auto` values of the trainer: detect the accelerator and apply configs/trainer/<accelerator>.yaml.
+    """Resolve the `auto` values of the trainer with configs/trainer/<accelerator>.yaml, and the task of the dataset.
 
     Raises:
         HardwareError: If this machine lacks the accelerator or the devices.
@@ -58,7 +66,17 @@ def resolve_auto_settings(cfg: DictConfig) -> DictConfig:
     trainer |= {key: defaults[key] for key, value in trainer.items() if value == AUTO and key in defaults}
     keys = ("accelerator", "devices", "num_nodes", "strategy", "precision")
     validate_hardware(**{key: trainer[key] for key in keys})
+    resolve_data_task(settings["model"], settings["data"])
     return OmegaConf.create(settings)
+
+
+def resolve_data_task(model: Settings, data: Settings | None) -> None:
+    """Set the task of an engine's dataset to the task of the model, if its key `task` is null."""
+    task = read_signature(model["_target_"]).constants.get("task")
+    signature = read_signature(data["_target_"]) if data else None
+    has_key = signature is not None and "task" in signature.parameters and "task" in signature.constants
+    if data and has_key and data.get("task") is None and task in LABEL_DTYPES:
+        data["task"] = task
 
 
 def names_task(target: str) -> bool:
@@ -93,7 +111,7 @@ def build(
     model_kwargs = saved["model_kwargs"] if saved else select_metadata(settings["model"], metadata)
     if saved:
         model = load_model(saved, allows_remote_code(settings))
-        validate_class_names(model_kwargs, metadata)
+        validate_label_names(model_kwargs, metadata)
     else:
         model = instantiate(settings["model"], **model_kwargs)
     validate_namespace(model, data)
@@ -178,22 +196,24 @@ def validate_namespace(*components: Any) -> None:
             )
 
 
-def validate_class_names(trained: Settings, metadata: Settings) -> None:
-    """Check that the dataset has the classes that the model was trained on.
+def validate_label_names(trained: Settings, metadata: Settings) -> None:
+    """Check that the dataset has the classes, labels or target that the model was trained on.
 
     Args:
         trained: Metadata that the constructor of the model received in training.
         metadata: Metadata of the dataset; empty if it is not loaded.
 
     Raises:
-        DataError: If the class names differ.
+        DataError: If the names differ.
     """
-    before, now = trained.get("class_names"), metadata.get("class_names")
-    if before is not None and now is not None and before != now:
-        raise DataError(
-            f"Class names differ: the model was trained on {', '.join(map(str, before[:9]))}, but the dataset has "
-            f"{', '.join(map(str, now[:9]))}. Use a dataset with the same classes, or train a new model."
-        )
+    for key, (title, noun) in LABEL_NAMES.items():
+        before, now = trained.get(key), metadata.get(key)
+        if before is not None and now is not None and before != now:
+            names = [", ".join(map(str, value[:9])) if isinstance(value, list) else value for value in (before, now)]
+            raise DataError(
+                f"{title} differ: the model was trained on {names[0]}, but the dataset has {names[1]}. Use a dataset "
+                f"with the same {noun}, or train a new model."
+            )
 
 
 def connect_components(

@@ -69,9 +69,12 @@ def describe_data(data: LightningDataModule | None, sizes: dict[str, int]) -> st
         return "dataloaders of the model"
     counts = " / ".join(f"{size:,} {name}" for name, size in sizes.items())
     class_names, batch_size = getattr(data, "class_names", None), getattr(data, "batch_size", None)
+    labels: dict[str, Any] = data.label_metadata if isinstance(data, LabeledDataModule) else {}
     details = [
         *([counts] if counts else []),
         *([f"{len(class_names)} classes"] if class_names and is_plain(class_names) else []),
+        *([f"{len(labels['label_names'])} labels"] if "label_names" in labels else []),
+        *([f"target {labels['target_name']}"] if "target_name" in labels else []),
         *([f"batch size {batch_size}"] if isinstance(batch_size, int) else []),
     ]
     return f"{type(data).__name__}: {', '.join(details)}" if details else type(data).__name__

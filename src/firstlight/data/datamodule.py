@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from firstlight.data.batch import identity_collate
 from firstlight.data.dataloader import ResumableDataLoader, get_default_num_workers, get_resume_position, init_worker
 from firstlight.data.eval_shard import EvalShard, EvalShardSampler
-from firstlight.data.labels import validate_labels
+from firstlight.data.labels import LABEL_DTYPES, summarize_labels, validate_labels, validate_task
 from firstlight.data.sampler import ResumableSampler, ShuffleSampler
 from firstlight.run.errors import ConfigError, DataError, invalid_value
 
@@ -20,8 +20,12 @@ from firstlight.run.errors import ConfigError, DataError, invalid_value
 class LabeledDataModule(LightningDataModule, ABC):
     """A labeled dataset with the splits "train", "val" and "test".
 
-    A batch is a dictionary: "inputs" (what the model takes), "labels" (batch,) int64 and "ids" (batch,) int64, the
-    index of each sample in its split.
+    A batch is a dictionary: "inputs" (what the model takes), "labels", and "ids" (batch,) int64, the index of each
+    sample in its split. The task determines the labels:
+
+    - "classification": the index of the class, shape (batch,) int64.
+    - "multilabel": 0 or 1 for each label, shape (batch, labels) float32.
+    - "regression": a number, shape (batch,) float32.
 
     A subclass sets `modality` and loads its samples. It downloads only in `prepare_data`.
 
@@ -37,6 +41,8 @@ class LabeledDataModule(LightningDataModule, ABC):
 
     # "images" or "text": the models that accept this dataset.
     modality: ClassVar[str]
+    # "classification", "multilabel" or "regression". A subclass may have it as an argument.
+    task: str = "classification"
     # A dataset in memory needs no DataLoader workers.
     in_memory: ClassVar[bool] = True
     # Maximum time that a DataLoader worker may take for a batch before the run fails.
@@ -58,14 +64,16 @@ class LabeledDataModule(LightningDataModule, ABC):
         self.drop_last = drop_last
         # Seed of the run, which is set before the dataset is built.
         self.run_seed = torch.initial_seed()
-        self.class_names: list[str] = []
+        # Names and statistics of the labels, known after `setup`.
+        self.label_metadata: dict[str, Any] = {}
         self.datasets: dict[str, Dataset[Any]] = {}
 
     @abstractmethod
     def load_splits(self) -> tuple[list[str], dict[str, Dataset[Any]]]:
-        """Return the class names and the datasets "train", "val" and "test", without downloads.
+        """Return the names of the classes or labels and the datasets "train", "val" and "test", without downloads.
 
-        The label of a sample is the index of its class name.
+        For the task "regression", the only name is that of the target, and the dataset "train" needs an attribute
+        `labels` with all targets.
 
         Raises:
             DataError: If the data is missing or cannot be read.
@@ -94,17 +102,38 @@ class LabeledDataModule(LightningDataModule, ABC):
         """Load the three splits, on the first call.
 
         Raises:
-            DataError: If a split is empty, or a label does not belong to a class.
+            DataError: If a split is empty, or a label is invalid.
         """
-        if self.class_names or stage == "predict":
+        if self.label_metadata or stage == "predict":
             return
-        self.class_names, datasets = self.load_splits()
+        names, datasets = self.load_splits()
         self.datasets |= datasets
         for name, dataset in datasets.items():
             if not len(dataset):  # type: ignore[arg-type]
                 raise DataError(f"The {name} split of {type(self).__name__} is empty. Add samples.")
             if (labels := getattr(dataset, "labels", None)) is not None:
-                validate_labels(name, labels, self.class_names)
+                validate_labels(name, labels, names, self.task)
+        self.label_metadata = summarize_labels(getattr(datasets["train"], "labels", None), names, self.task)
+
+    def set_task(self, task: str | None) -> None:
+        """Set the task, if it is not None.
+
+        Raises:
+            ConfigError: If there is no such task.
+        """
+        if task is not None:
+            validate_task(task)
+            self.task = task
+
+    @property
+    def class_names(self) -> list[str]:
+        """Name of each class after `setup`; empty before, and for any other task."""
+        return list(self.label_metadata.get("class_names", []))
+
+    @property
+    def label_dtype(self) -> torch.dtype:
+        """Dtype of the labels of a batch."""
+        return LABEL_DTYPES[self.task]
 
     @property
     def rank_and_world_size(self) -> tuple[int, int]:

@@ -55,9 +55,9 @@ class ImageDataModule(LabeledDataModule):
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """Class names and image sizes, for the constructor of the model."""
+        """Metadata of the labels and image sizes, for the constructor of the model."""
         return {
-            "class_names": self.class_names,
+            **self.label_metadata,
             "image_size": self.image_size,
             "native_size": self.native_size or self.image_size,
         }
@@ -150,12 +150,13 @@ class InMemoryImageDataModule(ImageDataModule):
 
     @abstractmethod
     def load_arrays(self) -> tuple[list[str], dict[str, tuple[np.ndarray, np.ndarray]]]:
-        """Return the class names and, by split, images (samples, 3, size, size) uint8 and labels (samples,)."""
+        """Return names and, by split, images (samples, 3, size, size) uint8 and labels, as `load_splits` does."""
 
     def load_splits(self) -> tuple[list[str], dict[str, Dataset[Any]]]:
-        """Return the class names and the three datasets."""
-        class_names, splits = self.load_arrays()
-        return class_names, {name: InMemoryImageDataset(images, labels) for name, (images, labels) in splits.items()}
+        """Return the names of the classes or labels and the three datasets."""
+        names, splits = self.load_arrays()
+        dtype = self.label_dtype
+        return names, {name: InMemoryImageDataset(*arrays, label_dtype=dtype) for name, arrays in splits.items()}
 
 
 class InMemoryImageDataset(Dataset[Any]):
@@ -163,12 +164,13 @@ class InMemoryImageDataset(Dataset[Any]):
 
     Args:
         images: Shape (samples, 3, size, size), uint8.
-        labels: Shape (samples,).
+        labels: Shape (samples,) or (samples, labels).
+        label_dtype: Dtype of the labels.
     """
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
+    def __init__(self, images: np.ndarray, labels: np.ndarray, label_dtype: torch.dtype = torch.int64) -> None:
         self.images = torch.from_numpy(np.ascontiguousarray(images))
-        self.labels = torch.from_numpy(np.asarray(labels, dtype=np.int64))
+        self.labels = torch.from_numpy(np.asarray(labels)).to(label_dtype)
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 from torch.utils.data import Dataset
 
 from firstlight.data.datamodule import LabeledDataModule
 from firstlight.data.sampler import LengthGroupedSampler, ResumableSampler
-from firstlight.data.split import stratified_split
+from firstlight.data.split import split_by_task
 from firstlight.data.tabular import iter_texts
 from firstlight.data.token_cache import tokenize_cached
 from firstlight.data.token_dataset import RaggedTokens, TokenDataset
@@ -18,7 +19,7 @@ from firstlight.data.tokenization import TokenizerLike, tokenize
 from firstlight.run.errors import ConfigError, DataError, invalid_value
 
 # Texts, and the label of each.
-LabeledTexts = tuple[list[str], Sequence[int]]
+LabeledTexts = tuple[list[str], Any]
 
 
 class TextDataModule(LabeledDataModule):
@@ -69,7 +70,9 @@ class TextDataModule(LabeledDataModule):
 
     @abstractmethod
     def load_texts(self) -> tuple[list[str], dict[str, LabeledTexts]]:
-        """Return the class names and, by split, the texts and their labels. A label is the index of a class name.
+        """Return the names of the classes or labels and, by split, the texts and their labels.
+
+        A label is the index of a class name. For other tasks, see `LabeledDataModule`.
 
         Raises:
             DataError: If the data is missing or cannot be read.
@@ -77,9 +80,9 @@ class TextDataModule(LabeledDataModule):
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """Class names and the most common words ("vocabulary"), for the constructor of the model."""
+        """Metadata of the labels and the most common words ("vocabulary"), for the constructor of the model."""
         return {
-            "class_names": self.class_names,
+            **self.label_metadata,
             "vocabulary": find_most_common_words(self.texts["train"][0], self.max_length),
         }
 
@@ -90,15 +93,17 @@ class TextDataModule(LabeledDataModule):
             self.datasets[name] = self.make_dataset(texts, labels)
 
     def load_splits(self) -> tuple[list[str], dict[str, Dataset[Any]]]:
-        """Return the class names and the datasets. Without a tokenizer, they have labels but no tokens yet."""
-        class_names, self.texts = self.load_texts()
+        """Return the names and the datasets. Without a tokenizer, they have labels but no tokens yet."""
+        names, self.texts = self.load_texts()
         datasets: dict[str, Dataset[Any]] = {}
         for name, (texts, labels) in self.texts.items():
             if self.tokenizer:
                 datasets[name] = self.make_dataset(texts, labels)
             else:
-                datasets[name] = TokenDataset(RaggedTokens.from_lists([[]] * len(texts)), labels)
-        return class_names, datasets
+                datasets[name] = TokenDataset(
+                    RaggedTokens.from_lists([[]] * len(texts)), labels, label_dtype=self.label_dtype
+                )
+        return names, datasets
 
     def load_predict_inputs(self, path: Path) -> tuple[list[str], Dataset[Any]]:
         """Return the number of each row of a CSV, TSV, JSON Lines or Parquet file, from 1, and the dataset of texts.
@@ -117,9 +122,7 @@ class TextDataModule(LabeledDataModule):
         """Return the reason why the row with this number has no text."""
         return f"row {name}: {self.rows[int(name) - 1][1]}"
 
-    def make_dataset(
-        self, texts: list[str], labels: Sequence[int] | None, ids: Sequence[int] | None = None
-    ) -> TokenDataset:
+    def make_dataset(self, texts: list[str], labels: Any, ids: Sequence[int] | None = None) -> TokenDataset:
         """Tokenize texts.
 
         Args:
@@ -135,7 +138,13 @@ class TextDataModule(LabeledDataModule):
             else tokenize_cached(texts, self.tokenizer, self.max_length, self.tokens_dir)
         )
         return TokenDataset(
-            token_ids, labels, ids, self.tokenizer.pad_token_id, self.pad_to_multiple_of, self.max_length
+            token_ids,
+            labels,
+            ids,
+            self.tokenizer.pad_token_id,
+            self.pad_to_multiple_of,
+            self.max_length,
+            self.label_dtype,
         )
 
     def make_sampler(self, dataset: Dataset[Any]) -> ResumableSampler:
@@ -148,24 +157,26 @@ class TextDataModule(LabeledDataModule):
 
 
 def split_texts(
-    texts: list[str], labels: Sequence[int], val_fraction: float, test_fraction: float
+    texts: list[str], labels: Any, val_fraction: float, test_fraction: float, task: str = "classification"
 ) -> dict[str, LabeledTexts]:
-    """Return texts and labels by split, with every class in the same proportion.
+    """Return texts and labels by split, with every class in the same proportion. Other tasks are split at random.
 
     Args:
         texts: All texts.
         labels: Label of each text.
         val_fraction: Fraction of the texts for validation, 0 to 1. If 0, there is no "val".
         test_fraction: Fraction of the texts for the test, 0 to 1. If 0, there is no "test".
+        task: "classification", "multilabel" or "regression".
     """
-    splits = stratified_split(labels, val_fraction, test_fraction)
-    return {name: ([texts[i] for i in indices], [int(labels[i]) for i in indices]) for name, indices in splits.items()}
+    splits = split_by_task(labels, task, val_fraction, test_fraction)
+    values = np.asarray(labels)
+    return {name: ([texts[i] for i in indices], values[indices]) for name, indices in splits.items()}
 
 
-def add_missing_splits(splits: Mapping[str, LabeledTexts]) -> dict[str, LabeledTexts]:
+def add_missing_splits(splits: Mapping[str, LabeledTexts], task: str = "classification") -> dict[str, LabeledTexts]:
     """Return train, val and test. A missing val or test is a tenth of train."""
     fractions = {name: 0.0 if name in splits else 0.1 for name in ("val", "test")}
-    return {**splits, **split_texts(*splits["train"], fractions["val"], fractions["test"])}
+    return {**splits, **split_texts(*splits["train"], fractions["val"], fractions["test"], task)}
 
 
 def find_most_common_words(

@@ -1,6 +1,6 @@
 """Classifiers: a task with one class per sample, the cross-entropy and the classification metrics."""
 
-from typing import Any, TypedDict, Unpack
+from typing import Any, ClassVar, TypedDict, Unpack
 
 from torch import Tensor
 from torch.nn import functional
@@ -35,6 +35,8 @@ class Classifier(Task):
         DataError: If there are fewer than two classes.
     """
 
+    task: ClassVar[str] = "classification"
+
     def __init__(self, class_names: list[str], **settings: Unpack[ClassifierSettings]) -> None:
         super().__init__()
         if len(class_names) < 2:
@@ -64,6 +66,14 @@ class Classifier(Task):
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
         """Return the "ids" of a batch and the "probabilities", shape (batch, classes)."""
         return {"ids": batch["ids"], "probabilities": self(batch["inputs"]).float().softmax(1)}
+
+    def format_predictions(self, predictions: dict[str, Tensor]) -> list[dict[str, str]]:
+        """Return the most probable class of each sample and its probability."""
+        probabilities, classes = predictions["probabilities"].max(1)  # each (batch,)
+        return [
+            {"label": self.class_names[index], "probability": f"{probability:.6f}"}
+            for index, probability in zip(classes.tolist(), probabilities.tolist(), strict=True)
+        ]
 
     def finish_metrics(self, values: dict[str, Any]) -> dict[str, Any]:
         """Keep the confusion matrix for the ConfusionMatrixPlot callback, since loggers take scalars only."""
