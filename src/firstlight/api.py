@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch import Callback, LightningDataModule, LightningModule
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from firstlight.build import build
+from firstlight.build import build, resolve_data_task
 from firstlight.checkpoint.io import load_checkpoint
 from firstlight.checkpoint.resolve import resolve_checkpoint
 from firstlight.cli import summary
@@ -74,6 +74,7 @@ def load(source: str | os.PathLike[str]) -> LoadedRun:
     is_file = path.suffix == ".ckpt"
     checkpoint = resolve_checkpoint(OmegaConf.create({"run": str(path), "ckpt": str(path) if is_file else None}))
     settings = to_plain_dict(cfg)
+    resolve_data_task(settings["model"], settings["data"])
     model = load_model(load_checkpoint(checkpoint), allows_remote_code(settings)).eval()
     data: LightningDataModule | None = instantiate(settings["data"]) if settings["data"] else None
     if isinstance(data, TextDataModule):

@@ -62,8 +62,8 @@ def train_model(overrides, callback):
     build_trainer = builder.build_trainer
     trainers = []
 
-    def build_with_callback(settings):
-        trainer = build_trainer(settings)
+    def build_with_callback(*args):
+        trainer = build_trainer(*args)
         trainer.callbacks.insert(0, callback)
         trainers.append(trainer)
         return trainer
