@@ -32,7 +32,7 @@ def count_samples(trainer: Any, batch: Any) -> int | None:
         batch: The batch.
     """
     for owner in (trainer.lightning_module, trainer.datamodule):
-        if callable(getattr(owner, "num_samples", None)):  # fake datasets have a number of this name
+        if callable(getattr(owner, "num_samples", None)):  # datasets have a setting of this name
             return int(owner.num_samples(batch))
     if isinstance(batch, dict) and "inputs" in batch and "ids" in batch:
         return len(batch["ids"])

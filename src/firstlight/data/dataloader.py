@@ -5,7 +5,7 @@ import multiprocessing
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from lightning.fabric.utilities.seed import pl_worker_init_function
 from torch.utils.data import DataLoader
@@ -14,8 +14,11 @@ from firstlight.data.sampler import ResumableSampler
 from firstlight.hardware.device import count_available_cpus
 from firstlight.run.signals import STOP_SIGNALS
 
+T = TypeVar("T")
 
-class ResumableIteration:
+
+# Generic, as DataLoader is: otherwise Python 3.11 rejects the change of a loader's class to a subclass of both.
+class ResumableIteration(Generic[T]):
     """Mixin for a DataLoader that can start inside an epoch, because its sampler is a `ResumableSampler`."""
 
     sampler: ResumableSampler
@@ -40,7 +43,7 @@ class ResumableIteration:
         """Do nothing: `resume_position` provides the progress."""
 
 
-class ResumableDataLoader(ResumableIteration, DataLoader[Any]):  # type: ignore[misc]
+class ResumableDataLoader(ResumableIteration[Any], DataLoader[Any]):  # type: ignore[misc]
     """A DataLoader that can start inside an epoch."""
 
 
