@@ -34,6 +34,7 @@ class LabeledDataModule(LightningDataModule, ABC):
         num_workers: DataLoader workers. If None, chosen for the platform.
         drop_last: Whether to drop an incomplete last training batch. Shapes are then constant, and BatchNorm never
             gets a single sample.
+        balanced_sampler: Whether to draw the training samples of each class equally often. See `BalancedSampler`.
 
     Raises:
         ConfigError: If `batch_size` is less than 1 or `num_workers` is negative.
@@ -48,7 +49,13 @@ class LabeledDataModule(LightningDataModule, ABC):
     # Maximum time that a DataLoader worker may take for a batch before the run fails.
     worker_timeout_s: ClassVar[float] = 300
 
-    def __init__(self, batch_size: int, num_workers: int | None, drop_last: bool) -> None:
+    def __init__(
+        self,
+        batch_size: int = 32,
+        num_workers: int | None = None,
+        drop_last: bool = True,
+        balanced_sampler: bool = False,
+    ) -> None:
         super().__init__()
         if batch_size < 1:
             raise ConfigError(
@@ -62,6 +69,7 @@ class LabeledDataModule(LightningDataModule, ABC):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.drop_last = drop_last
+        self.balanced_sampler = balanced_sampler
         # Seed of the run, which is set before the dataset is built.
         self.run_seed = torch.initial_seed()
         # Names and statistics of the labels, known after `setup`.

@@ -17,6 +17,7 @@ from firstlight.data.datamodule import LabeledDataModule
 from firstlight.data.image_io import get_center_crop_box, list_images, read_image_crop
 from firstlight.data.sampler import ResumableSampler
 from firstlight.data.seeding import random_uniform
+from firstlight.data.unlabeled_images import UnlabeledImageDataset
 from firstlight.run.errors import DataError
 
 # Mean and standard deviation of the RGB channels of ImageNet, which torchvision's pretrained weights expect.
@@ -36,6 +37,7 @@ class ImageDataModule(LabeledDataModule):
         num_workers: DataLoader workers. If None, chosen for the platform.
         augment: Whether to shift and flip the training images at random, as `max_shift` and `horizontal_flip` say.
         drop_last: Whether to drop an incomplete last training batch.
+        balanced_sampler: See `LabeledDataModule`.
     """
 
     modality: ClassVar[str] = "images"
@@ -47,9 +49,15 @@ class ImageDataModule(LabeledDataModule):
     native_size: ClassVar[int | None] = None
 
     def __init__(
-        self, image_size: int, batch_size: int, num_workers: int | None, augment: bool, drop_last: bool
+        self,
+        image_size: int = 32,
+        batch_size: int = 32,
+        num_workers: int | None = None,
+        augment: bool = False,
+        drop_last: bool = True,
+        balanced_sampler: bool = False,
     ) -> None:
-        super().__init__(batch_size=batch_size, num_workers=num_workers, drop_last=drop_last)
+        super().__init__(batch_size, num_workers, drop_last, balanced_sampler)
         self.image_size = image_size
         self.augment = augment
 
@@ -125,18 +133,20 @@ class InMemoryImageDataModule(ImageDataModule):
         augment: Whether to augment training images. See `ImageDataModule`.
         drop_last: Whether to drop an incomplete last training batch.
         cache_on_device: Whether to hold all images in GPU memory on CUDA, where batches are then assembled.
+        balanced_sampler: See `LabeledDataModule`.
     """
 
     def __init__(
         self,
-        image_size: int,
-        batch_size: int,
-        num_workers: int | None,
-        augment: bool,
-        drop_last: bool,
-        cache_on_device: bool,
+        image_size: int = 32,
+        batch_size: int = 32,
+        num_workers: int | None = None,
+        augment: bool = False,
+        drop_last: bool = True,
+        cache_on_device: bool = True,
+        balanced_sampler: bool = False,
     ) -> None:
-        super().__init__(image_size, batch_size, num_workers, augment, drop_last)
+        super().__init__(image_size, batch_size, num_workers, augment, drop_last, balanced_sampler)
         self.cache_on_device = cache_on_device and not num_workers
 
     def make_dataloader(self, dataset: Dataset[Any], sampler: ResumableSampler | None = None) -> DataLoader[Any]:
@@ -183,32 +193,6 @@ class InMemoryImageDataset(Dataset[Any]):
         # non_blocking: the copy to the GPU does not synchronize. On the CPU, nothing is copied.
         ids = to_index_tensor(indices).to(self.images.device, non_blocking=self.images.is_cuda)
         return {"inputs": self.images[ids], "labels": self.labels[ids], "ids": ids}
-
-
-class UnlabeledImageDataset(Dataset[Any]):
-    """Image files to predict. An unreadable file becomes a black image with the ID -1.
-
-    Args:
-        paths: The files.
-        image_size: Side of the images in pixels.
-    """
-
-    def __init__(self, paths: list[Path], image_size: int) -> None:
-        self.paths = paths
-        self.image_size = image_size
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        try:
-            return read_image_crop(self.paths[index], self.image_size, get_center_crop_box), index
-        except DataError:
-            return torch.zeros(3, self.image_size, self.image_size, dtype=torch.uint8), -1
-
-    def __getitems__(self, indices: Sequence[int]) -> Batch:
-        images, ids = zip(*(self[index] for index in indices), strict=True)
-        return {"inputs": torch.stack(images), "ids": to_index_tensor(ids)}
 
 
 def denormalize_to_uint8(images: Tensor) -> Tensor:

@@ -37,6 +37,7 @@ class TextDataModule(LabeledDataModule):
         drop_last: Whether to drop an incomplete last training batch.
         group_by_length: Whether training batches consist of texts of similar length, in random order. It has no effect
             if all texts are padded to the same length.
+        balanced_sampler: See `LabeledDataModule`.
 
     Raises:
         ConfigError: If `max_length` is less than 3.
@@ -51,14 +52,15 @@ class TextDataModule(LabeledDataModule):
 
     def __init__(
         self,
-        max_length: int,
-        pad_to_multiple_of: int,
-        batch_size: int,
-        num_workers: int | None,
-        drop_last: bool,
-        group_by_length: bool,
+        max_length: int = 128,
+        pad_to_multiple_of: int = 32,
+        batch_size: int = 32,
+        num_workers: int | None = None,
+        drop_last: bool = True,
+        group_by_length: bool = True,
+        balanced_sampler: bool = False,
     ) -> None:
-        super().__init__(batch_size=batch_size, num_workers=num_workers, drop_last=drop_last)
+        super().__init__(batch_size, num_workers, drop_last, balanced_sampler)
         if max_length < 3:
             expected = "an integer of at least 3 ([CLS], one token, [SEP])"
             raise ConfigError(invalid_value("data.max_length", max_length, expected, "Use e.g. data.max_length=128."))

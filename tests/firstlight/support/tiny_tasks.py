@@ -1,26 +1,13 @@
 """The smallest models for several labels and for numbers. Each has an option in `configs/model/`."""
 
-from typing import Any, ClassVar, Unpack
+from typing import ClassVar, Unpack
 
-from torch import Tensor, nn
+from torch import nn
 
+from firstlight.data.word_tokenizer import WordTokenizerMixin
 from firstlight.model.multilabel import MultiLabelClassifier
+from firstlight.model.pooling import MeanEmbedding
 from firstlight.model.regressor import Regressor, RegressorSettings
-
-
-class TinyWords(nn.Module):
-    """The mean embedding of the words of a text, and a hidden layer."""
-
-    def __init__(self, num_words: int, width: int, num_outputs: int) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(num_words, width, padding_idx=0)
-        self.head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, num_outputs))
-
-    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        mask = inputs["attention_mask"].unsqueeze(-1)
-        embedded = self.embedding(inputs["input_ids"])  # (batch, tokens, width)
-        outputs: Tensor = self.head((embedded * mask).sum(1) / mask.sum(1))
-        return outputs
 
 
 def build_tiny_mlp(image_size: int, width: int, num_outputs: int) -> nn.Sequential:
@@ -48,24 +35,10 @@ class TinyImagesRegressor(Regressor):
         self.network = build_tiny_mlp(image_size, width, 1)
 
 
-class WordTokenizerMixin:
-    """The tokenizer of a text model, which has the words of the dataset."""
-
-    def set_words(self, vocabulary: list[str] | None, tokenizer: str | None) -> int:
-        """Set the tokenizer, and return its number of words."""
-        from firstlight.data.word_tokenizer import build_word_tokenizer, tokenizer_from_json
-
-        self._tokenizer = tokenizer_from_json(tokenizer) if tokenizer else build_word_tokenizer(vocabulary or [])
-        return len(self._tokenizer)
-
-    @property
-    def tokenizer(self) -> Any:
-        return self._tokenizer
-
-    def get_load_overrides(self) -> dict[str, Any]:
-        from firstlight.data.word_tokenizer import tokenizer_to_json
-
-        return {"vocabulary": None, "tokenizer": tokenizer_to_json(self._tokenizer)}
+def build_tiny_words(num_words: int, width: int, num_outputs: int) -> nn.Sequential:
+    """Return the mean embedding of the words of a text, and two linear layers."""
+    head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, num_outputs))
+    return nn.Sequential(MeanEmbedding(num_words, width), head)
 
 
 class TinyTextMultiLabel(WordTokenizerMixin, MultiLabelClassifier):
@@ -81,7 +54,7 @@ class TinyTextMultiLabel(WordTokenizerMixin, MultiLabelClassifier):
         width: int = 32,
     ) -> None:
         super().__init__(label_names)
-        self.network = TinyWords(self.set_words(vocabulary, tokenizer), width, len(label_names))
+        self.network = build_tiny_words(self.set_tokenizer(vocabulary, tokenizer), width, len(label_names))
 
 
 class TinyTextRegressor(WordTokenizerMixin, Regressor):
@@ -97,4 +70,4 @@ class TinyTextRegressor(WordTokenizerMixin, Regressor):
         **settings: Unpack[RegressorSettings],
     ) -> None:
         super().__init__(**settings)
-        self.network = TinyWords(self.set_words(vocabulary, tokenizer), width, 1)
+        self.network = build_tiny_words(self.set_tokenizer(vocabulary, tokenizer), width, 1)
