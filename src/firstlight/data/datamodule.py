@@ -13,7 +13,7 @@ from firstlight.data.batch import identity_collate
 from firstlight.data.dataloader import ResumableDataLoader, get_default_num_workers, get_resume_position, init_worker
 from firstlight.data.eval_shard import EvalShard, EvalShardSampler
 from firstlight.data.labels import LABEL_DTYPES, summarize_labels, validate_labels, validate_task
-from firstlight.data.sampler import ResumableSampler, ShuffleSampler
+from firstlight.data.sampler import BalancedSampler, ResumableSampler, ShuffleSampler
 from firstlight.run.errors import ConfigError, DataError, invalid_value
 
 
@@ -121,6 +121,8 @@ class LabeledDataModule(LightningDataModule, ABC):
                 raise DataError(f"The {name} split of {type(self).__name__} is empty. Add samples.")
             if (labels := getattr(dataset, "labels", None)) is not None:
                 validate_labels(name, labels, names, self.task)
+        if self.balanced_sampler:
+            self.get_balanced_labels(datasets["train"])  # raises before the training
         self.label_metadata = summarize_labels(getattr(datasets["train"], "labels", None), names, self.task)
 
     def set_task(self, task: str | None) -> None:
@@ -185,8 +187,25 @@ class LabeledDataModule(LightningDataModule, ABC):
 
     def make_sampler(self, dataset: Dataset[Any]) -> ResumableSampler:
         """Return the sampler of the training dataset."""
-        num_samples = len(dataset)  # type: ignore[arg-type]
-        return ShuffleSampler(num_samples, self.batch_size, self.run_seed, *self.rank_and_world_size)
+        arguments = self.batch_size, self.run_seed, *self.rank_and_world_size
+        if self.balanced_sampler:
+            return BalancedSampler(self.get_balanced_labels(dataset), *arguments)
+        return ShuffleSampler(len(dataset), *arguments)  # type: ignore[arg-type]
+
+    def get_balanced_labels(self, dataset: Dataset[Any]) -> torch.Tensor:
+        """Return the class index of each training sample, shape (samples,), for a balanced sampler.
+
+        Raises:
+            ConfigError: If the samples have no classes, or their labels are not known in advance.
+        """
+        labels = getattr(dataset, "labels", None)
+        if self.task != "classification" or labels is None:
+            reason = f"labels for {self.task}" if labels is not None else "no attribute `labels`"
+            raise ConfigError(
+                f"data.balanced_sampler=true requires classes, but {type(self).__name__} has {reason}. Set "
+                "data.balanced_sampler=false."
+            )
+        return torch.as_tensor(labels)
 
     def set_predict_inputs(self, path: str) -> list[str]:
         """Load the unlabeled inputs under a path for `predict_dataloader`, and return their names.

@@ -25,6 +25,7 @@ class FakeImageDataModule(InMemoryImageDataModule):
         augment: See `ImageDataModule`.
         drop_last: See `ImageDataModule`.
         cache_on_device: See `InMemoryImageDataModule`.
+        balanced_sampler: See `LabeledDataModule`.
     """
 
     def __init__(
@@ -39,8 +40,9 @@ class FakeImageDataModule(InMemoryImageDataModule):
         augment: bool = False,
         drop_last: bool = True,
         cache_on_device: bool = True,
+        balanced_sampler: bool = False,
     ) -> None:
-        super().__init__(image_size, batch_size, num_workers, augment, drop_last, cache_on_device)
+        super().__init__(image_size, batch_size, num_workers, augment, drop_last, cache_on_device, balanced_sampler)
         self.set_task(task)
         self.num_classes = num_classes
         self.num_samples = num_samples

@@ -26,6 +26,7 @@ class FakeTextDataModule(TextDataModule):
         num_workers: DataLoader workers. If None, there are none.
         drop_last: See `TextDataModule`.
         group_by_length: See `TextDataModule`.
+        balanced_sampler: See `LabeledDataModule`.
     """
 
     def __init__(
@@ -41,8 +42,11 @@ class FakeTextDataModule(TextDataModule):
         num_workers: int | None = None,
         drop_last: bool = True,
         group_by_length: bool = True,
+        balanced_sampler: bool = False,
     ) -> None:
-        super().__init__(max_length, pad_to_multiple_of, batch_size, num_workers, drop_last, group_by_length)
+        super().__init__(
+            max_length, pad_to_multiple_of, batch_size, num_workers, drop_last, group_by_length, balanced_sampler
+        )
         self.set_task(task)
         self.num_classes = num_classes
         self.num_samples = num_samples

@@ -47,6 +47,7 @@ class ImageFolderDataModule(ImageDataModule):
         augment: Whether to crop and flip training images at random (Szegedy et al. 2015, section 6).
         drop_last: See `LabeledDataModule`.
         max_skipped_samples: Maximum number of unreadable images in a split, and of invalid rows, that are skipped.
+        balanced_sampler: See `LabeledDataModule`.
 
     Raises:
         ConfigError: If the task needs a `label_column`.
@@ -66,8 +67,9 @@ class ImageFolderDataModule(ImageDataModule):
         augment: bool = True,
         drop_last: bool = True,
         max_skipped_samples: int = 0,
+        balanced_sampler: bool = False,
     ) -> None:
-        super().__init__(image_size, batch_size, num_workers, augment, drop_last)
+        super().__init__(image_size, batch_size, num_workers, augment, drop_last, balanced_sampler)
         if label_column is None and task not in (None, "classification"):
             fix = "Set data.label_column to a column of metadata.csv."
             raise ConfigError(invalid_value("data.label_column", None, f"a column for data.task={task}", fix))

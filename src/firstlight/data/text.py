@@ -10,7 +10,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from firstlight.data.datamodule import LabeledDataModule
-from firstlight.data.sampler import LengthGroupedSampler, ResumableSampler
+from firstlight.data.sampler import BalancedSampler, LengthGroupedSampler, ResumableSampler
 from firstlight.data.split import split_by_task
 from firstlight.data.tabular import iter_texts
 from firstlight.data.token_cache import tokenize_cached
@@ -154,6 +154,9 @@ class TextDataModule(LabeledDataModule):
         if self.group_by_length and isinstance(dataset, TokenDataset):
             lengths = dataset.padded_lengths
             if (lengths != lengths[0]).any():
+                if self.balanced_sampler:
+                    arguments = self.batch_size, self.run_seed, *self.rank_and_world_size
+                    return BalancedSampler(self.get_balanced_labels(dataset), *arguments, lengths)
                 return LengthGroupedSampler(lengths, self.batch_size, self.run_seed, *self.rank_and_world_size)
         return super().make_sampler(dataset)
 

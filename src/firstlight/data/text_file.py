@@ -30,6 +30,7 @@ class TextFileDataModule(TextDataModule):
         drop_last: See `TextDataModule`.
         group_by_length: See `TextDataModule`.
         max_skipped_samples: Maximum number of invalid rows in a file that are skipped.
+        balanced_sampler: See `LabeledDataModule`.
     """
 
     def __init__(
@@ -48,8 +49,11 @@ class TextFileDataModule(TextDataModule):
         drop_last: bool = True,
         group_by_length: bool = True,
         max_skipped_samples: int = 0,
+        balanced_sampler: bool = False,
     ) -> None:
-        super().__init__(max_length, pad_to_multiple_of, batch_size, num_workers, drop_last, group_by_length)
+        super().__init__(
+            max_length, pad_to_multiple_of, batch_size, num_workers, drop_last, group_by_length, balanced_sampler
+        )
         self.path = path
         self.val_path = val_path
         self.test_path = test_path
