@@ -59,7 +59,26 @@ def test_model_learns_real_labels(compose_cfg, files, tmp_path, combination):
     assert metrics[name] > minimum
     evaluated = evaluate.main(compose_config("evaluate", [f"run={tmp_path / 'run'}"]))
     assert evaluated[name] == metrics[name]
+    check_result_files(tmp_path / "run", combination[1], metrics)
     check_predictions(files[combination[0]], tmp_path, combination)
+
+
+def check_result_files(run_dir, task, metrics):
+    """Check the plot of the test and its JSON file; a run has only those of its task."""
+    names = {"multilabel": "label_scores", "regression": "predicted_vs_true"}
+    for other, name in {**names, "classification": "confusion_matrix"}.items():
+        for suffix in (".png", ".json"):
+            assert (run_dir / f"{name}{suffix}").is_file() == (other == task)
+    content = json.loads((run_dir / f"{names[task]}.json").read_text())
+    if task == "multilabel":
+        assert [row["name"] for row in content["labels"]] == sorted(LABELS)
+        assert sum(row["f1"] for row in content["labels"]) / 3 == pytest.approx(metrics["test/f1_macro"])
+        precisions = [row["average_precision"] for row in content["labels"]]
+        assert sum(precisions) / 3 == pytest.approx(metrics["test/average_precision"])
+    else:
+        errors = [abs(a - b) for a, b in zip(content["true"], content["predicted"], strict=True)]
+        assert content["num_samples"] == len(errors) == 180
+        assert sum(errors) / 180 == pytest.approx(metrics["test/mae"], rel=1e-4)
 
 
 def check_predictions(path, tmp_path, combination):
