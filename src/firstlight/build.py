@@ -13,9 +13,7 @@ from firstlight.checkpoint.io import load_checkpoint
 from firstlight.config.instantiate import instantiate, locate
 from firstlight.config.options import AUTO, list_option_files, load_option
 from firstlight.config.overrides import is_group_overridden
-from firstlight.config.schema import read_signature
 from firstlight.data.datamodule import LabeledDataModule
-from firstlight.data.labels import LABEL_DTYPES
 from firstlight.data.metadata import load_metadata
 from firstlight.data.resumable import make_dataloaders_resumable
 from firstlight.data.text import TextDataModule
@@ -23,7 +21,7 @@ from firstlight.distributed.strategies import scale_lr
 from firstlight.hardware.accelerator import find_best_accelerator
 from firstlight.hardware.device import get_default_cpu_precision
 from firstlight.logger.metrics_csv import MetricsCSVLogger
-from firstlight.model.load import allows_remote_code, load_model, select_metadata
+from firstlight.model.load import allows_remote_code, build_datamodule, load_model, select_metadata
 from firstlight.model.optimizer import has_own_optimizers, set_optimizer_config
 from firstlight.model.task import Task
 from firstlight.run.errors import ConfigError, DataError
@@ -46,7 +44,7 @@ LABEL_NAMES = {
 
 
 def resolve_auto_settings(cfg: DictConfig) -> DictConfig:
-    """Resolve the `auto` values of the trainer with configs/trainer/<accelerator>.yaml, and the task of the dataset.
+    """Resolve the `auto` values of the trainer: detect the accelerator and apply configs/trainer/<accelerator>.yaml.
 
     Raises:
         HardwareError: If this machine lacks the accelerator or the devices.
@@ -66,17 +64,7 @@ def resolve_auto_settings(cfg: DictConfig) -> DictConfig:
     trainer |= {key: defaults[key] for key, value in trainer.items() if value == AUTO and key in defaults}
     keys = ("accelerator", "devices", "num_nodes", "strategy", "precision")
     validate_hardware(**{key: trainer[key] for key in keys})
-    resolve_data_task(settings["model"], settings["data"])
     return OmegaConf.create(settings)
-
-
-def resolve_data_task(model: Settings, data: Settings | None) -> None:
-    """Set the task of an engine's dataset to the task of the model, if its key `task` is null."""
-    task = read_signature(model["_target_"]).constants.get("task")
-    signature = read_signature(data["_target_"]) if data else None
-    has_key = signature is not None and "task" in signature.parameters and "task" in signature.constants
-    if data and has_key and data.get("task") is None and task in LABEL_DTYPES:
-        data["task"] = task
 
 
 def names_task(target: str) -> bool:
@@ -103,7 +91,7 @@ def build(
     # Validates the hardware before any data is read.
     settings = to_plain_dict(resolve_auto_settings(cfg))
     seed_everything(settings["seed"], workers=True, verbose=False)
-    data: LightningDataModule | None = instantiate(settings["data"]) if settings["data"] else None
+    data = build_datamodule(settings)
     metadata = load_metadata(data) if read_data else {}
     # Again, because constructors and `setup` may use random numbers or set a seed of their own.
     seed_everything(settings["seed"], workers=True, verbose=False)

@@ -10,11 +10,10 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from firstlight.checkpoint.io import load_checkpoint
-from firstlight.config.instantiate import instantiate
 from firstlight.data.datamodule import LabeledDataModule
 from firstlight.data.images import IMAGENET_MEAN, IMAGENET_STD, ImageDataModule
 from firstlight.data.text import TextDataModule
-from firstlight.model.load import allows_remote_code, load_model
+from firstlight.model.load import allows_remote_code, build_datamodule, load_model
 from firstlight.model.task import Task
 from firstlight.run.errors import ConfigError, DataError
 
@@ -57,7 +56,7 @@ def load_source(config: Config, checkpoint: str) -> ExportSource:
     """Load the model of a checkpoint in eval mode on the CPU, whatever device and precision it was trained with."""
     saved = load_checkpoint(checkpoint)
     model = load_model(saved, allows_remote_code(config)).float().eval().requires_grad_(False)
-    data: Any = instantiate(config["data"]) if config["data"] else None
+    data: Any = build_datamodule(config)
     transfer_hook = getattr(type(data), "on_after_batch_transfer", None)
     # A subclass that overrides the hook may preprocess its images in another way.
     if isinstance(data, ImageDataModule) and transfer_hook is ImageDataModule.on_after_batch_transfer:
