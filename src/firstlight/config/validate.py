@@ -14,6 +14,7 @@ from firstlight.config.options import (
     iter_options,
     list_option_files,
     list_root_configs,
+    load_option,
     load_yaml,
 )
 from firstlight.config.ranges import validate_range
@@ -26,6 +27,8 @@ LR_SCHEDULER_KEYS = ("interval", "monitor")
 COMPONENTS = ("model", "data", "trainer", "optimizer", "scheduler")
 # A module may have its own dataloaders (data=none), and its own optimizer and scheduler.
 OPTIONAL_COMPONENTS = ("data", "optimizer", "scheduler")
+# The tasks of the engine's models and datasets.
+TASKS = ("classification", "multilabel", "regression")
 
 
 def validate_config(cfg: DictConfig) -> None:
@@ -130,16 +133,49 @@ def validate_group_entry(group: str, name: str, node: Any) -> None:
 
 
 def validate_model_data_match(model: dict[str, Any], data: dict[str, Any]) -> None:
-    """Check that the dataset provides what the model expects, images or text, if both state it."""
+    """Check that the dataset provides what the model expects, if both state it.
+
+    The modality is images or text; the task, which determines the labels, is classification, multilabel or regression.
+    """
     if not data:
         return
     expected, provided = _read_class_constant(model, "modality"), _read_class_constant(data, "modality")
     if expected is not None and provided is not None and expected != provided:
-        names = [_describe_option(group, node) for group, node in (("model", model), ("data", data))]
-        matching = [name for name, node in iter_options("data") if _read_class_constant(node, "modality") == expected]
-        preferred = [name for name in list_default_datasets(str(model["_target_"])) if name in matching] or matching
-        fix = f"Use another dataset, e.g. data={preferred[0]} (available: {', '.join(matching)})."
-        raise ConfigError(incompatible(names[0], str(expected), names[1], str(provided), fix))
+        names = _list_matching_datasets(model)
+        fix = f"Use another dataset, e.g. data={names[0]} (available: {', '.join(sorted(names))})."
+        models, datasets = _describe_option("model", model), _describe_option("data", data)
+        raise ConfigError(incompatible(models, str(expected), datasets, str(provided), fix))
+    task, provided_task = _read_class_constant(model, "task"), _read_task(data)
+    if task in TASKS and provided_task in TASKS and task != provided_task:
+        fix = f"Set data.task={task}, or null."
+        if "task" not in schema.read_signature(str(data["_target_"])).parameters:
+            fix = f"Use another model, or a dataset with such labels, e.g. {_suggest_dataset(model, task)}."
+        models, datasets = _describe_option("model", model), _describe_option("data", data)
+        raise ConfigError(incompatible(models, f"{task} labels", datasets, f"{provided_task} labels", fix))
+
+
+def _list_matching_datasets(model: dict[str, Any]) -> list[str]:
+    """Return the datasets with the modality of a model; those that its options select come first."""
+    expected = _read_class_constant(model, "modality")
+    names = [name for name, node in iter_options("data") if _read_class_constant(node, "modality") == expected]
+    preferred = [name for name in list_default_datasets(str(model["_target_"])) if name in names]
+    return list(dict.fromkeys([*preferred, *names]))
+
+
+def _read_task(data: dict[str, Any]) -> object:
+    """Return the task of a dataset: the key `task` of its config, or else the constant of its class.
+
+    Returns None if the key is null: the dataset then takes the task of the model.
+    """
+    is_key = data and "task" in schema.read_signature(str(data["_target_"])).parameters
+    return data.get("task") if is_key else _read_class_constant(data, "task")
+
+
+def _suggest_dataset(model: dict[str, Any], task: object) -> str:
+    """Return the overrides that select a dataset with labels of a task for a model."""
+    nodes = {name: load_option("data", name) for name in _list_matching_datasets(model)}
+    fitting = [name for name, node in nodes.items() if _read_task(node) in (task, None)]
+    return f"data={[*fitting, '<option>'][0]}"
 
 
 def list_default_datasets(target: str) -> list[str]:
@@ -195,4 +231,4 @@ def _is_compatible(value: Any, default: Any) -> bool:
 
 
 def _read_class_constant(node: dict[str, Any], name: str) -> object:
-    return schema.read_signature(str(node["_target_"])).constants.get(name) if "_target_" in node else None
+    return schema.read_signature(str(node["_target_"])).constants.get(name) if node and "_target_" in node else None

@@ -12,15 +12,16 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from firstlight.data.batch import Batch, to_index_tensor
-from firstlight.data.datamodule import ClassificationDataModule
+from firstlight.data.datamodule import LabeledDataModule
 from firstlight.data.image_io import get_center_crop_box, list_images, read_image_crop
 from firstlight.data.normalization import IMAGENET_MEAN, IMAGENET_STD, normalize
 from firstlight.data.sampler import ResumableSampler
 from firstlight.data.seeding import random_uniform
+from firstlight.data.unlabeled_images import UnlabeledImageDataset
 from firstlight.run.errors import DataError
 
 
-class ImageDataModule(ClassificationDataModule):
+class ImageDataModule(LabeledDataModule):
     """Labeled RGB images of one size.
 
     The "inputs" of a batch are uint8 (batch, 3, size, size) in the dataloader. On the device, they are normalized with
@@ -32,6 +33,7 @@ class ImageDataModule(ClassificationDataModule):
         num_workers: DataLoader workers. If None, chosen for the platform.
         augment: Whether to shift and flip the training images at random, as `max_shift` and `horizontal_flip` say.
         drop_last: Whether to drop an incomplete last training batch.
+        balanced_sampler: See `LabeledDataModule`.
     """
 
     modality: ClassVar[str] = "images"
@@ -43,9 +45,15 @@ class ImageDataModule(ClassificationDataModule):
     native_size: ClassVar[int | None] = None
 
     def __init__(
-        self, image_size: int, batch_size: int, num_workers: int | None, augment: bool, drop_last: bool
+        self,
+        image_size: int = 32,
+        batch_size: int = 32,
+        num_workers: int | None = None,
+        augment: bool = False,
+        drop_last: bool = True,
+        balanced_sampler: bool = False,
     ) -> None:
-        super().__init__(batch_size=batch_size, num_workers=num_workers, drop_last=drop_last)
+        super().__init__(batch_size, num_workers, drop_last, balanced_sampler)
         self.image_size = image_size
         self.augment = augment
         # Of the RGB channels, for pixels from 0 to 1.
@@ -58,9 +66,9 @@ class ImageDataModule(ClassificationDataModule):
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """Class names and image sizes, for the constructor of the model."""
+        """Metadata of the labels and image sizes, for the constructor of the model."""
         return {
-            "class_names": self.class_names,
+            **self.label_metadata,
             "image_size": self.image_size,
             "native_size": self.native_size or self.image_size,
         }
@@ -128,18 +136,20 @@ class InMemoryImageDataModule(ImageDataModule):
         augment: Whether to augment training images. See `ImageDataModule`.
         drop_last: Whether to drop an incomplete last training batch.
         cache_on_device: Whether to hold all images in GPU memory on CUDA, where batches are then assembled.
+        balanced_sampler: See `LabeledDataModule`.
     """
 
     def __init__(
         self,
-        image_size: int,
-        batch_size: int,
-        num_workers: int | None,
-        augment: bool,
-        drop_last: bool,
-        cache_on_device: bool,
+        image_size: int = 32,
+        batch_size: int = 32,
+        num_workers: int | None = None,
+        augment: bool = False,
+        drop_last: bool = True,
+        cache_on_device: bool = True,
+        balanced_sampler: bool = False,
     ) -> None:
-        super().__init__(image_size, batch_size, num_workers, augment, drop_last)
+        super().__init__(image_size, batch_size, num_workers, augment, drop_last, balanced_sampler)
         self.cache_on_device = cache_on_device and not num_workers
 
     def make_dataloader(self, dataset: Dataset[Any], sampler: ResumableSampler | None = None) -> DataLoader[Any]:
@@ -153,12 +163,13 @@ class InMemoryImageDataModule(ImageDataModule):
 
     @abstractmethod
     def load_arrays(self) -> tuple[list[str], dict[str, tuple[np.ndarray, np.ndarray]]]:
-        """Return the class names and, by split, images (samples, 3, size, size) uint8 and labels (samples,)."""
+        """Return names and, by split, images (samples, 3, size, size) uint8 and labels, as `load_splits` does."""
 
     def load_splits(self) -> tuple[list[str], dict[str, Dataset[Any]]]:
-        """Return the class names and the three datasets."""
-        class_names, splits = self.load_arrays()
-        return class_names, {name: InMemoryImageDataset(images, labels) for name, (images, labels) in splits.items()}
+        """Return the names of the classes or labels and the three datasets."""
+        names, splits = self.load_arrays()
+        dtype = self.label_dtype
+        return names, {name: InMemoryImageDataset(*arrays, label_dtype=dtype) for name, arrays in splits.items()}
 
 
 class InMemoryImageDataset(Dataset[Any]):
@@ -166,12 +177,13 @@ class InMemoryImageDataset(Dataset[Any]):
 
     Args:
         images: Shape (samples, 3, size, size), uint8.
-        labels: Shape (samples,).
+        labels: Shape (samples,) or (samples, labels).
+        label_dtype: Dtype of the labels.
     """
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
+    def __init__(self, images: np.ndarray, labels: np.ndarray, label_dtype: torch.dtype = torch.int64) -> None:
         self.images = torch.from_numpy(np.ascontiguousarray(images))
-        self.labels = torch.from_numpy(np.asarray(labels, dtype=np.int64))
+        self.labels = torch.from_numpy(np.asarray(labels)).to(label_dtype)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -184,32 +196,6 @@ class InMemoryImageDataset(Dataset[Any]):
         # non_blocking: the copy to the GPU does not synchronize. On the CPU, nothing is copied.
         ids = to_index_tensor(indices).to(self.images.device, non_blocking=self.images.is_cuda)
         return {"inputs": self.images[ids], "labels": self.labels[ids], "ids": ids}
-
-
-class UnlabeledImageDataset(Dataset[Any]):
-    """Image files to predict. An unreadable file becomes a black image with the ID -1.
-
-    Args:
-        paths: The files.
-        image_size: Side of the images in pixels.
-    """
-
-    def __init__(self, paths: list[Path], image_size: int) -> None:
-        self.paths = paths
-        self.image_size = image_size
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        try:
-            return read_image_crop(self.paths[index], self.image_size, get_center_crop_box), index
-        except DataError:
-            return torch.zeros(3, self.image_size, self.image_size, dtype=torch.uint8), -1
-
-    def __getitems__(self, indices: Sequence[int]) -> Batch:
-        images, ids = zip(*(self[index] for index in indices), strict=True)
-        return {"inputs": torch.stack(images), "ids": to_index_tensor(ids)}
 
 
 def shift_images(images: Tensor, max_shift: int, down: Tensor, right: Tensor) -> Tensor:

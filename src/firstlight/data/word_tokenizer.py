@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from firstlight.run.errors import MissingPackageError, missing_package
 from firstlight.run.packages import is_installed
@@ -77,3 +77,29 @@ def _to_fast_tokenizer(tokenizer: Tokenizer, special_tokens: dict[str, str]) -> 
     from transformers import PreTrainedTokenizerFast
 
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special_tokens)
+
+
+class WordTokenizerMixin:
+    """Mixin of a text model whose tokenizer has the words of the dataset. Name it before the base class of the model.
+
+    The constructor of the model takes "vocabulary" from the dataset and "tokenizer" from a checkpoint.
+    """
+
+    def set_tokenizer(self, vocabulary: list[str] | None, tokenizer: str | None) -> int:
+        """Set the tokenizer, and return the number of its words.
+
+        Args:
+            vocabulary: Words of the dataset.
+            tokenizer: Tokenizer of a checkpoint, as JSON. If None, it is built from the vocabulary.
+        """
+        self._tokenizer = tokenizer_from_json(tokenizer) if tokenizer else build_word_tokenizer(vocabulary or [])
+        return len(self._tokenizer)
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        """Tokenizer of this model."""
+        return self._tokenizer
+
+    def get_load_overrides(self) -> dict[str, Any]:
+        """Return the tokenizer, which a checkpoint stores instead of the vocabulary."""
+        return {"vocabulary": None, "tokenizer": tokenizer_to_json(self._tokenizer)}
