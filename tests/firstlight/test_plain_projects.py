@@ -10,11 +10,9 @@ import torch
 
 import firstlight
 from firstlight import evaluate, predict, train
-from firstlight.benchmark import __main__ as benchmark
 from firstlight.config.compose import compose_config
 from firstlight.export import __main__ as export
 from firstlight.preflight import __main__ as preflight_command
-from firstlight.report import __main__ as report
 from firstlight.run.errors import ConfigError
 from firstlight.run.files import list_checkpoints, read_json_or_empty
 from support.plain_projects import (
@@ -30,7 +28,6 @@ from support.plain_projects import (
 )
 
 EXACT = [name for name in PROJECTS if name not in NOT_EXACT]
-QUICK = ("autoencoder", "gan", "segmentation")
 
 
 @pytest.fixture(scope="module", params=PROJECTS)
@@ -203,67 +200,3 @@ def test_setup_runs_once_with_metadata(tmp_path):
     assert experiment.data.num_setups == 1
     assert experiment.model.net[0].in_features == 3
     assert experiment.trainer.datamodule is experiment.data
-
-
-@pytest.mark.slow
-def test_report_page_lists_the_metrics_of_each_project(tmp_path):
-    for name in PROJECTS:
-        overrides = [*make_overrides(name), "logger=none", f"output_dir={tmp_path / 'logs' / name}"]
-        train.main(compose_config("train", overrides))
-    page = tmp_path / "report.html"
-    report.main(compose_config("report", [f"runs={tmp_path / 'logs'}", f"output={page}", "open_browser=false"]))
-    text = page.read_text()
-
-    for metric in ("val_loss", "g_loss", "val/iou", "valMAE", "val_acc/dataloader_idx_1", "val/box_error", "accuracy"):
-        assert metric in text
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", PROJECTS)
-def test_two_ranks_train_and_test(name, tmp_path):
-    overrides = [*make_overrides(name), "logger=none", "output_dir=run"]
-    overrides += ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
-    overrides.remove("trainer=cpu")
-    command = [sys.executable, "-m", "firstlight.train", *overrides]
-    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240)
-
-    assert process.returncode == 0, process.stdout + process.stderr
-    assert read_json_or_empty(tmp_path / "run" / "run.json")["status"] == "finished"
-    assert "Traceback" not in process.stderr
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", PROJECTS)
-def test_sweep_of_two_jobs(name, tmp_path):
-    command = [sys.executable, "-m", "firstlight.sweep", *make_overrides(name), "seed=0,1", "logger=none"]
-    process = subprocess.run([*command, "sweep_dir=sweep"], cwd=tmp_path, capture_output=True, text=True, timeout=240)
-
-    assert process.returncode == 0, process.stdout + process.stderr
-    assert len(list((tmp_path / "sweep").glob("*/run.json"))) == 2
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", QUICK)
-def test_benchmark_measures_the_trainer(name, tmp_path):
-    phases = ["phases=[train]"] if name in WITHOUT_TEST else []
-    overrides = [f"model=plain_{name}", "accelerators=[cpu]", "min_seconds=0.01", "repeats=1", *phases]
-    results = benchmark.main(compose_config("benchmark", [*overrides, f"output_dir={tmp_path / 'out'}"]))
-
-    assert {result["loop"] for result in results["results"]} == {"trainer"}
-    assert all(result["samples_per_s"] > 0 for result in results["results"])
-
-
-@pytest.mark.slow
-def test_projects_train_on_emulated_mps(tmp_path):
-    from mps_emulator import emulator
-
-    if reason := emulator.get_skip_reason():
-        pytest.skip(reason)
-    for name in PROJECTS:
-        overrides = [*make_overrides(name), "logger=none", f"output_dir={tmp_path / name}"]
-        overrides[overrides.index("trainer=cpu")] = "trainer=mps"
-        command = [sys.executable, "-m", "firstlight.train", *overrides]
-        process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=emulator.make_environment())
-
-        assert process.returncode == 0, name + process.stdout + process.stderr
-        assert "precision 32-true" in process.stdout

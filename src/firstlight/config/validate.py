@@ -111,10 +111,12 @@ def validate_nested(where: str, value: Any) -> None:
 
 def validate_imports(target: str) -> None:
     """Check that the packages imported by the module of a class are installed, before any data is loaded."""
-    # A model of any network imports the package of the networks late, and names it in a class constant.
-    required = schema.read_signature(target).constants.get("required_package")
-    package = required if isinstance(required, str) and not is_installed(required) else None
-    if (package := package or schema.find_missing_import(target)) is not None:
+    package = schema.find_missing_import(target)
+    if package is None:
+        # A model of any network imports the package of the networks late, and names it in a class constant.
+        required = schema.read_signature(target).constants.get("required_package")
+        package = required if isinstance(required, str) and not is_installed(required) else None
+    if package is not None:
         raise MissingPackageError(missing_package(target.rpartition(".")[2], package))
 
 

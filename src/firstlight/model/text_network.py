@@ -43,6 +43,8 @@ def build_text_network(architecture: str, tokenizer: PreTrainedTokenizerFast, co
         "eos_token_id": tokenizer.eos_token_id if tokenizer.eos_token else tokenizer.sep_token_id,
     }
     arguments = {**special_tokens, **config, "vocab_size": vocab_size}
+    for name in CONFIG_METADATA:  # of a saved config
+        arguments.pop(name, None)
     return AutoModelForSequenceClassification.from_config(AutoConfig.for_model(architecture, **arguments))
 
 
@@ -86,7 +88,7 @@ def load_text_network(
         overrides: Arguments that override the saved config.
         trust_remote_code: Whether Python code that comes with the weights may run.
         architecture: transformers' `model_type` that the weights must have. If None, any.
-        hint: Last words of the message about weights that cannot be loaded: another value of model.weights.
+        hint: Last words of the message about weights that cannot be loaded.
 
     Raises:
         MissingPackageError: If transformers is not installed.
@@ -94,43 +96,71 @@ def load_text_network(
         CheckpointError: If the weights cannot be loaded, or belong to another architecture.
     """
     validate_text_packages()
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerFast
+    from transformers import AutoTokenizer
 
     fix = "Use a directory or Hub model with safetensors weights, or " + (hint or "model.weights=null.")
     try:
         config, remote_code = read_config(weights)
         validate_permission(weights, remote_code, trust_remote_code)
-        found = config.get("model_type")
-        if architecture is not None and not remote_code and found != architecture:
-            raise CheckpointError(
-                f"model.weights={weights} has the architecture {found}, but this model requires {architecture}. Use "
-                f"model=text_classifier model.weights={weights}."
-            )
+        if architecture is not None and not remote_code:
+            validate_saved_architecture(weights, config.get("model_type"), architecture)
         tokenizer: Any = AutoTokenizer.from_pretrained(weights, trust_remote_code=remote_code)
-        network, info = AutoModelForSequenceClassification.from_pretrained(
-            weights,
-            use_safetensors=True,
-            trust_remote_code=remote_code,
-            dtype=float32,  # training in the half precision of some published weights would lose small updates
-            ignore_mismatched_sizes=True,  # the head for other classes is new
-            output_loading_info=True,
-            **overrides,
-        )
+        network, info = from_pretrained(weights, remote_code, overrides)
     except UserError:
         raise
     except (OSError, ValueError, KeyError) as error:
         detail = (str(error).splitlines() or [""])[0]
         raise CheckpointError(f"Could not load model.weights={weights} ({detail}). {fix}") from error
-    if not isinstance(tokenizer, PreTrainedTokenizerFast):
-        raise CheckpointError(
-            f"The tokenizer of model.weights={weights} has no tokenizer.json ({type(tokenizer).__name__}), so it "
-            "cannot be saved in a checkpoint. Use weights with a fast tokenizer."
-        )
+    validate_fast_tokenizer(weights, tokenizer)
     add_pad_token(tokenizer, network)
     report = report_loading_info(network, info)
     report.check(f"model.weights={weights}", fix)
     print_report(report.format())
     return tokenizer, network
+
+
+def validate_fast_tokenizer(weights: str, tokenizer: Any) -> None:
+    """Check that a tokenizer can be saved in a checkpoint.
+
+    Raises:
+        CheckpointError: If it has no tokenizer.json.
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise CheckpointError(
+            f"The tokenizer of model.weights={weights} has no tokenizer.json ({type(tokenizer).__name__}), so it "
+            "cannot be saved in a checkpoint. Use weights with a fast tokenizer."
+        )
+
+
+def from_pretrained(weights: str, remote_code: bool, overrides: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return a network in float32, and transformers' loading info."""
+    from transformers import AutoModelForSequenceClassification
+
+    network, info = AutoModelForSequenceClassification.from_pretrained(
+        weights,
+        use_safetensors=True,
+        trust_remote_code=remote_code,
+        dtype=float32,  # training in the half precision of some published weights would lose small updates
+        ignore_mismatched_sizes=True,  # the head for other classes is new
+        output_loading_info=True,
+        **overrides,
+    )
+    return network, info
+
+
+def validate_saved_architecture(weights: str, found: str | None, architecture: str) -> None:
+    """Check the architecture of saved weights.
+
+    Raises:
+        CheckpointError: If they belong to another one.
+    """
+    if found != architecture:
+        raise CheckpointError(
+            f"model.weights={weights} has the architecture {found}, but this model requires {architecture}. Use "
+            f"model=text_classifier model.weights={weights}."
+        )
 
 
 def read_config(source: str) -> tuple[dict[str, Any], bool]:

@@ -10,6 +10,26 @@ from support.checkout import ROOT
 sys.path.insert(0, str(ROOT / "scripts"))
 import project
 
+# Compose and validate each root config, model and experiment of a checkout.
+COMPOSE = """
+import sys
+from firstlight.config import options
+from firstlight.config.compose import compose_config
+from firstlight.config.validate import validate_config
+models = list(options.list_option_files("model"))
+own = [name for name in models if name not in ("text_classifier", "timm", "torchvision")]
+for root in ("benchmark", "report", "wandb_sync", "wandb_sweep"):
+    validate_config(compose_config(root, []))
+for model in models:
+    for root in ("train", "preflight"):
+        validate_config(compose_config(root, [f"model={model}", "output_dir=x"]))
+for name in options.list_option_files("experiment"):
+    own and validate_config(compose_config("train", [f"experiment={name}", "output_dir=x"]))
+own and validate_config(compose_config("train", ["output_dir=x"]))
+print(*models)
+assert "torch" not in sys.modules
+"""
+
 
 def git(root: Path, *arguments: str) -> str:
     """Run git with an author, and return its output."""
