@@ -79,9 +79,7 @@ def validate_config_overrides(architecture: str, overrides: dict[str, Any]) -> N
 def load_text_network(
     weights: str, overrides: dict[str, Any], trust_remote_code: bool, architecture: str | None = None, hint: str = ""
 ) -> tuple[PreTrainedTokenizerFast, Any]:
-    """Load a tokenizer and a network from the Hugging Face Hub or a local directory, in float32.
-
-    How many tensors were loaded is printed.
+    """Load a tokenizer and a network from the Hub or a local directory, in float32; print the number of tensors.
 
     Args:
         weights: Name on the Hub, or a local directory.

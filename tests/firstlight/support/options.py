@@ -32,7 +32,15 @@ def list_options(group: str) -> list[str]:
 def list_project_options(group: str) -> list[str]:
     """Return the options of a group in configs/, including options of the user."""
     names = sorted(file.stem for file in (CONFIG_DIR / group).glob("*.yaml"))
-    return [name for name in names if (group, name) != ("data", "none")]  # without a datamodule
+    if group not in ("model", "data"):
+        return names
+    return [name for name in names if get_modality(group, name) in TINY_OVERRIDES]
+
+
+def list_plain_models() -> list[str]:
+    """Return the models of a project that are plain LightningModules, which tests cannot train on a tiny dataset."""
+    names = sorted(file.stem for file in (CONFIG_DIR / "model").glob("*.yaml"))
+    return [name for name in names if get_modality("model", name) not in TINY_OVERRIDES]
 
 
 def has_key(model: str, key: str) -> bool:
@@ -43,8 +51,8 @@ def has_key(model: str, key: str) -> bool:
 def get_modality(group: str, name: str) -> str:
     """Return the modality of a model or a dataset: "images" or "text"."""
     node = load_option(group, name)
-    constants = schema.read_signature(node.get(group, node)["_target_"]).constants
-    return str(constants.get("modality"))
+    target = node.get(group, node).get("_target_")  # data=none has no class
+    return str(schema.read_signature(target).constants.get("modality")) if target else "None"
 
 
 def skip_without_package(model: str) -> None:

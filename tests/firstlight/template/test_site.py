@@ -50,6 +50,9 @@ def test_documented_model_and_dataset_work(tmp_path):
     output = run_module("firstlight.train", "model=linear", "data=stripes", "logger=none")
     assert float(re.search(r"test/accuracy +([\d.]+)", output).group(1)) > 0.8
 
+    output = run_module("firstlight.train", "model=autoencoder", "logger=none")
+    assert float(re.search(r"epoch 5/5 .*val_loss ([\d.]+)", output).group(1)) < 0.1
+
     assert "max_epochs: 30" in run_module("firstlight.train", "experiment=mine", "--cfg", "job")
 
     output = run_module(
@@ -57,9 +60,10 @@ def test_documented_model_and_dataset_work(tmp_path):
         f"tests/{PROJECT.name}/test_every_model.py",
         f"tests/{PROJECT.name}/test_every_command.py",
         f"tests/{PROJECT.name}/test_every_option.py",
+        f"tests/{PROJECT.name}/test_every_plain_model.py",
         "-k",
-        "linear",
+        "linear or autoencoder",
         "-p",
         "no:cacheprovider",
     )
-    assert int(re.search(r"(\d+) passed", output).group(1)) >= 10
+    assert int(re.search(r"(\d+) passed", output).group(1)) >= 14
