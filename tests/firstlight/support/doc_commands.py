@@ -31,7 +31,7 @@ DEFAULT_MODEL = "resnet50"
 # The options of the scripts, as in `make new model=my_net`.
 SCRIPT_OPTIONS = {
     "init": {"name", "keep", "holder", "force"},
-    "new": {"model", "data", "kind"},
+    "new": {"model", "data", "kind", "modality"},
     "update": {"from", "ref", "dry_run", "force"},
 }
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
