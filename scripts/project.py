@@ -174,23 +174,28 @@ def read_class_source(files: Files, target: str) -> str:
 
 def find_modality(files: Files, group: str, name: str) -> str:
     """Return the modality of an option: "images", "text", or "" if unknown."""
-    return read_modality(files, find_target(files, group, name))
+    return read_class_variable(files, find_target(files, group, name), "modality")
 
 
-def read_modality(files: Files, target: str) -> str:
-    """Return the class variable `modality` of a class or its base classes, or ""."""
+def find_task(files: Files, group: str, name: str) -> str:
+    """Return the task of an option: "classification", "multilabel", "regression", or "" if unknown."""
+    return read_class_variable(files, find_target(files, group, name), "task")
+
+
+def read_class_variable(files: Files, target: str, variable: str) -> str:
+    """Return the string that a class variable of a class or its base classes has, or ""."""
     source, name = read_class_source(files, target), target.rpartition(".")[2]
     body = re.search(rf"^class {name}\b(?:\(([\w., \[\]]*)\))?:.*?(?=^\S|\Z)", source, re.MULTILINE | re.DOTALL)
     if not body:
         return ""
-    declared = re.search(r"^    modality\b[^=\n]*= *[\"'](\w+)", body[0], re.MULTILINE)
+    declared = re.search(rf"^    {variable}\b[^=\n]*= *[\"'](\w+)", body[0], re.MULTILINE)
     if declared:
         return declared[1]
     for base in re.findall(r"\w+", body[1] or ""):
         origin = re.search(rf"^from ([\w.]+) import [^#\n]*\b{base}\b", source, re.MULTILINE)
-        modality = read_modality(files, f"{origin[1] if origin else target.rpartition('.')[0]}.{base}")
-        if modality:
-            return modality
+        value = read_class_variable(files, f"{origin[1] if origin else target.rpartition('.')[0]}.{base}", variable)
+        if value:
+            return value
     return ""
 
 

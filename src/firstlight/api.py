@@ -15,10 +15,9 @@ from firstlight.checkpoint.io import load_checkpoint
 from firstlight.checkpoint.resolve import resolve_checkpoint
 from firstlight.cli import summary
 from firstlight.config.compose import compose_config, load_run_config, strip_unsafe_keys
-from firstlight.config.instantiate import instantiate
 from firstlight.config.validate import validate_config
 from firstlight.data.text import TextDataModule
-from firstlight.model.load import allows_remote_code, load_model
+from firstlight.model.load import allows_remote_code, build_datamodule, load_model
 from firstlight.run.errors import CheckpointError
 from firstlight.run.files import list_checkpoints, to_plain_dict
 from firstlight.run.lock import acquire_run_lock
@@ -75,7 +74,7 @@ def load(source: str | os.PathLike[str]) -> LoadedRun:
     checkpoint = resolve_checkpoint(OmegaConf.create({"run": str(path), "ckpt": str(path) if is_file else None}))
     settings = to_plain_dict(cfg)
     model = load_model(load_checkpoint(checkpoint), allows_remote_code(settings)).eval()
-    data: LightningDataModule | None = instantiate(settings["data"]) if settings["data"] else None
+    data = build_datamodule(settings)
     if isinstance(data, TextDataModule):
         data.set_tokenizer(model.tokenizer)  # type: ignore[arg-type]
     return LoadedRun(model, data, cfg)

@@ -13,7 +13,8 @@ from firstlight.checkpoint.io import load_checkpoint
 from firstlight.config.instantiate import instantiate, locate
 from firstlight.config.options import AUTO, list_option_files, load_option
 from firstlight.config.overrides import is_group_overridden
-from firstlight.data.datamodule import ClassificationDataModule
+from firstlight.data.datamodule import LabeledDataModule
+from firstlight.data.images import ImageDataModule
 from firstlight.data.metadata import load_metadata
 from firstlight.data.resumable import make_dataloaders_resumable
 from firstlight.data.text import TextDataModule
@@ -21,7 +22,10 @@ from firstlight.distributed.strategies import scale_lr
 from firstlight.hardware.accelerator import find_best_accelerator
 from firstlight.hardware.device import get_default_cpu_precision
 from firstlight.logger.metrics_csv import MetricsCSVLogger
-from firstlight.model.load import allows_remote_code, load_model, select_metadata
+from firstlight.model.freezing import apply_freeze_patterns
+from firstlight.model.image_input import apply_image_input
+from firstlight.model.init_from import find_weights_file, init_from_file
+from firstlight.model.load import allows_remote_code, build_datamodule, load_model, select_metadata
 from firstlight.model.optimizer import has_own_optimizers, set_optimizer_config
 from firstlight.model.task import Task
 from firstlight.run.errors import ConfigError, DataError
@@ -35,6 +39,12 @@ Settings = dict[str, Any]
 SINGLE_DEVICE = {"devices": 1, "num_nodes": 1, "strategy": AUTO}
 # `auto` settings of the trainer for modules that are no `Task`: how they react to other values is unknown.
 PLAIN_MODULE_DEFAULTS = {"compile": False, "channels_last": False}
+# Entries of the metadata that must be the same in training and afterwards.
+LABEL_NAMES = {
+    "class_names": ("Class names", "classes"),
+    "label_names": ("Label names", "labels"),
+    "target_name": ("Target names", "target"),
+}
 
 
 def resolve_auto_settings(cfg: DictConfig) -> DictConfig:
@@ -82,10 +92,11 @@ def build(
         DataError: If the data cannot be loaded.
         ConfigError: If model, data and trainer do not fit together.
     """
-    # Validates the hardware before any data is read.
+    # Validates the hardware and the path of weights before any data is read.
     settings = to_plain_dict(resolve_auto_settings(cfg))
+    init_file = None if checkpoint else find_weights_file(settings.get("init_from"))
     seed_everything(settings["seed"], workers=True, verbose=False)
-    data: LightningDataModule | None = instantiate(settings["data"]) if settings["data"] else None
+    data = build_datamodule(settings)
     metadata = load_metadata(data) if read_data else {}
     # Again, because constructors and `setup` may use random numbers or set a seed of their own.
     seed_everything(settings["seed"], workers=True, verbose=False)
@@ -93,10 +104,13 @@ def build(
     model_kwargs = saved["model_kwargs"] if saved else select_metadata(settings["model"], metadata)
     if saved:
         model = load_model(saved, allows_remote_code(settings))
-        validate_class_names(model_kwargs, metadata)
+        validate_label_names(model_kwargs, metadata)
     else:
         model = instantiate(settings["model"], **model_kwargs)
     validate_namespace(model, data)
+    if init_file:
+        init_from_file(model, init_file, settings["init_from"]["strict"])
+    apply_freeze_patterns(model, settings.get("freeze") or [], settings.get("unfreeze") or [])
     if not isinstance(model, Task):
         seed_everything(settings["seed"], workers=True, verbose=False)
     resolve_module_settings(settings, model)
@@ -181,28 +195,30 @@ def validate_namespace(*components: Any) -> None:
             )
 
 
-def validate_class_names(trained: Settings, metadata: Settings) -> None:
-    """Check that the dataset has the classes that the model was trained on.
+def validate_label_names(trained: Settings, metadata: Settings) -> None:
+    """Check that the dataset has the classes, labels or target that the model was trained on.
 
     Args:
         trained: Metadata that the constructor of the model received in training.
         metadata: Metadata of the dataset; empty if it is not loaded.
 
     Raises:
-        DataError: If the class names differ.
+        DataError: If the names differ.
     """
-    before, now = trained.get("class_names"), metadata.get("class_names")
-    if before is not None and now is not None and before != now:
-        raise DataError(
-            f"Class names differ: the model was trained on {', '.join(map(str, before[:9]))}, but the dataset has "
-            f"{', '.join(map(str, now[:9]))}. Use a dataset with the same classes, or train a new model."
-        )
+    for key, (title, noun) in LABEL_NAMES.items():
+        before, now = trained.get(key), metadata.get(key)
+        if before is not None and now is not None and before != now:
+            names = [", ".join(map(str, value[:9])) if isinstance(value, list) else value for value in (before, now)]
+            raise DataError(
+                f"{title} differ: the model was trained on {names[0]}, but the dataset has {names[1]}. Use a dataset "
+                f"with the same {noun}, or train a new model."
+            )
 
 
 def connect_components(
     model: LightningModule, data: LightningDataModule | None, trainer: Trainer, seed: int = 0
 ) -> None:
-    """Set the tokenizer of the dataset, the memory format of the network, and resumable dataloaders."""
+    """Set tokenizer or normalization of the dataset, the memory format of the network, and resumable dataloaders."""
     if isinstance(data, TextDataModule):
         tokenizer, max_tokens = getattr(model, "tokenizer", None), getattr(model, "max_tokens", None)
         if tokenizer is None:
@@ -216,6 +232,8 @@ def connect_components(
                 f"{data.max_length}. Set data.max_length to {max_tokens} or less."
             )
         data.set_tokenizer(tokenizer)
-    if not isinstance(data, ClassificationDataModule):
+    if isinstance(data, ImageDataModule):
+        apply_image_input(model, data)
+    if not isinstance(data, LabeledDataModule):
         make_dataloaders_resumable(model if data is None else data, trainer, seed)
     trainer.apply_memory_format(model.network if isinstance(model, Task) else model)

@@ -18,7 +18,7 @@ def main(cfg: DictConfig) -> dict[str, float]:
     from firstlight.build import build
     from firstlight.checkpoint.resolve import resolve_checkpoint
     from firstlight.cli import console, summary
-    from firstlight.data.datamodule import ClassificationDataModule
+    from firstlight.data.datamodule import LabeledDataModule
     from firstlight.trainer.loops import find_missing_hooks
 
     checkpoint = resolve_checkpoint(cfg)
@@ -26,7 +26,7 @@ def main(cfg: DictConfig) -> dict[str, float]:
     console.print_fields(
         {"checkpoint": checkpoint, "device": f"{trainer.strategy.root_device}, precision {trainer.precision}"}
     )
-    if isinstance(data, ClassificationDataModule):
+    if isinstance(data, LabeledDataModule):
         # The test loop on any split of the dataset.
         loop, data.datasets["test"] = "test", data.datasets[cfg.split]
     elif cfg.split == "train":
@@ -41,7 +41,7 @@ def main(cfg: DictConfig) -> dict[str, float]:
         )
     (trainer.test if loop == "test" else trainer.validate)(model, data, verbose=False)
     metrics = summary.read_latest_metrics(trainer)
-    if isinstance(data, ClassificationDataModule):
+    if isinstance(data, LabeledDataModule):
         metrics = {name.replace("test/", f"{cfg.split}/"): value for name, value in metrics.items()}
     # All digits, because the metrics of the training run are reproduced exactly.
     console.print_fields({name: repr(value) for name, value in metrics.items()})

@@ -15,9 +15,8 @@ from firstlight.run.errors import ConfigError, DataError
 from firstlight.run.files import write_atomically
 
 if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule
-
-    from firstlight.data.datamodule import ClassificationDataModule
+    from firstlight.data.datamodule import LabeledDataModule
+    from firstlight.model.task import Task
     from firstlight.trainer.trainer import Trainer
 
 
@@ -25,24 +24,25 @@ if TYPE_CHECKING:
 def main(cfg: DictConfig) -> int:
     """Write the prediction for each input, and return the number of predictions.
 
-    A classifier predicts the inputs of `input=`. Any other module predicts the `predict_dataloader` of its data.
+    A `Task` predicts the inputs of `input=`. Any other module predicts the `predict_dataloader` of its data.
     """
     validate_config(cfg)
     from firstlight.build import build
     from firstlight.checkpoint.resolve import resolve_checkpoint
-    from firstlight.data.datamodule import ClassificationDataModule
+    from firstlight.data.datamodule import LabeledDataModule
+    from firstlight.model.task import Task
 
     checkpoint = resolve_checkpoint(cfg)
     model, data, trainer = build(cfg, checkpoint, read_data=False)
-    if isinstance(data, ClassificationDataModule):
+    if isinstance(data, LabeledDataModule) and isinstance(model, Task):
         return predict_inputs(cfg, checkpoint, model, data, trainer)
     return predict_dataloader(cfg, checkpoint, model, data, trainer)
 
 
 def predict_inputs(
-    cfg: DictConfig, checkpoint: str, model: "LightningModule", data: "ClassificationDataModule", trainer: "Trainer"
+    cfg: DictConfig, checkpoint: str, model: "Task", data: "LabeledDataModule", trainer: "Trainer"
 ) -> int:
-    """Write ID, label and probability of each input, report unreadable inputs, return the number of predictions."""
+    """Write the prediction for each input, report unreadable inputs, and return the number of predictions."""
     from firstlight.cli import console
 
     if cfg.input is None:
@@ -50,23 +50,21 @@ def predict_inputs(
     if cfg.text_column and hasattr(data, "text_column"):
         data.text_column = cfg.text_column
     names = data.set_predict_inputs(cfg.input)
-    class_names: Any = model.class_names
-    labels: dict[int, tuple[str, float]] = {}
+    rows: dict[int, dict[str, str]] = {}
     batches: list[Any] = trainer.predict(model, data) or []
     for batch in batches:
-        probabilities, classes = batch["probabilities"].max(1)  # each (batch,)
-        for index, label, probability in zip(batch["ids"], classes, probabilities, strict=True):
-            labels[int(index)] = class_names[label], float(probability)
-    unreadable = [name for index, name in enumerate(names) if index not in labels]
+        rows |= zip(batch["ids"].tolist(), model.format_predictions(batch), strict=True)
+    columns = ["id", *next(iter(rows.values()), {})]
+    unreadable = [name for index, name in enumerate(names) if index not in rows]
     for name in unreadable:
         print(f"predict: {data.get_read_error(name)}", file=sys.stderr)
     output = Path(cfg.output)
     output.parent.mkdir(parents=True, exist_ok=True)
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(["id", "label", "probability"])
-    for index in sorted(set(labels) - {-1}):
-        writer.writerow([names[index], labels[index][0], f"{labels[index][1]:.6f}"])
+    writer.writerow(columns)
+    for index in sorted(set(rows) - {-1}):
+        writer.writerow([names[index], *rows[index].values()])
     write_atomically(output, text.getvalue())
     if len(unreadable) == len(names):
         raise DataError(f"Cannot read any of the {len(names)} inputs in {cfg.input}. Repair the inputs listed above.")
@@ -91,7 +89,7 @@ def predict_dataloader(cfg: DictConfig, checkpoint: str, model: Any, data: Any, 
 
     name = type(model).__name__
     if cfg.input is not None:
-        raise ConfigError(f"input= is only for classifiers of this project. {name} predicts its predict_dataloader.")
+        raise ConfigError(f"input= is only for tasks of the engine. {name} predicts its predict_dataloader.")
     if find_missing_hooks(model, data, "predict"):
         raise ConfigError(f"Cannot predict: {name} and its data have no predict_dataloader. Define one.")
     output = Path(cfg.output)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from transformers import DistilBertConfig, DistilBertForSequenceClassification
 
 from firstlight import build, evaluate, train
 from firstlight.checkpoint.io import load_checkpoint
@@ -182,6 +183,22 @@ def test_pickle_is_rejected(tmp_path):
 
     with pytest.raises(CheckpointError, match="Could not load model.weights=.* Use .* with safetensors weights"):
         BERT(CLASSES, weights=str(tmp_path))
+
+
+def test_weights_of_other_architecture_are_rejected(tmp_path):
+    config = DistilBertConfig(dim=16, n_layers=1, n_heads=2, hidden_dim=32, vocab_size=9)
+    DistilBertForSequenceClassification(config).save_pretrained(tmp_path)
+
+    with pytest.raises(CheckpointError, match="has the architecture distilbert, .*requires bert. Use model=text_class"):
+        BERT(CLASSES, weights=str(tmp_path))
+
+
+def test_half_precision_weights_are_loaded_in_float32(tmp_path):
+    model = build_tiny_bert()
+    model.network.to(torch.bfloat16).save_pretrained(tmp_path)
+    model.tokenizer.save_pretrained(tmp_path)
+
+    assert {param.dtype for param in BERT(CLASSES, weights=str(tmp_path)).parameters()} == {torch.float32}
 
 
 def test_flops_equal_published_number():

@@ -19,7 +19,14 @@ from firstlight.config.validate import validate_config
 from firstlight.model.load import load_model
 from firstlight.run.errors import ConfigError
 from support.fakes import explain_absence, make_fake_files, raise_unreachable
-from support.options import HAS_TEXT, QUICK_OVERRIDES, get_modality, list_project_options, make_tiny_overrides
+from support.options import (
+    HAS_TEXT,
+    QUICK_OVERRIDES,
+    get_modality,
+    list_project_options,
+    make_tiny_overrides,
+    skip_without_package,
+)
 from support.signatures import list_parameters
 
 OPTIONS = [(group, name) for group in ("model", "data") for name in list_project_options(group)]
@@ -116,6 +123,8 @@ def list_required_overrides(group: str, name: str) -> list[str]:
 
 @pytest.mark.parametrize(("group", "name"), [(group, name) for group in GROUPS for name in list_project_options(group)])
 def test_option_composes(compose_cfg, group, name):
+    if group == "model":
+        skip_without_package(name)
     validate_config(compose_cfg(f"{group}={name}", *list_required_overrides(group, name)))
 
 
@@ -134,6 +143,7 @@ def test_parsed_signature_matches_class(target):
 
 @pytest.mark.parametrize("model", list_project_options("model"))
 def test_model_rejects_dataset_of_other_modality(model):
+    skip_without_package(model)
     expected = get_modality("model", model)
     other = "images" if expected == "text" else "text"
 

@@ -14,7 +14,7 @@ from firstlight.benchmark.plots import plot_speedups
 from firstlight.benchmark.throughput import ModelBenchmark
 from firstlight.build import build, resolve_auto_settings
 from firstlight.cli.console import print_table
-from firstlight.data.datamodule import ClassificationDataModule
+from firstlight.data.datamodule import LabeledDataModule
 from firstlight.hardware.device import (
     GIB,
     count_available_cpus,
@@ -64,7 +64,7 @@ class BenchmarkSuite:
         # The estimate is for MPS, which keeps more tensors in 32 bits than other devices. With the lower precision, it
         # is a lower bound for those.
         lower_bound = precision if device.type == "mps" else precision.replace("-mixed", "-true")
-        if not isinstance(data, ClassificationDataModule):
+        if not isinstance(data, LabeledDataModule):
             return  # The size of its batches is unknown.
         estimate = dry_run(model, data, trainer, lower_bound, deterministic=False).memory_estimate
         free = get_free_memory_gib(device) * GIB

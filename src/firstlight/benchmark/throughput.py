@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_map_only
 from firstlight.benchmark.loops import RepeatedBatchLoader, Stopwatch, Timing, make_eval_step, make_train_step
 from firstlight.build import build, build_trainer, resolve_module_settings
 from firstlight.data.batch import Batch
-from firstlight.data.datamodule import ClassificationDataModule
+from firstlight.data.datamodule import LabeledDataModule
 from firstlight.hardware.device import get_peak_memory_gib, reset_peak_memory, synchronize
 from firstlight.model.flops import count_flops_per_sample
 from firstlight.model.task import Task
@@ -66,7 +66,7 @@ class ModelBenchmark:
         self.trainer = trainer
         self.device = trainer.strategy.root_device
         self.warmup = WARMUP_STEPS[self.device.type]
-        self.is_task = isinstance(self.model, Task) and isinstance(self.data, ClassificationDataModule)
+        self.is_task = isinstance(self.model, Task) and isinstance(self.data, LabeledDataModule)
         if self.is_task:
             batch = next(iter(self.data.train_dataloader()))  # type: ignore[union-attr]
             self.batch: Any = tree_map_only(torch.Tensor, lambda tensor: tensor.to(self.device), batch)

@@ -8,7 +8,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from PIL import Image
 from torchvision.utils import make_grid
 
-from firstlight.data.images import ImageDataModule, denormalize_to_uint8
+from firstlight.data.images import ImageDataModule
+from firstlight.data.normalization import denormalize_to_uint8
 from firstlight.logger.wandb_loggers import get_wandb_loggers
 from firstlight.run.files import write_atomically
 
@@ -30,11 +31,12 @@ class FirstBatchImages(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Write the file before the first step, if the images come from an `ImageDataModule`."""
         is_first = trainer.global_step == 0 and batch_idx == 0 and trainer.is_global_zero
-        if is_first and isinstance(trainer.datamodule, ImageDataModule):  # type: ignore[attr-defined]
-            inputs = batch["inputs"]
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        if is_first and isinstance(data, ImageDataModule):
+            images = denormalize_to_uint8(batch["inputs"][: self.num_samples], data.mean, data.std)
             path = self.output_dir / "first_batch.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            grid = make_grid(denormalize_to_uint8(inputs[: self.num_samples]), nrow=8, pad_value=255)
+            grid = make_grid(images, nrow=8, pad_value=255)
             image = Image.fromarray(grid.permute(1, 2, 0).numpy())
             write_atomically(path, partial(image.save, format="PNG"))
             for logger in get_wandb_loggers(trainer):

@@ -10,7 +10,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from PIL import Image
 
-from firstlight.data.images import denormalize_to_uint8
+from firstlight.data.images import ImageDataModule
+from firstlight.data.normalization import denormalize_to_uint8
 from firstlight.distributed.collectives import all_gather_objects
 from firstlight.logger.wandb_loggers import get_wandb_loggers
 from firstlight.model.classifier import Classifier
@@ -40,6 +41,9 @@ class PredictionSamples(Callback):
         """Discard the samples of the previous test; only a `Classifier` has classes to compare."""
         self.candidates: list[Candidate] = []
         self.is_active = isinstance(pl_module, Classifier)
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        # Mean and standard deviation with which the images were normalized.
+        self.normalization = (data.mean, data.std) if isinstance(data, ImageDataModule) else ()
 
     def on_test_batch_end(
         self,
@@ -103,7 +107,7 @@ class PredictionSamples(Callback):
     def _decode_input(self, inputs: Any, row: int, pl_module: LightningModule) -> dict[str, Any]:
         if isinstance(inputs, dict):
             return {"text": pl_module.tokenizer.decode(inputs["input_ids"][row], skip_special_tokens=True)}  # type: ignore
-        return {"image": denormalize_to_uint8(inputs[row : row + 1])[0]}
+        return {"image": denormalize_to_uint8(inputs[row : row + 1], *self.normalization)[0]}
 
     def _make_table_row(self, row: dict[str, Any]) -> list[Any]:
         import wandb

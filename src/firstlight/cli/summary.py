@@ -8,7 +8,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from omegaconf import DictConfig
 
 from firstlight.cli.console import print_fields
-from firstlight.data.datamodule import ClassificationDataModule
+from firstlight.data.datamodule import LabeledDataModule
 from firstlight.data.metadata import is_plain
 from firstlight.logger.metrics_csv import MetricsCSVLogger
 from firstlight.model.classifier import Classifier
@@ -30,7 +30,7 @@ def record_and_print_header(
     """Print model, data, device and loggers of a run, and which features are off; write them to run.json."""
     total = sum(param.numel() for param in model.parameters())
     trainable = sum(param.numel() for param in model.parameters() if param.requires_grad)
-    is_own_data = isinstance(data, ClassificationDataModule)
+    is_own_data = isinstance(data, LabeledDataModule)
     sizes = {name: len(dataset) for name, dataset in data.datasets.items()} if is_own_data else {}  # type: ignore[union-attr, arg-type]
     device = str(trainer.strategy.root_device)
     built = [logger for logger in trainer.loggers if not isinstance(logger, MetricsCSVLogger)]
@@ -73,9 +73,12 @@ def describe_data(data: LightningDataModule | None, sizes: dict[str, int]) -> st
         return "dataloaders of the model"
     counts = " / ".join(f"{size:,} {name}" for name, size in sizes.items())
     class_names, batch_size = getattr(data, "class_names", None), getattr(data, "batch_size", None)
+    labels: dict[str, Any] = data.label_metadata if isinstance(data, LabeledDataModule) else {}
     details = [
         *([counts] if counts else []),
         *([f"{len(class_names)} classes"] if class_names and is_plain(class_names) else []),
+        *([f"{len(labels['label_names'])} labels"] if "label_names" in labels else []),
+        *([f"target {labels['target_name']}"] if "target_name" in labels else []),
         *([f"batch size {batch_size}"] if isinstance(batch_size, int) else []),
     ]
     return f"{type(data).__name__}: {', '.join(details)}" if details else type(data).__name__

@@ -14,10 +14,12 @@ from firstlight.config.options import (
     iter_options,
     list_option_files,
     list_root_configs,
+    load_option,
     load_yaml,
 )
 from firstlight.config.ranges import validate_range
 from firstlight.run.errors import ConfigError, MissingPackageError, incompatible, invalid_value, missing_package
+from firstlight.run.packages import is_installed
 
 # Keys of a scheduler config for Lightning, not for the scheduler class.
 LR_SCHEDULER_KEYS = ("interval", "monitor")
@@ -25,6 +27,8 @@ LR_SCHEDULER_KEYS = ("interval", "monitor")
 COMPONENTS = ("model", "data", "trainer", "optimizer", "scheduler")
 # A module may have its own dataloaders (data=none), and its own optimizer and scheduler.
 OPTIONAL_COMPONENTS = ("data", "optimizer", "scheduler")
+# The tasks of the engine's models and datasets.
+TASKS = ("classification", "multilabel", "regression")
 
 
 def validate_config(cfg: DictConfig) -> None:
@@ -49,6 +53,7 @@ def validate_config(cfg: DictConfig) -> None:
     if is_training:
         validate_model_data_match(settings["model"], settings["data"])
         validate_single_mps_device(settings["trainer"])
+        validate_initial_weights(settings)
 
 
 def validate_root_keys(settings: dict[str, Any]) -> None:
@@ -106,7 +111,10 @@ def validate_nested(where: str, value: Any) -> None:
 
 def validate_imports(target: str) -> None:
     """Check that the packages imported by the module of a class are installed, before any data is loaded."""
-    if (package := schema.find_missing_import(target)) is not None:
+    # A model of any network imports the package of the networks late, and names it in a class constant.
+    required = schema.read_signature(target).constants.get("required_package")
+    package = required if isinstance(required, str) and not is_installed(required) else None
+    if (package := package or schema.find_missing_import(target)) is not None:
         raise MissingPackageError(missing_package(target.rpartition(".")[2], package))
 
 
@@ -125,16 +133,49 @@ def validate_group_entry(group: str, name: str, node: Any) -> None:
 
 
 def validate_model_data_match(model: dict[str, Any], data: dict[str, Any]) -> None:
-    """Check that the dataset provides what the model expects, images or text, if both state it."""
+    """Check that the dataset provides what the model expects, if both state it.
+
+    The modality is images or text; the task, which determines the labels, is classification, multilabel or regression.
+    """
     if not data:
         return
     expected, provided = _read_class_constant(model, "modality"), _read_class_constant(data, "modality")
     if expected is not None and provided is not None and expected != provided:
-        names = [_describe_option(group, node) for group, node in (("model", model), ("data", data))]
-        matching = [name for name, node in iter_options("data") if _read_class_constant(node, "modality") == expected]
-        preferred = [name for name in list_default_datasets(str(model["_target_"])) if name in matching] or matching
-        fix = f"Use another dataset, e.g. data={preferred[0]} (available: {', '.join(matching)})."
-        raise ConfigError(incompatible(names[0], str(expected), names[1], str(provided), fix))
+        names = _list_matching_datasets(model)
+        fix = f"Use another dataset, e.g. data={names[0]} (available: {', '.join(sorted(names))})."
+        models, datasets = _describe_option("model", model), _describe_option("data", data)
+        raise ConfigError(incompatible(models, str(expected), datasets, str(provided), fix))
+    task, provided_task = _read_class_constant(model, "task"), _read_task(data)
+    if task in TASKS and provided_task in TASKS and task != provided_task:
+        fix = f"Set data.task={task}, or null."
+        if "task" not in schema.read_signature(str(data["_target_"])).parameters:
+            fix = f"Use another model, or a dataset with such labels, e.g. {_suggest_dataset(model, task)}."
+        models, datasets = _describe_option("model", model), _describe_option("data", data)
+        raise ConfigError(incompatible(models, f"{task} labels", datasets, f"{provided_task} labels", fix))
+
+
+def _list_matching_datasets(model: dict[str, Any]) -> list[str]:
+    """Return the datasets with the modality of a model; those that its options select come first."""
+    expected = _read_class_constant(model, "modality")
+    names = [name for name, node in iter_options("data") if _read_class_constant(node, "modality") == expected]
+    preferred = [name for name in list_default_datasets(str(model["_target_"])) if name in names]
+    return list(dict.fromkeys([*preferred, *names]))
+
+
+def _read_task(data: dict[str, Any]) -> object:
+    """Return the task of a dataset: the key `task` of its config, or else the constant of its class.
+
+    Returns None if the key is null: the dataset then takes the task of the model.
+    """
+    is_key = data and "task" in schema.read_signature(str(data["_target_"])).parameters
+    return data.get("task") if is_key else _read_class_constant(data, "task")
+
+
+def _suggest_dataset(model: dict[str, Any], task: object) -> str:
+    """Return the overrides that select a dataset with labels of a task for a model."""
+    nodes = {name: load_option("data", name) for name in _list_matching_datasets(model)}
+    fitting = [name for name, node in nodes.items() if _read_task(node) in (task, None)]
+    return f"data={[*fitting, '<option>'][0]}"
 
 
 def list_default_datasets(target: str) -> list[str]:
@@ -160,6 +201,21 @@ def validate_single_mps_device(trainer: dict[str, Any]) -> None:
         )
 
 
+def validate_initial_weights(settings: dict[str, Any]) -> None:
+    """Check the types of the settings of `init_from`, `freeze` and `unfreeze`.
+
+    Raises:
+        ConfigError: If a value has another type.
+    """
+    expected = {"path": "str | None", "strict": "bool"}
+    values = {f"init_from.{key}": (value, expected[key]) for key, value in (settings.get("init_from") or {}).items()}
+    values |= {key: (settings.get(key, []), "list[str]") for key in ("freeze", "unfreeze")}
+    for key, (value, annotation) in values.items():
+        parsed = ast.parse(annotation, mode="eval").body
+        if not matches_annotation(parsed, value):
+            raise ConfigError(invalid_value(key, value, describe_annotation(parsed)))
+
+
 def _describe_option(group: str, node: dict[str, Any]) -> str:
     """Return the selected option, such as "model=bert", or the class name where no command line selected it."""
     choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
@@ -175,4 +231,4 @@ def _is_compatible(value: Any, default: Any) -> bool:
 
 
 def _read_class_constant(node: dict[str, Any], name: str) -> object:
-    return schema.read_signature(str(node["_target_"])).constants.get(name) if "_target_" in node else None
+    return schema.read_signature(str(node["_target_"])).constants.get(name) if node and "_target_" in node else None

@@ -12,16 +12,20 @@ from torch.utils.data import DataLoader, Dataset
 from firstlight.data.batch import identity_collate
 from firstlight.data.dataloader import ResumableDataLoader, get_default_num_workers, get_resume_position, init_worker
 from firstlight.data.eval_shard import EvalShard, EvalShardSampler
-from firstlight.data.labels import validate_labels
-from firstlight.data.sampler import ResumableSampler, ShuffleSampler
+from firstlight.data.labels import LABEL_DTYPES, summarize_labels, validate_labels, validate_task
+from firstlight.data.sampler import BalancedSampler, ResumableSampler, ShuffleSampler
 from firstlight.run.errors import ConfigError, DataError, invalid_value
 
 
-class ClassificationDataModule(LightningDataModule, ABC):
+class LabeledDataModule(LightningDataModule, ABC):
     """A labeled dataset with the splits "train", "val" and "test".
 
-    A batch is a dictionary: "inputs" (what the model takes), "labels" (batch,) int64 and "ids" (batch,) int64, the
-    index of each sample in its split.
+    A batch is a dictionary: "inputs" (what the model takes), "labels", and "ids" (batch,) int64, the index of each
+    sample in its split. The task determines the labels:
+
+    - "classification": the index of the class, shape (batch,) int64.
+    - "multilabel": 0 or 1 for each label, shape (batch, labels) float32.
+    - "regression": a number, shape (batch,) float32.
 
     A subclass sets `modality` and loads its samples. It downloads only in `prepare_data`.
 
@@ -30,6 +34,7 @@ class ClassificationDataModule(LightningDataModule, ABC):
         num_workers: DataLoader workers. If None, chosen for the platform.
         drop_last: Whether to drop an incomplete last training batch. Shapes are then constant, and BatchNorm never
             gets a single sample.
+        balanced_sampler: Whether to draw the training samples of each class equally often. See `BalancedSampler`.
 
     Raises:
         ConfigError: If `batch_size` is less than 1 or `num_workers` is negative.
@@ -37,12 +42,20 @@ class ClassificationDataModule(LightningDataModule, ABC):
 
     # "images" or "text": the models that accept this dataset.
     modality: ClassVar[str]
+    # "classification", "multilabel" or "regression". A subclass may have it as an argument.
+    task: str = "classification"
     # A dataset in memory needs no DataLoader workers.
     in_memory: ClassVar[bool] = True
     # Maximum time that a DataLoader worker may take for a batch before the run fails.
     worker_timeout_s: ClassVar[float] = 300
 
-    def __init__(self, batch_size: int, num_workers: int | None, drop_last: bool) -> None:
+    def __init__(
+        self,
+        batch_size: int = 32,
+        num_workers: int | None = None,
+        drop_last: bool = True,
+        balanced_sampler: bool = False,
+    ) -> None:
         super().__init__()
         if batch_size < 1:
             raise ConfigError(
@@ -56,16 +69,19 @@ class ClassificationDataModule(LightningDataModule, ABC):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.drop_last = drop_last
+        self.balanced_sampler = balanced_sampler
         # Seed of the run, which is set before the dataset is built.
         self.run_seed = torch.initial_seed()
-        self.class_names: list[str] = []
+        # Names and statistics of the labels, known after `setup`.
+        self.label_metadata: dict[str, Any] = {}
         self.datasets: dict[str, Dataset[Any]] = {}
 
     @abstractmethod
     def load_splits(self) -> tuple[list[str], dict[str, Dataset[Any]]]:
-        """Return the class names and the datasets "train", "val" and "test", without downloads.
+        """Return the names of the classes or labels and the datasets "train", "val" and "test", without downloads.
 
-        The label of a sample is the index of its class name.
+        For the task "regression", the only name is that of the target, and the dataset "train" needs an attribute
+        `labels` with all targets.
 
         Raises:
             DataError: If the data is missing or cannot be read.
@@ -94,17 +110,40 @@ class ClassificationDataModule(LightningDataModule, ABC):
         """Load the three splits, on the first call.
 
         Raises:
-            DataError: If a split is empty, or a label does not belong to a class.
+            DataError: If a split is empty, or a label is invalid.
         """
-        if self.class_names or stage == "predict":
+        if self.label_metadata or stage == "predict":
             return
-        self.class_names, datasets = self.load_splits()
+        names, datasets = self.load_splits()
         self.datasets |= datasets
         for name, dataset in datasets.items():
             if not len(dataset):  # type: ignore[arg-type]
                 raise DataError(f"The {name} split of {type(self).__name__} is empty. Add samples.")
             if (labels := getattr(dataset, "labels", None)) is not None:
-                validate_labels(name, labels, self.class_names)
+                validate_labels(name, labels, names, self.task)
+        if self.balanced_sampler:
+            self.get_balanced_labels(datasets["train"])  # raises before the training
+        self.label_metadata = summarize_labels(getattr(datasets["train"], "labels", None), names, self.task)
+
+    def set_task(self, task: str | None) -> None:
+        """Set the task, if it is not None.
+
+        Raises:
+            ConfigError: If there is no such task.
+        """
+        if task is not None:
+            validate_task(task)
+            self.task = task
+
+    @property
+    def class_names(self) -> list[str]:
+        """Name of each class after `setup`; empty before, and for any other task."""
+        return list(self.label_metadata.get("class_names", []))
+
+    @property
+    def label_dtype(self) -> torch.dtype:
+        """Dtype of the labels of a batch."""
+        return LABEL_DTYPES[self.task]
 
     @property
     def rank_and_world_size(self) -> tuple[int, int]:
@@ -148,8 +187,25 @@ class ClassificationDataModule(LightningDataModule, ABC):
 
     def make_sampler(self, dataset: Dataset[Any]) -> ResumableSampler:
         """Return the sampler of the training dataset."""
-        num_samples = len(dataset)  # type: ignore[arg-type]
-        return ShuffleSampler(num_samples, self.batch_size, self.run_seed, *self.rank_and_world_size)
+        arguments = self.batch_size, self.run_seed, *self.rank_and_world_size
+        if self.balanced_sampler:
+            return BalancedSampler(self.get_balanced_labels(dataset), *arguments)
+        return ShuffleSampler(len(dataset), *arguments)  # type: ignore[arg-type]
+
+    def get_balanced_labels(self, dataset: Dataset[Any]) -> torch.Tensor:
+        """Return the class index of each training sample, shape (samples,), for a balanced sampler.
+
+        Raises:
+            ConfigError: If the samples have no classes, or their labels are not known in advance.
+        """
+        labels = getattr(dataset, "labels", None)
+        if self.task != "classification" or labels is None:
+            reason = f"labels for {self.task}" if labels is not None else "no attribute `labels`"
+            raise ConfigError(
+                f"data.balanced_sampler=true requires classes, but {type(self).__name__} has {reason}. Set "
+                "data.balanced_sampler=false."
+            )
+        return torch.as_tensor(labels)
 
     def set_predict_inputs(self, path: str) -> list[str]:
         """Load the unlabeled inputs under a path for `predict_dataloader`, and return their names.

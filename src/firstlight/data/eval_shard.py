@@ -13,7 +13,9 @@ from firstlight.data.batch import IGNORE_INDEX, Batch, to_index_tensor
 class EvalShard(Dataset[Any]):
     """Evaluation shard of one rank, padded so that all ranks have the same number of samples.
 
-    Padding repeats samples. They get the label `IGNORE_INDEX` and the ID -1, and are excluded from the metrics.
+    Padding repeats samples at the end of the shard. They get the label `IGNORE_INDEX` and the ID -1, and are excluded
+    from the metrics. A batch with padding has the further entry "num_padding", the number of these samples: a plain
+    integer, which is known without waiting for the device.
 
     Args:
         dataset: All samples of the split.
@@ -39,7 +41,9 @@ class EvalShard(Dataset[Any]):
         is_padding = positions >= len(self.dataset)
         if is_padding.any():
             for name, value in {"labels": IGNORE_INDEX, "ids": -1}.items():
-                batch[name] = batch[name].masked_fill(is_padding.to(batch[name].device), value)
+                mask = is_padding.to(batch[name].device).view(-1, *[1] * (batch[name].ndim - 1))
+                batch[name] = batch[name].masked_fill(mask, value)
+            batch["num_padding"] = int(is_padding.sum())
         return batch
 
 

@@ -26,6 +26,7 @@ class HubTextDataModule(TextDataModule):
         num_workers: DataLoader workers. If None, there are none.
         drop_last: See `TextDataModule`.
         group_by_length: See `TextDataModule`.
+        balanced_sampler: See `LabeledDataModule`.
     """
 
     def __init__(
@@ -43,8 +44,11 @@ class HubTextDataModule(TextDataModule):
         num_workers: int | None = None,
         drop_last: bool = True,
         group_by_length: bool = True,
+        balanced_sampler: bool = False,
     ) -> None:
-        super().__init__(max_length, pad_to_multiple_of, batch_size, num_workers, drop_last, group_by_length)
+        super().__init__(
+            max_length, pad_to_multiple_of, batch_size, num_workers, drop_last, group_by_length, balanced_sampler
+        )
         self.dataset_name = dataset_name
         self.subset = subset
         self.text_column = text_column

@@ -1,37 +1,56 @@
-"""Your own images: one directory per class."""
+"""Your own images: one directory per class, or labels in a table."""
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 from torchvision.transforms import v2
 
 from firstlight.data.batch import Batch
 from firstlight.data.image_io import CropBox, get_center_crop_box, list_images, read_image_crop
+from firstlight.data.image_table import read_image_table
 from firstlight.data.images import ImageDataModule
+from firstlight.data.label_column import LabelColumns, RawLabel
 from firstlight.data.seeding import fork_seeded_rng
-from firstlight.data.split import stratified_split
-from firstlight.run.errors import DataError
+from firstlight.data.split import split_by_task
+from firstlight.run.errors import ConfigError, DataError, invalid_value
+
+# Images, and the label of each: a class name, or what `LabelColumns.parse` returns.
+LabeledImages = tuple[list[Path], list[RawLabel]]
 
 
 class ImageFolderDataModule(ImageDataModule):
-    """Images in one directory per class.
+    """Images in one directory per class, or images with labels in a table.
 
     ROOT/CLASS/*.jpg is split 80/10/10. ROOT/{train,val,test}/CLASS/*.jpg is used as it is: without "val", a tenth of
     "train" is used for validation; without "test", "val" is also the test split.
 
+    With `label_column`, the labels come from metadata.csv or metadata.jsonl in ROOT, or in each of
+    ROOT/{train,val,test}. Its column "file_name" has paths relative to it, as in Hugging Face's imagefolder.
+
     Args:
-        root: Directory with the class directories.
+        root: Directory with the class directories or the table.
+        label_column: Column of the table with the class, with several labels, or with the target. For several labels
+            also a list of columns with 0 or 1, one per label. If None, the class directories are the labels.
+        label_separator: Separates several labels in a cell that is not a JSON list.
+        task: "classification", "multilabel" (several labels per image) or "regression" (a number). If None, the task of
+            the model, which the engine sets.
         image_size: Side of the crops in pixels.
         batch_size: Images per step and device.
         num_workers: DataLoader workers that decode images. If None, chosen for the platform.
         augment: Whether to crop and flip training images at random (Szegedy et al. 2015, section 6).
-        drop_last: See `ClassificationDataModule`.
-        max_skipped_samples: Maximum number of unreadable images in a split that are skipped.
+        drop_last: See `LabeledDataModule`.
+        max_skipped_samples: Maximum number of unreadable images in a split, and of invalid rows, that are skipped.
+        balanced_sampler: See `LabeledDataModule`.
+
+    Raises:
+        ConfigError: If the task needs a `label_column`.
     """
 
     in_memory: ClassVar[bool] = False
@@ -39,19 +58,30 @@ class ImageFolderDataModule(ImageDataModule):
     def __init__(
         self,
         root: str,
+        label_column: str | list[str] | None = None,
+        label_separator: str = ";",
+        task: Literal["classification", "multilabel", "regression"] | None = None,
         image_size: int = 224,
         batch_size: int = 32,
         num_workers: int | None = None,
         augment: bool = True,
         drop_last: bool = True,
         max_skipped_samples: int = 0,
+        balanced_sampler: bool = False,
     ) -> None:
-        super().__init__(image_size, batch_size, num_workers, augment, drop_last)
+        super().__init__(image_size, batch_size, num_workers, augment, drop_last, balanced_sampler)
+        if label_column is None and task not in (None, "classification"):
+            fix = "Set data.label_column to a column of metadata.csv."
+            raise ConfigError(invalid_value("data.label_column", None, f"a column for data.task={task}", fix))
         self.root = root
+        self.set_task(task)
+        # Class directories are read as a table with the column "class".
+        self.labels = LabelColumns(self.task, label_column or "class", label_separator)
+        self.has_table = label_column is not None
         self.max_skipped_samples = max_skipped_samples
 
     def load_splits(self) -> tuple[list[str], dict[str, Dataset[Any]]]:
-        """Return the class names and the three datasets.
+        """Return the names of the classes or labels and the three datasets.
 
         Raises:
             DataError: If the directory does not exist, has fewer than two classes, or a class has no images.
@@ -60,30 +90,29 @@ class ImageFolderDataModule(ImageDataModule):
         if not root.is_dir():
             raise DataError(
                 f"data.root={root} is not a directory. Set data.root to a directory with one subdirectory of images "
-                "per class."
+                "per class, or with metadata.csv."
             )
         train_dir = root / "train" if (root / "train").is_dir() else root
-        class_dirs = [path for path in train_dir.iterdir() if path.is_dir() and not path.name.startswith(".")]
-        class_names = sorted(path.name for path in class_dirs)
-        if len(class_names) < 2:
-            raise DataError(
-                f"{train_dir} must contain at least 2 class directories, got {len(class_names)}. Add one directory of "
-                "images per class."
-            )
-        splits = {"train": list_labeled_images(train_dir, class_names)}
-        for name in ("val", "test"):
-            if train_dir != root and (root / name).is_dir():
-                splits[name] = list_labeled_images(root / name, class_names)
-        if train_dir == root or "val" not in splits:
-            paths, labels = splits["train"]
-            indices = stratified_split(labels, val_fraction=0.1, test_fraction=0.1 if train_dir == root else 0)
+        dirs = {"train": train_dir}
+        if train_dir != root:
+            dirs |= {name: root / name for name in ("val", "test") if (root / name).is_dir()}
+        loaded = self._read_tables(dirs) if self.has_table else list_labeled_images(dirs)
+        names, labels = self.labels.encode({name: labels for name, (_, labels) in loaded.items()}, str(root))
+        splits = {name: (paths, labels[name]) for name, (paths, _) in loaded.items()}
+        if "val" not in splits:
+            paths, values = splits["train"][0], np.asarray(splits["train"][1])
+            indices = split_by_task(values, self.task, val_fraction=0.1, test_fraction=0.1 if train_dir == root else 0)
             for name, chosen in indices.items():
-                splits[name] = [paths[index] for index in chosen], [labels[index] for index in chosen]
+                splits[name] = [paths[index] for index in chosen], values[chosen]
         splits.setdefault("test", splits["val"])
-        return class_names, {name: self._make_dataset(name, *files) for name, files in splits.items()}
+        return names, {name: self._make_dataset(name, *files) for name, files in splits.items()}
 
-    def _make_dataset(self, split: str, paths: list[Path], labels: list[int]) -> "ImageFileDataset":
+    def _read_tables(self, dirs: dict[str, Path]) -> dict[str, LabeledImages]:
+        return {name: read_image_table(path, self.labels, self.max_skipped_samples) for name, path in dirs.items()}
+
+    def _make_dataset(self, split: str, paths: list[Path], labels: Any) -> "ImageFileDataset":
         augment = split == "train" and self.augment
+        labels = torch.as_tensor(labels, dtype=self.label_dtype)
         return ImageFileDataset(paths, labels, self.image_size, augment, self.run_seed, self.max_skipped_samples)
 
 
@@ -92,7 +121,7 @@ class ImageFileDataset(Dataset[Any]):
 
     Args:
         paths: The files.
-        labels: Label of each file.
+        labels: Label of each file, or labels of shape (files, labels).
         image_size: Side of the images in pixels.
         augment: Whether to crop and flip at random, differently in each epoch.
         seed: Seed of the run.
@@ -102,14 +131,14 @@ class ImageFileDataset(Dataset[Any]):
     def __init__(
         self,
         paths: list[Path],
-        labels: list[int],
+        labels: Sequence[int] | Tensor,
         image_size: int,
         augment: bool,
         seed: int = 0,
         max_skipped_samples: int = 0,
     ) -> None:
         self.paths = paths
-        self.labels = labels
+        self.labels = torch.as_tensor(labels)
         self.image_size = image_size
         self.augment = augment
         self.seed = seed
@@ -131,7 +160,7 @@ class ImageFileDataset(Dataset[Any]):
             image = read_image_crop(self.paths[index], self.image_size, crop_fn)
             if self.augment and torch.rand(1) < 0.5:
                 image = image.flip(-1)
-        return {"inputs": image, "labels": torch.tensor(self.labels[index]), "ids": torch.tensor(index)}
+        return {"inputs": image, "labels": self.labels[index], "ids": torch.tensor(index)}
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         samples = []
@@ -172,16 +201,24 @@ def get_random_resized_crop_box(image: Image.Image, size: int) -> CropBox:
     return left, top, left + width, top + height
 
 
-def list_labeled_images(directory: Path, class_names: list[str]) -> tuple[list[Path], list[int]]:
-    """Return the images under a directory of class directories, and the label of each.
+def list_labeled_images(dirs: dict[str, Path]) -> dict[str, LabeledImages]:
+    """Return the images of each split under its class directories, and the class of each.
+
+    Args:
+        dirs: Directory of each split. The class directories of "train" determine the classes.
 
     Raises:
-        DataError: If a class has no images.
+        DataError: If there are fewer than two classes, or a class has no images.
     """
-    paths: list[Path] = []
-    labels: list[int] = []
-    for label, name in enumerate(class_names):
-        class_paths = list_images(directory / name)
-        paths += class_paths
-        labels += [label] * len(class_paths)
-    return paths, labels
+    class_dirs = [path for path in dirs["train"].iterdir() if path.is_dir() and not path.name.startswith(".")]
+    class_names = sorted(path.name for path in class_dirs)
+    if len(class_names) < 2:
+        raise DataError(
+            f"{dirs['train']} must contain at least 2 class directories, got {len(class_names)}. Add one directory of "
+            "images per class, or set data.label_column to a column of metadata.csv."
+        )
+    splits: dict[str, LabeledImages] = {}
+    for split, directory in dirs.items():
+        images = [(path, name) for name in class_names for path in list_images(directory / name)]
+        splits[split] = [path for path, _ in images], [name for _, name in images]
+    return splits

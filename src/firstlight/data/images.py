@@ -1,6 +1,5 @@
 """Image datasets: uint8 up to the device, where a batch is augmented and normalized as a whole."""
 
-import functools
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,22 +12,20 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from firstlight.data.batch import Batch, to_index_tensor
-from firstlight.data.datamodule import ClassificationDataModule
+from firstlight.data.datamodule import LabeledDataModule
 from firstlight.data.image_io import get_center_crop_box, list_images, read_image_crop
+from firstlight.data.normalization import IMAGENET_MEAN, IMAGENET_STD, normalize
 from firstlight.data.sampler import ResumableSampler
 from firstlight.data.seeding import random_uniform
+from firstlight.data.unlabeled_images import UnlabeledImageDataset
 from firstlight.run.errors import DataError
 
-# Mean and standard deviation of the RGB channels of ImageNet, which torchvision's pretrained weights expect.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
-
-class ImageDataModule(ClassificationDataModule):
+class ImageDataModule(LabeledDataModule):
     """Labeled RGB images of one size.
 
     The "inputs" of a batch are uint8 (batch, 3, size, size) in the dataloader. On the device, they are normalized with
-    the mean and standard deviation of ImageNet, in the trainer's precision.
+    the mean and standard deviation that the model states, or else those of ImageNet, in the trainer's precision.
 
     Args:
         image_size: Side of the square images in pixels.
@@ -36,6 +33,7 @@ class ImageDataModule(ClassificationDataModule):
         num_workers: DataLoader workers. If None, chosen for the platform.
         augment: Whether to shift and flip the training images at random, as `max_shift` and `horizontal_flip` say.
         drop_last: Whether to drop an incomplete last training batch.
+        balanced_sampler: See `LabeledDataModule`.
     """
 
     modality: ClassVar[str] = "images"
@@ -47,17 +45,30 @@ class ImageDataModule(ClassificationDataModule):
     native_size: ClassVar[int | None] = None
 
     def __init__(
-        self, image_size: int, batch_size: int, num_workers: int | None, augment: bool, drop_last: bool
+        self,
+        image_size: int = 32,
+        batch_size: int = 32,
+        num_workers: int | None = None,
+        augment: bool = False,
+        drop_last: bool = True,
+        balanced_sampler: bool = False,
     ) -> None:
-        super().__init__(batch_size=batch_size, num_workers=num_workers, drop_last=drop_last)
+        super().__init__(batch_size, num_workers, drop_last, balanced_sampler)
         self.image_size = image_size
         self.augment = augment
+        # Of the RGB channels, for pixels from 0 to 1.
+        self.mean: tuple[float, ...] = IMAGENET_MEAN
+        self.std: tuple[float, ...] = IMAGENET_STD
+
+    def set_normalization(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Set the mean and the standard deviation of the RGB channels, for pixels from 0 to 1."""
+        self.mean, self.std = tuple(mean), tuple(std)
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """Class names and image sizes, for the constructor of the model."""
+        """Metadata of the labels and image sizes, for the constructor of the model."""
         return {
-            "class_names": self.class_names,
+            **self.label_metadata,
             "image_size": self.image_size,
             "native_size": self.native_size or self.image_size,
         }
@@ -77,7 +88,7 @@ class ImageDataModule(ClassificationDataModule):
             # Converted here, at one byte per value: the first convolution would convert four.
             images = images.contiguous(memory_format=torch.channels_last)
         # The trainer's precision determines the dtype, e.g. bfloat16 with bf16-true.
-        return {**batch, "inputs": self.trainer.precision_plugin.convert_input(normalize(images))}
+        return {**batch, "inputs": self.trainer.precision_plugin.convert_input(normalize(images, self.mean, self.std))}
 
     def augment_batch(self, images: Tensor, ids: Tensor, epoch: int) -> Tensor:
         """Return a batch with each image shifted and flipped at random, (batch, 3, size, size) uint8.
@@ -125,18 +136,20 @@ class InMemoryImageDataModule(ImageDataModule):
         augment: Whether to augment training images. See `ImageDataModule`.
         drop_last: Whether to drop an incomplete last training batch.
         cache_on_device: Whether to hold all images in GPU memory on CUDA, where batches are then assembled.
+        balanced_sampler: See `LabeledDataModule`.
     """
 
     def __init__(
         self,
-        image_size: int,
-        batch_size: int,
-        num_workers: int | None,
-        augment: bool,
-        drop_last: bool,
-        cache_on_device: bool,
+        image_size: int = 32,
+        batch_size: int = 32,
+        num_workers: int | None = None,
+        augment: bool = False,
+        drop_last: bool = True,
+        cache_on_device: bool = True,
+        balanced_sampler: bool = False,
     ) -> None:
-        super().__init__(image_size, batch_size, num_workers, augment, drop_last)
+        super().__init__(image_size, batch_size, num_workers, augment, drop_last, balanced_sampler)
         self.cache_on_device = cache_on_device and not num_workers
 
     def make_dataloader(self, dataset: Dataset[Any], sampler: ResumableSampler | None = None) -> DataLoader[Any]:
@@ -150,12 +163,13 @@ class InMemoryImageDataModule(ImageDataModule):
 
     @abstractmethod
     def load_arrays(self) -> tuple[list[str], dict[str, tuple[np.ndarray, np.ndarray]]]:
-        """Return the class names and, by split, images (samples, 3, size, size) uint8 and labels (samples,)."""
+        """Return names and, by split, images (samples, 3, size, size) uint8 and labels, as `load_splits` does."""
 
     def load_splits(self) -> tuple[list[str], dict[str, Dataset[Any]]]:
-        """Return the class names and the three datasets."""
-        class_names, splits = self.load_arrays()
-        return class_names, {name: InMemoryImageDataset(images, labels) for name, (images, labels) in splits.items()}
+        """Return the names of the classes or labels and the three datasets."""
+        names, splits = self.load_arrays()
+        dtype = self.label_dtype
+        return names, {name: InMemoryImageDataset(*arrays, label_dtype=dtype) for name, arrays in splits.items()}
 
 
 class InMemoryImageDataset(Dataset[Any]):
@@ -163,12 +177,13 @@ class InMemoryImageDataset(Dataset[Any]):
 
     Args:
         images: Shape (samples, 3, size, size), uint8.
-        labels: Shape (samples,).
+        labels: Shape (samples,) or (samples, labels).
+        label_dtype: Dtype of the labels.
     """
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
+    def __init__(self, images: np.ndarray, labels: np.ndarray, label_dtype: torch.dtype = torch.int64) -> None:
         self.images = torch.from_numpy(np.ascontiguousarray(images))
-        self.labels = torch.from_numpy(np.asarray(labels, dtype=np.int64))
+        self.labels = torch.from_numpy(np.asarray(labels)).to(label_dtype)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -181,51 +196,6 @@ class InMemoryImageDataset(Dataset[Any]):
         # non_blocking: the copy to the GPU does not synchronize. On the CPU, nothing is copied.
         ids = to_index_tensor(indices).to(self.images.device, non_blocking=self.images.is_cuda)
         return {"inputs": self.images[ids], "labels": self.labels[ids], "ids": ids}
-
-
-class UnlabeledImageDataset(Dataset[Any]):
-    """Image files to predict. An unreadable file becomes a black image with the ID -1.
-
-    Args:
-        paths: The files.
-        image_size: Side of the images in pixels.
-    """
-
-    def __init__(self, paths: list[Path], image_size: int) -> None:
-        self.paths = paths
-        self.image_size = image_size
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        try:
-            return read_image_crop(self.paths[index], self.image_size, get_center_crop_box), index
-        except DataError:
-            return torch.zeros(3, self.image_size, self.image_size, dtype=torch.uint8), -1
-
-    def __getitems__(self, indices: Sequence[int]) -> Batch:
-        images, ids = zip(*(self[index] for index in indices), strict=True)
-        return {"inputs": torch.stack(images), "ids": to_index_tensor(ids)}
-
-
-def denormalize_to_uint8(images: Tensor) -> Tensor:
-    """Return normalized images as uint8 on the CPU, for plots, (batch, 3, height, width)."""
-    scale, shift = _get_scale_and_shift(torch.device("cpu"))
-    return ((images.detach().float().cpu() - shift) / scale).round().clamp(0, 255).to(torch.uint8)
-
-
-def normalize(images: Tensor) -> Tensor:
-    """Return uint8 images normalized with ImageNet's mean and standard deviation, float32 (batch, 3, height, width)."""
-    scale, shift = _get_scale_and_shift(images.device)
-    return torch.addcmul(shift, images.float(), scale)
-
-
-@functools.cache
-def _get_scale_and_shift(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return scale and shift for pixels of 0 to 255, each (1, 3, 1, 1). Cached: copies would synchronize a GPU."""
-    mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
-    return 1 / (255 * std), -mean / std
 
 
 def shift_images(images: Tensor, max_shift: int, down: Tensor, right: Tensor) -> Tensor:

@@ -82,6 +82,51 @@ class ShuffleSampler(ResumableSampler):
         return torch.randperm(self.num_samples, generator=torch.Generator().manual_seed(seed))
 
 
+class BalancedSampler(ResumableSampler):
+    """Yield as many samples as the dataset has, each class equally often, in random order.
+
+    Samples of rare classes are repeated, each of them equally often up to one time. Of frequent classes, an epoch has
+    only a part, which differs from epoch to epoch.
+
+    Args:
+        labels: Class index of each sample, shape (samples,).
+        batch_size: Samples per step and device.
+        seed: Seed of the run.
+        rank: Rank of this device.
+        world_size: Number of devices.
+        lengths: If given, the texts of a batch have similar lengths. See `LengthGroupedSampler`.
+    """
+
+    def __init__(
+        self,
+        labels: Tensor,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        lengths: Tensor | None = None,
+    ) -> None:
+        super().__init__(len(labels), batch_size, seed, rank, world_size)
+        self.labels = labels.cpu()
+        self.lengths = lengths
+
+    def make_permutation(self, seed: int) -> Tensor:
+        """Return sample indices, of each class the same number or one more."""
+        generator = torch.Generator().manual_seed(seed)
+        classes: Tensor = self.labels.unique()  # type: ignore[no-untyped-call]
+        classes = classes[torch.randperm(len(classes), generator=generator)]
+        drawn = []
+        for position, label in enumerate(classes):
+            members = (self.labels == label).nonzero().flatten()
+            count = len(range(position, self.num_samples, len(classes)))
+            rounds = [torch.randperm(len(members), generator=generator) for _ in range(-(-count // len(members)))]
+            drawn.append(members[torch.cat(rounds)[:count]])
+        indices = torch.cat(drawn)[torch.randperm(self.num_samples, generator=generator)]
+        if self.lengths is None:
+            return indices
+        return indices[group_by_length(self.lengths[indices], self.global_batch_size, seed)]
+
+
 class SequentialResumableSampler(ResumableSampler):
     """Yield the samples in the order of the dataset."""
 

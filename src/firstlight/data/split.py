@@ -1,10 +1,54 @@
-"""Split samples into train, val and test, with every class in the same proportion in each split."""
+"""Split samples into train, val and test. Every class has the same proportion in each split."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from firstlight.run.errors import DataError
+
+
+def split_by_task(
+    labels: Sequence[Any] | np.ndarray, task: str, val_fraction: float, test_fraction: float
+) -> dict[str, np.ndarray]:
+    """Return the sample indices of each split: stratified by class, and random for any other task.
+
+    Args:
+        labels: Label of each sample, shape (samples,) or (samples, labels).
+        task: "classification", "multilabel" or "regression".
+        val_fraction: See `stratified_split`.
+        test_fraction: See `stratified_split`.
+
+    Raises:
+        DataError: If there are too few samples.
+    """
+    if task == "classification":
+        return stratified_split(labels, val_fraction, test_fraction)
+    return random_split(len(labels), val_fraction, test_fraction)
+
+
+def random_split(num_samples: int, val_fraction: float, test_fraction: float, seed: int = 0) -> dict[str, np.ndarray]:
+    """Return random sample indices of each split. The same arguments give the same split on every machine.
+
+    Args:
+        num_samples: Number of samples.
+        val_fraction: See `stratified_split`.
+        test_fraction: See `stratified_split`.
+        seed: Seed of the split. It is independent of the run's seed, so that runs stay comparable.
+
+    Raises:
+        DataError: If a split would be empty.
+    """
+    remaining = np.random.default_rng(seed).permutation(num_samples)
+    splits: dict[str, np.ndarray] = {}
+    for name, fraction in {"test": test_fraction, "val": val_fraction}.items():
+        if fraction:
+            count = round(fraction * num_samples)
+            splits[name], remaining = remaining[:count], remaining[count:]
+    splits["train"] = remaining
+    if not all(map(len, splits.values())):
+        raise DataError(f"Too few samples for a split into {', '.join(splits)}: {num_samples}. Add samples.")
+    return {name: np.sort(splits[name]) for name in ("train", "val", "test") if name in splits}
 
 
 # scikit-learn's train_test_split does nearly the same, but importing scikit-learn takes 0.9 s in every command.

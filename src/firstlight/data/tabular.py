@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -17,6 +18,9 @@ SURROGATES = re.compile("[\ud800-\udfff]")
 EOF_SENTINEL = "\0end"
 # Messages list the columns of a corrupt file only up to this number of characters.
 MAX_LISTED_CHARACTERS = 200
+
+# A message names at most this many skipped rows.
+MAX_LISTED_ROWS = 3
 
 # The values of a row by column, or the reason why the row is invalid.
 Row = dict[str, Any] | str
@@ -145,3 +149,27 @@ def iter_texts(path: Path, column: str) -> Iterator[tuple[str | None, str]]:
         else:
             # Tokenizers reject surrogates.
             yield text if text.isascii() else SURROGATES.sub("\ufffd", text), f"row {number}"
+
+
+def report_or_reject_skipped(errors: dict[int, str], num_rows: int, path: Path, max_skipped: int) -> None:
+    """Print which rows of a file are skipped.
+
+    Args:
+        errors: What is wrong with each invalid row, by row number.
+        num_rows: Number of rows of the file.
+        path: The file.
+        max_skipped: Maximum number of invalid rows, `data.max_skipped_samples`.
+
+    Raises:
+        DataError: If there are more invalid rows.
+    """
+    if len(errors) > max_skipped:
+        number, error = next(iter(errors.items()))
+        raise DataError(
+            f"{path}, row {number}: {error}. Fix or remove the row, or skip invalid rows ({len(errors)} of "
+            f"{num_rows}) with data.max_skipped_samples={len(errors)}."
+        )
+    if errors:
+        listed = ", ".join(f"row {number} ({error})" for number, error in list(errors.items())[:MAX_LISTED_ROWS])
+        rest = " and others" if len(errors) > MAX_LISTED_ROWS else ""
+        print(f"data: skipped {len(errors)} of {num_rows} rows of {path}: {listed}{rest}", file=sys.stderr)

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 from torch.utils.data import Dataset
 
-from firstlight.data.datamodule import ClassificationDataModule
-from firstlight.data.sampler import LengthGroupedSampler, ResumableSampler
-from firstlight.data.split import stratified_split
+from firstlight.data.datamodule import LabeledDataModule
+from firstlight.data.sampler import BalancedSampler, LengthGroupedSampler, ResumableSampler
+from firstlight.data.split import split_by_task
 from firstlight.data.tabular import iter_texts
 from firstlight.data.token_cache import tokenize_cached
 from firstlight.data.token_dataset import RaggedTokens, TokenDataset
@@ -18,10 +19,10 @@ from firstlight.data.tokenization import TokenizerLike, tokenize
 from firstlight.run.errors import ConfigError, DataError, invalid_value
 
 # Texts, and the label of each.
-LabeledTexts = tuple[list[str], Sequence[int]]
+LabeledTexts = tuple[list[str], Any]
 
 
-class TextDataModule(ClassificationDataModule):
+class TextDataModule(LabeledDataModule):
     """Labeled texts. A subclass implements `load_texts`.
 
     The "inputs" of a batch are {"input_ids", "attention_mask"}, both int64 (batch, tokens). The texts are tokenized
@@ -36,6 +37,7 @@ class TextDataModule(ClassificationDataModule):
         drop_last: Whether to drop an incomplete last training batch.
         group_by_length: Whether training batches consist of texts of similar length, in random order. It has no effect
             if all texts are padded to the same length.
+        balanced_sampler: See `LabeledDataModule`.
 
     Raises:
         ConfigError: If `max_length` is less than 3.
@@ -50,14 +52,15 @@ class TextDataModule(ClassificationDataModule):
 
     def __init__(
         self,
-        max_length: int,
-        pad_to_multiple_of: int,
-        batch_size: int,
-        num_workers: int | None,
-        drop_last: bool,
-        group_by_length: bool,
+        max_length: int = 128,
+        pad_to_multiple_of: int = 32,
+        batch_size: int = 32,
+        num_workers: int | None = None,
+        drop_last: bool = True,
+        group_by_length: bool = True,
+        balanced_sampler: bool = False,
     ) -> None:
-        super().__init__(batch_size=batch_size, num_workers=num_workers, drop_last=drop_last)
+        super().__init__(batch_size, num_workers, drop_last, balanced_sampler)
         if max_length < 3:
             expected = "an integer of at least 3 ([CLS], one token, [SEP])"
             raise ConfigError(invalid_value("data.max_length", max_length, expected, "Use e.g. data.max_length=128."))
@@ -69,7 +72,9 @@ class TextDataModule(ClassificationDataModule):
 
     @abstractmethod
     def load_texts(self) -> tuple[list[str], dict[str, LabeledTexts]]:
-        """Return the class names and, by split, the texts and their labels. A label is the index of a class name.
+        """Return the names of the classes or labels and, by split, the texts and their labels.
+
+        A label is the index of a class name. For other tasks, see `LabeledDataModule`.
 
         Raises:
             DataError: If the data is missing or cannot be read.
@@ -77,9 +82,9 @@ class TextDataModule(ClassificationDataModule):
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """Class names and the most common words ("vocabulary"), for the constructor of the model."""
+        """Metadata of the labels and the most common words ("vocabulary"), for the constructor of the model."""
         return {
-            "class_names": self.class_names,
+            **self.label_metadata,
             "vocabulary": find_most_common_words(self.texts["train"][0], self.max_length),
         }
 
@@ -90,15 +95,17 @@ class TextDataModule(ClassificationDataModule):
             self.datasets[name] = self.make_dataset(texts, labels)
 
     def load_splits(self) -> tuple[list[str], dict[str, Dataset[Any]]]:
-        """Return the class names and the datasets. Without a tokenizer, they have labels but no tokens yet."""
-        class_names, self.texts = self.load_texts()
+        """Return the names and the datasets. Without a tokenizer, they have labels but no tokens yet."""
+        names, self.texts = self.load_texts()
         datasets: dict[str, Dataset[Any]] = {}
         for name, (texts, labels) in self.texts.items():
             if self.tokenizer:
                 datasets[name] = self.make_dataset(texts, labels)
             else:
-                datasets[name] = TokenDataset(RaggedTokens.from_lists([[]] * len(texts)), labels)
-        return class_names, datasets
+                datasets[name] = TokenDataset(
+                    RaggedTokens.from_lists([[]] * len(texts)), labels, label_dtype=self.label_dtype
+                )
+        return names, datasets
 
     def load_predict_inputs(self, path: Path) -> tuple[list[str], Dataset[Any]]:
         """Return the number of each row of a CSV, TSV, JSON Lines or Parquet file, from 1, and the dataset of texts.
@@ -117,9 +124,7 @@ class TextDataModule(ClassificationDataModule):
         """Return the reason why the row with this number has no text."""
         return f"row {name}: {self.rows[int(name) - 1][1]}"
 
-    def make_dataset(
-        self, texts: list[str], labels: Sequence[int] | None, ids: Sequence[int] | None = None
-    ) -> TokenDataset:
+    def make_dataset(self, texts: list[str], labels: Any, ids: Sequence[int] | None = None) -> TokenDataset:
         """Tokenize texts.
 
         Args:
@@ -135,7 +140,13 @@ class TextDataModule(ClassificationDataModule):
             else tokenize_cached(texts, self.tokenizer, self.max_length, self.tokens_dir)
         )
         return TokenDataset(
-            token_ids, labels, ids, self.tokenizer.pad_token_id, self.pad_to_multiple_of, self.max_length
+            token_ids,
+            labels,
+            ids,
+            self.tokenizer.pad_token_id,
+            self.pad_to_multiple_of,
+            self.max_length,
+            self.label_dtype,
         )
 
     def make_sampler(self, dataset: Dataset[Any]) -> ResumableSampler:
@@ -143,29 +154,34 @@ class TextDataModule(ClassificationDataModule):
         if self.group_by_length and isinstance(dataset, TokenDataset):
             lengths = dataset.padded_lengths
             if (lengths != lengths[0]).any():
+                if self.balanced_sampler:
+                    arguments = self.batch_size, self.run_seed, *self.rank_and_world_size
+                    return BalancedSampler(self.get_balanced_labels(dataset), *arguments, lengths)
                 return LengthGroupedSampler(lengths, self.batch_size, self.run_seed, *self.rank_and_world_size)
         return super().make_sampler(dataset)
 
 
 def split_texts(
-    texts: list[str], labels: Sequence[int], val_fraction: float, test_fraction: float
+    texts: list[str], labels: Any, val_fraction: float, test_fraction: float, task: str = "classification"
 ) -> dict[str, LabeledTexts]:
-    """Return texts and labels by split, with every class in the same proportion.
+    """Return texts and labels by split, with every class in the same proportion. Other tasks are split at random.
 
     Args:
         texts: All texts.
         labels: Label of each text.
         val_fraction: Fraction of the texts for validation, 0 to 1. If 0, there is no "val".
         test_fraction: Fraction of the texts for the test, 0 to 1. If 0, there is no "test".
+        task: "classification", "multilabel" or "regression".
     """
-    splits = stratified_split(labels, val_fraction, test_fraction)
-    return {name: ([texts[i] for i in indices], [int(labels[i]) for i in indices]) for name, indices in splits.items()}
+    splits = split_by_task(labels, task, val_fraction, test_fraction)
+    values = np.asarray(labels)
+    return {name: ([texts[i] for i in indices], values[indices]) for name, indices in splits.items()}
 
 
-def add_missing_splits(splits: Mapping[str, LabeledTexts]) -> dict[str, LabeledTexts]:
+def add_missing_splits(splits: Mapping[str, LabeledTexts], task: str = "classification") -> dict[str, LabeledTexts]:
     """Return train, val and test. A missing val or test is a tenth of train."""
     fractions = {name: 0.0 if name in splits else 0.1 for name in ("val", "test")}
-    return {**splits, **split_texts(*splits["train"], fractions["val"], fractions["test"])}
+    return {**splits, **split_texts(*splits["train"], fractions["val"], fractions["test"], task)}
 
 
 def find_most_common_words(

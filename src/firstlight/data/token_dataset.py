@@ -50,19 +50,21 @@ class TokenDataset(Dataset[Any]):
         pad_token_id: Token ID of the padding.
         pad_to_multiple_of: The padded length is rounded up to a multiple of this.
         max_length: Maximum padded length.
+        label_dtype: Dtype of the labels.
     """
 
     def __init__(
         self,
         tokens: RaggedTokens,
-        labels: Sequence[int] | None,
+        labels: Any,
         ids: Sequence[int] | None = None,
         pad_token_id: int = 0,
         pad_to_multiple_of: int = 1,
         max_length: int = 1,
+        label_dtype: torch.dtype = torch.int64,
     ) -> None:
         self.offsets, self.token_ids = tokens
-        self.labels = None if labels is None else torch.as_tensor(labels, dtype=torch.int64)
+        self.labels = None if labels is None else torch.as_tensor(labels, dtype=label_dtype)
         self.ids = torch.arange(len(self.offsets) - 1) if ids is None else to_index_tensor(ids)
         self.pad_token_id = pad_token_id
         self.pad_to_multiple_of = pad_to_multiple_of

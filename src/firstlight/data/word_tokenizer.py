@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from firstlight.run.errors import MissingPackageError, missing_package
 from firstlight.run.packages import is_installed
@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+DEFAULT_SPECIAL_TOKENS = dict(
+    zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL_TOKENS, strict=True)
+)
+# Key of the names of the special tokens, which the JSON format of the tokenizers package lacks.
+SPECIAL_TOKENS_KEY = "special_tokens"
 
 
 def build_word_tokenizer(vocabulary: list[str]) -> PreTrainedTokenizerFast:
@@ -31,16 +36,19 @@ def build_word_tokenizer(vocabulary: list[str]) -> PreTrainedTokenizerFast:
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[(name, token_ids[name]) for name in ("[CLS]", "[SEP]")]
     )
-    return _to_fast_tokenizer(tokenizer)
+    return _to_fast_tokenizer(tokenizer, DEFAULT_SPECIAL_TOKENS)
 
 
 def tokenizer_to_json(tokenizer: PreTrainedTokenizerFast) -> str:
-    """Return a tokenizer as JSON."""
-    return str(tokenizer.backend_tokenizer.to_str())
+    """Return a tokenizer as JSON, with the names of its special tokens."""
+    special_tokens = {
+        name: str(token) for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)
+    }
+    return json.dumps({**json.loads(tokenizer.backend_tokenizer.to_str()), SPECIAL_TOKENS_KEY: special_tokens})
 
 
 def tokenizer_from_json(text: str) -> PreTrainedTokenizerFast:
-    """Return the tokenizer that `tokenizer_to_json` wrote.
+    """Return the tokenizer that `tokenizer_to_json` wrote. Without names of special tokens, they are the usual ones.
 
     Raises:
         MissingPackageError: If transformers or tokenizers is not installed.
@@ -50,7 +58,8 @@ def tokenizer_from_json(text: str) -> PreTrainedTokenizerFast:
 
     # The caller sets the lengths in each call.
     state = {**json.loads(text), "truncation": None, "padding": None}
-    return _to_fast_tokenizer(Tokenizer.from_str(json.dumps(state)))
+    special_tokens = state.pop(SPECIAL_TOKENS_KEY, DEFAULT_SPECIAL_TOKENS)
+    return _to_fast_tokenizer(Tokenizer.from_str(json.dumps(state)), special_tokens)
 
 
 def validate_text_packages() -> None:
@@ -64,9 +73,33 @@ def validate_text_packages() -> None:
             raise MissingPackageError(missing_package("A tokenizer", package))
 
 
-def _to_fast_tokenizer(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+def _to_fast_tokenizer(tokenizer: Tokenizer, special_tokens: dict[str, str]) -> PreTrainedTokenizerFast:
     from transformers import PreTrainedTokenizerFast
 
-    names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
-    special_tokens = dict(zip(names, SPECIAL_TOKENS, strict=True))
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special_tokens)
+
+
+class WordTokenizerMixin:
+    """Mixin of a text model whose tokenizer has the words of the dataset. Name it before the base class of the model.
+
+    The constructor of the model takes "vocabulary" from the dataset and "tokenizer" from a checkpoint.
+    """
+
+    def set_tokenizer(self, vocabulary: list[str] | None, tokenizer: str | None) -> int:
+        """Set the tokenizer, and return the number of its words.
+
+        Args:
+            vocabulary: Words of the dataset.
+            tokenizer: Tokenizer of a checkpoint, as JSON. If None, it is built from the vocabulary.
+        """
+        self._tokenizer = tokenizer_from_json(tokenizer) if tokenizer else build_word_tokenizer(vocabulary or [])
+        return len(self._tokenizer)
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        """Tokenizer of this model."""
+        return self._tokenizer
+
+    def get_load_overrides(self) -> dict[str, Any]:
+        """Return the tokenizer, which a checkpoint stores instead of the vocabulary."""
+        return {"vocabulary": None, "tokenizer": tokenizer_to_json(self._tokenizer)}

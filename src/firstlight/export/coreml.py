@@ -36,7 +36,9 @@ def export_model(source: ExportSource, output_dir: Path) -> str:
     try:
         with suppress_output():
             package = convert(graph.run_decompositions(decompositions), source.inputs.name_inputs(sample))
-            package.user_defined_metadata["class_names"] = "\n".join(source.model.class_names)
+            for key in ("class_names", "label_names"):
+                if hasattr(source.model, key):
+                    package.user_defined_metadata[key] = "\n".join(getattr(source.model, key))
             package.save(str(output_dir / "model.mlpackage"))
     except Exception as error:  # coremltools raises exceptions of many classes
         name = type(source.model).__name__
@@ -46,7 +48,8 @@ def export_model(source: ExportSource, output_dir: Path) -> str:
     metadata = build_metadata(source, "coreml", loading_code, shapes)
     for spec in metadata["inputs"].values():
         spec["dtype"] = "int32" if spec["dtype"] == "int64" else spec["dtype"]  # Core ML has no int64 inputs
-    metadata["outputs"]["logits"]["shape"][0] = 1
+    if isinstance(metadata["outputs"]["logits"]["shape"], list):
+        metadata["outputs"]["logits"]["shape"][0] = 1
     write_json(output_dir / "model.mlpackage.json", metadata)
     write_tokenizer(source, output_dir)
     return f"{verified}, before conversion (Core ML itself runs only on Apple devices)"

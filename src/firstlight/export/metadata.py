@@ -4,9 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch import LightningModule
+
 from firstlight.export.source import ExportSource
 from firstlight.export.tracing import InputShapes
 from firstlight.model.classifier import Classifier
+from firstlight.model.multilabel import MultiLabelClassifier
+from firstlight.model.regressor import Regressor
 from firstlight.run.provenance import get_package_versions
 from firstlight.run.redaction import redact
 
@@ -34,24 +38,36 @@ def build_metadata(
         for name, tensor in sample.items()
     }
     model = {key: value for key, value in source.config["model"].items() if key != "trust_remote_code"}
-    outputs: dict[str, Any] = {"outputs": {"logits": {"shape": "as forward returns it", "dtype": "float32"}}}
-    if isinstance(source.model, Classifier):
-        names = source.model.class_names
-        outputs = {
-            "class_names": names,
-            "outputs": {"logits": {"shape": ["batch", len(names)], "dtype": "float32"}},
-            "probabilities": "softmax of the logits",
-        }
     return {
         "format": format,
         "load": loading_code,
         "inputs": inputs,
-        **outputs,
+        **describe_outputs(source.model),
         "preprocessing": source.inputs.preprocessing,
         "model": redact(model),
         "checkpoint": source.checkpoint,
         "versions": get_package_versions(),
     }
+
+
+def describe_outputs(model: LightningModule) -> dict[str, Any]:
+    """Return shape and meaning of the outputs, as far as the task of the model states them."""
+    if isinstance(model, Classifier):
+        shape, meaning = ["batch", len(model.class_names)], {"probabilities": "softmax of the logits"}
+        return {"class_names": model.class_names, "outputs": make_output_spec(shape), **meaning}
+    if isinstance(model, MultiLabelClassifier):
+        shape, meaning = ["batch", len(model.label_names)], {"probabilities": "sigmoid of each logit"}
+        return {"label_names": model.label_names, "outputs": make_output_spec(shape), **meaning}
+    outputs = make_output_spec("as forward returns it")
+    if isinstance(model, Regressor):
+        formula = f"logits * {model.target_std!r} + {model.target_mean!r}"
+        return {"target_name": model.target_name, "outputs": outputs, "prediction": formula}
+    return {"outputs": outputs}
+
+
+def make_output_spec(shape: list[Any] | str) -> dict[str, Any]:
+    """Return the description of the only output, which all formats call "logits"."""
+    return {"logits": {"shape": shape, "dtype": "float32"}}
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

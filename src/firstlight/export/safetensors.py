@@ -50,9 +50,11 @@ def export_transformers(source: ExportSource, output_dir: Path) -> str:
     """Write a directory that transformers loads, and verify it by loading it with transformers only."""
     import transformers
 
-    network, class_names = source.model.network, source.model.class_names
-    network.config.id2label = dict(enumerate(class_names))
-    network.config.label2id = {name: index for index, name in enumerate(class_names)}
+    network, model = source.model.network, source.model
+    names = getattr(model, "class_names", None) or getattr(model, "label_names", None)
+    if names:
+        network.config.id2label = dict(enumerate(names))
+        network.config.label2id = {name: index for index, name in enumerate(names)}
     network_class = type(network).__name__
     is_classifier = network_class.endswith("ForSequenceClassification")
     auto_class = "AutoModelForSequenceClassification" if is_classifier else network_class

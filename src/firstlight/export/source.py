@@ -12,11 +12,11 @@ from lightning.pytorch import LightningDataModule, LightningModule
 from torch import Tensor
 
 from firstlight.checkpoint.io import load_checkpoint
-from firstlight.config.instantiate import instantiate
-from firstlight.data.datamodule import ClassificationDataModule
-from firstlight.data.images import IMAGENET_MEAN, IMAGENET_STD, ImageDataModule
+from firstlight.data.datamodule import LabeledDataModule
+from firstlight.data.images import ImageDataModule
 from firstlight.data.text import TextDataModule
-from firstlight.model.load import allows_remote_code, load_model
+from firstlight.model.image_input import apply_image_input
+from firstlight.model.load import allows_remote_code, build_datamodule, load_model
 from firstlight.model.task import Task
 from firstlight.run.errors import ConfigError, DataError
 
@@ -59,10 +59,11 @@ def load_source(config: Config, checkpoint: str) -> ExportSource:
     """Load the model of a checkpoint in eval mode on the CPU, whatever device and precision it was trained with."""
     saved = load_checkpoint(checkpoint)
     model = load_model(saved, allows_remote_code(config)).float().eval().requires_grad_(False)
-    data: Any = instantiate(config["data"]) if config["data"] else None
+    data: Any = build_datamodule(config)
     transfer_hook = getattr(type(data), "on_after_batch_transfer", None)
     # A subclass that overrides the hook may preprocess its images in another way.
     if isinstance(data, ImageDataModule) and transfer_hook is ImageDataModule.on_after_batch_transfer:
+        apply_image_input(model, data)
         inputs = describe_image_inputs(data)
     elif isinstance(data, TextDataModule):
         inputs = describe_text_inputs(model, data)
@@ -85,8 +86,8 @@ def describe_image_inputs(data: ImageDataModule) -> InputSpec:
             "channels": "RGB",
             "image_size": size,
             "normalization": "(pixel / 255 - mean) / std, per channel",
-            "mean": list(IMAGENET_MEAN),
-            "std": list(IMAGENET_STD),
+            "mean": list(data.mean),
+            "std": list(data.std),
         },
     )
 
@@ -179,7 +180,7 @@ def describe_text_inputs(model: Any, data: TextDataModule) -> InputSpec:
     )
 
 
-def describe_batch_inputs(model: Task, data: ClassificationDataModule) -> InputSpec:
+def describe_batch_inputs(model: Task, data: LabeledDataModule) -> InputSpec:
     """Return the inputs of a custom datamodule, taken from its first test batch.
 
     Raises:

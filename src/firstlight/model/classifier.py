@@ -1,14 +1,15 @@
 """Classifiers: a task with one class per sample, the cross-entropy and the classification metrics."""
 
-from typing import Any, TypedDict, Unpack
+from typing import Any, ClassVar, Literal, TypedDict, Unpack
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 from torchmetrics import Metric
 
 from firstlight.model.metrics import ClassificationMetrics
 from firstlight.model.task import Task
-from firstlight.run.errors import DataError
+from firstlight.run.errors import ConfigError, DataError, invalid_value
 
 
 class ClassifierSettings(TypedDict, total=False):
@@ -17,9 +18,15 @@ class ClassifierSettings(TypedDict, total=False):
     Attributes:
         label_smoothing: Fraction of the target that is spread evenly over all classes, 0 to 1
             (Szegedy et al. 2016, section 7). 0 if omitted.
+        class_weights: Weight of each class in the training loss, as in torch.nn.CrossEntropyLoss, or "balanced": the
+            inverse frequency, num_samples / (num_classes * count), as in scikit-learn. If None or omitted, all are 1.
+            Validation and test losses have no weights.
+        class_counts: Number of training samples of each class. The dataset provides it.
     """
 
     label_smoothing: float
+    class_weights: Literal["balanced"] | list[float] | None
+    class_counts: list[int] | None
 
 
 class Classifier(Task):
@@ -33,7 +40,12 @@ class Classifier(Task):
 
     Raises:
         DataError: If there are fewer than two classes.
+        ConfigError: If `class_weights` do not fit the classes.
     """
+
+    class_weights: Tensor | None
+
+    task: ClassVar[str] = "classification"
 
     def __init__(self, class_names: list[str], **settings: Unpack[ClassifierSettings]) -> None:
         super().__init__()
@@ -43,6 +55,9 @@ class Classifier(Task):
             )
         self.class_names = class_names
         self.label_smoothing = settings.get("label_smoothing", 0.0)
+        weights = resolve_class_weights(settings.get("class_weights"), class_names, settings.get("class_counts"))
+        # A buffer moves with the model; the checkpoint has the config from which it follows.
+        self.register_buffer("class_weights", None if weights is None else torch.tensor(weights), persistent=False)
 
     def loss(self, outputs: Tensor, batch: dict[str, Any]) -> Tensor:
         """Return the mean cross-entropy of a batch, a scalar.
@@ -51,7 +66,9 @@ class Classifier(Task):
             outputs: Logits, shape (batch, classes).
             batch: Its "labels" are class indices, shape (batch,).
         """
-        return functional.cross_entropy(outputs, batch["labels"], label_smoothing=self.label_smoothing)
+        return functional.cross_entropy(
+            outputs, batch["labels"], weight=self.class_weights, label_smoothing=self.label_smoothing
+        )
 
     def metrics(self) -> Metric:
         """Return loss, accuracy, macro-F1 and confusion matrix."""
@@ -65,7 +82,43 @@ class Classifier(Task):
         """Return the "ids" of a batch and the "probabilities", shape (batch, classes)."""
         return {"ids": batch["ids"], "probabilities": self(batch["inputs"]).float().softmax(1)}
 
+    def format_predictions(self, predictions: dict[str, Tensor]) -> list[dict[str, str]]:
+        """Return the most probable class of each sample and its probability."""
+        probabilities, classes = predictions["probabilities"].max(1)  # each (batch,)
+        return [
+            {"label": self.class_names[index], "probability": f"{probability:.6f}"}
+            for index, probability in zip(classes.tolist(), probabilities.tolist(), strict=True)
+        ]
+
     def finish_metrics(self, values: dict[str, Any]) -> dict[str, Any]:
         """Keep the confusion matrix for the ConfusionMatrixPlot callback, since loggers take scalars only."""
         self.confusion_matrix = values.pop("confusion_matrix")
         return values
+
+
+def resolve_class_weights(
+    weights: Literal["balanced"] | list[float] | None, class_names: list[str], class_counts: list[int] | None
+) -> list[float] | None:
+    """Return the weight of each class, or None if all are equal.
+
+    Args:
+        weights: See `ClassifierSettings`.
+        class_names: Name of each class.
+        class_counts: Number of training samples of each class.
+
+    Raises:
+        ConfigError: If the number of weights is wrong, a weight is negative, or the class counts are unknown.
+    """
+    if weights is None:
+        return None
+    if weights == "balanced":
+        if not class_counts or not all(class_counts):
+            raise ConfigError(
+                "model.class_weights=balanced needs the number of training samples of each class, which the dataset "
+                "does not provide. Set model.class_weights to a list of numbers."
+            )
+        return [sum(class_counts) / (len(class_names) * count) for count in class_counts]
+    if len(weights) != len(class_names) or min(weights) < 0 or not any(weights):
+        expected = f"{len(class_names)} weights of at least 0, one for each of {', '.join(class_names[:9])}"
+        raise ConfigError(invalid_value("model.class_weights", weights, expected, "Use e.g. balanced."))
+    return [float(weight) for weight in weights]

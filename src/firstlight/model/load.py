@@ -1,11 +1,12 @@
-"""Build a model from its config and the metadata of a dataset, or from a checkpoint."""
+"""Build a dataset for a model, and a model from its config and the metadata of the dataset, or from a checkpoint."""
 
 from typing import Any
 
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningDataModule, LightningModule
 
 from firstlight.config.instantiate import instantiate
 from firstlight.config.schema import read_signature
+from firstlight.data.labels import LABEL_DTYPES
 from firstlight.run.errors import CheckpointError
 
 Config = dict[str, Any]
@@ -21,6 +22,24 @@ def select_metadata(config: Config, metadata: Config) -> Config:
     signature = read_signature(config["_target_"])
     names = signature.parameters | signature.forwarded
     return {name: value for name, value in metadata.items() if name in names and name not in config}
+
+
+def build_datamodule(config: Config) -> LightningDataModule | None:
+    """Return the datamodule of a config, or None if the model has dataloaders of its own.
+
+    A dataset of the engine whose key `task` is null gets the task of the model.
+
+    Args:
+        config: Config with the keys "model" and "data".
+    """
+    if not config["data"]:
+        return None
+    data = dict(config["data"])
+    signature = read_signature(data["_target_"])
+    if "task" in signature.parameters and "task" in signature.constants and data.get("task") is None:
+        task = read_signature(config["model"]["_target_"]).constants.get("task")
+        data["task"] = task if task in LABEL_DTYPES else None
+    return instantiate(data)
 
 
 def load_model(saved: Config, trust_remote_code: bool = False) -> LightningModule:

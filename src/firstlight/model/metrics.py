@@ -1,9 +1,9 @@
-"""Classification metrics, all computed from one confusion matrix."""
+"""Metrics of the tasks that torchmetrics has not, or not without waiting for the device in every batch."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torchmetrics import Metric
+from torchmetrics import Metric, R2Score
 
 
 class ClassificationMetrics(Metric):
@@ -52,3 +52,90 @@ class ClassificationMetrics(Metric):
             "f1": f1.mean(),
             "confusion_matrix": matrix,
         }
+
+
+class MultiLabelMetrics(Metric):
+    """Loss, F1 (micro, macro and of each label) and average precision over all samples seen.
+
+    Updates run on the device without host synchronization. The scores are kept on the device, and the average
+    precision is computed from them at the end of the split: the classes of torchmetrics would wait in every batch.
+
+    Args:
+        num_labels: Number of labels.
+    """
+
+    # States that `add_state` registers; torchmetrics sums or concatenates them over all processes.
+    loss: Tensor
+    counts: Tensor
+    scores: list[Tensor]
+    labels: list[Tensor]
+
+    def __init__(self, num_labels: int) -> None:
+        super().__init__()
+        self.add_state("loss", torch.tensor(0.0), dist_reduce_fx="sum")
+        # True positives, predicted positives and positives of each label, then the number of samples.
+        self.add_state("counts", torch.zeros(4, num_labels, dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("scores", [], dist_reduce_fx="cat")
+        self.add_state("labels", [], dist_reduce_fx="cat")
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """Add a batch.
+
+        Args:
+            logits: Shape (batch, labels).
+            labels: 0 or 1, shape (batch, labels).
+        """
+        self.loss += functional.binary_cross_entropy_with_logits(logits, labels.float(), reduction="sum")
+        predicted, true = (logits > 0).int(), labels.int()
+        self.counts += torch.stack([predicted * true, predicted, true, torch.ones_like(true)]).sum(1)
+        self.scores.append(logits)
+        self.labels.append(true.to(torch.uint8))
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return "loss", "f1_micro", "f1_macro", "average_precision", and per label "label_f1", "label_ap", "support".
+
+        The average precision of a label without positive samples is NaN. The means leave out labels without a value.
+        """
+        correct, predicted, support, num_samples = self.counts
+        defined = predicted + support > 0
+        label_f1 = 2 * correct / (predicted + support).clamp(min=1)
+        # A single process has a list of batches, several have one tensor.
+        scores, labels = (
+            torch.cat(state) if isinstance(state, list) else state for state in (self.scores, self.labels)
+        )
+        label_ap = compute_average_precision(scores, labels)
+        return {
+            "loss": self.loss / num_samples.sum(),
+            "f1_micro": 2 * correct.sum() / (predicted + support).sum().clamp(min=1),
+            "f1_macro": label_f1[defined].mean(),
+            "average_precision": label_ap.nanmean(),
+            "label_f1": label_f1,
+            "label_ap": label_ap,
+            "support": support,
+        }
+
+
+def compute_average_precision(scores: Tensor, labels: Tensor) -> Tensor:
+    """Return the average precision of each label, as scikit-learn's average_precision_score; NaN without positives.
+
+    Args:
+        scores: A score per sample and label; only their order matters. Shape (samples, labels).
+        labels: 0 or 1, shape (samples, labels).
+
+    Returns:
+        Shape (labels,).
+    """
+    descending, order = scores.T.contiguous().sort(descending=True)  # (labels, samples)
+    positives = labels.T.long().gather(1, order)
+    # Samples of equal score share one threshold: the precision after the last of them.
+    last = torch.searchsorted(-descending, -descending, right=True) - 1
+    precision = positives.cumsum(1).gather(1, last) / (last + 1)
+    return (precision * positives).sum(1) / positives.sum(1)
+
+
+class R2(R2Score):
+    """R2Score of torchmetrics that is NaN, instead of an error, for fewer than two samples."""
+
+    def compute(self) -> Tensor:
+        """Return the coefficient of determination, a scalar."""
+        return super().compute() if self.total >= 2 else torch.tensor(torch.nan)

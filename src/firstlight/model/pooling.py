@@ -1,4 +1,4 @@
-"""Adaptive average pooling that runs on every device."""
+"""Pooling of images, on every device, and of texts."""
 
 import torch
 from torch import Tensor, nn
@@ -45,3 +45,27 @@ def make_averaging_matrix(length: int, size: int, like: Tensor) -> Tensor:
     position = torch.arange(length, device=like.device)
     is_inside = (position >= start) & (position < end)  # (size, length)
     return is_inside.to(like.dtype) / (end - start).to(like.dtype)
+
+
+class MeanEmbedding(nn.Module):
+    """Embeddings of the tokens of a text, and their mean over the text without its padding.
+
+    Args:
+        num_words: Number of tokens that the tokenizer knows.
+        width: Size of an embedding.
+    """
+
+    def __init__(self, num_words: int, width: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(num_words, width)
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Return a vector for each text, shape (batch, width).
+
+        Args:
+            inputs: "input_ids" and "attention_mask", each of shape (batch, tokens).
+        """
+        embedded = self.embedding(inputs["input_ids"])  # (batch, tokens, width)
+        mask = inputs["attention_mask"].unsqueeze(-1).to(embedded.dtype)
+        mean: Tensor = (embedded * mask).sum(1) / mask.sum(1)
+        return mean

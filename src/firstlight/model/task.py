@@ -21,6 +21,8 @@ class Task(LightningModule, ABC):
 
     # "images" or "text": the datasets that this model accepts. None: any.
     modality: ClassVar[str | None] = None
+    # "classification", "multilabel" or "regression": the labels that the loss takes. None: any.
+    task: ClassVar[str | None] = None
     # An nn.Module. Any, because torch's types hide the attributes of torchvision's and transformers' networks.
     network: Any
 
@@ -49,6 +51,10 @@ class Task(LightningModule, ABC):
     @abstractmethod
     def metrics(self) -> Metric | MetricCollection:
         """Return the metrics of an evaluation split: `update` takes the outputs and the labels of a batch."""
+
+    def prepare_for_metrics(self, outputs: Any, labels: Tensor) -> tuple[Any, Tensor]:
+        """Return what the metrics take, from the outputs in float32 and the labels of a batch."""
+        return outputs, labels
 
     def train_metrics(self, outputs: Any, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Return further training metrics of a batch by name, as scalars on the device."""
@@ -139,8 +145,11 @@ class Task(LightningModule, ABC):
             outputs, labels = outputs.cpu(), labels.cpu()
         if split not in self.metrics_by_split:
             self.metrics_by_split[split] = self.metrics()
+        # On several devices, the last samples of a shard may be padding.
+        num_samples = len(labels) - batch.get("num_padding", 0)
+        prepared = self.prepare_for_metrics(outputs[:num_samples], labels[:num_samples])
         # Also moves metrics of an earlier device; on the same device, it returns at once.
-        self.metrics_by_split[split].to(outputs.device).update(outputs, labels)
+        self.metrics_by_split[split].to(outputs.device).update(*prepared)
         return outputs
 
     def _reduce_mean(self, value: Any) -> Any:
@@ -165,6 +174,24 @@ class Task(LightningModule, ABC):
     def finish_metrics(self, values: dict[str, Any]) -> dict[str, Any]:
         """Return the metrics that loggers take, which are scalars, from the computed metrics of a split."""
         return values
+
+    def format_predictions(self, predictions: dict[str, Tensor]) -> list[dict[str, str]]:
+        """Return a row of the table of predictions for each sample: its columns, without the ID of the sample.
+
+        Args:
+            predictions: Result of `predict_step`: "ids" and other tensors, each of shape (batch,) or (batch, columns).
+        """
+        values = {name: tensor for name, tensor in predictions.items() if name != "ids"}
+        columns = {
+            f"{name}_{index}" if tensor.ndim > 1 else name: column
+            for name, tensor in values.items()
+            for index, column in enumerate(tensor.flatten(1).T.tolist() if tensor.ndim > 1 else [tensor.tolist()])
+        }
+        return [dict(zip(columns, map(str, row), strict=True)) for row in zip(*columns.values(), strict=True)]
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
+        """Return the "ids" and the "outputs" of a batch."""
+        return {"ids": batch["ids"], "outputs": self(batch["inputs"]).float()}
 
     def configure_model(self) -> None:
         """Shard the network across devices if the strategy of the trainer does so."""

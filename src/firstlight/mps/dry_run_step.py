@@ -13,7 +13,7 @@ from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 from torch.utils._pytree import keystr, tree_leaves, tree_map_with_path
 
-from firstlight.data.datamodule import ClassificationDataModule
+from firstlight.data.datamodule import LabeledDataModule
 from firstlight.model.flops import META_DEVICE, copy_to_meta
 from firstlight.model.task import Task
 from firstlight.mps.findings import DryRunReport
@@ -46,7 +46,7 @@ class DryRunStep:
         deterministic: bool,
     ) -> None:
         # The batches of other datamodules have the size that they have.
-        self.batch_size = data.batch_size if isinstance(data, ClassificationDataModule) else None
+        self.batch_size = data.batch_size if isinstance(data, LabeledDataModule) else None
         self.gradient_clip_val = trainer.gradient_clip_val
         self.is_fused = isinstance(model, Task) and model.should_fuse_optimizer(trainer.fused_optimizer)
         self.model = copy_to_meta_without_logging(model)
@@ -55,7 +55,7 @@ class DryRunStep:
             self.trainer.strategy.precision_plugin = HalfPrecision(precision)  # type: ignore[arg-type]
         self.precision_plugin = self.trainer.precision_plugin
         phases = ["training"] if find_missing_hooks(model, data, "validation") else ["training", "evaluation"]
-        is_own = isinstance(data, ClassificationDataModule)
+        is_own = isinstance(data, LabeledDataModule)
         self.batches = {
             phase: load_sample_batch(data, phase == "training") if is_own else load_plain_batch(model, data, phase)  # type: ignore[arg-type]
             for phase in phases

@@ -6,7 +6,7 @@ from typing import Any
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.utilities import CombinedLoader
 
-from firstlight.data.datamodule import ClassificationDataModule
+from firstlight.data.datamodule import LabeledDataModule
 from firstlight.data.text import TextDataModule
 
 # Samples that are read from the dataset; the batch dimension is then expanded to the batch size. A prime number,
@@ -14,7 +14,7 @@ from firstlight.data.text import TextDataModule
 NUM_SAMPLES = 7
 
 
-def shallow_copy_datamodule(data: ClassificationDataModule) -> ClassificationDataModule:
+def shallow_copy_datamodule(data: LabeledDataModule) -> LabeledDataModule:
     """Return a shallow copy of a datamodule, whose datasets and trainer can be replaced without side effects."""
     data_copy = copy.copy(data)
     data_copy.num_workers = 0
@@ -35,7 +35,7 @@ def load_plain_batch(model: LightningModule, data: LightningDataModule | None, p
     return batch, None
 
 
-def load_sample_batch(data: ClassificationDataModule, training: bool) -> tuple[Any, int]:
+def load_sample_batch(data: LabeledDataModule, training: bool) -> tuple[Any, int]:
     """Return a small batch, with texts padded to their maximum length, and its number of samples."""
     data_copy = shallow_copy_datamodule(data)
     split = "train" if training else "val"

@@ -27,7 +27,7 @@ def validate_preflight_config(cfg: DictConfig) -> None:
 def run_preflight(cfg: DictConfig) -> dict[str, Any]:
     """Return the results of the checks as plain values."""
     from firstlight.build import build
-    from firstlight.data.datamodule import ClassificationDataModule
+    from firstlight.data.datamodule import LabeledDataModule
     from firstlight.mps.dry_run import dry_run
     from firstlight.preflight import format_report
     from firstlight.run.files import to_plain_dict
@@ -42,7 +42,7 @@ def run_preflight(cfg: DictConfig) -> dict[str, Any]:
     report = dry_run(model, data, trainer, precision, deterministic=deterministic)
     data_name = type(model if data is None else data).__name__
     run = {"model": type(model).__name__, "data": data_name, "precision": precision}
-    batch_size = data.batch_size if isinstance(data, ClassificationDataModule) else None
+    batch_size = data.batch_size if isinstance(data, LabeledDataModule) else None
     return run | format_report.summarize(report, batch_size, cfg.mac_memory_gb)
 
 

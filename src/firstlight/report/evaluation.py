@@ -2,6 +2,8 @@
 
 import base64
 import json
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,26 +51,26 @@ def load_evaluation(run_dir: Path, embedder: ImageEmbedder) -> dict[str, Any]:
     """Return the test results of a run.
 
     Returns:
-        "matrix", "classes", "samples" and "first_batch", as far as their files exist, and "missing": {name: reason}.
+        "matrix", "classes", "labels", "scatter", "samples" and "first_batch", as far as their files exist, and
+        "missing": {name: reason}.
     """
     evaluation: dict[str, Any] = {
         "first_batch": embedder.make_data_uri(run_dir, "first_batch.png", MAX_BATCH_IMAGE_BYTES)
     }
     missing = {}
-    try:
-        evaluation |= parse_confusion_matrix(
-            json.loads((run_dir / "confusion_matrix.json").read_text(encoding="utf-8"))
-        )
-    except FileNotFoundError:
-        missing["matrix"] = "This run has no confusion_matrix.json."
-    except (OSError, ValueError, TypeError, KeyError):
-        missing["matrix"] = "confusion_matrix.json is corrupt."
+    for name, (file, parse) in RESULT_FILES.items():
+        try:
+            evaluation |= parse(json.loads((run_dir / file).read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            missing[name] = f"This run has no {file}."
+        except (OSError, ValueError, TypeError, KeyError, OverflowError):
+            missing[name] = f"{file} is corrupt."
     try:
         rows = json.loads((run_dir / "predictions.json").read_text(encoding="utf-8"))
         evaluation["samples"] = [format_sample(run_dir, row, embedder) for row in select_most_informative(rows)]
     except FileNotFoundError:
         missing["samples"] = "This run has no predictions.json."
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, OverflowError):
         missing["samples"] = "predictions.json is corrupt."
     return {**evaluation, "missing": missing}
 
@@ -85,6 +87,38 @@ def parse_confusion_matrix(content: dict[str, Any]) -> dict[str, Any]:
     counts = [[int(count) for count in row] for row in counts]
     classes = [metrics._asdict() for metrics in compute_class_metrics(counts, names)]
     return {"classes": classes, "matrix": counts if len(names) <= MAX_CLASSES else None}
+
+
+def parse_label_scores(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the scores of each label.
+
+    Raises:
+        ValueError: If a score is not finite.
+    """
+    labels = [
+        {
+            "name": str(row["name"]),
+            "f1": float(row["f1"]),
+            "average_precision": None if row["average_precision"] is None else float(row["average_precision"]),
+            "support": int(row["support"]),
+        }
+        for row in content["labels"]
+    ]
+    if not all(math.isfinite(value) for row in labels for value in row.values() if isinstance(value, float)):
+        raise ValueError("a score is not finite")
+    return {"labels": labels}
+
+
+def parse_predicted_vs_true(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the name of the target, and true and predicted values, which are finite.
+
+    Raises:
+        ValueError: If a value is not finite, or the two lists have different lengths.
+    """
+    true, predicted = [float(value) for value in content["true"]], [float(value) for value in content["predicted"]]
+    if len(true) != len(predicted) or not all(map(math.isfinite, [*true, *predicted])):
+        raise ValueError("the points are not pairs of finite numbers")
+    return {"scatter": {"target_name": str(content["target_name"]), "true": true, "predicted": predicted}}
 
 
 def select_most_informative(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -111,3 +145,11 @@ def format_sample(run_dir: Path, row: dict[str, Any], embedder: ImageEmbedder) -
     image = embedder.make_data_uri(run_dir, str(row["image"])) if "image" in row else None
     omitted = "image omitted (missing or size limit reached)" if "image" in row and not image else None
     return {**sample, "probability": to_json_number(row["probability"]), "text": text or omitted, "image": image}
+
+
+# By name in "missing": a file of a run, and the function that parses its content.
+RESULT_FILES: dict[str, tuple[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {
+    "matrix": ("confusion_matrix.json", parse_confusion_matrix),
+    "labels": ("label_scores.json", parse_label_scores),
+    "scatter": ("predicted_vs_true.json", parse_predicted_vs_true),
+}

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any, ClassVar, Unpack
 
 from torch import Tensor
-from transformers import BertConfig, BertForSequenceClassification, PreTrainedConfig, PreTrainedTokenizerFast
+from transformers import BertForSequenceClassification, PreTrainedTokenizerFast
 
 from firstlight.data.word_tokenizer import build_word_tokenizer, tokenizer_from_json, tokenizer_to_json
 from firstlight.model.classifier import Classifier, ClassifierSettings
 from firstlight.model.task import freeze_first
-from firstlight.run.errors import CheckpointError, ConfigError, MissingPackageError, invalid_value, missing_package
+from firstlight.model.text_network import build_text_network, load_text_network
+from firstlight.run.errors import CheckpointError, MissingPackageError, missing_package
 
 # Weights of sentence-transformers/all-MiniLM-L6-v2, revision 1110a243 (Apache-2.0). The package is a copy by a third
 # party, so its weights are compared with the published ones.
@@ -53,10 +54,13 @@ class BERT(Classifier):
         if dropout is not None:
             overrides |= {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
         if weights:
-            self._tokenizer, self.network = load_pretrained_bert(weights, overrides, trust_remote_code)
+            source = get_minilm_dir() if weights == "minilm" else weights
+            hint = "model.weights=minilm, which works offline."
+            self._tokenizer, self.network = load_text_network(source, overrides, trust_remote_code, "bert", hint)
+            validate_class(self.network, source)
         else:
             self._tokenizer = tokenizer_from_json(tokenizer) if tokenizer else build_word_tokenizer(vocabulary or [])
-            self.network = build_bert(len(self._tokenizer), {**(config_overrides or {}), **overrides})
+            self.network = build_text_network("bert", self._tokenizer, {**(config_overrides or {}), **overrides})
         # Checked here, because sharding across devices changes the class of the network.
         self.has_remote_code = type(self.network) is not BertForSequenceClassification
         # from_pretrained returns eval mode, and Lightning would keep it: dropout would stay off.
@@ -100,70 +104,17 @@ class BERT(Classifier):
         return logits
 
 
-def build_bert(num_tokens: int, config: dict[str, Any]) -> BertForSequenceClassification:
-    """Build a BERT with random weights.
-
-    Args:
-        num_tokens: Number of tokens that the tokenizer knows.
-        config: Arguments of transformers.BertConfig.
+def validate_class(network: Any, source: str) -> None:
+    """Check that the code that comes with weights creates a BERT.
 
     Raises:
-        ConfigError: If the network has fewer embeddings than there are tokens.
+        CheckpointError: If it creates another network.
     """
-    vocab_size = config.get("vocab_size", num_tokens)
-    if vocab_size < num_tokens:
-        expected = f"a value of at least {num_tokens} (the size of the vocabulary)"
-        fix = "Increase or omit model.config_overrides.vocab_size."
-        raise ConfigError(invalid_value("model.config_overrides.vocab_size", vocab_size, expected, fix))
-    return BertForSequenceClassification(BertConfig(**{**config, "vocab_size": vocab_size}))
-
-
-def load_pretrained_bert(
-    weights: str, overrides: dict[str, Any], trust_remote_code: bool
-) -> tuple[PreTrainedTokenizerFast, BertForSequenceClassification]:
-    """Load a tokenizer and a network from the Hugging Face Hub, a local directory, or the package of "minilm".
-
-    Args:
-        weights: Name on the Hub, a local directory, or "minilm".
-        overrides: Arguments that override the saved config.
-        trust_remote_code: Whether Python code that comes with the weights may run.
-
-    Raises:
-        ConfigError: If the weights contain code and `trust_remote_code` is False.
-        CheckpointError: If the weights cannot be loaded, or belong to another class.
-    """
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-    source = get_minilm_dir() if weights == "minilm" else weights
-    try:
-        remote_code = has_remote_code(source)
-        if remote_code and not trust_remote_code:
-            raise ConfigError(
-                f"model.weights={source} contains custom Python code. Review it, then set model.trust_remote_code=true "
-                "to run it, or use other weights."
-            )
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=remote_code)
-        model_class = AutoModelForSequenceClassification if remote_code else BertForSequenceClassification
-        network = model_class.from_pretrained(source, use_safetensors=True, trust_remote_code=remote_code, **overrides)
-    except OSError as error:
-        raise CheckpointError(
-            f"Could not load model.weights={source} ({str(error).splitlines()[0]}). Use a directory or Hub model with "
-            "safetensors weights, or model.weights=minilm, which works offline."
-        ) from error
     if not isinstance(network, BertForSequenceClassification):
         raise CheckpointError(
             f"model=bert requires a BertForSequenceClassification, but the code of model.weights={source} creates a "
             f"{type(network).__name__}. Add a model class of your own with `make new`."
         )
-    return tokenizer, network
-
-
-def has_remote_code(source: str) -> bool:
-    """Return True if the config or the tokenizer on the Hub or in a directory refers to Python code."""
-    from transformers.models.auto.tokenization_auto import get_tokenizer_config
-
-    config, _ = PreTrainedConfig.get_config_dict(source)
-    return "auto_map" in config or "auto_map" in get_tokenizer_config(source)
 
 
 def get_minilm_dir() -> str:

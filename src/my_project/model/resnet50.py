@@ -49,7 +49,8 @@ class ResNet50(Classifier):
             nn.init.kaiming_normal_(self.network.conv1.weight, mode="fan_out", nonlinearity="relu")
             self.network.maxpool = nn.Identity()
         if weights:
-            load_pretrained(self.network, weights, ResNet50_Weights, skip_prefix="fc.")
+            hint = "For small images, set model.stem=standard."
+            load_pretrained(self.network, weights, ResNet50_Weights, skip_prefix="fc.", hint=hint)
         stages = [self.network.layer1, self.network.layer2, self.network.layer3, self.network.layer4]
         freeze_first(stages, freeze_layers)
         freeze_first([nn.ModuleList([self.network.conv1, self.network.bn1])], int(freeze_layers > 0))

@@ -97,6 +97,20 @@ def test_invalid_setting_is_rejected(compose_cfg, key, value, message):
             ["model=tiny_images", "data=fake_text"],
             "TinyImages expects images, but FakeTextDataModule provides text. Use another dataset, e.g. data=",
         ),
+        (
+            ["model=tiny_images_regressor", "data.task=multilabel"],
+            "TinyImagesRegressor expects regression labels, but FakeImageDataModule provides multilabel labels. "
+            "Set data.task=regression, or null.",
+        ),
+        (
+            ["model=tiny_images", "data=image_folder", "data.task=multilabel"],
+            "TinyImages expects classification labels, but ImageFolderDataModule provides multilabel labels. Set data",
+        ),
+        (
+            ["model=tiny_text_multilabel", "data=hub_text"],
+            "TinyTextMultiLabel expects multilabel labels, but HubTextDataModule provides classification labels. Use "
+            "another model, or a dataset with such labels, e.g. data=fake_text.",
+        ),
     ],
 )
 def test_incompatible_model_and_dataset_are_rejected(compose_cfg, overrides, message):

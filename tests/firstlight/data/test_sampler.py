@@ -5,9 +5,12 @@ import pytest
 import torch
 from torch.utils.data import SequentialSampler
 
-from firstlight.data.sampler import LengthGroupedSampler, ShuffleSampler, group_by_length
+from firstlight.config.instantiate import instantiate
+from firstlight.config.options import load_option
+from firstlight.data.sampler import BalancedSampler, LengthGroupedSampler, ShuffleSampler, group_by_length
 from firstlight.data.text_file import TextFileDataModule
 from firstlight.data.word_tokenizer import build_word_tokenizer
+from firstlight.run.errors import ConfigError
 
 
 def draw_lengths(count, mean=30, max_length=128):
@@ -146,3 +149,54 @@ def test_lightning_keeps_sampler_unless_overfitting(make_data, tmp_path, overfit
 
     assert (overfit_batches or 9) == len(first) == len(second)
     assert (first == second) == bool(overfit_batches)
+
+
+RARE_LABELS = torch.tensor([0] * 80 + [1] * 15 + [2] * 5)
+
+
+@pytest.mark.parametrize("lengths", [None, draw_lengths(100)])
+def test_balanced_sampler_draws_each_class_equally_often(lengths):
+    sampler = BalancedSampler(RARE_LABELS, 10, seed=0, lengths=lengths)
+    indices = torch.tensor(list(sampler))
+    counts = torch.bincount(RARE_LABELS[indices])
+
+    assert len(indices) == len(sampler) == 100
+    assert sorted(counts.tolist()) == [33, 33, 34]
+    # No sample of the frequent class occurs twice, and those of a rare class occur equally often.
+    repeats = torch.bincount(indices, minlength=100)
+    assert repeats[:80].max() == 1
+    assert repeats[80:95].max() - repeats[80:95].min() <= 1
+    assert repeats[95:].max() - repeats[95:].min() <= 1
+
+
+def test_balanced_sampler_is_a_function_of_seed_and_epoch():
+    def draw(epoch, seed=0, first_batch=0):
+        sampler = BalancedSampler(RARE_LABELS, 10, seed)
+        sampler.set_position(epoch, first_batch)
+        return list(sampler)
+
+    assert draw(1) == draw(1)
+    assert draw(1) != draw(2)
+    assert draw(1) != draw(1, seed=1)
+    assert draw(1, first_batch=3) == draw(1)[30:]
+
+
+def test_ranks_share_the_samples_of_a_balanced_sampler():
+    ranks = [list(BalancedSampler(RARE_LABELS, 5, 0, rank, 2)) for rank in range(2)]
+    single = list(BalancedSampler(RARE_LABELS, 10, 0))
+
+    assert [ranks[0][:5], ranks[1][:5]] == [single[:5], single[5:10]]
+
+
+def test_balanced_sampler_is_an_option_of_a_dataset(compose_cfg):
+    data = instantiate({**load_option("data", "fake_images"), "balanced_sampler": True})
+    data.setup("fit")
+
+    assert isinstance(data.train_dataloader().sampler, BalancedSampler)
+
+
+def test_balanced_sampler_requires_classes():
+    data = instantiate({**load_option("data", "fake_images"), "task": "regression", "balanced_sampler": True})
+
+    with pytest.raises(ConfigError, match="data.balanced_sampler=true requires classes, but Fake.* has labels"):
+        data.setup("fit")

@@ -60,8 +60,8 @@ def test_more_invalid_rows_than_allowed_are_rejected(invalid_jsonl, max_skipped_
     [
         (b"one,two,1", "expected 2 fields, found 3"),
         (b"one", "expected 2 fields, found 1"),
-        (b"one,", "empty text or label"),
-        (b" ,1", "empty text or label"),
+        (b"one,", "empty column 'label'"),
+        (b" ,1", "empty column 'text'"),
         (b"caf\xe9,1", "invalid UTF-8 or NUL character"),
         (b"o\0ne,1", "invalid UTF-8 or NUL character"),
     ],
@@ -78,7 +78,7 @@ def test_invalid_csv_row_is_named_and_may_be_skipped(tmp_path, row, error, capsy
 def test_nan_label_is_missing(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "x", "label": NaN}\n')
 
-    with pytest.raises(DataError, match="row 1: empty text or label. Fix or remove the row"):
+    with pytest.raises(DataError, match="row 1: empty column 'label'. Fix or remove the row"):
         TextFileDataModule(str(tmp_path / "a.jsonl")).setup()
 
 

@@ -159,7 +159,12 @@ def test_evaluation_has_class_metrics_and_errors_come_first(logs):
 
 
 def test_missing_test_results_have_remarks(logs):
-    assert set(load_evaluation(logs / "train/running", ImageEmbedder())["missing"]) == {"matrix", "samples"}
+    assert set(load_evaluation(logs / "train/running", ImageEmbedder())["missing"]) == {
+        "matrix",
+        "labels",
+        "scatter",
+        "samples",
+    }
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"class_names": ["a"], "counts": [[1, 2]]}', '[{"id": 1}]', "[3]"])

@@ -1,5 +1,8 @@
 """`make new` creates a source file and a config that work without changes."""
 
+import os
+import re
+import subprocess
 import sys
 
 import pytest
@@ -20,31 +23,91 @@ def copy(tmp_path_factory):
     return copy_checkout(tmp_path_factory.mktemp("copy"))
 
 
-@pytest.mark.parametrize("group", project.GROUPS)
-@pytest.mark.parametrize("kind", new.KINDS)
-def test_source_and_config_are_created(copy, group, kind):
-    name = f"my_new_{kind}_{group}"
-    output = new.new(copy, [f"{group}={name}", f"kind={kind}"])
+OPTIONS = [
+    *(("model", kind, modality) for kind in ("classifier", "multilabel", "regressor") for modality in new.MODALITIES),
+    ("model", "plain", ""),
+    *(("data", kind, kind) for kind in new.MODALITIES),
+    ("data", "plain", ""),
+]
+TASKS = {"images": "classification", "text": "classification", "plain": "", **new.TASKS}
+
+
+def make_arguments(group, kind, modality):
+    """Return the name of an option and the arguments that create it."""
+    name = f"my_new_{kind}_{modality}_{group}"
+    option = [f"modality={modality}"] if group == "model" and modality else []
+    return name, [f"{group}={name}", f"kind={kind}", *option]
+
+
+@pytest.mark.parametrize(("group", "kind", "modality"), OPTIONS)
+def test_source_and_config_are_created(copy, group, kind, modality):
+    name, arguments = make_arguments(group, kind, modality)
+    output = new.new(copy, arguments)
     paths = [f"src/{PROJECT.name}/{group}/{name}.py", f"configs/{group}/{name}.yaml"]
     source, config = ((copy / path).read_text() for path in paths)
-    class_name = f"MyNew{kind.title()}{group.title()}" + ("DataModule" if group == "data" else "")
+    class_name = "".join(part.title() for part in name.split("_")) + ("DataModule" if group == "data" else "")
 
     assert f"class {class_name}(" in source
     assert f"_target_: {PROJECT.name}.{group}.{name}.{class_name}" in config
-    assert not any(placeholder in source + config for placeholder in ("PACKAGE", "MyOption", "my_option", "DATA"))
+    assert not re.search(r"\{[A-Z_]+\}", source + config)
+    assert len(source.splitlines()) < 45
     assert all(f"Created {path}" in output for path in paths)
     assert f"{group}={name}" in output.splitlines()[-1]
     files = project.read_files(copy)
-    assert project.find_modality(files, group, name) == kind
+    assert (project.find_modality(files, group, name), project.find_task(files, group, name)) == (modality, TASKS[kind])
+    assert ("firstlight" in source) == (kind != "plain")
     if group == "model":
-        assert project.find_modality(files, "data", project.find_default_dataset(files, name)) == kind
+        dataset = project.find_default_dataset(files, name)
+        assert project.find_modality(files, "data", dataset) == modality
+        assert (dataset == name) == (kind == "plain")
 
 
-def test_kind_defaults_to_kind_of_default_model():
+@pytest.mark.parametrize(("group", "kind", "modality"), OPTIONS)
+def test_created_files_are_formatted(tmp_path, group, kind, modality):
+    written, _ = new.plan_files(FILES, make_arguments(group, kind, modality)[1])
+    for path, text in written.items():
+        if path.startswith("src/"):
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path).write_text(text)
+    settings = ["--no-cache", "--config", str(ROOT / "pyproject.toml")]
+    for command in (["format", "--check"], ["check", "--ignore=INP"]):
+        result = subprocess.run(
+            [sys.executable, "-m", "ruff", *command, *settings, str(tmp_path)], capture_output=True, text=True
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("group", "kind", "modality"), OPTIONS)
+def test_created_option_trains(copy, tmp_path, group, kind, modality):
+    name, arguments = make_arguments(group, kind, modality)
+    files = project.read_files(copy)
+    if f"configs/{group}/{name}.yaml" not in files:
+        new.new(copy, arguments)
+    tiny = {"images": "tiny_images", "text": "tiny_text", "": "my_new_plain__model"}[modality]
+    model = [f"model={name}"] if group == "model" else [f"model={tiny}", f"data={name}"]
+    if "model=my_new_plain__model" in model and "configs/model/my_new_plain__model.yaml" not in files:
+        new.new(copy, make_arguments("model", "plain", "")[1])
+    search_path = os.pathsep.join([str(copy / "src"), str(ROOT / "tests" / "firstlight")])
+    result = subprocess.run(
+        [sys.executable, "-m", "firstlight.train", *model, "trainer=cpu", "trainer.max_epochs=1", "logger=none"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": search_path},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "\ntest/" in result.stdout
+
+
+def test_modality_defaults_to_that_of_default_model():
     default = project.find_default_option(FILES, "model")
-    kind = project.find_modality(FILES, "model", default) if default != "???" else "images"
+    modality = project.find_modality(FILES, "model", default) if default != "???" else "images"
 
-    assert new.parse_args(FILES, ["data=my_set"]) == ("data", "my_set", kind)
+    assert new.parse_args(FILES, ["data=my_set"]) == ("data", "my_set", modality, modality)
+    assert new.parse_args(FILES, ["model=my_net"]) == ("model", "my_net", "classifier", modality)
 
 
 def delete_models(files):
@@ -56,7 +119,7 @@ def delete_models(files):
 
 
 def test_first_model_becomes_the_default():
-    written, command = new.plan_files(delete_models(FILES), ["model=my_net", "kind=images"])
+    written, command = new.plan_files(delete_models(FILES), ["model=my_net", "modality=images"])
 
     assert project.find_default_option(written, "model") == "my_net"
     assert command == "make train model=my_net"
@@ -65,7 +128,7 @@ def test_first_model_becomes_the_default():
 def test_dataset_without_model_suggests_new_model():
     _, command = new.plan_files(delete_models(FILES), ["data=my_set", "kind=text"])
 
-    assert command == "make new model=my_net kind=text, then make train model=my_net data=my_set"
+    assert command == "make new model=my_net modality=text, then make train model=my_net data=my_set"
 
 
 def test_text_option_adds_text_extra():
@@ -95,8 +158,12 @@ def test_new_works_without_git(tmp_path):
         (["modle=a"], "Unknown option 'modle=a'. Did you mean 'model='?"),
         (
             ["model=a", "kind=sound"],
-            "Invalid value for kind: expected images or text, got 'sound'. Use",
+            "Invalid value for kind: expected classifier, multilabel, regressor or plain, got 'sound'. Use e.g. ",
         ),
+        (["data=a", "kind=sound"], "Invalid value for kind: expected images, text or plain, got 'sound'. Use"),
+        (["model=a", "modality=sound"], "Invalid value for modality: expected images or text, got 'sound'. Use"),
+        (["data=a", "modality=text"], "modality= has no effect for data= with kind="),
+        (["model=a", "kind=plain", "modality=text"], "modality= has no effect for model= with kind=plain. Remove it."),
         (["model=MyNet"], "starting with a letter, got 'MyNet'. Use e.g. model=mynet."),
         (["data=class"], "Invalid value for data: 'class' is a Python keyword. Use e.g. data=my_class."),
         (

@@ -13,7 +13,7 @@ import torch
 
 from firstlight.config.instantiate import instantiate
 from firstlight.config.options import load_option
-from firstlight.data.images import normalize
+from firstlight.data.normalization import normalize
 from support.datamodules import list_labels, prepare_data
 from support.fakes import explain_absence, make_fake_files, raise_unreachable
 

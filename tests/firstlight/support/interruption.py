@@ -62,8 +62,8 @@ def train_model(overrides, callback):
     build_trainer = builder.build_trainer
     trainers = []
 
-    def build_with_callback(settings, model_kwargs=None):
-        trainer = build_trainer(settings, model_kwargs)
+    def build_with_callback(*args):
+        trainer = build_trainer(*args)
         trainer.callbacks.insert(0, callback)
         trainers.append(trainer)
         return trainer

@@ -47,6 +47,14 @@ def get_modality(group: str, name: str) -> str:
     return str(constants.get("modality"))
 
 
+def skip_without_package(model: str) -> None:
+    """Skip a test if the package that the class of a model names is not installed."""
+    target = load_option("model", model)["model"]["_target_"]
+    package = schema.read_signature(target).constants.get("required_package")
+    if isinstance(package, str) and find_spec(package) is None:
+        pytest.skip(f"model={model} requires the package {package}, which is not installed")
+
+
 def get_tiny_model(*modalities: str) -> str:
     """Return the first tiny model of one of these modalities. If omitted, any modality, images first."""
     for modality in modalities or TINY_OVERRIDES:
@@ -58,6 +66,7 @@ def get_tiny_model(*modalities: str) -> str:
 
 def make_tiny_overrides(model: str) -> list[str]:
     """Return the overrides that train a model on the smallest dataset of its modality."""
+    skip_without_package(model)
     modality = get_modality("model", model)
     assert modality in TINY_OVERRIDES, (
         f"model={model} has the modality {modality!r}. Set the class variable `modality` to 'images' or 'text'."

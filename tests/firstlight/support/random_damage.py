@@ -61,7 +61,7 @@ INVALID_OVERRIDES += [
 INVALID_OVERRIDES += [
     "torch.optim.SGD",
     "firstlight.trainer.trainer.Trainer",
-    "firstlight.data.datamodule.ClassificationDataModule",
+    "firstlight.data.datamodule.LabeledDataModule",
     "lightning.pytorch.Trainer",
 ]
 INVALID_VALUES += INVALID_OVERRIDES

@@ -1,4 +1,4 @@
-// Details of one run: summary, confusion matrix, classes and samples. Also the failed runs, and the start of the page.
+// Details of one run: summary, test results and samples. Also the failed runs, and the start of the page.
 
 function buildRun() {
   if (!runs.length) return;
@@ -6,6 +6,7 @@ function buildRun() {
   fillSelect(select, runs.map((_, index) => index), 0, (index) => `${getLabel(runs[index])} (${runs[index].status})`);
   select.addEventListener("change", () => showRun(runs[Number(select.value)]));
   charts.set("matrix-chart", drawMatrix);
+  charts.set("scatter-chart", drawScatter);
   byId("run").hidden = false;
   showRun(DEFAULT_SELECTION[0] || runs[0]);
 }
@@ -21,26 +22,42 @@ function showRun(run, scroll = false) {
   byId("run-remarks").replaceChildren(...remarks.map((text) => createElement("li", {}, text)));
   byId("matrix-remark").textContent = missing.matrix || (matrix ? "" : "Too many classes to plot.");
   byId("matrix-chart").hidden = !matrix;
-  showClasses(classes || []);
+  showTable("classes", "class", ["precision", "recall", "f1", "support"], classes || []);
+  showOtherTasks(getDetails(run));
   showSamples(samples || [], missing.samples);
   byId("first-batch").hidden = !firstBatch;
   if (firstBatch) byId("first-batch-image").src = firstBatch;
-  redraw("matrix-chart");
+  redraw("matrix-chart", "scatter-chart");
   if (scroll) {
     byId("run").scrollIntoView();
     byId("run-name").focus({ preventScroll: true });
   }
 }
 
-function showClasses(classes) {
-  const names = ["precision", "recall", "f1", "support"];
-  const header = createElement("tr", {}, createElement("th", { scope: "col" }, "class"),
-    ...names.map((name) => createElement("th", { scope: "col", className: "right" }, name)));
-  const format = (metrics, name) => (name === "support" ? String(metrics[name]) : metrics[name].toFixed(3));
-  const rows = classes.map((metrics) => createElement("tr", {}, createElement("td", {}, metrics.name),
-    ...names.map((name) => createElement("td", { className: "right" }, format(metrics, name)))));
+/** Show the results of runs with several labels per sample, or with a number; only they have these files. */
+function showOtherTasks({ missing, matrix, classes, samples, labels, scatter }) {
+  const isCorrupt = (name) => missing[name]?.endsWith("is corrupt.");
+  const isOther = Boolean(labels || scatter || isCorrupt("labels") || isCorrupt("scatter"));
+  byId("matrix-section").hidden = isOther && !matrix && !classes;
+  byId("samples-section").hidden = isOther && !samples;
+  byId("labels-section").hidden = !labels && !isCorrupt("labels");
+  byId("labels-remark").textContent = isCorrupt("labels") ? missing.labels : "";
+  showTable("labels", "label", ["f1", "average_precision", "support"], labels || []);
+  byId("scatter-section").hidden = !scatter && !isCorrupt("scatter");
+  byId("scatter-chart").hidden = !scatter;
+  byId("scatter-remark").textContent = isCorrupt("scatter") ? missing.scatter
+    : scatter ? `${formatCount(scatter.true.length, "test sample")}. Points on the line are predicted exactly.` : "";
+}
+
+/** Show a row of metrics for each class or label. */
+function showTable(id, first, names, items) {
+  const header = createElement("tr", {}, createElement("th", { scope: "col" }, first),
+    ...names.map((name) => createElement("th", { scope: "col", className: "right" }, name.replaceAll("_", " "))));
+  const format = (value, name) => (value === null ? "" : name === "support" ? String(value) : value.toFixed(3));
+  const rows = items.map((item) => createElement("tr", {}, createElement("td", {}, item.name),
+    ...names.map((name) => createElement("td", { className: "right" }, format(item[name], name)))));
   const parts = [createElement("thead", {}, header), createElement("tbody", {}, ...rows)];
-  byId("classes").replaceChildren(...(rows.length ? parts : []));
+  byId(id).replaceChildren(...(rows.length ? parts : []));
 }
 
 function showSamples(samples, missing) {
@@ -93,6 +110,23 @@ function drawMatrix() {
     height: side, margin: { l: 40, r: 8, t: 28, b: 40 },
     xaxis: makeAxis("predicted", { ...ticks, showgrid: false, zeroline: false, tickangle }),
     yaxis: makeAxis("true", { ...ticks, showgrid: false, zeroline: false, autorange: "reversed" }),
+  });
+}
+
+function drawScatter() {
+  const { scatter } = getDetails(state.run);
+  if (!scatter) return;
+  const { true: actual, predicted, target_name: name } = scatter;
+  const bounds = [actual, predicted].flat().reduce(([low, high], value) =>
+    [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
+  const side = Math.min(byId("scatter-chart").clientWidth, 520);
+  const diagonal = { type: "scatter", mode: "lines", x: bounds, y: bounds, hoverinfo: "skip",
+    line: { color: getColor("muted"), width: 1 } };
+  const points = { type: "scatter", mode: "markers", x: actual, y: predicted,
+    marker: { color: getColor("c0"), size: 6, opacity: 0.6 },
+    hovertemplate: "true %{x:.4~g}, predicted %{y:.4~g}<extra></extra>" };
+  drawPlot("scatter-chart", [diagonal, points], {
+    height: side, width: side, xaxis: makeAxis(`true ${name}`), yaxis: makeAxis(`predicted ${name}`),
   });
 }
 

@@ -1,0 +1,165 @@
+"""Labels in the columns of a table: a class, several labels or a number per row."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from firstlight.data.labels import validate_task
+from firstlight.data.tabular import format_columns, is_clean_utf8
+from firstlight.run.errors import ConfigError, DataError, invalid_value
+
+# The label of a row before all rows are known: the name of a class, the names of its labels, or a number.
+RawLabel = str | list[str] | float
+FLAGS = {"0": False, "1": True, "false": False, "true": True, "0.0": False, "1.0": True}
+
+
+class LabelColumns:
+    """The columns of a table with the label, and how a label is read.
+
+    Args:
+        task: "classification", "multilabel" or "regression".
+        label_column: Column with the label; for "multilabel" also a list of columns with 0 or 1, one per label.
+        separator: Separates several labels in a cell that is not a JSON list.
+
+    Raises:
+        ConfigError: If the task is unknown, or several columns are given for another task than "multilabel".
+    """
+
+    def __init__(self, task: str, label_column: str | list[str], separator: str = ";") -> None:
+        validate_task(task)
+        if isinstance(label_column, list) and task != "multilabel":
+            fix = f"Use one column, or data.task=multilabel instead of data.task={task}."
+            raise ConfigError(invalid_value("data.label_column", label_column, "one column", fix))
+        if not label_column or not separator:
+            key, value = ("data.label_column", label_column) if not label_column else ("data.label_separator", "")
+            raise ConfigError(invalid_value(key, value, "a string that is not empty"))
+        self.task = task
+        self.separator = separator
+        self.has_flags = isinstance(label_column, list)
+        self.names: list[str] = label_column if isinstance(label_column, list) else [label_column]
+
+    def find_error(self, row: Mapping[str, Any]) -> str | None:
+        """Return why a row has no valid label, or None if it has one."""
+        for column in self.names:
+            if column not in row:
+                return f"no column {column!r}, only {format_columns(row)}"
+            if is_missing(row[column]) and (self.task != "multilabel" or self.has_flags):
+                return f"empty column {column!r}"
+            if not is_clean_utf8(str(row[column])):
+                return "invalid UTF-8 or NUL character"
+        try:
+            self.parse(row)
+        except ValueError as error:
+            return str(error)
+        return None
+
+    def parse(self, row: Mapping[str, Any]) -> RawLabel:
+        """Return the label of a row.
+
+        Raises:
+            ValueError: If the row has no valid label; the message says why.
+        """
+        value = row[self.names[0]]
+        if self.has_flags:
+            return [name for name in self.names if parse_flag(name, row[name])]
+        if self.task == "multilabel":
+            return split_cell(value, self.separator)
+        if isinstance(value, list | dict):
+            raise ValueError("the label must be a string or a number")
+        return parse_number(value) if self.task == "regression" else str(value)
+
+    def encode(self, labels: Mapping[str, Sequence[Any]], source: str) -> tuple[list[str], dict[str, Any]]:
+        """Return the names of classes, labels or the target, and the labels of each split as numbers.
+
+        Args:
+            labels: Result of `parse` for each row, by split.
+            source: Where the labels come from, for messages.
+
+        Raises:
+            DataError: If there are fewer than two classes, or no label at all.
+        """
+        if self.task == "regression":
+            return self.names, {split: np.array(values, dtype=np.float64) for split, values in labels.items()}
+        rows = [[label] if isinstance(label, str) else label for values in labels.values() for label in values]
+        found = sorted({name for row in rows for name in row}, key=natural_sort_key)
+        names = self.names if self.has_flags else found
+        if self.task == "classification" and len(names) < 2:
+            raise DataError(
+                f"A classifier requires at least two classes, but column {self.names[0]!r} of {source} contains "
+                f"{names}. Set data.label_column to the column of the labels."
+            )
+        if not names:
+            raise DataError(
+                f"Column {self.names[0]!r} of {source} contains no labels. Set data.label_column to their column."
+            )
+        index = {name: position for position, name in enumerate(names)}
+        if self.task == "classification":
+            return names, {split: [index[label] for label in values] for split, values in labels.items()}
+        return names, {split: encode_label_sets(values, index) for split, values in labels.items()}
+
+
+def encode_label_sets(rows: Sequence[list[str]], index: Mapping[str, int]) -> np.ndarray:
+    """Return 1 for each label of a row and 0 otherwise, shape (rows, labels) float32."""
+    encoded = np.zeros((len(rows), len(index)), dtype=np.float32)
+    for position, row in enumerate(rows):
+        encoded[position, [index[name] for name in row]] = 1
+    return encoded
+
+
+def split_cell(value: Any, separator: str) -> list[str]:
+    """Return the labels in a cell: a list, a JSON list, or a text with a separator. An empty cell has none.
+
+    Raises:
+        ValueError: If the cell starts like a JSON list and is not one.
+    """
+    if is_missing(value):
+        return []
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"invalid JSON list of labels: {error}") from error
+    if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, list | dict) for item in value)):
+        raise ValueError("the labels must be a list of strings or numbers")
+    items = value if isinstance(value, list) else str(value).split(separator)
+    return list(dict.fromkeys(text for item in items if (text := str(item).strip())))
+
+
+def parse_flag(column: str, value: Any) -> bool:
+    """Return True for 1 and False for 0.
+
+    Raises:
+        ValueError: If the value is neither.
+    """
+    flag = FLAGS.get(str(value).strip().lower())
+    if flag is None:
+        raise ValueError(f"column {column!r} must be 0 or 1, not {str(value)[:40]!r}")
+    return flag
+
+
+def parse_number(value: Any) -> float:
+    """Return a finite number.
+
+    Raises:
+        ValueError: If the value is not one.
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"the label must be a finite number, not {str(value)[:40]!r}")
+    return number
+
+
+def is_missing(value: Any) -> bool:
+    """Return True if a value is None, blank, or NaN, which some libraries write for a missing value."""
+    return value is None or value != value or not str(value).strip()
+
+
+def natural_sort_key(name: str) -> tuple[bool, float, str]:
+    """Sort "2" before "10", and numbers before names."""
+    return (False, float(name), name) if name.isdecimal() else (True, 0.0, name)
