@@ -66,9 +66,7 @@ def rl4co(root):
 
 
 def pytorch_forecasting(root):
-    rows = [
-        (shop, day, RNG.random(), 10 + np.sin(day) + RNG.random()) for shop in ("a", "b", "c") for day in range(40)
-    ]
+    rows = [(shop, day, RNG.random(), 10 + np.sin(day) + RNG.random()) for shop in ("a", "b", "c") for day in range(40)]
     write_csv(root / "sales.csv", ["shop", "day", "price", "sales"], rows)
 
 

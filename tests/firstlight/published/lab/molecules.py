@@ -2,7 +2,7 @@
 
 import csv
 
-import lightning.pytorch as L
+import lightning as L
 from chemprop.data import MoleculeDatapoint, MoleculeDataset, build_dataloader
 
 

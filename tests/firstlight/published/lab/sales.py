@@ -1,6 +1,6 @@
 """Daily sales of several shops."""
 
-import lightning.pytorch as L
+import lightning as L
 
 
 class SalesDataModule(L.LightningDataModule):
