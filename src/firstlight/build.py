@@ -103,7 +103,7 @@ def build(
     saved = load_checkpoint(checkpoint) if checkpoint else None
     model_kwargs = saved["model_kwargs"] if saved else select_metadata(settings["model"], metadata)
     if saved:
-        model = load_model(saved, allows_remote_code(settings))
+        model = load_model(saved, allows_remote_code(settings), runs_setup=True)
         validate_label_names(model_kwargs, metadata)
     else:
         model = instantiate(settings["model"], **model_kwargs)

@@ -28,8 +28,10 @@ def main(cfg: DictConfig) -> dict[str, float]:
             trainer.fit(model, data, ckpt_path=checkpoint, weights_only=True)
             metrics = summary.read_latest_metrics(trainer)
             if cfg.test and not find_missing_hooks(model, data, "test"):
-                best = list_checkpoints(record.run_dir).get("best")
-                trainer.test(model, data, ckpt_path=best, weights_only=True, verbose=False)
+                saved = list_checkpoints(record.run_dir)
+                # Loads the last checkpoint too, because `setup` may replace layers when it prepares the test.
+                tested_path = saved.get("best", saved.get("last"))
+                trainer.test(model, data, ckpt_path=tested_path, weights_only=True, verbose=False)
                 tested = summary.read_latest_metrics(trainer)
         summary.record_and_print_results(record, metrics | tested, tested)
     return metrics | tested

@@ -3,7 +3,7 @@
 import copy
 import os
 import zipfile
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from firstlight.run.files import write_atomically
 
 # What `torch.load(weights_only=True)` accepts, apart from containers.
 SAFE_TYPES = (bool, int, float, complex, str, bytes, torch.Tensor, nn.Parameter, torch.dtype, torch.device, torch.Size)
+SAFE_MAPPINGS = (dict, OrderedDict, Counter)
 
 # What an array of numbers needs to be loaded.
 NUMPY_GLOBALS = [
@@ -78,28 +79,28 @@ def remove_objects(value: Any, path: str, removed: list[str]) -> Any:
         path: Name of the entry, such as "hyper_parameters.loss".
         removed: Receives the names of the entries that are left out.
     """
-    if isinstance(value, dict):
-        # Keeps the class, because a module's state dict is an OrderedDict with metadata as an attribute.
-        copied = copy.copy(value)
-        for name, item in value.items():
-            where = f"{path}.{name}".lstrip(".")
-            if contains_only_safe_types(item):
-                continue
-            if isinstance(item, dict):
-                plain = item if type(item) in (dict, OrderedDict) else dict(item)
-                copied[name] = remove_objects(plain, where, removed)
-            elif isinstance(item, np.generic):
-                copied[name] = item.item()
-            else:
-                del copied[name]
-                removed.append(where)
-        return copied
-    return value
+    if isinstance(value, list):
+        return [remove_objects(item, f"{path}.{index}", removed) for index, item in enumerate(value)]
+    # Keeps the class, because a module's state dict is an OrderedDict with metadata as an attribute.
+    copied = copy.copy(value if type(value) in SAFE_MAPPINGS else dict(value))
+    for name, item in value.items():
+        where = f"{path}.{name}".lstrip(".")
+        if contains_only_safe_types(item):
+            continue
+        # A list of mappings is, for example, the states of the schedulers.
+        if isinstance(item, dict) or (isinstance(item, list) and all(isinstance(part, dict) for part in item)):
+            copied[name] = remove_objects(item, where, removed)
+        elif isinstance(item, np.generic):
+            copied[name] = item.item()
+        else:
+            del copied[name]
+            removed.append(where)
+    return copied
 
 
 def contains_only_safe_types(value: Any) -> bool:
     """Return True if `torch.load(weights_only=True)` accepts a value."""
-    if type(value) in (dict, OrderedDict):
+    if type(value) in SAFE_MAPPINGS:
         return all(map(contains_only_safe_types, value)) and all(map(contains_only_safe_types, value.values()))
     if type(value) in (list, tuple, set):
         return all(map(contains_only_safe_types, value))

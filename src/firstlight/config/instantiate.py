@@ -75,7 +75,7 @@ def import_attribute(target: str) -> Any:
     return found
 
 
-def instantiate(node: dict[str, Any], *args: Any, **more: Any) -> Any:
+def instantiate(node: dict[str, Any], /, *args: Any, **more: Any) -> Any:
     """Call what a config describes, like `hydra.utils.instantiate`; nested nodes are instantiated first.
 
     Args:
@@ -104,7 +104,7 @@ def _instantiate_nested(value: Any) -> Any:
     return [_instantiate_nested(item) for item in value] if isinstance(value, list) else value
 
 
-def call_target(target: Any, *args: Any, **kwargs: Any) -> Any:
+def call_target(target: Any, /, *args: Any, **kwargs: Any) -> Any:
     """Call a class or function; an error that a library raises because of the arguments becomes one line.
 
     Raises:

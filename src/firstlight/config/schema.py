@@ -232,9 +232,10 @@ def _find_source(module: str) -> Path | None:
     """Return the source file of a module without importing its parent packages."""
     path: list[str] | None = None
     spec = None
-    for depth in range(len(parts := module.split("."))):
+    for depth, name in enumerate(parts := module.split(".")):
         loaded = sys.modules.get(".".join(parts[: depth + 1]))
-        spec = getattr(loaded, "__spec__", None) or PathFinder.find_spec(".".join(parts[: depth + 1]), path)
+        # Without the names of its parents, because a namespace package would look for them among imported packages.
+        spec = getattr(loaded, "__spec__", None) or PathFinder.find_spec(name, path)
         if spec is None:
             return None
         path = list(spec.submodule_search_locations or [])

@@ -51,9 +51,13 @@ ResumableDataLoader = make_resumable_class(DataLoader)
 
 
 def get_resume_position(trainer: Any) -> tuple[int, int]:
-    """Return the current epoch of a training run, and the number of its completed batches."""
+    """Return the current epoch of a training run, and the number of its completed batches.
+
+    An evaluation starts at the first batch: its dataloader hook may call `train_dataloader`.
+    """
     loop = trainer.fit_loop
-    return loop.epoch_progress.current.processed, loop.epoch_loop.batch_progress.current.processed
+    completed = loop.epoch_loop.batch_progress.current.processed if trainer.training else 0
+    return loop.epoch_progress.current.processed, completed
 
 
 def init_worker(worker_id: int) -> None:

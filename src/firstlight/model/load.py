@@ -1,8 +1,10 @@
 """Build a dataset for a model, and a model from its config and the metadata of the dataset, or from a checkpoint."""
 
+import functools
 from typing import Any
 
 from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from firstlight.config.instantiate import instantiate
 from firstlight.config.schema import read_signature
@@ -42,13 +44,15 @@ def build_datamodule(config: Config) -> LightningDataModule | None:
     return instantiate(data)
 
 
-def load_model(saved: Config, trust_remote_code: bool = False) -> LightningModule:
+def load_model(saved: Config, trust_remote_code: bool = False, runs_setup: bool = False) -> LightningModule:
     """Build the model of a checkpoint with its weights, without downloads.
 
     Args:
         saved: The loaded checkpoint. It contains config, metadata and weights, so the model need not call
             `save_hyperparameters`.
         trust_remote_code: Whether Python code that comes with pretrained weights may run.
+        runs_setup: Whether a trainer will call `setup` of the model. If layers are missing until then, the weights are
+            loaded after it.
 
     Raises:
         CheckpointError: If the weights do not fit the model.
@@ -59,14 +63,49 @@ def load_model(saved: Config, trust_remote_code: bool = False) -> LightningModul
         kwargs["trust_remote_code"] = trust_remote_code
     model: LightningModule = instantiate(config, **kwargs)
     model.on_load_checkpoint(saved)
-    try:
-        model.load_state_dict(saved["state_dict"], strict=model.strict_loading)
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"The weights do not fit {type(model).__name__} ({' '.join(str(error).split())[:300]}). Load them with the "
-            "code that the run was trained with."
-        ) from error
+    weights = saved["state_dict"]
+    if not has_same_keys(model, weights) and is_overridden("configure_model", model):
+        model.configure_model()
+    if runs_setup and not has_same_keys(model, weights) and is_overridden("setup", model):
+        load_weights_after_setup(model, weights)
+    else:
+        load_weights(model, weights)
     return model
+
+
+def has_same_keys(model: LightningModule, weights: Config) -> bool:
+    """Return True if a model has the parameters and buffers of a state dict, whatever their shapes."""
+    return model.state_dict().keys() == weights.keys()
+
+
+def load_weights(model: LightningModule, weights: Config) -> None:
+    """Load a state dict into a model.
+
+    Raises:
+        CheckpointError: If the weights do not fit the model.
+    """
+    try:
+        model.load_state_dict(weights, strict=model.strict_loading)
+    except RuntimeError as error:
+        fix = "Load them with the code that the run was trained with."
+        if not has_same_keys(model, weights) and is_overridden("setup", model):
+            fix = f"If setup adds layers, only `make evaluate` and `make predict` can load them. {fix}"
+        raise CheckpointError(
+            f"The weights do not fit {type(model).__name__} ({' '.join(str(error).split())[:300]}). {fix}"
+        ) from error
+
+
+def load_weights_after_setup(model: LightningModule, weights: Config) -> None:
+    """Load a state dict at the end of the next call of the model's `setup`, which adds layers."""
+    setup = model.setup
+
+    @functools.wraps(setup)
+    def setup_and_load(stage: str) -> None:
+        del vars(model)["setup"]  # Later stages must keep the weights of the training.
+        setup(stage)
+        load_weights(model, weights)
+
+    vars(model)["setup"] = setup_and_load
 
 
 def allows_remote_code(config: Config) -> bool:

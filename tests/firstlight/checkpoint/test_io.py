@@ -1,6 +1,7 @@
 """A corrupt checkpoint either raises a one-line error or loads without any change."""
 
 import random
+from collections import Counter
 
 import pytest
 import torch
@@ -69,3 +70,12 @@ def test_corrupt_checkpoint_raises_or_loads_unchanged(checkpoint, tmp_path, firs
         assert is_valid, f"seed {seed}: {message}"
 
     assert num_rejected > 30
+
+
+def test_objects_in_lists_of_mappings_are_left_out(tmp_path, capsys):
+    contents = {"lr_schedulers": [{"milestones": Counter([1, 1, 2]), "curve": is_equal, "last_epoch": 3}]}
+    checkpoint_io.AtomicCheckpointIO().save_checkpoint(contents, tmp_path / "x.ckpt")
+    loaded = checkpoint_io.AtomicCheckpointIO().load_checkpoint(tmp_path / "x.ckpt")
+
+    assert loaded == {"lr_schedulers": [{"milestones": Counter({1: 2, 2: 1}), "last_epoch": 3}]}
+    assert "leaves out lr_schedulers.0.curve" in capsys.readouterr().out

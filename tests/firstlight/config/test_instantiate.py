@@ -59,3 +59,7 @@ def test_batch_norm_with_batch_size_one_is_a_one_line_error():
         torch.nn.BatchNorm1d(4)(torch.zeros(1, 4))
 
     assert "Set data.batch_size to 2 or more." in format_user_error(caught.value, "train", [])
+
+
+def test_arguments_may_be_called_target_and_node():
+    assert call_target(dict, target="sales", node=1) == {"target": "sales", "node": 1}

@@ -46,3 +46,14 @@ def test_unknown_class_is_rejected(target):
     message = f"Cannot find class '{target}'. Set _target_ to the import path of an installed class."
     with pytest.raises(ValueError, match=message):
         schema.read_signature(target)
+
+
+def test_class_in_a_namespace_package_is_read_without_importing_it(tmp_path, monkeypatch):
+    package = tmp_path / "spaced" / "inner" / "deep"
+    package.mkdir(parents=True)
+    (package / "model.py").write_text("class Net:\n    def __init__(self, width: int): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    module, definition = schema._find_class("spaced.inner.deep.model", "Net")
+    assert schema._parse_signature(module, definition).parameters == {"width": "int"}
+    assert "spaced" not in sys.modules
