@@ -35,6 +35,10 @@ def find_known_reason(error: BaseException, batch_size: int | None = None) -> st
             "BatchNorm requires at least two samples per batch during training, but a batch had one. "
             "Set data.batch_size to 2 or more."
         )
+    if "unsupported ScalarType BFloat16" in str(error):
+        return "A step of the model converts bfloat16 to NumPy, which has no such type. Set trainer.precision=32-true."
+    if str(error).startswith("Early stopping conditioned on metric"):
+        return " ".join(str(error).split())  # names the metric and the logged ones
     return None
 
 

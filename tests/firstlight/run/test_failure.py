@@ -170,3 +170,21 @@ def test_unwritable_output_dir_is_reported():
     assert format_user_error(caught.value, "train", []) == (
         "Cannot create /proc/run: No such file or directory. Choose another location with output_dir=<directory>."
     )
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("Got unsupported ScalarType BFloat16", "Set trainer.precision=32-true."),
+        (
+            "Early stopping conditioned on metric `x` which is not available. Use any of the following: `val_loss`",
+            "Early stopping conditioned on metric `x` which is not available. Use any of the following: `val_loss`",
+        ),
+    ],
+)
+def test_known_errors_of_modules_are_one_line(message, expected):
+    with suppress(TypeError):
+        text = format_user_error(RuntimeError(message), "train", [])
+
+    assert text.endswith(expected)
+    assert "\n" not in text
