@@ -79,7 +79,7 @@ def adapt_train_loader(loader: Any, trainer: Trainer, seed: int) -> None:
     A loader with a state is restored by Lightning. Any other loader stays as it is, and a message says so.
     """
     if hasattr(loader, "state_dict"):
-        return
+        return  # It is restored with its state, or it has been adapted: a hook may return the same loader again.
     if not is_standard(loader) or trainer.overfit_batches:  # type: ignore[attr-defined]
         if not trainer.overfit_batches:  # type: ignore[attr-defined]
             print_resume_note(loader)

@@ -25,7 +25,11 @@ def select_comparison_metrics(runs: list[dict[str, Any]]) -> list[str]:
     """Return the metrics of all runs without duplicates, except those of training and of throughput."""
     names = {name for run in runs for name in run["metrics"] if not name.startswith(("train", "speed/"))}
     first = [name for name in FIRST_METRICS if name in names]
-    return [*first, *sorted(names - set(first))][:MAX_METRICS]
+    # Metrics of the test come before those of the validation, whatever follows the split in their names.
+    others = sorted(
+        names - set(first), key=lambda name: (not name.startswith("test"), not name.startswith("val"), name)
+    )
+    return [*first, *others][:MAX_METRICS]
 
 
 def make_columns(runs: list[dict[str, Any]], hyperparameters: list[str]) -> list[dict[str, str]]:
