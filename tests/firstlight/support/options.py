@@ -34,13 +34,21 @@ def list_project_options(group: str) -> list[str]:
     names = sorted(file.stem for file in (CONFIG_DIR / group).glob("*.yaml"))
     if group not in ("model", "data"):
         return names
+    if group == "model":
+        return [name for name in names if is_classifier(name)]
     return [name for name in names if get_modality(group, name) in TINY_OVERRIDES]
 
 
-def list_plain_models() -> list[str]:
-    """Return the models of a project that are plain LightningModules, which tests cannot train on a tiny dataset."""
+def is_classifier(model: str) -> bool:
+    """Return True if the class of a model is a classifier of images or texts."""
+    constants = schema.read_signature(load_option("model", model)["model"]["_target_"]).constants
+    return constants.get("modality") in TINY_OVERRIDES and constants.get("task") == "classification"
+
+
+def list_other_models() -> list[str]:
+    """Return the models of a project that are no classifiers: other tasks, and plain LightningModules."""
     names = sorted(file.stem for file in (CONFIG_DIR / "model").glob("*.yaml"))
-    return [name for name in names if get_modality("model", name) not in TINY_OVERRIDES]
+    return [name for name in names if not is_classifier(name)]
 
 
 def has_key(model: str, key: str) -> bool:

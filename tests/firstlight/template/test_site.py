@@ -60,7 +60,7 @@ def test_documented_model_and_dataset_work(tmp_path):
         f"tests/{PROJECT.name}/test_every_model.py",
         f"tests/{PROJECT.name}/test_every_command.py",
         f"tests/{PROJECT.name}/test_every_option.py",
-        f"tests/{PROJECT.name}/test_every_plain_model.py",
+        f"tests/{PROJECT.name}/test_every_other_model.py",
         "-k",
         "linear or autoencoder",
         "-p",

@@ -1,4 +1,4 @@
-"""Each plain LightningModule in configs/ trains on its own data, is evaluated, and resumes."""
+"""Each model in configs/ that is no classifier trains on its own data, is evaluated, and resumes."""
 
 import pytest
 import torch
@@ -7,12 +7,12 @@ from firstlight import evaluate, train
 from firstlight.config.compose import compose_config
 from firstlight.run.errors import ConfigError
 from firstlight.run.files import list_checkpoints, read_json_or_empty
-from support.options import QUICK_OVERRIDES, list_plain_models
+from support.options import QUICK_OVERRIDES, list_other_models
 
 ONE_BATCH = [f"trainer.limit_{split}_batches=1" for split in ("train", "val", "test")]
 
 
-@pytest.fixture(scope="module", params=list_plain_models() or [pytest.param(None, marks=pytest.mark.skip("none yet"))])
+@pytest.fixture(scope="module", params=list_other_models() or [pytest.param(None, marks=pytest.mark.skip("none yet"))])
 def trained_run(request, tmp_path_factory):
     """Return the run directory of a training run of one step, and its metrics."""
     run_dir = tmp_path_factory.mktemp(request.param) / "run"
