@@ -101,9 +101,11 @@ def create(overrides: list[str] | None = None) -> Experiment:
     with open_dict(cfg):
         cfg.output_dir = str(cfg.output_dir)
         cfg.pop("hydra")
-    HydraConfig.instance().cfg = None
-    validate_config(cfg)
-    model, data, trainer = build(cfg)
+    try:
+        validate_config(cfg)
+        model, data, trainer = build(cfg)
+    finally:
+        HydraConfig.instance().cfg = None
     trainer.callbacks.append(RunRecorder(cfg, overrides))  # type: ignore[attr-defined]
     return Experiment(model, data, trainer, cfg)
 

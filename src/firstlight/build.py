@@ -111,7 +111,7 @@ def build(
     if init_file:
         init_from_file(model, init_file, settings["init_from"]["strict"])
     apply_freeze_patterns(model, settings.get("freeze") or [], settings.get("unfreeze") or [])
-    if not isinstance(model, Task):
+    if not isinstance(model, Task) or not isinstance(data, LabeledDataModule):
         seed_everything(settings["seed"], workers=True, verbose=False)
     resolve_module_settings(settings, model)
     trainer = build_trainer(settings, model_kwargs)

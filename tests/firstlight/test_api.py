@@ -103,7 +103,7 @@ def test_directory_of_another_run_is_rejected(tmp_path):
         (lambda: firstlight.load("logs/nope"), "No run found in logs/nope. Use the run directory printed by"),
         (
             lambda: firstlight.create(["model=tiny_images", "data=fake_text"]),
-            "TinyImages expects images, but FakeTextDataModule provides",
+            "model=tiny_images expects images, but data=fake_text provides text",
         ),
         (
             lambda: firstlight.create(["model=tiny_images", "data.batch_size=x"]),

@@ -73,7 +73,8 @@ class BestCheckpoint(ModelCheckpoint):
             )
         super().__init__(
             dirpath=dirpath,
-            filename=filename,
+            # Several checkpoints need names of their own.
+            filename=filename if save_top_k == 1 or "{" in filename else f"{filename}-{{epoch}}",
             monitor=monitor,
             mode=mode or find_direction(monitor) or "min",
             save_top_k=save_top_k,
@@ -110,7 +111,9 @@ class BestCheckpoint(ModelCheckpoint):
         """Do nothing: the checkpoint is saved at the end of the epoch."""
 
     def _resolve_monitor(self, trainer: Trainer) -> None:
-        """Choose the metric among those of the last validation; print once if there is no unique choice."""
+        """Choose the metric among those of the first validation; print once if there is no unique choice."""
+        if trainer.enable_validation and not trainer.fit_loop.epoch_loop.val_loop._has_run:
+            return
         results = trainer.fit_loop.epoch_loop.val_loop._results
         names = {str(item.meta.name) for item in results.values() if item.meta.on_epoch}
         # With several dataloaders, Lightning appends "/dataloader_idx_0" to a name.
@@ -119,8 +122,10 @@ class BestCheckpoint(ModelCheckpoint):
         if chosen is not None:
             self.monitor = chosen
             self._set_mode(self.given_mode or find_direction(chosen) or "min")
-        elif not self.is_disabled and trainer.is_global_zero:
+        elif not self.is_disabled:
             self.is_disabled = True
+            if not trainer.is_global_zero:
+                return
             found = (
                 f"the validation metrics are {', '.join(metrics[:9])}" if metrics else "there is no validation metric"
             )
@@ -146,11 +151,15 @@ class BestCheckpoint(ModelCheckpoint):
         before = str(state["dirpath"])
         for name in ("best_model_path", "last_model_path", "kth_best_model_path"):
             state[name] = self._move(state[name], before)
-        state["best_k_models"] = {self._move(path, before): score for path, score in state["best_k_models"].items()}
+        moved = {self._move(path, before): score for path, score in state["best_k_models"].items()}
+        state["best_k_models"] = {path: score for path, score in moved.items() if path}
         super().load_state_dict({**state, "dirpath": self.dirpath})
 
     def _move(self, path: str, before: str) -> str:
-        return f"{self.dirpath}{path[len(before) :]}" if path.startswith(before) else path
+        """Return a path in the current directory; "" if it leads out, because ModelCheckpoint deletes old files."""
+        moved = f"{self.dirpath}{path[len(before) :]}" if path.startswith(before) else path
+        is_inside = "://" not in moved and Path(moved).resolve().is_relative_to(Path(str(self.dirpath)).resolve())
+        return moved if is_inside else ""
 
 
 class BestCheckpointRecord(Checkpoint):
@@ -179,7 +188,9 @@ class BestCheckpointRecord(Checkpoint):
         self._write(trainer)
 
     def _write(self, trainer: Trainer) -> None:
-        found = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
+        # A checkpoint with weights only cannot be evaluated without the run, nor resumed.
+        callbacks = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
+        found = [callback for callback in callbacks if not callback.save_weights_only]
         found.sort(key=lambda callback: isinstance(callback, BestCheckpoint))
         best = next((callback for callback in found if callback.monitor and callback.best_model_path), None)
         if best is None or not trainer.is_global_zero:

@@ -66,6 +66,9 @@ class ExactResume(Callback):
         """Register a hook that lets optimizers keep the kernels that were selected for the current device."""
         for optimizer in trainer.optimizers:
             optimizer.register_load_state_dict_pre_hook(preserve_fused_flags)
+            if trainer.gradient_clip_val:
+                # Lightning rejects clipping for a fused optimizer that unscales the gradients itself.
+                optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Restore the RNG states just before the first step; in a new run, seed each rank differently."""

@@ -164,7 +164,9 @@ class LastCheckpoint(Checkpoint):
 def find_current_step_checkpoint(trainer: Trainer) -> Path | None:
     """Return the checkpoint that a ModelCheckpoint callback has saved at the current step, or None."""
     for callback in trainer.checkpoint_callbacks:
-        if isinstance(callback, ModelCheckpoint) and callback._last_global_step_saved == trainer.global_step:
+        if not isinstance(callback, ModelCheckpoint) or callback.save_weights_only:
+            continue
+        if callback._last_global_step_saved == trainer.global_step:
             return Path(callback._last_checkpoint_saved)
     return None
 

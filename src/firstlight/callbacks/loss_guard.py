@@ -72,7 +72,7 @@ class LossGuard(Callback):
             TrainingError: If a loss or a weight is NaN or infinite.
         """
         self._check_losses(trainer)
-        finite = [param.detach().isfinite().all() for param in pl_module.parameters()]
+        finite = [param.detach().isfinite().all() for param in pl_module.parameters() if param.requires_grad]
         if finite and not torch.stack(finite).all():
             raise TrainingError(
                 f"Weights became NaN or infinite at step {count_steps(trainer)}. {suggest_fix(trainer)}"
@@ -107,7 +107,7 @@ class LossGuard(Callback):
         if self.spike_factor is None or len(self.history) < MIN_HISTORY or self.last_warned_epoch == step.epoch:
             return
         median = statistics.median(self.history)
-        if loss > self.spike_factor * median:
+        if loss > self.spike_factor * median > 0:
             self.last_warned_epoch = step.epoch
             print(f"Warning: loss spike at step {step.step}: {loss:.4g} (recent median {median:.4g}).", flush=True)
 

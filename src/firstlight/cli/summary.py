@@ -1,15 +1,16 @@
 """The header and the results of a run, printed and written to run.json."""
 
+from contextlib import suppress
 from typing import Any
 
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from omegaconf import DictConfig
+from torch.nn.parameter import is_lazy
 
 from firstlight.cli.console import print_fields
 from firstlight.data.datamodule import LabeledDataModule
-from firstlight.data.metadata import is_plain
 from firstlight.logger.metrics_csv import MetricsCSVLogger
 from firstlight.model.classifier import Classifier
 from firstlight.model.optimizer import has_own_optimizers
@@ -28,8 +29,10 @@ def record_and_print_header(
     record: RunRecord | WorkerRunRecord,
 ) -> None:
     """Print model, data, device and loggers of a run, and which features are off; write them to run.json."""
-    total = sum(param.numel() for param in model.parameters())
-    trainable = sum(param.numel() for param in model.parameters() if param.requires_grad)
+    # Lazy parameters have no size before the first step.
+    params = [param for param in model.parameters() if not is_lazy(param)]
+    total = sum(param.numel() for param in params)
+    trainable = sum(param.numel() for param in params if param.requires_grad)
     is_own_data = isinstance(data, LabeledDataModule)
     sizes = {name: len(dataset) for name, dataset in data.datasets.items()} if is_own_data else {}  # type: ignore[union-attr, arg-type]
     device = str(trainer.strategy.root_device)
@@ -72,11 +75,13 @@ def describe_data(data: LightningDataModule | None, sizes: dict[str, int]) -> st
     if data is None:
         return "dataloaders of the model"
     counts = " / ".join(f"{size:,} {name}" for name, size in sizes.items())
-    class_names, batch_size = getattr(data, "class_names", None), getattr(data, "batch_size", None)
+    class_names = batch_size = None
+    with suppress(Exception):  # properties of a datamodule may need its setup
+        class_names, batch_size = getattr(data, "class_names", None), getattr(data, "batch_size", None)
     labels: dict[str, Any] = data.label_metadata if isinstance(data, LabeledDataModule) else {}
     details = [
         *([counts] if counts else []),
-        *([f"{len(class_names)} classes"] if class_names and is_plain(class_names) else []),
+        *([f"{len(class_names)} classes"] if isinstance(class_names, list) and class_names else []),
         *([f"{len(labels['label_names'])} labels"] if "label_names" in labels else []),
         *([f"target {labels['target_name']}"] if "target_name" in labels else []),
         *([f"batch size {batch_size}"] if isinstance(batch_size, int) else []),

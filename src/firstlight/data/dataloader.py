@@ -24,18 +24,28 @@ def make_resumable_class(loader_class: Any) -> Any:
     """
 
     class Resumable(loader_class):  # type: ignore[misc]
+        # Epoch in which the training loop has already iterated over this loader.
+        iterated_epoch: int | None = None
         # Returns the epoch and its first remaining batch. If None, the position of the sampler does not change.
-        resume_position: Callable[[], tuple[int, int]] | None = None
+        resume_position: Callable[[], tuple[int, int | None]] | None = None
 
         def __iter__(self) -> Any:
             # A generator runs when the first batch is requested: Lightning creates iterators before it restores its
             # loops.
             if self.resume_position is not None:
-                self.sampler.set_position(*self.resume_position())
+                self.sampler.set_position(*self._find_position(*self.resume_position()))
             for name in ("set_epoch", "start_epoch"):
                 if hasattr(self.dataset, name):
                     getattr(self.dataset, name)(self.sampler.epoch)
             yield from super().__iter__()
+
+        def _find_position(self, epoch: int, completed: int | None) -> tuple[int, int]:
+            """Return the position of an iteration. Only the first one of the training loop in an epoch resumes."""
+            if completed is None or self.iterated_epoch == epoch:
+                return epoch, 0
+            self.iterated_epoch = epoch
+            # With several loaders, a shorter one starts again and again.
+            return epoch, completed % len(self) if completed > len(self) else completed
 
         def state_dict(self) -> dict[str, Any]:
             """Return an empty state: the checkpoint stores the progress. Lightning warns if this method is missing."""
@@ -50,14 +60,17 @@ def make_resumable_class(loader_class: Any) -> Any:
 ResumableDataLoader = make_resumable_class(DataLoader)
 
 
-def get_resume_position(trainer: Any) -> tuple[int, int]:
+def get_resume_position(trainer: Any) -> tuple[int, int | None]:
     """Return the current epoch of a training run, and the number of its completed batches.
 
-    An evaluation starts at the first batch: its dataloader hook may call `train_dataloader`.
+    The number is None for iterations that are not those of the training loop: an evaluation, whose dataloader hook may
+    call `train_dataloader`, and a hook of the module or a callback that iterates over the loader.
     """
     loop = trainer.fit_loop
-    completed = loop.epoch_loop.batch_progress.current.processed if trainer.training else 0
-    return loop.epoch_progress.current.processed, completed
+    epoch = loop.epoch_progress.current.processed
+    if not trainer.training or getattr(trainer.lightning_module, "_current_fx_name", None) is not None:
+        return epoch, None
+    return epoch, loop.epoch_loop.batch_progress.current.processed
 
 
 def init_worker(worker_id: int) -> None:

@@ -95,5 +95,6 @@ class EvalShardBatchSampler(BatchSampler):
         for number in range(len(self), 0, -1):
             # At least one sample remains for each further batch.
             size = min(self.batch_size, len(indices) - (number - 1))
-            yield indices[:size]
-            indices = indices[size:]
+            # With a batch size of 1, a smaller shard has one batch too few: its first sample is repeated.
+            yield indices[:size] if size > 0 else indices[:1] or [self.shard.rank]
+            indices = indices[max(size, 0) :]

@@ -1,6 +1,7 @@
 """Metadata of a datamodule: plain values, known after `setup`, that the constructor of a model may name."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 from lightning.pytorch import LightningDataModule
@@ -17,7 +18,7 @@ def load_metadata(data: LightningDataModule | None) -> dict[str, Any]:
     Raises:
         DataError: If an entry is not a plain value.
     """
-    if data is None or not hasattr(type(data), "metadata"):
+    if data is None or not hasattr(type(data), "metadata") or callable(type(data).metadata):  # type: ignore[attr-defined]
         return {}
     data.prepare_data()
     data.setup("fit")
@@ -34,19 +35,19 @@ def load_metadata(data: LightningDataModule | None) -> dict[str, Any]:
 
 def run_hooks_once(data: LightningDataModule) -> None:
     """Make the next calls of `prepare_data` and `setup("fit")` return at once; other stages are still set up."""
-    setup = data.setup
+    # Partials, because a DataLoader worker may receive a pickled copy of the datamodule.
+    data.prepare_data = functools.partial(skip_prepare_data)  # type: ignore[method-assign]
+    data.setup = functools.partial(setup_other_stages, data.setup)  # type: ignore[method-assign, assignment]
 
-    @functools.wraps(data.prepare_data)
-    def skip_prepare_data() -> None:
-        """Do nothing: the data is prepared."""
 
-    @functools.wraps(setup)
-    def setup_other_stages(stage: str) -> None:
-        if stage != "fit":
-            setup(stage)
+def skip_prepare_data() -> None:
+    """Do nothing: the data is prepared."""
 
-    data.prepare_data = skip_prepare_data  # type: ignore[method-assign]
-    data.setup = setup_other_stages  # type: ignore[method-assign, assignment]
+
+def setup_other_stages(setup: Callable[[str], None], stage: str) -> None:
+    """Set up any stage but "fit"."""
+    if stage != "fit":
+        setup(stage)
 
 
 def is_plain(value: Any) -> bool:

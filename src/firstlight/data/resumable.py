@@ -15,6 +15,7 @@ from firstlight.data.dataloader import get_resume_position, init_worker, make_re
 from firstlight.data.eval_shard import EvalShardBatchSampler, EvalShardSampler
 from firstlight.data.sampler import ResumableSampler, SequentialResumableSampler, ShuffleSampler
 from firstlight.data.seeded_dataset import SeededDataset
+from firstlight.data.seeding import derive_seed
 
 HOOKS = ("train_dataloader", "val_dataloader", "test_dataloader", "predict_dataloader")
 
@@ -29,23 +30,29 @@ def make_dataloaders_resumable(owner: LightningDataModule | LightningModule, tra
     """
     for name in HOOKS:
         if is_overridden(name, owner):
-            setattr(owner, name, wrap_hook(getattr(owner, name), name == "train_dataloader", trainer, seed))
+            # A partial, because a DataLoader worker may receive a pickled copy of the owner.
+            hook = functools.partial(load_and_adapt, getattr(owner, name), name == "train_dataloader", trainer, seed)
+            setattr(owner, name, hook)
 
 
-def wrap_hook(hook: Callable[[], Any], is_training: bool, trainer: Trainer, seed: int) -> Callable[[], Any]:
-    """Return a dataloader hook that adapts each loader of another one in place."""
+def load_and_adapt(hook: Callable[[], Any], is_training: bool, trainer: Trainer, seed: int) -> Any:
+    """Return what a dataloader hook returns, with each loader adapted in place."""
+    loaders = hook()
+    for position, loader in enumerate(iter_dataloaders(loaders)):
+        if isinstance(loader, DataLoader):
+            ignore_stop_signals_in_workers(loader)
+        if is_training:
+            # Several loaders are shuffled independently.
+            adapt_train_loader(loader, trainer, derive_seed(seed, position) if position else seed)
+        elif is_standard(loader):
+            adapt_eval_loader(loader, trainer, seed)
+    return loaders
 
-    @functools.wraps(hook)
-    def load() -> Any:
-        loaders = hook()
-        for loader in iter_dataloaders(loaders):
-            if is_training:
-                adapt_train_loader(loader, trainer, seed)
-            elif is_standard(loader):
-                adapt_eval_loader(loader, trainer, seed)
-        return loaders
 
-    return load
+def ignore_stop_signals_in_workers(loader: Any) -> None:
+    """Let the workers of a loader survive the signals that stop a run, so that its step can finish."""
+    if getattr(loader.worker_init_fn, "func", None) is not init_worker_with:
+        loader.worker_init_fn = functools.partial(init_worker_with, loader.worker_init_fn)
 
 
 def iter_dataloaders(loaders: Any) -> Iterator[Any]:
@@ -61,6 +68,8 @@ def is_standard(loader: Any) -> bool:
         and not hasattr(loader, "state_dict")  # torchdata restores its loaders itself
         and not isinstance(loader.dataset, IterableDataset)
         and type(loader.batch_sampler) is BatchSampler
+        and loader.batch_sampler.sampler is loader.sampler  # not a batch sampler of the user
+        and loader.batch_size is not None
         and (
             type(loader.sampler) is SequentialSampler
             or (type(loader.sampler) is RandomSampler and not loader.sampler.replacement and has_all_samples(loader))
@@ -112,7 +121,6 @@ def adapt_in_place(loader: Any, sampler: Any, batch_sampler: Any, seed: int) -> 
     vars(loader)["sampler"], vars(loader)["batch_sampler"] = sampler, batch_sampler
     # A separate generator, so that creating an iterator does not change the random numbers of the training.
     loader.generator = loader.generator or torch.Generator().manual_seed(seed)
-    loader.worker_init_fn = functools.partial(init_worker_with, loader.worker_init_fn)
 
 
 def init_worker_with(user_init: Callable[[int], None] | None, worker_id: int) -> None:
@@ -127,8 +135,9 @@ def print_resume_note(loader: Iterable[Any]) -> None:
     """Print how a run with this training loader resumes inside an epoch."""
     dataset: Any = getattr(loader, "dataset", loader)
     sampler: Any = getattr(loader, "sampler", None)
-    if sampler is not None and type(loader.batch_sampler) is not BatchSampler:  # type: ignore[attr-defined]
-        sampler = loader.batch_sampler  # type: ignore[attr-defined]
+    batch_sampler: Any = getattr(loader, "batch_sampler", None)
+    if batch_sampler is not None and type(batch_sampler) is not BatchSampler:
+        sampler = batch_sampler
     is_custom = sampler is not None and not isinstance(dataset, IterableDataset)
     custom = f" with {type(sampler).__name__}" if is_custom else ""
     print(f"{'resume':<8}  {type(dataset).__name__}{custom}: resuming inside an epoch repeats its first batches")

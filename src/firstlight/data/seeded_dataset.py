@@ -43,7 +43,9 @@ class SeededDataset(Dataset[Any]):
         return len(self.wrapped)
 
     def __getitem__(self, index: Any) -> Any:
-        with self.fork_rngs(index):
+        if not isinstance(index, int | np.integer):
+            return self.wrapped[index]  # a key or a slice, which only code of the user asks for
+        with self.fork_rngs(int(index)):
             return self.wrapped[index]
 
     def __getattr__(self, name: str) -> Any:

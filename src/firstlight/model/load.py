@@ -6,6 +6,7 @@ from typing import Any
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
+from firstlight.config.compose import deny_remote_code
 from firstlight.config.instantiate import instantiate
 from firstlight.config.schema import read_signature
 from firstlight.data.labels import LABEL_DTYPES
@@ -57,7 +58,7 @@ def load_model(saved: Config, trust_remote_code: bool = False, runs_setup: bool 
     Raises:
         CheckpointError: If the weights do not fit the model.
     """
-    config, kwargs = saved["config"]["model"], dict(saved["model_kwargs"])
+    config, kwargs = deny_remote_code(saved["config"]["model"]), dict(saved["model_kwargs"])
     if "trust_remote_code" in config:
         # The checkpoint cannot grant this permission, only the caller.
         kwargs["trust_remote_code"] = trust_remote_code

@@ -109,12 +109,16 @@ class Trainer(lightning.pytorch.Trainer):
             **make_lightning_kwargs(kwargs, callbacks or []),
         )
         # Lightning would synchronize in every step to broadcast SIGTERM; LastCheckpoint handles it instead.
-        self.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
+        self.fit_loop.epoch_loop._broadcast_sigterm_tensor = skip_broadcast  # type: ignore[method-assign]
 
     def apply_memory_format(self, network: torch.nn.Module) -> None:
         """Convert a network to the memory format of `channels_last`."""
         if self.channels_last:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def skip_broadcast() -> None:
+    """Do nothing. A function with a name, because a DataLoader worker may receive a pickled copy of the trainer."""
 
 
 def validate_trainer_settings(accelerator: str, kwargs: TrainerKwargs) -> None:
