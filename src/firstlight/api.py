@@ -14,7 +14,8 @@ from firstlight.build import build
 from firstlight.checkpoint.io import load_checkpoint
 from firstlight.checkpoint.resolve import resolve_checkpoint
 from firstlight.cli import summary
-from firstlight.config.compose import compose_config, load_run_config, strip_unsafe_keys
+from firstlight.config.compose import compose_config, load_run_config
+from firstlight.config.untrusted import strip_unsafe_keys
 from firstlight.config.validate import validate_config
 from firstlight.data.text import TextDataModule
 from firstlight.model.load import allows_remote_code, build_datamodule, load_model

@@ -15,6 +15,7 @@ from firstlight.checkpoint.io import load_checkpoint
 from firstlight.config.compose import compose_config
 from firstlight.config.instantiate import locate
 from firstlight.config.options import load_trusted_packages
+from firstlight.config.untrusted import strip_unsafe_keys
 from firstlight.config.validate import validate_config, validate_node
 from firstlight.model.load import load_model
 from firstlight.run.errors import CheckpointError, ConfigError
@@ -167,3 +168,12 @@ def test_no_file_of_a_run_contains_secrets(tmp_path, monkeypatch):
     assert "of-***" in (tmp_path / "run" / "config.yaml").read_text()
     assert list(tmp_path.glob("run/wandb/offline-run-*/run-*.wandb"))
     assert (tmp_path / "run" / "checkpoints" / "best.ckpt").is_file()
+
+
+def test_saved_config_cannot_allow_remote_code_at_any_depth():
+    saved = {"model": {"trust_remote_code": True, "parts": [{"x": {"trust_remote_code": True}}]}, "callbacks": {}}
+    saved["callbacks"]["x"] = {"_target_": "firstlight.model.text_classifier.TextClassifier", "trust_remote_code": True}
+    stripped = OmegaConf.to_yaml(strip_unsafe_keys(OmegaConf.create(saved)))
+
+    assert "trust_remote_code: true" not in stripped
+    assert stripped.count("trust_remote_code: false") == 3

@@ -29,10 +29,7 @@ def record_and_print_header(
     record: RunRecord | WorkerRunRecord,
 ) -> None:
     """Print model, data, device and loggers of a run, and which features are off; write them to run.json."""
-    # Lazy parameters have no size before the first step.
-    params = [param for param in model.parameters() if not is_lazy(param)]
-    total = sum(param.numel() for param in params)
-    trainable = sum(param.numel() for param in params if param.requires_grad)
+    total, trainable = count_parameters(model)
     is_own_data = isinstance(data, LabeledDataModule)
     sizes = {name: len(dataset) for name, dataset in data.datasets.items()} if is_own_data else {}  # type: ignore[union-attr, arg-type]
     device = str(trainer.strategy.root_device)
@@ -61,6 +58,12 @@ def record_and_print_header(
         from firstlight.mps.dry_run import check_before_training
 
         print_fields({"mps": check_before_training(model, data, trainer)})
+
+
+def count_parameters(model: LightningModule) -> tuple[int, int]:
+    """Return the numbers of all and of trainable parameters; lazy ones have no size before the first step."""
+    params = [param for param in model.parameters() if not is_lazy(param)]
+    return sum(param.numel() for param in params), sum(param.numel() for param in params if param.requires_grad)
 
 
 def hide_unused_optimizer(cfg: DictConfig, model: LightningModule, record: RunRecord | WorkerRunRecord) -> None:

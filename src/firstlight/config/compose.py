@@ -13,6 +13,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
 from firstlight.config.options import CONFIG_DIR, SEARCH_PATH, format_unknown_option, list_option_files, load_option
+from firstlight.config.untrusted import strip_unsafe_keys
 from firstlight.run.errors import CheckpointError, ConfigError, corrupt_file, format_value
 from firstlight.run.files import has_valid_checksum, read_json_or_empty
 from firstlight.run.lock import is_unlocked
@@ -90,24 +91,6 @@ def resolve_and_store_root_config(name: str, overrides: list[str]) -> tuple[str,
     ConfigStore.instance().store(name="saved", node=saved)
     remaining = [override for override in overrides if override.partition("=")[0] not in groups]
     return ("resume" if "resume" in given else name), remaining
-
-
-def strip_unsafe_keys(saved: DictConfig) -> DictConfig:
-    """Remove the keys of a saved config that could execute code, since the config may come from a stranger.
-
-    These are the `hydra` section, whose callbacks Hydra instantiates, and each `trust_remote_code`.
-    """
-    for name in ("hydra", "defaults"):
-        saved.pop(name, None)
-    config: Any = OmegaConf.to_container(saved)
-    return OmegaConf.create(deny_remote_code(config))
-
-
-def deny_remote_code(value: Any) -> Any:
-    """Return a copy of plain config values in which each `trust_remote_code`, at any depth, is False."""
-    if isinstance(value, dict):
-        return {name: name != "trust_remote_code" and deny_remote_code(item) for name, item in value.items()}
-    return [deny_remote_code(item) for item in value] if isinstance(value, list) else value
 
 
 def override_group(saved: DictConfig, group: str, option: str) -> None:

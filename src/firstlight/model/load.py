@@ -6,9 +6,9 @@ from typing import Any
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from firstlight.config.compose import deny_remote_code
 from firstlight.config.instantiate import instantiate
 from firstlight.config.schema import read_signature
+from firstlight.config.untrusted import deny_remote_code
 from firstlight.data.labels import LABEL_DTYPES
 from firstlight.run.errors import CheckpointError
 
