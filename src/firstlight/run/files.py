@@ -37,7 +37,7 @@ def write_atomically(path: Path, content: str | Callable[[BinaryIO], Any]) -> No
     """Write a file so that readers, and a crash, find either the complete new content or the previous content.
 
     Args:
-        path: File to write; its directory must exist.
+        path: File to write; its directory is created.
         content: Text, or a function that writes to an open binary file.
 
     Raises:
@@ -46,6 +46,7 @@ def write_atomically(path: Path, content: str | Callable[[BinaryIO], Any]) -> No
     # Only a regular file can be replaced. /dev/stdout and pipes are written directly.
     replaces = path.is_file() or not path.exists()
     target = path.with_name(f".{path.name}.tmp") if replaces else path
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with target.open("wb") as file:
             if isinstance(content, str):

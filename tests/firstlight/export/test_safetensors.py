@@ -19,7 +19,7 @@ class WrapperClassifier(Classifier):
     modality = "text"
 
     def __init__(self, network):
-        super().__init__(CLASSES, 0.0, None, None)
+        super().__init__(CLASSES)
         self.network = network
 
     def forward(self, inputs):
