@@ -48,7 +48,7 @@ def test_project_supports_all_commands(tmp_path):
     assert subprocess.run(["git", "grep", "-i", PROJECT.name], cwd=copy, capture_output=True, text=True).stdout == ""
     commit(copy)
 
-    run_make(copy, "new", "model=my_net", "kind=images")
+    run_make(copy, "new", "model=my_net", "kind=classifier", "modality=images")
     run_make(copy, "new", "data=my_set")
     run = find_run_argument(run_make(copy, "train", *SMOKE))
     assert "_bert_bbc_news" in run
