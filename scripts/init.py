@@ -171,7 +171,7 @@ def set_license_holder(text: str, holder: str) -> str:
 def reset_project_files(root: Path, files: Files, name: str) -> Files:
     """Write a new README, reset version and description, and record the template in pyproject.toml."""
     model = project.find_default_option(files, "model")
-    quick = "make new model=my_net kind=images   # scaffold a model, which becomes the default"
+    quick = "make new model=my_net                # scaffold a model, which becomes the default"
     if model != "???":
         quick = f"make train        # {model} on {project.find_default_dataset(files, model)}"
     readme = README_TEMPLATE.read_text(encoding="utf-8").format(name=name, sentence=SENTENCE, quick=quick)

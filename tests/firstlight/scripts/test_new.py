@@ -86,7 +86,11 @@ def test_created_option_trains(copy, tmp_path, group, kind, modality):
         new.new(copy, arguments)
     tiny = {"images": "tiny_images", "text": "tiny_text", "": "my_new_plain__model"}[modality]
     model = [f"model={name}"] if group == "model" else [f"model={tiny}", f"data={name}"]
-    if "model=my_new_plain__model" in model and "configs/model/my_new_plain__model.yaml" not in files:
+    if (
+        group == "data"
+        and tiny not in ("tiny_images", "tiny_text")
+        and "configs/model/my_new_plain__model.yaml" not in files
+    ):
         new.new(copy, make_arguments("model", "plain", "")[1])
     search_path = os.pathsep.join([str(copy / "src"), str(ROOT / "tests" / "firstlight")])
     result = subprocess.run(

@@ -80,14 +80,14 @@ def release_next(template: Path, example: str) -> None:
     One engine module is changed, one added and one deleted; a default value changes; an example is deleted.
     """
     rank, trainer = template / "src/firstlight/run/rank.py", template / TRAINER
-    assert "gradient_clip_val: 1.0" in trainer.read_text()
+    assert "gradient_clip_val: auto" in trainer.read_text()
     write_files(
         template,
         {
             "src/firstlight/run/rank.py": rank.read_text() + "\n\nNEXT = True\n",
             "src/firstlight/run/deleted.py": None,
             "src/firstlight/run/fresh.py": '"""New."""\n',
-            TRAINER: trainer.read_text().replace("gradient_clip_val: 1.0", "gradient_clip_val: 2.0"),
+            TRAINER: trainer.read_text().replace("gradient_clip_val: auto", "gradient_clip_val: 2.0"),
             f"src/{PROJECT.name}/model/{example}.py": None,
             f"configs/model/{example}.yaml": None,
         },
@@ -121,7 +121,7 @@ def test_project_passes_checks_and_tests_after_update(tmp_path):
         *(TRAINER, "pyproject.toml"),
     }
     assert git(project, "ls-files", "--others", "--exclude-standard") == "src/firstlight/run/fresh.py"
-    assert (project / TRAINER).read_text() == edited.replace("gradient_clip_val: 1.0", "gradient_clip_val: 2.0")
+    assert (project / TRAINER).read_text() == edited.replace("gradient_clip_val: auto", "gradient_clip_val: 2.0")
     run_python(project, "-m", "ruff", "check", ".")
     run_python(project, "-m", "ruff", "format", "--check", ".")
     write_files(saved, {"saved.yaml": "{}\n"})
