@@ -5,7 +5,7 @@ Writes a source file and a config that train without changes.
   model=  kind=classifier (default), multilabel, regressor or plain (a LightningModule); modality=images or text
   data=   kind=images, text or plain (a LightningDataModule)
 
-If modality= of a model or kind= of a dataset is omitted, it is that of the default model. Standard library only.
+If modality= of a model or kind= of a dataset is omitted, the default model determines it. Standard library only.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def write_dataset(files: Files, name: str, kind: str) -> Files:
 
 
 def write_model(files: Files, name: str, kind: str, modality: str) -> Files:
-    """Return the files of a new model; those of a plain one include a dataset of the same name."""
+    """Return the files of a new model; a plain model comes with a dataset of the same name."""
     data = choose_dataset(files, modality, TASKS[kind]) if modality else name
     placeholders = make_placeholders(files, name, kind, modality, data)
     source, config = list_paths(files, "model", name)

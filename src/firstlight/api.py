@@ -10,14 +10,13 @@ from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch import Callback, LightningDataModule, LightningModule
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from firstlight.build import build
+from firstlight.build import build, connect_data
 from firstlight.checkpoint.io import load_checkpoint
 from firstlight.checkpoint.resolve import resolve_checkpoint
 from firstlight.cli import summary
 from firstlight.config.compose import compose_config, load_run_config
 from firstlight.config.untrusted import strip_unsafe_keys
 from firstlight.config.validate import validate_config
-from firstlight.data.text import TextDataModule
 from firstlight.model.load import allows_remote_code, build_datamodule, load_model
 from firstlight.run.errors import CheckpointError
 from firstlight.run.files import list_checkpoints, to_plain_dict
@@ -76,8 +75,7 @@ def load(source: str | os.PathLike[str]) -> LoadedRun:
     settings = to_plain_dict(cfg)
     model = load_model(load_checkpoint(checkpoint), allows_remote_code(settings)).eval()
     data = build_datamodule(settings)
-    if isinstance(data, TextDataModule):
-        data.set_tokenizer(model.tokenizer)  # type: ignore[arg-type]
+    connect_data(model, data)
     return LoadedRun(model, data, cfg)
 
 

@@ -27,7 +27,7 @@ from firstlight.model.image_input import apply_image_input
 from firstlight.model.init_from import find_weights_file, init_from_file
 from firstlight.model.load import allows_remote_code, build_datamodule, load_model, select_metadata
 from firstlight.model.optimizer import has_own_optimizers, set_optimizer_config
-from firstlight.model.task import Task
+from firstlight.model.task import Task, get_network
 from firstlight.run.errors import ConfigError, DataError
 from firstlight.run.files import to_plain_dict
 from firstlight.run.redaction import redact
@@ -64,7 +64,6 @@ def resolve_auto_settings(cfg: DictConfig) -> DictConfig:
     if defaults.get("precision") == AUTO:
         defaults["precision"] = get_default_cpu_precision() if is_task else "32-true"
     defaults |= {} if is_task else PLAIN_MODULE_DEFAULTS
-    defaults.pop("gradient_clip_val", None)  # depends on the module, once it is built
     trainer |= {key: defaults[key] for key, value in trainer.items() if value == AUTO and key in defaults}
     keys = ("accelerator", "devices", "num_nodes", "strategy", "precision")
     validate_hardware(**{key: trainer[key] for key in keys})
@@ -218,7 +217,19 @@ def validate_label_names(trained: Settings, metadata: Settings) -> None:
 def connect_components(
     model: LightningModule, data: LightningDataModule | None, trainer: Trainer, seed: int = 0
 ) -> None:
-    """Set tokenizer or normalization of the dataset, the memory format of the network, and resumable dataloaders."""
+    """Connect model and data, make the dataloaders resumable, and set the memory format of the network."""
+    connect_data(model, data)
+    if not isinstance(data, LabeledDataModule):
+        make_dataloaders_resumable(model if data is None else data, trainer, seed)
+    trainer.apply_memory_format(get_network(model))
+
+
+def connect_data(model: LightningModule, data: LightningDataModule | None) -> None:
+    """Set the tokenizer or the normalization of a dataset as the model states them.
+
+    Raises:
+        ConfigError: If the inputs of the dataset do not fit the model.
+    """
     if isinstance(data, TextDataModule):
         tokenizer, max_tokens = getattr(model, "tokenizer", None), getattr(model, "max_tokens", None)
         if tokenizer is None:
@@ -234,6 +245,3 @@ def connect_components(
         data.set_tokenizer(tokenizer)
     if isinstance(data, ImageDataModule):
         apply_image_input(model, data)
-    if not isinstance(data, LabeledDataModule):
-        make_dataloaders_resumable(model if data is None else data, trainer, seed)
-    trainer.apply_memory_format(model.network if isinstance(model, Task) else model)

@@ -17,7 +17,7 @@ def main(cfg: DictConfig) -> dict[str, float]:
         from firstlight.checkpoint.resolve import find_latest_checkpoint
         from firstlight.cli import summary
         from firstlight.distributed import ranks
-        from firstlight.run.files import list_checkpoints
+        from firstlight.run.files import get_best_or_last_checkpoint
         from firstlight.trainer.loops import find_missing_hooks
 
         checkpoint = find_latest_checkpoint(cfg.resume) if cfg.resume else None
@@ -28,9 +28,8 @@ def main(cfg: DictConfig) -> dict[str, float]:
             trainer.fit(model, data, ckpt_path=checkpoint, weights_only=True)
             metrics = summary.read_latest_metrics(trainer)
             if cfg.test and not find_missing_hooks(model, data, "test"):
-                saved = list_checkpoints(record.run_dir)
                 # Loads the last checkpoint too, because `setup` may replace layers when it prepares the test.
-                tested_path = saved.get("best", saved.get("last"))
+                tested_path = get_best_or_last_checkpoint(record.run_dir)
                 trainer.test(model, data, ckpt_path=tested_path, weights_only=True, verbose=False)
                 tested = summary.read_latest_metrics(trainer)
         summary.record_and_print_results(record, metrics | tested, tested)

@@ -14,7 +14,7 @@ from firstlight.run.files import BEST_CHECKPOINT_FILE, write_atomically
 
 # Metrics that `monitor: auto` takes if the module logs them, in this order.
 PREFERRED_METRICS = ("val/accuracy", "val/loss", "val_loss")
-# Parts of metric names by their direction; names are split at characters that are no letters or digits.
+# Parts of metric names by their direction; names are split at all characters except letters and digits.
 MINIMIZED_PARTS = {"loss", "error", "err", "mae", "mse", "rmse", "mape", "nll", "perplexity", "ppl", "wer"}
 MAXIMIZED_PARTS = {"accuracy", "acc", "f1", "auc", "auroc", "ap", "map", "precision", "recall", "iou", "miou", "dice"}
 MAXIMIZED_PARTS |= {"r2", "psnr", "ssim", "bleu", "rouge", "reward", "score"}
@@ -111,7 +111,7 @@ class BestCheckpoint(ModelCheckpoint):
         """Do nothing: the checkpoint is saved at the end of the epoch."""
 
     def _resolve_monitor(self, trainer: Trainer) -> None:
-        """Choose the metric among those of the first validation; print once if there is no unique choice."""
+        """Choose one of the metrics of the first validation; print once if there is no unique choice."""
         if trainer.enable_validation and not trainer.fit_loop.epoch_loop.val_loop._has_run:
             return
         results = trainer.fit_loop.epoch_loop.val_loop._results

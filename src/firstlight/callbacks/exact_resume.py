@@ -12,7 +12,7 @@ from firstlight.checkpoint.io import FORMAT_VERSION, consolidate_shards
 from firstlight.checkpoint.rng_state import get_rng_states, set_rng_states
 from firstlight.distributed.collectives import all_gather_objects
 from firstlight.logger.metrics_csv import MetricsCSVLogger
-from firstlight.model.optimizer import has_own_optimizers
+from firstlight.model.optimizer import allow_clipping, has_own_optimizers
 from firstlight.run.errors import CheckpointError
 from firstlight.trainer.steps import count_steps
 
@@ -67,8 +67,7 @@ class ExactResume(Callback):
         for optimizer in trainer.optimizers:
             optimizer.register_load_state_dict_pre_hook(preserve_fused_flags)
             if trainer.gradient_clip_val:
-                # Lightning rejects clipping for a fused optimizer that unscales the gradients itself.
-                optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
+                allow_clipping(optimizer)  # optimizers of the module may be fused too
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Restore the RNG states just before the first step; in a new run, seed each rank differently."""

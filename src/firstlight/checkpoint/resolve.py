@@ -6,7 +6,7 @@ from omegaconf import DictConfig
 
 from firstlight.checkpoint import io as checkpoint_io
 from firstlight.run.errors import CheckpointError
-from firstlight.run.files import list_checkpoints
+from firstlight.run.files import get_best_or_last_checkpoint, list_checkpoints
 
 
 def resolve_checkpoint(cfg: DictConfig) -> str:
@@ -17,10 +17,10 @@ def resolve_checkpoint(cfg: DictConfig) -> str:
     """
     if cfg.ckpt is not None and str(cfg.ckpt) not in ("best", "last"):
         return str(cfg.ckpt)
-    checkpoints = list_checkpoints(Path(cfg.run))
-    for name in [cfg.ckpt] if cfg.ckpt else ["best", "last"]:
-        if name in checkpoints:
-            return checkpoints[name]
+    run_dir = Path(cfg.run)
+    found = list_checkpoints(run_dir).get(cfg.ckpt) if cfg.ckpt else get_best_or_last_checkpoint(run_dir)
+    if found is not None:
+        return found
     raise CheckpointError(
         f"{cfg.run} has no checkpoint yet. Wait until the first epoch has finished, or pass ckpt=<file>."
     )

@@ -82,7 +82,7 @@ def instantiate(node: dict[str, Any], /, *args: Any, **more: Any) -> Any:
         node: `_target_`, and keyword arguments. Also `_args_`, `_partial_` and `_recursive_`, as in Hydra. Lists and
             mappings are passed as plain Python ones.
         args: Positional arguments.
-        more: Further keyword arguments, which replace those of the node.
+        more: Further keyword arguments, which take precedence over the node.
 
     Raises:
         ConfigError: If the target does not exist or rejects the arguments.

@@ -63,8 +63,8 @@ ResumableDataLoader = make_resumable_class(DataLoader)
 def get_resume_position(trainer: Any) -> tuple[int, int | None]:
     """Return the current epoch of a training run, and the number of its completed batches.
 
-    The number is None for iterations that are not those of the training loop: an evaluation, whose dataloader hook may
-    call `train_dataloader`, and a hook of the module or a callback that iterates over the loader.
+    The number is None if the training loop does not iterate itself: in an evaluation, whose dataloader hook may
+    call `train_dataloader`, and in a hook of the module or a callback that iterates over the loader.
     """
     loop = trainer.fit_loop
     epoch = loop.epoch_progress.current.processed

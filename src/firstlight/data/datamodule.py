@@ -80,7 +80,7 @@ class LabeledDataModule(LightningDataModule, ABC):
     def load_splits(self) -> tuple[list[str], dict[str, Dataset[Any]]]:
         """Return the names of the classes or labels and the datasets "train", "val" and "test", without downloads.
 
-        For the task "regression", the only name is that of the target, and the dataset "train" needs an attribute
+        For the task "regression", the only name is the name of the target, and the dataset "train" needs an attribute
         `labels` with all targets.
 
         Raises:

@@ -25,7 +25,7 @@ class ImageDataModule(LabeledDataModule):
     """Labeled RGB images of one size.
 
     The "inputs" of a batch are uint8 (batch, 3, size, size) in the dataloader. On the device, they are normalized with
-    the mean and standard deviation that the model states, or else those of ImageNet, in the trainer's precision.
+    the mean and standard deviation that the model states, or else of ImageNet, in the trainer's precision.
 
     Args:
         image_size: Side of the square images in pixels.
@@ -56,7 +56,7 @@ class ImageDataModule(LabeledDataModule):
         super().__init__(batch_size, num_workers, drop_last, balanced_sampler)
         self.image_size = image_size
         self.augment = augment
-        # Of the RGB channels, for pixels from 0 to 1.
+        # Mean and standard deviation of the RGB channels, for pixels from 0 to 1.
         self.mean: tuple[float, ...] = IMAGENET_MEAN
         self.std: tuple[float, ...] = IMAGENET_STD
 

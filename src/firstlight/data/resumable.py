@@ -89,9 +89,10 @@ def adapt_train_loader(loader: Any, trainer: Trainer, seed: int) -> None:
     """
     if hasattr(loader, "state_dict"):
         return  # It is restored with its state, or it has been adapted: a hook may return the same loader again.
-    if not is_standard(loader) or trainer.overfit_batches:  # type: ignore[attr-defined]
-        if not trainer.overfit_batches:  # type: ignore[attr-defined]
-            print_resume_note(loader)
+    if trainer.overfit_batches:  # type: ignore[attr-defined]
+        return  # Lightning replaces the sampler.
+    if not is_standard(loader):
+        print_resume_note(loader)
         return
     kind = ShuffleSampler if type(loader.sampler) is RandomSampler else SequentialResumableSampler
     sampler: ResumableSampler = kind(

@@ -15,7 +15,7 @@ from firstlight.data.seeding import derive_seed
 class SeededDataset(Dataset[Any]):
     """Seed Python, NumPy and torch before each sample of another dataset, and restore their states afterwards.
 
-    It passes for the other dataset: attributes, methods, length and class are those of the other one.
+    It stands in for the other dataset: it has the same attributes, methods, length and class.
 
     Args:
         dataset: A map-style dataset.

@@ -130,7 +130,7 @@ def raise_no_inputs(name: str, batch_size: int, length: int) -> Any:
     """Raise the error of a module whose inputs are unknown.
 
     Raises:
-        ConfigError: Always.
+        ConfigError: If it is called.
     """
     raise ConfigError(
         f"Cannot export {name}: forward accepts no tensor of its first batch. Set self.example_input_array in its "

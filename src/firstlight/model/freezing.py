@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
-from firstlight.run.errors import ConfigError
+from firstlight.run.errors import ConfigError, invalid_value
 
 
 def apply_freeze_patterns(model: nn.Module, freeze: list[str], unfreeze: list[str]) -> None:
@@ -65,8 +65,29 @@ def find_parameters(model: nn.Module, key: str, patterns: list[str]) -> set[str]
     return found
 
 
+def freeze_first(modules: list[nn.Module], count: int) -> None:
+    """Freeze the first modules of a network: disable gradients and switch to eval mode.
+
+    In eval mode, BatchNorm keeps its running statistics and dropout is off.
+
+    Args:
+        modules: Modules of the network, from input to output.
+        count: Number of modules to freeze.
+
+    Raises:
+        ConfigError: If `count` exceeds the number of modules.
+    """
+    if not 0 <= count <= len(modules):
+        expected, fix = f"an integer from 0 to {len(modules)}", f"Use e.g. model.freeze_layers={len(modules)}."
+        raise ConfigError(invalid_value("model.freeze_layers", count, expected, fix))
+    for module in modules[:count]:
+        module.requires_grad_(False)
+        # Lightning restores the mode of each module, so eval() outlives the start of training.
+        module.eval()
+
+
 def freeze_except(network: nn.Module, prefixes: tuple[str, ...]) -> None:
-    """Freeze all parameters of a network except those whose names start with a prefix, such as those of the head."""
+    """Freeze all parameters of a network whose names do not start with a prefix, such as the prefix of the head."""
     frozen = {name for name, _ in network.named_parameters() if not name.startswith(prefixes)}
     for name, param in network.named_parameters():
         param.requires_grad_(name not in frozen)

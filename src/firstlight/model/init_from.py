@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from firstlight.model.pretrained import WeightsReport, load_state_dict, print_report
 from firstlight.model.weights_file import read_state_dict
 from firstlight.run.errors import CheckpointError, not_found
-from firstlight.run.files import list_checkpoints
+from firstlight.run.files import get_best_or_last_checkpoint
 
 
 def find_weights_file(settings: Mapping[str, Any] | None) -> str | None:
@@ -29,10 +29,10 @@ def find_weights_file(settings: Mapping[str, Any] | None) -> str | None:
         raise CheckpointError(not_found(f"init_from.path={path}", fix))
     if path.is_file() or path.suffix == ".ckpt":  # a sharded checkpoint is a directory
         return str(path)
-    checkpoints = list_checkpoints(path)
-    if not checkpoints:
+    checkpoint = get_best_or_last_checkpoint(path)
+    if checkpoint is None:
         raise CheckpointError(f"init_from.path={path} has no checkpoint. Use the directory of a run with a checkpoint.")
-    return checkpoints.get("best") or checkpoints["last"]
+    return checkpoint
 
 
 def init_from_file(model: nn.Module, file: str, strict: bool) -> WeightsReport:

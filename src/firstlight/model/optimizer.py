@@ -71,12 +71,19 @@ def configure_optimizers(
     default = getattr(model.trainer, "fused_optimizer", False)
     optimizer = build_optimizer(model.parameters(), optimizer_config, should_fuse(optimizer_config, default))
     if model.trainer.gradient_clip_val:
-        # A fused step can unscale the gradients itself, so Lightning 2.6 rejects gradient clipping with it. Without
-        # this flag, the gradients are unscaled and clipped first, and then reach the same fused step.
-        optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
+        allow_clipping(optimizer)
     if not scheduler_config:
         return optimizer
     return {"optimizer": optimizer, "lr_scheduler": build_lr_scheduler(optimizer, scheduler_config, model.trainer)}
+
+
+def allow_clipping(optimizer: Optimizer) -> None:
+    """Let Lightning clip the gradients of a fused optimizer, which it rejects in version 2.6.
+
+    A fused step can unscale the gradients itself. Without this flag, they are unscaled and clipped first, and then
+    reach the same fused step.
+    """
+    optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
 
 
 def build_lr_scheduler(optimizer: Optimizer, config: dict[str, Any], trainer: Trainer) -> dict[str, Any]:
@@ -116,7 +123,7 @@ def has_own_optimizers(model: LightningModule) -> bool:
 def set_optimizer_config(
     model: LightningModule, optimizer_config: dict[str, Any], scheduler_config: dict[str, Any]
 ) -> None:
-    """Let a module that does not define its optimizers use those of the config.
+    """Let a module that does not define its optimizers use the optimizer and the LR scheduler of the config.
 
     Args:
         model: A `Task`, or a module without `configure_optimizers`.

@@ -143,7 +143,7 @@ def load_pretrained(network: nn.Module, weights: str, weights_enum: Any, skip_pr
         weights: Name of a member of `weights_enum`, such as IMAGENET1K_V2, or a file with a state dict or checkpoint.
         weights_enum: torchvision's enumeration of the weights of this network.
         skip_prefix: Parameters whose names start with this prefix are not loaded, such as "fc.".
-        hint: Sentence with a setting of the model with which its shapes are those of published weights.
+        hint: Sentence with a setting of the model that gives its tensors the shapes of published weights.
 
     Raises:
         ConfigError: If `weights` is neither a known name nor a file.
@@ -169,7 +169,7 @@ def load_network_weights(
         state_dict: The weights.
         weights: Value of model.weights, for messages.
         head: Prefixes of the names of the tensors of the head.
-        hint: Sentence with a setting of the model with which its shapes are those of published weights.
+        hint: Sentence with a setting of the model that gives its tensors the shapes of published weights.
 
     Raises:
         CheckpointError: If the weights do not fit this network. A tensor of another shape outside the head is an error.

@@ -4,12 +4,11 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 from lightning.pytorch import LightningModule
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 from torchmetrics import Metric, MetricCollection
 
 from firstlight.model.optimizer import DEFAULT_OPTIMIZER, build_optimizer, configure_from_config, should_fuse
-from firstlight.run.errors import ConfigError, invalid_value
 
 
 class Task(LightningModule, ABC):
@@ -36,7 +35,7 @@ class Task(LightningModule, ABC):
         self.step_metrics: dict[str, Any] = {}
         self.epoch_sums: dict[str, Any] = {}
         self.num_summed_steps = 0
-        # One object per split, created with its first batch. Not modules of this one: they are no part of the weights.
+        # One object per split, created with its first batch. Not submodules, because the weights do not include them.
         self.metrics_by_split: dict[str, Metric | MetricCollection] = {}
 
     @abstractmethod
@@ -79,7 +78,7 @@ class Task(LightningModule, ABC):
         return None
 
     def get_load_overrides(self) -> dict[str, Any]:
-        """Return the constructor arguments that replace those of the config when a checkpoint is loaded.
+        """Return the constructor arguments that replace keys of the config when a checkpoint is loaded.
 
         A model with pretrained weights replaces their name, so that loading its checkpoint downloads nothing.
         """
@@ -225,22 +224,6 @@ class Task(LightningModule, ABC):
         self.epoch_sums, self.num_summed_steps = dict(saved["sums"]), saved["steps"]
 
 
-def freeze_first(modules: list[nn.Module], count: int) -> None:
-    """Freeze the first modules of a network: disable gradients and switch to eval mode.
-
-    In eval mode, BatchNorm keeps its running statistics and dropout is off.
-
-    Args:
-        modules: Modules of the network, from input to output.
-        count: Number of modules to freeze.
-
-    Raises:
-        ConfigError: If `count` exceeds the number of modules.
-    """
-    if not 0 <= count <= len(modules):
-        expected, fix = f"an integer from 0 to {len(modules)}", f"Use e.g. model.freeze_layers={len(modules)}."
-        raise ConfigError(invalid_value("model.freeze_layers", count, expected, fix))
-    for module in modules[:count]:
-        module.requires_grad_(False)
-        # Lightning restores the mode of each module, so eval() outlives the start of training.
-        module.eval()
+def get_network(model: LightningModule) -> Any:
+    """Return the network of a `Task`; of any other module, the module itself."""
+    return model.network if isinstance(model, Task) else model

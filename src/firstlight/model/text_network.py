@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 PAD_TOKEN = "[PAD]"
-# Keys of a saved config that are no arguments of its class.
+# Keys of a saved config that its class does not accept as arguments.
 CONFIG_METADATA = ("model_type", "transformers_version")
 
 
@@ -195,7 +195,7 @@ def add_pad_token(tokenizer: PreTrainedTokenizerFast, network: Any) -> None:
 
 
 def report_loading_info(network: Any, info: dict[str, Any]) -> WeightsReport:
-    """Return the report for the loading info of transformers; what is not part of the base model is the head."""
+    """Return the report for the loading info of transformers; all tensors outside the base model are the head."""
     mismatched = {key if isinstance(key, str) else key[0] for key in info["mismatched_keys"]}
     prefix = f"{network.base_model_prefix}."
     return build_report(

@@ -17,7 +17,7 @@ class TimmClassifier(Classifier):
     """Any network of timm, with a head for the classes of the dataset.
 
     timm's `pretrained_cfg` of the name states mean and standard deviation of the images, and their size if the network
-    accepts a single one. Without a tag such as ".fb_in1k", it is that of the default weights.
+    accepts a single one. Without a tag such as ".fb_in1k", the name stands for the default weights.
 
     Args:
         class_names: Name of each class, in the order of the logits.

@@ -22,7 +22,7 @@ def list_varying_hyperparameters(runs: list[dict[str, Any]]) -> list[str]:
 
 
 def select_comparison_metrics(runs: list[dict[str, Any]]) -> list[str]:
-    """Return the metrics of all runs without duplicates, except those of training and of throughput."""
+    """Return the validation and test metrics of all runs, without duplicates."""
     names = {name for run in runs for name in run["metrics"] if not name.startswith(("train", "speed/"))}
     first = [name for name in FIRST_METRICS if name in names]
     # Metrics of the test come before those of the validation, whatever follows the split in their names.

@@ -33,6 +33,12 @@ def list_checkpoints(run_dir: Path) -> dict[str, str]:
     return {name: str(path) for name, path in paths.items() if path.exists()}
 
 
+def get_best_or_last_checkpoint(run_dir: Path) -> str | None:
+    """Return the best checkpoint of a run, or else its last one, or None."""
+    checkpoints = list_checkpoints(run_dir)
+    return checkpoints.get("best") or checkpoints.get("last")
+
+
 def write_atomically(path: Path, content: str | Callable[[BinaryIO], Any]) -> None:
     """Write a file so that readers, and a crash, find either the complete new content or the previous content.
 

@@ -10,7 +10,7 @@ from transformers import BertForSequenceClassification, PreTrainedTokenizerFast
 
 from firstlight.data.word_tokenizer import build_word_tokenizer, tokenizer_from_json, tokenizer_to_json
 from firstlight.model.classifier import Classifier, ClassifierSettings
-from firstlight.model.task import freeze_first
+from firstlight.model.freezing import freeze_first
 from firstlight.model.text_network import build_text_network, load_text_network
 from firstlight.run.errors import CheckpointError, MissingPackageError, missing_package
 

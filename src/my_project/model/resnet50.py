@@ -6,8 +6,8 @@ from torch import nn
 from torchvision.models import ResNet50_Weights, resnet50
 
 from firstlight.model.classifier import Classifier, ClassifierSettings
+from firstlight.model.freezing import freeze_first
 from firstlight.model.pretrained import load_pretrained
-from firstlight.model.task import freeze_first
 
 
 class ResNet50(Classifier):

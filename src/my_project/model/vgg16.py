@@ -7,9 +7,9 @@ from torch import nn
 from torchvision.models import VGG16_BN_Weights, VGG16_Weights, vgg16, vgg16_bn
 
 from firstlight.model.classifier import Classifier, ClassifierSettings
+from firstlight.model.freezing import freeze_first
 from firstlight.model.pooling import MPSAdaptiveAvgPool2d
 from firstlight.model.pretrained import load_pretrained
-from firstlight.model.task import freeze_first
 from firstlight.run.errors import ConfigError, invalid_value
 
 

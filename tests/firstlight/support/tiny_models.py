@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from firstlight.model.classifier import Classifier, ClassifierSettings
+from firstlight.model.freezing import freeze_first
 from firstlight.model.pooling import MPSAdaptiveAvgPool2d
 from firstlight.model.pretrained import load_pretrained
-from firstlight.model.task import freeze_first
 
 
 class TinyImagesWeights(Enum):

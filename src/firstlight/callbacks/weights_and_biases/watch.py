@@ -1,11 +1,11 @@
 """Log histograms of gradients and parameters with `wandb.watch`."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from firstlight.logger.wandb_loggers import get_wandb_loggers
-from firstlight.model.task import Task
+from firstlight.model.task import get_network
 
 
 # 1000 steps is W&B's own default. For BERT-base on an H200, the histograms take 0.12 s, as long as 8 steps. Logging
@@ -34,8 +34,3 @@ class WandbWatch(Callback):
         if stage == "fit":
             for logger in get_wandb_loggers(trainer):
                 logger.experiment.unwatch(get_network(pl_module))
-
-
-def get_network(pl_module: LightningModule) -> Any:
-    """Return the network of a `Task`; of any other module, the module itself."""
-    return pl_module.network if isinstance(pl_module, Task) else pl_module
