@@ -10,7 +10,7 @@ from firstlight.callbacks.best_checkpoint import BestCheckpointRecord
 from firstlight.callbacks.exact_resume import ExactResume
 from firstlight.callbacks.save_config import SaveConfigInCheckpoint
 from firstlight.checkpoint.io import load_checkpoint
-from firstlight.config.instantiate import instantiate, locate
+from firstlight.config.instantiate import instantiate, instantiate_entries, locate
 from firstlight.config.options import AUTO, list_option_files, load_option
 from firstlight.config.overrides import is_group_overridden
 from firstlight.data.datamodule import LabeledDataModule
@@ -125,7 +125,7 @@ def build_trainer(settings: Settings, model_kwargs: Settings | None = None) -> T
         settings: A resolved config as plain values.
         model_kwargs: Metadata of the dataset that the constructor of the model received.
     """
-    callbacks: list[Callback] = [instantiate(node) for node in (settings["callbacks"] or {}).values() if node]
+    callbacks: list[Callback] = instantiate_entries(settings["callbacks"])
     loggers: list[Logger] = []
     if settings["command"] == "train":
         loggers.append(MetricsCSVLogger(settings["output_dir"]))
@@ -134,10 +134,9 @@ def build_trainer(settings: Settings, model_kwargs: Settings | None = None) -> T
             ExactResume(),
             BestCheckpointRecord(settings["output_dir"]),
         ]
-    for node in (settings["logger"] or {}).values():
-        if node:
-            loggers.append(instantiate(node))
-            loggers[-1].log_hyperparams(redact(settings))
+    for logger in instantiate_entries(settings["logger"]):
+        loggers.append(logger)
+        logger.log_hyperparams(redact(settings))
     trainer: Trainer = instantiate(
         settings["trainer"], callbacks=callbacks, logger=loggers, default_root_dir=settings["output_dir"]
     )

@@ -26,7 +26,7 @@ def main(cfg: DictConfig) -> dict[str, float]:
         tested: dict[str, float] = {}
         with ranks.join_and_watch_ranks(trainer, cfg, record):
             trainer.fit(model, data, ckpt_path=checkpoint, weights_only=True)
-            metrics = summary.read_latest_metrics(trainer)
+            metrics = summary.read_final_metrics(trainer, record.run_dir)
             if cfg.test and not find_missing_hooks(model, data, "test"):
                 # Loads the last checkpoint too, because `setup` may replace layers when it prepares the test.
                 tested_path = get_best_or_last_checkpoint(record.run_dir)

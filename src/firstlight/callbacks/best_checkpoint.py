@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
 from firstlight.config.options import AUTO
 from firstlight.run.errors import ConfigError
-from firstlight.run.files import BEST_CHECKPOINT_FILE, write_atomically
+from firstlight.run.files import BEST_CHECKPOINT_FILE, read_json_or_empty, write_atomically
 
 # Metrics that `monitor: auto` takes if the module logs them, in this order.
 PREFERRED_METRICS = ("val/accuracy", "val/loss", "val_loss")
@@ -39,6 +39,14 @@ def choose_monitor(metrics: list[str]) -> str | None:
         if name in metrics:
             return name
     return metrics[0] if len(metrics) == 1 and find_direction(metrics[0]) else None
+
+
+def list_validation_metrics(trainer: Trainer) -> list[str]:
+    """Return the names of the metrics that the last validation logged, sorted."""
+    results = trainer.fit_loop.epoch_loop.val_loop._results
+    names = {str(item.meta.name) for item in results.values() if item.meta.on_epoch}
+    # With several dataloaders, Lightning appends "/dataloader_idx_0" to a name.
+    return sorted(name for name in trainer.callback_metrics if name.partition("/dataloader_idx_")[0] in names)
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -114,10 +122,7 @@ class BestCheckpoint(ModelCheckpoint):
         """Choose one of the metrics of the first validation; print once if there is no unique choice."""
         if trainer.enable_validation and not trainer.fit_loop.epoch_loop.val_loop._has_run:
             return
-        results = trainer.fit_loop.epoch_loop.val_loop._results
-        names = {str(item.meta.name) for item in results.values() if item.meta.on_epoch}
-        # With several dataloaders, Lightning appends "/dataloader_idx_0" to a name.
-        metrics = sorted(name for name in trainer.callback_metrics if name.partition("/dataloader_idx_")[0] in names)
+        metrics = list_validation_metrics(trainer)
         chosen = choose_monitor(metrics)
         if chosen is not None:
             self.monitor = chosen
@@ -163,7 +168,7 @@ class BestCheckpoint(ModelCheckpoint):
 
 
 class BestCheckpointRecord(Checkpoint):
-    """Write best.json, which says which checkpoint is the best one, whoever saved it.
+    """Write best.json: which checkpoint is the best one, whoever saved it, and its validation metrics.
 
     The ModelCheckpoint of the module takes precedence over the one of the config.
 
@@ -173,7 +178,6 @@ class BestCheckpointRecord(Checkpoint):
 
     def __init__(self, output_dir: str) -> None:
         self.output_dir = Path(output_dir)
-        self.written: dict[str, Any] = {}
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Update the record: a ModelCheckpoint may save after validation."""
@@ -200,6 +204,8 @@ class BestCheckpointRecord(Checkpoint):
         # Relative to the run directory, so that the record stays valid if the directory moves.
         name = str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
         record = {"path": name, "monitor": best.monitor, "mode": best.mode, "score": score}
-        if record != self.written:
-            self.written = record
-            write_atomically(self.output_dir / BEST_CHECKPOINT_FILE, json.dumps(record) + "\n")
+        file = self.output_dir / BEST_CHECKPOINT_FILE
+        written = read_json_or_empty(file)
+        if record != {key: value for key, value in written.items() if key != "metrics"}:
+            metrics = {name: float(trainer.callback_metrics[name]) for name in list_validation_metrics(trainer)}
+            write_atomically(file, json.dumps(record | {"metrics": metrics}) + "\n")

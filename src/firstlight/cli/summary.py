@@ -1,6 +1,7 @@
 """The header and the results of a run, printed and written to run.json."""
 
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningDataModule, LightningModule
@@ -15,7 +16,7 @@ from firstlight.logger.metrics_csv import MetricsCSVLogger
 from firstlight.model.classifier import Classifier
 from firstlight.model.optimizer import has_own_optimizers
 from firstlight.model.task import Task
-from firstlight.run.files import list_checkpoints
+from firstlight.run.files import BEST_CHECKPOINT_FILE, list_checkpoints, read_json_or_empty
 from firstlight.run.record import RunRecord, WorkerRunRecord
 from firstlight.trainer.trainer import Trainer
 
@@ -149,3 +150,14 @@ def record_and_print_results(
 def read_latest_metrics(trainer: Trainer) -> dict[str, float]:
     """Return the latest metrics of a trainer as floats, sorted by name."""
     return {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+
+
+def read_final_metrics(trainer: Trainer, run_dir: Path) -> dict[str, float]:
+    """Return the metrics of a training run: its validation metrics are those of the best checkpoint, if there is one.
+
+    Args:
+        trainer: The trainer after `fit`.
+        run_dir: The run directory.
+    """
+    best: dict[str, float] = read_json_or_empty(run_dir / BEST_CHECKPOINT_FILE).get("metrics", {})
+    return read_latest_metrics(trainer) | best

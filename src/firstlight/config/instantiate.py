@@ -125,3 +125,12 @@ def call_target(target: Any, /, *args: Any, **kwargs: Any) -> Any:
             raise
         why = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(f"{name} rejected its arguments: {why.rstrip('.')}. {CHECK_KEYS}") from error
+
+
+def instantiate_entries(group: dict[str, Any] | None) -> list[Any]:
+    """Return the objects of a config group.
+
+    Disabled entries are skipped, and those without a `_target_`: the file of a model may set keys of a callback that
+    `callbacks=none` leaves out.
+    """
+    return [instantiate(node) for node in (group or {}).values() if node and "_target_" in node]

@@ -17,6 +17,7 @@ from firstlight.config.options import (
     load_option,
     load_yaml,
 )
+from firstlight.config.overrides import is_key_overridden
 from firstlight.config.ranges import validate_range
 from firstlight.run.errors import ConfigError, MissingPackageError, incompatible, invalid_value, missing_package
 from firstlight.run.packages import is_installed
@@ -128,7 +129,9 @@ def validate_group_entry(group: str, name: str, node: Any) -> None:
     known = {key for file in list_option_files(group).values() for key in load_yaml(file) if key != "defaults"}
     if name not in known:
         raise ConfigError(format_unknown_key(f"{group}.{name}", sorted(map(str, known))))
-    if node is not None:
+    # A model sets keys of callbacks that a command such as preflight, or callbacks=none, leaves out.
+    is_left_out = isinstance(node, dict) and not is_key_overridden(f"{group}.{name}")
+    if node is not None and not is_left_out:
         raise ConfigError(
             f"{group}.{name} has no _target_, so its keys have no effect. Add a _target_, or remove the entry."
         )

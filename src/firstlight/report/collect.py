@@ -12,13 +12,13 @@ from firstlight.report.comparison import (
     get_default_selection,
     list_varying_hyperparameters,
     make_columns,
-    select_comparison_metrics,
 )
 from firstlight.report.evaluation import ImageEmbedder, load_evaluation
 from firstlight.report.learning_curves import load_curves
 from firstlight.report.run_info import load_run_info
 from firstlight.run.errors import CheckpointError
 from firstlight.run.files import utc_now
+from firstlight.run.metrics import select_comparison_metrics
 
 # Directories inside or next to run directories that contain no runs of their own.
 SKIPPED_DIRS = ("wandb", "checkpoints", "predictions")

@@ -4,11 +4,9 @@ import statistics
 from collections.abc import Iterable
 from typing import Any
 
+from firstlight.run.metrics import select_comparison_metrics
 from firstlight.run.overrides import find_varying_overrides
 
-# These come first, whichever other metrics exist.
-FIRST_METRICS = ("test/accuracy", "test/f1", "test/loss", "val/accuracy")
-MAX_METRICS = 10
 MAX_SELECTED = 8
 # Overrides that name a run and do not affect its results.
 NAME_KEYS = ("output_dir", "name")
@@ -19,17 +17,6 @@ def list_varying_hyperparameters(runs: list[dict[str, Any]]) -> list[str]:
     """Return the config keys that differ between runs and affect their results."""
     keys = find_varying_overrides([run["overrides"] for run in runs if run["status"] != "corrupt"])
     return [key for key in keys if key not in NAME_KEYS]
-
-
-def select_comparison_metrics(runs: list[dict[str, Any]]) -> list[str]:
-    """Return the validation and test metrics of all runs, without duplicates."""
-    names = {name for run in runs for name in run["metrics"] if not name.startswith(("train", "speed/"))}
-    first = [name for name in FIRST_METRICS if name in names]
-    # Metrics of the test come before those of the validation, whatever follows the split in their names.
-    others = sorted(
-        names - set(first), key=lambda name: (not name.startswith("test"), not name.startswith("val"), name)
-    )
-    return [*first, *others][:MAX_METRICS]
 
 
 def make_columns(runs: list[dict[str, Any]], hyperparameters: list[str]) -> list[dict[str, str]]:

@@ -75,7 +75,7 @@ def run_remaining_jobs_and_exit(sweep_dir: Path, overrides: list[str], plan: Swe
         rows = collect_results(sweep_dir, plan.objective_metrics)
         if rows:
             write_results_and_plots(sweep_dir, rows)
-            print_results(sweep_dir, rows)
+            print_results(sweep_dir, rows, plan.objective_metrics)
             print_best_trial_summary(sweep_dir, plan)
         remaining = plan.num_jobs - count_settled_jobs(sweep_dir, plan)
         if remaining:

@@ -10,21 +10,19 @@ from rich.table import Table
 
 from firstlight.cli.console import print_table
 from firstlight.run.files import write_atomically
+from firstlight.run.metrics import select_comparison_metrics
 from firstlight.run.overrides import find_varying_overrides
 from firstlight.sweep.jobs import NOT_STARTED, load_all_jobs
 
-# Columns that follow the overrides and the status, and their path in run.json.
-RESULT_COLUMNS = {
-    "test/accuracy": ("metrics", "test/accuracy"),
-    "test/f1": ("metrics", "test/f1"),
-    "test/loss": ("metrics", "test/loss"),
-    "val/accuracy": ("metrics", "val/accuracy"),
+# Columns that follow the metrics, and their path in run.json.
+COST_COLUMNS = {
     "samples/s": ("metrics", "speed/samples_per_s"),
     "peak GiB": ("metrics", "speed/peak_memory_gib"),
     "seconds": ("duration_s",),
 }
-# Further metrics in the table.
-MAX_OTHER_METRICS = 6
+# If a metric is logged, the printed table shows only this one.
+MAIN_METRIC = "test/accuracy"
+MAX_PRINTED_METRICS = 6
 
 
 def parse_user_overrides(overrides: list[str]) -> dict[str, str]:
@@ -38,7 +36,7 @@ def collect_results(sweep_dir: Path, metrics: Sequence[str] = ()) -> list[dict[s
 
     Args:
         sweep_dir: The sweep directory.
-        metrics: Metrics to add to those in `RESULT_COLUMNS`.
+        metrics: Metrics that come first.
 
     Returns:
         Rows with the varying overrides of the job, its "status", its metrics, "reason" and "run_dir".
@@ -46,15 +44,12 @@ def collect_results(sweep_dir: Path, metrics: Sequence[str] = ()) -> list[dict[s
     records = [record for record in load_all_jobs(sweep_dir) if is_complete_record(record)]
     jobs = [parse_user_overrides(record["overrides"]) for record in records]
     keys = find_varying_overrides(jobs) or list(dict.fromkeys(key for settings in jobs for key in settings))
-    # A module may log metrics of any name.
-    logged = [name for record in records for name in record.get("metrics") or {}]
-    other = sorted({name for name in logged if not name.startswith(("train", "speed/", "test/", "val/"))})
-    names = [*metrics, *other[:MAX_OTHER_METRICS]]
-    more = {name: ("metrics", name) for name in names if ("metrics", name) not in RESULT_COLUMNS.values()}
+    names = dict.fromkeys([*metrics, *select_comparison_metrics(records)])
+    columns = {name: ("metrics", name) for name in names} | COST_COLUMNS
     return [
         {key: settings.get(key, "") for key in keys}
         | {"status": record["status"]}
-        | {column: _get_nested(record, path) for column, path in {**RESULT_COLUMNS, **more}.items()}
+        | {column: _get_nested(record, path) for column, path in columns.items()}
         | {"reason": record.get("reason") or "", "run_dir": record["run_dir"]}
         for record, settings in zip(records, jobs, strict=True)
     ]
@@ -93,9 +88,18 @@ def write_results_and_plots(sweep_dir: Path, rows: list[dict[str, Any]]) -> None
         plot_batch_size_sweep(rows, sweep_dir / "batch_sizes.png")
 
 
-def print_results(sweep_dir: Path, rows: list[dict[str, Any]]) -> None:
-    """Print the table of results, then the reason of each job that started but did not finish."""
-    hidden = ("test/f1", "test/loss", "val/accuracy", "reason", "run_dir")
+def print_results(sweep_dir: Path, rows: list[dict[str, Any]], metrics: Sequence[str] = ()) -> None:
+    """Print the table of results, then the reason of each job that started but did not finish.
+
+    Args:
+        sweep_dir: The sweep directory.
+        rows: The rows of `collect_results`.
+        metrics: Metrics to print in any case.
+    """
+    results = list(rows[0])[list(rows[0]).index("status") + 1 : -2]
+    measured = [name for name in results if name not in COST_COLUMNS]
+    shown = [MAIN_METRIC] if MAIN_METRIC in measured else measured[:MAX_PRINTED_METRICS]
+    hidden = {*measured, "reason", "run_dir"} - {*shown, *metrics}
     columns = [name for name in rows[0] if name not in hidden and any(row[name] not in (None, "") for row in rows)]
     table = Table(*columns, title=str(sweep_dir), title_justify="left")
     for row in rows:

@@ -1,5 +1,6 @@
 """The best checkpoint: its metric, direction, files and record, and training loaders that are read several times."""
 
+import csv
 import functools
 
 import pytest
@@ -45,6 +46,20 @@ def test_best_checkpoint_waits_for_first_validation(tmp_path):
     train.main(compose_config("train", [*overrides, f"output_dir={tmp_path}"]))
 
     assert read_json_or_empty(tmp_path / "best.json")["monitor"] == "val_loss"
+
+
+def test_run_keeps_the_validation_metrics_of_the_best_checkpoint(tmp_path):
+    # The loss falls: with the wrong direction, the first epoch is the best one.
+    overrides = [*make_overrides("autoencoder"), "callbacks.best.monitor=val_loss", "callbacks.best.mode=max"]
+    train.main(compose_config("train", [*overrides, "logger=none", f"output_dir={tmp_path}"]))
+    with (tmp_path / "metrics.csv").open() as file:
+        losses = [float(row["val_loss"]) for row in csv.DictReader(file) if row["val_loss"]]
+    record = read_json_or_empty(tmp_path / "run.json")
+
+    assert len(losses) == 2
+    assert losses[0] > losses[1]
+    assert record["metrics"]["val_loss"] == pytest.approx(losses[0])
+    assert read_json_or_empty(tmp_path / "best.json")["metrics"]["val_loss"] == record["metrics"]["val_loss"]
 
 
 def test_several_best_checkpoints_have_names_of_their_own(tmp_path):

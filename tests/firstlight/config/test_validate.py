@@ -4,11 +4,15 @@ import ast
 import math
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf, open_dict
 
 from firstlight.config.annotations import describe_annotation, matches_annotation
+from firstlight.config.compose import compose_config
+from firstlight.config.instantiate import instantiate_entries
 from firstlight.config.options import load_yaml
 from firstlight.config.validate import validate_config
+from firstlight.run.errors import ConfigError
 from support.options import QUICK_OVERRIDES, get_modality, get_tiny_model, list_options
 
 GROUPS = ["callbacks", "data", "experiment", "logger", "model", "optimizer", "scheduler", "trainer"]
@@ -191,3 +195,24 @@ def test_matches_annotation(annotation, value, expected):
 )
 def test_annotations_are_described_in_words(annotation, description):
     assert description == describe_annotation(ast.parse(annotation, mode="eval").body)
+
+
+def test_callback_keys_of_a_model_are_ignored_without_callbacks(compose_cfg):
+    cfg = compose_cfg("callbacks=none")
+    with open_dict(cfg):
+        cfg.callbacks = {"best": {"monitor": "val/iou"}}
+
+    validate_config(cfg)
+    assert instantiate_entries(cfg.callbacks) == []
+
+
+def test_callback_keys_of_the_command_line_need_the_callback():
+    cfg = compose_config("train", ["callbacks=none", "+callbacks.best.monitor=val/iou", "output_dir=logs"], hydra=True)
+    HydraConfig.instance().set_config(cfg)
+    try:
+        with open_dict(cfg):
+            cfg.pop("hydra")
+        with pytest.raises(ConfigError, match="callbacks.best has no _target_"):
+            validate_config(cfg)
+    finally:
+        HydraConfig.instance().cfg = None
