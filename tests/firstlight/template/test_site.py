@@ -27,23 +27,30 @@ def test_docs_build_without_warnings_and_external_resources(tmp_path):
     assert not [tag for page in pages for tag in re.findall(r"<(?:script|link|img)[^>]+\"https?:[^>]+>", page)]
 
 
-@template_only
-@pytest.mark.slow
-def test_documented_model_and_dataset_work(tmp_path):
+@pytest.fixture(scope="module")
+def run_module(tmp_path_factory):
+    """Return a function that runs a module in a copy of the checkout with the files that the docs show."""
+    checkout = tmp_path_factory.mktemp("checkout")
     files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     for file in files:
-        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / file, tmp_path / file)
+        (checkout / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / file, checkout / file)
     for path, text in EXAMPLE_FILES.items():
-        (tmp_path / path).write_text(text)
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "src")}
+        (checkout / path).write_text(text)
+    environment = {**os.environ, "PYTHONPATH": str(checkout / "src")}
 
-    def run_module(*arguments: str) -> str:
+    def run(*arguments: str) -> str:
         command = [sys.executable, "-m", *arguments]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
+    return run
+
+
+@template_only
+@pytest.mark.slow
+def test_documented_model_and_dataset_work(run_module):
     output = run_module("firstlight.train", "model=linear", "logger=none")
     assert float(re.search(r"test/accuracy +([\d.]+)", output).group(1)) > 0.8
 
@@ -67,3 +74,13 @@ def test_documented_model_and_dataset_work(tmp_path):
         "no:cacheprovider",
     )
     assert int(re.search(r"(\d+) passed", output).group(1)) >= 14
+
+
+@template_only
+@pytest.mark.slow
+def test_documented_projects_work(run_module):
+    output = run_module("firstlight.train", "model=mlp", "logger=none")
+    assert float(re.search(r"test/mae +([\d.]+)", output).group(1)) < 50  # 54.7 for the mean of the targets
+
+    output = run_module("firstlight.train", "model=segmenter", "logger=none", "trainer.max_epochs=4")
+    assert float(re.search(r"test/iou +([\d.]+)", output).group(1)) > 0.25  # 0.08 for the background everywhere
