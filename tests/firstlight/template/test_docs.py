@@ -164,6 +164,10 @@ def list_known_keys() -> set[str]:
         keys.add(group)
         for _, node in iter_options(group):
             keys |= set(iter_keys("" if group in ("model", "experiment") else f"{group}.", node))
+    for path, text in EXAMPLE_FILES.items():
+        if path.startswith("configs/"):
+            group = path.split("/")[1]
+            keys |= set(iter_keys("" if group in ("model", "experiment") else f"{group}.", yaml.safe_load(text)))
     return keys
 
 
