@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -11,26 +11,10 @@ from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from firstlight.config.options import AUTO
 from firstlight.run.errors import ConfigError
 from firstlight.run.files import BEST_CHECKPOINT_FILE, read_json_or_empty, write_atomically
+from firstlight.run.metrics import Mode, find_direction
 
 # Metrics that `monitor: auto` takes if the module logs them, in this order.
 PREFERRED_METRICS = ("val/accuracy", "val/loss", "val_loss")
-# Parts of metric names by their direction; names are split at all characters except letters and digits.
-MINIMIZED_PARTS = {"loss", "error", "err", "mae", "mse", "rmse", "mape", "nll", "perplexity", "ppl", "wer"}
-MAXIMIZED_PARTS = {"accuracy", "acc", "f1", "auc", "auroc", "ap", "map", "precision", "recall", "iou", "miou", "dice"}
-MAXIMIZED_PARTS |= {"r2", "psnr", "ssim", "bleu", "rouge", "reward", "score"}
-
-Mode = Literal["min", "max"]
-
-
-def find_direction(metric: str) -> Mode | None:
-    """Return the direction in which a metric improves, by the last known part of its name; None if no part is known."""
-    parts = "".join(char.lower() if char.isalnum() else " " for char in metric).split()
-    for part in reversed(parts):
-        if part in MINIMIZED_PARTS or part.endswith(("loss", "rmse", "mae", "mse")):
-            return "min"
-        if part in MAXIMIZED_PARTS or part.endswith(("auroc", "acc")):
-            return "max"
-    return None
 
 
 def choose_monitor(metrics: list[str]) -> str | None:

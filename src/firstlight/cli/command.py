@@ -16,6 +16,7 @@ from firstlight.cli.errors import print_error
 from firstlight.cli.job import run_job
 from firstlight.config.compose import resolve_and_store_root_config
 from firstlight.config.options import CONFIG_DIR
+from firstlight.config.overrides import validate_hydra_overrides
 from firstlight.distributed.ranks import run_worker_rank
 from firstlight.hardware.mps_watermarks import set_watermarks
 from firstlight.run.rank import is_nonzero_rank
@@ -55,6 +56,7 @@ def run_cli(name: str, task: Callable[[DictConfig], Any]) -> None:
         return
     try:
         set_watermarks(os.environ)  # before torch is imported
+        validate_hydra_overrides(sys.argv[1:])
         root, sys.argv[1:] = resolve_and_store_root_config(name, sys.argv[1:])
         job = functools.partial(run_job, task, failures)
         hydra.main(config_path=str(CONFIG_DIR), config_name=root, version_base="1.3")(job)()

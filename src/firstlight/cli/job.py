@@ -14,6 +14,7 @@ from omegaconf import DictConfig, open_dict
 from firstlight.cli.errors import print_error
 from firstlight.config.compose import compose_config, has_checkpoint
 from firstlight.config.options import AUTO
+from firstlight.config.overrides import drop_keys_of_replaced_classes
 from firstlight.distributed.ranks import run_worker_rank
 from firstlight.run.files import read_json_or_empty
 from firstlight.run.lock import WORKER_EXIT_TIMEOUT_S, acquire_run_lock, is_unlocked
@@ -33,6 +34,7 @@ def run_job(task: Callable[[DictConfig], Any], failures: list[str], cfg: DictCon
     """
     if is_nonzero_rank():  # Slurm may run one job in several processes
         return run_worker_rank(task)
+    drop_keys_of_replaced_classes(cfg, HydraConfig.get())
     job = HydraConfig.get().job
     is_sweep_job = HydraConfig.get().mode == RunMode.MULTIRUN
     if is_sweep_job:

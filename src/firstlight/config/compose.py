@@ -10,9 +10,10 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from firstlight.config.options import CONFIG_DIR, SEARCH_PATH, format_unknown_option, list_option_files, load_option
+from firstlight.config.overrides import drop_keys_of_replaced_classes
 from firstlight.config.untrusted import strip_unsafe_keys
 from firstlight.run.errors import CheckpointError, ConfigError, corrupt_file, format_value
 from firstlight.run.files import has_valid_checksum, read_json_or_empty
@@ -54,7 +55,12 @@ def compose_config(name: str, overrides: list[str], hydra: bool = False) -> Dict
     root, overrides = resolve_and_store_root_config(name, overrides)
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        return compose(root, overrides, return_hydra_config=hydra)
+        cfg = compose(root, overrides, return_hydra_config=True)
+    drop_keys_of_replaced_classes(cfg, cfg.hydra)
+    if not hydra:
+        with open_dict(cfg):
+            del cfg.hydra
+    return cfg
 
 
 def resolve_and_store_root_config(name: str, overrides: list[str]) -> tuple[str, list[str]]:

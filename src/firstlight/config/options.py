@@ -20,11 +20,15 @@ CONFIG_DIR = next(
 # Additional config directories, separated as in PATH. The options of the checkout take precedence.
 SEARCH_PATH = [CONFIG_DIR, *map(Path, filter(None, os.environ.get("FIRSTLIGHT_CONFIG_PATH", "").split(os.pathsep)))]
 TRUSTED_FILE = "trusted.yaml"
+# The config groups that every training run needs.
+COMPONENTS = ("model", "data", "trainer", "optimizer", "scheduler")
 
 # The engine, and the directory next to it that contains the package of the project (in a checkout).
 ENGINE_DIR = Path(__file__).parents[1]
 SOURCE_DIR = ENGINE_DIR.parent if ENGINE_DIR.parent.name == "src" else ENGINE_DIR
 
+# What to suggest for names of Lightning's accelerators that are no options; the nearest spelling would be cpu.
+SIMILAR_OPTIONS = {("trainer", "gpu"): ["cuda", "mps"], ("trainer", "tpu"): []}
 # `auto` is resolved once the machine is known.
 AUTO = "auto"
 
@@ -109,8 +113,8 @@ def load_yaml(file: Path) -> dict[str, Any]:
 def format_unknown_option(group: str, name: str) -> str:
     """Return the message for an option that does not exist, with the nearest existing one."""
     known = list(list_option_files(group))
-    nearest = get_close_matches(name, known, n=1, cutoff=0.4)
-    hint = f"Did you mean {group}={nearest[0]}? " if nearest else ""
+    nearest = SIMILAR_OPTIONS.get((group, name), get_close_matches(name, known, n=1, cutoff=0.4))
+    hint = f"Did you mean {' or '.join(f'{group}={option}' for option in nearest)}? " if nearest else ""
     return f"Unknown option {group}={name}. {hint}Available: {', '.join(known)}."
 
 

@@ -1,10 +1,76 @@
 """What the command line and the selected experiment override."""
 
 import re
+from collections.abc import Sequence
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
 
-from firstlight.config.options import list_option_files
+from firstlight.config import schema
+from firstlight.config.options import COMPONENTS, list_option_files, load_option
+from firstlight.run.errors import ConfigError
+
+# Settings of Hydra that the commands set themselves, and what to use instead.
+HYDRA_EQUIVALENTS = {
+    "hydra/launcher": "Use launcher=<option> with `make sweep`.",
+    "hydra.launcher": "Use launcher.<key>=<value> with `make sweep`.",
+    "hydra/sweeper": "Use sweeper=<option> with `make sweep`.",
+    "hydra.sweeper": "Use sweeper.<key>=<value> with `make sweep`.",
+    "hydra.sweep": "A sweep is saved in logs/sweep/<time>, and each job in a directory named after its overrides.",
+    "hydra.run": "Use output_dir=<directory>.",
+    "hydra.output_subdir": "The config of a run is config.yaml in its run directory.",
+    "hydra.job.chdir": "Paths are relative to the working directory. The run directory is output_dir=<directory>.",
+    "hydra.mode": "Use `make sweep` for several values.",
+}
+# Names of the launcher and sweeper that `make sweep` registers with Hydra.
+SELECTED_PREFIX = "selected_"
+
+
+def validate_hydra_overrides(overrides: Sequence[str], is_sweep: bool = False) -> None:
+    """Check that no override sets a part of Hydra's own config that the commands set themselves.
+
+    Args:
+        overrides: Command-line arguments.
+        is_sweep: Whether they are those of `make sweep`. Other commands follow Hydra's own `--multirun`.
+
+    Raises:
+        ConfigError: If one does; the message names the equivalent.
+    """
+    for override in overrides:
+        name, _, value = override.lstrip("+~").partition("=")
+        for key, equivalent in HYDRA_EQUIVALENTS.items():
+            is_allowed = not is_sweep and (key in ("hydra.sweep", "hydra.mode") or value.startswith(SELECTED_PREFIX))
+            if (name == key or name.startswith(f"{key}.")) and not is_allowed:
+                raise ConfigError(f"{override} has no effect, because the commands set {key} themselves. {equivalent}")
+
+
+def drop_keys_of_replaced_classes(cfg: DictConfig, hydra: Any) -> None:
+    """Delete the keys of an option whose class an override has replaced, if the new class has no such arguments.
+
+    Args:
+        cfg: The composed config; changed in place.
+        hydra: Hydra's own section of it.
+    """
+    overrides = [override.lstrip("+").partition("=")[0] for override in hydra.overrides.task]
+    for group in COMPONENTS:
+        choice, node = str(hydra.runtime.choices.get(group)), cfg.get(group)
+        if choice not in list_option_files(group) or not isinstance(node, DictConfig) or "_target_" not in node:
+            continue
+        option: dict[str, Any] = load_option(group, choice)
+        option = option.get("model", {}) if group == "model" else option
+        target = OmegaConf.to_container(node, resolve=False)["_target_"]  # type: ignore[index, call-overload]
+        if target == option.get("_target_"):
+            continue
+        try:
+            signature = schema.read_signature(target)
+        except ConfigError:
+            continue  # the validation of the config reports it
+        kept = {*schema.HYDRA_KEYS, *schema.LR_SCHEDULER_KEYS, *signature.parameters}
+        with open_dict(cfg):
+            for key in [key for key in option if key in node and f"{group}.{key}" not in overrides]:
+                if key not in kept and not signature.accepts_kwargs:
+                    del node[key]
 
 
 def is_group_overridden(group: str) -> bool:

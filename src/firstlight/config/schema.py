@@ -14,6 +14,8 @@ from firstlight.run.packages import is_installed
 
 # Keys of hydra.utils.instantiate.
 HYDRA_KEYS = ("_target_", "_args_", "_convert_", "_partial_", "_recursive_")
+# Keys of a scheduler config for Lightning, not for the scheduler class.
+LR_SCHEDULER_KEYS = ("interval", "monitor")
 # Base classes without constructor arguments, whose source need not be found.
 PLAIN_BASES = ("object", "ABC", "Generic", "Protocol")
 

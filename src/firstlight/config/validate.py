@@ -10,6 +10,7 @@ from firstlight.config import schema
 from firstlight.config.annotations import TYPE_NAMES, describe_annotation, matches_annotation
 from firstlight.config.options import (
     AUTO,
+    COMPONENTS,
     format_unknown_key,
     iter_options,
     list_option_files,
@@ -22,10 +23,6 @@ from firstlight.config.ranges import validate_range
 from firstlight.run.errors import ConfigError, MissingPackageError, incompatible, invalid_value, missing_package
 from firstlight.run.packages import is_installed
 
-# Keys of a scheduler config for Lightning, not for the scheduler class.
-LR_SCHEDULER_KEYS = ("interval", "monitor")
-# The config groups that every training run needs.
-COMPONENTS = ("model", "data", "trainer", "optimizer", "scheduler")
 # A module may have its own dataloaders (data=none), and its own optimizer and scheduler.
 OPTIONAL_COMPONENTS = ("data", "optimizer", "scheduler")
 # The tasks of the engine's models and datasets.
@@ -71,6 +68,11 @@ def validate_root_keys(settings: dict[str, Any]) -> None:
         if default is not None and (value is not None or default != {}) and not _is_compatible(value, default):
             raise ConfigError(invalid_value(name, value, TYPE_NAMES[type(default).__name__]))
         validate_range(name, value)
+    if settings.get("experiment"):
+        raise ConfigError(
+            f"The keys of the experiment have no effect: {', '.join(map(str, settings['experiment']))}. Start its file "
+            "with the line '# @package _global_'."
+        )
 
 
 def validate_node(where: str, node: Any) -> None:
@@ -85,7 +87,7 @@ def validate_node(where: str, node: Any) -> None:
         raise ConfigError(invalid_value(where, node, "a config with a _target_", fix))
     schema.validate_trusted(str(node["_target_"]))
     signature = schema.read_signature(str(node["_target_"]))
-    extra = LR_SCHEDULER_KEYS if where == "scheduler" else ()
+    extra = schema.LR_SCHEDULER_KEYS if where == "scheduler" else ()
     for name, value in node.items():
         if name in schema.HYDRA_KEYS or name in extra:
             continue

@@ -1,11 +1,18 @@
-"""Which metrics of training runs are compared, and in which order."""
+"""Names of metrics: the direction in which they improve, and which of them are compared."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 # These come first, whichever other metrics exist.
 FIRST_METRICS = ("test/accuracy", "test/f1", "test/loss", "val/accuracy")
 MAX_METRICS = 10
+# Parts of metric names by their direction; names are split at all characters except letters and digits.
+MINIMIZED_PARTS = {"memory", "ms", "seconds", "wait"}
+MINIMIZED_PARTS |= {"loss", "error", "err", "mae", "mse", "rmse", "mape", "nll", "perplexity", "ppl", "wer"}
+MAXIMIZED_PARTS = {"accuracy", "acc", "f1", "auc", "auroc", "ap", "map", "precision", "recall", "iou", "miou", "dice"}
+MAXIMIZED_PARTS |= {"r2", "psnr", "ssim", "bleu", "rouge", "reward", "score", "samples"}
+
+Mode = Literal["min", "max"]
 
 
 def select_comparison_metrics(runs: Iterable[dict[str, Any]]) -> list[str]:
@@ -21,3 +28,14 @@ def select_comparison_metrics(runs: Iterable[dict[str, Any]]) -> list[str]:
         names - set(first), key=lambda name: (not name.startswith("test"), not name.startswith("val"), name)
     )
     return [*first, *others][:MAX_METRICS]
+
+
+def find_direction(metric: str) -> Mode | None:
+    """Return the direction in which a metric improves, by the last known part of its name; None if no part is known."""
+    parts = "".join(char.lower() if char.isalnum() else " " for char in metric).split()
+    for part in reversed(parts):
+        if part in MINIMIZED_PARTS or part.endswith(("loss", "rmse", "mae", "mse")):
+            return "min"
+        if part in MAXIMIZED_PARTS or part.endswith(("auroc", "acc")):
+            return "max"
+    return None

@@ -14,6 +14,7 @@ from typing import Any
 from firstlight import train
 from firstlight.cli.errors import print_error
 from firstlight.cli.job import SWEEP_FILE
+from firstlight.config.overrides import validate_hydra_overrides
 from firstlight.run.errors import ConfigError, invalid_value
 from firstlight.run.files import read_json_or_empty, write_atomically
 from firstlight.run.lock import acquire_run_lock
@@ -32,12 +33,14 @@ from firstlight.sweep.results import collect_results, print_results, write_resul
 
 def main() -> None:
     """Run the jobs of a sweep. A failed job becomes a row of the results, and the exit code reports it."""
-    overrides = sys.argv[1:]
+    # Hydra's own flag for several values: `make sweep` implies it.
+    overrides = [argument for argument in sys.argv[1:] if argument not in ("-m", "--multirun")]
     if any(argument in ("--help", "-h", "--cfg", "-c", "--info", "-i") for argument in overrides):
         train.main()
         return
     parent = Path("logs/sweep")
     try:
+        validate_hydra_overrides(overrides, is_sweep=True)
         overrides, force = pop_force_flag(overrides)
         sweep_overrides, overrides = split_sweep_and_job_overrides(overrides)
         plan = make_plan(sweep_overrides, overrides)

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from firstlight.run.errors import ConfigError
 from firstlight.run.files import read_json_or_empty
 from firstlight.sweep.jobs import get_job_dir
-from firstlight.sweep.plan import as_list, resolve_directions
+from firstlight.sweep.objectives import as_list, resolve_directions
 
 STUDY_FILE, STUDY_NAME = "study.db", "sweep"
 
@@ -29,8 +29,8 @@ class ResumableOptunaSweeper(Sweeper):
     Args:
         n_trials: Number of trials, including failed ones.
         metric: Metric to optimize; a list: multi-objective search.
-        direction: "maximize" or "minimize"; a list if `metric` is a list. If None, metrics whose name contains "loss"
-            or "memory" are minimized, others are maximized.
+        direction: "maximize" or "minimize"; a list if `metric` is a list. If None, it follows from the name of the
+            metric.
         n_jobs: Number of trials that are sampled together and passed to the launcher. If None, 1; `make sweep` passes
             `launcher.n_jobs` if the launcher has that key.
         seed: Seed of the sampler.

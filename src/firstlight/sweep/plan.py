@@ -18,8 +18,10 @@ from omegaconf import OmegaConf
 from firstlight.cli.errors import format_user_error
 from firstlight.config import schema
 from firstlight.config.compose import compose_config
+from firstlight.config.overrides import SELECTED_PREFIX
 from firstlight.config.validate import validate_config, validate_node
-from firstlight.run.errors import ConfigError, HardwareError, MissingPackageError, invalid_value, missing_package
+from firstlight.run.errors import ConfigError, HardwareError, MissingPackageError, missing_package
+from firstlight.sweep.objectives import as_list, resolve_directions
 
 # Config groups that belong to the sweep, not to its training jobs.
 SWEEP_GROUPS = ("launcher", "sweeper")
@@ -149,7 +151,12 @@ def validate_jobs(plan: SweepPlan) -> None:
     pairs = (("tasks_per_node", "devices"), ("nodes", "num_nodes")) if "tasks_per_node" in plan.launcher else ()
     for job in plan.jobs:
         cfg = compose_config("train", [*job, "output_dir=logs/sweep"])
-        validate_config(cfg)
+        try:
+            validate_config(cfg)
+        except ConfigError as error:
+            is_interval = plan.is_search and "expected an integer, got" in str(error)
+            fix = " For integers, use int(interval(<start>,<end>))." if is_interval else ""
+            raise ConfigError(f"{error}{fix}") from error
         for key, name in pairs:
             received, expected = plan.launcher[key], cfg.trainer[name]
             if isinstance(expected, int) and received != expected:
@@ -173,6 +180,11 @@ def expand_jobs_or_corners(overrides: list[str]) -> list[list[str]]:
     job_overrides = [override for override in parsed if not override.is_hydra_override()]
     if "sweeper=optuna" in sweep_overrides:
         return get_search_space_corners(job_overrides)
+    for override in job_overrides:
+        if isinstance(override.value(), IntervalSweep):
+            raise ConfigError(
+                f"{override.input_line} requires sweeper=optuna. Add it, or list the values as in lr=1,2."
+            )
     return BasicSweeper.split_arguments(job_overrides, max_batch_size=None)[0]
 
 
@@ -199,27 +211,6 @@ def get_boundary_values(override: Override) -> list[str]:
     return [override.get_value_element_as_str()]
 
 
-def as_list(value: str | list[str]) -> list[str]:
-    """Return one name or several names as a list."""
-    return [value] if isinstance(value, str) else [str(item) for item in value]
-
-
-def resolve_directions(metrics: list[str], direction: str | list[str] | None) -> list[str]:
-    """Return "maximize" or "minimize" for each metric. If `direction` is None, minimize only loss and memory.
-
-    Raises:
-        ConfigError: If there is not one direction per metric, or a direction is unknown.
-    """
-    if direction is None:
-        return ["minimize" if "loss" in name or "memory" in name else "maximize" for name in metrics]
-    directions = as_list(direction)
-    if len(directions) != len(metrics) or set(directions) - {"maximize", "minimize"}:
-        expected = f"maximize or minimize for each metric ({', '.join(metrics)})"
-        fix = f"Use e.g. sweeper.direction=[{','.join(resolve_directions(metrics, None))}]."
-        raise ConfigError(invalid_value("sweeper.direction", direction, expected, fix))
-    return directions
-
-
 def register_plugins(plan: SweepPlan) -> list[str]:
     """Register the launcher and sweeper with Hydra, and return the overrides that select them."""
     sweeper = dict(plan.sweeper)
@@ -233,8 +224,10 @@ def register_plugins(plan: SweepPlan) -> list[str]:
             # Hydra accepts only launchers and sweepers from the package hydra_plugins.
             plugin = f"hydra_plugins.firstlight.{name}"
             Plugins.instance().class_name_to_class[plugin] = getattr(import_module(module), name)
-            ConfigStore.instance().store(f"selected_{group}", {**settings, "_target_": plugin}, f"hydra/{group}")
-            overrides.append(f"hydra/{group}=selected_{group}")
+            ConfigStore.instance().store(
+                f"{SELECTED_PREFIX}{group}", {**settings, "_target_": plugin}, f"hydra/{group}"
+            )
+            overrides.append(f"hydra/{group}={SELECTED_PREFIX}{group}")
     return overrides
 
 

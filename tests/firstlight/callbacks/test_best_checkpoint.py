@@ -8,10 +8,11 @@ import torch
 
 import firstlight
 from firstlight import train
-from firstlight.callbacks.best_checkpoint import BestCheckpoint, choose_monitor, find_direction
+from firstlight.callbacks.best_checkpoint import BestCheckpoint, choose_monitor
 from firstlight.config.compose import compose_config
 from firstlight.run.errors import ConfigError
 from firstlight.run.files import read_json_or_empty
+from firstlight.run.metrics import find_direction
 from support.plain_projects import BATCHES, make_overrides
 
 

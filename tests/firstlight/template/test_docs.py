@@ -156,6 +156,12 @@ def iter_keys(prefix: str, node: object) -> Iterator[str]:
             yield from iter_keys(f"{prefix}{key}.", node.get(key))
 
 
+def list_nested_keys(prefix: str, node: object) -> list[str]:
+    """Return the keys of nested mappings, joined by dots."""
+    items = node.items() if isinstance(node, dict) else ()
+    return [key for name, value in items for key in (f"{prefix}{name}", *list_nested_keys(f"{prefix}{name}.", value))]
+
+
 def list_known_keys() -> set[str]:
     keys = {"force"}.union(*SCRIPT_OPTIONS.values())  # options of `make sweep` and of the scripts
     for file in options.list_root_configs():
@@ -167,7 +173,7 @@ def list_known_keys() -> set[str]:
     for path, text in EXAMPLE_FILES.items():
         if path.startswith("configs/"):
             group = path.split("/")[1]
-            keys |= set(iter_keys("" if group in ("model", "experiment") else f"{group}.", yaml.safe_load(text)))
+            keys |= set(list_nested_keys("" if group in ("model", "experiment") else f"{group}.", yaml.safe_load(text)))
     return keys
 
 
