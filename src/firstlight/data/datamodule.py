@@ -10,7 +10,13 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
 from firstlight.data.batch import identity_collate
-from firstlight.data.dataloader import ResumableDataLoader, get_default_num_workers, get_resume_position, init_worker
+from firstlight.data.dataloader import (
+    ResumableDataLoader,
+    get_default_num_workers,
+    get_resume_position,
+    init_worker,
+    validate_num_workers,
+)
 from firstlight.data.eval_shard import EvalShard, EvalShardSampler
 from firstlight.data.labels import LABEL_DTYPES, summarize_labels, validate_labels, validate_task
 from firstlight.data.sampler import BalancedSampler, ResumableSampler, ShuffleSampler
@@ -38,6 +44,7 @@ class LabeledDataModule(LightningDataModule, ABC):
 
     Raises:
         ConfigError: If `batch_size` is less than 1 or `num_workers` is negative.
+        HardwareError: If this process may not open the files that the workers need.
     """
 
     # "images" or "text": the models that accept this dataset.
@@ -66,6 +73,7 @@ class LabeledDataModule(LightningDataModule, ABC):
             raise ConfigError(
                 invalid_value("data.num_workers", num_workers, expected, "Use e.g. data.num_workers=null.")
             )
+        validate_num_workers(num_workers)
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.drop_last = drop_last

@@ -108,6 +108,7 @@ class OfflineFirstWandbLogger(WandbLogger):
         if earlier is None:
             return
         # Upload them first: the server only appends, so segments that are uploaded after later ones would be lost.
+        print(f"Uploading the earlier part of this run to W&B, for up to {UPLOAD_TIMEOUT_S} s.", flush=True)
         is_uploaded, reason = upload_segments(earlier, UPLOAD_TIMEOUT_S)
         if not is_uploaded:
             self.mode, self.reason = "offline", f"earlier segment not uploaded yet ({reason})"

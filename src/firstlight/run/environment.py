@@ -14,6 +14,8 @@ from firstlight.run.rank import remove_stray_variables
 # torch-shm-dir-XXXXXX/manager.sock, and Python pymp-xxxxxxxx/listener-xxxxxxxx.
 MAX_TMPDIR_BYTES = 103 - len("/torch-shm-dir-XXXXXX/manager.sock")
 SHORT_TMPDIR = "/tmp"
+# Numbers of open files to request, the best one first.
+OPEN_FILES = (65536, 10240, 4096)
 
 
 def prepare_process() -> None:
@@ -94,7 +96,9 @@ def raise_open_file_limit() -> None:
     Each DataLoader worker and each of its batches needs several; macOS permits 256 by default.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = min(hard, 65536) if hard != resource.RLIM_INFINITY else 65536
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with suppress(OSError, ValueError):  # macOS permits less than its hard limit
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    for wanted in OPEN_FILES:
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+            with suppress(OSError, ValueError):  # macOS permits less than its hard limit
+                resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+                return
