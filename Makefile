@@ -39,7 +39,7 @@ export DELETIONS := $(filter ~%,$(MAKECMDGOALS))
 PACKAGE = $(filter-out firstlight,$(patsubst src/%/__init__.py,%,$(wildcard src/*/__init__.py)))
 IS_PROJECT = $(shell sed -n '/^\[tool\.firstlight\.template\]/p' pyproject.toml)
 TESTS = $(if $(IS_PROJECT),$(addprefix tests/,$(PACKAGE)),tests)
-PYTEST = @$(PYTHON) -P -m pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not slow and not exhaustive"
+PYTEST = @$(PYTHON) -m pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not slow and not exhaustive"
 
 .PHONY: $(COMMANDS) belongs
 .DEFAULT_GOAL := help

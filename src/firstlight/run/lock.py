@@ -9,8 +9,9 @@ from filelock import FileLock, Timeout
 
 from firstlight.run.errors import CheckpointError
 
-# Answers of file systems without locks, mostly network drives. For ENOSYS, filelock raises NotImplementedError.
-NO_LOCK_ERRNOS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
+# Answers of file systems without locks, mostly network drives. For ENOSYS, filelock uses a lock without flock, or in
+# older versions raises NotImplementedError.
+NO_LOCK_ERRNOS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL)
 # DataLoader workers of a killed run keep the lock until they notice its end, which takes up to five seconds.
 WORKER_EXIT_TIMEOUT_S = 8
 
