@@ -37,6 +37,7 @@ def run_job(task: Callable[[DictConfig], Any], failures: list[str], cfg: DictCon
     is_sweep_job = HydraConfig.get().mode == RunMode.MULTIRUN
     if is_sweep_job:
         assign_job_metadata(cfg)
+        remove_run_variables()
         if is_managed_sweep() and (reason := get_skip_reason(Path(cfg.output_dir))):
             print(f"job {job.num}  {cfg.name}: {reason}", flush=True)
             return None
@@ -96,6 +97,13 @@ def assign_job_metadata(cfg: DictConfig) -> None:
         cfg.output_dir = os.path.relpath(hydra_cfg.runtime.output_dir)
         cfg.name = cfg.name or get_swept_overrides()
         cfg.group = cfg.group or Path(hydra_cfg.sweep.dir).name
+
+
+def remove_run_variables() -> None:
+    """Remove the variables that name one W&B run, which the jobs of a sweep would share."""
+    for name in ("WANDB_RUN_ID", "WANDB_RESUME"):
+        if value := os.environ.pop(name, ""):
+            print(f"Ignored {name}={value}: each job of a sweep is a run of its own.", flush=True)
 
 
 def is_managed_sweep() -> bool:

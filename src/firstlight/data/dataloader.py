@@ -7,6 +7,7 @@ import resource
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from lightning.fabric.utilities.seed import pl_worker_init_function
@@ -14,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from firstlight.data.wait import report_long_waits
 from firstlight.hardware.device import count_available_cpus
-from firstlight.run.errors import HardwareError
+from firstlight.run.errors import ConfigError, HardwareError
 from firstlight.run.signals import STOP_SIGNALS
 
 # Open files of a training process, and of a worker: four batches of up to six tensors, and its pipes.
@@ -43,8 +44,7 @@ def make_resumable_class(loader_class: Any) -> Any:
             for name in ("set_epoch", "start_epoch"):
                 if hasattr(self.dataset, name):
                     getattr(self.dataset, name)(self.sampler.epoch)
-            batches = super().__iter__()
-            yield from report_long_waits(batches) if self.num_workers else batches
+            yield from (report_long_waits if self.num_workers else iter)(super().__iter__())
 
         def _find_position(self, epoch: int, completed: int | None) -> tuple[int, int]:
             """Return the position of an iteration. Only the first one of the training loop in an epoch resumes."""
@@ -117,6 +117,25 @@ def validate_num_workers(num_workers: int | None) -> None:
         raise HardwareError(
             f"data.num_workers={num_workers} needs about {needed} open files, but this process may open "
             f"{get_open_file_limit()}. Raise the limit with `ulimit -n 4096`, or use data.num_workers=0."
+        )
+
+
+def validate_main_script(num_workers: int) -> None:
+    """Check that DataLoader workers can import the script that starts them.
+
+    Except on Linux, each worker is a new interpreter that imports the script, and would run it again.
+
+    Raises:
+        ConfigError: If the script has no guard against this.
+    """
+    file = getattr(sys.modules["__main__"], "__file__", None)
+    is_forked = multiprocessing.get_start_method() == "fork"
+    if not num_workers or is_forked or file is None or not Path(file).is_file():
+        return
+    if "__main__" not in Path(file).read_text(encoding="utf-8", errors="replace"):
+        raise ConfigError(
+            f"DataLoader workers import {file}, and would run it again. Put its code under "
+            "`if __name__ == '__main__':`, or use data.num_workers=0."
         )
 
 

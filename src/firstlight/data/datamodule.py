@@ -15,6 +15,7 @@ from firstlight.data.dataloader import (
     get_default_num_workers,
     get_resume_position,
     init_worker,
+    validate_main_script,
     validate_num_workers,
 )
 from firstlight.data.eval_shard import EvalShard, EvalShardSampler
@@ -169,6 +170,7 @@ class LabeledDataModule(LightningDataModule, ABC):
         num_workers = self.num_workers
         if num_workers is None:
             num_workers = 0 if self.in_memory else max(get_default_num_workers() // world_size, 1)
+        validate_main_script(num_workers)
         has_full_batch = len(dataset) > self.batch_size * world_size  # type: ignore[arg-type]
         eval_sampler = None
         if sampler is None and world_size > 1:

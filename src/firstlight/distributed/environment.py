@@ -1,6 +1,7 @@
 """The launcher that started the processes of a run."""
 
 import os
+import sys
 from typing import Any
 
 from firstlight.run.errors import ConfigError
@@ -32,18 +33,17 @@ def is_started_externally() -> bool:
     return get_launcher() in ("torchrun", "Slurm")
 
 
-def remove_stray_address(num_nodes: int) -> str:
-    """Remove the variables of another machine's address that do not concern a run on one machine.
+def remove_stray_address(num_nodes: int) -> None:
+    """Remove the address of a first machine, which does not concern a run on one machine, and print one line.
 
     Args:
         num_nodes: Number of machines of the run.
-
-    Returns:
-        The line that names the removed variables; "" if there are none.
     """
     # After Lightning has started processes, LOCAL_RANK is set and the address is the one that they use.
     if num_nodes > 1 or "LOCAL_RANK" in os.environ or get_launcher() not in ("", "the machine"):
-        return ""
+        return
     names = [name for name in ("MASTER_ADDR", "MASTER_PORT") if name in os.environ]
     values = [f"{name}={os.environ.pop(name)}" for name in names]
-    return f"Ignored {', '.join(values)}: the processes of one machine use a free port of it." if values else ""
+    if values:
+        message = f"Ignored {', '.join(values)}: the processes of one machine use a free port of it."
+        print(message, file=sys.stderr, flush=True)

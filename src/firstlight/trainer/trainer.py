@@ -2,7 +2,6 @@
 
 import logging
 import os
-import sys
 from contextlib import nullcontext
 from typing import Any, Literal, Unpack
 
@@ -93,8 +92,7 @@ class Trainer(lightning.pytorch.Trainer):
     ) -> None:
         validate_hardware(accelerator, devices, num_nodes, strategy, precision)
         validate_trainer_settings(accelerator, kwargs)
-        if message := remove_stray_address(num_nodes):
-            print(message, file=sys.stderr, flush=True)
+        remove_stray_address(num_nodes)
         num_threads = num_threads or max(DEFAULT_NUM_THREADS // count_devices(accelerator, devices), 1)
         configure_process(num_threads, matmul_precision, deterministic=kwargs.get("deterministic") is True)
         world_size = count_processes(accelerator, devices, num_nodes)
