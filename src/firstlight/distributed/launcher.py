@@ -19,7 +19,7 @@ class SubprocessLauncher(_SubprocessScriptLauncher):
         """Start the other processes, unless torchrun or Slurm has, and call the function in this one."""
         self.cluster_environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
         if not self.cluster_environment.creates_processes_externally:
-            os.environ[CHILD_VARIABLE] = "1"  # inherited by the processes
+            os.environ[CHILD_VARIABLE] = str(os.getpid())  # inherited by the processes
             try:
                 self._call_children_scripts()
             finally:

@@ -19,10 +19,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from firstlight.distributed.environment import detect_cluster_environment
 from firstlight.run.errors import ConfigError, TrainingError
-from firstlight.run.rank import LAUNCHER_VARIABLES, get_launcher, is_nonzero_rank
+from firstlight.run.rank import CHILD_VARIABLE, LAUNCHER_VARIABLES, get_launcher, is_nonzero_rank
 
 # How long the other ranks wait for rank 0, which may have to download data.
 STORE_TIMEOUT = timedelta(hours=1)
+# How long a process tries to connect after rank 0 has started to serve the store.
+CONNECT_TIMEOUT = timedelta(seconds=30)
 # Key of the run directory in torchrun's store.
 RUN_DIR_KEY = "firstlight/run_dir"
 # How long they wait without a message, and how often they look.
@@ -88,7 +90,7 @@ def receive_config(environment: Any) -> str:
         environment: Lightning's cluster environment.
 
     Raises:
-        TrainingError: If rank 0 does not send the config in time.
+        TrainingError: If rank 0 does not send the config in time, or has exited.
     """
     address = (environment.main_address, environment.main_port)
     started, store, is_reported = time.monotonic(), None, False
@@ -98,6 +100,8 @@ def receive_config(environment: Any) -> str:
             store = connect_store(environment)
         if store is not None and store.check([_make_store_prefix()]):
             return str(store.get(_make_store_prefix()).decode())
+        if get_launcher() == "Lightning" and os.getppid() != int(os.environ[CHILD_VARIABLE]):
+            raise TrainingError("Rank 0 has exited before it sent the config.")
         if waited_s > REPORT_WAIT_AFTER_S and not is_reported:
             is_reported = True
             print(format_wait(*address), file=sys.stderr, flush=True)
@@ -159,7 +163,7 @@ def connect_store(environment: Any, is_server: bool = False) -> Any:
             environment.main_address,
             environment.main_port,
             is_master=is_server,
-            timeout=STORE_TIMEOUT,
+            timeout=CONNECT_TIMEOUT,
             wait_for_workers=False,
             # torch.distributed creates its own store in this process, on the same port.
             multi_tenant=True,

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, MutableMapping
 
-# SubprocessLauncher sets this variable for the processes that it starts, and nobody else.
+# SubprocessLauncher sets this variable for the processes that it starts, to its own process ID.
 CHILD_VARIABLE = "FIRSTLIGHT_CHILD_PROCESS"
 # Each launcher: its variables, of which the first one is the rank. Only a complete set counts: images, notebooks and
 # earlier launchers leave single variables behind. torchrun comes first, because Slurm may have started it.

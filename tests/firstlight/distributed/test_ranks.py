@@ -68,6 +68,15 @@ def test_wait_for_rank_zero_is_reported_and_ends(monkeypatch, capsys, set_torchr
     assert "unset RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT, TORCHELASTIC_RUN_ID (now RANK=1" in line
 
 
+def test_process_without_its_rank_zero_ends(monkeypatch):
+    values = ("1", "0", "2", "127.0.0.1", "1", "1234567")  # the ID of a process that is not the parent
+    for name, value in zip(LAUNCHER_VARIABLES["Lightning"], values, strict=True):
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(TrainingError, match="Rank 0 has exited before it sent the config"):
+        ranks.receive_config(detect_cluster_environment())
+
+
 def test_config_of_rank_zero_is_received(set_torchrun, agent_store):
     set_torchrun(agent_store.port, rank=1)
     agent_store.set("firstlight/0", "seed: 1\n")

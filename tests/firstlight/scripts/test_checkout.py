@@ -105,3 +105,15 @@ def test_setup_ignores_and_verifies():
 
     assert "unset PIP_USER PIP_PREFIX PIP_TARGET PIP_ROOT PIP_DRY_RUN" in text
     assert text.rstrip().endswith(".venv/bin/python -I scripts/verify_setup.py $locks")
+
+
+def test_repository_of_another_user_is_named(tmp_path):
+    git = tmp_path / "git"
+    git.write_text("#!/bin/sh\necho 'fatal: detected dubious ownership in repository' >&2\nexit 128\n")
+    git.chmod(0o755)
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import project, pathlib; project.read_files(pathlib.Path('.'))"
+    environment = {**os.environ, "PATH": str(tmp_path)}
+    command = [sys.executable, "-c", code, str(ROOT / "scripts")]
+    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
+
+    assert "belongs to another user, so git ignores it. If you trust it, run `git config --global" in process.stderr
