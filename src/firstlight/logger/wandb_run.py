@@ -12,13 +12,15 @@ from firstlight.logger.wandb_offline import RunSegment
 from firstlight.run.optional import print_failure
 
 # IDs of WANDB_RUN_ID that runs of this process have, and connections to a dead background process.
-_taken_ids = {""}
+_taken_ids: set[str] = set()
 _failed_interfaces: set[int] = set()
 
 
 def take_requested_id() -> str:
     """Return the run ID in WANDB_RUN_ID for the first run of this process; "" if there is none."""
     requested = os.environ.get("WANDB_RUN_ID", "")
+    if not requested:
+        return ""
     if requested in _taken_ids:
         print(f"Ignored WANDB_RUN_ID={requested}: it is the ID of an earlier run of this process.", flush=True)
         return ""

@@ -117,6 +117,13 @@ def test_two_experiments_of_a_process_are_two_runs(tmp_path, monkeypatch, capsys
         assert len(list((tmp_path / name).glob(f"wandb/offline-run-*-{run_id}/run-{run_id}.wandb"))) == 1
 
 
+def test_no_requested_id_prints_nothing(monkeypatch, capsys):
+    monkeypatch.delenv("WANDB_RUN_ID", raising=False)
+
+    assert wandb_run.take_requested_id() == wandb_run.take_requested_id() == ""
+    assert capsys.readouterr().out == ""
+
+
 @pytest.mark.parametrize(
     ("variable", "key", "default"),
     [
