@@ -41,7 +41,7 @@ IS_PROJECT = $(shell sed -n '/^\[tool\.firstlight\.template\]/p' pyproject.toml)
 TESTS = $(if $(IS_PROJECT),$(addprefix tests/,$(PACKAGE)),tests)
 PYTEST = @$(PYTHON) -m pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not slow and not exhaustive"
 
-.PHONY: $(COMMANDS)
+.PHONY: $(COMMANDS) belongs
 .DEFAULT_GOAL := help
 
 help:
@@ -60,24 +60,28 @@ init new update lock:
 $(PROGRAMS): $(READY)
 	@$(PYTHON) scripts/make.py run firstlight.$(call module,$@)
 
-test: $(READY)
+# An environment belongs to its checkout.
+belongs: $(READY)
+	@$(PYTHON) scripts/checkout.py
+
+test: belongs
 	$(PYTEST) -o "testpaths=$(TESTS)" $(ARGS)
 
-test-engine: $(READY)
+test-engine: belongs
 	$(PYTEST) -o testpaths=tests/firstlight $(ARGS)
 
-check: $(READY)
-	@$(PYTHON) -m ruff check .
-	@$(PYTHON) -m ruff format --check .
-	@$(PYTHON) -m mypy
+check: belongs
+	@$(PYTHON) -P -m ruff check .
+	@$(PYTHON) -P -m ruff format --check .
+	@$(PYTHON) -P -m mypy
 
 fix: $(READY)
-	@$(PYTHON) -m ruff check --fix .
-	@$(PYTHON) -m ruff format .
+	@$(PYTHON) -P -m ruff check --fix .
+	@$(PYTHON) -P -m ruff format .
 	$(if $(IS_PROJECT),,@$(PYTHON) scripts/manifest.py)
 
-docs: $(READY)
-	@$(PYTHON) -m sphinx --fail-on-warning --keep-going --quiet docs site
+docs: belongs
+	@$(PYTHON) -P -m sphinx --fail-on-warning --keep-going --quiet docs site
 	@echo "docs: open site/index.html"
 
 clean:

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+import checkout
 import doctor_facts as facts
 import doctor_rules as rules
 import pyproject
@@ -55,6 +56,8 @@ def run_checks(root: Path, variables: Mapping[str, str]) -> Iterator[Finding]:
     setup_python = "" if is_project_env else facts.find_setup_python(root)
     yield rules.check_system(machine)
     yield rules.check_python(machine, platform.python_version(), setup_python, install)
+    if is_project_env:
+        yield rules.check_checkout(checkout.find_problem(root), checkout.get_fix(root))
     # The conda environment is installed from pyproject.toml, not from the lock files.
     pins = {name: [] if is_conda else versions for name, versions in facts.read_pins(root).items()}
     yield rules.check_packages(installed, pins, torch_requirement, install)

@@ -75,6 +75,13 @@ def check_python(machine: MachineInfo, version: str, setup_python: str, install:
     return Finding("python", "fail", f"{text}, but the project requires Python 3.11, 3.12 or 3.13", fix)
 
 
+def check_checkout(problem: str, fix: str) -> Finding:
+    """Check that the environment imports the sources of this checkout; `problem` is empty if it does."""
+    if problem:
+        return Finding("checkout", "fail", problem, fix)
+    return Finding("checkout", "ok", "the environment belongs to this checkout")
+
+
 def check_packages(
     installed: Mapping[str, str], pins: Mapping[str, list[str]], torch_requirement: str, install: str
 ) -> Finding:

@@ -151,7 +151,7 @@ def set_names(files: Files, old: str, new: str) -> Files:
         "configs/trusted.yaml": rf"^(- ){old}\b",
         "environment.yml": rf"(^name: *|conda activate ){names}\b",
         "README.md": rf"\A(# ){names}\b",
-        **{path: rf"^( *project: *){names}\b" for path in files if path.startswith(("sweeps/", "configs/logger/"))},
+        **{path: rf"^( *project: .*?\b){names}\b" for path in files if path.startswith(("sweeps/", "configs/logger/"))},
     }
     changed = {
         path: re.sub(pattern, rf"\g<1>{new}", files[path], flags=re.MULTILINE)

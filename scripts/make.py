@@ -19,6 +19,8 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
 
+import checkout
+
 SCRIPTS = Path(__file__).resolve().parent
 ENGINE = SCRIPTS.parent / "src/firstlight"
 
@@ -71,7 +73,11 @@ def exec_python(*program: str) -> None:
 
 def run_module(name: str) -> None:
     """Run a module with the arguments of the make command."""
-    exec_python("-m", name)
+    problem = checkout.find_problem(SCRIPTS.parent)
+    if problem:
+        sys.exit(f"make: {problem}. Fix: {checkout.get_fix(SCRIPTS.parent)}.")
+    # -P: a file of yours with the name of a standard module, such as types.py, must not take its place.
+    exec_python("-P", "-m", name)
 
 
 def run_script(name: str) -> None:

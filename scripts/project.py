@@ -70,6 +70,15 @@ def get_git_output(root: Path, *arguments: str) -> str | None:
     return result.stdout.decode(errors="surrogateescape").strip()
 
 
+def is_owned_by_other_user(root: Path) -> bool:
+    """Return True if git ignores a repository because of its owner."""
+    try:
+        result = subprocess.run(["git", "status"], cwd=root, capture_output=True)
+    except OSError:
+        return False
+    return b"dubious ownership" in result.stderr
+
+
 def read_files(root: Path) -> Files:
     """Return the files of a checkout, except those that git ignores.
 
@@ -77,6 +86,11 @@ def read_files(root: Path) -> Files:
         ValueError: If the directory is not under git.
     """
     listed = get_git_output(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    if not listed and is_owned_by_other_user(root):
+        raise ValueError(
+            f"{root} belongs to another user, so git ignores it. If you trust it, run "
+            f"`git config --global --add safe.directory {root}`."
+        )
     if not listed:
         raise ValueError(
             f"{root} is not a git repository, so changes could not be undone. Run `git init && git add -A`."

@@ -1,6 +1,8 @@
 """Python API for notebooks and scripts: create an experiment, or load a trained run."""
 
+import multiprocessing
 import os
+import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,8 +92,10 @@ def create(overrides: list[str] | None = None) -> Experiment:
 
     Raises:
         UserError: If the config is invalid or cannot be built on this machine.
+        SystemExit: If a DataLoader worker runs the script that starts it.
         HydraException: If an override cannot be parsed or its key does not exist.
     """
+    require_main_guard()
     overrides = list(overrides or [])
     if not any(override.startswith(("logger=", "resume=")) for override in overrides):
         overrides.append("logger=none")  # building the W&B logger would already start a W&B run
@@ -107,6 +111,21 @@ def create(overrides: list[str] | None = None) -> Experiment:
         HydraConfig.instance().cfg = None
     trainer.callbacks.append(RunRecorder(cfg, overrides))  # type: ignore[attr-defined]
     return Experiment(model, data, trainer, cfg)
+
+
+def require_main_guard() -> None:
+    """Exit with one line if a DataLoader worker runs the script that starts it.
+
+    macOS starts workers with `spawn`: each one imports the script, and would start a training run of its own.
+
+    Raises:
+        SystemExit: If this process is such a worker.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        sys.exit(
+            "A DataLoader worker has imported your script, and must not run it. Put the code of the script under "
+            "`if __name__ == '__main__':`, or use data.num_workers=0."
+        )
 
 
 class RunRecorder(Callback):

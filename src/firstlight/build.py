@@ -30,7 +30,7 @@ from firstlight.model.optimizer import has_own_optimizers, set_optimizer_config
 from firstlight.model.task import Task, get_network
 from firstlight.run.errors import ConfigError, DataError
 from firstlight.run.files import to_plain_dict
-from firstlight.run.redaction import redact
+from firstlight.trainer.loggers import build_optional_loggers
 from firstlight.trainer.trainer import Trainer, validate_hardware
 
 Settings = dict[str, Any]
@@ -134,9 +134,7 @@ def build_trainer(settings: Settings, model_kwargs: Settings | None = None) -> T
             ExactResume(),
             BestCheckpointRecord(settings["output_dir"]),
         ]
-    for logger in instantiate_entries(settings["logger"]):
-        loggers.append(logger)
-        logger.log_hyperparams(redact(settings))
+    loggers += build_optional_loggers(settings)
     trainer: Trainer = instantiate(
         settings["trainer"], callbacks=callbacks, logger=loggers, default_root_dir=settings["output_dir"]
     )

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -124,7 +125,7 @@ class ModelBenchmark:
             raise ConfigError(f"{type(self.model).__name__} has no test_step. Measure only phases=[train].")
         else:
             trainer.test(self.model, self.data, verbose=False)
-        run_exit_actions(0)
+        run_exit_actions(Path(self.settings["output_dir"]), 0)
         return stopwatch.timing
 
     def time_plain_loop(self, phase: str, steps: int) -> Timing:

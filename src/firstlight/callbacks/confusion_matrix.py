@@ -12,6 +12,7 @@ from firstlight.logger.wandb_loggers import get_wandb_loggers
 from firstlight.model.classifier import Classifier
 from firstlight.model.per_class_metrics import ClassMetrics, compute_class_metrics
 from firstlight.run.files import write_atomically, write_figure
+from firstlight.run.optional import continue_on_failure
 
 
 class ConfusionMatrixPlot(Callback):
@@ -26,6 +27,7 @@ class ConfusionMatrixPlot(Callback):
     def __init__(self, output_dir: str) -> None:
         self.output_dir = Path(output_dir)
 
+    @continue_on_failure("confusion_matrix.png")
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write both files on rank 0; a module that is no `Classifier` has no confusion matrix."""
         if not trainer.is_global_zero or not isinstance(pl_module, Classifier):

@@ -12,6 +12,7 @@ from firstlight.data.images import ImageDataModule
 from firstlight.data.normalization import denormalize_to_uint8
 from firstlight.logger.wandb_loggers import get_wandb_loggers
 from firstlight.run.files import write_atomically
+from firstlight.run.optional import continue_on_failure
 
 
 class FirstBatchImages(Callback):
@@ -33,11 +34,15 @@ class FirstBatchImages(Callback):
         is_first = trainer.global_step == 0 and batch_idx == 0 and trainer.is_global_zero
         data = trainer.datamodule  # type: ignore[attr-defined]
         if is_first and isinstance(data, ImageDataModule):
-            images = denormalize_to_uint8(batch["inputs"][: self.num_samples], data.mean, data.std)
-            path = self.output_dir / "first_batch.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            grid = make_grid(images, nrow=8, pad_value=255)
-            image = Image.fromarray(grid.permute(1, 2, 0).numpy())
-            write_atomically(path, partial(image.save, format="PNG"))
-            for logger in get_wandb_loggers(trainer):
-                logger.log_image("train/first_batch", [str(path)])
+            self._write_images(trainer, data, batch["inputs"])
+
+    @continue_on_failure("first_batch.png")
+    def _write_images(self, trainer: Trainer, data: ImageDataModule, inputs: Any) -> None:
+        images = denormalize_to_uint8(inputs[: self.num_samples], data.mean, data.std)
+        path = self.output_dir / "first_batch.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        grid = make_grid(images, nrow=8, pad_value=255)
+        image = Image.fromarray(grid.permute(1, 2, 0).numpy())
+        write_atomically(path, partial(image.save, format="PNG"))
+        for logger in get_wandb_loggers(trainer):
+            logger.log_image("train/first_batch", [str(path)])

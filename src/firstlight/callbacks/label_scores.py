@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from firstlight.logger.wandb_loggers import get_wandb_loggers
 from firstlight.model.multilabel import MultiLabelClassifier
 from firstlight.run.files import write_atomically, write_figure
+from firstlight.run.optional import continue_on_failure
 
 # With more labels, their names would overlap. The JSON file has all of them.
 MAX_PLOTTED_LABELS = 60
@@ -29,6 +30,7 @@ class LabelScoresPlot(Callback):
     def __init__(self, output_dir: str) -> None:
         self.output_dir = Path(output_dir)
 
+    @continue_on_failure("label_scores.png")
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write both files on rank 0; a module that is no `MultiLabelClassifier` has no labels."""
         if not trainer.is_global_zero or not isinstance(pl_module, MultiLabelClassifier):

@@ -8,6 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from matplotlib.figure import Figure
 
 from firstlight.run.files import write_figure
+from firstlight.run.optional import continue_on_failure
 
 # Steps and values.
 Curve = list[tuple[int, float]]
@@ -25,6 +26,7 @@ class LearningCurves(Callback):
     def __init__(self, output_dir: str) -> None:
         self.output_dir = Path(output_dir)
 
+    @continue_on_failure("learning_curves.png")
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Flush metrics.csv and write learning_curves.png on rank 0."""
         if trainer.is_global_zero:

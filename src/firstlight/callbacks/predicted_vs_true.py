@@ -13,6 +13,7 @@ from firstlight.distributed.collectives import all_gather_objects
 from firstlight.logger.wandb_loggers import get_wandb_loggers
 from firstlight.model.regressor import Regressor
 from firstlight.run.files import write_atomically, write_figure
+from firstlight.run.optional import continue_on_failure
 
 # Points of the plot and of the JSON file.
 MAX_POINTS = 2_000
@@ -59,9 +60,13 @@ class PredictedVsTruePlot(Callback):
         if not trainer.is_global_zero:
             return
         assert isinstance(pl_module, Regressor)
+        self._write_files(trainer, pl_module, ids, true, predicted)
+
+    @continue_on_failure("predicted_vs_true.png")
+    def _write_files(self, trainer: Trainer, model: Regressor, ids: Tensor, true: Tensor, predicted: Tensor) -> None:
         chosen = choose_points(ids)
         content = {
-            "target_name": pl_module.target_name,
+            "target_name": model.target_name,
             "num_samples": int((ids >= 0).sum()),
             "true": true[chosen].tolist(),
             "predicted": predicted[chosen].tolist(),

@@ -16,6 +16,7 @@ from firstlight.distributed.collectives import all_gather_objects
 from firstlight.logger.wandb_loggers import get_wandb_loggers
 from firstlight.model.classifier import Classifier
 from firstlight.run.files import write_atomically
+from firstlight.run.optional import continue_on_failure
 
 # The error score of a sample, from -1 (confident and correct) to 1 (confident and wrong), and its row.
 Candidate = tuple[float, dict[str, Any]]
@@ -67,6 +68,10 @@ class PredictionSamples(Callback):
         gathered = [candidate for candidates in all_gather_objects(self.candidates) for candidate in candidates]
         if not trainer.is_global_zero:
             return
+        self._write_files(trainer, gathered)
+
+    @continue_on_failure("predictions.json")
+    def _write_files(self, trainer: Trainer, gathered: list[Candidate]) -> None:
         rows = [row for _, row in self._select_top(gathered)]
         for index, row in enumerate(rows):
             if "image" in row:

@@ -10,6 +10,7 @@ from firstlight.data.batch import count_samples
 from firstlight.hardware.device import get_peak_memory_gib, measure_matmul_flops, reset_peak_memory, synchronize
 from firstlight.model.flops import count_flops_per_sample
 from firstlight.model.task import Task
+from firstlight.run.optional import continue_on_failure
 from firstlight.trainer.steps import get_log_step
 
 # The first steps compile kernels and fill caches, so they are not measured.
@@ -77,7 +78,9 @@ class ThroughputMonitor(Callback):
         self.window.data_wait_s += time.perf_counter() - self.ended
         # FLOPs are counted on a copy of the model, and a sharded model cannot be copied.
         if self.peak_flops and not self.flops and pl_module._device_mesh is None and isinstance(pl_module, Task):
-            self.flops = count_flops_per_sample(pl_module, batch["inputs"])
+            with continue_on_failure("speed/mfu"):
+                self.flops = count_flops_per_sample(pl_module, batch["inputs"])
+            self.peak_flops = self.peak_flops if self.flops else 0.0  # no second attempt
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -14,12 +15,15 @@ from omegaconf import DictConfig
 from firstlight.cli.console import suppress_library_noise
 from firstlight.cli.errors import print_error
 from firstlight.cli.job import run_job
+from firstlight.cli.restart import apply_restart
 from firstlight.config.compose import resolve_and_store_root_config
 from firstlight.config.options import CONFIG_DIR
 from firstlight.config.overrides import validate_hydra_overrides
 from firstlight.distributed.ranks import run_worker_rank
 from firstlight.hardware.mps_watermarks import set_watermarks
-from firstlight.run.rank import is_nonzero_rank
+from firstlight.run.checkout import validate_checkout
+from firstlight.run.environment import prepare_process
+from firstlight.run.rank import get_launcher, is_nonzero_rank
 from firstlight.run.signals import install_signal_handler
 
 
@@ -44,20 +48,24 @@ def command(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[..., 
 
 def run_cli(name: str, task: Callable[[DictConfig], Any]) -> None:
     """Compose the config, run the task (once, or for each job of a sweep), and exit with a code."""
-    suppress_library_noise()
     received: list[int] = []
     install_signal_handler((signal.SIGTERM, signal.SIGHUP), functools.partial(handle_stop_signal, received))
     # Makes Hydra raise its errors instead of printing them, so that they can be formatted here.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     failures: list[str] = []
-    if is_nonzero_rank():
-        if name == "train":
-            run_worker_rank(task)
-        return
     try:
+        prepare_process()
+        suppress_library_noise()
+        # Notebooks set a backend for their output, which another environment may not have. Plots are written to files.
+        os.environ["MPLBACKEND"] = "agg"
+        validate_checkout(Path.cwd())
+        if is_nonzero_rank():
+            run_nonzero_rank(name, task)
+            return
         set_watermarks(os.environ)  # before torch is imported
         validate_hydra_overrides(sys.argv[1:])
-        root, sys.argv[1:] = resolve_and_store_root_config(name, sys.argv[1:])
+        overrides = apply_restart(sys.argv[1:]) if name == "train" else sys.argv[1:]
+        root, sys.argv[1:] = resolve_and_store_root_config(name, overrides)
         job = functools.partial(run_job, task, failures)
         hydra.main(config_path=str(CONFIG_DIR), config_name=root, version_base="1.3")(job)()
     except KeyboardInterrupt:
@@ -70,6 +78,15 @@ def run_cli(name: str, task: Callable[[DictConfig], Any]) -> None:
         sys.exit(1)
     if failures:
         sys.exit(1)
+
+
+def run_nonzero_rank(name: str, task: Callable[[DictConfig], Any]) -> None:
+    """Join the training run of rank 0; other commands run on rank 0 only, and say so."""
+    if name == "train":
+        run_worker_rank(task)
+    else:
+        message = f"{name}: runs on rank 0 only, and {get_launcher()} started this process as another rank."
+        print(message, file=sys.stderr, flush=True)
 
 
 def handle_stop_signal(received: list[int], number: int, frame: FrameType | None) -> None:

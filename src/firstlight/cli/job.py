@@ -18,7 +18,7 @@ from firstlight.config.overrides import drop_keys_of_replaced_classes
 from firstlight.distributed.ranks import run_worker_rank
 from firstlight.run.files import read_json_or_empty
 from firstlight.run.lock import WORKER_EXIT_TIMEOUT_S, acquire_run_lock, is_unlocked
-from firstlight.run.rank import is_nonzero_rank
+from firstlight.run.rank import get_launcher, is_nonzero_rank
 
 # In the sweep directory: the overrides and jobs of `make sweep`.
 SWEEP_FILE = "sweep.json"
@@ -39,6 +39,7 @@ def run_job(task: Callable[[DictConfig], Any], failures: list[str], cfg: DictCon
     is_sweep_job = HydraConfig.get().mode == RunMode.MULTIRUN
     if is_sweep_job:
         assign_job_metadata(cfg)
+        remove_run_variables()
         if is_managed_sweep() and (reason := get_skip_reason(Path(cfg.output_dir))):
             print(f"job {job.num}  {cfg.name}: {reason}", flush=True)
             return None
@@ -60,7 +61,7 @@ def run_job(task: Callable[[DictConfig], Any], failures: list[str], cfg: DictCon
 
 def needs_subprocess(cfg: DictConfig) -> bool:
     """Return True if a job starts processes for several devices, which the process of the sweep cannot join."""
-    return "trainer" in cfg and cfg.trainer.strategy != AUTO and "SLURM_PROCID" not in os.environ
+    return "trainer" in cfg and cfg.trainer.strategy != AUTO and get_launcher() != "Slurm"
 
 
 def run_job_in_subprocess(cfg: DictConfig, failures: list[str]) -> None:
@@ -100,6 +101,13 @@ def assign_job_metadata(cfg: DictConfig) -> None:
         cfg.group = cfg.group or Path(hydra_cfg.sweep.dir).name
 
 
+def remove_run_variables() -> None:
+    """Remove the variables that name one W&B run, which the jobs of a sweep would share."""
+    for name in ("WANDB_RUN_ID", "WANDB_RESUME"):
+        if value := os.environ.pop(name, ""):
+            print(f"Ignored {name}={value}: each job of a sweep is a run of its own.", flush=True)
+
+
 def is_managed_sweep() -> bool:
     """Return True if `make sweep` created the sweep directory, so that the jobs in it belong to this sweep."""
     return (Path(HydraConfig.get().sweep.dir) / SWEEP_FILE).is_file()
@@ -113,13 +121,18 @@ def prepare_resume_or_restart(cfg: DictConfig) -> DictConfig:
     run_dir = Path(cfg.output_dir)
     if read_json_or_empty(run_dir / "run.json") and has_checkpoint(run_dir):
         return compose_config(cfg.command, [f"resume={run_dir}"])
-    with acquire_run_lock(run_dir):
+    move_attempt_files(run_dir)
+    return cfg
+
+
+def move_attempt_files(run_dir: Path) -> None:
+    """Rename the files of an attempt without a checkpoint, so that another one can start from scratch."""
+    with acquire_run_lock(run_dir, WORKER_EXIT_TIMEOUT_S):
         # run.json last, because it marks the directory as taken.
         for name in ("output.log", "metrics.csv", "run.json"):
             if (run_dir / name).is_file():
                 stem, suffix = name.split(".")
                 (run_dir / name).replace(run_dir / f"{stem}.previous.{suffix}")
-    return cfg
 
 
 def get_swept_overrides() -> str:

@@ -12,7 +12,6 @@ from torch.nn.parameter import is_lazy
 
 from firstlight.cli.console import print_fields
 from firstlight.data.datamodule import LabeledDataModule
-from firstlight.logger.metrics_csv import MetricsCSVLogger
 from firstlight.model.classifier import Classifier
 from firstlight.model.optimizer import has_own_optimizers
 from firstlight.model.task import Task
@@ -34,8 +33,7 @@ def record_and_print_header(
     is_own_data = isinstance(data, LabeledDataModule)
     sizes = {name: len(dataset) for name, dataset in data.datasets.items()} if is_own_data else {}  # type: ignore[union-attr, arg-type]
     device = str(trainer.strategy.root_device)
-    built = [logger for logger in trainer.loggers if not isinstance(logger, MetricsCSVLogger)]
-    loggers = dict(zip([name for name, node in (cfg.logger or {}).items() if node], built, strict=True))
+    loggers = {logger.config_name: logger for logger in trainer.loggers if hasattr(logger, "config_name")}
     record.update(
         device=device,
         devices=trainer.world_size,

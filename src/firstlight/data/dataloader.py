@@ -3,16 +3,23 @@
 import atexit
 import functools
 import multiprocessing
+import resource
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from lightning.fabric.utilities.seed import pl_worker_init_function
 from torch.utils.data import DataLoader
 
+from firstlight.data.wait import report_long_waits
 from firstlight.hardware.device import count_available_cpus
+from firstlight.run.errors import ConfigError, HardwareError
 from firstlight.run.signals import STOP_SIGNALS
+
+# Open files of a training process, and of a worker: four batches of up to six tensors, and its pipes.
+BASE_FILES, FILES_PER_WORKER = 64, 32
 
 
 @functools.cache
@@ -37,7 +44,7 @@ def make_resumable_class(loader_class: Any) -> Any:
             for name in ("set_epoch", "start_epoch"):
                 if hasattr(self.dataset, name):
                     getattr(self.dataset, name)(self.sampler.epoch)
-            yield from super().__iter__()
+            yield from (report_long_waits if self.num_workers else iter)(super().__iter__())
 
         def _find_position(self, epoch: int, completed: int | None) -> tuple[int, int]:
             """Return the position of an iteration. Only the first one of the training loop in an epoch resumes."""
@@ -95,4 +102,44 @@ def kill_leftover_workers() -> None:
 def get_default_num_workers() -> int:
     """Return the number of DataLoader workers for this machine."""
     # macOS starts each worker as a new interpreter that imports torch again, which takes seconds and memory.
-    return min(count_available_cpus(), 4 if sys.platform == "darwin" else 16)
+    by_platform = min(count_available_cpus(), 4 if sys.platform == "darwin" else 16)
+    return max(min(by_platform, (get_open_file_limit() - BASE_FILES) // FILES_PER_WORKER), 1)
+
+
+def validate_num_workers(num_workers: int | None) -> None:
+    """Check that this process may open the files that DataLoader workers need.
+
+    Raises:
+        HardwareError: If it may not. Otherwise, workers would print tracebacks and stop.
+    """
+    needed = BASE_FILES + FILES_PER_WORKER * (num_workers or 0)
+    if num_workers and needed > get_open_file_limit():
+        raise HardwareError(
+            f"data.num_workers={num_workers} needs about {needed} open files, but this process may open "
+            f"{get_open_file_limit()}. Raise the limit with `ulimit -n 4096`, or use data.num_workers=0."
+        )
+
+
+def validate_main_script(num_workers: int) -> None:
+    """Check that DataLoader workers can import the script that starts them.
+
+    Except on Linux, each worker is a new interpreter that imports the script, and would run it again.
+
+    Raises:
+        ConfigError: If the script has no guard against this.
+    """
+    file = getattr(sys.modules["__main__"], "__file__", None)
+    is_forked = multiprocessing.get_start_method() == "fork"
+    if not num_workers or is_forked or file is None or not Path(file).is_file():
+        return
+    if "__main__" not in Path(file).read_text(encoding="utf-8", errors="replace"):
+        raise ConfigError(
+            f"DataLoader workers import {file}, and would run it again. Put its code under "
+            "`if __name__ == '__main__':`, or use data.num_workers=0."
+        )
+
+
+def get_open_file_limit() -> int:
+    """Return how many files this process may open."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return sys.maxsize if limit == resource.RLIM_INFINITY else limit

@@ -10,7 +10,14 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
 from firstlight.data.batch import identity_collate
-from firstlight.data.dataloader import ResumableDataLoader, get_default_num_workers, get_resume_position, init_worker
+from firstlight.data.dataloader import (
+    ResumableDataLoader,
+    get_default_num_workers,
+    get_resume_position,
+    init_worker,
+    validate_main_script,
+    validate_num_workers,
+)
 from firstlight.data.eval_shard import EvalShard, EvalShardSampler
 from firstlight.data.labels import LABEL_DTYPES, summarize_labels, validate_labels, validate_task
 from firstlight.data.sampler import BalancedSampler, ResumableSampler, ShuffleSampler
@@ -38,6 +45,7 @@ class LabeledDataModule(LightningDataModule, ABC):
 
     Raises:
         ConfigError: If `batch_size` is less than 1 or `num_workers` is negative.
+        HardwareError: If this process may not open the files that the workers need.
     """
 
     # "images" or "text": the models that accept this dataset.
@@ -66,6 +74,7 @@ class LabeledDataModule(LightningDataModule, ABC):
             raise ConfigError(
                 invalid_value("data.num_workers", num_workers, expected, "Use e.g. data.num_workers=null.")
             )
+        validate_num_workers(num_workers)
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.drop_last = drop_last
@@ -161,6 +170,7 @@ class LabeledDataModule(LightningDataModule, ABC):
         num_workers = self.num_workers
         if num_workers is None:
             num_workers = 0 if self.in_memory else max(get_default_num_workers() // world_size, 1)
+        validate_main_script(num_workers)
         has_full_batch = len(dataset) > self.batch_size * world_size  # type: ignore[arg-type]
         eval_sampler = None
         if sampler is None and world_size > 1:

@@ -7,14 +7,13 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from lightning.fabric.plugins import environments
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
-from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from firstlight.checkpoint import sharded
-from firstlight.distributed.environment import detect_cluster_environment
+from firstlight.distributed.environment import detect_cluster_environment, is_started_externally
+from firstlight.distributed.launcher import make_launcher
 from firstlight.run.errors import ConfigError, HardwareError, invalid_value
 
 # Blocks with at least this number of parameters are sharded separately.
@@ -22,25 +21,6 @@ FSDP_MIN_PARAMS = 1_000_000
 # DDP's argument for synchronizing buffers in the forward pass; torch up to 2.14 calls it `broadcast_buffers`.
 NEWER, OLDER = "forward_sync_buffers", "broadcast_buffers"
 BUFFER_SYNC_ARGUMENT = NEWER if NEWER in inspect.signature(DistributedDataParallel.__init__).parameters else OLDER
-
-
-class SubprocessLauncher(_SubprocessScriptLauncher):
-    """Lightning's launcher of one process per device, without its thread that kills all processes if one fails.
-
-    `RankWatchdog` stops them instead, after it has recorded the reason.
-    """
-
-    def launch(self, function: Callable[..., Any], *args: Any, trainer: Any = None, **kwargs: Any) -> Any:
-        """Start the other processes, unless torchrun or Slurm has, and call the function in this one."""
-        self.cluster_environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
-        if not self.cluster_environment.creates_processes_externally:
-            self._call_children_scripts()
-        return function(*args, **kwargs)
-
-
-def make_launcher(strategy: Any) -> SubprocessLauncher:
-    """Return the launcher for the processes of a strategy on this machine."""
-    return SubprocessLauncher(strategy.cluster_environment, strategy.num_processes, strategy.num_nodes)
 
 
 class BroadcastBuffersMixin:
@@ -241,10 +221,11 @@ def validate_world_size(accelerator: str, devices: int | str | list[int], num_no
     Raises:
         ConfigError: If the numbers differ.
     """
-    environment, expected = detect_cluster_environment(), count_processes(accelerator, devices, num_nodes)
-    is_external = not isinstance(environment, environments.LightningEnvironment)  # type: ignore[attr-defined]
-    if is_external and environment.world_size() != expected:
+    if not is_started_externally():
+        return
+    expected, started = count_processes(accelerator, devices, num_nodes), detect_cluster_environment().world_size()
+    if started != expected:
         raise ConfigError(
-            f"Slurm or torchrun started {environment.world_size()} processes, but trainer.devices x "
-            f"trainer.num_nodes = {expected}. Start one process per device."
+            f"Slurm or torchrun started {started} processes, but trainer.devices x trainer.num_nodes = {expected}. "
+            "Start one process per device."
         )

@@ -17,6 +17,8 @@ from firstlight.run.record import RunRecord, WorkerRunRecord
 # A rank without a heartbeat for HEARTBEAT_TIMEOUT_S counts as failed; this process then has GRACE_PERIOD_S to exit by
 # itself. Together they must be less than the 30 seconds after which torchrun kills all processes.
 HEARTBEAT_INTERVAL_S, HEARTBEAT_TIMEOUT_S, GRACE_PERIOD_S = 1.0, 20.0, 6.0
+# When rank 0 prints that it waits for others.
+REPORT_WAIT_AFTER_S = 25.0
 # Final values in place of a heartbeat; FAILED is followed by the reason.
 DONE, FAILED = "done", "failed: "
 
@@ -49,6 +51,7 @@ class RankWatchdog(threading.Thread):
         self.heartbeats: dict[int, tuple[str, float]] = {}
         self.stopped = threading.Event()
         self.peer_failure = ""
+        self.is_wait_reported = False
 
     def run(self) -> None:
         """Exchange heartbeats until this process is done or another rank has failed."""
@@ -56,6 +59,7 @@ class RankWatchdog(threading.Thread):
         while not self.stopped.wait(HEARTBEAT_INTERVAL_S):
             beat += 1
             self.peer_failure = self.find_failed_child() or self.exchange_heartbeats(beat)
+            self.report_missing_ranks(beat * HEARTBEAT_INTERVAL_S)
             if self.peer_failure:
                 break
         if self.peer_failure and not self.stopped.wait(GRACE_PERIOD_S):
@@ -109,6 +113,14 @@ class RankWatchdog(threading.Thread):
         except Exception:  # the store is gone, and therefore the process that served it
             return _format_silent_exit("Rank 0")
         return ""
+
+    def report_missing_ranks(self, waited_s: float) -> None:
+        """On rank 0, print one line if other ranks have not arrived after a while."""
+        missing = [rank for rank in self.other_ranks if rank not in self.heartbeats]
+        if self.rank == 0 and missing and waited_s > REPORT_WAIT_AFTER_S and not self.is_wait_reported:
+            self.is_wait_reported = True
+            names = ", ".join(map(str, missing[:8]))
+            print(f"Waiting for rank {names} of {len(self.other_ranks) + 1} for {waited_s:.0f} s.", flush=True)
 
     def _find_rank_failure(self, rank: int) -> str:
         """Return how a rank failed, or "" if it is alive or done."""

@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -15,6 +16,8 @@ import torch
 from firstlight.hardware.mps_watermarks import HIGH
 
 GIB = 2**30
+# Limits of a container or a batch job, and the smallest number that version 1 of control groups uses for "no limit".
+CGROUP_DIR, NO_LIMIT_BYTES = Path("/sys/fs/cgroup"), 2**60
 
 
 def synchronize(device: torch.device) -> None:
@@ -97,10 +100,33 @@ def count_available_cpus() -> int:
 
 
 def get_memory_gib(device: torch.device) -> float:
-    """Return the total memory of a device in GiB; for the CPU and MPS, which share it, the memory of the machine."""
+    """Return the total memory of a device in GiB; for the CPU and MPS, the memory of the machine or the container."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory / GIB
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
+    limits = read_container_memory_gib()
+    return min(machine, limits[0]) if limits else machine
+
+
+def read_container_memory_gib(root: Path = CGROUP_DIR) -> tuple[float, float] | None:
+    """Return the memory limit of the container or the batch job, and what is free of it, in GiB; None without a limit.
+
+    Args:
+        root: Directory of the control groups, version 2 or 1.
+    """
+    for limit_name, used_name, stat_name in (
+        ("memory.max", "memory.current", "memory.stat"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
+    ):
+        with suppress(OSError, ValueError, KeyError):
+            limit, used = (int((root / name).read_text()) for name in (limit_name, used_name))
+            if limit >= NO_LIMIT_BYTES:
+                continue
+            stat = dict(line.split() for line in (root / stat_name).read_text().splitlines())
+            # The system frees the file cache before it kills a process.
+            cache = int(stat.get("inactive_file", stat.get("total_inactive_file", 0)))
+            return limit / GIB, max(limit - used + cache, 0) / GIB
+    return None
 
 
 def get_free_memory_gib(device: torch.device) -> float:
@@ -112,7 +138,9 @@ def get_free_memory_gib(device: torch.device) -> float:
     meminfo = Path("/proc/meminfo")
     if meminfo.is_file():
         lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-        return int(lines["MemAvailable"].split()[0]) / 2**20
+        available = int(lines["MemAvailable"].split()[0]) / 2**20
+        limits = read_container_memory_gib()
+        return min(available, limits[1]) if limits else available
     return get_memory_gib(device)
 
 

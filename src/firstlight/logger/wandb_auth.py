@@ -8,6 +8,10 @@ from typing import Any
 
 import wandb
 
+from firstlight.run.errors import ConfigError, invalid_value
+
+MODES = ("auto", "online", "offline", "disabled")
+
 
 def resolve_mode(mode: str) -> tuple[Any, str]:
     """Return the mode of a run and the reason for it.
@@ -18,10 +22,15 @@ def resolve_mode(mode: str) -> tuple[Any, str]:
 
     Returns:
         "online", "offline" or "disabled", and the reason.
+
+    Raises:
+        ConfigError: If WANDB_MODE is unknown.
     """
-    requested = os.environ.get("WANDB_MODE", mode)
-    if requested in ("offline", "dryrun"):
-        return "offline", "as requested"
+    requested = os.environ.get("WANDB_MODE") or mode
+    requested = {"dryrun": "offline", "run": "online"}.get(requested, requested)  # W&B's older names
+    if requested not in MODES:
+        expected = f"one of {', '.join(MODES)}"
+        raise ConfigError(invalid_value("WANDB_MODE", requested, expected, "Unset it, or use e.g. WANDB_MODE=offline."))
     if requested != "auto":
         return requested, "as requested"
     try:

@@ -4,6 +4,7 @@ import os
 import secrets
 import socket
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +13,8 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from firstlight.logger.wandb_auth import resolve_mode, silence_stderr
-from firstlight.logger.wandb_offline import RunSegment, find_pending, find_segments, upload_segments
+from firstlight.logger.wandb_offline import find_pending, find_segments, upload_segments
+from firstlight.logger.wandb_run import finish_run, guard_run, take_requested_id
 from firstlight.run.record import register_exit_action
 from firstlight.run.redaction import redact
 
@@ -78,14 +80,13 @@ class OfflineFirstWandbLogger(WandbLogger):
     @rank_zero_only
     def _init_run(self, settings: dict[str, Any]) -> Any:
         os.makedirs(settings["dir"], exist_ok=True)
-        register_exit_action(finish_run)
         # The client reads this once when it starts. Its messages would interfere with the progress bar.
         os.environ.setdefault("WANDB_SILENT", "true")
         self.mode, self.reason = resolve_mode(self.mode)
         if self.mode == "online" and settings["id"]:
             self._upload_earlier_or_go_offline(Path(settings["dir"]), settings["id"])
         # Use one ID in all modes: if the server created the run before it became unreachable, the upload continues it.
-        settings["id"] = settings["id"] or os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4)
+        settings["id"] = settings["id"] or take_requested_id() or secrets.token_hex(4)
         try:
             run = init_run(settings, self.mode)
         except wandb.errors.Error as error:
@@ -94,6 +95,8 @@ class OfflineFirstWandbLogger(WandbLogger):
             wandb.teardown()
             mark_failed_attempt_synced(Path(settings["dir"]), settings["id"])
             run = init_offline_fallback(settings)
+        register_exit_action(Path(settings["dir"]), partial(finish_run, run))
+        guard_run(run)
         run.define_metric("trainer/global_step")
         run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
         for metric, best in SUMMARY_MODES.items():
@@ -105,6 +108,7 @@ class OfflineFirstWandbLogger(WandbLogger):
         if earlier is None:
             return
         # Upload them first: the server only appends, so segments that are uploaded after later ones would be lost.
+        print(f"Uploading the earlier part of this run to W&B, for up to {UPLOAD_TIMEOUT_S} s.", flush=True)
         is_uploaded, reason = upload_segments(earlier, UPLOAD_TIMEOUT_S)
         if not is_uploaded:
             self.mode, self.reason = "offline", f"earlier segment not uploaded yet ({reason})"
@@ -116,6 +120,8 @@ class OfflineFirstWandbLogger(WandbLogger):
         They are the ID, mode and URL of the run, the directories of all segments, and the process that writes the
         last one.
         """
+        if self.mode == "disabled":
+            return {"mode": self.mode, "reason": self.reason, "url": None}
         run = self.experiment
         segments = find_segments(Path(str(self.save_dir)))
         return {
@@ -153,7 +159,9 @@ def init_run(settings: dict[str, Any], mode: Any) -> Any:
     argv, sys.argv = sys.argv, redact(sys.argv)
     try:
         with silence_stderr():
-            return wandb.init(**settings, mode=mode, settings=client)
+            # The run of an earlier experiment of this process, or the user's own run, must not get our metrics.
+            reinit: Any = "default" if wandb.run is None else "create_new"
+            return wandb.init(**settings, reinit=reinit, mode=mode, settings=client)
     finally:
         sys.argv = argv
 
@@ -178,25 +186,3 @@ def mark_failed_attempt_synced(run_dir: Path, id: str) -> None:
     for segment in find_segments(run_dir)[-1:]:
         if segment.id == id and not segment.is_offline:
             segment.synced_marker.touch()
-
-
-def finish_run(exit_code: int) -> None:
-    """Finish the active W&B run, if there is one.
-
-    Args:
-        exit_code: 0 to mark the run as finished, any other value to mark it as failed.
-    """
-    if wandb.run is None:
-        return
-    run = wandb.run
-    segment = RunSegment(Path(run.dir).parent)
-    try:
-        with silence_stderr():
-            run.finish(exit_code=exit_code)
-    except TimeoutError:
-        print("W&B upload timed out. Run `make wandb-sync` to upload the rest.", flush=True)
-        return
-    if segment.wandb_file.is_file() and not segment.is_offline:
-        # The client creates this marker for later uploads only. Create it here to record that the online run is
-        # complete.
-        segment.synced_marker.touch()

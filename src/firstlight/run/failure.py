@@ -2,6 +2,7 @@
 
 import errno
 import re
+import resource
 import signal
 
 from omegaconf import DictConfig, OmegaConf
@@ -21,7 +22,9 @@ def describe_failure(error: BaseException, cfg: DictConfig) -> str:
 
 def find_known_reason(error: BaseException, batch_size: int | None = None) -> str | None:
     """Return the message for a library error whose cause and fix are known; None for any other error."""
-    if (reason := format_disk_error(error) or describe_worker_error(error)) is not None:
+    if (
+        reason := format_file_limit_error(error) or format_disk_error(error) or describe_worker_error(error)
+    ) is not None:
         return reason
     # A UserError is raised by the check before training, and its message names the batch size that fits.
     if is_oom_error(error) and not isinstance(error, UserError):
@@ -39,6 +42,21 @@ def find_known_reason(error: BaseException, batch_size: int | None = None) -> st
         return "A step of the model converts bfloat16 to NumPy, which has no such type. Set trainer.precision=32-true."
     if str(error).startswith("Early stopping conditioned on metric"):
         return " ".join(str(error).split())  # names the metric and the logged ones
+    return None
+
+
+def format_file_limit_error(error: BaseException) -> str | None:
+    """Return the message for a process that may not open another file; None for any other error."""
+    link: BaseException | None = error
+    while link is not None:
+        # torch and multiprocessing raise errors of their own.
+        if getattr(link, "errno", None) in (errno.EMFILE, errno.ENFILE) or "Too many open files" in str(link):
+            limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+            return (
+                f"Too many open files: this process may open {limit}. Raise the limit with `ulimit -n 4096`, or use "
+                "data.num_workers=0."
+            )
+        link = link.__cause__ or link.__context__
     return None
 
 

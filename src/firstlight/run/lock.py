@@ -1,5 +1,6 @@
 """A lock that allows one process at a time to use a run directory."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -8,6 +9,9 @@ from filelock import FileLock, Timeout
 
 from firstlight.run.errors import CheckpointError
 
+# Answers of file systems without locks, mostly network drives. For ENOSYS, filelock uses a lock without flock, or in
+# older versions raises NotImplementedError.
+NO_LOCK_ERRNOS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL)
 # DataLoader workers of a killed run keep the lock until they notice its end, which takes up to five seconds.
 WORKER_EXIT_TIMEOUT_S = 8
 
@@ -30,7 +34,9 @@ def acquire_run_lock(run_dir: Path, timeout_s: float = 0) -> Iterator[None]:
         raise CheckpointError(
             f"{run_dir} is locked by another process. Wait for the process to finish, or stop it."
         ) from error
-    except NotImplementedError:
+    except (NotImplementedError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in NO_LOCK_ERRNOS:
+            raise
         print(
             f"Warning: the file system of {run_dir} does not support locks. Make sure that no other process uses this "
             "directory.",

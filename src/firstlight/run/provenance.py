@@ -27,6 +27,15 @@ def get_git_info() -> dict[str, Any] | None:
     """Return the commit and whether there are uncommitted changes; None outside a git repository."""
     try:
         return {"commit": run_git("rev-parse", "HEAD"), "dirty": bool(run_git("status", "--porcelain"))}
+    except subprocess.CalledProcessError as error:
+        if "dubious ownership" in error.stderr:
+            # Git ignores a repository of another user, whose config could run programs.
+            print(
+                "Warning: the git commit is not recorded, because the repository belongs to another user. Run "
+                f"`git config --global --add safe.directory {Path.cwd()}` if you trust it.",
+                flush=True,
+            )
+        return None
     except (OSError, subprocess.SubprocessError):
         return None
 

@@ -24,7 +24,7 @@ from firstlight.run.redaction import redact
 # Reserved at the start and released when the disk is full, so that run.json can still record the failure.
 RESERVE_BYTES = 64 * 1024
 
-_exit_actions: list[Callable[[int], None]] = []
+_exit_actions: dict[Path, list[Callable[[int], None]]] = {}
 
 
 class RunRecord:
@@ -140,7 +140,7 @@ def record_run_lifecycle(record: RunRecord, cfg: DictConfig, overrides: list[str
         record.end("failed", describe_failure(error, cfg))
         raise
     finally:
-        run_exit_actions(exit_code)
+        run_exit_actions(record.run_dir, exit_code)
 
 
 def redact_config(cfg: DictConfig) -> DictConfig:
@@ -207,13 +207,12 @@ def read_valid_previous_fields(run_dir: Path, initial: dict[str, Any]) -> dict[s
     return {name: value for name, value in previous.items() if isinstance(value, types.get(name, object))}
 
 
-def register_exit_action(action: Callable[[int], None]) -> None:
-    """Register a function that is called with the exit code (0 or 1) when a run ends."""
-    if action not in _exit_actions:
-        _exit_actions.append(action)
+def register_exit_action(run_dir: Path, action: Callable[[int], None]) -> None:
+    """Register a function that is called with the exit code (0 or 1) when the run in a directory ends."""
+    _exit_actions.setdefault(run_dir.resolve(), []).append(action)
 
 
-def run_exit_actions(exit_code: int) -> None:
-    """Call the registered functions: an open logger would write into the run of the next sweep job."""
-    for action in _exit_actions:
+def run_exit_actions(run_dir: Path, exit_code: int) -> None:
+    """Call the functions of a run: an open logger would write into the run of the next sweep job."""
+    for action in _exit_actions.pop(run_dir.resolve(), []):
         action(exit_code)

@@ -12,6 +12,7 @@ from lightning.pytorch.profilers import AdvancedProfiler, PassThroughProfiler, P
 
 from firstlight.checkpoint.io import AtomicCheckpointIO
 from firstlight.config.validate import validate_single_mps_device
+from firstlight.distributed.environment import detect_cluster_environment, remove_stray_address
 from firstlight.distributed.strategies import (
     STRATEGIES,
     count_devices,
@@ -91,6 +92,7 @@ class Trainer(lightning.pytorch.Trainer):
     ) -> None:
         validate_hardware(accelerator, devices, num_nodes, strategy, precision)
         validate_trainer_settings(accelerator, kwargs)
+        remove_stray_address(num_nodes)
         num_threads = num_threads or max(DEFAULT_NUM_THREADS // count_devices(accelerator, devices), 1)
         configure_process(num_threads, matmul_precision, deterministic=kwargs.get("deterministic") is True)
         world_size = count_processes(accelerator, devices, num_nodes)
@@ -174,7 +176,8 @@ def make_lightning_kwargs(kwargs: TrainerKwargs, callbacks: list[Any]) -> dict[s
         "benchmark": kwargs.get("benchmark") and kwargs.get("deterministic") is not True,
         # Written to the run directory, because on the console it would hide the results.
         "profiler": PROFILERS[profiler](dirpath=directory, filename="profile") if profiler else NoOpProfiler(),
-        "plugins": [AtomicCheckpointIO(), *(kwargs.get("plugins") or [])],
+        # The same environment as everywhere else: Lightning's detection responds to single leftover variables.
+        "plugins": [AtomicCheckpointIO(), detect_cluster_environment(), *(kwargs.get("plugins") or [])],
     }
 
 

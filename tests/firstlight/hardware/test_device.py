@@ -2,11 +2,13 @@
 
 import mmap
 import platform
+import sys
 
 import pytest
 import torch
 
 from firstlight.hardware import device
+from firstlight.hardware.device import GIB, read_container_memory_gib
 
 CPU = torch.device("cpu")
 
@@ -45,3 +47,41 @@ def test_reset_excludes_freed_memory():
 def test_matmul_flops_are_plausible():
     assert 1e8 < device.measure_matmul_flops(CPU, "32-true", size=256) < 1e14
     assert device.measure_matmul_flops(CPU, "bf16-mixed", size=128) > 0
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        # Version 2: 4 GiB, of which 3 are used, 2 of them by the file cache.
+        (
+            {"memory.max": 4 * GIB, "memory.current": 3 * GIB, "memory.stat": f"anon 5\ninactive_file {2 * GIB}"},
+            (4.0, 3.0),
+        ),
+        ({"memory.max": "max", "memory.current": GIB, "memory.stat": ""}, None),
+        # Version 1, and its number for "no limit".
+        (
+            {
+                "memory/memory.limit_in_bytes": 2 * GIB,
+                "memory/memory.usage_in_bytes": GIB,
+                "memory/memory.stat": f"total_inactive_file {GIB // 2}",
+            },
+            (2.0, 1.5),
+        ),
+        ({"memory/memory.limit_in_bytes": 0x7FFFFFFFFFFFF000, "memory/memory.usage_in_bytes": GIB}, None),
+        ({"memory.max": GIB, "memory.current": 2 * GIB, "memory.stat": "anon 5"}, (1.0, 0.0)),  # lowered later
+        ({}, None),
+    ],
+)
+def test_memory_limit_of_a_container(tmp_path, files, expected):
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"{content}\n")
+
+    assert read_container_memory_gib(tmp_path) == expected
+
+
+def test_free_memory_is_at_most_the_free_memory_of_the_container(monkeypatch):
+    monkeypatch.setattr(device, "read_container_memory_gib", lambda: (0.5, 0.25))
+
+    assert device.get_memory_gib(torch.device("cpu")) == 0.5
+    assert sys.platform != "linux" or device.get_free_memory_gib(torch.device("cpu")) == 0.25

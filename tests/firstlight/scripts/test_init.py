@@ -109,7 +109,7 @@ def test_names_and_license_holder(plan_edits):
     assert (pyproject["project"]["name"], pyproject["project"]["version"]) == ("zephyr", "0.1.0")
     assert pyproject["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == ["src/firstlight", "src/zephyr"]
     assert re.search("^name: zephyr$", after["environment.yml"], re.MULTILINE)
-    assert "  project: zephyr\n" in after["configs/logger/wandb.yaml"]
+    assert "  project: ${oc.env:WANDB_PROJECT,zephyr}\n" in after["configs/logger/wandb.yaml"]
     assert "\nproject: zephyr\n" in after["sweeps/optimizer.yaml"]
     assert "- firstlight\n" in after["configs/trusted.yaml"]
     assert re.search("^- zephyr\\b", after["configs/trusted.yaml"], re.MULTILINE)

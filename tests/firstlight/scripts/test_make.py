@@ -74,7 +74,7 @@ def echo_python(tmp_path):
     python.write_text(
         f"#!{sys.executable}\nimport os, sys\n"
         f"sys.path.insert(0, {str(ROOT / 'scripts')!r})\n"
-        "import make\nmake.os.execve = lambda python, arguments, environment: print(repr(arguments[3:]))\n"
+        "import make\nmake.os.execve = lambda python, arguments, environment: print(repr(arguments[4:]))\n"
         "make.run_module(sys.argv[3])\n"
     )
     python.chmod(0o755)

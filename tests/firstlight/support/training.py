@@ -17,7 +17,7 @@ def train_four_steps(compose_cfg, run_name: str, training: list[str], *overrides
     model, data, trainer = build.build(cfg)
     trainer.fit(model, data)
     trainer.test(model, data, verbose=False)
-    run_exit_actions(0)
+    run_exit_actions(Path(cfg.output_dir), 0)
     return learning_curves.read_metrics_csv(Path(cfg.output_dir) / "metrics.csv")["train/loss"], model.state_dict()
 
 

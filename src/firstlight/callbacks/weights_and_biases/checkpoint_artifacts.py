@@ -8,6 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from firstlight.logger.wandb_loggers import get_wandb_loggers
 from firstlight.run.files import list_checkpoints
+from firstlight.run.optional import continue_on_failure
 
 ALIASES = {"best": ["best"], "last": ["last", "latest"]}
 
@@ -22,6 +23,7 @@ class WandbCheckpointArtifacts(Callback):
     def __init__(self, output_dir: str) -> None:
         self.output_dir = Path(output_dir)
 
+    @continue_on_failure("W&B checkpoint artifact")
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the checkpoints, which are final by now."""
         for logger in get_wandb_loggers(trainer):

@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from firstlight.config.options import CONFIG_DIR
 from firstlight.logger.wandb_loggers import get_wandb_loggers
+from firstlight.run.optional import continue_on_failure
 from firstlight.run.provenance import run_git
 
 # Larger files are considered data.
@@ -34,6 +35,7 @@ SECRET_PATTERNS += ["*credentials*", ".netrc", "_netrc", ".pypirc", ".npmrc", ".
 class CodeSnapshot(Callback):
     """Log the current content of all files that are not ignored by git, as an artifact of type "code"."""
 
+    @continue_on_failure("W&B code snapshot")
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log a copy of the files: in the project root, W&B would also search logs/, data/ and .venv/."""
         if loggers := get_wandb_loggers(trainer):

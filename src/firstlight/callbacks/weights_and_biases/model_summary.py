@@ -4,6 +4,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.model_summary.model_summary import summarize
 
 from firstlight.logger.wandb_loggers import get_wandb_loggers
+from firstlight.run.optional import continue_on_failure
 
 
 class WandbModelSummary(Callback):
@@ -16,6 +17,7 @@ class WandbModelSummary(Callback):
     def __init__(self, depth: int = 2) -> None:
         self.depth = depth
 
+    @continue_on_failure("W&B model summary")
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the table and the counts."""
         if not (loggers := get_wandb_loggers(trainer)):

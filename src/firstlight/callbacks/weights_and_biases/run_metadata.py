@@ -6,6 +6,7 @@ from pathlib import Path
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from firstlight.logger.wandb_loggers import get_wandb_loggers
+from firstlight.run.optional import continue_on_failure
 
 FIELDS = ("command", "git", "machine", "versions", "device")
 
@@ -20,6 +21,7 @@ class WandbRunMetadata(Callback):
     def __init__(self, output_dir: str) -> None:
         self.output_dir = Path(output_dir)
 
+    @continue_on_failure("W&B run metadata")
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Copy the fields of run.json."""
         file = self.output_dir / "run.json"

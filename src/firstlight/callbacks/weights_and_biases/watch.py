@@ -6,6 +6,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from firstlight.logger.wandb_loggers import get_wandb_loggers
 from firstlight.model.task import get_network
+from firstlight.run.optional import continue_on_failure
 
 
 # 1000 steps is W&B's own default. For BERT-base on an H200, the histograms take 0.12 s, as long as 8 steps. Logging
@@ -23,12 +24,14 @@ class WandbWatch(Callback):
         self.watched = log  # not self.log: Lightning gives every callback a method of that name
         self.log_freq = log_freq
 
+    @continue_on_failure("W&B histograms")
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Register W&B's hooks."""
         for logger in get_wandb_loggers(trainer):
             # idx: W&B counts the models of a process, so the later jobs of a sweep would get other metric names.
             logger.experiment.watch(get_network(pl_module), log=self.watched, log_freq=self.log_freq, idx=0)
 
+    @continue_on_failure("W&B histograms")
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Remove the hooks, also after a failed fit: the next job of a sweep has its own run."""
         if stage == "fit":
