@@ -139,6 +139,8 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     verify_checkpoint(Path(path))
     try:
         saved: Any = read_checkpoint(Path(path))
+    except CheckpointError:
+        raise
     except Exception as error:  # torch raises various types for unknown contents
         raise CheckpointError(
             f"{path} is corrupt or not a checkpoint ({type(error).__name__}). {USE_ANOTHER_CHECKPOINT}"

@@ -114,7 +114,8 @@ class ShardedFSDPStrategy(BroadcastBuffersMixin, ModelParallelStrategy):
 
         path = Path(self.broadcast(checkpoint_path))
         if path.is_dir():
-            return super().load_checkpoint(path, weights_only)
+            with sharded.load_shards_safely(path):
+                return super().load_checkpoint(path, weights_only=True)
         assert self.model is not None
         saved: dict[str, Any] = torch.load(path, mmap=True, map_location="cpu", weights_only=True)
         options = dcp_state_dict.StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
