@@ -149,7 +149,7 @@ def load_shards_safely(directory: Path) -> Iterator[None]:
     try:
         yield
     except CheckpointException as error:  # a BaseException, with one failure per rank
-        raise CheckpointError(describe([failure for failure, _ in error.failures.values()][0])) from error
+        raise CheckpointError(describe(next(failure for failure, _ in error.failures.values()))) from error
     finally:
         os.environ.pop(FORCE_WEIGHTS_ONLY)
         os.environ.update({} if before is None else {FORCE_WEIGHTS_ONLY: before})

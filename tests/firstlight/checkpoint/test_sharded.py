@@ -17,6 +17,7 @@ from firstlight.callbacks.exact_resume import ExactResume
 from firstlight.checkpoint import io as checkpoint_io
 from firstlight.checkpoint import sharded
 from firstlight.run.errors import CheckpointError
+from firstlight.run.files import ENGINE_KEY
 from support.pickles import MaliciousPickle
 from support.tiny_models import TinyMLP
 from support.tiny_training import CLASSES
@@ -33,7 +34,7 @@ def checkpoint_dir(tmp_path):
     state = {"state_dict": model.state_dict(), "optimizer_0": get_optimizer_state_dict(model, optimizer)}
     save(state, checkpoint_id=path, no_dist=True)
     torch.save(
-        {"model_kwargs": {}, "format_version": 1, "expected": (model.state_dict(), optimizer.state_dict())},
+        {ENGINE_KEY: {"model_kwargs": {}}, "expected": (model.state_dict(), optimizer.state_dict())},
         path / "meta.pt",
     )
     sharded.write_checksums(path)
@@ -155,8 +156,8 @@ def test_interrupted_replacement_keeps_previous_checkpoint(checkpoint_dir):
 
 
 def test_resume_with_other_number_of_devices_raises():
-    trainer = SimpleNamespace(state=SimpleNamespace(fn=TrainerFn.FITTING), world_size=1, global_rank=0)
+    trainer = SimpleNamespace(state=SimpleNamespace(fn=TrainerFn.FITTING), world_size=1, global_rank=0, callbacks=[])
     with pytest.raises(
         CheckpointError, match=r"Cannot resume on 1 device\(s\): the checkpoint was written on 2\. Resume on 2"
     ):
-        ExactResume().on_load_checkpoint(trainer, TinyMLP(CLASSES, 2), {"rng_states": [{}, {}]})
+        ExactResume().on_load_checkpoint(trainer, TinyMLP(CLASSES, 2), {ENGINE_KEY: {"rng_states": [{}, {}]}})
