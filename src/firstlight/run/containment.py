@@ -11,6 +11,8 @@ from firstlight.run.errors import CheckpointError
 
 # A larger run.json, config.yaml or JSON file of results is not read.
 MAX_TEXT_BYTES = 256 * 2**20
+# W&B 0.31 links the log of its service process, in its cache, into each segment. Nothing reads or writes the link.
+WANDB_LOG = "wandb/*run-*/logs/debug-core.log"
 
 
 def is_inside(path: Path, directory: Path) -> bool:
@@ -79,7 +81,7 @@ def iter_unsafe_files(run_dir: Path) -> Iterator[Path]:
             for entry in sorted(entries, key=lambda entry: entry.name):
                 path = Path(entry.path)
                 if entry.is_symlink():
-                    if not is_inside(path, run_dir):
+                    if not is_inside(path, run_dir) and not path.match(WANDB_LOG):
                         yield path
                 elif entry.is_dir(follow_symlinks=False):
                     pending.append(path)

@@ -47,7 +47,8 @@ def collect_results(sweep_dir: Path, metrics: Sequence[str] = ()) -> list[dict[s
     jobs = [parse_user_overrides(record["overrides"]) for record in records]
     keys = find_varying_overrides(jobs) or list(dict.fromkeys(key for settings in jobs for key in settings))
     # A module may log metrics of any name.
-    logged = [name for record in records for name in record.get("metrics") or {}]
+    all_metrics = [record.get("metrics") for record in records]
+    logged = [name for metrics in all_metrics if isinstance(metrics, dict) for name in metrics]
     other = sorted({name for name in logged if not name.startswith(("train", "speed/", "test/", "val/"))})
     names = [*metrics, *other[:MAX_OTHER_METRICS]]
     more = {name: ("metrics", name) for name in names if ("metrics", name) not in RESULT_COLUMNS.values()}
