@@ -38,8 +38,12 @@ def confine_state(state: dict[str, Any], dirpath: str) -> dict[str, Any]:
     before = state.get("dirpath")
     known = state.get("best_k_models")
     models = {_move(path, before, dirpath): score for path, score in known.items()} if isinstance(known, dict) else {}
+    models.pop("", None)
     paths = {name: _move(state.get(name), before, dirpath) for name in PATH_NAMES}
-    return {**state, **paths, "best_k_models": {path: models[path] for path in models if path}, "dirpath": dirpath}
+    if paths["kth_best_model_path"] not in models:
+        # ModelCheckpoint would replace a file that it does not know. It saves as if no checkpoint existed instead.
+        models, paths["kth_best_model_path"] = {}, ""
+    return {**state, **paths, "best_k_models": models, "dirpath": dirpath}
 
 
 def _move(path: Any, before: Any, dirpath: str) -> str:

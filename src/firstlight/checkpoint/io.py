@@ -61,7 +61,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             if name not in self.reported:
                 self.reported.add(name)
                 print(f"checkpoint  leaves out {name}: an object, which could run code when it is loaded", flush=True)
-        write_atomically(target, partial(torch.save, safe))
+        # A run that was trained with shards may be resumed on one device.
+        file = target.with_name(f".{target.name}.file") if target.is_dir() else target
+        write_atomically(file, partial(torch.save, safe))
+        if file != target:
+            sharded.replace_dir(file, target)
 
     def load_checkpoint(self, path: str | os.PathLike[str], map_location: Any = None, weights_only: Any = None) -> Any:
         """Load a checkpoint; its contents cannot run code."""

@@ -34,7 +34,7 @@ def list_checkpoints(run_dir: Path) -> dict[str, str]:
     is_followed = isinstance(recorded, str) and is_inside(run_dir / recorded, run_dir)
     best = recorded if is_followed else "checkpoints/best.ckpt"
     paths = {"best": run_dir / best, "last": run_dir / "checkpoints" / "last.ckpt"}
-    return {name: str(path) for name, path in paths.items() if is_inside(path, run_dir) and path.exists()}
+    return {name: str(path) for name, path in paths.items() if is_inside(path, run_dir) and os.path.exists(path)}
 
 
 def get_best_or_last_checkpoint(run_dir: Path) -> str | None:
