@@ -71,9 +71,7 @@ DENIED = {
 
 @pytest.mark.parametrize("path", DENIED)
 def test_run_cannot_name_places_and_servers(run_dir, path):
-    with pytest.raises(
-        ConfigError, match=rf"^The config of .*run sets {path}.*=.*must not do so.* pass {path}|Pass {path}"
-    ):
+    with pytest.raises(ConfigError, match=rf"^The config of .*run sets {path}.*=.*must not do so.*[pP]ass {path}"):
         select(run_dir, {path: DENIED[path]}, options=["logger=wandb"])
     assert OmegaConf.select(select(run_dir, {path: DENIED[path]}, [path], options=["logger=wandb"]), path) is not None
 
