@@ -14,10 +14,11 @@ from firstlight.build import build, connect_data
 from firstlight.checkpoint.io import load_checkpoint
 from firstlight.checkpoint.resolve import resolve_checkpoint
 from firstlight.cli import summary
-from firstlight.config.compose import compose_config, find_run_dir, load_run_config
+from firstlight.config.compose import compose_config, load_run_config
 from firstlight.config.untrusted import select_run_config
 from firstlight.config.validate import validate_config
 from firstlight.model.load import allows_remote_code, build_datamodule, load_model
+from firstlight.run.containment import find_run_dir
 from firstlight.run.errors import CheckpointError
 from firstlight.run.files import list_checkpoints, to_plain_dict
 from firstlight.run.lock import acquire_run_lock

@@ -54,6 +54,7 @@ def resolve_auto_settings(cfg: DictConfig) -> DictConfig:
         HardwareError: If this machine lacks the accelerator or the devices.
     """
     settings = to_plain_dict(cfg)
+    validate_classes(settings)
     if settings["command"] != "train":
         settings["trainer"] |= SINGLE_DEVICE
     trainer = settings["trainer"]
@@ -87,7 +88,6 @@ def build(
     """
     # Validates the hardware and the path of weights before any data is read.
     settings = to_plain_dict(resolve_auto_settings(cfg))
-    validate_classes(settings)
     init_file = None if checkpoint else find_weights_file(settings.get("init_from"))
     seed_everything(settings["seed"], workers=True, verbose=False)
     data = build_datamodule(settings)

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from firstlight.config.options import CONFIG_DIR, SEARCH_PATH, format_unknown_option, list_option_files, load_option
 from firstlight.config.untrusted import is_run_id, select_run_config
-from firstlight.run.containment import read_text_inside, validate_run_files
+from firstlight.run.containment import find_run_dir, read_text_inside, validate_run_files
 from firstlight.run.errors import CheckpointError, ConfigError, corrupt_file, format_value
 from firstlight.run.files import ENGINE_KEY, has_valid_checksum, read_json_or_empty
 from firstlight.run.lock import is_unlocked
@@ -192,14 +192,6 @@ def load_run_config(source: Path) -> DictConfig:
 
     config: dict[str, Any] = checkpoint_io.load_checkpoint(source)[ENGINE_KEY]["config"]
     return rebase_paths(OmegaConf.create(config), run_dir)
-
-
-def find_run_dir(source: Path) -> Path:
-    """Return the run directory of a run or a checkpoint; for a checkpoint outside of a run, its own directory."""
-    if source.suffix != ".ckpt":
-        return source
-    is_in_run = source.parent.name == "checkpoints" or (source.parents[1] / "config.yaml").is_file()
-    return source.parents[1] if is_in_run and len(source.parts) > 1 else source.parent
 
 
 def load_config_from_checkpoint(run_dir: Path, source: Path, error: CheckpointError) -> DictConfig:

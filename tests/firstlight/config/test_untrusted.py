@@ -3,9 +3,10 @@
 import pytest
 from omegaconf import OmegaConf
 
-from firstlight.config.compose import compose_config, find_run_dir, load_run_config, load_verified_config, rebase_paths
+from firstlight.config.compose import compose_config, load_run_config, load_verified_config, rebase_paths
 from firstlight.config.instantiate import validate_classes
 from firstlight.config.untrusted import select_run_config
+from firstlight.run.containment import find_run_dir
 from firstlight.run.errors import CheckpointError, ConfigError
 from firstlight.run.files import append_checksum
 from support.options import get_tiny_model, make_tiny_overrides
