@@ -132,7 +132,7 @@ def iter_denied_arguments(path: str, value: Any, known: Any, run_dir: Path) -> I
     if isinstance(value, dict | list):
         items = value.items() if isinstance(value, dict) else enumerate(value)
         for name, item in items:
-            yield from iter_denied_arguments(f"{path}.{name}", item, as_dict(known).get(name), run_dir)
+            yield from iter_denied_arguments(f"{path}.{name}", item, as_dict(known).get(str(name)), run_dir)
     elif isinstance(value, str) and value != known:
         name = path.rpartition(".")[2].lower()
         is_place = PLACES.search(name) or PLACE_VALUE.search(value)
