@@ -17,9 +17,10 @@ from firstlight.checkpoint.io import load_checkpoint
 from firstlight.checkpoint.resolve import resolve_checkpoint
 from firstlight.cli import summary
 from firstlight.config.compose import compose_config, load_run_config
-from firstlight.config.untrusted import strip_unsafe_keys
+from firstlight.config.untrusted import select_run_config
 from firstlight.config.validate import validate_config
 from firstlight.model.load import allows_remote_code, build_datamodule, load_model
+from firstlight.run.containment import find_run_dir
 from firstlight.run.errors import CheckpointError
 from firstlight.run.files import list_checkpoints, to_plain_dict
 from firstlight.run.lock import acquire_run_lock
@@ -70,7 +71,7 @@ def load(source: str | os.PathLike[str]) -> LoadedRun:
         CheckpointError: If the run does not exist, has no checkpoint yet, or the checkpoint is corrupt.
     """
     path = Path(source)
-    cfg = strip_unsafe_keys(load_run_config(path))
+    cfg = select_run_config(load_run_config(path), find_run_dir(path))
     validate_config(cfg)
     is_file = path.suffix == ".ckpt"
     checkpoint = resolve_checkpoint(OmegaConf.create({"run": str(path), "ckpt": str(path) if is_file else None}))

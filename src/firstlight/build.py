@@ -10,7 +10,7 @@ from firstlight.callbacks.best_checkpoint import BestCheckpointRecord
 from firstlight.callbacks.exact_resume import ExactResume
 from firstlight.callbacks.save_config import SaveConfigInCheckpoint
 from firstlight.checkpoint.io import load_checkpoint
-from firstlight.config.instantiate import instantiate, instantiate_entries, locate
+from firstlight.config.instantiate import instantiate, instantiate_entries, locate, validate_classes
 from firstlight.config.options import AUTO, list_option_files, load_option
 from firstlight.config.overrides import is_group_overridden
 from firstlight.data.datamodule import LabeledDataModule
@@ -25,11 +25,11 @@ from firstlight.logger.metrics_csv import MetricsCSVLogger
 from firstlight.model.freezing import apply_freeze_patterns
 from firstlight.model.image_input import apply_image_input
 from firstlight.model.init_from import find_weights_file, init_from_file
-from firstlight.model.load import allows_remote_code, build_datamodule, load_model, select_metadata
+from firstlight.model.load import allows_remote_code, build_datamodule, is_task, load_model, select_metadata
 from firstlight.model.optimizer import has_own_optimizers, set_optimizer_config
 from firstlight.model.task import Task, get_network
 from firstlight.run.errors import ConfigError, DataError
-from firstlight.run.files import to_plain_dict
+from firstlight.run.files import ENGINE_KEY, to_plain_dict
 from firstlight.trainer.loggers import build_optional_loggers
 from firstlight.trainer.trainer import Trainer, validate_hardware
 
@@ -54,26 +54,21 @@ def resolve_auto_settings(cfg: DictConfig) -> DictConfig:
         HardwareError: If this machine lacks the accelerator or the devices.
     """
     settings = to_plain_dict(cfg)
+    validate_classes(settings)
     if settings["command"] != "train":
         settings["trainer"] |= SINGLE_DEVICE
     trainer = settings["trainer"]
     name = find_best_accelerator() if trainer["accelerator"] == AUTO else trainer["accelerator"]
     defaults = load_option("trainer", name) if name in list_option_files("trainer") else {}
     defaults |= {"accelerator": name, "strategy": AUTO}
-    is_task = names_task(settings["model"]["_target_"])
+    has_task = is_task(settings["model"]["_target_"])
     if defaults.get("precision") == AUTO:
-        defaults["precision"] = get_default_cpu_precision() if is_task else "32-true"
-    defaults |= {} if is_task else PLAIN_MODULE_DEFAULTS
+        defaults["precision"] = get_default_cpu_precision() if has_task else "32-true"
+    defaults |= {} if has_task else PLAIN_MODULE_DEFAULTS
     trainer |= {key: defaults[key] for key, value in trainer.items() if value == AUTO and key in defaults}
     keys = ("accelerator", "devices", "num_nodes", "strategy", "precision")
     validate_hardware(**{key: trainer[key] for key in keys})
     return OmegaConf.create(settings)
-
-
-def names_task(target: str) -> bool:
-    """Return True if an import path names a subclass of `Task`."""
-    found = locate(target)
-    return isinstance(found, type) and issubclass(found, Task)
 
 
 def build(
@@ -100,7 +95,7 @@ def build(
     # Again, because constructors and `setup` may use random numbers or set a seed of their own.
     seed_everything(settings["seed"], workers=True, verbose=False)
     saved = load_checkpoint(checkpoint) if checkpoint else None
-    model_kwargs = saved["model_kwargs"] if saved else select_metadata(settings["model"], metadata)
+    model_kwargs = saved[ENGINE_KEY]["model_kwargs"] if saved else select_metadata(settings["model"], metadata)
     if saved:
         model = load_model(saved, allows_remote_code(settings), runs_setup=True)
         validate_label_names(model_kwargs, metadata)

@@ -24,7 +24,7 @@ def main(cfg: DictConfig) -> dict[str, str]:
     validate_config(cfg)
     if not Path(cfg.runs).is_dir():
         raise ConfigError(f"{cfg.runs} is not a directory. Pass runs=logs or runs=<run directory>.")
-    runs = exclude_active_runs(find_pending(Path(cfg.runs)))
+    runs = exclude_active_runs(exclude_unsafe_runs(find_pending(Path(cfg.runs))))
     if not runs:
         print(f"Nothing to upload in {cfg.runs}.")
     elif cfg.dry_run:
@@ -33,6 +33,19 @@ def main(cfg: DictConfig) -> dict[str, str]:
         validate_api_key()
         return upload_all(runs)
     return {}
+
+
+def exclude_unsafe_runs(runs: dict[str, list[RunSegment]]) -> dict[str, list[RunSegment]]:
+    """Print the runs that would upload files from outside their directories, and return the others."""
+    safe: dict[str, list[RunSegment]] = {}
+    for run_id, segments in runs.items():
+        unsafe = next((file for segment in segments if (file := segment.unsafe_file)), None)
+        if unsafe is None:
+            safe[run_id] = segments
+        else:
+            reason = "leads out of the run directory" if unsafe.is_symlink() else "is not a regular file"
+            print(f"{'skipped':<10}  {segments[-1].run_dir}  {unsafe.name} {reason}", flush=True)
+    return safe
 
 
 def exclude_active_runs(runs: dict[str, list[RunSegment]]) -> dict[str, list[RunSegment]]:

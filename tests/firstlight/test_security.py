@@ -15,11 +15,11 @@ from firstlight.checkpoint.io import load_checkpoint
 from firstlight.config.compose import compose_config
 from firstlight.config.instantiate import locate
 from firstlight.config.options import load_trusted_packages
-from firstlight.config.untrusted import strip_unsafe_keys
+from firstlight.config.untrusted import select_run_config
 from firstlight.config.validate import validate_config, validate_node
 from firstlight.model.load import load_model
 from firstlight.run.errors import CheckpointError, ConfigError
-from firstlight.run.files import append_checksum
+from firstlight.run.files import ENGINE_KEY, append_checksum
 from support.options import get_tiny_model, make_tiny_overrides
 from support.pickles import MaliciousPickle
 from support.tiny_training import OVERRIDES
@@ -98,7 +98,7 @@ def write_untrusted_run(run_dir, checkpoint, **changes):
 @pytest.mark.parametrize("command", [evaluate, predict, train])
 def test_pickle_in_checkpoint_is_rejected(tmp_path, command):
     run_dir, marker = tmp_path / "run", tmp_path / "marker"
-    write_untrusted_run(run_dir, {"model_kwargs": {}, "state_dict": MaliciousPickle(marker)})
+    write_untrusted_run(run_dir, {ENGINE_KEY: {"model_kwargs": {}}, "state_dict": MaliciousPickle(marker)})
     name = command.__name__.rpartition(".")[2]
     override = f"resume={run_dir}" if command is train else f"run={run_dir}"
 
@@ -110,7 +110,7 @@ def test_pickle_in_checkpoint_is_rejected(tmp_path, command):
 @pytest.mark.parametrize("target", ["os.system", PROCESS_STARTER])
 def test_checkpoint_cannot_instantiate_untrusted_class(tmp_path, target):
     node = {"_target_": target, "entrypoint": "touch", "args": [str(tmp_path / "marker")]}
-    saved = {"config": {"model": node}, "model_kwargs": {}, "state_dict": {}}
+    saved = {ENGINE_KEY: {"config": {"model": node}, "model_kwargs": {}}, "state_dict": {}}
     torch.save(saved, tmp_path / "last.ckpt")
 
     with pytest.raises(ConfigError, match=rf"'{target}' (is not from a trusted package|cannot be a _target_)"):
@@ -170,10 +170,10 @@ def test_no_file_of_a_run_contains_secrets(tmp_path, monkeypatch):
     assert (tmp_path / "run" / "checkpoints" / "best.ckpt").is_file()
 
 
-def test_saved_config_cannot_allow_remote_code_at_any_depth():
+def test_saved_config_cannot_allow_remote_code_at_any_depth(tmp_path):
     saved = {"model": {"trust_remote_code": True, "parts": [{"x": {"trust_remote_code": True}}]}, "callbacks": {}}
     saved["callbacks"]["x"] = {"_target_": "firstlight.model.text_classifier.TextClassifier", "trust_remote_code": True}
-    stripped = OmegaConf.to_yaml(strip_unsafe_keys(OmegaConf.create(saved)))
+    stripped = OmegaConf.to_yaml(select_run_config(OmegaConf.create(saved), tmp_path, groups=["callbacks"]))
 
     assert "trust_remote_code: true" not in stripped
     assert stripped.count("trust_remote_code: false") == 3

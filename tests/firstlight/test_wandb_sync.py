@@ -47,6 +47,33 @@ def test_nothing_to_upload_is_not_an_error(tmp_path, capsys):
     assert capsys.readouterr().out == f"Nothing to upload in {tmp_path}.\n"
 
 
+@pytest.mark.parametrize("name", ["files/notes.txt", "run-aaa.wandb"])
+def test_segment_that_leads_out_is_not_uploaded(tmp_path, capsys, name):
+    (tmp_path / "private.txt").write_text("something private")
+    segment_dir = write_segment(tmp_path / "run", "offline-run-20260101_000000-aaa")
+    (segment_dir / "files").mkdir()
+    (segment_dir / name).unlink(missing_ok=True)
+    (segment_dir / name).symlink_to(tmp_path / "private.txt")
+
+    assert run_wandb_sync(tmp_path) == {}
+    file = name.rpartition("/")[2]
+    assert f"skipped     {tmp_path}/run  {file} leads out of the run directory\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[", "[1]", '{"loggers": 1}', '{"status": "running", "loggers": {"wandb": {"segment_dir": 3}}}', "[" * 99999],
+)
+def test_damaged_record_does_not_stop_the_upload(tmp_path, capsys, text):
+    write_segment(tmp_path, "offline-run-20260101_000000-aaa")
+    (tmp_path / "wandb" / "run-x" / "y").mkdir(parents=True)
+    (tmp_path / "wandb" / "run-x" / "run-z.wandb").touch()
+    (tmp_path / "run.json").write_text(text)
+    run_wandb_sync(tmp_path, "dry_run=true")
+
+    assert capsys.readouterr().out == f"pending     {tmp_path}\n"
+
+
 def test_active_run_is_not_uploaded(tmp_path, capsys):
     segment_dir = write_segment(tmp_path, "offline-run-20260101_000000-aaa")
     run_info = {"segment_dir": str(segment_dir), "host": socket.gethostname(), "pid": os.getpid()}

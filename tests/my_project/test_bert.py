@@ -11,6 +11,7 @@ from firstlight.checkpoint.io import load_checkpoint
 from firstlight.config.compose import compose_config
 from firstlight.model.load import load_model
 from firstlight.run.errors import CheckpointError, ConfigError, MissingPackageError
+from firstlight.run.files import ENGINE_KEY
 from support.mps_checks import build_cached, check_flops, check_memory, check_workload, run_dry_run
 from support.options import make_tiny_overrides
 
@@ -168,7 +169,7 @@ def test_each_command_needs_permission_for_remote_code(tmp_path, remote_code_dir
 def test_checkpoint_cannot_grant_permission_for_remote_code(tmp_path, remote_code_dir):
     kwargs = {"class_names": CLASSES, "weights": str(remote_code_dir)}
     node = {"_target_": "my_project.model.bert.BERT", "trust_remote_code": True}
-    checkpoint = {"config": {"model": node}, "model_kwargs": kwargs, "state_dict": {}}
+    checkpoint = {ENGINE_KEY: {"config": {"model": node}, "model_kwargs": kwargs}, "state_dict": {}}
     torch.save(checkpoint, tmp_path / "last.ckpt")
 
     with pytest.raises(ConfigError, match="contains custom Python code"):

@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
+from firstlight.callbacks.checkpoint_paths import confine_state
 from firstlight.config.options import AUTO
 from firstlight.run.errors import ConfigError
 from firstlight.run.files import BEST_CHECKPOINT_FILE, read_json_or_empty, write_atomically
@@ -137,18 +138,7 @@ class BestCheckpoint(ModelCheckpoint):
             self._set_mode(mode)
         if monitor not in (AUTO, self.monitor):
             return  # The resumed run monitors another metric.
-        before = str(state["dirpath"])
-        for name in ("best_model_path", "last_model_path", "kth_best_model_path"):
-            state[name] = self._move(state[name], before)
-        moved = {self._move(path, before): score for path, score in state["best_k_models"].items()}
-        state["best_k_models"] = {path: score for path, score in moved.items() if path}
-        super().load_state_dict({**state, "dirpath": self.dirpath})
-
-    def _move(self, path: str, before: str) -> str:
-        """Return a path in the current directory; "" if it leads out, because ModelCheckpoint deletes old files."""
-        moved = f"{self.dirpath}{path[len(before) :]}" if path.startswith(before) else path
-        is_inside = "://" not in moved and Path(moved).resolve().is_relative_to(Path(str(self.dirpath)).resolve())
-        return moved if is_inside else ""
+        super().load_state_dict(confine_state(state, str(self.dirpath)))
 
 
 class BestCheckpointRecord(Checkpoint):

@@ -8,12 +8,14 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from torch.optim import Optimizer
 
+from firstlight.callbacks.checkpoint_paths import confine_checkpoint_paths
 from firstlight.checkpoint.io import FORMAT_VERSION, consolidate_shards
 from firstlight.checkpoint.rng_state import get_rng_states, set_rng_states
 from firstlight.distributed.collectives import all_gather_objects
 from firstlight.logger.metrics_csv import MetricsCSVLogger
 from firstlight.model.optimizer import allow_clipping, has_own_optimizers
 from firstlight.run.errors import CheckpointError
+from firstlight.run.files import ENGINE_KEY
 from firstlight.trainer.steps import count_steps
 
 
@@ -31,10 +33,12 @@ class ExactResume(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the format version, the RNG states of all ranks and the latest metrics; flush metrics.csv."""
-        checkpoint["format_version"] = FORMAT_VERSION
-        checkpoint["rng_states"] = all_gather_objects(get_rng_states())
-        checkpoint["steps"] = count_steps(trainer)
-        checkpoint["metrics"] = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        checkpoint.setdefault(ENGINE_KEY, {}).update(
+            format_version=FORMAT_VERSION,
+            rng_states=all_gather_objects(get_rng_states()),
+            steps=count_steps(trainer),
+            metrics={name: float(value) for name, value in trainer.callback_metrics.items()},
+        )
         for logger in trainer.loggers:
             if isinstance(logger, MetricsCSVLogger):
                 logger.save()
@@ -45,22 +49,24 @@ class ExactResume(Callback):
         Raises:
             CheckpointError: If the number of devices has changed: each step would use other samples.
         """
+        confine_checkpoint_paths(trainer.callbacks, checkpoint.get("callbacks"))  # type: ignore[attr-defined]
         if trainer.state.fn != TrainerFn.FITTING:
             return  # Testing the best checkpoint does not resume training.
-        states = checkpoint.get("rng_states") or [None]
+        saved = checkpoint[ENGINE_KEY]
+        states = saved.get("rng_states") or [None]
         if len(states) != trainer.world_size:
             raise CheckpointError(
                 f"Cannot resume on {trainer.world_size} device(s): the checkpoint was written on {len(states)}. "
                 f"Resume on {len(states)} device(s), or start a new run."
             )
         self.rng_states = states[trainer.global_rank]
-        self.steps = int(checkpoint["steps"])
+        self.steps = int(saved["steps"])
         if not has_own_optimizers(pl_module):
             # The schedule of the config is fitted to the length of the resumed run.
             for state in checkpoint.get("lr_schedulers", []):
                 for name in ("total_steps", "T_max", "_schedule_phases"):
                     state.pop(name, None)
-        trainer.callback_metrics.update(checkpoint.get("metrics", {}))
+        trainer.callback_metrics.update(saved.get("metrics", {}))
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Register a hook that lets optimizers keep the kernels that were selected for the current device."""

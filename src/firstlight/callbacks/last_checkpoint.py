@@ -15,7 +15,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from firstlight.checkpoint.rng_state import get_rng_states
 from firstlight.distributed.collectives import DelayedMaxReduce, all_gather_objects
-from firstlight.run.files import replace_atomically
+from firstlight.run.files import ENGINE_KEY, replace_atomically
 from firstlight.run.signals import STOP_SIGNALS, install_signal_handler
 from firstlight.trainer.steps import count_steps
 
@@ -118,7 +118,7 @@ class LastCheckpoint(Checkpoint):
         """Reset the progress of a started batch or validation, so that a resumed run repeats it with the same RNG."""
         loops = checkpoint["loops"]["fit_loop"]
         if self.is_save_due:
-            checkpoint["rng_states"] = all_gather_objects(self.rng_states)
+            checkpoint.setdefault(ENGINE_KEY, {})["rng_states"] = all_gather_objects(self.rng_states)
             progress = loops["epoch_loop.batch_progress"]
             for counts in (progress["total"], progress["current"]):
                 counts["ready"] = counts["started"]

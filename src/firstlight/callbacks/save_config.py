@@ -5,6 +5,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from firstlight.model.task import Task
+from firstlight.run.files import ENGINE_KEY
 from firstlight.run.redaction import redact
 
 
@@ -21,8 +22,8 @@ class SaveConfigInCheckpoint(Callback):
         self.model_kwargs = model_kwargs
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add "config" and "model_kwargs"."""
+        """Add "config" and "model_kwargs" to the engine's part of the checkpoint."""
         # A model with pretrained weights replaces their name, so that loading the checkpoint downloads nothing.
         overrides = pl_module.get_load_overrides() if isinstance(pl_module, Task) else {}
-        checkpoint["config"] = self.config
-        checkpoint["model_kwargs"] = {**self.model_kwargs, **overrides}
+        added = {"config": self.config, "model_kwargs": {**self.model_kwargs, **overrides}}
+        checkpoint.setdefault(ENGINE_KEY, {}).update(added)

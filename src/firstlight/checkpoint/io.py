@@ -16,7 +16,7 @@ from torch import nn
 from firstlight.checkpoint import sharded
 from firstlight.checkpoint.sharded import USE_ANOTHER_CHECKPOINT
 from firstlight.run.errors import CheckpointError, corrupt_file, not_found
-from firstlight.run.files import write_atomically
+from firstlight.run.files import ENGINE_KEY, write_atomically
 
 # What `torch.load(weights_only=True)` accepts, apart from containers.
 SAFE_TYPES = (bool, int, float, complex, str, bytes, torch.Tensor, nn.Parameter, torch.dtype, torch.device, torch.Size)
@@ -61,7 +61,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             if name not in self.reported:
                 self.reported.add(name)
                 print(f"checkpoint  leaves out {name}: an object, which could run code when it is loaded", flush=True)
-        write_atomically(target, partial(torch.save, safe))
+        # A run that was trained with shards may be resumed on one device.
+        file = target.with_name(f".{target.name}.file") if target.is_dir() else target
+        write_atomically(file, partial(torch.save, safe))
+        if file != target:
+            sharded.replace_dir(file, target)
 
     def load_checkpoint(self, path: str | os.PathLike[str], map_location: Any = None, weights_only: Any = None) -> Any:
         """Load a checkpoint; its contents cannot run code."""
@@ -139,20 +143,46 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     verify_checkpoint(Path(path))
     try:
         saved: Any = read_checkpoint(Path(path))
+    except CheckpointError:
+        raise
     except Exception as error:  # torch raises various types for unknown contents
         raise CheckpointError(
             f"{path} is corrupt or not a checkpoint ({type(error).__name__}). {USE_ANOTHER_CHECKPOINT}"
         ) from error
-    if not isinstance(saved, dict) or "model_kwargs" not in saved:
+    added = saved.get(ENGINE_KEY) if isinstance(saved, dict) else None
+    if not isinstance(added, dict) or "model_kwargs" not in added:
         raise CheckpointError(
             f"{path} is not a firstlight checkpoint. To use only its weights, set model.weights={path}."
         )
-    if saved.get("format_version", 0) > FORMAT_VERSION:
+    version = added.get("format_version", 0)
+    if isinstance(version, int) and version > FORMAT_VERSION:
         raise CheckpointError(
-            f"{path} uses checkpoint format {saved['format_version']}, but this version supports up to "
-            f"{FORMAT_VERSION}. Update firstlight."
+            f"{path} uses checkpoint format {version}, but this version supports up to {FORMAT_VERSION}. Update "
+            "firstlight."
         )
+    if problem := find_wrong_entry(saved):
+        raise CheckpointError(corrupt_file(str(path), problem, USE_ANOTHER_CHECKPOINT))
     return saved
+
+
+def find_wrong_entry(saved: dict[str, Any]) -> str:
+    """Return which entry of a checkpoint has another type than the engine writes, or ""."""
+    added = saved[ENGINE_KEY]
+    config = added.get("config", {"model": {"_target_": ""}})
+    model = config.get("model") if isinstance(config, dict) else None
+    if not isinstance(model, dict) or not isinstance(model.get("_target_"), str) or not has_only_names(model):
+        return "its config describes no model"
+    if not has_only_names(added["model_kwargs"]):
+        return "its model_kwargs are not named"
+    weights = saved.get("state_dict", {})
+    if not has_only_names(weights):
+        return "its weights have no names"
+    return ""
+
+
+def has_only_names(value: Any) -> bool:
+    """Return True if a value is a mapping of which each key is a string."""
+    return isinstance(value, dict) and all(isinstance(name, str) for name in value)
 
 
 def read_checkpoint(path: Path) -> Any:

@@ -6,6 +6,8 @@ import pickle
 import shutil
 import tempfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,11 @@ from firstlight.run.errors import CheckpointError, corrupt_file
 from firstlight.run.files import replace_atomically, write_atomically
 
 CHECKSUMS = "checksums.json"
+# torch's index of the shards, and Lightning's file with everything that is not sharded.
+INDEX, UNSHARDED = ".metadata", "meta.pt"
+# torch 2.15's variable that overrides each weights_only=False: torch.distributed.checkpoint passes it for all entries
+# that are not tensors.
+FORCE_WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 # Last sentence of messages about a corrupt checkpoint.
 USE_ANOTHER_CHECKPOINT = "Use another checkpoint."
 # torch's index of the shards (.metadata) is a pickle, which could run any code. Only these globals are allowed in it.
@@ -87,10 +94,11 @@ def verify_sharded_checkpoint(directory: Path) -> None:
         CheckpointError: If a shard is missing or modified, or the index contains unexpected globals.
     """
     try:
+        validate_index(directory)
         checksums = dict(json.loads((directory / CHECKSUMS).read_text()))
+        if {path.name for path in list_shard_files(directory)} != set(checksums):
+            raise ValueError("a shard is missing or unknown")
         damaged = [name for name in checksums if fsync_and_compute_crc32(directory / name) != checksums[name]]
-        with (directory / ".metadata").open("rb") as file:
-            RestrictedUnpickler(file).load()
     except Exception as error:  # pickle raises various types for invalid bytes
         raise CheckpointError(
             f"{directory} is corrupt or not a checkpoint ({type(error).__name__}: {error}). {USE_ANOTHER_CHECKPOINT}"
@@ -99,8 +107,52 @@ def verify_sharded_checkpoint(directory: Path) -> None:
         raise CheckpointError(
             corrupt_file(str(directory), f"checksum mismatch in {', '.join(damaged)}", USE_ANOTHER_CHECKPOINT)
         )
-    if {path.name for path in list_shard_files(directory)} != set(checksums):
-        raise CheckpointError(corrupt_file(str(directory), "a shard is missing or unknown", USE_ANOTHER_CHECKPOINT))
+
+
+def validate_index(directory: Path) -> None:
+    """Check that the index of a sharded checkpoint cannot run code and names only files of its directory.
+
+    Raises:
+        UnpicklingError: If the index contains unexpected globals.
+        ValueError: If it names other files, or the directory contains links, special files or another index.
+    """
+    for path in directory.iterdir():
+        is_known = path.name in (INDEX, UNSHARDED, CHECKSUMS) or path.suffix == ".distcp"
+        if path.is_symlink() or not path.is_file() or not is_known:
+            raise ValueError(f"unexpected file {path.name}")
+    with (directory / INDEX).open("rb") as file:
+        index = RestrictedUnpickler(file).load()
+    for entry in index.storage_data.values():
+        if entry.relative_path != Path(entry.relative_path).name or not (directory / entry.relative_path).is_file():
+            raise ValueError(f"the index names the file {entry.relative_path}")
+
+
+@contextmanager
+def load_shards_safely(directory: Path) -> Iterator[None]:
+    """Let torch.distributed.checkpoint read a checkpoint of which neither the index nor a shard can run code.
+
+    Raises:
+        CheckpointError: If the index or a shard is corrupt or could run code.
+    """
+    from torch.distributed.checkpoint.api import CheckpointException
+
+    def describe(error: BaseException) -> str:
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0]}" if str(error) else type(error).__name__
+        return f"{directory} is corrupt or not a checkpoint ({reason}). {USE_ANOTHER_CHECKPOINT}"
+
+    try:
+        validate_index(directory)
+    except Exception as error:  # pickle raises various types for invalid bytes
+        raise CheckpointError(describe(error)) from error
+    before = os.environ.get(FORCE_WEIGHTS_ONLY)
+    os.environ[FORCE_WEIGHTS_ONLY] = "1"
+    try:
+        yield
+    except CheckpointException as error:  # a BaseException, with one failure per rank
+        raise CheckpointError(describe(next(failure for failure, _ in error.failures.values()))) from error
+    finally:
+        os.environ.pop(FORCE_WEIGHTS_ONLY)
+        os.environ.update({} if before is None else {FORCE_WEIGHTS_ONLY: before})
 
 
 def load_consolidated(directory: Path) -> dict[str, Any]:
@@ -109,9 +161,10 @@ def load_consolidated(directory: Path) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".") as scratch_dir:
         file = Path(scratch_dir) / "consolidated.pt"
-        dcp_to_torch_save(directory, file)
+        with load_shards_safely(directory):
+            dcp_to_torch_save(directory, file)
         consolidated: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-    saved: dict[str, Any] = torch.load(directory / "meta.pt", map_location="cpu", weights_only=True)
+    saved: dict[str, Any] = torch.load(directory / UNSHARDED, map_location="cpu", weights_only=True)
     states = [consolidated[name] for name in sorted(consolidated) if name.startswith("optimizer_")]
     return {
         **saved,

@@ -67,7 +67,7 @@ def needs_subprocess(cfg: DictConfig) -> bool:
 def run_job_in_subprocess(cfg: DictConfig, failures: list[str]) -> None:
     """Run a job as a command in a process of its own, which prints its own errors."""
     run_dir = Path(cfg.output_dir)
-    overrides = [f"resume={run_dir}"]
+    overrides = [f"resume={run_dir}", *list_place_overrides()]
     if not has_checkpoint(run_dir):
         prepare_resume_or_restart(cfg)
         metadata = {"output_dir": run_dir, "name": cfg.name, "group": cfg.group}
@@ -120,7 +120,7 @@ def prepare_resume_or_restart(cfg: DictConfig) -> DictConfig:
     """
     run_dir = Path(cfg.output_dir)
     if read_json_or_empty(run_dir / "run.json") and has_checkpoint(run_dir):
-        return compose_config(cfg.command, [f"resume={run_dir}"])
+        return compose_config(cfg.command, [f"resume={run_dir}", *list_place_overrides()])
     move_attempt_files(run_dir)
     return cfg
 
@@ -133,6 +133,12 @@ def move_attempt_files(run_dir: Path) -> None:
             if (run_dir / name).is_file():
                 stem, suffix = name.split(".")
                 (run_dir / name).replace(run_dir / f"{stem}.previous.{suffix}")
+
+
+def list_place_overrides() -> list[str]:
+    """Return the overrides of this job that its saved config cannot state: they name places, servers and accounts."""
+    groups = ("callbacks.", "logger.", "data.cache_dir=")
+    return [override for override in HydraConfig.get().overrides.task if override.lstrip("+").startswith(groups)]
 
 
 def get_swept_overrides() -> str:

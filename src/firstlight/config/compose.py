@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import yaml  # type: ignore[import-untyped]
 from hydra import compose, initialize_config_dir
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
@@ -14,9 +15,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from firstlight.config.options import CONFIG_DIR, SEARCH_PATH, format_unknown_option, list_option_files, load_option
 from firstlight.config.overrides import drop_keys_of_replaced_classes
-from firstlight.config.untrusted import strip_unsafe_keys
+from firstlight.config.untrusted import is_run_id, select_run_config
+from firstlight.run.containment import find_run_dir, read_text_inside, validate_run_files
 from firstlight.run.errors import CheckpointError, ConfigError, corrupt_file, format_value
-from firstlight.run.files import has_valid_checksum, read_json_or_empty
+from firstlight.run.files import ENGINE_KEY, has_valid_checksum, read_json_or_empty
 from firstlight.run.lock import is_unlocked
 
 # Keys that may change when a run is resumed. Any other change would make it another run.
@@ -31,6 +33,7 @@ RESUME_IMMUTABLE_KEYS: tuple[str, ...] = (
 )
 RESUME_IMMUTABLE_KEYS += ("trainer.limit_train_batches", "trainer.overfit_batches")
 
+YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # Last sentence of messages about an unreadable config.yaml.
 RESTORE_CONFIG = "Restore the file, or start a new run."
 
@@ -85,8 +88,10 @@ def resolve_and_store_root_config(name: str, overrides: list[str]) -> tuple[str,
         if name in ("evaluate", "predict", "export") and not set(overrides) & {"--help", "-h", "--hydra-help"}:
             raise ConfigError(f"{name} requires a trained model. Pass run=logs/train/<run> or ckpt=<file>.")
         return name, overrides
-    saved = strip_unsafe_keys(load_run_config(Path(source)))
     groups = {group: given[group] for group in ("trainer", "logger", "callbacks") if group in given}
+    run_groups = {"train": ("callbacks", "logger"), "evaluate": ("callbacks",)}.get(name, ())
+    keys = [override.partition("=")[0] for override in overrides]
+    saved = select_run_config(load_run_config(Path(source)), find_run_dir(Path(source)), keys, run_groups)
     for group, option in groups.items():
         override_group(saved, group, option)
     if "resume" in given:
@@ -175,7 +180,9 @@ def load_run_config(source: Path) -> DictConfig:
     Raises:
         CheckpointError: If there is no run or checkpoint, or its config cannot be read.
     """
-    run_dir = source.parent.parent if source.suffix == ".ckpt" else source
+    run_dir = find_run_dir(source)
+    if (run_dir / "config.yaml").is_file() or (source.suffix != ".ckpt" and source.is_dir()):
+        validate_run_files(run_dir)
     if (run_dir / "config.yaml").is_file():
         try:
             return rebase_paths(load_verified_config(run_dir / "config.yaml"), run_dir)
@@ -189,8 +196,8 @@ def load_run_config(source: Path) -> DictConfig:
         raise CheckpointError(f"No run found in {source}. {hint}")
     from firstlight.checkpoint import io as checkpoint_io
 
-    config: dict[str, Any] = checkpoint_io.load_checkpoint(source)["config"]
-    return OmegaConf.create(config)
+    config: dict[str, Any] = checkpoint_io.load_checkpoint(source)[ENGINE_KEY]["config"]
+    return rebase_paths(OmegaConf.create(config), run_dir)
 
 
 def load_config_from_checkpoint(run_dir: Path, source: Path, error: CheckpointError) -> DictConfig:
@@ -198,7 +205,7 @@ def load_config_from_checkpoint(run_dir: Path, source: Path, error: CheckpointEr
     from firstlight.checkpoint import io as checkpoint_io
 
     path = source if source.suffix == ".ckpt" else checkpoint_io.find_latest_valid_checkpoint(run_dir)[0]
-    config: dict[str, Any] = checkpoint_io.load_checkpoint(path)["config"]
+    config: dict[str, Any] = checkpoint_io.load_checkpoint(path)[ENGINE_KEY]["config"]
     problem = str(error).removesuffix(f" {RESTORE_CONFIG}")
     print(f"Warning: {problem} Using the config stored in {path.name}.", flush=True)
     return rebase_paths(OmegaConf.create(config), run_dir)
@@ -211,7 +218,10 @@ def load_verified_config(file: Path) -> DictConfig:
         CheckpointError: If the file is corrupt or was modified after the run wrote it.
     """
     try:
-        text = file.read_text(encoding="utf-8")
+        text = read_text_inside(file)
+        # A few nested aliases describe billions of values; a run writes none.
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, YAML_LOADER)):
+            raise ValueError("the file contains an alias")
         config = OmegaConf.create(text)
     except Exception as error:  # YAML and OmegaConf raise many kinds
         raise CheckpointError(corrupt_file(str(file), type(error).__name__, RESTORE_CONFIG)) from error
@@ -224,7 +234,7 @@ def load_verified_config(file: Path) -> DictConfig:
 
 def rebase_paths(saved: Any, run_dir: Path) -> DictConfig:
     """Rewrite the paths in a saved config to the current location of the run directory."""
-    before = str(saved.output_dir)
+    before = str(saved.get("output_dir"))
 
     def rebase(value: Any) -> Any:
         if isinstance(value, dict):
@@ -240,5 +250,5 @@ def restore_logger_ids(run_dir: Path, saved: DictConfig) -> None:
     """Set the logger IDs of run.json in a saved config, so that loggers continue the same run."""
     loggers = read_json_or_empty(run_dir / "run.json").get("loggers")
     for name, info in loggers.items() if isinstance(loggers, dict) else ():
-        if isinstance(info, dict) and "id" in info and name in (saved.logger or {}):
+        if isinstance(info, dict) and is_run_id(info.get("id")) and (saved.get("logger") or {}).get(name):
             saved.logger[name].id = info["id"]

@@ -19,6 +19,19 @@ from firstlight.run.errors import ConfigError, MissingPackageError
 from firstlight.run.failure import is_oom_error
 from firstlight.run.packages import get_install_hint
 
+# The classes that each section of a config may name, and those that may occur inside of a section. A logger, for
+# example, contacts a server, and must not hide among the arguments of a model.
+SECTION_CLASSES: dict[str, tuple[type, ...]] = {
+    "model": (nn.Module,),
+    "data": (LightningDataModule,),
+    "trainer": (Trainer,),
+    "optimizer": (Optimizer,),
+    "scheduler": (LRScheduler,),
+    "callbacks": (Callback,),
+    "logger": (Logger,),
+}
+NESTED_CLASSES = (nn.Module, Optimizer, LRScheduler)
+
 CHECK_KEYS = "Check the keys next to its _target_."
 REINSTALL = "Reinstall the packages with `make setup`."
 # Classes that any config may name, also the config of a run from someone else. Trusting packages is not enough: torch
@@ -43,6 +56,49 @@ def locate(target: str) -> Any:
             "named in a file of configs/."
         )
     return found
+
+
+def validate_classes(config: dict[str, Any]) -> None:
+    """Check that each section of a config names classes of its own kind.
+
+    Args:
+        config: Sections by name; a section of `SECTION_CLASSES` that is missing or empty is skipped.
+
+    Raises:
+        ConfigError: If a section names another class.
+    """
+    for section, classes in SECTION_CLASSES.items():
+        node = config.get(section) or {}
+        entries = node.values() if section in ("callbacks", "logger") else [node]
+        for entry in filter(None, entries):
+            validate_class(section, entry["_target_"], classes)
+            for name, value in entry.items():
+                validate_nested_classes(f"{section}.{name}", value)
+
+
+def validate_nested_classes(path: str, value: Any) -> None:
+    """Check the classes inside an argument.
+
+    Raises:
+        ConfigError: If one of them is not in `NESTED_CLASSES`.
+    """
+    if isinstance(value, dict) and "_target_" in value:
+        validate_class(path, value["_target_"], NESTED_CLASSES)
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, item in items:
+        validate_nested_classes(f"{path}.{name}", item)
+
+
+def validate_class(path: str, target: str, classes: tuple[type, ...]) -> None:
+    """Check that an import path names one of some classes, or a function that a file of configs/ names.
+
+    Raises:
+        ConfigError: If it names another class.
+    """
+    found = locate(target)
+    if isinstance(found, type) and not issubclass(found, classes):
+        names = " or ".join(known.__name__ for known in classes)
+        raise ConfigError(f"{path} cannot be a {found.__name__}. Use a subclass of {names}.")
 
 
 def import_attribute(target: str) -> Any:

@@ -87,14 +87,14 @@ class ShardedFSDPStrategy(BroadcastBuffersMixin, ModelParallelStrategy):
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
         """Load a sharded checkpoint or a single file.
 
-        The optimizer state in a single file is keyed by the order of the optimizer's parameters, which Lightning would
-        confuse with the order of the model's parameters. It is therefore keyed by name first.
+        In a single file, the optimizer state follows the optimizer's order of parameters. It is keyed by name first.
         """
         from torch.distributed.checkpoint import state_dict as dcp_state_dict
 
         path = Path(self.broadcast(checkpoint_path))
         if path.is_dir():
-            return super().load_checkpoint(path, weights_only)
+            with sharded.load_shards_safely(path):
+                return super().load_checkpoint(path, weights_only=True)
         assert self.model is not None
         saved: dict[str, Any] = torch.load(path, mmap=True, map_location="cpu", weights_only=True)
         options = dcp_state_dict.StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)

@@ -19,6 +19,7 @@ from firstlight.model.image_input import apply_image_input
 from firstlight.model.load import allows_remote_code, build_datamodule, load_model
 from firstlight.model.task import Task
 from firstlight.run.errors import ConfigError, DataError
+from firstlight.run.files import ENGINE_KEY
 
 Config = dict[str, Any]
 
@@ -71,7 +72,7 @@ def load_source(config: Config, checkpoint: str) -> ExportSource:
         inputs = describe_batch_inputs(model, data)
     else:
         inputs = describe_example_inputs(model, data)
-    return ExportSource(model, inputs, checkpoint, config, saved["model_kwargs"])
+    return ExportSource(model, inputs, checkpoint, config, saved[ENGINE_KEY]["model_kwargs"])
 
 
 def describe_image_inputs(data: ImageDataModule) -> InputSpec:

@@ -92,7 +92,7 @@ class MetricsCSVLogger(Logger):
         Args:
             steps: Number of optimizer steps at the checkpoint.
         """
-        rows = [row for row in self._read() if int(row["step"]) < steps]
+        rows = [row for row in self._read() if str(row.get("step")).isdecimal() and int(row["step"]) < steps]
         self._rewrite(rows, sorted({name for row in rows for name in row}))
 
     @rank_zero_only
@@ -103,8 +103,14 @@ class MetricsCSVLogger(Logger):
     def _read(self) -> list[dict[str, Any]]:
         if not self.path.is_file():
             return []
-        with self.path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
+        rows: list[dict[str, Any]] = []
+        try:
+            with self.path.open(newline="", encoding="utf-8", errors="replace") as file:
+                # DictReader stores surplus cells of a damaged row under None.
+                rows += ({name: cell for name, cell in row.items() if name} for row in csv.DictReader(file))
+        except csv.Error as error:
+            print(f"Warning: {self.path} is corrupt after row {len(rows)} ({error}). Later rows are lost.", flush=True)
+        return rows
 
     def _rewrite(self, rows: list[dict[str, Any]], columns: list[str]) -> None:
         self.columns = columns

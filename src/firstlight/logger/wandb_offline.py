@@ -1,6 +1,5 @@
 """W&B runs on disk: find segments that are not uploaded yet, and upload them."""
 
-import json
 import os
 import re
 import socket
@@ -10,6 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from firstlight.run.containment import iter_unsafe_files
+from firstlight.run.files import read_json_or_empty
+
+# The name of a segment: its start time and the ID of its run.
+SEGMENT_NAME = re.compile(r"(offline-)?run-[\w]+-[\w-]+")
 # Size of the header of a .wandb file, before its first record.
 HEADER_BYTES = 7
 
@@ -57,20 +61,25 @@ class RunSegment:
     @property
     def may_be_running(self) -> bool:
         """Return True if the process that writes the segment is alive, or runs on another machine."""
-        record_path = self.run_dir / "run.json"
-        text = record_path.read_text(encoding="utf-8") if record_path.is_file() else ""
-        record: dict[str, Any] = json.loads(text or "{}")
-        run_info = record.get("loggers", {}).get("wandb", {})
-        if record.get("status") != "running" or Path(run_info.get("segment_dir", "")).name != self.segment_dir.name:
+        record = read_json_or_empty(self.run_dir / "run.json")
+        loggers: Any = record.get("loggers")
+        run_info: Any = loggers.get("wandb") if isinstance(loggers, dict) else None
+        if record.get("status") != "running" or not isinstance(run_info, dict):
             return False
-        return run_info["host"] != socket.gethostname() or _is_process_alive(run_info["pid"])
+        if Path(str(run_info.get("segment_dir"))).name != self.segment_dir.name:
+            return False
+        return run_info.get("host") != socket.gethostname() or _is_process_alive(run_info.get("pid"))
+
+    @property
+    def unsafe_file(self) -> Path | None:
+        """A file that may not be uploaded, because it leads out of the segment or is not a regular file, or None."""
+        return next(iter_unsafe_files(self.segment_dir), None)
 
 
 def find_segments(root: Path) -> list[RunSegment]:
     """Return the segments of all runs below a directory, in chronological order."""
-    segments = [
-        RunSegment(file.parent) for file in root.rglob("run-*.wandb") if re.match(r"(offline-)?run-", file.parent.name)
-    ]
+    found = [RunSegment(file.parent) for file in root.rglob("run-*.wandb") if SEGMENT_NAME.fullmatch(file.parent.name)]
+    segments = [segment for segment in found if segment.wandb_file.is_file()]
     return sorted(segments, key=lambda segment: (segment.start_time, str(segment.segment_dir)))
 
 
@@ -111,10 +120,12 @@ def upload_segments(segments: list[RunSegment], timeout_s: float | None = None) 
     return False, errors[0].strip() if errors else f"wandb sync failed with exit code {process.returncode}"
 
 
-def _is_process_alive(pid: int) -> bool:
+def _is_process_alive(pid: Any) -> bool:
+    if not isinstance(pid, int) or pid <= 0:
+        return False
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True

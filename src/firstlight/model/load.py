@@ -6,11 +6,13 @@ from typing import Any
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from firstlight.config.instantiate import instantiate
+from firstlight.config.instantiate import instantiate, locate, validate_classes
 from firstlight.config.schema import read_signature
 from firstlight.config.untrusted import deny_remote_code
 from firstlight.data.labels import LABEL_DTYPES
-from firstlight.run.errors import CheckpointError
+from firstlight.model.task import Task
+from firstlight.run.errors import CheckpointError, ConfigError
+from firstlight.run.files import ENGINE_KEY
 
 Config = dict[str, Any]
 
@@ -37,6 +39,7 @@ def build_datamodule(config: Config) -> LightningDataModule | None:
     """
     if not config["data"]:
         return None
+    validate_classes({"data": config["data"]})
     data = dict(config["data"])
     signature = read_signature(data["_target_"])
     if "task" in signature.parameters and "task" in signature.constants and data.get("task") is None:
@@ -57,11 +60,23 @@ def load_model(saved: Config, trust_remote_code: bool = False, runs_setup: bool 
 
     Raises:
         CheckpointError: If the weights do not fit the model.
+        ConfigError: If the model needs code that comes with pretrained weights, and this is not allowed.
     """
-    config, kwargs = deny_remote_code(saved["config"]["model"]), dict(saved["model_kwargs"])
+    added = saved[ENGINE_KEY]
+    config, kwargs = deny_remote_code(added["config"]["model"]), dict(added["model_kwargs"])
+    validate_classes({"model": config})
     if "trust_remote_code" in config:
         # The checkpoint cannot grant this permission, only the caller.
         kwargs["trust_remote_code"] = trust_remote_code
+    weights_name = kwargs.get("weights", config.get("weights"))
+    if isinstance(weights_name, str) and is_task(config["_target_"]) and not trust_remote_code:
+        # Weights come from the checkpoint, not from a file or a Hub model that it names.
+        if "trust_remote_code" in config:
+            raise ConfigError(
+                f"model.weights={weights_name} contains custom Python code. Review it, then set "
+                "model.trust_remote_code=true to run it, or use another checkpoint."
+            )
+        kwargs["weights"] = None
     model: LightningModule = instantiate(config, **kwargs)
     model.on_load_checkpoint(saved)
     weights = saved["state_dict"]
@@ -72,6 +87,12 @@ def load_model(saved: Config, trust_remote_code: bool = False, runs_setup: bool 
     else:
         load_weights(model, weights)
     return model
+
+
+def is_task(target: str) -> bool:
+    """Return True if an import path names a subclass of `Task`."""
+    found = locate(target)
+    return isinstance(found, type) and issubclass(found, Task)
 
 
 def has_same_keys(model: LightningModule, weights: Config) -> bool:

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from firstlight.run.containment import read_text_inside
+
 PHASES = {"train": "training", "eval": "evaluation"}
 
 
@@ -22,13 +24,13 @@ def load_speedup_bars(path: Path) -> dict[str, Any]:
         "caption": [],
     }
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text_inside(path))
         benchmark |= {
             "started": content["started"],
             "caption": [str(line) for line in content["caption"]],
             **make_speedup_bars(content["speedups"]),
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {**benchmark, "remark": "benchmark.json is corrupt or the benchmark was interrupted."}
     remark = None if benchmark["bars"] else "Only the CPU was measured; no speed-up to show."
     return {**benchmark, "remark": remark}

@@ -9,7 +9,10 @@ from typing import Any
 
 from firstlight.model.per_class_metrics import compute_class_metrics
 from firstlight.report.run_info import to_json_number, to_text
+from firstlight.run.containment import open_inside, read_text_inside
 
+# What parsing a file with unexpected contents raises.
+DAMAGE = (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError)
 # A larger confusion matrix is unreadable; the table of classes is not.
 MAX_CLASSES = 100
 MAX_SAMPLES = 32
@@ -36,12 +39,11 @@ class ImageEmbedder:
         path = run_dir / name
         try:
             max_bytes = min(max_bytes, self.byte_budget)
-            if not path.resolve().is_relative_to(run_dir.resolve()) or path.stat().st_size > max_bytes:
-                return None
-            content = path.read_bytes()
+            with open_inside(path, run_dir) as file:
+                content = file.read(max_bytes + 1)
         except (OSError, ValueError):
             return None
-        if not content.startswith(b"\x89PNG\r\n\x1a\n"):
+        if len(content) > max_bytes or not content.startswith(b"\x89PNG\r\n\x1a\n"):
             return None
         self.byte_budget -= len(content)
         return f"data:image/png;base64,{base64.b64encode(content).decode()}"
@@ -60,17 +62,17 @@ def load_evaluation(run_dir: Path, embedder: ImageEmbedder) -> dict[str, Any]:
     missing = {}
     for name, (file, parse) in RESULT_FILES.items():
         try:
-            evaluation |= parse(json.loads((run_dir / file).read_text(encoding="utf-8")))
+            evaluation |= parse(json.loads(read_text_inside(run_dir / file)))
         except FileNotFoundError:
             missing[name] = f"This run has no {file}."
-        except (OSError, ValueError, TypeError, KeyError, OverflowError):
+        except DAMAGE:
             missing[name] = f"{file} is corrupt."
     try:
-        rows = json.loads((run_dir / "predictions.json").read_text(encoding="utf-8"))
+        rows = json.loads(read_text_inside(run_dir / "predictions.json"))
         evaluation["samples"] = [format_sample(run_dir, row, embedder) for row in select_most_informative(rows)]
     except FileNotFoundError:
         missing["samples"] = "This run has no predictions.json."
-    except (OSError, ValueError, TypeError, KeyError, OverflowError):
+    except DAMAGE:
         missing["samples"] = "predictions.json is corrupt."
     return {**evaluation, "missing": missing}
 

@@ -1,9 +1,12 @@
 """Load the learning curves of a run from metrics.csv, downsampled for the page."""
 
 import csv
+import io
 import math
 from pathlib import Path
 from typing import Any
+
+from firstlight.run.containment import open_inside
 
 # Step -> value; None for a value that is not finite.
 Curve = dict[int, float | None]
@@ -21,7 +24,8 @@ def load_curves(run_dir: Path, max_points: int) -> dict[str, Any]:
         epochs]], "remarks": [sentence].
     """
     try:
-        with (run_dir / "metrics.csv").open(newline="", encoding="utf-8", errors="replace") as file:
+        with open_inside(run_dir / "metrics.csv") as binary:
+            file = io.TextIOWrapper(binary, encoding="utf-8", errors="replace", newline="")
             curves, last_steps = parse_metrics_csv(file)
     except FileNotFoundError:
         return {"curves": [], "epochs": [], "remarks": ["No learning curves: metrics.csv does not exist."]}

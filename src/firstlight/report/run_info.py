@@ -2,10 +2,13 @@
 
 import json
 import math
+import os
 import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from firstlight.run.containment import open_inside, read_text_inside
 
 # End of the log of a run that failed or was interrupted.
 MAX_LOG_LINES = 40
@@ -21,9 +24,9 @@ def load_run_info(run_dir: Path, name: str) -> dict[str, Any]:
         name: Name of the run on the page.
     """
     try:
-        record = json.loads((run_dir / "run.json").read_text(encoding="utf-8"))
+        record = json.loads(read_text_inside(run_dir / "run.json"))
         problem = None if isinstance(record, dict) else "run.json is not a run record"
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         record, problem = {}, describe_read_error(run_dir / "run.json", error)
     record = record if isinstance(record, dict) else {}
     status = "corrupt" if problem else str(record.get("status") or "unknown")
@@ -87,8 +90,8 @@ def parse_overrides(overrides: Any) -> dict[str, str]:
 def read_log_tail(path: Path) -> list[str] | None:
     """Return the last lines of a log as a terminal shows them, or None if there is no log."""
     try:
-        with path.open("rb") as log:
-            log.seek(max(0, path.stat().st_size - MAX_LOG_BYTES))
+        with open_inside(path) as log:
+            log.seek(max(0, os.fstat(log.fileno()).st_size - MAX_LOG_BYTES))
             tail = log.read().decode("utf-8", errors="replace")
     except OSError:
         return None

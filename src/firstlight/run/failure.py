@@ -4,10 +4,19 @@ import errno
 import re
 import resource
 import signal
+from pathlib import Path
+from traceback import extract_tb
 
 from omegaconf import DictConfig, OmegaConf
 
 from firstlight.run.errors import UserError
+
+# Functions that restore a checkpoint, by file: those of Lightning 2.6, and the engine's.
+RESTORE_FUNCTIONS = {
+    ("checkpoint_connector.py", "_restore_modules_and_callbacks"),
+    ("checkpoint_connector.py", "restore_training_state"),
+    ("load.py", "load_model"),
+}
 
 
 def describe_failure(error: BaseException, cfg: DictConfig) -> str:
@@ -42,7 +51,21 @@ def find_known_reason(error: BaseException, batch_size: int | None = None) -> st
         return "A step of the model converts bfloat16 to NumPy, which has no such type. Set trainer.precision=32-true."
     if str(error).startswith("Early stopping conditioned on metric"):
         return " ".join(str(error).split())  # names the metric and the logged ones
-    return None
+    return describe_restore_error(error)
+
+
+def describe_restore_error(error: BaseException) -> str | None:
+    """Return the message for an error that the contents of a checkpoint have caused; None for any other error."""
+    frames = extract_tb(error.__traceback__)
+    is_restoring = any((Path(frame.filename).name, frame.name) in RESTORE_FUNCTIONS for frame in frames)
+    if isinstance(error, UserError) or not is_restoring:
+        return None
+    reason = " ".join([f"{type(error).__name__}:", *str(error).split()])[:300]
+    where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}"
+    return (
+        f"Cannot restore the checkpoint ({reason}, in {where}). If the code of the model has changed since, use its "
+        "earlier version. Otherwise, use another checkpoint."
+    )
 
 
 def format_file_limit_error(error: BaseException) -> str | None:

@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from omegaconf import DictConfig, OmegaConf
 
+from firstlight.run.containment import is_inside, read_text_inside
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # In the run directory: which checkpoint is the best one.
 BEST_CHECKPOINT_FILE = "best.json"
+# In a checkpoint: what the engine adds. One key, because a module may add keys of any other name.
+ENGINE_KEY = "firstlight"
 CHECKSUM_PREFIX = "# sha256 of the above: "
 
 
@@ -27,10 +31,10 @@ def list_checkpoints(run_dir: Path) -> dict[str, str]:
     """
     recorded: Any = read_json_or_empty(run_dir / BEST_CHECKPOINT_FILE).get("path")
     # A record that leads out of the run directory is not followed: the run may come from someone else.
-    is_inside = isinstance(recorded, str) and (run_dir / recorded).resolve().is_relative_to(run_dir.resolve())
-    best = recorded if is_inside else "checkpoints/best.ckpt"
+    is_followed = isinstance(recorded, str) and is_inside(run_dir / recorded, run_dir)
+    best = recorded if is_followed else "checkpoints/best.ckpt"
     paths = {"best": run_dir / best, "last": run_dir / "checkpoints" / "last.ckpt"}
-    return {name: str(path) for name, path in paths.items() if path.exists()}
+    return {name: str(path) for name, path in paths.items() if is_inside(path, run_dir) and os.path.exists(path)}
 
 
 def get_best_or_last_checkpoint(run_dir: Path) -> str | None:
@@ -54,6 +58,9 @@ def write_atomically(path: Path, content: str | Callable[[BinaryIO], Any]) -> No
     target = path.with_name(f".{path.name}.tmp") if replaces else path
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        if replaces:
+            # A link with this name would be followed.
+            target.unlink(missing_ok=True)
         with target.open("wb") as file:
             if isinstance(content, str):
                 # In bytes, so that line endings stay unchanged: the report page identifies its scripts by their hash.
@@ -102,7 +109,7 @@ def has_valid_checksum(text: str) -> bool:
 def read_json_or_empty(path: Path) -> dict[str, Any]:
     """Return the contents of a JSON file; an empty dict if the file is missing or invalid."""
     with suppress(OSError, ValueError, TypeError, RecursionError):
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return dict(json.loads(read_text_inside(path)))
     return {}
 
 

@@ -21,7 +21,8 @@ def select_comparison_metrics(runs: Iterable[dict[str, Any]]) -> list[str]:
     Args:
         runs: Mappings with the entry "metrics", values by name, as in run.json.
     """
-    names = {name for run in runs for name in run.get("metrics") or {} if not name.startswith(("train", "speed/"))}
+    logged = [metrics for run in runs if isinstance(metrics := run.get("metrics"), dict)]
+    names = {name for metrics in logged for name in metrics if not name.startswith(("train", "speed/"))}
     first = [name for name in FIRST_METRICS if name in names]
     # Metrics of the test come before those of the validation, whatever follows the split in their names.
     others = sorted(

@@ -15,6 +15,7 @@ from firstlight.cli.errors import format_user_error
 from firstlight.config.compose import compose_config
 from firstlight.run import record
 from firstlight.run.errors import CheckpointError, ConfigError
+from firstlight.run.files import ENGINE_KEY
 from firstlight.run.lock import acquire_run_lock
 from support.interruption import SMALL_OVERRIDES, SignalSender, load_saved, read_record, train_model
 
@@ -110,7 +111,8 @@ def test_corrupt_checkpoint_is_reported_and_latest_valid_one_used(stopped_run, d
 def test_checkpoint_with_newer_format_raises(stopped_run):
     for name in ("last", "best"):
         file = stopped_run / "checkpoints" / f"{name}.ckpt"
-        content = torch.load(file, weights_only=True) | {"format_version": 99}
+        content = torch.load(file, weights_only=True)
+        content[ENGINE_KEY]["format_version"] = 99
         torch.save(content, file)
     with pytest.raises(CheckpointError, match="uses checkpoint format 99, but this version supports up to 1"):
         checkpoint_io.load_checkpoint(file)

@@ -1,5 +1,6 @@
 """Sharded checkpoints: consolidated when loaded, rejected when corrupt, and unable to run code."""
 
+import io
 import os
 import pickle
 from types import SimpleNamespace
@@ -7,13 +8,17 @@ from types import SimpleNamespace
 import pytest
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
-from torch.distributed.checkpoint import save
+from torch.distributed.checkpoint import load, save
+from torch.distributed.checkpoint.filesystem import _StorageInfo
+from torch.distributed.checkpoint.metadata import BytesStorageMetadata, Metadata, MetadataIndex
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 
 from firstlight.callbacks.exact_resume import ExactResume
 from firstlight.checkpoint import io as checkpoint_io
 from firstlight.checkpoint import sharded
 from firstlight.run.errors import CheckpointError
+from firstlight.run.files import ENGINE_KEY
+from support.pickles import MaliciousPickle
 from support.tiny_models import TinyMLP
 from support.tiny_training import CLASSES
 
@@ -29,7 +34,7 @@ def checkpoint_dir(tmp_path):
     state = {"state_dict": model.state_dict(), "optimizer_0": get_optimizer_state_dict(model, optimizer)}
     save(state, checkpoint_id=path, no_dist=True)
     torch.save(
-        {"model_kwargs": {}, "format_version": 1, "expected": (model.state_dict(), optimizer.state_dict())},
+        {ENGINE_KEY: {"model_kwargs": {}}, "expected": (model.state_dict(), optimizer.state_dict())},
         path / "meta.pt",
     )
     sharded.write_checksums(path)
@@ -93,6 +98,56 @@ def test_shard_index_cannot_run_code(checkpoint_dir, monkeypatch, tmp_path):
     assert not (tmp_path / "harm").exists()
 
 
+def write_shard_entry(directory, value, path="__0_0.distcp"):
+    """Write a sharded checkpoint with one entry that is not a tensor, as a stranger might."""
+    content = io.BytesIO()
+    torch.save(value, content)
+    (directory / "__0_0.distcp").write_bytes(content.getvalue())
+    index = Metadata(
+        state_dict_metadata={"state_dict.x": BytesStorageMetadata()},
+        planner_data={"state_dict.x": ("state_dict", "x")},
+        storage_data={MetadataIndex("state_dict.x"): _StorageInfo(path, 0, len(content.getvalue()))},
+    )
+    (directory / ".metadata").write_bytes(pickle.dumps(index))
+    sharded.write_checksums(directory)
+
+
+def test_shard_entry_cannot_run_code(checkpoint_dir, tmp_path):
+    write_shard_entry(checkpoint_dir, MaliciousPickle(tmp_path / "marker"))
+
+    with pytest.raises(CheckpointError, match=r"is corrupt or not a checkpoint \(UnpicklingError: Weights only load"):
+        checkpoint_io.load_checkpoint(checkpoint_dir)
+    with pytest.raises(CheckpointError, match="Weights only load failed"), sharded.load_shards_safely(checkpoint_dir):
+        load({"state_dict.x": 0}, checkpoint_id=checkpoint_dir, no_dist=True)
+    assert sharded.FORCE_WEIGHTS_ONLY not in os.environ
+    assert not (tmp_path / "marker").exists()
+
+
+def test_plain_shard_entry_loads(checkpoint_dir):
+    write_shard_entry(checkpoint_dir, {"x": 1})
+
+    assert checkpoint_io.load_checkpoint(checkpoint_dir)["state_dict"] == {"x": {"x": 1}}
+
+
+@pytest.mark.parametrize("path", ["../other.ckpt/__0_0.distcp", "/etc/hostname", "missing.distcp"])
+def test_shard_index_cannot_name_other_files(checkpoint_dir, path):
+    write_shard_entry(checkpoint_dir, 1, path)
+
+    with pytest.raises(CheckpointError, match=f"the index names the file {path}"):
+        checkpoint_io.load_checkpoint(checkpoint_dir)
+
+
+@pytest.mark.parametrize("name", ["__0.metadata", "__1_0.distcp", "meta.pt"])
+def test_shards_must_be_known_regular_files(checkpoint_dir, name):
+    (checkpoint_dir / name).unlink(missing_ok=True)
+    (checkpoint_dir / name).symlink_to(checkpoint_dir / ".metadata")
+
+    with pytest.raises(CheckpointError, match=f"unexpected file {name}"):
+        checkpoint_io.load_checkpoint(checkpoint_dir)
+    with pytest.raises(CheckpointError, match=f"unexpected file {name}"), sharded.load_shards_safely(checkpoint_dir):
+        pass
+
+
 def test_interrupted_replacement_keeps_previous_checkpoint(checkpoint_dir):
     backup_dir = sharded.make_backup_path(checkpoint_dir)
     os.replace(checkpoint_dir, backup_dir)
@@ -101,8 +156,8 @@ def test_interrupted_replacement_keeps_previous_checkpoint(checkpoint_dir):
 
 
 def test_resume_with_other_number_of_devices_raises():
-    trainer = SimpleNamespace(state=SimpleNamespace(fn=TrainerFn.FITTING), world_size=1, global_rank=0)
+    trainer = SimpleNamespace(state=SimpleNamespace(fn=TrainerFn.FITTING), world_size=1, global_rank=0, callbacks=[])
     with pytest.raises(
         CheckpointError, match=r"Cannot resume on 1 device\(s\): the checkpoint was written on 2\. Resume on 2"
     ):
-        ExactResume().on_load_checkpoint(trainer, TinyMLP(CLASSES, 2), {"rng_states": [{}, {}]})
+        ExactResume().on_load_checkpoint(trainer, TinyMLP(CLASSES, 2), {ENGINE_KEY: {"rng_states": [{}, {}]}})

@@ -1,6 +1,7 @@
 """Tests of the data of the report, for complete, missing and corrupt files."""
 
 import json
+import os
 
 import pytest
 
@@ -102,6 +103,41 @@ def test_run_json_with_wrong_types_is_loaded_as_far_as_possible(tmp_path):
 
     assert (run["metrics"], run["overrides"], run["reason"]) == ({}, {}, "no reason recorded")
     assert render(collect_report([tmp_path]))
+
+
+FILES = ["run.json", "output.log", "metrics.csv", "confusion_matrix.json", "predictions.json", "first_batch.png"]
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+@pytest.mark.parametrize("name", FILES)
+def test_report_never_contains_files_outside_the_run(tmp_path, name, kind):
+    (tmp_path / "private.txt").write_text("\x89PNG\r\n\x1a\nCANARYWORD,step\n1,1\n")
+    for run in ("run", "other"):
+        (tmp_path / "runs" / run).mkdir(parents=True)
+        (tmp_path / "runs" / run / "run.json").write_text('{"status": "failed", "overrides": []}')
+    path = tmp_path / "runs" / "run" / name
+    path.unlink(missing_ok=True)
+    if kind == "link":
+        path.symlink_to("../../private.txt")
+    else:
+        os.mkfifo(path)
+    page = render(collect_report([tmp_path / "runs"]))
+
+    assert "CANARYWORD" not in page
+    assert [run["status"] for run in collect_report([tmp_path / "runs"]).report["runs"]].count("failed") >= 1
+
+
+@pytest.mark.parametrize("name", ["run.json", "confusion_matrix.json", "predictions.json"])
+@pytest.mark.parametrize("text", ["[" * 99999, "[1]", '[{"true": 1}]', '{"class_names": 3}', '["x"]', "null"])
+def test_one_damaged_run_is_one_damaged_run(tmp_path, name, text):
+    for run in ("run", "other"):
+        (tmp_path / run).mkdir()
+        (tmp_path / run / "run.json").write_text('{"status": "finished", "overrides": []}')
+    (tmp_path / "run" / name).write_text(text)
+    content = collect_report([tmp_path])
+
+    assert render(content)
+    assert [run["status"] for run in content.report["runs"] if run["name"] == "other"] == ["finished"]
 
 
 def test_nonfinite_metrics_are_strings(tmp_path):

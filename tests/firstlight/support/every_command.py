@@ -15,6 +15,7 @@ from PIL import Image
 from firstlight import evaluate, predict, train
 from firstlight.config.compose import compose_config
 from firstlight.config.options import load_option
+from firstlight.run.files import ENGINE_KEY
 from firstlight.run.provenance import get_package_versions
 from support.options import get_modality, make_tiny_overrides
 
@@ -62,7 +63,8 @@ def test_checkpoint_loads_with_weights_only_and_contains_config(trained_run):
     run_dir, _, model = trained_run
     for name in ("best", "last"):
         checkpoint = torch.load(run_dir / "checkpoints" / f"{name}.ckpt", weights_only=True)
-        assert load_option("model", model)["model"]["_target_"] == checkpoint["config"]["model"]["_target_"]
+        saved = checkpoint[ENGINE_KEY]["config"]["model"]
+        assert load_option("model", model)["model"]["_target_"] == saved["_target_"]
 
 
 @pytest.mark.parametrize("key", ["run", "ckpt"])

@@ -1,0 +1,43 @@
+"""Paths in the states of ModelCheckpoints stay in the run, whoever wrote the checkpoint."""
+
+import pytest
+from lightning.pytorch.callbacks import ModelCheckpoint, Timer
+
+from firstlight.callbacks.checkpoint_paths import confine_checkpoint_paths, confine_state
+
+
+def make_state(dirpath, best, others=()):
+    """Return the state of a ModelCheckpoint."""
+    paths = dict.fromkeys(("best_model_path", "kth_best_model_path", "last_model_path"), best)
+    return {**paths, "dirpath": dirpath, "best_k_models": {best: 0.5, **dict.fromkeys(others, 0.6)}, "monitor": "x"}
+
+
+def test_paths_follow_a_moved_run(tmp_path):
+    state = confine_state(make_state("/old/run/checkpoints", "/old/run/checkpoints/best.ckpt"), str(tmp_path))
+
+    assert state == make_state(str(tmp_path), str(tmp_path / "best.ckpt"))
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/home/user", "{0}/../victim", "/old/../home", "s3://bucket/x", "local:///home", "victim", "{0}/link/x", 3, None],
+)
+def test_paths_cannot_lead_out(tmp_path, path):
+    (tmp_path / "link").symlink_to("/")
+    path = path.format(tmp_path) if isinstance(path, str) else path
+    inside = str(tmp_path / "best.ckpt")
+    state = confine_state(make_state("/old", path, [inside]), str(tmp_path))
+
+    assert (state["best_model_path"], state["last_model_path"]) == ("", "")
+    # ModelCheckpoint removes its k-th best file before it saves another one.
+    assert (state["kth_best_model_path"], state["best_k_models"], state["dirpath"]) == ("", {}, str(tmp_path))
+
+
+def test_states_of_all_model_checkpoints_are_confined(tmp_path):
+    callbacks = [ModelCheckpoint(tmp_path, monitor="x"), ModelCheckpoint(monitor="y"), Timer()]
+    state = make_state("/old", "/home/user")
+    states = {callback.state_key: dict(state) for callback in callbacks}
+    confine_checkpoint_paths(callbacks, states)
+
+    assert [states[callback.state_key]["best_model_path"] for callback in callbacks] == ["", "", "/home/user"]
+    confine_checkpoint_paths(callbacks, None)
