@@ -18,6 +18,7 @@ from firstlight.distributed.ranks import run_worker_rank
 from firstlight.run.files import read_json_or_empty
 from firstlight.run.lock import WORKER_EXIT_TIMEOUT_S, acquire_run_lock, is_unlocked
 from firstlight.run.rank import is_nonzero_rank
+from firstlight.run.signals import get_received_signal
 
 # In the sweep directory: the overrides and jobs of `make sweep`.
 SWEEP_FILE = "sweep.json"
@@ -46,6 +47,8 @@ def run_job(task: Callable[[DictConfig], Any], failures: list[str], cfg: DictCon
             return run_job_in_subprocess(cfg, failures)
         return task(prepare_resume_or_restart(cfg) if is_sweep_job and is_managed_sweep() else cfg)
     except Exception as error:
+        if number := get_received_signal():
+            raise SystemExit(128 + number) from error
         print_error(error, cfg.command)
         failures.append(cfg.command)
     # Outside the handler, because the traceback of the error references the model of the job.

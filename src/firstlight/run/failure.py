@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from omegaconf import DictConfig, OmegaConf
 
 from firstlight.run.errors import UserError
+from firstlight.run.signals import get_received_signal
 
 # How the system, SQLite and libraries that quote the system describe a full disk.
 FULL_DISK_TEXT = re.compile("No space left on device|Disk quota exceeded|database or disk is full")
@@ -96,7 +97,9 @@ def is_oom_error(error: BaseException) -> bool:
 
 def describe_stop(stop: BaseException) -> str:
     """Return the reason for an interruption, such as "stopped by SIGTERM"."""
-    number = stop.code - 128 if isinstance(stop, SystemExit) and isinstance(stop.code, int) else signal.SIGINT
+    number = get_received_signal()
+    if not number:
+        number = stop.code - 128 if isinstance(stop, SystemExit) and isinstance(stop.code, int) else signal.SIGINT
     names = {known.value: known.name for known in signal.Signals}
     return f"stopped by {names.get(number, type(stop).__name__)}"
 

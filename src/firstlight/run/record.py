@@ -6,7 +6,7 @@ import platform
 import shlex
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,13 @@ from firstlight.run.lock import WORKER_EXIT_TIMEOUT_S, acquire_run_lock
 from firstlight.run.provenance import get_git_info, get_package_versions
 from firstlight.run.rank import is_nonzero_rank
 from firstlight.run.redaction import redact
+from firstlight.run.signals import defer_stop_signals, get_received_signal
 
 # Reserved at the start and released when the disk is full, so that run.json can still record the failure.
 RESERVE_BYTES = 64 * 1024
 
+# Runs of this process that have begun and not ended.
+_open_records: list["RunRecord"] = []
 _exit_actions: list[Callable[[int], None]] = []
 
 
@@ -110,13 +113,22 @@ def record_run(cfg: DictConfig) -> Iterator[RunRecord | WorkerRunRecord]:
     if "wandb" in (cfg.get("logger") or {}):
         # Imported before torch: the classes of wandb search all imported modules, which takes two more seconds later.
         import wandb.apis.public  # noqa: F401
+    with ExitStack() as stack:
+        with defer_stop_signals():
+            record = stack.enter_context(open_record(cfg))
+            stack.enter_context(tee_to_file(record.run_dir / "output.log"))
+            stack.enter_context(record_run_lifecycle(record, cfg, record.fields["overrides"]))
+        yield record
+
+
+@contextmanager
+def open_record(cfg: DictConfig) -> Iterator[RunRecord]:
+    """Claim and lock the run directory; a resumed run keeps the fields of its run.json."""
     run_dir = claim_run_dir(cfg)
     with acquire_run_lock(run_dir, timeout_s=WORKER_EXIT_TIMEOUT_S if cfg.get("resume") else 0):
         fields = make_initial_fields(cfg)
         previous = read_valid_previous_fields(run_dir, fields) if cfg.get("resume") else {}
-        record = RunRecord(run_dir, {**fields, **previous}, cfg)
-        with tee_to_file(run_dir / "output.log"), record_run_lifecycle(record, cfg, fields["overrides"]):
-            yield record
+        yield RunRecord(run_dir, {**fields, **previous}, cfg)
 
 
 @contextmanager
@@ -126,21 +138,31 @@ def record_run_lifecycle(record: RunRecord, cfg: DictConfig, overrides: list[str
     Raises:
         BaseException: If the run raises; the error is recorded first.
     """
-    record.begin(overrides)
-    record.write_config(cfg)
+    _open_records.append(record)
     exit_code = 1
     try:
+        record.begin(overrides)
+        record.write_config(cfg)
         yield
         exit_code = 0
         record.end("finished")
-    except (KeyboardInterrupt, SystemExit) as stop:
-        record.end("interrupted", describe_stop(stop))
-        raise
     except BaseException as error:
-        record.end("failed", describe_failure(error, cfg))
+        if isinstance(error, KeyboardInterrupt | SystemExit) or get_received_signal():
+            end_open_runs(describe_stop(error))
+        else:
+            record.end("failed", describe_failure(error, cfg))
         raise
     finally:
         run_exit_actions(exit_code)
+        _open_records.remove(record)
+
+
+def end_open_runs(reason: str) -> None:
+    """Record the interruption of the runs of this process that have not ended, also after a second stop signal."""
+    with defer_stop_signals():
+        for record in _open_records:
+            if record.fields["status"] == "running" and record.fields["attempts"]:
+                record.end("interrupted", reason)
 
 
 def redact_config(cfg: DictConfig) -> DictConfig:

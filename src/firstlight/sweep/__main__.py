@@ -18,6 +18,7 @@ from firstlight.run.errors import ConfigError, invalid_value
 from firstlight.run.files import read_json_or_empty, write_atomically
 from firstlight.run.lock import acquire_run_lock
 from firstlight.run.redaction import redact
+from firstlight.run.signals import exit_on_stop_signals, get_received_signal
 from firstlight.sweep.jobs import count_jobs
 from firstlight.sweep.plan import (
     SweepPlan,
@@ -36,20 +37,31 @@ def main() -> None:
     if any(argument in ("--help", "-h", "--cfg", "-c", "--info", "-i") for argument in overrides):
         train.main()
         return
-    parent = Path("logs/sweep")
-    try:
-        overrides, force = pop_force_flag(overrides)
-        sweep_overrides, overrides = split_sweep_and_job_overrides(overrides)
-        plan = make_plan(sweep_overrides, overrides)
-        validate_jobs(plan)
-        definition = redact({"overrides": overrides, **plan.identity})
-        sweep_dir = None if force else find_unfinished_sweep(parent, definition, plan)
-        sweep_dir = sweep_dir or create_sweep(parent, definition, plan)
-        with acquire_run_lock(sweep_dir):
-            run_remaining_jobs_and_exit(sweep_dir, overrides, plan)
-    except Exception as error:
-        print_error(error, "train")
-        sys.exit(1)
+    with exit_on_stop_signals("sweep"):
+        try:
+            plan_and_run(overrides, Path("logs/sweep"))
+        except Exception as error:
+            if not get_received_signal():
+                print_error(error, "train")
+            sys.exit(1)
+
+
+def plan_and_run(overrides: list[str], parent: Path) -> None:
+    """Validate all jobs, create a sweep directory or find the unfinished one, and run its remaining jobs.
+
+    Args:
+        overrides: Arguments of the command.
+        parent: Directory that contains the sweep directories.
+    """
+    overrides, force = pop_force_flag(overrides)
+    sweep_overrides, overrides = split_sweep_and_job_overrides(overrides)
+    plan = make_plan(sweep_overrides, overrides)
+    validate_jobs(plan)
+    definition = redact({"overrides": overrides, **plan.identity})
+    sweep_dir = None if force else find_unfinished_sweep(parent, definition, plan)
+    sweep_dir = sweep_dir or create_sweep(parent, definition, plan)
+    with acquire_run_lock(sweep_dir):
+        run_remaining_jobs_and_exit(sweep_dir, overrides, plan)
 
 
 def run_remaining_jobs_and_exit(sweep_dir: Path, overrides: list[str], plan: SweepPlan) -> None:

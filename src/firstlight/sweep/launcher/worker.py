@@ -1,6 +1,5 @@
 """The process that a launcher starts to run a job of a sweep."""
 
-import functools
 import os
 import signal
 import sys
@@ -11,15 +10,15 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig
 
-from firstlight.cli.command import handle_stop_signal
 from firstlight.cli.console import suppress_library_noise
+from firstlight.run.signals import handle_stop_signal
 
 
 def setup_worker_process() -> None:
     """Set up this process like a command does: suppress library noise, and run every `finally` on SIGTERM."""
     suppress_library_noise()
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, functools.partial(handle_stop_signal, []))
+        signal.signal(signal.SIGTERM, handle_stop_signal)
 
 
 def run_on_assigned_gpu(task: Callable[[DictConfig], Any], gpus: list[str], index: int, cfg: DictConfig) -> Any:
