@@ -17,6 +17,7 @@ from firstlight.config.options import CONFIG_DIR
 from firstlight.distributed.ranks import run_worker_rank
 from firstlight.hardware.mps_watermarks import set_watermarks
 from firstlight.run.failure import describe_stop
+from firstlight.run.parent import stop_with_sweep_of_environment
 from firstlight.run.rank import is_nonzero_rank
 from firstlight.run.record import end_open_runs
 from firstlight.run.signals import exit_on_stop_signals, get_received_signal
@@ -46,6 +47,7 @@ def run_cli(name: str, task: Callable[[DictConfig], Any]) -> None:
     suppress_library_noise()
     # Makes Hydra raise its errors instead of printing them, so that they can be formatted here.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    stop_with_sweep_of_environment()
     with exit_on_stop_signals(name):
         try:
             compose_and_run(name, task)

@@ -40,6 +40,14 @@ def format_value(value: object) -> str:
     return names[value] if value is None or isinstance(value, bool) else repr(value)
 
 
+def shorten(text: str, max_characters: int) -> str:
+    """Return a text with its middle replaced by " ... " if it is longer than a number of characters, at least 20."""
+    if len(text) <= max_characters:
+        return text
+    end = max_characters // 4
+    return f"{text[: max_characters - end - 5]} ... {text[-end:]}"
+
+
 def invalid_value(key: str, value: object, expected: str, fix: str = "") -> str:
     """Return the message for a value of the wrong type or outside its range.
 
