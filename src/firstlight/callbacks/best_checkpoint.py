@@ -8,8 +8,10 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
+from firstlight.checkpoint.io import verify_checkpoint
+from firstlight.checkpoint.sharded import USE_ANOTHER_CHECKPOINT
 from firstlight.config.options import AUTO
-from firstlight.run.errors import ConfigError
+from firstlight.run.errors import CheckpointError, ConfigError
 from firstlight.run.files import BEST_CHECKPOINT_FILE, write_atomically
 
 # Metrics that `monitor: auto` takes if the module logs them, in this order.
@@ -153,6 +155,8 @@ class BestCheckpoint(ModelCheckpoint):
             state[name] = self._move(state[name], before)
         moved = {self._move(path, before): score for path, score in state["best_k_models"].items()}
         state["best_k_models"] = {path: score for path, score in moved.items() if path}
+        if state["best_model_path"] and not is_intact(Path(state["best_model_path"])):
+            return  # The next epoch saves a new best checkpoint.
         super().load_state_dict({**state, "dirpath": self.dirpath})
 
     def _move(self, path: str, before: str) -> str:
@@ -160,6 +164,19 @@ class BestCheckpoint(ModelCheckpoint):
         moved = f"{self.dirpath}{path[len(before) :]}" if path.startswith(before) else path
         is_inside = "://" not in moved and Path(moved).resolve().is_relative_to(Path(str(self.dirpath)).resolve())
         return moved if is_inside else ""
+
+
+def is_intact(path: Path) -> bool:
+    """Return True if a checkpoint is valid; otherwise rename it, so that no command loads it, and print a warning."""
+    try:
+        verify_checkpoint(path)
+    except CheckpointError as error:
+        if path.exists():
+            path.replace(path.with_name(f"{path.name}.corrupt"))
+        problem = str(error).removesuffix(f" {USE_ANOTHER_CHECKPOINT}")
+        print(f"Warning: {problem} The best checkpoint is chosen again among the remaining epochs.", flush=True)
+        return False
+    return True
 
 
 class BestCheckpointRecord(Checkpoint):

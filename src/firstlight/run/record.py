@@ -13,7 +13,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from firstlight.run.console_log import tee_to_file
-from firstlight.run.errors import ConfigError
+from firstlight.run.errors import ConfigError, TrainingError
 from firstlight.run.failure import describe_failure, describe_stop
 from firstlight.run.files import append_checksum, read_json_or_empty, to_plain_dict, utc_now, write_atomically
 from firstlight.run.lock import WORKER_EXIT_TIMEOUT_S, acquire_run_lock
@@ -38,12 +38,21 @@ class RunRecord:
         self.run_dir = run_dir
         self.fields = fields
         self.cfg = cfg
+        self.has_begun = False
         self.started = time.perf_counter()
         self.reserve = run_dir / ".reserve"
         self.reserve.write_bytes(bytes(RESERVE_BYTES))
 
     def update(self, **fields: Any) -> None:
-        """Update fields and rewrite run.json atomically."""
+        """Update fields and rewrite run.json atomically.
+
+        Raises:
+            TrainingError: If the run directory was deleted; writing would create a directory with this file only.
+        """
+        if self.has_begun and not self.exists():
+            raise TrainingError(
+                f"{self.run_dir} was deleted while the run was using it. Start a new run with `make train`."
+            )
         self.fields |= fields
         text = json.dumps(redact(self.fields), indent=2, default=str) + "\n"
         try:
@@ -56,6 +65,10 @@ class RunRecord:
         """Write config.yaml, the resolved config with secrets masked."""
         write_atomically(self.run_dir / "config.yaml", append_checksum(OmegaConf.to_yaml(redact_config(cfg))))
 
+    def exists(self) -> bool:
+        """Return True unless run.json was deleted, usually with the run directory."""
+        return (self.run_dir / "run.json").is_file()
+
     def begin(self, overrides: list[str]) -> None:
         """Record a new attempt; a resumed run keeps its earlier attempts and results.
 
@@ -65,6 +78,7 @@ class RunRecord:
         attempt = {"started": utc_now(), "ended": None, "status": "running", "reason": None, "overrides": overrides}
         attempts = [*self.fields.get("attempts", []), attempt]
         self.update(status="running", reason=None, ended=None, attempts=attempts)
+        self.has_begun = True
 
     def end(self, status: str, reason: str | None = None) -> None:
         """Record the end of this attempt.
@@ -161,7 +175,7 @@ def end_open_runs(reason: str) -> None:
     """Record the interruption of the runs of this process that have not ended, also after a second stop signal."""
     with defer_stop_signals():
         for record in _open_records:
-            if record.fields["status"] == "running" and record.fields["attempts"]:
+            if record.fields["status"] == "running" and record.has_begun and record.exists():
                 record.end("interrupted", reason)
 
 
@@ -223,6 +237,8 @@ def make_initial_fields(cfg: DictConfig) -> dict[str, Any]:
 def read_valid_previous_fields(run_dir: Path, initial: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of an existing run.json; fields of the wrong type are corrupt and left out."""
     previous = read_json_or_empty(run_dir / "run.json")
+    if not previous:
+        print(f"Warning: {run_dir / 'run.json'} is corrupt or missing. Its earlier attempts are lost.", flush=True)
     if isinstance(previous.get("attempts"), list):
         previous["attempts"] = [attempt for attempt in previous["attempts"] if isinstance(attempt, dict)]
     types = {name: type(value) for name, value in initial.items() if value is not None}

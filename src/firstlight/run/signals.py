@@ -13,6 +13,8 @@ from typing import Any
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 # A library may swallow the exception of a stop signal, for example in a destructor. The signal is then repeated.
 REPEAT_INTERVAL_S = 20.0
+# Commands that print where a stopped training run was saved.
+TRAINING_COMMANDS = ("train", "sweep")
 
 
 class StopState:
@@ -102,13 +104,14 @@ def exit_on_stop_signals(name: str) -> Iterator[None]:
 
 
 def _exit(name: str, code: int) -> None:
-    """Print the signal if `handle_stop_signal` received it, and exit; a command exits without waiting for threads."""
+    """Print the signal, unless a training run has printed its checkpoint, and exit without waiting for threads."""
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    if number := get_received_signal():
-        code = 128 + number
+    number = get_received_signal()
+    code = 128 + number if number else code
+    if number or name not in TRAINING_COMMANDS:
         with suppress(OSError, ValueError):
-            print(format_stop(name, number), file=sys.stderr, flush=True)
+            print(format_stop(name, code - 128), file=sys.stderr, flush=True)
     if _state.is_command:
         with suppress(OSError, ValueError):
             sys.stdout.flush()

@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import shutil
 import sqlite3
 import subprocess
 from contextlib import suppress
@@ -17,6 +18,7 @@ from firstlight.callbacks.loss_guard import LossGuard
 from firstlight.cli.errors import format_user_error
 from firstlight.config.compose import compose_config
 from firstlight.logger.metrics_csv import MetricsCSVLogger
+from firstlight.run.errors import TrainingError
 from firstlight.run.failure import find_known_reason, iter_error_chain
 from firstlight.run.files import write_atomically
 from support.interruption import SMALL_OVERRIDES, SignalSender, load_saved, read_record, train_model
@@ -229,6 +231,23 @@ def test_disk_full_while_writing_a_row_keeps_complete_rows(tmp_path, monkeypatch
     logger.finalize("failed")
 
     assert [row["train/loss"] for row in logger._read()] == ["0.5", "0.25"]
+
+
+@pytest.mark.parametrize("moment", [("train_batch_end", 5), ("train_epoch_end", 2)])
+def test_deleted_run_directory_ends_run_in_one_line(tmp_path, moment):
+    class Deleter(SignalSender):
+        def _count_call(self, hook):
+            super()._count_call(hook)
+            if (hook, self.calls[hook]) == moment:
+                shutil.rmtree(tmp_path / "run")
+
+    with pytest.raises(TrainingError) as caught:
+        train_model([*SMALL_OVERRIDES, f"output_dir={tmp_path / 'run'}"], Deleter())
+
+    assert format_user_error(caught.value, "train", []) == (
+        f"{tmp_path / 'run'} was deleted while the run was using it. Start a new run with `make train`."
+    )
+    assert not (tmp_path / "run").exists()
 
 
 def test_unwritable_output_dir_is_reported():

@@ -14,7 +14,6 @@ from firstlight.cli.console import suppress_library_noise
 from firstlight.run import parent
 from firstlight.run.signals import handle_stop_signal
 
-
 # The sweep that this process watches; a joblib process runs several jobs.
 watched_sweeps: set[int] = set()
 
