@@ -50,9 +50,8 @@ class RunRecord:
             TrainingError: If the run directory was deleted; writing would create a directory with this file only.
         """
         if self.has_begun and not self.exists():
-            raise TrainingError(
-                f"{self.run_dir} was deleted while the run was using it. Start a new run with `make train`."
-            )
+            fix = "Start a new run with `make train`."
+            raise TrainingError(f"{self.run_dir} was deleted while the run was using it. {fix}")
         self.fields |= fields
         text = json.dumps(redact(self.fields), indent=2, default=str) + "\n"
         try:
@@ -63,7 +62,8 @@ class RunRecord:
 
     def write_config(self, cfg: DictConfig) -> None:
         """Write config.yaml, the resolved config with secrets masked."""
-        write_atomically(self.run_dir / "config.yaml", append_checksum(OmegaConf.to_yaml(redact_config(cfg))))
+        text = OmegaConf.to_yaml(OmegaConf.create(redact(to_plain_dict(cfg))))
+        write_atomically(self.run_dir / "config.yaml", append_checksum(text))
 
     def exists(self) -> bool:
         """Return True unless run.json was deleted, usually with the run directory."""
@@ -177,11 +177,6 @@ def end_open_runs(reason: str) -> None:
         for record in _open_records:
             if record.fields["status"] == "running" and record.has_begun and record.exists():
                 record.end("interrupted", reason)
-
-
-def redact_config(cfg: DictConfig) -> DictConfig:
-    """Return the resolved config with secrets masked."""
-    return OmegaConf.create(redact(to_plain_dict(cfg)))
 
 
 def claim_run_dir(cfg: DictConfig) -> Path:
