@@ -50,8 +50,7 @@ class RunRecord:
             TrainingError: If the run directory was deleted; writing would create a directory with this file only.
         """
         if self.has_begun and not self.exists():
-            fix = "Start a new run with `make train`."
-            raise TrainingError(f"{self.run_dir} was deleted while the run was using it. {fix}")
+            raise TrainingError(f"{self.run_dir} was deleted during the run. Start a new run with `make train`.")
         self.fields |= fields
         text = json.dumps(redact(self.fields), indent=2, default=str) + "\n"
         try:
@@ -118,8 +117,7 @@ def record_run(cfg: DictConfig) -> Iterator[RunRecord | WorkerRunRecord]:
     """Claim the run directory and write run.json and output.log until the run ends; only rank 0 writes.
 
     Raises:
-        CheckpointError: If another process uses the run directory.
-        Exception: If the run raises; the error is recorded first.
+        BaseException: If another process uses the run directory, or the run raises; the error is recorded first.
     """
     if is_nonzero_rank():
         yield WorkerRunRecord(cfg)

@@ -245,7 +245,7 @@ def test_deleted_run_directory_ends_run_in_one_line(tmp_path, moment):
         train_model([*SMALL_OVERRIDES, f"output_dir={tmp_path / 'run'}"], Deleter())
 
     assert format_user_error(caught.value, "train", []) == (
-        f"{tmp_path / 'run'} was deleted while the run was using it. Start a new run with `make train`."
+        f"{tmp_path / 'run'} was deleted during the run. Start a new run with `make train`."
     )
     assert not (tmp_path / "run").exists()
 
