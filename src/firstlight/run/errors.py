@@ -5,6 +5,9 @@ from difflib import get_close_matches
 
 from firstlight.run.packages import get_install_hint
 
+# A message may quote a value, such as a label, that is a complete text.
+MAX_MESSAGE_CHARACTERS = 2_000
+
 
 class UserError(ValueError):
     """An error whose message is enough to fix it: commands print that line instead of a traceback."""

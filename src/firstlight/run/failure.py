@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from omegaconf import DictConfig, OmegaConf
 
-from firstlight.run.errors import UserError
+from firstlight.run.errors import MAX_MESSAGE_CHARACTERS, UserError, shorten
 from firstlight.run.signals import get_received_signal
 
 # How the system, SQLite and libraries that quote the system describe a full disk.
@@ -17,6 +17,10 @@ FULL_DISK_TEXT = re.compile("No space left on device|Disk quota exceeded|databas
 
 def describe_failure(error: BaseException, cfg: DictConfig) -> str:
     """Return the reason that run.json records for an error; out-of-memory errors name a smaller batch size."""
+    return shorten(_describe_failure(error, cfg), MAX_MESSAGE_CHARACTERS)
+
+
+def _describe_failure(error: BaseException, cfg: DictConfig) -> str:
     if (reason := find_known_reason(error, OmegaConf.select(cfg, "data.batch_size"))) is not None:
         return reason
     text = unwrap_worker_error(error)

@@ -1,14 +1,9 @@
 """Failures of a run: status, one-line reason, and preserved files."""
 
 import errno
-import io
 import os
-import shutil
-import sqlite3
 import subprocess
 from contextlib import suppress
-from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
@@ -18,9 +13,6 @@ from firstlight.callbacks.loss_guard import LossGuard
 from firstlight.cli.errors import format_user_error
 from firstlight.config.compose import compose_config
 from firstlight.logger.metrics_csv import MetricsCSVLogger
-from firstlight.run.errors import TrainingError
-from firstlight.run.failure import find_known_reason, iter_error_chain
-from firstlight.run.files import write_atomically
 from support.interruption import SMALL_OVERRIDES, SignalSender, load_saved, read_record, train_model
 
 
@@ -148,68 +140,6 @@ def test_metrics_csv_write_error(monkeypatch, tmp_path, number, message):
     assert message in format_user_error(caught.value, "train", [])
 
 
-class FullDiskFile(io.FileIO):
-    """A file on a disk that is full after 100 kB."""
-
-    def write(self, data):
-        if self.tell() + len(data) > 100_000:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return super().write(data)
-
-
-def test_full_disk_behind_error_of_torch_is_found(tmp_path, monkeypatch):
-    path = tmp_path / "last.ckpt"
-    save = partial(torch.save, {"weight": torch.zeros(50_000)})
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "open", lambda self, mode: io.BufferedWriter(FullDiskFile(self, mode)))
-        with pytest.raises(RuntimeError, match="unexpected pos") as caught:
-            write_atomically(path, save)
-
-    expected = f"Disk full while writing {path}. Free some space, then resume with resume=<run>."
-    assert find_known_reason(caught.value) == expected
-    assert list(tmp_path.iterdir()) == []
-
-
-def raise_chained(cause, error, hides_cause):
-    try:
-        raise cause
-    except BaseException:
-        if hides_cause:
-            raise error from None
-        raise error from cause
-
-
-OTHER = RuntimeError("write failed")
-FULL = OSError(errno.ENOSPC, "No space left on device", "x")
-
-
-@pytest.mark.parametrize(
-    ("cause", "error", "message"),
-    {
-        "quota": (OTHER, OSError(errno.EDQUOT, "Disk quota exceeded", "x"), "Disk full while writing x. Free"),
-        "file size limit": (OTHER, OSError(errno.EFBIG, "File too large", "x"), "File too large while writing x. Use"),
-        "broken disk": (OTHER, OSError(errno.EIO, "I/O error", "x"), "Cannot read or write x: Input/output error."),
-        "stale NFS handle": (OSError(errno.ESTALE, "Stale", "x"), OTHER, "Cannot read or write x: Stale file handle."),
-        "safetensors, Rust": (OTHER, ValueError("I/O error: No space left on device (os error 28)"), "Disk full. Free"),
-        "SQLite": (sqlite3.OperationalError("database or disk is full"), OTHER, "Disk full. Free"),
-        "sharded checkpoint": (FULL, RuntimeError("CheckpointException ranks:dict_keys([0])"), "Disk full while"),
-        "hidden context": (FULL, OTHER, "Disk full while writing x."),
-    }.values(),
-)
-def test_disk_errors_behind_other_errors_are_found(cause, error, message):
-    with pytest.raises(type(error)) as caught:
-        raise_chained(cause, error, hides_cause=cause is OTHER)
-
-    assert (find_known_reason(caught.value) or "").startswith(message)
-
-
-def test_cyclic_chain_of_errors_ends():
-    first, second = ValueError("a"), ValueError("b")
-    first.__cause__, second.__cause__ = second, first
-
-    assert list(iter_error_chain(first)) == [first, second]
-
-
 def test_disk_full_while_writing_a_row_keeps_complete_rows(tmp_path, monkeypatch):
     logger = MetricsCSVLogger(str(tmp_path))
     logger.log_metrics({"train/loss": 0.5}, step=0)
@@ -231,23 +161,6 @@ def test_disk_full_while_writing_a_row_keeps_complete_rows(tmp_path, monkeypatch
     logger.finalize("failed")
 
     assert [row["train/loss"] for row in logger._read()] == ["0.5", "0.25"]
-
-
-@pytest.mark.parametrize("moment", [("train_batch_end", 5), ("train_epoch_end", 2)])
-def test_deleted_run_directory_ends_run_in_one_line(tmp_path, moment):
-    class Deleter(SignalSender):
-        def _count_call(self, hook):
-            super()._count_call(hook)
-            if (hook, self.calls[hook]) == moment:
-                shutil.rmtree(tmp_path / "run")
-
-    with pytest.raises(TrainingError) as caught:
-        train_model([*SMALL_OVERRIDES, f"output_dir={tmp_path / 'run'}"], Deleter())
-
-    assert format_user_error(caught.value, "train", []) == (
-        f"{tmp_path / 'run'} was deleted during the run. Start a new run with `make train`."
-    )
-    assert not (tmp_path / "run").exists()
 
 
 def test_unwritable_output_dir_is_reported():
