@@ -105,8 +105,8 @@ def exit_on_stop_signals(name: str) -> Iterator[None]:
 
 def _exit(name: str, code: int) -> None:
     """Print the signal, unless a training run has printed its checkpoint, and exit without waiting for threads."""
-    for number in STOP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+    for stop_signal in STOP_SIGNALS:
+        signal.signal(stop_signal, signal.SIG_IGN)
     number = get_received_signal()
     code = 128 + number if number else code
     if number or name not in TRAINING_COMMANDS:
