@@ -8,6 +8,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from firstlight.api import create, load
 
+# While Python locates the module of `python -m firstlight.train`. Its imports take seconds.
+if sys.argv[:1] == ["-m"]:
+    from firstlight.run.signals import exit_on_signals_during_import
+
+    exit_on_signals_during_import()
+
 __all__ = ["create", "load"]
 
 # `python -m firstlight.train` puts the working directory in front of the standard library, so that a file of yours

@@ -10,7 +10,7 @@ from firstlight.callbacks.best_checkpoint import BestCheckpointRecord
 from firstlight.callbacks.exact_resume import ExactResume
 from firstlight.callbacks.save_config import SaveConfigInCheckpoint
 from firstlight.checkpoint.io import load_checkpoint
-from firstlight.config.instantiate import instantiate, instantiate_entries, locate, validate_classes
+from firstlight.config.instantiate import instantiate, instantiate_entries, validate_classes
 from firstlight.config.options import AUTO, list_option_files, load_option
 from firstlight.config.overrides import is_group_overridden
 from firstlight.data.datamodule import LabeledDataModule

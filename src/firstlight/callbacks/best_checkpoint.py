@@ -9,8 +9,10 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
 from firstlight.callbacks.checkpoint_paths import confine_state
+from firstlight.checkpoint.io import verify_checkpoint
+from firstlight.checkpoint.sharded import USE_ANOTHER_CHECKPOINT
 from firstlight.config.options import AUTO
-from firstlight.run.errors import ConfigError
+from firstlight.run.errors import CheckpointError, ConfigError
 from firstlight.run.files import BEST_CHECKPOINT_FILE, read_json_or_empty, write_atomically
 from firstlight.run.metrics import Mode, find_direction
 
@@ -138,7 +140,23 @@ class BestCheckpoint(ModelCheckpoint):
             self._set_mode(mode)
         if monitor not in (AUTO, self.monitor):
             return  # The resumed run monitors another metric.
-        super().load_state_dict(confine_state(state, str(self.dirpath)))
+        state = confine_state(state, str(self.dirpath))
+        if state["best_model_path"] and not is_intact(Path(state["best_model_path"])):
+            return  # The next epoch saves a new best checkpoint.
+        super().load_state_dict(state)
+
+
+def is_intact(path: Path) -> bool:
+    """Return True if a checkpoint is valid; otherwise rename it, so that no command loads it, and print a warning."""
+    try:
+        verify_checkpoint(path)
+    except CheckpointError as error:
+        if path.exists():
+            path.replace(path.with_name(f"{path.name}.corrupt"))
+        problem = str(error).removesuffix(f" {USE_ANOTHER_CHECKPOINT}")
+        print(f"Warning: {problem} The best checkpoint is chosen again among the remaining epochs.", flush=True)
+        return False
+    return True
 
 
 class BestCheckpointRecord(Checkpoint):

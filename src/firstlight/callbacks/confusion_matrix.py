@@ -29,8 +29,12 @@ class ConfusionMatrixPlot(Callback):
 
     @continue_on_failure("confusion_matrix.png")
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write both files on rank 0; a module that is no `Classifier` has no confusion matrix."""
-        if not trainer.is_global_zero or not isinstance(pl_module, Classifier):
+        """Write both files on rank 0; other modules, and those with thousands of classes, have no confusion matrix."""
+        if (
+            not trainer.is_global_zero
+            or not isinstance(pl_module, Classifier)
+            or not pl_module.confusion_matrix.numel()
+        ):
             return
         path = self.output_dir / "confusion_matrix.png"
         matrix: Tensor = pl_module.confusion_matrix.cpu()

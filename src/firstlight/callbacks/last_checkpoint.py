@@ -1,10 +1,11 @@
 """Save last.ckpt after each epoch, at intervals, and when the run is asked to stop."""
 
-import os
+import shutil
 import signal
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -15,12 +16,13 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from firstlight.checkpoint.rng_state import get_rng_states
 from firstlight.distributed.collectives import DelayedMaxReduce, all_gather_objects
-from firstlight.run.files import ENGINE_KEY, replace_atomically
-from firstlight.run.signals import STOP_SIGNALS, install_signal_handler
+from firstlight.run.files import ENGINE_KEY, write_atomically
+from firstlight.run.signals import STOP_SIGNALS, install_signal_handler, restore_signal_handlers
 from firstlight.trainer.steps import count_steps
 
 # Request of a rank whose save interval has elapsed. A stop request is this number plus the signal number.
 INTERVAL_ELAPSED = 1
+COPY_BUFFER_BYTES = 1 << 20
 
 
 # Lightning 2.6's ModelCheckpoint is not enough: it saves inside a step when it is interrupted and repeats that step
@@ -55,16 +57,17 @@ class LastCheckpoint(Checkpoint):
         # The signal that this process received, and the signal that all ranks know of; 0: none.
         self.requested_signal = self.agreed_signal = 0
         self.is_save_due = False
+        self.previous_handlers: dict[int, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the save interval and install the signal handlers; Lightning restores the previous handlers."""
+        """Start the save interval and install the signal handlers; `on_train_end` restores the previous handlers."""
         self.saved_at, self.saved_step = time.monotonic(), count_steps(trainer)
         self.requested_signal = self.agreed_signal = 0
         self.is_save_due = False
         self.stop_reduce = DelayedMaxReduce()
         if threading.current_thread() is threading.main_thread():
             self.requeue_handler = signal.getsignal(signal.SIGUSR2)
-            install_signal_handler(STOP_SIGNALS, self._handle_signal)
+            self.previous_handlers = install_signal_handler(STOP_SIGNALS, self._handle_signal)
 
     def _handle_signal(self, number: int, frame: FrameType | None) -> None:
         if self.requested_signal:
@@ -114,6 +117,16 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer)
             self._requeue_or_stop_if_requested()
 
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop if a signal has arrived since the end of the last epoch; later signals stop the command immediately."""
+        restore_signal_handlers(self.previous_handlers)
+        for _ in range(2):  # with several ranks, a request is known one call later
+            self._sync_stop_request()
+        if self.agreed_signal:
+            if self.saved_step != count_steps(trainer):
+                self._save(trainer)
+            self._requeue_or_stop_if_requested()
+
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Reset the progress of a started batch or validation, so that a resumed run repeats it with the same RNG."""
         loops = checkpoint["loops"]["fit_loop"]
@@ -143,12 +156,13 @@ class LastCheckpoint(Checkpoint):
         return by_steps or (self.every_n_minutes is not None and minutes >= self.every_n_minutes)
 
     def _save(self, trainer: Trainer) -> None:
-        # If another callback has just saved the same state, a hard link avoids the time and space of a second copy.
+        # If another callback has just saved the same state, copying its file is faster than saving again. A hard link
+        # would be faster still, but one damaged file would then cost both checkpoints.
         existing = None if trainer.validating else find_current_step_checkpoint(trainer)
-        is_linked = existing is not None and trainer.strategy.broadcast(
-            trainer.is_global_zero and link_atomically(existing, self.path)
+        is_copied = existing is not None and trainer.strategy.broadcast(
+            trainer.is_global_zero and copy_atomically(existing, self.path)
         )
-        if not is_linked:
+        if not is_copied:
             trainer.save_checkpoint(self.path)
         self.saved_at, self.saved_step, self.is_save_due = time.monotonic(), count_steps(trainer), False
 
@@ -171,13 +185,10 @@ def find_current_step_checkpoint(trainer: Trainer) -> Path | None:
     return None
 
 
-def link_atomically(source: Path, path: Path) -> bool:
-    """Replace `path` atomically by a hard link to `source`; return False if the file system has no hard links."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.unlink(missing_ok=True)
-        os.link(source, temporary)
-        replace_atomically(temporary, path)
-    except OSError:
+def copy_atomically(source: Path, path: Path) -> bool:
+    """Replace `path` atomically by a copy of `source`; return False if `source` is a sharded checkpoint."""
+    if not source.is_file():
         return False
+    with source.open("rb") as file:
+        write_atomically(path, partial(shutil.copyfileobj, file, length=COPY_BUFFER_BYTES))
     return True

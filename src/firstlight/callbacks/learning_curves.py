@@ -1,12 +1,12 @@
 """Plot the learning curves of a run to learning_curves.png."""
 
-import csv
 import re
 from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from matplotlib.figure import Figure
 
+from firstlight.logger.metrics_csv import read_complete_rows
 from firstlight.run.files import write_figure
 from firstlight.run.optional import continue_on_failure
 
@@ -75,11 +75,10 @@ def group_curves(curves: dict[str, Curve]) -> dict[str, dict[str, Curve]]:
 
 
 def read_metrics_csv(path: Path) -> dict[str, Curve]:
-    """Return the (step, value) pairs of each metric in a metrics.csv."""
+    """Return the (step, value) pairs of each metric in a metrics.csv; truncated rows are left out."""
     curves: dict[str, Curve] = {}
-    with path.open(newline="") as file:
-        for row in csv.DictReader(file):
-            for name, value in row.items():
-                if name != "step" and value:
-                    curves.setdefault(name, []).append((int(row["step"]), float(value)))
+    for row in read_complete_rows(path)[0]:
+        for name, value in row.items():
+            if name != "step" and value:
+                curves.setdefault(name, []).append((int(row["step"]), float(value)))
     return curves

@@ -2,11 +2,9 @@
 
 import functools
 import os
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import hydra
@@ -23,8 +21,11 @@ from firstlight.distributed.ranks import run_worker_rank
 from firstlight.hardware.mps_watermarks import set_watermarks
 from firstlight.run.checkout import validate_checkout
 from firstlight.run.environment import prepare_process
+from firstlight.run.failure import describe_stop
+from firstlight.run.parent import stop_with_sweep_of_environment
 from firstlight.run.rank import get_launcher, is_nonzero_rank
-from firstlight.run.signals import install_signal_handler
+from firstlight.run.record import end_open_runs
+from firstlight.run.signals import exit_on_stop_signals, get_received_signal
 
 
 def command(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[..., Any]]:
@@ -48,34 +49,42 @@ def command(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[..., 
 
 def run_cli(name: str, task: Callable[[DictConfig], Any]) -> None:
     """Compose the config, run the task (once, or for each job of a sweep), and exit with a code."""
-    received: list[int] = []
-    install_signal_handler((signal.SIGTERM, signal.SIGHUP), functools.partial(handle_stop_signal, received))
     # Makes Hydra raise its errors instead of printing them, so that they can be formatted here.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    stop_with_sweep_of_environment()
+    with exit_on_stop_signals(name):
+        try:
+            compose_and_run(name, task)
+        except (KeyboardInterrupt, SystemExit) as stop:
+            end_open_runs(describe_stop(stop))
+            raise
+        except Exception as error:
+            if not get_received_signal():
+                print_error(error, name)
+            sys.exit(1)
+
+
+def compose_and_run(name: str, task: Callable[[DictConfig], Any]) -> None:
+    """Compose the config from the command line, and run the task.
+
+    Raises:
+        SystemExit: If a job of a sweep has failed.
+    """
+    prepare_process()
+    suppress_library_noise()
+    # Notebooks set a backend for their output, which another environment may not have. Plots are written to files.
+    os.environ["MPLBACKEND"] = "agg"
+    validate_checkout(Path.cwd())
+    if is_nonzero_rank():
+        run_nonzero_rank(name, task)
+        return
     failures: list[str] = []
-    try:
-        prepare_process()
-        suppress_library_noise()
-        # Notebooks set a backend for their output, which another environment may not have. Plots are written to files.
-        os.environ["MPLBACKEND"] = "agg"
-        validate_checkout(Path.cwd())
-        if is_nonzero_rank():
-            run_nonzero_rank(name, task)
-            return
-        set_watermarks(os.environ)  # before torch is imported
-        validate_hydra_overrides(sys.argv[1:])
-        overrides = apply_restart(sys.argv[1:]) if name == "train" else sys.argv[1:]
-        root, sys.argv[1:] = resolve_and_store_root_config(name, overrides)
-        job = functools.partial(run_job, task, failures)
-        hydra.main(config_path=str(CONFIG_DIR), config_name=root, version_base="1.3")(job)()
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except SystemExit as stop:
-        # Lightning may replace the exit code of the signal with 0.
-        sys.exit(128 + received[0] if received else stop.code)
-    except Exception as error:
-        print_error(error, name)
-        sys.exit(1)
+    set_watermarks(os.environ)  # before torch is imported
+    validate_hydra_overrides(sys.argv[1:])
+    overrides = apply_restart(sys.argv[1:]) if name == "train" else sys.argv[1:]
+    root, sys.argv[1:] = resolve_and_store_root_config(name, overrides)
+    job = functools.partial(run_job, task, failures)
+    hydra.main(config_path=str(CONFIG_DIR), config_name=root, version_base="1.3")(job)()
     if failures:
         sys.exit(1)
 
@@ -87,9 +96,3 @@ def run_nonzero_rank(name: str, task: Callable[[DictConfig], Any]) -> None:
     else:
         message = f"{name}: runs on rank 0 only, and {get_launcher()} started this process as another rank."
         print(message, file=sys.stderr, flush=True)
-
-
-def handle_stop_signal(received: list[int], number: int, frame: FrameType | None) -> None:
-    """Raise SystemExit on a signal, so that every `finally` block runs, as with Ctrl-C."""
-    received.append(number)
-    raise SystemExit(128 + number)

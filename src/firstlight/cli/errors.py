@@ -23,7 +23,7 @@ from firstlight.config.options import (
     load_trusted_packages,
     load_yaml,
 )
-from firstlight.run.errors import UserError
+from firstlight.run.errors import MAX_MESSAGE_CHARACTERS, UserError, shorten
 from firstlight.run.failure import find_known_reason, unwrap_worker_error
 
 
@@ -186,4 +186,4 @@ def print_error(error: Exception, name: str) -> None:
     if text is None:
         traceback.print_exception(error)
     else:
-        print(f"{name}: {text}", file=sys.stderr, flush=True)
+        print(f"{name}: {shorten(text, MAX_MESSAGE_CHARACTERS)}", file=sys.stderr, flush=True)

@@ -16,12 +16,17 @@ from firstlight.config.compose import compose_config, has_checkpoint
 from firstlight.config.options import AUTO
 from firstlight.config.overrides import drop_keys_of_replaced_classes
 from firstlight.distributed.ranks import run_worker_rank
+from firstlight.run.errors import shorten
 from firstlight.run.files import read_json_or_empty
 from firstlight.run.lock import WORKER_EXIT_TIMEOUT_S, acquire_run_lock, is_unlocked
+from firstlight.run.parent import SWEEP_PID_VARIABLE
 from firstlight.run.rank import get_launcher, is_nonzero_rank
+from firstlight.run.signals import get_received_signal
 
 # In the sweep directory: the overrides and jobs of `make sweep`.
 SWEEP_FILE = "sweep.json"
+# W&B accepts names of up to 128 characters.
+MAX_NAME_CHARACTERS = 120
 
 
 def run_job(task: Callable[[DictConfig], Any], failures: list[str], cfg: DictConfig) -> Any:
@@ -49,6 +54,8 @@ def run_job(task: Callable[[DictConfig], Any], failures: list[str], cfg: DictCon
             return run_job_in_subprocess(cfg, failures)
         return task(prepare_resume_or_restart(cfg) if is_sweep_job and is_managed_sweep() else cfg)
     except Exception as error:
+        if number := get_received_signal():
+            raise SystemExit(128 + number) from error
         print_error(error, cfg.command)
         failures.append(cfg.command)
     # Outside the handler, because the traceback of the error references the model of the job.
@@ -72,7 +79,8 @@ def run_job_in_subprocess(cfg: DictConfig, failures: list[str]) -> None:
         prepare_resume_or_restart(cfg)
         metadata = {"output_dir": run_dir, "name": cfg.name, "group": cfg.group}
         overrides = [*HydraConfig.get().overrides.task, *(f"{name}='{value}'" for name, value in metadata.items())]
-    process = subprocess.Popen([sys.executable, "-m", f"firstlight.{cfg.command}", *overrides])
+    environment = {**os.environ, SWEEP_PID_VARIABLE: str(os.getpid())}
+    process = subprocess.Popen([sys.executable, "-m", f"firstlight.{cfg.command}", *overrides], env=environment)
     try:
         code = process.wait()
     except BaseException as stop:
@@ -142,7 +150,8 @@ def list_place_overrides() -> list[str]:
 
 
 def get_swept_overrides() -> str:
-    """Return the overrides of this job that differ between the jobs of the sweep."""
+    """Return the overrides of this job that differ between the jobs of the sweep, shortened to a name."""
     cfg = HydraConfig.get()
     same = cfg.job.config.override_dirname.exclude_keys
-    return ",".join(word for word in cfg.overrides.task if word.partition("=")[0].lstrip("+~") not in same)
+    swept = ",".join(word for word in cfg.overrides.task if word.partition("=")[0].lstrip("+~") not in same)
+    return shorten(swept, MAX_NAME_CHARACTERS)

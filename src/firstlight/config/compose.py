@@ -129,9 +129,10 @@ def find_latest_unfinished_run(parent: Path) -> Path:
     started = {}
     for file in parent.glob("*/run.json"):
         record = read_json_or_empty(file)
-        is_unfinished = record.get("status") in ("running", "interrupted", "failed")
+        # A damaged run.json has no status; validate_resume decides by the checkpoint.
+        is_unfinished = record.get("status") != "finished"
         if is_unfinished and has_checkpoint(file.parent) and is_unlocked(file.parent):
-            started[file.parent] = record.get("started")
+            started[file.parent] = record.get("started", "")
     if not started:
         raise CheckpointError(
             f"No resumable run in {parent}: all runs have finished or have no checkpoint yet. "
@@ -181,9 +182,10 @@ def load_run_config(source: Path) -> DictConfig:
         CheckpointError: If there is no run or checkpoint, or its config cannot be read.
     """
     run_dir = find_run_dir(source)
-    if (run_dir / "config.yaml").is_file() or (source.suffix != ".ckpt" and source.is_dir()):
+    has_config = (run_dir / "config.yaml").is_file()
+    if has_config or (source.suffix != ".ckpt" and source.is_dir()):
         validate_run_files(run_dir)
-    if (run_dir / "config.yaml").is_file():
+    if has_config or has_checkpoint(run_dir):
         try:
             return rebase_paths(load_verified_config(run_dir / "config.yaml"), run_dir)
         except CheckpointError as error:

@@ -15,9 +15,11 @@ from firstlight.data.split import split_by_task
 from firstlight.data.tabular import iter_texts
 from firstlight.data.token_cache import tokenize_cached
 from firstlight.data.token_dataset import RaggedTokens, TokenDataset
-from firstlight.data.tokenization import TokenizerLike, tokenize
+from firstlight.data.tokenization import MAX_CHARACTERS, TokenizerLike, tokenize
 from firstlight.run.errors import ConfigError, DataError, invalid_value
 
+# As in WordPiece, for which a longer word is unknown.
+MAX_WORD_CHARACTERS = 100
 # Texts, and the label of each.
 LabeledTexts = tuple[list[str], Any]
 
@@ -189,12 +191,14 @@ def find_most_common_words(
 ) -> list[str]:
     """Return the most common lower-case words at the start of the first texts, most common first.
 
+    Words of more than `MAX_WORD_CHARACTERS`, such as base64 data, are left out: every checkpoint stores all words.
+
     Args:
         texts: The texts.
         max_length: Number of words to count in each text. The model never gets the words after them.
         max_words: Number of words to return.
         max_texts: Number of texts to read.
     """
-    first_texts = texts[:max_texts]
-    counts = Counter(word for text in first_texts for word in text.lower().split(maxsplit=max_length)[:max_length])
+    starts = [text[:MAX_CHARACTERS].lower().split(maxsplit=max_length)[:max_length] for text in texts[:max_texts]]
+    counts = Counter(word for words in starts for word in words if len(word) <= MAX_WORD_CHARACTERS)
     return [word for word, _ in counts.most_common(max_words)]

@@ -4,6 +4,7 @@ import csv
 import io
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +69,13 @@ class MetricsCSVLogger(Logger):
         """Write the buffered rows.
 
         Raises:
-            OSError: If writing fails, for example because the disk is full. The rows stay in the buffer.
+            OSError: If writing fails, for example because the disk is full, or the file was deleted. The rows stay in
+                the buffer.
         """
+        if self.columns:
+            self.path.stat()  # raises before a checkpoint creates the directory of a deleted run again
         if not self.buffer:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         new = {name for row in self.buffer for name in row} - {*self.columns}
         if new:
             self._rewrite(self._read(), sorted({*self.columns, *new}))
@@ -103,13 +106,9 @@ class MetricsCSVLogger(Logger):
     def _read(self) -> list[dict[str, Any]]:
         if not self.path.is_file():
             return []
-        rows: list[dict[str, Any]] = []
-        try:
-            with self.path.open(newline="", encoding="utf-8", errors="replace") as file:
-                # DictReader stores surplus cells of a damaged row under None.
-                rows += ({name: cell for name, cell in row.items() if name} for row in csv.DictReader(file))
-        except csv.Error as error:
-            print(f"Warning: {self.path} is corrupt after row {len(rows)} ({error}). Later rows are lost.", flush=True)
+        rows, num_invalid = read_complete_rows(self.path)
+        if num_invalid:
+            print(f"Warning: {self.path} is truncated or damaged. Dropped {num_invalid} of its lines.", flush=True)
         return rows
 
     def _rewrite(self, rows: list[dict[str, Any]], columns: list[str]) -> None:
@@ -121,3 +120,29 @@ class MetricsCSVLogger(Logger):
         text = io.StringIO()
         csv.DictWriter(text, self.columns, extrasaction="ignore").writerows(rows)
         return text.getvalue()
+
+
+def read_complete_rows(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """Return the rows of a metrics.csv by column, and the number of lines that are truncated or invalid.
+
+    After a power cut, a file may end inside a row, whose last number would then have another value.
+    """
+    text = path.read_bytes().decode("utf-8", "replace")
+    lines = text.splitlines(keepends=True)
+    num_lines = len(lines)
+    if lines and not lines[-1].endswith("\n"):
+        lines.pop()
+    reader = csv.DictReader(lines)
+    if "step" not in (reader.fieldnames or ()):
+        return [], num_lines
+    rows = [row for row in reader if is_complete_row(row)]
+    return rows, num_lines - 1 - len(rows)
+
+
+def is_complete_row(row: dict[Any, Any]) -> bool:
+    """Return True if a row has a value for each column, and numbers in them."""
+    if None in row or None in row.values() or not row["step"].isdigit():
+        return False
+    with suppress(ValueError):
+        return all(value == "" or isinstance(float(value), float) for value in row.values())
+    return False

@@ -15,6 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from firstlight.logger.wandb_auth import resolve_mode, silence_stderr
 from firstlight.logger.wandb_offline import find_pending, find_segments, upload_segments
 from firstlight.logger.wandb_run import finish_run, guard_run, take_requested_id
+from firstlight.run.errors import shorten
 from firstlight.run.record import register_exit_action
 from firstlight.run.redaction import redact
 
@@ -25,6 +26,8 @@ FINISH_TIMEOUT_S = 30
 # Seconds to upload the earlier segments of a resumed run; then it resumes offline.
 UPLOAD_TIMEOUT_S = 60
 
+# W&B rejects longer names and tags.
+MAX_NAME_CHARACTERS, MAX_TAG_CHARACTERS = 128, 64
 # Metrics whose best value is shown in W&B's table of runs, next to the last value.
 SUMMARY_MODES = {"val/accuracy": "max", "val/f1": "max", "val/loss": "min"}
 
@@ -61,12 +64,12 @@ class OfflineFirstWandbLogger(WandbLogger):
         settings: dict[str, Any] = {
             "project": project,
             "entity": entity,
-            "name": redact(name),
-            "group": redact(group),
+            "name": name and shorten(redact(name), MAX_NAME_CHARACTERS),
+            "group": group and shorten(redact(group), MAX_NAME_CHARACTERS),
             "job_type": job_type,
         }
         settings |= {
-            "tags": redact(tags),
+            "tags": tags and [shorten(redact(tag), MAX_TAG_CHARACTERS) for tag in tags],
             "notes": redact(notes),
             "id": id,
             "dir": os.path.abspath(save_dir),

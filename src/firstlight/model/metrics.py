@@ -5,9 +5,14 @@ from torch import Tensor
 from torch.nn import functional
 from torchmetrics import Metric, R2Score
 
+# With more classes, a confusion matrix takes over 32 MB, and its JSON file more.
+MAX_MATRIX_CLASSES = 2_000
+
 
 class ClassificationMetrics(Metric):
     """Loss, accuracy (micro), F1 (macro) and confusion matrix over all samples seen.
+
+    With more than `MAX_MATRIX_CLASSES` classes, there is no confusion matrix.
 
     Updates run on the device without host synchronization. The classes of torchmetrics validate the labels on the host,
     so that a GPU waits in every batch.
@@ -23,8 +28,10 @@ class ClassificationMetrics(Metric):
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         self.num_classes = num_classes
-        matrix = torch.zeros(num_classes, num_classes, dtype=torch.int64)
-        self.add_state("confusion_matrix", matrix, dist_reduce_fx="sum")
+        self.has_matrix = num_classes <= MAX_MATRIX_CLASSES
+        # Without a matrix, the rows are the correct, the true and the predicted samples per class.
+        shape = (num_classes if self.has_matrix else 3, num_classes)
+        self.add_state("confusion_matrix", torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("loss", torch.tensor(0.0), dist_reduce_fx="sum")
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
@@ -35,22 +42,33 @@ class ClassificationMetrics(Metric):
             labels: Shape (batch,). Samples with the label -100 are ignored.
         """
         self.loss += functional.cross_entropy(logits, labels, reduction="sum")
-        cells = labels.clamp(min=0) * self.num_classes + logits.argmax(1)
-        self.confusion_matrix.view(-1).scatter_add_(0, cells, (labels >= 0).to(cells.dtype))
+        true, predicted, counted = labels.clamp(min=0), logits.argmax(1), (labels >= 0).long()
+        if self.has_matrix:
+            self.confusion_matrix.view(-1).scatter_add_(0, true * self.num_classes + predicted, counted)
+        else:
+            self.confusion_matrix[0].scatter_add_(0, true, counted * (true == predicted))
+            self.confusion_matrix[1].scatter_add_(0, true, counted)
+            self.confusion_matrix[2].scatter_add_(0, predicted, counted)
 
     def compute(self) -> dict[str, Tensor]:
-        """Return "loss", "accuracy", "f1" and "confusion_matrix", shape (classes, classes), a row per true class."""
+        """Return "loss", "accuracy", "f1" and "confusion_matrix", shape (classes, classes), a row per true class.
+
+        Without a confusion matrix, its shape is (0, 0).
+        """
         matrix = self.confusion_matrix
-        correct, support, predicted = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
+        if self.has_matrix:
+            correct, support, predicted = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
+        else:
+            correct, support, predicted = matrix.unbind()
         # F1 is undefined for a class that neither occurs nor is predicted.
         defined = support + predicted > 0
         f1 = 2 * correct[defined] / (support + predicted)[defined]
-        total = matrix.sum()
+        total = support.sum()
         return {
             "loss": self.loss / total,
             "accuracy": correct.sum() / total,
             "f1": f1.mean(),
-            "confusion_matrix": matrix,
+            "confusion_matrix": matrix if self.has_matrix else matrix[:0, :0],
         }
 
 

@@ -5,6 +5,9 @@ from difflib import get_close_matches
 
 from firstlight.run.packages import get_install_hint
 
+# A message may quote a value, such as a label, that is a complete text.
+MAX_MESSAGE_CHARACTERS = 2_000
+
 
 class UserError(ValueError):
     """An error whose message is enough to fix it: commands print that line instead of a traceback."""
@@ -38,6 +41,14 @@ def format_value(value: object) -> str:
     """Return a value as it is written in YAML, with strings in quotes."""
     names: dict[object, str] = {None: "null", True: "true", False: "false"}
     return names[value] if value is None or isinstance(value, bool) else repr(value)
+
+
+def shorten(text: str, max_characters: int) -> str:
+    """Return a text with its middle replaced by " ... " if it is longer than a number of characters, at least 20."""
+    if len(text) <= max_characters:
+        return text
+    end = max_characters // 4
+    return f"{text[: max_characters - end - 5]} ... {text[-end:]}"
 
 
 def invalid_value(key: str, value: object, expected: str, fix: str = "") -> str:

@@ -1,15 +1,21 @@
 """Why a run ended, as one line: a failure, or a signal."""
 
 import errno
+import os
 import re
 import resource
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from traceback import extract_tb
 
 from omegaconf import DictConfig, OmegaConf
 
-from firstlight.run.errors import UserError
+from firstlight.run.errors import MAX_MESSAGE_CHARACTERS, UserError, shorten
+from firstlight.run.signals import get_received_signal
+
+# How the system, SQLite and libraries that quote the system describe a full disk.
+FULL_DISK_TEXT = re.compile("No space left on device|Disk quota exceeded|database or disk is full")
 
 # Functions that restore a checkpoint, by file: those of Lightning 2.6, and the engine's.
 RESTORE_FUNCTIONS = {
@@ -21,6 +27,10 @@ RESTORE_FUNCTIONS = {
 
 def describe_failure(error: BaseException, cfg: DictConfig) -> str:
     """Return the reason that run.json records for an error; out-of-memory errors name a smaller batch size."""
+    return shorten(_describe_failure(error, cfg), MAX_MESSAGE_CHARACTERS)
+
+
+def _describe_failure(error: BaseException, cfg: DictConfig) -> str:
     if (reason := find_known_reason(error, OmegaConf.select(cfg, "data.batch_size"))) is not None:
         return reason
     text = unwrap_worker_error(error)
@@ -84,15 +94,37 @@ def format_file_limit_error(error: BaseException) -> str | None:
 
 
 def format_disk_error(error: BaseException) -> str | None:
-    """Return the message for a full disk or a path that is not writable; None for any other error."""
-    if not isinstance(error, OSError):
-        return None
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        where = f" while writing {error.filename}" if error.filename else ""
-        return f"Disk full{where}. Free some space, then resume with resume=<run>."
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+    """Return the message for a full or failing disk, or a path that is not writable; None for any other error.
+
+    Libraries raise errors of their own when a write fails: torch.save raises a RuntimeError ("unexpected pos"), whose
+    context is the OSError. Libraries written in C++ or Rust quote only the text of the system.
+    """
+    for link in iter_error_chain(error):
+        number = link.errno if isinstance(link, OSError) else None
+        where = f" while writing {link.filename}" if isinstance(link, OSError) and link.filename else ""
+        if number in (errno.ENOSPC, errno.EDQUOT) or (number is None and FULL_DISK_TEXT.search(str(link))):
+            return f"Disk full{where}. Free some space, then resume with resume=<run>."
+        if number == errno.EFBIG:
+            return (
+                f"File too large{where}. Use another file system, or raise the limit of file sizes (ulimit -f), then "
+                "resume with resume=<run>."
+            )
+        if number in (errno.EIO, errno.ESTALE):
+            subject = link.filename or "a file" if isinstance(link, OSError) else "a file"
+            return f"Cannot read or write {subject}: {os.strerror(number)}. Check the disk, then use resume=<run>."
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"Cannot write {error.filename}: {error.strerror}. Choose another output_dir."
     return None
+
+
+def iter_error_chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, then the error that caused it or during whose handling it was raised, and so on."""
+    seen: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in seen:
+        yield link
+        seen.append(link)
+        link = link.__cause__ or link.__context__
 
 
 def unwrap_worker_error(error: BaseException) -> str:
@@ -110,7 +142,9 @@ def is_oom_error(error: BaseException) -> bool:
 
 def describe_stop(stop: BaseException) -> str:
     """Return the reason for an interruption, such as "stopped by SIGTERM"."""
-    number = stop.code - 128 if isinstance(stop, SystemExit) and isinstance(stop.code, int) else signal.SIGINT
+    number = get_received_signal()
+    if not number:
+        number = stop.code - 128 if isinstance(stop, SystemExit) and isinstance(stop.code, int) else signal.SIGINT
     names = {known.value: known.name for known in signal.Signals}
     return f"stopped by {names.get(number, type(stop).__name__)}"
 
@@ -142,11 +176,7 @@ WORKER_ERRORS = {
 
 def describe_worker_error(error: BaseException) -> str | None:
     """Return the message for an error of DataLoader worker processes; None for any other error."""
-    text = ""
-    link: BaseException | None = error
-    while link:
-        text += f"{link}\n" if "DataLoader" in str(link) else ""
-        link = link.__cause__ or link.__context__
+    text = "".join(f"{link}\n" for link in iter_error_chain(error) if "DataLoader" in str(link))
     for pattern, message in WORKER_ERRORS.items():
         if match := re.search(pattern, text):
             return message.format(*match.groups())

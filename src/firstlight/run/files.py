@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from omegaconf import DictConfig, OmegaConf
 
 from firstlight.run.containment import is_inside, read_text_inside
+from firstlight.run.failure import iter_error_chain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -69,9 +70,13 @@ def write_atomically(path: Path, content: str | Callable[[BinaryIO], Any]) -> No
                 content(file)
         if replaces:
             replace_atomically(target, path)
-    except BaseException:
+    except BaseException as error:
         if replaces:
-            target.unlink(missing_ok=True)
+            with suppress(OSError):  # must not hide the error that a file system reports first
+                target.unlink(missing_ok=True)
+        for link in iter_error_chain(error):
+            if isinstance(link, OSError) and link.errno and not link.filename:
+                link.filename = str(path)  # a failed write does not know its file
         raise
 
 

@@ -6,24 +6,27 @@ import platform
 import shlex
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from firstlight.run.console_log import tee_to_file
-from firstlight.run.errors import ConfigError
+from firstlight.run.errors import ConfigError, TrainingError
 from firstlight.run.failure import describe_failure, describe_stop
 from firstlight.run.files import append_checksum, read_json_or_empty, to_plain_dict, utc_now, write_atomically
 from firstlight.run.lock import WORKER_EXIT_TIMEOUT_S, acquire_run_lock
 from firstlight.run.provenance import get_git_info, get_package_versions
 from firstlight.run.rank import is_nonzero_rank
 from firstlight.run.redaction import redact
+from firstlight.run.signals import defer_stop_signals, get_received_signal
 
 # Reserved at the start and released when the disk is full, so that run.json can still record the failure.
 RESERVE_BYTES = 64 * 1024
 
+# Runs of this process that have begun and not ended.
+_open_records: list["RunRecord"] = []
 _exit_actions: dict[Path, list[Callable[[int], None]]] = {}
 
 
@@ -35,12 +38,19 @@ class RunRecord:
         self.run_dir = run_dir
         self.fields = fields
         self.cfg = cfg
+        self.has_begun = False
         self.started = time.perf_counter()
         self.reserve = run_dir / ".reserve"
         self.reserve.write_bytes(bytes(RESERVE_BYTES))
 
     def update(self, **fields: Any) -> None:
-        """Update fields and rewrite run.json atomically."""
+        """Update fields and rewrite run.json atomically.
+
+        Raises:
+            TrainingError: If the run directory was deleted; writing would create a directory with this file only.
+        """
+        if self.has_begun and not self.exists():
+            raise TrainingError(f"{self.run_dir} was deleted during the run. Start a new run with `make train`.")
         self.fields |= fields
         text = json.dumps(redact(self.fields), indent=2, default=str) + "\n"
         try:
@@ -51,7 +61,12 @@ class RunRecord:
 
     def write_config(self, cfg: DictConfig) -> None:
         """Write config.yaml, the resolved config with secrets masked."""
-        write_atomically(self.run_dir / "config.yaml", append_checksum(OmegaConf.to_yaml(redact_config(cfg))))
+        text = OmegaConf.to_yaml(OmegaConf.create(redact(to_plain_dict(cfg))))
+        write_atomically(self.run_dir / "config.yaml", append_checksum(text))
+
+    def exists(self) -> bool:
+        """Return True unless run.json was deleted, usually with the run directory."""
+        return (self.run_dir / "run.json").is_file()
 
     def begin(self, overrides: list[str]) -> None:
         """Record a new attempt; a resumed run keeps its earlier attempts and results.
@@ -62,6 +77,7 @@ class RunRecord:
         attempt = {"started": utc_now(), "ended": None, "status": "running", "reason": None, "overrides": overrides}
         attempts = [*self.fields.get("attempts", []), attempt]
         self.update(status="running", reason=None, ended=None, attempts=attempts)
+        self.has_begun = True
 
     def end(self, status: str, reason: str | None = None) -> None:
         """Record the end of this attempt.
@@ -101,8 +117,7 @@ def record_run(cfg: DictConfig) -> Iterator[RunRecord | WorkerRunRecord]:
     """Claim the run directory and write run.json and output.log until the run ends; only rank 0 writes.
 
     Raises:
-        CheckpointError: If another process uses the run directory.
-        Exception: If the run raises; the error is recorded first.
+        BaseException: If another process uses the run directory, or the run raises; the error is recorded first.
     """
     if is_nonzero_rank():
         yield WorkerRunRecord(cfg)
@@ -110,13 +125,22 @@ def record_run(cfg: DictConfig) -> Iterator[RunRecord | WorkerRunRecord]:
     if "wandb" in (cfg.get("logger") or {}):
         # Imported before torch: the classes of wandb search all imported modules, which takes two more seconds later.
         import wandb.apis.public  # noqa: F401
+    with ExitStack() as stack:
+        with defer_stop_signals():
+            record = stack.enter_context(open_record(cfg))
+            stack.enter_context(tee_to_file(record.run_dir / "output.log"))
+            stack.enter_context(record_run_lifecycle(record, cfg, record.fields["overrides"]))
+        yield record
+
+
+@contextmanager
+def open_record(cfg: DictConfig) -> Iterator[RunRecord]:
+    """Claim and lock the run directory; a resumed run keeps the fields of its run.json."""
     run_dir = claim_run_dir(cfg)
     with acquire_run_lock(run_dir, timeout_s=WORKER_EXIT_TIMEOUT_S if cfg.get("resume") else 0):
         fields = make_initial_fields(cfg)
         previous = read_valid_previous_fields(run_dir, fields) if cfg.get("resume") else {}
-        record = RunRecord(run_dir, {**fields, **previous}, cfg)
-        with tee_to_file(run_dir / "output.log"), record_run_lifecycle(record, cfg, fields["overrides"]):
-            yield record
+        yield RunRecord(run_dir, {**fields, **previous}, cfg)
 
 
 @contextmanager
@@ -126,26 +150,31 @@ def record_run_lifecycle(record: RunRecord, cfg: DictConfig, overrides: list[str
     Raises:
         BaseException: If the run raises; the error is recorded first.
     """
-    record.begin(overrides)
-    record.write_config(cfg)
+    _open_records.append(record)
     exit_code = 1
     try:
+        record.begin(overrides)
+        record.write_config(cfg)
         yield
         exit_code = 0
         record.end("finished")
-    except (KeyboardInterrupt, SystemExit) as stop:
-        record.end("interrupted", describe_stop(stop))
-        raise
     except BaseException as error:
-        record.end("failed", describe_failure(error, cfg))
+        if isinstance(error, KeyboardInterrupt | SystemExit) or get_received_signal():
+            end_open_runs(describe_stop(error))
+        else:
+            record.end("failed", describe_failure(error, cfg))
         raise
     finally:
         run_exit_actions(record.run_dir, exit_code)
+        _open_records.remove(record)
 
 
-def redact_config(cfg: DictConfig) -> DictConfig:
-    """Return the resolved config with secrets masked."""
-    return OmegaConf.create(redact(to_plain_dict(cfg)))
+def end_open_runs(reason: str) -> None:
+    """Record the interruption of the runs of this process that have not ended, also after a second stop signal."""
+    with defer_stop_signals():
+        for record in _open_records:
+            if record.fields["status"] == "running" and record.has_begun and record.exists():
+                record.end("interrupted", reason)
 
 
 def claim_run_dir(cfg: DictConfig) -> Path:
@@ -201,6 +230,8 @@ def make_initial_fields(cfg: DictConfig) -> dict[str, Any]:
 def read_valid_previous_fields(run_dir: Path, initial: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of an existing run.json; fields of the wrong type are corrupt and left out."""
     previous = read_json_or_empty(run_dir / "run.json")
+    if not previous:
+        print(f"Warning: {run_dir / 'run.json'} is corrupt or missing. Its earlier attempts are lost.", flush=True)
     if isinstance(previous.get("attempts"), list):
         previous["attempts"] = [attempt for attempt in previous["attempts"] if isinstance(attempt, dict)]
     types = {name: type(value) for name, value in initial.items() if value is not None}

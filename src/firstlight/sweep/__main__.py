@@ -19,6 +19,7 @@ from firstlight.run.errors import ConfigError, invalid_value
 from firstlight.run.files import read_json_or_empty, write_atomically
 from firstlight.run.lock import acquire_run_lock
 from firstlight.run.redaction import redact
+from firstlight.run.signals import exit_on_stop_signals, get_received_signal
 from firstlight.sweep.jobs import count_jobs
 from firstlight.sweep.plan import (
     SweepPlan,
@@ -30,6 +31,11 @@ from firstlight.sweep.plan import (
 )
 from firstlight.sweep.results import collect_results, print_results, write_results_and_plots
 
+# File systems allow 255 bytes; the job number is added to the name.
+MAX_DIR_NAME_BYTES = 200
+# The longest float, such as -2.2250738585072014e-308.
+MAX_NUMBER_CHARACTERS = 24
+
 
 def main() -> None:
     """Run the jobs of a sweep. A failed job becomes a row of the results, and the exit code reports it."""
@@ -38,21 +44,32 @@ def main() -> None:
     if any(argument in ("--help", "-h", "--cfg", "-c", "--info", "-i") for argument in overrides):
         train.main()
         return
-    parent = Path("logs/sweep")
-    try:
-        validate_hydra_overrides(overrides, is_sweep=True)
-        overrides, force = pop_force_flag(overrides)
-        sweep_overrides, overrides = split_sweep_and_job_overrides(overrides)
-        plan = make_plan(sweep_overrides, overrides)
-        validate_jobs(plan)
-        definition = redact({"overrides": overrides, **plan.identity})
-        sweep_dir = None if force else find_unfinished_sweep(parent, definition, plan)
-        sweep_dir = sweep_dir or create_sweep(parent, definition, plan)
-        with acquire_run_lock(sweep_dir):
-            run_remaining_jobs_and_exit(sweep_dir, overrides, plan)
-    except Exception as error:
-        print_error(error, "train")
-        sys.exit(1)
+    with exit_on_stop_signals("sweep"):
+        try:
+            plan_and_run(overrides, Path("logs/sweep"))
+        except Exception as error:
+            if not get_received_signal():
+                print_error(error, "train")
+            sys.exit(1)
+
+
+def plan_and_run(overrides: list[str], parent: Path) -> None:
+    """Validate all jobs, create a sweep directory or find the unfinished one, and run its remaining jobs.
+
+    Args:
+        overrides: Arguments of the command.
+        parent: Directory that contains the sweep directories.
+    """
+    validate_hydra_overrides(overrides, is_sweep=True)
+    overrides, force = pop_force_flag(overrides)
+    sweep_overrides, overrides = split_sweep_and_job_overrides(overrides)
+    plan = make_plan(sweep_overrides, overrides)
+    validate_jobs(plan)
+    definition = redact({"overrides": overrides, **plan.identity})
+    sweep_dir = None if force else find_unfinished_sweep(parent, definition, plan)
+    sweep_dir = sweep_dir or create_sweep(parent, definition, plan)
+    with acquire_run_lock(sweep_dir):
+        run_remaining_jobs_and_exit(sweep_dir, overrides, plan)
 
 
 def run_remaining_jobs_and_exit(sweep_dir: Path, overrides: list[str], plan: SweepPlan) -> None:
@@ -67,7 +84,7 @@ def run_remaining_jobs_and_exit(sweep_dir: Path, overrides: list[str], plan: Swe
         SystemExit: Always, with the exit code of the sweep.
     """
     plugins = register_plugins(plan)
-    naming = make_job_naming_overrides(overrides)
+    naming = make_job_naming_overrides(overrides, plan)
     sys.argv[1:] = ["--multirun", *overrides, f"hydra.sweep.dir={sweep_dir}", *plugins, *naming]
     code: Any = 0
     try:
@@ -159,8 +176,13 @@ def make_timestamped_dir(parent: Path) -> Path:
     raise ConfigError(f"{parent} already contains 999 sweeps from this second. Run the command again.")
 
 
-def make_job_naming_overrides(overrides: list[str]) -> list[str]:
-    """Return the Hydra overrides that name each job directory after the swept keys only."""
+def make_job_naming_overrides(overrides: list[str], plan: SweepPlan) -> list[str]:
+    """Return the Hydra overrides that name each job directory after the swept keys only.
+
+    Args:
+        overrides: Overrides of the training jobs.
+        plan: The plan made from the same overrides.
+    """
     constant = [
         override.lstrip("+~").partition("=")[0]
         for override in overrides
@@ -170,7 +192,24 @@ def make_job_naming_overrides(overrides: list[str]) -> list[str]:
     # Values such as paths cannot be part of a directory name: those jobs are named by their number only.
     swept_values = [override.partition("=")[2] for override in overrides if is_sweep_override(override)]
     has_unsafe_value = any(re.search(r"[^\w.,+-]", value) for value in swept_values)
-    return [*naming, "hydra.sweep.subdir=${hydra.job.num}"] if has_unsafe_value else naming
+    is_too_long = estimate_name_bytes(plan, constant) > MAX_DIR_NAME_BYTES
+    return [*naming, "hydra.sweep.subdir=${hydra.job.num}"] if has_unsafe_value or is_too_long else naming
+
+
+def estimate_name_bytes(plan: SweepPlan, constant: list[str]) -> int:
+    """Return the length of the longest name of a job in UTF-8; a search samples numbers with all their digits.
+
+    Args:
+        plan: The plan.
+        constant: Keys that are not part of the names.
+    """
+    longest = 0
+    for job in plan.jobs:
+        pairs = [item.lstrip("+~").partition("=") for item in job]
+        swept = [(len(key.encode()), len(value.encode())) for key, _, value in pairs if key not in constant]
+        sampled = MAX_NUMBER_CHARACTERS if plan.is_search else 0
+        longest = max(longest, sum(key + 2 + max(value, sampled) for key, value in swept))
+    return longest
 
 
 if __name__ == "__main__":

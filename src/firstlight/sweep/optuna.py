@@ -13,8 +13,9 @@ from hydra.types import HydraContext, TaskFunction
 from hydra_plugins.hydra_optuna_sweeper._impl import create_params_from_overrides
 from omegaconf import DictConfig
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
-from firstlight.run.errors import ConfigError
+from firstlight.run.errors import CheckpointError, ConfigError, corrupt_file
 from firstlight.run.files import read_json_or_empty
 from firstlight.sweep.jobs import get_job_dir
 from firstlight.sweep.objectives import as_list, resolve_directions
@@ -113,10 +114,18 @@ def load_or_create_study(sweep_dir: Path, directions: list[str], seed: int) -> o
         directions: "maximize" or "minimize" for each metric.
         seed: Seed of the sampler, combined with the number of trials so that a resumed search does not sample the same
             values again.
+
+    Raises:
+        CheckpointError: If the study is corrupt.
     """
-    study = optuna.create_study(
-        storage=make_study_storage(sweep_dir), study_name=STUDY_NAME, directions=directions, load_if_exists=True
-    )
+    try:
+        study = optuna.create_study(
+            storage=make_study_storage(sweep_dir), study_name=STUDY_NAME, directions=directions, load_if_exists=True
+        )
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        detail = str(error.__cause__ or error).splitlines()[0]
+        fix = "Restore the file, or pass force=true to start over."
+        raise CheckpointError(corrupt_file(str(sweep_dir / STUDY_FILE), detail, fix)) from error
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Optuna marks some of its sampler options as experimental.
         study.sampler = optuna.samplers.TPESampler(seed=(seed + 1000 * len(study.trials)) % 2**32)

@@ -5,8 +5,11 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from firstlight.run.errors import shorten
 from firstlight.run.files import write_figure
 
+# A plot with more bars or lines is not readable, and from 1,300 bars on too high for matplotlib.
+MAX_BARS, MAX_LINES, MAX_LABEL_CHARACTERS = 100, 20, 60
 PANELS = ("test/accuracy", "samples/s", "peak GiB")
 
 
@@ -19,17 +22,23 @@ def plot_sweep_results(rows: list[dict[str, Any]], metric_columns: list[str], pa
         path: The image file to write.
     """
     overrides = list(rows[0])[: list(rows[0]).index("status")]
-    names = [", ".join(str(row[name]) for name in overrides) or str(index) for index, row in enumerate(rows)]
     measured = [name for name in metric_columns if any(isinstance(row[name], int | float) for row in rows)]
     # Without an accuracy, the first metric that the module logs.
     quality = PANELS[0] if PANELS[0] in measured else next((name for name in measured if "/s" not in name), PANELS[0])
     panels = [name for name in (quality, *PANELS[1:]) if name in metric_columns]
+    title = shorten(", ".join(overrides), 2 * MAX_LABEL_CHARACTERS)
+    if len(rows) > MAX_BARS:
+        title += f" (first {MAX_BARS} of {len(rows):,} jobs)"
+        rows = rows[:MAX_BARS]
+    names = [format_values(row, overrides) or str(index) for index, row in enumerate(rows)]
     height = 1.6 + 0.32 * len(rows)
     figure = Figure(figsize=(3.2 * len(panels) + 1.8, height), layout="constrained")
-    figure.suptitle(", ".join(overrides), fontsize=10)
+    figure.suptitle(title, fontsize=10)
     for axes, panel in zip(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, strict=True):
         values = [row[panel] if isinstance(row[panel], int | float) else 0 for row in rows]
-        axes.barh(names, values, color=["tab:blue" if row["status"] == "finished" else "tab:red" for row in rows])
+        colors = ["tab:blue" if row["status"] == "finished" else "tab:red" for row in rows]
+        # By position, because shortened names may be equal.
+        axes.barh(range(len(rows)), values, color=colors, tick_label=names)
         for index, (row, value) in enumerate(zip(rows, values, strict=True)):
             axes.text(value, index, f" {value:.3g}" if value else f" {row['status']}", va="center", fontsize=8)
         axes.set_title(panel, fontsize=10)
@@ -51,7 +60,8 @@ def plot_batch_size_sweep(rows: list[dict[str, Any]], path: Path) -> None:
     lines: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         if row["status"] == "finished":
-            lines.setdefault(", ".join(str(row[name]) for name in others), []).append(row)
+            lines.setdefault(format_values(row, others), []).append(row)
+    lines = dict(list(lines.items())[:MAX_LINES])
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     for axes, column, label in zip(
         figure.subplots(1, 2), ("samples/s", "peak GiB"), ("samples per second", "peak memory in GiB"), strict=True
@@ -65,5 +75,10 @@ def plot_batch_size_sweep(rows: list[dict[str, Any]], path: Path) -> None:
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
         if others and axes.lines:
-            axes.legend(frameon=False, title=", ".join(others))
+            axes.legend(frameon=False, title=shorten(", ".join(others), MAX_LABEL_CHARACTERS))
     write_figure(path, figure)
+
+
+def format_values(row: dict[str, Any], names: list[str]) -> str:
+    """Return the values of some overrides of a job, shortened to the label of a bar or line."""
+    return shorten(", ".join(str(row[name]) for name in names), MAX_LABEL_CHARACTERS)

@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from firstlight.cli.console import print_table
+from firstlight.run.errors import shorten
 from firstlight.run.files import write_atomically
 from firstlight.run.metrics import select_comparison_metrics
 from firstlight.run.overrides import find_varying_overrides
@@ -23,6 +24,8 @@ COST_COLUMNS = {
 # If a metric is logged, the printed table shows only this one.
 MAIN_METRIC = "test/accuracy"
 MAX_PRINTED_METRICS = 6
+# Rows and reasons that are printed, and characters per cell; results.csv has all of them.
+MAX_PRINTED_ROWS, MAX_CELL_CHARACTERS = 100, 60
 
 
 def parse_user_overrides(overrides: list[str]) -> dict[str, str]:
@@ -102,10 +105,13 @@ def print_results(sweep_dir: Path, rows: list[dict[str, Any]], metrics: Sequence
     hidden = {*measured, "reason", "run_dir"} - {*shown, *metrics}
     columns = [name for name in rows[0] if name not in hidden and any(row[name] not in (None, "") for row in rows)]
     table = Table(*columns, title=str(sweep_dir), title_justify="left")
-    for row in rows:
+    for row in rows[:MAX_PRINTED_ROWS]:
         cells = [f"{row[name]:.4g}" if isinstance(row[name], float) else str(row[name] or "") for name in columns]
+        cells = [shorten(cell, MAX_CELL_CHARACTERS) for cell in cells]
         table.add_row(*cells, style=None if row["status"] == "finished" else "red")
     print_table(table)
-    for row in rows:
-        if row["status"] not in ("finished", NOT_STARTED):
-            print(f"{row['status']}: {row['run_dir']}: {row['reason']}")
+    unfinished = [row for row in rows if row["status"] not in ("finished", NOT_STARTED)]
+    for row in unfinished[:MAX_PRINTED_ROWS]:
+        print(f"{row['status']}: {row['run_dir']}: {row['reason']}")
+    if len(rows) > MAX_PRINTED_ROWS:
+        print(f"Printed at most {MAX_PRINTED_ROWS} of {len(rows):,} jobs. All jobs: {sweep_dir / 'results.csv'}")

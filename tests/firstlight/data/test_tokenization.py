@@ -7,8 +7,11 @@ import pytest
 from torch.utils.data import DataLoader
 
 from firstlight.data import tokenization
+from firstlight.data.text import find_most_common_words
 from firstlight.data.tokenization import (
+    MAX_CHARACTERS,
     PARALLELISM,
+    cut_long_texts,
     enable_tokenizer_parallelism,
     tokenize,
     tokenizes_words_independently,
@@ -16,7 +19,7 @@ from firstlight.data.tokenization import (
 from firstlight.data.word_tokenizer import SPECIAL_TOKENS, build_word_tokenizer, tokenizer_from_json
 
 pytest.importorskip("transformers", reason="the extra text is not installed")
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789.,!?[]-'\u4e2d\u6587\u3042\u03c3"
 PIECES = [
@@ -131,6 +134,66 @@ def test_other_tokenizers_get_complete_texts(reason):
     assert not tokenizes_words_independently(tokenizer)
     assert expected == to_lists(tokenize(texts, counting, 8))
     assert sum(map(len, texts)) == counting.characters
+
+
+def build_byte_level_tokenizer():
+    corpus = [
+        "some words of a text, and some more words; don't",
+        "x" * 300,
+        "\u4e2d\u6587 e\u0301 \U0001f600",
+        "12.5 ",
+    ] * 9
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=[*SPECIAL_TOKENS], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
+    tokenizer.train_from_iterator(corpus, trainer)
+    return tokenizer_from_json(tokenizer.to_str())
+
+
+def build_unigram_tokenizer():
+    pieces = [("[UNK]", 0.0), *((piece, -float(index)) for index, piece in enumerate(["\u2581", *LETTERS, "wo", "rd"]))]
+    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=0))
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    return tokenizer_from_json(tokenizer.to_str())
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("build", [build_word_piece_tokenizer, build_byte_level_tokenizer, build_unigram_tokenizer])
+def test_cut_texts_have_tokens_of_complete_texts(build, side):
+    tokenizer, rng = build(), random.Random(1)
+    tokenizer.truncation_side = side
+    texts = ["".join(rng.choices(PIECES, k=rng.choice([500, 2000]))) for _ in range(30)]
+    texts += [
+        "x" * 2000 + " word" * 300,
+        "\u200b" * 3000 + "word " * 500,
+        "word " * 500 + "\u0301" * 3000,
+        "ab1" * 3000,
+    ]
+    counting = CountingTokenizer(tokenizer)
+    expected = tokenizer(texts, truncation=True, max_length=8)["input_ids"]
+
+    assert tokenizer(cut_long_texts(texts, counting, 8), truncation=True, max_length=8)["input_ids"] == expected
+    assert to_lists(tokenize(texts, tokenizer, 8)) == expected
+    assert sum(map(len, texts)) > counting.characters
+
+
+@pytest.mark.parametrize("unit", ["x", "word ", "\u4e2d", "\u200b", " ", "a.b,"])
+def test_huge_text_is_never_tokenized_completely(unit):
+    counting = CountingTokenizer(build_word_piece_tokenizer())
+    text = unit * (20_000_000 // len(unit))
+    (tokens,) = to_lists(tokenize([text], counting, 128))
+
+    assert counting.characters < 5 * MAX_CHARACTERS
+    assert tokens == counting.tokenizer([text[: 10**5]], truncation=True, max_length=128)["input_ids"][0]
+
+
+def test_vocabulary_has_no_huge_word():
+    texts = ["x" * 10_000_000, "y" * 101 + " word", "word " + "z" * 100]
+
+    assert find_most_common_words(texts, max_length=128) == ["word", "z" * 100]
 
 
 @pytest.mark.parametrize("previous", ["false", "true", None])

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassF1Score
 
+from firstlight.model import metrics as metrics_module
 from firstlight.model.metrics import ClassificationMetrics
 
 
@@ -29,6 +30,30 @@ def test_metrics_agree_with_torchmetrics(num_classes):
     assert torch.equal(values["confusion_matrix"], references["confusion_matrix"].compute())
     for name in ("accuracy", "f1"):
         assert torch.allclose(values[name], references[name].compute())
+
+
+def test_metrics_without_matrix_equal_those_with_matrix(monkeypatch):
+    torch.manual_seed(0)
+    with_matrix = ClassificationMetrics(7)
+    monkeypatch.setattr(metrics_module, "MAX_MATRIX_CLASSES", 6)
+    without = ClassificationMetrics(7)
+    for _ in range(3):
+        logits, labels = torch.randn(32, 7), torch.randint(7, (32,))
+        labels[:5] = -100
+        with_matrix.update(logits, labels)
+        without.update(logits, labels)
+    expected, values = with_matrix.compute(), without.compute()
+
+    assert values.pop("confusion_matrix").numel() == 0
+    assert {name: float(value) for name, value in values.items()} == {name: float(expected[name]) for name in values}
+
+
+def test_hundred_thousand_classes_take_little_memory():
+    metrics = ClassificationMetrics(100_000)
+    metrics.update(torch.eye(4, 100_000), torch.tensor([0, 1, 99_999, 99_998]))
+
+    assert sum(state.numel() for state in (metrics.confusion_matrix, metrics.loss)) < 1_000_000
+    assert metrics.compute()["accuracy"] == 0.5
 
 
 def test_f1_ignores_class_that_neither_occurs_nor_is_predicted():

@@ -5,11 +5,14 @@ import json
 import sys
 
 import pytest
+from PIL import Image
 
 from firstlight.config.compose import compose_config
 from firstlight.config.validate import validate_config
 from firstlight.sweep import __main__ as sweep
-from firstlight.sweep.plan import expand_jobs_or_corners
+from firstlight.sweep import plots
+from firstlight.sweep.plan import SweepPlan, expand_jobs_or_corners
+from firstlight.sweep.results import print_results, write_results_and_plots
 from support.options import get_tiny_model, make_tiny_overrides
 
 FEW_BATCHES = ["trainer.limit_train_batches=2", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1"]
@@ -79,7 +82,61 @@ def test_is_sweep_override(override, expected):
 
 
 def test_jobs_with_swept_paths_are_named_by_number():
-    assert sweep.make_job_naming_overrides(["data.root=a/b,c/d"]) == ["hydra.sweep.subdir=${hydra.job.num}"]
+    plan = SweepPlan([["data.root=a/b"], ["data.root=c/d"]])
+
+    assert sweep.make_job_naming_overrides(["data.root=a/b,c/d"], plan) == ["hydra.sweep.subdir=${hydra.job.num}"]
+
+
+KEYS = ["optimizer.lr", "optimizer.weight_decay", "model.label_smoothing", "scheduler.warmup_fraction"]
+KEYS += ["trainer.gradient_clip_val", "callbacks.loss_guard.spike_factor"]
+
+
+@pytest.mark.parametrize(
+    ("values", "num_keys", "sweeper", "by_number"),
+    [
+        ("0.1,0.01", 6, {}, False),
+        ("0.00012345678901234567,0.0012345678901234567", 6, {}, True),
+        ("0.00012345678901234567,0.0012345678901234567", 3, {}, False),
+        ("interval(0,1)", 3, {"n_trials": 9}, False),
+        ("interval(0,1)", 6, {"n_trials": 9}, True),
+        ("\u4e2d" * 70 + ",b", 1, {}, True),
+    ],
+)
+def test_jobs_with_long_names_are_named_by_number(values, num_keys, sweeper, by_number):
+    overrides = ["seed=1", *(f"{key}={values}" for key in KEYS[:num_keys])]
+    first = "0" if sweeper else values.split(",")[0]
+    plan = SweepPlan([["seed=1", *(f"{key}={first}" for key in KEYS[:num_keys])]], {}, sweeper)
+    naming = sweep.make_job_naming_overrides(overrides, plan)
+
+    assert (naming[-1] == "hydra.sweep.subdir=${hydra.job.num}") == (by_number or bool(sweeper))
+    assert (sweep.estimate_name_bytes(plan, ["seed"]) > sweep.MAX_DIR_NAME_BYTES) == by_number
+
+
+def test_results_of_very_many_jobs_have_bounded_table_and_plots(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(plots, "MAX_BARS", 10)  # plotting 100 bars takes seconds
+    keys = [f"model.config_overrides.a_long_key_{index}" for index in range(10)]
+    metrics = {"test/accuracy": 0.5, "samples/s": 100.0, "peak GiB": 1.0}
+    rows = [
+        {
+            **dict.fromkeys(keys, "0.12345678901234567" * 10),
+            "data.batch_size": 2 ** (index % 4),
+            "seed": index,
+            "status": "failed" if index % 2 else "finished",
+            **metrics,
+            "reason": "x" * 500,
+            "run_dir": f"logs/{index}",
+        }
+        for index in range(10_000)
+    ]
+    write_results_and_plots(tmp_path, rows)
+    print_results(tmp_path, rows)
+    printed = capsys.readouterr().out
+
+    assert max(Image.open(tmp_path / "results.png").size) < 2_000
+    assert max(Image.open(tmp_path / "batch_sizes.png").size) < 2_000
+    assert sum(line.startswith("failed: ") for line in printed.splitlines()) == 100
+    assert f"Printed at most 100 of 10,000 jobs. All jobs: {tmp_path / 'results.csv'}" in printed
+    assert len((tmp_path / "results.csv").read_text().splitlines()) == 10_001
 
 
 def test_experiments_can_be_swept():

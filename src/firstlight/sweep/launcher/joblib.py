@@ -17,6 +17,7 @@ from hydra_plugins.hydra_joblib_launcher.joblib_launcher import JoblibLauncher
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from omegaconf import DictConfig
 
+from firstlight.run import parent
 from firstlight.sweep.launcher.worker import make_empty_result, run_on_assigned_gpu, setup_worker_process
 
 # Not empty once this process was asked to stop; it then starts no further jobs.
@@ -38,7 +39,7 @@ class ResumableJoblibLauncher(JoblibLauncher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Store the task; the processes are assigned to the visible GPUs round-robin."""
-        job = functools.partial(run_in_worker, task_function, list_visible_gpus())
+        job = functools.partial(run_in_worker, task_function, list_visible_gpus(), os.getpid())
         super().setup(hydra_context=hydra_context, task_function=job, config=config)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
@@ -72,17 +73,26 @@ class ResumableJoblibLauncher(JoblibLauncher):
         return results
 
 
-def run_in_worker(task: Callable[[DictConfig], Any], gpus: list[str], cfg: DictConfig) -> Any:
-    """Run a job in a joblib process. A stop request ends the job, and later jobs are skipped."""
+def run_in_worker(task: Callable[[DictConfig], Any], gpus: list[str], sweep_pid: int, cfg: DictConfig) -> Any:
+    """Run a job in a joblib process. A stop request ends the job, and later jobs are skipped.
+
+    Args:
+        task: The task to run.
+        gpus: IDs of the GPUs.
+        sweep_pid: Process ID of the sweep; this process stops when the sweep has ended.
+        cfg: Config of the task.
+    """
     if stop_requested:
         return None
-    setup_worker_process()
+    setup_worker_process(sweep_pid)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return run_on_assigned_gpu(task, gpus, get_worker_index(), cfg)
     except (KeyboardInterrupt, SystemExit):
         stop_requested.append(1)
         return None
+    finally:
+        parent.is_idle.set()
 
 
 def get_worker_index() -> int:

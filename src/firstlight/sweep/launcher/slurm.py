@@ -1,5 +1,6 @@
 """Submitit launchers: each job of a sweep as a Slurm job, or as a local process without Slurm."""
 
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -132,6 +133,7 @@ class LocalSubmititLauncher(SubmititLauncher):
     def __init__(self, gpus_per_node: int | None = None, timeout_min: int = 60, max_parallel_jobs: int = 1) -> None:
         super().__init__()
         self.max_parallel_jobs = max_parallel_jobs
+        self.sweep_pid = os.getpid()
         self.executor_params = {"gpus_per_node": gpus_per_node or 0, "timeout_min": timeout_min}
 
     def submit(self, sweep_dir: Path, numbers: list[int], arguments: list[tuple[Any, ...]]) -> dict[int, Any]:

@@ -27,10 +27,12 @@ class SubmititLauncher(BaseSubmititLauncher):
     def __init__(self) -> None:
         super().__init__()
         self.executor_params: dict[str, Any] = {}
+        # Process ID of the sweep if its jobs end with it; None if they outlive it.
+        self.sweep_pid: int | None = None
 
     def __call__(self, *args: Any) -> JobReturn:
         """Run a job in the process that submitit started for it."""
-        setup_worker_process()
+        setup_worker_process(self.sweep_pid)
         requeue: Any = signal.getsignal(signal.SIGUSR2)
         requested: list[int] = []
 

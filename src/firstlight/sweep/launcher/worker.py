@@ -1,6 +1,5 @@
 """The process that a launcher starts to run a job of a sweep."""
 
-import functools
 import os
 import signal
 import sys
@@ -11,15 +10,27 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig
 
-from firstlight.cli.command import handle_stop_signal
 from firstlight.cli.console import suppress_library_noise
+from firstlight.run import parent
+from firstlight.run.signals import handle_stop_signal
+
+# The sweep that this process watches; a joblib process runs several jobs.
+watched_sweeps: set[int] = set()
 
 
-def setup_worker_process() -> None:
-    """Set up this process like a command does: suppress library noise, and run every `finally` on SIGTERM."""
+def setup_worker_process(sweep_pid: int | None) -> None:
+    """Set up this process like a command does: suppress library noise, and run every `finally` on SIGTERM.
+
+    Args:
+        sweep_pid: Process ID of the sweep; this process stops when the sweep has ended. If None, it does not.
+    """
     suppress_library_noise()
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, functools.partial(handle_stop_signal, []))
+        signal.signal(signal.SIGTERM, handle_stop_signal)
+    parent.is_idle.clear()
+    if sweep_pid is not None and sweep_pid not in watched_sweeps:
+        watched_sweeps.add(sweep_pid)
+        parent.stop_with_process(sweep_pid)
 
 
 def run_on_assigned_gpu(task: Callable[[DictConfig], Any], gpus: list[str], index: int, cfg: DictConfig) -> Any:

@@ -6,6 +6,7 @@ import re
 import shlex
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -191,6 +192,28 @@ def test_joblib_jobs_save_on_ctrl_c(tmp_path):
     assert process.returncode == 130
     assert read_statuses(find_sweep_dir(tmp_path)) == ["interrupted", "interrupted", "not started"]
     assert output.count("Stop requested: finishing this step and saving a checkpoint.") == 2
+
+
+def list_processes(directory):
+    """Return the IDs of the processes whose working directory is a directory."""
+    links = {int(link.parent.name): link for link in Path("/proc").glob("[0-9]*/cwd")}
+    return [process for process, link in links.items() if os.path.exists(link) and os.readlink(link) == str(directory)]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="lists the processes in /proc")
+@pytest.mark.parametrize("launcher", [["launcher=joblib", "launcher.n_jobs=2"], ["launcher=submitit_local"]])
+def test_killed_sweep_leaves_no_processes(launcher, tmp_path):
+    process = start_sweep(tmp_path, *launcher, "trainer.max_epochs=500,600,700", STEP_SECONDS="0.1")
+    wait_until(lambda: list(tmp_path.rglob("last.ckpt")))
+    before = list_processes(tmp_path)
+    process.kill()
+    process.communicate()
+    wait_until(lambda: not list_processes(tmp_path), timeout_s=30)
+    records = [json.loads(file.read_text()) for file in tmp_path.rglob("run.json")]
+
+    assert len(before) > 1
+    assert {record["reason"] for record in records} == {"stopped by SIGTERM"}
 
 
 @pytest.mark.slow
