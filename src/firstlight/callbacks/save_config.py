@@ -7,6 +7,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from firstlight.model.task import Task
 from firstlight.run.redaction import redact
 
+# Constructor arguments that a module or datamodule saves with `save_hyperparameters`.
+HYPERPARAMETERS = ("hyper_parameters", "datamodule_hyper_parameters")
+
 
 class SaveConfigInCheckpoint(Callback):
     """Add to each checkpoint the resolved config, and the constructor arguments that the config does not contain.
@@ -25,4 +28,7 @@ class SaveConfigInCheckpoint(Callback):
         # A model with pretrained weights replaces their name, so that loading the checkpoint downloads nothing.
         overrides = pl_module.get_load_overrides() if isinstance(pl_module, Task) else {}
         checkpoint["config"] = self.config
+        for key in HYPERPARAMETERS:
+            if isinstance(checkpoint.get(key), dict):
+                checkpoint[key] = redact(checkpoint[key])
         checkpoint["model_kwargs"] = {**self.model_kwargs, **overrides}

@@ -13,12 +13,14 @@ from omegaconf import DictConfig
 
 from firstlight.cli.console import suppress_library_noise
 from firstlight.cli.errors import print_error
+from firstlight.cli.hydra_files import register_sweeper
 from firstlight.cli.job import run_job
 from firstlight.config.compose import resolve_and_store_root_config
 from firstlight.config.options import CONFIG_DIR
 from firstlight.distributed.ranks import run_worker_rank
 from firstlight.hardware.mps_watermarks import set_watermarks
 from firstlight.run.rank import is_nonzero_rank
+from firstlight.run.secret_overrides import move_secrets_to_environment
 from firstlight.run.signals import install_signal_handler
 
 
@@ -55,6 +57,8 @@ def run_cli(name: str, task: Callable[[DictConfig], Any]) -> None:
         return
     try:
         set_watermarks(os.environ)  # before torch is imported
+        sys.argv[1:] = move_secrets_to_environment(sys.argv[1:])
+        register_sweeper()
         root, sys.argv[1:] = resolve_and_store_root_config(name, sys.argv[1:])
         job = functools.partial(run_job, task, failures)
         hydra.main(config_path=str(CONFIG_DIR), config_name=root, version_base="1.3")(job)()

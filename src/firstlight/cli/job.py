@@ -12,6 +12,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
 from firstlight.cli.errors import print_error
+from firstlight.cli.hydra_files import redact_hydra_files
 from firstlight.config.compose import compose_config, has_checkpoint
 from firstlight.config.options import AUTO
 from firstlight.distributed.ranks import run_worker_rank
@@ -33,6 +34,7 @@ def run_job(task: Callable[[DictConfig], Any], failures: list[str], cfg: DictCon
     """
     if is_nonzero_rank():  # Slurm may run one job in several processes
         return run_worker_rank(task)
+    redact_hydra_files()
     job = HydraConfig.get().job
     is_sweep_job = HydraConfig.get().mode == RunMode.MULTIRUN
     if is_sweep_job:

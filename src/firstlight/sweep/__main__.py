@@ -18,6 +18,7 @@ from firstlight.run.errors import ConfigError, invalid_value
 from firstlight.run.files import read_json_or_empty, write_atomically
 from firstlight.run.lock import acquire_run_lock
 from firstlight.run.redaction import redact
+from firstlight.run.secret_overrides import move_secrets_to_environment
 from firstlight.sweep.jobs import count_jobs
 from firstlight.sweep.plan import (
     SweepPlan,
@@ -32,7 +33,7 @@ from firstlight.sweep.results import collect_results, print_results, write_resul
 
 def main() -> None:
     """Run the jobs of a sweep. A failed job becomes a row of the results, and the exit code reports it."""
-    overrides = sys.argv[1:]
+    overrides = move_secrets_to_environment(sys.argv[1:])
     if any(argument in ("--help", "-h", "--cfg", "-c", "--info", "-i") for argument in overrides):
         train.main()
         return

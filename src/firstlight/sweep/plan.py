@@ -20,6 +20,7 @@ from firstlight.config import schema
 from firstlight.config.compose import compose_config
 from firstlight.config.validate import validate_config, validate_node
 from firstlight.run.errors import ConfigError, HardwareError, MissingPackageError, invalid_value, missing_package
+from firstlight.sweep.launcher.setup_commands import validate_setup
 
 # Config groups that belong to the sweep, not to its training jobs.
 SWEEP_GROUPS = ("launcher", "sweeper")
@@ -131,6 +132,7 @@ def validate_plan(plan: SweepPlan) -> None:
     Raises:
         ConfigError: If they do not.
     """
+    validate_setup(plan.launcher.get("setup") or [])
     resolve_directions(plan.objective_metrics, plan.sweeper.get("direction"))
     timeout_min, delay_s = plan.launcher.get("timeout_min", inf), plan.launcher.get("signal_delay_s", 0)
     if delay_s >= 60 * timeout_min:
