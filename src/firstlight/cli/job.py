@@ -19,6 +19,7 @@ from firstlight.distributed.ranks import run_worker_rank
 from firstlight.run.files import read_json_or_empty
 from firstlight.run.lock import WORKER_EXIT_TIMEOUT_S, acquire_run_lock, is_unlocked
 from firstlight.run.rank import is_nonzero_rank
+from firstlight.run.text import format_override
 
 # In the sweep directory: the overrides and jobs of `make sweep`.
 SWEEP_FILE = "sweep.json"
@@ -66,11 +67,14 @@ def needs_subprocess(cfg: DictConfig) -> bool:
 def run_job_in_subprocess(cfg: DictConfig, failures: list[str]) -> None:
     """Run a job as a command in a process of its own, which prints its own errors."""
     run_dir = Path(cfg.output_dir)
-    overrides = [f"resume={run_dir}"]
+    overrides = [format_override("resume", run_dir)]
     if not has_checkpoint(run_dir):
         prepare_resume_or_restart(cfg)
         metadata = {"output_dir": run_dir, "name": cfg.name, "group": cfg.group}
-        overrides = [*HydraConfig.get().overrides.task, *(f"{name}='{value}'" for name, value in metadata.items())]
+        overrides = [
+            *HydraConfig.get().overrides.task,
+            *(format_override(name, str(value)) for name, value in metadata.items()),
+        ]
     process = subprocess.Popen([sys.executable, "-m", f"firstlight.{cfg.command}", *overrides])
     try:
         code = process.wait()

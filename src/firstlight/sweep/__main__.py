@@ -14,6 +14,7 @@ from typing import Any
 from firstlight import train
 from firstlight.cli.errors import print_error
 from firstlight.cli.job import SWEEP_FILE
+from firstlight.config.path_overrides import normalize_path_overrides
 from firstlight.run.errors import ConfigError, invalid_value
 from firstlight.run.files import read_json_or_empty, write_atomically
 from firstlight.run.lock import acquire_run_lock
@@ -33,7 +34,7 @@ from firstlight.sweep.results import collect_results, print_results, write_resul
 
 def main() -> None:
     """Run the jobs of a sweep. A failed job becomes a row of the results, and the exit code reports it."""
-    overrides = move_secrets_to_environment(sys.argv[1:])
+    overrides = move_secrets_to_environment(normalize_path_overrides(sys.argv[1:]))
     if any(argument in ("--help", "-h", "--cfg", "-c", "--info", "-i") for argument in overrides):
         train.main()
         return

@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 from firstlight.cli.errors import format_user_error
 from firstlight.config import schema
 from firstlight.config.compose import compose_config
+from firstlight.config.path_overrides import QUOTED_VALUE
 from firstlight.config.validate import validate_config, validate_node
 from firstlight.run.errors import ConfigError, HardwareError, MissingPackageError, invalid_value, missing_package
 from firstlight.sweep.launcher.setup_commands import validate_setup
@@ -242,7 +243,7 @@ def register_plugins(plan: SweepPlan) -> list[str]:
 
 def is_sweep_override(override: str) -> bool:
     """Return True if an override has several values to sweep over."""
-    value = override.partition("=")[2]
+    value = QUOTED_VALUE.sub("", override.partition("=")[2])
     steps = [(char in "[{(") - (char in "]})") for char in value]
     depths = itertools.accumulate(steps)
     top_level = "".join(char for char, depth in zip(value, depths, strict=True) if depth == 0)

@@ -6,8 +6,16 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from firstlight.run.files import write_figure
+from firstlight.run.text import format_plot_text
 
 PANELS = ("test/accuracy", "samples/s", "peak GiB")
+
+MAX_TITLE_LENGTH = 80
+
+
+def format_values(row: dict[str, Any], overrides: list[str]) -> str:
+    """Return the values of the overrides of a job as a label; a long one loses its middle."""
+    return format_plot_text(", ".join(str(row[name]) for name in overrides)) if overrides else ""
 
 
 def plot_sweep_results(rows: list[dict[str, Any]], metric_columns: list[str], path: Path) -> None:
@@ -19,20 +27,24 @@ def plot_sweep_results(rows: list[dict[str, Any]], metric_columns: list[str], pa
         path: The image file to write.
     """
     overrides = list(rows[0])[: list(rows[0]).index("status")]
-    names = [", ".join(str(row[name]) for name in overrides) or str(index) for index, row in enumerate(rows)]
+    names = [format_values(row, overrides) or str(index) for index, row in enumerate(rows)]
     measured = [name for name in metric_columns if any(isinstance(row[name], int | float) for row in rows)]
     # Without an accuracy, the first metric that the module logs.
     quality = PANELS[0] if PANELS[0] in measured else next((name for name in measured if "/s" not in name), PANELS[0])
     panels = [name for name in (quality, *PANELS[1:]) if name in metric_columns]
     height = 1.6 + 0.32 * len(rows)
     figure = Figure(figsize=(3.2 * len(panels) + 1.8, height), layout="constrained")
-    figure.suptitle(", ".join(overrides), fontsize=10)
+    figure.suptitle(format_plot_text(", ".join(overrides), MAX_TITLE_LENGTH), fontsize=10)
     for axes, panel in zip(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, strict=True):
         values = [row[panel] if isinstance(row[panel], int | float) else 0 for row in rows]
-        axes.barh(names, values, color=["tab:blue" if row["status"] == "finished" else "tab:red" for row in rows])
+        # By position, because shortened names may be equal.
+        axes.set_yticks(range(len(rows)), names)
+        axes.barh(
+            range(len(rows)), values, color=["tab:blue" if row["status"] == "finished" else "tab:red" for row in rows]
+        )
         for index, (row, value) in enumerate(zip(rows, values, strict=True)):
             axes.text(value, index, f" {value:.3g}" if value else f" {row['status']}", va="center", fontsize=8)
-        axes.set_title(panel, fontsize=10)
+        axes.set_title(format_plot_text(panel), fontsize=10)
         axes.margins(x=0.2)
         axes.spines[["top", "right"]].set_visible(False)
     axes.invert_yaxis()
@@ -58,12 +70,14 @@ def plot_batch_size_sweep(rows: list[dict[str, Any]], path: Path) -> None:
     ):
         for name, line in lines.items():
             points = sorted((int(row["data.batch_size"]), row[column]) for row in line if row[column])
-            axes.plot(*zip(*points, strict=True), "o-", label=name or None)
+            axes.plot(
+                *zip(*points, strict=True), "o-", label=format_plot_text(name, MAX_TITLE_LENGTH) if name else None
+            )
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter("{x:.0f}")
         axes.set(xlabel="batch size", ylabel=label, ylim=(0, None))
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
         if others and axes.lines:
-            axes.legend(frameon=False, title=", ".join(others))
+            axes.legend(frameon=False, title=format_plot_text(", ".join(others), MAX_TITLE_LENGTH))
     write_figure(path, figure)

@@ -1,7 +1,5 @@
 """Results of a sweep: a printed table, results.csv and plots."""
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from rich.table import Table
 from firstlight.cli.console import print_table
 from firstlight.run.files import write_atomically
 from firstlight.run.overrides import find_varying_overrides
+from firstlight.run.text import format_csv, format_table_cell
 from firstlight.sweep.jobs import NOT_STARTED, load_all_jobs
 
 # Columns that follow the overrides and the status, and their path in run.json.
@@ -81,12 +80,10 @@ def write_results_and_plots(sweep_dir: Path, rows: list[dict[str, Any]]) -> None
     """Write results.csv and results.png, and batch_sizes.png if the batch size was swept."""
     from firstlight.sweep.plots import plot_batch_size_sweep, plot_sweep_results
 
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]))
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(sweep_dir / "results.csv", text.getvalue())
     columns = list(rows[0])
+    write_atomically(
+        sweep_dir / "results.csv", format_csv([columns, *([row[name] for name in columns] for row in rows)])
+    )
     results = columns[columns.index("status") + 1 : columns.index("reason")]
     plot_sweep_results(rows, results, sweep_dir / "results.png")
     if len({row.get("data.batch_size") for row in rows if row["status"] == "finished"}) > 1:
@@ -97,9 +94,12 @@ def print_results(sweep_dir: Path, rows: list[dict[str, Any]]) -> None:
     """Print the table of results, then the reason of each job that started but did not finish."""
     hidden = ("test/f1", "test/loss", "val/accuracy", "reason", "run_dir")
     columns = [name for name in rows[0] if name not in hidden and any(row[name] not in (None, "") for row in rows)]
-    table = Table(*columns, title=str(sweep_dir), title_justify="left")
+    table = Table(*map(format_table_cell, columns), title=format_table_cell(sweep_dir), title_justify="left")
     for row in rows:
-        cells = [f"{row[name]:.4g}" if isinstance(row[name], float) else str(row[name] or "") for name in columns]
+        cells = [
+            f"{row[name]:.4g}" if isinstance(row[name], float) else format_table_cell(row[name] or "")
+            for name in columns
+        ]
         table.add_row(*cells, style=None if row["status"] == "finished" else "red")
     print_table(table)
     for row in rows:
