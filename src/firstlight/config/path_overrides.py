@@ -17,16 +17,21 @@ HYDRA_SYNTAX = re.compile(
 )
 
 
-def normalize_path_overrides(overrides: list[str]) -> list[str]:
+def normalize_path_overrides(overrides: list[str], is_sweep: bool = False) -> list[str]:
     """Return overrides in which each path is written as Hydra reads it, with "~" expanded.
 
     A path may contain parentheses, commas, brackets and letters of any language. Of a value that Hydra would read as a
     list, a function or several values, the path is meant if it exists.
+
+    Args:
+        overrides: Command-line overrides.
+        is_sweep: Whether a key may have several values, separated by commas.
     """
-    return [_normalize(override) for override in overrides]
+    is_sweep = is_sweep or bool({"-m", "--multirun"} & {*overrides})
+    return [_normalize(override, is_sweep) for override in overrides]
 
 
-def _normalize(override: str) -> str:
+def _normalize(override: str, is_sweep: bool) -> str:
     key, sign, value = override.partition("=")
     if not sign or not PATH_KEY.fullmatch(key):
         return override
@@ -39,6 +44,7 @@ def _normalize(override: str) -> str:
     if not os.path.lexists(path):
         if HYDRA_SYNTAX.match(value):
             return override
-        if "," in value:
-            return f"{key}={','.join(_normalize(f'{key}={part}').partition('=')[2] for part in value.split(','))}"
+        if is_sweep and "," in value:
+            parts = [_normalize(f"{key}={part}", is_sweep).partition("=")[2] for part in value.split(",")]
+            return f"{key}={','.join(parts)}"
     return format_override(key, path)

@@ -34,7 +34,7 @@ from firstlight.sweep.results import collect_results, print_results, write_resul
 
 def main() -> None:
     """Run the jobs of a sweep. A failed job becomes a row of the results, and the exit code reports it."""
-    overrides = move_secrets_to_environment(normalize_path_overrides(sys.argv[1:]))
+    overrides = move_secrets_to_environment(normalize_path_overrides(sys.argv[1:], is_sweep=True))
     if any(argument in ("--help", "-h", "--cfg", "-c", "--info", "-i") for argument in overrides):
         train.main()
         return

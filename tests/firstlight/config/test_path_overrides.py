@@ -38,7 +38,7 @@ def test_existing_path_is_accepted_as_it_is(tmp_path, name):
     assert cfg.output_dir == str(path)
 
 
-@pytest.mark.parametrize("name", ["new (b)", "ü 日本", "a=b", "a#b", "$x"])
+@pytest.mark.parametrize("name", ["new (b)", "new,b", "ü 日本", "a=b", "a#b", "$x"])
 def test_path_that_does_not_exist_yet_is_accepted(tmp_path, name):
     assert compose_config("train", [*OVERRIDES, f"output_dir={tmp_path}/{name}"]).output_dir == f"{tmp_path}/{name}"
 
@@ -75,7 +75,7 @@ def test_other_overrides_are_unchanged(override):
 def test_several_paths_are_swept_and_one_path_with_a_comma_is_not(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "a,b").touch()
-    swept, single = normalize_path_overrides(["data.path=~/a.csv,/ü", f"data.path={tmp_path}/a,b"])
+    swept, single = normalize_path_overrides(["data.path=~/a.csv,/ü", f"data.path={tmp_path}/a,b"], is_sweep=True)
 
     assert expand_jobs_or_corners([swept]) == [[f"data.path={tmp_path}/a.csv"], ["data.path='/ü'"]]
     assert not is_sweep_override(single)
