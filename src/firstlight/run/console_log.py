@@ -27,7 +27,11 @@ class BrokenPipeSafeStream:
     def write(self, text: str) -> int:
         """Write text; ignore a closed stream."""
         with suppress(OSError):
-            self.stream.write(text)
+            try:
+                self.stream.write(text)
+            except UnicodeEncodeError:  # a file name that is not UTF-8, or a terminal that is not
+                encoding = getattr(self.stream, "encoding", None) or "utf-8"
+                self.stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
         return len(text)
 
     def flush(self) -> None:

@@ -9,14 +9,19 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from matplotlib import cbook
 from matplotlib.figure import Figure
+from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from firstlight.callbacks.confusion_matrix import plot_confusion_matrix
+from firstlight.callbacks.label_scores import plot_label_scores
+from firstlight.callbacks.predicted_vs_true import plot_predicted_vs_true
 from firstlight.run.text import (
     FORMULA_STARTS,
     MAX_CELL_LENGTH,
@@ -31,6 +36,7 @@ from firstlight.run.text import (
     format_table_cell,
     unquote_hydra,
 )
+from firstlight.sweep.results import print_results, write_results_and_plots
 from support.checkout import ROOT
 
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -192,3 +198,36 @@ def test_undecoded_bytes_are_printed(stream):
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
 
     assert result.stdout + result.stderr == "caf\\udce9\n"
+
+
+CLASS_NAMES = ["A$ & B$", "$_^$", "_hidden", "caf\udce9", "=cmd|' /C calc'!A0", "x" * 5000, "日本", "a\nb\x1b[31m"]
+
+
+def test_class_names_of_any_text_are_plotted(tmp_path):
+    path = tmp_path / "plot.png"
+    plot_confusion_matrix(torch.eye(len(CLASS_NAMES)), CLASS_NAMES, path)
+    plot_label_scores([{"name": n, "f1": 0.5, "average_precision": 0.1, "support": 1} for n in CLASS_NAMES], path)
+    plot_predicted_vs_true({"target_name": CLASS_NAMES[1], "true": [0.0, 1.0], "predicted": [0.1, 0.9]}, path)
+    with Image.open(path) as image:
+        assert max(image.size) < 3000
+
+
+def test_long_values_of_sweep_are_shortened_on_plot_and_in_table(tmp_path, capsys):
+    rows = [
+        {
+            "data.path": f"[/red] $x {name}",
+            "status": "finished",
+            "test/accuracy": 0.5,
+            "reason": "",
+            "run_dir": str(index),
+        }
+        for index, name in enumerate(CLASS_NAMES)
+    ]
+    write_results_and_plots(tmp_path, rows)
+    print_results(tmp_path, rows)
+
+    with Image.open(tmp_path / "results.png") as image:
+        assert max(image.size) < 3000
+    assert "[/red] $x A$ & B$" in capsys.readouterr().out
+    with (tmp_path / "results.csv").open(newline="") as file:
+        assert [row["data.path"] for row in csv.DictReader(file)][5] == f"[/red] $x {CLASS_NAMES[5]}"
