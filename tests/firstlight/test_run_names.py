@@ -12,7 +12,7 @@ from firstlight.cli.console import suppress_library_noise
 from firstlight.config.compose import compose_config
 from support.tiny_training import NO_PLOTS, OVERRIDES
 
-NAMES = ["a (b), [c] {d} ü's $x #1", "caf\udce9"]
+NAMES = ["a (b), [c] {d} ü's $x #1", pytest.param("caf\udce9", marks=pytest.mark.slow)]
 
 
 def find_printed_overrides(text, name):
