@@ -2,24 +2,33 @@
 #   make train model=bert trainer=mps
 # Compatible with GNU Make 3.81, which macOS ships, and 4.x.
 
+# Overrides such as model=bert are variables of make's command line. When make exports a variable, it expands the value
+# first, and a value such as $(shell ...) would run. Therefore none is exported, and ARGS is not expanded. The names of
+# the loop variables contain a period, so that they are no names of overrides that make exports. `override` below keeps
+# an override from replacing a variable of this file.
+override names.of = $(firstword $(subst =, ,$(subst +, ,$(subst ?, ,$(subst :, ,$(1))))))
+override given.names = $(foreach a.word,$(MAKEOVERRIDES),$(call names.of,$(a.word)))
+unexport $(foreach a.name,$(given.names),$(if $(findstring command,$(origin $(a.name))),$(a.name)))
+override ARGS := $(value ARGS)
+
 # scripts/help.txt lists the commands. Those above the heading "Your project" are modules of src/firstlight, which can
 # be deleted.
-module = $(subst -,_,$(1))
-exists = $(if $(wildcard src/firstlight/$(call module,$(1)).py src/firstlight/$(call module,$(1))/__main__.py),$(1))
-NAMES := sed -n -e 's/^make \([a-z-]*\).*/\1/p'
-LISTED := $(sort $(shell $(NAMES) -e '/^Your project$$/q' scripts/help.txt))
-PROGRAMS := $(foreach name,$(LISTED),$(call exists,$(name)))
+override module = $(subst -,_,$(1))
+override exists = $(if $(wildcard src/firstlight/$(call module,$(1)).py src/firstlight/$(call module,$(1))/__main__.py),$(1))
+override NAMES := sed -n -e 's/^make \([a-z-]*\).*/\1/p'
+override LISTED := $(sort $(shell $(NAMES) -e '/^Your project$$/q' scripts/help.txt))
+override PROGRAMS := $(foreach name,$(LISTED),$(call exists,$(name)))
 # The names of your own targets. Add their rules at the end of this file.
 OWN :=
-COMMANDS := help $(OWN) $(filter-out $(filter-out $(PROGRAMS),$(LISTED)),$(sort $(shell $(NAMES) scripts/help.txt)))
+override COMMANDS := help $(OWN) $(filter-out $(filter-out $(PROGRAMS),$(LISTED)),$(sort $(shell $(NAMES) scripts/help.txt)))
 
-UNKNOWN := $(filter-out $(COMMANDS) ~%,$(MAKECMDGOALS))
+override UNKNOWN := $(filter-out $(COMMANDS) ~%,$(MAKECMDGOALS))
 ifneq ($(UNKNOWN),)
 $(error $(shell python3 scripts/make.py unknown '$(subst ','\'',$(firstword $(UNKNOWN)))'))
 endif
 
 # Use the conda environment of environment.yml if it is active, otherwise create .venv.
-CONDA := $(shell sed -n 's/^name: *//p' environment.yml 2>/dev/null)
+override CONDA := $(shell sed -n 's/^name: *//p' environment.yml 2>/dev/null)
 ifneq ($(and $(CONDA_DEFAULT_ENV),$(filter $(CONDA),$(CONDA_DEFAULT_ENV))),)
 PYTHON ?= python
 READY :=
@@ -28,18 +37,19 @@ PYTHON ?= .venv/bin/python
 READY := .venv/ready
 endif
 # For commands that also run before setup: any Python from 3.9 on.
-ANY_PYTHON = python=$(PYTHON); $$python -c "" 2>/dev/null || python=python3; $$python
+override ANY_PYTHON = python=$(PYTHON); $$python -c "" 2>/dev/null || python=python3; $$python
 
 # Pass overrides through the environment, so that the shell does not expand them.
 export ARGS
-export DELETIONS := $(filter ~%,$(MAKECMDGOALS))
+override DELETIONS := $(filter ~%,$(MAKECMDGOALS))
+export DELETIONS
 
 # In a project made with `make init`, `make test` runs the tests of the project's package only. `make test-engine` runs
 # the tests of the engine.
-PACKAGE = $(filter-out firstlight,$(patsubst src/%/__init__.py,%,$(wildcard src/*/__init__.py)))
-IS_PROJECT = $(shell sed -n '/^\[tool\.firstlight\.template\]/p' pyproject.toml)
-TESTS = $(if $(IS_PROJECT),$(addprefix tests/,$(PACKAGE)),tests)
-PYTEST = @$(PYTHON) -m pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not slow and not exhaustive"
+override PACKAGE = $(filter-out firstlight,$(patsubst src/%/__init__.py,%,$(wildcard src/*/__init__.py)))
+override IS_PROJECT = $(shell sed -n '/^\[tool\.firstlight\.template\]/p' pyproject.toml)
+override TESTS = $(if $(IS_PROJECT),$(addprefix tests/,$(PACKAGE)),tests)
+override PYTEST = @$(PYTHON) scripts/make.py pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not slow and not exhaustive"
 
 .PHONY: $(COMMANDS) belongs
 .DEFAULT_GOAL := help
@@ -65,10 +75,10 @@ belongs: $(READY)
 	@$(PYTHON) scripts/checkout.py
 
 test: belongs
-	$(PYTEST) -o "testpaths=$(TESTS)" $(ARGS)
+	$(PYTEST) -o "testpaths=$(TESTS)"
 
 test-engine: belongs
-	$(PYTEST) -o testpaths=tests/firstlight $(ARGS)
+	$(PYTEST) -o testpaths=tests/firstlight
 
 check: belongs
 	@$(PYTHON) -P -m ruff check .

@@ -2,6 +2,7 @@
 
     python scripts/make.py run firstlight.train     run a module of the engine
     python scripts/make.py script new               run scripts/new.py
+    python scripts/make.py pytest -n 2              run pytest with these options and ARGS
     python scripts/make.py help                     print help.txt, the list of commands
     python scripts/make.py unknown trian            print which command was probably meant
 
@@ -53,22 +54,34 @@ def parse_makeflags(makeflags: str) -> list[str]:
 
     Make escapes whitespace and backslashes with a backslash, doubles each dollar sign, and reverses the order.
     """
-    escaped = re.findall(r"(?:\\.|[^\\\s])+", makeflags, flags=re.DOTALL)
+    escaped = re.findall(r"(?:\\.|[^\\ \t])+", makeflags, flags=re.DOTALL)
     arguments = [re.sub(r"\\(.)", r"\1", text, flags=re.DOTALL).replace("$$", "$") for text in escaped]
     overrides = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
     # Names in capitals, such as PYTHON=, are variables of the Makefile.
     return [override for override in reversed(overrides) if not re.match(r"[A-Z_]+[:+?]?=", override)]
 
 
-def exec_python(*program: str) -> None:
+def exec_python(*program: str, forwards_overrides: bool = True) -> None:
     """Replace this process with `python PROGRAM`, the overrides, the `~key` deletions and the flags in ARGS."""
     environment = {
         k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")
     }
     deletions = environment.pop("DELETIONS", "").split()
-    flags = shlex.split(environment.pop("ARGS", ""))
-    arguments = [*parse_makeflags(os.environ.get("MAKEFLAGS", "")), *deletions, *flags]
-    os.execve(sys.executable, [sys.executable, *program, *arguments], environment)
+    flags = split_flags(environment.pop("ARGS", ""))
+    overrides = [*parse_makeflags(os.environ.get("MAKEFLAGS", "")), *deletions] if forwards_overrides else []
+    os.execve(sys.executable, [sys.executable, *program, *overrides, *flags], environment)
+
+
+def split_flags(args: str) -> list[str]:
+    """Return the words of ARGS as a shell splits them; nothing is expanded or run.
+
+    Raises:
+        SystemExit: If a quote is not closed.
+    """
+    try:
+        return shlex.split(args)
+    except ValueError as error:
+        sys.exit(f"Invalid value for ARGS: {args!r} ({error}). Close each quote, and pass e.g. ARGS='-k \"one test\"'.")
 
 
 def run_module(name: str) -> None:
@@ -83,6 +96,11 @@ def run_module(name: str) -> None:
 def run_script(name: str) -> None:
     """Run a script of this directory with the arguments of the make command."""
     exec_python(str(SCRIPTS / f"{name}.py"))
+
+
+def run_pytest(*options: str) -> None:
+    """Run pytest with these options and the flags in ARGS."""
+    exec_python("-m", "pytest", *options, forwards_overrides=False)
 
 
 def print_help() -> None:
@@ -102,7 +120,8 @@ if __name__ == "__main__":
     functions: dict[str, Callable[..., None]] = {
         "run": run_module,
         "script": run_script,
+        "pytest": run_pytest,
         "help": print_help,
         "unknown": print_unknown_target,
     }
-    functions[sys.argv[1]](*sys.argv[2:3])
+    functions[sys.argv[1]](*sys.argv[2:])

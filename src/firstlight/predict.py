@@ -1,7 +1,5 @@
 """Run inference:  python -m firstlight.predict run=logs/train/<run> input=photos/ output=predictions.csv"""
 
-import csv
-import io
 import sys
 from functools import partial
 from pathlib import Path
@@ -13,6 +11,7 @@ from firstlight.cli.command import command
 from firstlight.config.validate import validate_config
 from firstlight.run.errors import ConfigError, DataError
 from firstlight.run.files import write_atomically
+from firstlight.run.text import format_csv
 
 if TYPE_CHECKING:
     from firstlight.data.datamodule import LabeledDataModule
@@ -60,12 +59,8 @@ def predict_inputs(
         print(f"predict: {data.get_read_error(name)}", file=sys.stderr)
     output = Path(cfg.output)
     output.parent.mkdir(parents=True, exist_ok=True)
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(columns)
-    for index in sorted(set(rows) - {-1}):
-        writer.writerow([names[index], *rows[index].values()])
-    write_atomically(output, text.getvalue())
+    lines = [columns, *([names[index], *rows[index].values()] for index in sorted(set(rows) - {-1}))]
+    write_atomically(output, format_csv(lines))
     if len(unreadable) == len(names):
         raise DataError(f"Cannot read any of the {len(names)} inputs in {cfg.input}. Repair the inputs listed above.")
     written = len(names) - len(unreadable)

@@ -2,7 +2,6 @@
 
 import math
 import os
-import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from firstlight.cli.errors import format_user_error
 from firstlight.config.compose import compose_config
 from firstlight.config.validate import validate_config
 from firstlight.run.errors import ConfigError, invalid_value, not_found
+from firstlight.run.text import format_command
 
 METHODS = ("bayes", "random", "grid")
 
@@ -37,7 +37,7 @@ def main(cfg: DictConfig) -> str | None:
     for overrides in jobs:
         validate_training_config(overrides)
     print(f"sweep     {cfg.file}, {sweep['method']} over {', '.join(sweep['parameters'])}")
-    print(f"job       {shlex.join(['python', '-m', 'firstlight.train', *jobs[0]])}", flush=True)
+    print(f"job       {format_command('python', '-m', 'firstlight.train', *jobs[0])}", flush=True)
     return None if cfg.dry_run else create_sweep_and_run_agent(sweep, cfg.count)
 
 

@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf, open_dict
 
 from firstlight import evaluate, predict, train
-from firstlight.callbacks.weights_and_biases.code_snapshot import list_code_files
+from firstlight.callbacks.weights_and_biases.code_snapshot import list_code_files, list_files_without_secrets
 from firstlight.checkpoint.io import load_checkpoint
 from firstlight.config.compose import compose_config
 from firstlight.config.instantiate import locate
@@ -20,8 +20,12 @@ from firstlight.config.validate import validate_config, validate_node
 from firstlight.model.load import load_model
 from firstlight.run.errors import CheckpointError, ConfigError
 from firstlight.run.files import ENGINE_KEY, append_checksum
+from firstlight.run.redaction import PLACEHOLDER
+from firstlight.run.secret_values import is_distinctive
+from support.checkout import ROOT
 from support.options import get_tiny_model, make_tiny_overrides
 from support.pickles import MaliciousPickle
+from support.secrets import iter_secrets
 from support.tiny_training import OVERRIDES
 
 # Skipped in a project that has deleted this command.
@@ -133,9 +137,33 @@ def test_code_snapshot_excludes_secret_files(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x")
     (tmp_path / "notes.txt").symlink_to("/etc/hostname")
+    # .envrc is direnv's file of environment variables.
+    (tmp_path / ".envrc").write_text("x")
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
 
     assert {"src/main.py", "src/secret.py", "configs/train.yaml"} == {str(path) for path in list_code_files(tmp_path)}
+
+
+def test_code_snapshot_leaves_out_files_with_secrets(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CLUSTER_TOKEN", "aA1-distinctive")
+    monkeypatch.setenv("DB_PASSWORD", "firstlight")  # an ordinary word
+    texts = dict(
+        enumerate(text for text, secret in iter_secrets() if is_distinctive(secret) and not PLACEHOLDER.search(secret))
+    )
+    for name, text in {**texts, "known": "x = 'aA1-distinctive'", "url": "https://me:" + "hX7-pq9-Lm2@host"}.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    safe = {"main": "import firstlight", "call": "connect(password=password)", "url2": "https://{user}:{password}@host"}
+    for name, text in safe.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+
+    assert {f"{name}.py" for name in safe} == {str(path) for path in list_files_without_secrets(tmp_path)}
+    assert len(texts) > 40
+    assert "Left out of the code snapshot, because they contain a secret: " in capsys.readouterr().out
+
+
+def test_code_snapshot_contains_all_files_of_the_engine():
+    assert list_files_without_secrets(ROOT) == list_code_files(ROOT)
 
 
 def find_files_containing(directory, texts):
@@ -161,10 +189,13 @@ def test_no_file_of_a_run_contains_secrets(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train.py", *overrides])
     with open_dict(cfg):
         del cfg.hydra
+        cfg.logger.wandb.notes = "\n".join([cfg.logger.wandb.notes, *(text for text, _ in iter_secrets())])
     train.main(cfg)
     (tmp_path / "run" / "report.html").write_text(render(collect_report([tmp_path / "run"])))
 
-    assert find_files_containing(tmp_path / "run", SECRETS.values()) == []
+    formats = [secret for text, secret in iter_secrets() if is_distinctive(secret)]
+    assert len(formats) > 40
+    assert find_files_containing(tmp_path / "run", [*SECRETS.values(), *formats]) == []
     assert "of-***" in (tmp_path / "run" / "config.yaml").read_text()
     assert list(tmp_path.glob("run/wandb/offline-run-*/run-*.wandb"))
     assert (tmp_path / "run" / "checkpoints" / "best.ckpt").is_file()

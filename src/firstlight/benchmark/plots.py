@@ -6,6 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from firstlight.run.files import write_figure
+from firstlight.run.text import format_plot_text
 
 
 def plot_speedups(results: dict[str, Any], path: Path) -> None:
@@ -31,7 +32,7 @@ def plot_speedups(results: dict[str, Any], path: Path) -> None:
         label = {"train": "training", "eval": "evaluation"}[phase]
         bars = axes.bar(positions, [heights.get(model, 0) for model in models], width * 0.94, label=label)
         axes.bar_label(bars, fmt=lambda value: f"{value:.0f}x" if value >= 10 else f"{value:.1f}x", padding=2)
-    axes.set_xticks(range(len(models)), [f"{name}\nbatch size {size}" for name, size in models])
+    axes.set_xticks(range(len(models)), [f"{format_plot_text(name)}\nbatch size {size}" for name, size in models])
     axes.set_ylabel("speed-up over the CPU")
     axes.margins(y=0.12)
     axes.spines[["top", "right"]].set_visible(False)

@@ -13,6 +13,7 @@ from firstlight.model.classifier import Classifier
 from firstlight.model.per_class_metrics import ClassMetrics, compute_class_metrics
 from firstlight.run.files import write_atomically, write_figure
 from firstlight.run.optional import continue_on_failure
+from firstlight.run.text import format_plot_text, format_printable
 
 
 class ConfusionMatrixPlot(Callback):
@@ -45,7 +46,8 @@ class ConfusionMatrixPlot(Callback):
         for logger in get_wandb_loggers(trainer):
             logger.log_image("test/confusion_matrix", [str(path)])
             columns = ["class", *ClassMetrics._fields[1:]]
-            rows = [list(metrics) for metrics in compute_class_metrics(content["counts"], class_names)]
+            names = [format_printable(name) for name in class_names]
+            rows = [list(metrics) for metrics in compute_class_metrics(content["counts"], names)]
             logger.log_table("test/classes", columns=columns, data=rows)
 
 
@@ -65,8 +67,9 @@ def plot_confusion_matrix(matrix: Tensor, class_names: list[str], path: Path) ->
     axes.set(xlabel="predicted", ylabel="true")
     # With more than 40 classes, names and counts would overlap; the colors still show the counts.
     if count <= 40:
-        axes.set_xticks(range(count), class_names, rotation=90 if max(map(len, class_names)) > 3 else 0)
-        axes.set_yticks(range(count), class_names)
+        names = [format_plot_text(name) for name in class_names]
+        axes.set_xticks(range(count), names, rotation=90 if max(map(len, names)) > 3 else 0)
+        axes.set_yticks(range(count), names)
         middle = float(matrix.max()) / 2
         for row in range(count):
             for column in range(count):

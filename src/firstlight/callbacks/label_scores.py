@@ -12,6 +12,7 @@ from firstlight.logger.wandb_loggers import get_wandb_loggers
 from firstlight.model.multilabel import MultiLabelClassifier
 from firstlight.run.files import write_atomically, write_figure
 from firstlight.run.optional import continue_on_failure
+from firstlight.run.text import format_plot_text, format_printable
 
 # With more labels, their names would overlap. The JSON file has all of them.
 MAX_PLOTTED_LABELS = 60
@@ -41,7 +42,7 @@ class LabelScoresPlot(Callback):
         write_atomically(self.output_dir / "label_scores.json", json.dumps({"labels": rows}) + "\n")
         for logger in get_wandb_loggers(trainer):
             logger.log_image("test/label_scores", [str(path)])
-            table = [[row[column] for column in COLUMNS] for row in rows]
+            table = [[format_printable(str(row[COLUMNS[0]])), *(row[column] for column in COLUMNS[1:])] for row in rows]
             logger.log_table("test/labels", columns=["label", *COLUMNS[1:]], data=table)
 
 
@@ -71,7 +72,7 @@ def plot_label_scores(rows: list[dict[str, Any]], path: Path) -> None:
     for column, label, offset in (("f1", "F1", -0.2), ("average_precision", "average precision", 0.2)):
         positions = [index + offset for index in range(len(shown))]
         axes.barh(positions, [row[column] or 0.0 for row in shown], height=0.36, label=label)
-    axes.set_yticks(range(len(shown)), [row["name"] for row in shown])
+    axes.set_yticks(range(len(shown)), [format_plot_text(row["name"]) for row in shown])
     axes.set(xlim=(0, 1), ylim=(len(shown) - 0.5, -0.5))
     axes.grid(axis="x", alpha=0.3)
     figure.legend(loc="outside upper center", ncols=2)

@@ -18,6 +18,7 @@ from firstlight.checkpoint.rng_state import get_rng_states
 from firstlight.distributed.collectives import DelayedMaxReduce, all_gather_objects
 from firstlight.run.files import ENGINE_KEY, write_atomically
 from firstlight.run.signals import STOP_SIGNALS, install_signal_handler, restore_signal_handlers
+from firstlight.run.text import format_command, format_override
 from firstlight.trainer.steps import count_steps
 
 # Request of a rank whose save interval has elapsed. A stop request is this number plus the signal number.
@@ -168,7 +169,8 @@ class LastCheckpoint(Checkpoint):
 
     def _requeue_or_stop_if_requested(self) -> None:
         if self.agreed_signal:
-            print(f"Checkpoint saved. Resume with: make train resume={self.path.parent.parent}", flush=True)
+            command = format_command("make", "train", format_override("resume", self.path.parent.parent))
+            print(f"Checkpoint saved. Resume with: {command}", flush=True)
             if self.requested_signal == signal.SIGUSR2 and callable(self.requeue_handler):
                 with suppress(SystemExit):
                     self.requeue_handler(self.requested_signal, None)

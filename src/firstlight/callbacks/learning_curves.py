@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from firstlight.logger.metrics_csv import read_complete_rows
 from firstlight.run.files import write_figure
 from firstlight.run.optional import continue_on_failure
+from firstlight.run.text import format_plot_text
 
 # Steps and values.
 Curve = list[tuple[int, float]]
@@ -49,8 +50,10 @@ def plot_learning_curves(metrics_path: Path, path: Path) -> None:
     for axes, (name, curves) in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups.items(), strict=True):
         for label, curve in curves.items():
             is_training = label.startswith("train") or label == name
-            axes.plot(*zip(*curve, strict=True), "-" if is_training else "o-", label=label, markersize=4)
-        axes.set(xlabel="step", ylabel=name)
+            axes.plot(
+                *zip(*curve, strict=True), "-" if is_training else "o-", label=format_plot_text(label), markersize=4
+            )
+        axes.set(xlabel="step", ylabel=format_plot_text(name))
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
     write_figure(path, figure)

@@ -14,6 +14,7 @@ from firstlight.logger.wandb_loggers import get_wandb_loggers
 from firstlight.model.regressor import Regressor
 from firstlight.run.files import write_atomically, write_figure
 from firstlight.run.optional import continue_on_failure
+from firstlight.run.text import format_plot_text
 
 # Points of the plot and of the JSON file.
 MAX_POINTS = 2_000
@@ -104,5 +105,6 @@ def plot_predicted_vs_true(content: dict[str, Any], path: Path) -> None:
     low, high = min(*true, *predicted, true[0]), max(*true, *predicted, true[0])
     axes.plot([low, high], [low, high], color="gray", linewidth=1)
     axes.scatter(true, predicted, s=10, alpha=0.5, linewidths=0)
-    axes.set(xlabel=f"true {content['target_name']}", ylabel=f"predicted {content['target_name']}", aspect="equal")
+    name = format_plot_text(content["target_name"])
+    axes.set(xlabel=f"true {name}", ylabel=f"predicted {name}", aspect="equal")
     write_figure(path, figure)

@@ -17,6 +17,7 @@ from firstlight.logger.wandb_loggers import get_wandb_loggers
 from firstlight.model.classifier import Classifier
 from firstlight.run.files import write_atomically
 from firstlight.run.optional import continue_on_failure
+from firstlight.run.text import format_printable
 
 # The error score of a sample, from -1 (confident and correct) to 1 (confident and wrong), and its row.
 Candidate = tuple[float, dict[str, Any]]
@@ -118,4 +119,7 @@ class PredictionSamples(Callback):
         import wandb
 
         cell = wandb.Image(str(self.output_dir / row["image"])) if "image" in row else row["text"]
-        return [*(row[name] for name in COLUMNS[:-1]), cell]
+        return [
+            *(format_printable(row[name]) if isinstance(row[name], str) else row[name] for name in COLUMNS[:-1]),
+            cell,
+        ]

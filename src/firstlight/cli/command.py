@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from firstlight.cli.console import suppress_library_noise
 from firstlight.cli.errors import print_error
+from firstlight.cli.hydra_files import register_sweeper
 from firstlight.cli.job import run_job
 from firstlight.cli.restart import apply_restart
 from firstlight.config.compose import resolve_and_store_root_config
@@ -25,6 +26,7 @@ from firstlight.run.failure import describe_stop
 from firstlight.run.parent import stop_with_sweep_of_environment
 from firstlight.run.rank import get_launcher, is_nonzero_rank
 from firstlight.run.record import end_open_runs
+from firstlight.run.secret_overrides import move_secrets_to_environment
 from firstlight.run.signals import exit_on_stop_signals, get_received_signal
 
 
@@ -80,8 +82,10 @@ def compose_and_run(name: str, task: Callable[[DictConfig], Any]) -> None:
         return
     failures: list[str] = []
     set_watermarks(os.environ)  # before torch is imported
-    validate_hydra_overrides(sys.argv[1:])
-    overrides = apply_restart(sys.argv[1:]) if name == "train" else sys.argv[1:]
+    overrides = move_secrets_to_environment(sys.argv[1:])
+    validate_hydra_overrides(overrides)
+    overrides = apply_restart(overrides) if name == "train" else overrides
+    register_sweeper()
     root, sys.argv[1:] = resolve_and_store_root_config(name, overrides)
     job = functools.partial(run_job, task, failures)
     hydra.main(config_path=str(CONFIG_DIR), config_name=root, version_base="1.3")(job)()

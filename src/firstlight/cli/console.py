@@ -20,6 +20,7 @@ IGNORED_WARNINGS = (
     ".*`lr_scheduler.step\\(\\)` before `optimizer.step\\(\\)`",  # a skipped first step of 16-mixed
     "You passed in a `val_dataloader` but have no `validation_step`",  # the run header says so
     ".*set_vital is deprecated",
+    "Glyph .* missing from font",  # class names in scripts that matplotlib's font lacks
     "IProgress not found",  # in a notebook, about a progress bar that is not used
     "GPU available but not used",  # with trainer=cpu
     "It is recommended to use `self.log\\(",  # all ranks log the same value
@@ -48,7 +49,8 @@ def suppress_library_noise() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     with contextlib.suppress(AttributeError, ValueError):
-        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+        # A file name that is not UTF-8 is printed with escaped bytes.
+        sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
 
 
 def print_fields(lines: dict[str, str]) -> None:

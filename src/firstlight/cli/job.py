@@ -12,6 +12,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
 from firstlight.cli.errors import print_error
+from firstlight.cli.hydra_files import redact_hydra_files
 from firstlight.config.compose import compose_config, has_checkpoint
 from firstlight.config.options import AUTO
 from firstlight.config.overrides import drop_keys_of_replaced_classes
@@ -22,6 +23,7 @@ from firstlight.run.lock import WORKER_EXIT_TIMEOUT_S, acquire_run_lock, is_unlo
 from firstlight.run.parent import SWEEP_PID_VARIABLE
 from firstlight.run.rank import get_launcher, is_nonzero_rank
 from firstlight.run.signals import get_received_signal
+from firstlight.run.text import format_override
 
 # In the sweep directory: the overrides and jobs of `make sweep`.
 SWEEP_FILE = "sweep.json"
@@ -39,6 +41,7 @@ def run_job(task: Callable[[DictConfig], Any], failures: list[str], cfg: DictCon
     """
     if is_nonzero_rank():  # Slurm may run one job in several processes
         return run_worker_rank(task)
+    redact_hydra_files()
     drop_keys_of_replaced_classes(cfg, HydraConfig.get())
     job = HydraConfig.get().job
     is_sweep_job = HydraConfig.get().mode == RunMode.MULTIRUN
@@ -74,11 +77,12 @@ def needs_subprocess(cfg: DictConfig) -> bool:
 def run_job_in_subprocess(cfg: DictConfig, failures: list[str]) -> None:
     """Run a job as a command in a process of its own, which prints its own errors."""
     run_dir = Path(cfg.output_dir)
-    overrides = [f"resume={run_dir}", *list_place_overrides()]
+    overrides = [format_override("resume", run_dir), *list_place_overrides()]
     if not has_checkpoint(run_dir):
         prepare_resume_or_restart(cfg)
         metadata = {"output_dir": run_dir, "name": cfg.name, "group": cfg.group}
-        overrides = [*HydraConfig.get().overrides.task, *(f"{name}='{value}'" for name, value in metadata.items())]
+        places = [format_override(name, str(value)) for name, value in metadata.items()]
+        overrides = [*HydraConfig.get().overrides.task, *places]
     environment = {**os.environ, SWEEP_PID_VARIABLE: str(os.getpid())}
     process = subprocess.Popen([sys.executable, "-m", f"firstlight.{cfg.command}", *overrides], env=environment)
     try:

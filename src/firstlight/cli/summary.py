@@ -17,6 +17,7 @@ from firstlight.model.optimizer import has_own_optimizers
 from firstlight.model.task import Task
 from firstlight.run.files import BEST_CHECKPOINT_FILE, list_checkpoints, read_json_or_empty
 from firstlight.run.record import RunRecord, WorkerRunRecord
+from firstlight.run.text import format_command, format_override
 from firstlight.trainer.trainer import Trainer
 
 
@@ -139,10 +140,11 @@ def record_and_print_results(
     record.update(metrics={**record.fields["metrics"], **metrics}, checkpoints=list_checkpoints(record.run_dir))
     print_fields({name: f"{value:.4f}" for name, value in tested.items()})
     # A module without a test has nothing to evaluate.
-    print_fields({"next": f"make {'evaluate run' if tested else 'report runs'}={record.run_dir}"})
+    command, key = ("evaluate", "run") if tested else ("report", "runs")
+    print_fields({"next": format_command("make", command, format_override(key, record.run_dir))})
     for logger in record.fields["loggers"].values():
         if logger.get("mode") == "offline":
-            print_fields({"": f"make wandb-sync runs={record.run_dir}"})
+            print_fields({"": format_command("make", "wandb-sync", format_override("runs", record.run_dir))})
 
 
 def read_latest_metrics(trainer: Trainer) -> dict[str, float]:

@@ -15,11 +15,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from firstlight.config.options import CONFIG_DIR, SEARCH_PATH, format_unknown_option, list_option_files, load_option
 from firstlight.config.overrides import drop_keys_of_replaced_classes
+from firstlight.config.path_overrides import normalize_path_overrides
 from firstlight.config.untrusted import is_run_id, select_run_config
 from firstlight.run.containment import find_run_dir, read_text_inside, validate_run_files
 from firstlight.run.errors import CheckpointError, ConfigError, corrupt_file, format_value
 from firstlight.run.files import ENGINE_KEY, has_valid_checksum, read_json_or_empty
 from firstlight.run.lock import is_unlocked
+from firstlight.run.text import unquote_hydra
 
 # Keys that may change when a run is resumed. Any other change would make it another run.
 RESUME_MUTABLE_KEYS: tuple[str, ...] = ("resume", "trainer", "callbacks", "logger", "name", "tags", "test")
@@ -79,10 +81,12 @@ def resolve_and_store_root_config(name: str, overrides: list[str]) -> tuple[str,
     if "resume=last" in overrides:
         latest = f"resume={find_latest_unfinished_run(Path('logs/train'))}"
         overrides = [latest if override == "resume=last" else override for override in overrides]
+    overrides = normalize_path_overrides(overrides)
     overrides = [re.sub(r"^init_from=", "init_from.path=", override) for override in overrides]
     if name == "benchmark":
         overrides = [re.sub(r"^model=(\w+)$", r"models=[\1]", override) for override in overrides]
     given = dict(override.split("=", 1) for override in overrides if "=" in override and not override.startswith("-"))
+    given |= {key: unquote_hydra(value) for key, value in given.items() if key in ("resume", "run", "ckpt")}
     source = given.get("resume") or given.get("run") or given.get("ckpt")
     if source in (None, "null"):
         if name in ("evaluate", "predict", "export") and not set(overrides) & {"--help", "-h", "--hydra-help"}:

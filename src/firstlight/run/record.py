@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,8 +18,9 @@ from firstlight.run.files import append_checksum, read_json_or_empty, to_plain_d
 from firstlight.run.lock import WORKER_EXIT_TIMEOUT_S, acquire_run_lock
 from firstlight.run.provenance import get_git_info, get_package_versions
 from firstlight.run.rank import is_nonzero_rank
-from firstlight.run.redaction import redact
+from firstlight.run.redaction import redact, redact_override
 from firstlight.run.signals import defer_stop_signals, get_received_signal
+from firstlight.run.text import format_command
 
 # Reserved at the start and released when the disk is full, so that run.json can still record the failure.
 RESERVE_BYTES = 64 * 1024
@@ -208,8 +208,9 @@ def make_initial_fields(cfg: DictConfig) -> dict[str, Any]:
     from hydra.core.hydra_config import HydraConfig
 
     overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    overrides = [redact_override(override) for override in overrides]
     return {
-        "command": shlex.join(["python", "-m", f"firstlight.{cfg.command}", *overrides]),
+        "command": format_command("python", "-m", f"firstlight.{cfg.command}", *overrides),
         "overrides": overrides,
         "status": "running",
         "reason": None,

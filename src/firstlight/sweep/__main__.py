@@ -15,10 +15,12 @@ from firstlight import train
 from firstlight.cli.errors import print_error
 from firstlight.cli.job import SWEEP_FILE
 from firstlight.config.overrides import validate_hydra_overrides
+from firstlight.config.path_overrides import normalize_path_overrides
 from firstlight.run.errors import ConfigError, invalid_value
 from firstlight.run.files import read_json_or_empty, write_atomically
 from firstlight.run.lock import acquire_run_lock
 from firstlight.run.redaction import redact
+from firstlight.run.secret_overrides import move_secrets_to_environment
 from firstlight.run.signals import exit_on_stop_signals, get_received_signal
 from firstlight.sweep.jobs import count_jobs
 from firstlight.sweep.plan import (
@@ -40,7 +42,8 @@ MAX_NUMBER_CHARACTERS = 24
 def main() -> None:
     """Run the jobs of a sweep. A failed job becomes a row of the results, and the exit code reports it."""
     # Hydra's own flag for several values: `make sweep` implies it.
-    overrides = [argument for argument in sys.argv[1:] if argument not in ("-m", "--multirun")]
+    arguments = [argument for argument in sys.argv[1:] if argument not in ("-m", "--multirun")]
+    overrides = move_secrets_to_environment(normalize_path_overrides(arguments, is_sweep=True))
     if any(argument in ("--help", "-h", "--cfg", "-c", "--info", "-i") for argument in overrides):
         train.main()
         return

@@ -1,7 +1,6 @@
 """Hyperparameter search with Optuna; the study is stored in the sweep directory."""
 
 import math
-import shlex
 import warnings
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from firstlight.run.errors import CheckpointError, ConfigError, corrupt_file
 from firstlight.run.files import read_json_or_empty
+from firstlight.run.text import format_command
 from firstlight.sweep.jobs import get_job_dir
 from firstlight.sweep.objectives import as_list, resolve_directions
 
@@ -166,5 +166,5 @@ def print_best_trial_commands(sweep_dir: Path, metrics: list[str]) -> None:
     for trial in best[:1] if len(metrics) == 1 else best:
         values = ", ".join(f"{name} {value:.4g}" for name, value in zip(metrics, trial.values, strict=True))
         overrides = read_json_or_empty(get_job_dir(sweep_dir, trial.number) / "run.json").get("overrides", [])
-        command = shlex.join(["make", "train", *overrides])
+        command = format_command("make", "train", *overrides)
         print(f"Best trial: job {trial.number} ({values}). Reproduce with: {command}")

@@ -19,8 +19,10 @@ from firstlight.cli.errors import format_user_error
 from firstlight.config import schema
 from firstlight.config.compose import compose_config
 from firstlight.config.overrides import SELECTED_PREFIX
+from firstlight.config.path_overrides import QUOTED_VALUE
 from firstlight.config.validate import validate_config, validate_node
 from firstlight.run.errors import ConfigError, HardwareError, MissingPackageError, missing_package
+from firstlight.sweep.launcher.setup_commands import validate_setup
 from firstlight.sweep.objectives import as_list, resolve_directions
 
 # Config groups that belong to the sweep, not to its training jobs.
@@ -133,6 +135,7 @@ def validate_plan(plan: SweepPlan) -> None:
     Raises:
         ConfigError: If they do not.
     """
+    validate_setup(plan.launcher.get("setup") or [])
     resolve_directions(plan.objective_metrics, plan.sweeper.get("direction"))
     timeout_min, delay_s = plan.launcher.get("timeout_min", inf), plan.launcher.get("signal_delay_s", 0)
     if delay_s >= 60 * timeout_min:
@@ -233,7 +236,7 @@ def register_plugins(plan: SweepPlan) -> list[str]:
 
 def is_sweep_override(override: str) -> bool:
     """Return True if an override has several values to sweep over."""
-    value = override.partition("=")[2]
+    value = QUOTED_VALUE.sub("", override.partition("=")[2])
     steps = [(char in "[{(") - (char in "]})") for char in value]
     depths = itertools.accumulate(steps)
     top_level = "".join(char for char, depth in zip(value, depths, strict=True) if depth == 0)

@@ -7,10 +7,16 @@ from matplotlib.figure import Figure
 
 from firstlight.run.errors import shorten
 from firstlight.run.files import write_figure
+from firstlight.run.text import format_plot_text
 
 # A plot with more bars or lines is not readable, and from 1,300 bars on too high for matplotlib.
 MAX_BARS, MAX_LINES, MAX_LABEL_CHARACTERS = 100, 20, 60
 PANELS = ("test/accuracy", "samples/s", "peak GiB")
+
+
+def format_values(row: dict[str, Any], overrides: list[str]) -> str:
+    """Return the values of the overrides of a job as a label; a long one loses its middle."""
+    return format_plot_text(", ".join(str(row[name]) for name in overrides), MAX_LABEL_CHARACTERS) if overrides else ""
 
 
 def plot_sweep_results(rows: list[dict[str, Any]], metric_columns: list[str], path: Path) -> None:
@@ -33,7 +39,7 @@ def plot_sweep_results(rows: list[dict[str, Any]], metric_columns: list[str], pa
     names = [format_values(row, overrides) or str(index) for index, row in enumerate(rows)]
     height = 1.6 + 0.32 * len(rows)
     figure = Figure(figsize=(3.2 * len(panels) + 1.8, height), layout="constrained")
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(format_plot_text(title, 3 * MAX_LABEL_CHARACTERS), fontsize=10)
     for axes, panel in zip(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, strict=True):
         values = [row[panel] if isinstance(row[panel], int | float) else 0 for row in rows]
         colors = ["tab:blue" if row["status"] == "finished" else "tab:red" for row in rows]
@@ -41,7 +47,7 @@ def plot_sweep_results(rows: list[dict[str, Any]], metric_columns: list[str], pa
         axes.barh(range(len(rows)), values, color=colors, tick_label=names)
         for index, (row, value) in enumerate(zip(rows, values, strict=True)):
             axes.text(value, index, f" {value:.3g}" if value else f" {row['status']}", va="center", fontsize=8)
-        axes.set_title(panel, fontsize=10)
+        axes.set_title(format_plot_text(panel), fontsize=10)
         axes.margins(x=0.2)
         axes.spines[["top", "right"]].set_visible(False)
     axes.invert_yaxis()
@@ -57,28 +63,22 @@ def plot_batch_size_sweep(rows: list[dict[str, Any]], path: Path) -> None:
     """
     overrides = list(rows[0])[: list(rows[0]).index("status")]
     others = [name for name in overrides if name != "data.batch_size"]
-    lines: dict[str, list[dict[str, Any]]] = {}
+    lines: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for row in rows:
         if row["status"] == "finished":
-            lines.setdefault(format_values(row, others), []).append(row)
-    lines = dict(list(lines.items())[:MAX_LINES])
+            lines.setdefault(tuple(str(row[name]) for name in others), []).append(row)
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     for axes, column, label in zip(
         figure.subplots(1, 2), ("samples/s", "peak GiB"), ("samples per second", "peak memory in GiB"), strict=True
     ):
-        for name, line in lines.items():
+        for line in list(lines.values())[:MAX_LINES]:
             points = sorted((int(row["data.batch_size"]), row[column]) for row in line if row[column])
-            axes.plot(*zip(*points, strict=True), "o-", label=name or None)
+            axes.plot(*zip(*points, strict=True), "o-", label=format_values(line[0], others) or None)
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter("{x:.0f}")
         axes.set(xlabel="batch size", ylabel=label, ylim=(0, None))
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
         if others and axes.lines:
-            axes.legend(frameon=False, title=shorten(", ".join(others), MAX_LABEL_CHARACTERS))
+            axes.legend(frameon=False, title=format_plot_text(", ".join(others), MAX_LABEL_CHARACTERS))
     write_figure(path, figure)
-
-
-def format_values(row: dict[str, Any], names: list[str]) -> str:
-    """Return the values of some overrides of a job, shortened to the label of a bar or line."""
-    return shorten(", ".join(str(row[name]) for name in names), MAX_LABEL_CHARACTERS)

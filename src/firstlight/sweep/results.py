@@ -1,7 +1,5 @@
 """Results of a sweep: a printed table, results.csv and plots."""
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,10 +7,10 @@ from typing import Any
 from rich.table import Table
 
 from firstlight.cli.console import print_table
-from firstlight.run.errors import shorten
 from firstlight.run.files import write_atomically
 from firstlight.run.metrics import select_comparison_metrics
 from firstlight.run.overrides import find_varying_overrides
+from firstlight.run.text import format_csv, format_table_cell
 from firstlight.sweep.jobs import NOT_STARTED, load_all_jobs
 
 # Columns that follow the metrics, and their path in run.json.
@@ -24,8 +22,8 @@ COST_COLUMNS = {
 # If a metric is logged, the printed table shows only this one.
 MAIN_METRIC = "test/accuracy"
 MAX_PRINTED_METRICS = 6
-# Rows and reasons that are printed, and characters per cell; results.csv has all of them.
-MAX_PRINTED_ROWS, MAX_CELL_CHARACTERS = 100, 60
+# Rows and reasons that are printed; results.csv has all of them.
+MAX_PRINTED_ROWS = 100
 
 
 def parse_user_overrides(overrides: list[str]) -> dict[str, str]:
@@ -79,12 +77,10 @@ def write_results_and_plots(sweep_dir: Path, rows: list[dict[str, Any]]) -> None
     """Write results.csv and results.png, and batch_sizes.png if the batch size was swept."""
     from firstlight.sweep.plots import plot_batch_size_sweep, plot_sweep_results
 
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]))
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(sweep_dir / "results.csv", text.getvalue())
     columns = list(rows[0])
+    write_atomically(
+        sweep_dir / "results.csv", format_csv([columns, *([row[name] for name in columns] for row in rows)])
+    )
     results = columns[columns.index("status") + 1 : columns.index("reason")]
     plot_sweep_results(rows, results, sweep_dir / "results.png")
     if len({row.get("data.batch_size") for row in rows if row["status"] == "finished"}) > 1:
@@ -104,10 +100,12 @@ def print_results(sweep_dir: Path, rows: list[dict[str, Any]], metrics: Sequence
     shown = [MAIN_METRIC] if MAIN_METRIC in measured else measured[:MAX_PRINTED_METRICS]
     hidden = {*measured, "reason", "run_dir"} - {*shown, *metrics}
     columns = [name for name in rows[0] if name not in hidden and any(row[name] not in (None, "") for row in rows)]
-    table = Table(*columns, title=str(sweep_dir), title_justify="left")
+    table = Table(*map(format_table_cell, columns), title=format_table_cell(sweep_dir), title_justify="left")
     for row in rows[:MAX_PRINTED_ROWS]:
-        cells = [f"{row[name]:.4g}" if isinstance(row[name], float) else str(row[name] or "") for name in columns]
-        cells = [shorten(cell, MAX_CELL_CHARACTERS) for cell in cells]
+        cells = [
+            f"{row[name]:.4g}" if isinstance(row[name], float) else format_table_cell(row[name] or "")
+            for name in columns
+        ]
         table.add_row(*cells, style=None if row["status"] == "finished" else "red")
     print_table(table)
     unfinished = [row for row in rows if row["status"] not in ("finished", NOT_STARTED)]

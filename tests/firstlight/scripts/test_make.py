@@ -1,16 +1,14 @@
 """Arguments of `make <command>` reach Hydra verbatim."""
 
-import ast
-import os
 import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from support.checkout import PROJECT, ROOT
+from support.make_commands import forward_arguments, run_make
 
 sys.path.insert(0, str(ROOT / "scripts"))
 import make
@@ -46,50 +44,6 @@ def find_help_entry(name: str) -> list[str]:
     return [line for entry in entries if entry.startswith(f"make {name} ") for line in entry.splitlines()]
 
 
-@pytest.fixture
-def copy(tmp_path):
-    """Return a copy of the files that the Makefile reads, before `make setup`."""
-    shutil.copytree(ROOT / "scripts", tmp_path / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("Makefile", "pyproject.toml", "environment.yml"):
-        shutil.copy(ROOT / name, tmp_path)
-    patterns = ("src/firstlight/*.py", "src/firstlight/*/__main__.py", "src/*/__init__.py")
-    for module in [path for pattern in patterns for path in ROOT.glob(pattern)]:
-        copied = tmp_path / module.relative_to(ROOT)
-        copied.parent.mkdir(parents=True, exist_ok=True)
-        copied.touch()
-    return tmp_path
-
-
-def run_make(directory: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess:
-    """Run make in a directory, outside of any conda environment."""
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "CONDA", "PYTHON"))}
-    command = ["make", "--no-print-directory", "-C", str(directory), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env={**inherited, **variables})
-
-
-@pytest.fixture
-def echo_python(tmp_path):
-    """Return the path of a Python that only prints the arguments of the command."""
-    python = tmp_path / "python"
-    python.write_text(
-        f"#!{sys.executable}\nimport os, sys\n"
-        f"sys.path.insert(0, {str(ROOT / 'scripts')!r})\n"
-        "import make\nmake.os.execve = lambda python, arguments, environment: print(repr(arguments[4:]))\n"
-        "make.run_module(sys.argv[3])\n"
-    )
-    python.chmod(0o755)
-    return python
-
-
-def forward_arguments(python: Path, *arguments: str, **variables: str) -> list[str]:
-    """Return the arguments that a command of the Makefile receives."""
-    command = ["make", "--no-print-directory", "-C", str(ROOT), "READY=", f"PYTHON={python}", *arguments]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
-    result = subprocess.run(command, capture_output=True, text=True, env={**environment, **variables})
-    assert result.returncode == 0, result.stderr
-    return ast.literal_eval(result.stdout)
-
-
 def test_arguments_are_forwarded_verbatim_and_in_order(echo_python):
     assert forward_arguments(echo_python, "train", *ARGUMENTS) == ARGUMENTS
 
@@ -116,18 +70,18 @@ def test_parse_makeflags_of_make_3_81():
 
 
 @pytest.mark.parametrize("name", ["init", "new", "update", "lock"])
-def test_scripts_receive_arguments(copy, name):
-    (copy / f"scripts/{name}.py").write_text("import sys\nprint(sys.argv[1:])\n")
-    result = run_make(copy, name, f"PYTHON={sys.executable}", "x=a;b c", "ARGS=--flag")
+def test_scripts_receive_arguments(project_copy, name):
+    (project_copy / f"scripts/{name}.py").write_text("import sys\nprint(sys.argv[1:])\n")
+    result = run_make(project_copy, name, f"PYTHON={sys.executable}", "x=a;b c", "ARGS=--flag")
 
     assert (result.returncode, result.stdout) == (0, "['x=a;b c', '--flag']\n")
 
 
 @pytest.mark.parametrize("name", ["init", "new", "update", "lock"])
-def test_scripts_run_before_setup(copy, name):
-    (copy / f"scripts/{name}.py").write_text("print('started')\n")
+def test_scripts_run_before_setup(project_copy, name):
+    (project_copy / f"scripts/{name}.py").write_text("print('started')\n")
 
-    assert run_make(copy, name).stdout == "started\n"
+    assert run_make(project_copy, name).stdout == "started\n"
 
 
 @pytest.mark.parametrize(("target", "nearest"), [("trian", "train"), ("sweeep", "sweep"), ("evalute", "evaluate")])
@@ -161,44 +115,44 @@ def test_every_listed_command_has_a_rule(name):
 
 
 @pytest.mark.parametrize("name", ["export", "wandb-sync"])
-def test_deleted_command_is_not_available(copy, name):
-    module = copy / "src/firstlight" / name.replace("-", "_")
+def test_deleted_command_is_not_available(project_copy, name):
+    module = project_copy / "src/firstlight" / name.replace("-", "_")
     shutil.rmtree(module) if module.is_dir() else module.with_suffix(".py").unlink()
-    result = run_make(copy, name)
+    result = run_make(project_copy, name)
 
     assert result.returncode == 2
     assert f"Unknown command '{name}'" in result.stderr
-    output = run_make(copy).stdout
+    output = run_make(project_copy).stdout
     assert f"make {name}" not in output
     assert output.splitlines() == [line for line in HELP if line not in find_help_entry(name)]
-    assert run_make(copy, "-n", "READY=", "train").returncode == 0
+    assert run_make(project_copy, "-n", "READY=", "train").returncode == 0
 
 
-def test_make_test_runs_own_package_in_project_and_all_in_template(copy):
+def test_make_test_runs_own_package_in_project_and_all_in_template(project_copy):
     package = PROJECT.name if PROJECT else "none"
-    text = re.sub(r"\[tool\.firstlight\.template\][^\[]*", "", (copy / "pyproject.toml").read_text())
-    (copy / "pyproject.toml").write_text(text)
-    template = run_make(copy, "-n", "READY=", "test", "ARGS=-x").stdout
-    (copy / "pyproject.toml").write_text(f'{text}\n[tool.firstlight.template]\nversion = "0.1.0"\n')
-    project = run_make(copy, "-n", "READY=", "test", "ARGS=-x").stdout
+    text = re.sub(r"\[tool\.firstlight\.template\][^\[]*", "", (project_copy / "pyproject.toml").read_text())
+    (project_copy / "pyproject.toml").write_text(text)
+    template = run_make(project_copy, "-n", "READY=", "test").stdout
+    (project_copy / "pyproject.toml").write_text(f'{text}\n[tool.firstlight.template]\nversion = "0.1.0"\n')
+    project = run_make(project_copy, "-n", "READY=", "test").stdout
 
-    assert '-o "testpaths=tests" -x' in template
-    assert f'-o "testpaths=tests/{package}" -x' in project
-    assert "-o testpaths=tests/firstlight -x" in run_make(copy, "-n", "READY=", "test-engine", "ARGS=-x").stdout
+    assert template.endswith(' -o "testpaths=tests"\n')
+    assert project.endswith(f' -o "testpaths=tests/{package}"\n')
+    assert run_make(project_copy, "-n", "READY=", "test-engine").stdout.endswith(" -o testpaths=tests/firstlight\n")
 
 
 @pytest.mark.parametrize(("active", "python"), [("zephyr", "python "), ("other", ".venv/bin/python "), ("", ".venv")])
-def test_python_of_active_conda_environment_is_used(copy, active, python):
-    text = (copy / "environment.yml").read_text()
-    (copy / "environment.yml").write_text(re.sub("(?m)^name: .*", "name: zephyr", text))
+def test_python_of_active_conda_environment_is_used(project_copy, active, python):
+    text = (project_copy / "environment.yml").read_text()
+    (project_copy / "environment.yml").write_text(re.sub("(?m)^name: .*", "name: zephyr", text))
 
-    assert run_make(copy, "-n", "train", CONDA_DEFAULT_ENV=active).stdout.splitlines()[-1].startswith(python)
+    assert run_make(project_copy, "-n", "train", CONDA_DEFAULT_ENV=active).stdout.splitlines()[-1].startswith(python)
 
 
-def test_venv_is_used_without_environment_yml(copy):
-    (copy / "environment.yml").unlink()
+def test_venv_is_used_without_environment_yml(project_copy):
+    (project_copy / "environment.yml").unlink()
 
-    assert run_make(copy, "-n", "train", CONDA_DEFAULT_ENV="base").stdout.splitlines()[-1].startswith(".venv")
+    assert run_make(project_copy, "-n", "train", CONDA_DEFAULT_ENV="base").stdout.splitlines()[-1].startswith(".venv")
 
 
 def test_project_can_add_targets(tmp_path):

@@ -12,13 +12,16 @@ from firstlight.config.options import CONFIG_DIR
 from firstlight.logger.wandb_loggers import get_wandb_loggers
 from firstlight.run.optional import continue_on_failure
 from firstlight.run.provenance import run_git
+from firstlight.run.redaction import contains_secret, find_distinctive_secrets
 
 # Larger files are considered data.
 MAX_FILE_BYTES = 1_000_000
+MAX_PRINTED_FILES = 5
 # Files with keys and passwords. Git also lists them, unless a .gitignore excludes them.
 SECRET_PATTERNS = [
     ".env",
     ".env.*",
+    ".envrc",
     "*.env",
     "*.pem",
     "*.key",
@@ -30,6 +33,7 @@ SECRET_PATTERNS = [
     "id_ed25519*",
 ]
 SECRET_PATTERNS += ["*credentials*", ".netrc", "_netrc", ".pypirc", ".npmrc", ".htpasswd", "secrets.*", "kaggle.json"]
+SECRET_PATTERNS += ["*.jks", "*.keystore", "*.kdbx", "*.ppk", ".pgpass", ".my.cnf", ".git-credentials", "*.tfstate"]
 
 
 class CodeSnapshot(Callback):
@@ -41,7 +45,7 @@ class CodeSnapshot(Callback):
         if loggers := get_wandb_loggers(trainer):
             with tempfile.TemporaryDirectory() as directory:
                 root = CONFIG_DIR.parent
-                for path in list_code_files(root):
+                for path in list_files_without_secrets(root):
                     copy = Path(directory) / path
                     copy.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copy(root / path, copy)
@@ -62,6 +66,20 @@ def list_code_files(root: Path) -> list[Path]:
         files = (path for top in ("src", "configs") for path in (root / top).rglob("*"))
         paths = [path.relative_to(root) for path in files if path.suffix in (".py", ".yaml")]
     return [path for path in paths if is_uploadable(root / path)]
+
+
+def list_files_without_secrets(root: Path) -> list[Path]:
+    """Return the files of `list_code_files` that contain no secret, and print the others."""
+    secrets = find_distinctive_secrets()
+    paths = list_code_files(root)
+    files = {path: (root / path).read_bytes() for path in paths}
+    texts = {path: content.decode("utf-8", "replace") for path, content in files.items() if b"\0" not in content}
+    unsafe = [path for path, text in texts.items() if contains_secret(text, secrets)]
+    if unsafe:
+        names = ", ".join(str(path) for path in unsafe[:MAX_PRINTED_FILES])
+        more = f" and {len(unsafe) - MAX_PRINTED_FILES} more" if len(unsafe) > MAX_PRINTED_FILES else ""
+        print(f"Left out of the code snapshot, because they contain a secret: {names}{more}", flush=True)
+    return [path for path in paths if path not in unsafe]
 
 
 def is_uploadable(file: Path) -> bool:

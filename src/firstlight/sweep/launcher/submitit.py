@@ -1,6 +1,7 @@
 """Base class of the submitit launchers: jobs are pickled, run in other processes, and waited for."""
 
 import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -10,6 +11,7 @@ from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn
 from hydra_plugins.hydra_submitit_launcher.submitit_launcher import BaseSubmititLauncher
 
+from firstlight.run.console_log import RedactedStream
 from firstlight.sweep.launcher import slurm_queue
 from firstlight.sweep.launcher.worker import make_empty_result, setup_worker_process
 
@@ -33,6 +35,8 @@ class SubmititLauncher(BaseSubmititLauncher):
     def __call__(self, *args: Any) -> JobReturn:
         """Run a job in the process that submitit started for it."""
         setup_worker_process(self.sweep_pid)
+        # submitit redirects the output of the job to files.
+        sys.stdout, sys.stderr = RedactedStream(sys.stdout), RedactedStream(sys.stderr)  # type: ignore[assignment]
         requeue: Any = signal.getsignal(signal.SIGUSR2)
         requested: list[int] = []
 
