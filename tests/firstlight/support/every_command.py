@@ -84,11 +84,27 @@ def test_evaluate_needs_only_the_checkpoint(trained_run, tmp_path):
     assert {name: metrics[name] for name in evaluated} == evaluated
 
 
+def read_files(run_dir: Path) -> dict[Path, bytes]:
+    """Return the contents of all files of a run, except its evaluations."""
+    files = [path for path in run_dir.rglob("*") if path.is_file()]
+    return {path: path.read_bytes() for path in files if "evaluations" not in path.relative_to(run_dir).parts}
+
+
 def test_evaluate_with_overrides_and_another_split(trained_run):
     run_dir, metrics, _ = trained_run
     overrides = [f"run={run_dir}", "split=val", "ckpt=last", "data.batch_size=3"]
+    before, earlier = read_files(run_dir), set(run_dir.glob("evaluations/*"))
     evaluated = evaluate.main(compose_config("evaluate", overrides))
+    (results,) = set(run_dir.glob("evaluations/*")) - earlier
+    record = json.loads((results / "evaluation.json").read_text())
 
+    assert before == read_files(run_dir)
+    assert {"confusion_matrix.json", "confusion_matrix.png", "predictions.json"} <= {
+        path.name for path in results.iterdir()
+    }
+    assert (record["split"], record["metrics"]) == ("val", evaluated)
+    assert record["samples"] == sum(map(sum, json.loads((results / "confusion_matrix.json").read_text())["counts"]))
+    assert record["checkpoint"] == str(run_dir / "checkpoints" / "last.ckpt")
     # Other batches than in the validation of the last epoch: equal except for rounding.
     assert evaluated["val/accuracy"] == metrics["val/accuracy"]
     assert evaluated["val/loss"] == pytest.approx(metrics["val/loss"], rel=1e-4)
