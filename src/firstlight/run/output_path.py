@@ -37,12 +37,13 @@ def validate_output_file(
     if path.is_dir() or output.endswith("/"):
         fix = f"Use e.g. output={path / 'results'}{suffixes[0]}."
         raise ConfigError(f"{output} is a directory, but output= expects a file. {fix}")
-    if path.exists() and not path.is_file():
+    if is_stream(path):
         return path
     if path.suffix.lower() not in suffixes:
         fix = f"Use e.g. output={path.stem or 'results'}{suffixes[0]}."
         raise ConfigError(invalid_value("output", output, f"a file name ending in {join_names(suffixes)}", fix))
-    path = path.resolve()  # the file is written, not the link
+    if path.is_symlink():
+        path = path.resolve()  # the file is replaced, not the link
     for source in inputs:
         if is_same_file(path, source):
             raise ConfigError(f"output={output} would overwrite the input {source}. Choose another file.")
@@ -54,6 +55,11 @@ def validate_output_file(
         raise ConfigError(f"Cannot write {output}: permission denied. Choose another file.")
     validate_writable(path.parent, "output=<file>")
     return path
+
+
+def is_stream(path: Path) -> bool:
+    """Return True if a path is a device or a pipe, such as /dev/stdout, even if stdout is redirected to a file."""
+    return str(path).startswith("/dev/") or (path.exists() and not path.is_file() and not path.is_dir())
 
 
 def is_same_file(path: Path, other: Path) -> bool:
