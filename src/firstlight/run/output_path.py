@@ -1,6 +1,5 @@
 """Checks of the path that a command writes, before anything is computed."""
 
-import json
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
@@ -9,12 +8,16 @@ from typing import Any
 
 from firstlight.run.errors import ConfigError, invalid_value
 
+# Files and directories of a run that training would overwrite.
+RUN_FILES = ("config.yaml", "metrics.csv", "output.log", "checkpoints", "best.json", "predictions", "predictions.json")
+
 
 def validate_output_file(
     output: Any,
     suffixes: Sequence[str],
     inputs: Iterable[Path] = (),
     is_own: Callable[[Path], bool] = lambda path: False,
+    name: str = "results",
 ) -> Path:
     """Return the path of `output=`, with links resolved, if the command may write a file there.
 
@@ -25,22 +28,23 @@ def validate_output_file(
         suffixes: Suffixes of the formats that the command writes; the first one is used in messages.
         inputs: Files that the command reads.
         is_own: Returns True if an existing file was written by this command, so that it may be replaced.
+        name: File name without suffix, for messages.
 
     Raises:
         ConfigError: If the path is not a file path, its suffix is unknown, the file is an input or belongs to another
             program, or the directory is not writable.
     """
     if not isinstance(output, str) or not output.strip():
-        fix = f"Use e.g. output=results{suffixes[0]}."
+        fix = f"Use e.g. output={name}{suffixes[0]}."
         raise ConfigError(invalid_value("output", output, "a file path", fix))
     path = Path(output).expanduser()
     if path.is_dir() or output.endswith("/"):
-        fix = f"Use e.g. output={path / 'results'}{suffixes[0]}."
+        fix = f"Use e.g. output={path / name}{suffixes[0]}."
         raise ConfigError(f"{output} is a directory, but output= expects a file. {fix}")
     if is_stream(path):
         return path
     if path.suffix.lower() not in suffixes:
-        fix = f"Use e.g. output={path.stem or 'results'}{suffixes[0]}."
+        fix = f"Use e.g. output={path.stem or name}{suffixes[0]}."
         raise ConfigError(invalid_value("output", output, f"a file name ending in {join_names(suffixes)}", fix))
     if path.is_symlink():
         path = path.resolve()  # the file is replaced, not the link
@@ -53,7 +57,7 @@ def validate_output_file(
         )
     if path.exists() and not os.access(path, os.W_OK):
         raise ConfigError(f"Cannot write {output}: permission denied. Choose another file.")
-    validate_writable(path.parent, "output=<file>")
+    validate_writable(path.parent, "Choose another location with output=<file>.")
     return path
 
 
@@ -81,10 +85,11 @@ def validate_new_dir(output_dir: str, key: str) -> Path:
         ConfigError: If the path is a file or a directory with contents, or is not writable.
     """
     path = Path(output_dir).expanduser()
+    fix = f"Choose another location with {key}=<directory>."
     if os.path.lexists(path) and not path.is_dir():
-        raise ConfigError(f"{output_dir} is not a directory. Choose another location with {key}=<directory>.")
-    validate_writable(path, f"{key}=<directory>")
-    if path.is_dir() and any(path.iterdir()):
+        raise ConfigError(f"{output_dir} is not a directory. {fix}")
+    validate_writable(path, fix)
+    if path.is_dir() and any(not is_leftover(entry.name) for entry in path.iterdir()):
         raise ConfigError(
             f"{output_dir} is not empty, and its files could be overwritten. Choose a new directory with "
             f"{key}=<directory>."
@@ -92,12 +97,32 @@ def validate_new_dir(output_dir: str, key: str) -> Path:
     return path
 
 
+def is_leftover(name: str) -> bool:
+    """Return True if a file or directory is temporary, and was left by a command that was killed."""
+    return name.startswith(".") and name.endswith(".tmp")
+
+
+def validate_run_dir(run_dir: Path) -> None:
+    """Check that a new run would not write to a directory with files of another program.
+
+    Raises:
+        ConfigError: If the path is a file, or contains files with the names of files of a run, but no run.
+    """
+    fix = "Choose another location with output_dir=<directory>."
+    if os.path.lexists(run_dir) and not run_dir.is_dir():
+        raise ConfigError(f"{run_dir} is not a directory. {fix}")
+    if not any((run_dir / name).exists() for name in ("run.json", "run.previous.json")):
+        taken = [name for name in RUN_FILES if os.path.lexists(run_dir / name)]
+        if taken:
+            raise ConfigError(f"{run_dir} contains {join_names(taken, 'and')}, but no run. {fix}")
+
+
 def validate_writable(directory: Path, fix: str) -> None:
     """Check that files can be written to a directory, which may not exist yet. Nothing is created.
 
     Args:
         directory: The directory.
-        fix: What chooses another location, such as "output=<file>".
+        fix: An imperative sentence with a period, which tells how to choose another location.
 
     Raises:
         ConfigError: If it cannot be written.
@@ -108,9 +133,7 @@ def validate_writable(directory: Path, fix: str) -> None:
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
-        raise ConfigError(
-            f"Cannot write to {directory}: {error.strerror}. Choose another location with {fix}."
-        ) from error
+        raise ConfigError(f"Cannot write to {directory}: {error.strerror}. {fix}") from error
 
 
 def claim_new_dir(wanted: Path) -> Path:
@@ -138,15 +161,6 @@ def read_first_line(path: Path, max_bytes: int = 64 * 1024) -> str:
         return ""
 
 
-def has_json_keys(path: Path, *keys: str) -> bool:
-    """Return True if a file contains a JSON object with all of these keys."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(content, dict) and all(key in content for key in keys)
-
-
-def join_names(names: Sequence[str]) -> str:
-    """Return names separated by commas, with "or" before the last one."""
-    return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+def join_names(names: Sequence[str], conjunction: str = "or") -> str:
+    """Return names separated by commas, with a conjunction before the last one."""
+    return f" {conjunction} ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

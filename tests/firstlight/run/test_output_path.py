@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from firstlight.run.errors import ConfigError
-from firstlight.run.output_path import validate_new_dir, validate_output_file
+from firstlight.run.output_path import validate_new_dir, validate_output_file, validate_run_dir
 
 SUFFIXES = (".csv", ".tsv")
 
@@ -146,3 +146,20 @@ def test_other_directories_are_rejected(output_dir, message):
     with pytest.raises(ConfigError) as caught:
         validate_new_dir(output_dir, "output_dir")
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "metrics.csv", "output.log", "checkpoints", "predictions"])
+def test_run_does_not_start_in_a_directory_of_another_program(name):
+    Path("project").mkdir()
+    Path("project", name).mkdir() if "." not in name else Path("project", name).touch()
+    with pytest.raises(ConfigError, match=f"project contains {name}, but no run. Choose another location"):
+        validate_run_dir(Path("project"))
+    Path("project/run.previous.json").touch()
+    validate_run_dir(Path("project"))
+
+
+def test_run_starts_in_new_directories_and_among_other_files():
+    validate_run_dir(Path("new"))
+    validate_run_dir(Path())
+    with pytest.raises(ConfigError, match="mine.csv is not a directory. Choose another location with output_dir="):
+        validate_run_dir(Path("mine.csv"))
