@@ -34,18 +34,9 @@ def validate_output_file(
         ConfigError: If the path is not a file path, its suffix is unknown, the file is an input or belongs to another
             program, or the directory is not writable.
     """
-    if not isinstance(output, str) or not output.strip():
-        fix = f"Use e.g. output={name}{suffixes[0]}."
-        raise ConfigError(invalid_value("output", output, "a file path", fix))
-    path = Path(output).expanduser()
-    if path.is_dir() or output.endswith("/"):
-        fix = f"Use e.g. output={path / name}{suffixes[0]}."
-        raise ConfigError(f"{output} is a directory, but output= expects a file. {fix}")
+    path = validate_file_name(output, suffixes, name)
     if is_stream(path):
         return path
-    if path.suffix.lower() not in suffixes:
-        fix = f"Use e.g. output={path.stem or name}{suffixes[0]}."
-        raise ConfigError(invalid_value("output", output, f"a file name ending in {join_names(suffixes)}", fix))
     if path.is_symlink():
         path = path.resolve()  # the file is replaced, not the link
     for source in inputs:
@@ -58,6 +49,25 @@ def validate_output_file(
     if path.exists() and not os.access(path, os.W_OK):
         raise ConfigError(f"Cannot write {output}: permission denied. Choose another file.")
     validate_writable(path.parent, "Choose another location with output=<file>.")
+    return path
+
+
+def validate_file_name(output: Any, suffixes: Sequence[str], name: str) -> Path:
+    """Return the path of `output=`, if it is the path of a file in one of the formats, or of a device or a pipe.
+
+    Raises:
+        ConfigError: If it is not.
+    """
+    if not isinstance(output, str) or not output.strip():
+        fix = f"Use e.g. output={name}{suffixes[0]}."
+        raise ConfigError(invalid_value("output", output, "a file path", fix))
+    path = Path(output).expanduser()
+    if path.is_dir() or output.endswith("/"):
+        fix = f"Use e.g. output={path / name}{suffixes[0]}."
+        raise ConfigError(f"{output} is a directory, but output= expects a file. {fix}")
+    if path.suffix.lower() not in suffixes and not is_stream(path):
+        fix = f"Use e.g. output={path.stem or name}{suffixes[0]}."
+        raise ConfigError(invalid_value("output", output, f"a file name ending in {join_names(suffixes)}", fix))
     return path
 
 

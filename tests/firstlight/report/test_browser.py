@@ -12,7 +12,6 @@ from support.runs import (
     write_logs,
     write_page,
     write_run,
-    write_test_results,
 )
 
 pytestmark = pytest.mark.slow
@@ -238,7 +237,6 @@ def measure_loading_time(browser, path):
 
 def test_results_of_an_evaluation_are_shown_apart_from_the_run(browser, tmp_path):
     run_dir = write_run(tmp_path / "run")
-    write_test_results(run_dir)
     (run_dir / "confusion_matrix.json").write_text('{"class_names": ["a", "b"], "counts": [[3, 0], [0, 4]]}')
     write_evaluation(run_dir / "evaluations" / "now", run_dir, accuracy=0.25)
     tab = browser.new_page()
@@ -250,6 +248,3 @@ def test_results_of_an_evaluation_are_shown_apart_from_the_run(browser, tmp_path
     assert get_texts(tab, "#classes tbody td:last-child") == ["10", "5"]
     assert get_texts(tab, "#run-results-remark")[0].startswith("15 samples. test/accuracy 0.25 (")
     assert get_texts(tab, "#evaluations-table tbody tr td:first-child") == ["run"]
-    tab.select_option("#run-results", "-1")
-    assert get_texts(tab, "#classes tbody td:last-child") == ["3", "4"]
-    tab.context.close()

@@ -72,40 +72,40 @@ USE_LOGS = "does not exist. Use runs=logs, or the run directory printed by `make
 INVALID_RUNS = "Invalid value for runs: expected a directory or a list of directories, got"
 
 
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        (["runs={tmp}/none"], "Directory {tmp}/none does not exist. Use e.g. runs={tmp}/empty."),
-        (["runs={tmp}/no/ne"], f"Directory {{tmp}}/no/ne {USE_LOGS}"),
-        (["runs=none_such"], f"Directory none_such {USE_LOGS}"),
-        (["runs={tmp}/file"], "{tmp}/file is a file, but runs= expects a directory. Use runs={tmp}."),
-        (["runs={tmp}/empty"], "No runs (directories with run.json) found in {tmp}/empty. Run `make train` first."),
-        (["runs=[]"], f"{INVALID_RUNS} []. Use e.g. runs=logs/sweep/<sweep>."),
-        (["runs=3"], f"{INVALID_RUNS} 3."),
-        (
-            ["runs={tmp}", "open_browser=maybe"],
-            "Invalid value for open_browser: expected true or false, got 'maybe'. Use open_browser=true.",
-        ),
-        (["runs={tmp}", "output=3"], "Invalid value for output: expected a file path, got 3."),
-        (
-            ["runs={tmp}", "output={tmp}"],
-            "{tmp} is a directory, but output= expects a file. Use e.g. output={tmp}/report.html.",
-        ),
-        (["runs={tmp}", "output={tmp}/file/x.html"], "Cannot write to {tmp}/file: "),
-        (
-            ["runs={tmp}", "output={tmp}/x.pdf"],
-            "Invalid value for output: expected a file name ending in .html or .htm",
-        ),
-        (
-            ["runs={tmp}", "output={tmp}/site.html"],
-            "{tmp}/site.html already exists, and this command did not write it.",
-        ),
-        (
-            ["runs={tmp}/empty/linked"],
-            "{tmp}/empty/linked/report.html is a link. Choose another location with output=<file>.",
-        ),
-    ],
-)
+INVALID_ARGUMENTS = [
+    (["runs={tmp}/none"], "Directory {tmp}/none does not exist. Use e.g. runs={tmp}/empty."),
+    (["runs={tmp}/no/ne"], f"Directory {{tmp}}/no/ne {USE_LOGS}"),
+    (["runs=none_such"], f"Directory none_such {USE_LOGS}"),
+    (["runs={tmp}/file"], "{tmp}/file is a file, but runs= expects a directory. Use runs={tmp}."),
+    (["runs={tmp}/empty"], "No runs (directories with run.json) found in {tmp}/empty. Run `make train` first."),
+    (["runs=[]"], f"{INVALID_RUNS} []. Use e.g. runs=logs/sweep/<sweep>."),
+    (["runs=3"], f"{INVALID_RUNS} 3."),
+    (
+        ["runs={tmp}", "open_browser=maybe"],
+        "Invalid value for open_browser: expected true or false, got 'maybe'. Use open_browser=true.",
+    ),
+    (["runs={tmp}", "output=3"], "Invalid value for output: expected a file path, got 3."),
+    (
+        ["runs={tmp}", "output={tmp}"],
+        "{tmp} is a directory, but output= expects a file. Use e.g. output={tmp}/report.html.",
+    ),
+    (["runs={tmp}", "output={tmp}/file/x.html"], "Cannot write to {tmp}/file: "),
+    (
+        ["runs={tmp}", "output={tmp}/x.pdf"],
+        "Invalid value for output: expected a file name ending in .html or .htm",
+    ),
+    (
+        ["runs={tmp}", "output={tmp}/site.html"],
+        "{tmp}/site.html already exists, and this command did not write it.",
+    ),
+    (
+        ["runs={tmp}/empty/linked"],
+        "{tmp}/empty/linked/report.html is a link. Choose another location with",
+    ),
+]
+
+
+@pytest.mark.parametrize(("overrides", "message"), INVALID_ARGUMENTS)
 def test_invalid_arguments_raise_one_line(tmp_path, overrides, message):
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
