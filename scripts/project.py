@@ -6,6 +6,7 @@ Only the standard library. Runs on Python 3.9, which macOS ships, before anythin
 from __future__ import annotations
 
 import keyword
+import os
 import re
 import shutil
 import subprocess
@@ -108,7 +109,12 @@ def read_sources(root: Path) -> Files:
 
 
 def write_files(root: Path, before: Files, after: Files) -> None:
-    """Write the difference between two states of a checkout, and remove the directories that become empty."""
+    """Write the difference between two states of a checkout, and remove the directories that become empty.
+
+    Raises:
+        ValueError: If a path is a link or cannot be written. Nothing is written then.
+    """
+    validate_targets(root, [path for path in {**before, **after} if before.get(path) != after.get(path)])
     for path, text in after.items():
         if before.get(path) != text:
             (root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -118,6 +124,23 @@ def write_files(root: Path, before: Files, after: Files) -> None:
         for directory in list((root / path).parents)[: path.count("/")]:
             if directory.is_dir() and all(entry.name == "__pycache__" for entry in directory.iterdir()):
                 shutil.rmtree(directory)
+
+
+def validate_targets(root: Path, paths: Iterable[str]) -> None:
+    """Check that files can be written, and are not links, which may lead to files outside of the checkout.
+
+    Raises:
+        ValueError: If a path is a link or cannot be written.
+    """
+    for path in paths:
+        target = root / path
+        if target.is_symlink() or not target.parent.resolve().is_relative_to(root.resolve()):
+            raise ValueError(
+                f"{path} is a link, or is in a linked directory. Replace the link with a copy of the files."
+            )
+        existing = next(entry for entry in (target, *target.parents) if entry.exists())
+        if not os.access(existing, os.W_OK) or existing.is_file() is not (existing == target):
+            raise ValueError(f"Cannot write {path}: {existing} is not writable. Change its permissions or remove it.")
 
 
 def list_packages(paths: Iterable[str]) -> list[str]:

@@ -24,6 +24,7 @@ from firstlight.run.containment import find_run_dir
 from firstlight.run.errors import CheckpointError
 from firstlight.run.files import list_checkpoints, to_plain_dict
 from firstlight.run.lock import acquire_run_lock
+from firstlight.run.output_path import validate_run_dir
 from firstlight.run.record import RunRecord, make_initial_fields, record_run_lifecycle
 from firstlight.trainer.trainer import Trainer
 
@@ -145,11 +146,14 @@ class RunRecorder(Callback):
 
         Raises:
             CheckpointError: If the directory already contains a run.
+            ConfigError: If it contains files of another program.
         """
         if stage != "fit":
             return
         if self.record is None and (self.run_dir / "run.json").exists():
             raise CheckpointError(f"{self.run_dir} already contains a run. Pass output_dir=<new directory>.")
+        if self.record is None:
+            validate_run_dir(self.run_dir)
         self.run_dir.mkdir(parents=True, exist_ok=True)
         self.exit_stack.enter_context(acquire_run_lock(self.run_dir))
         fields = {**make_initial_fields(self.cfg), "command": "firstlight.create", "overrides": self.overrides}

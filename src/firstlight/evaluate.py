@@ -1,10 +1,17 @@
 """Evaluate a trained model:  python -m firstlight.evaluate run=logs/train/<run>"""
 
+from typing import TYPE_CHECKING, Any
+
 from omegaconf import DictConfig
 
 from firstlight.cli.command import command
 from firstlight.config.validate import validate_config
 from firstlight.run.errors import ConfigError, invalid_value
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningDataModule, LightningModule
+
+    from firstlight.trainer.trainer import Trainer
 
 
 @command("evaluate")
@@ -17,35 +24,67 @@ def main(cfg: DictConfig) -> dict[str, float]:
         cfg.data.augment = False  # split=train must not measure augmented images
     from firstlight.build import build
     from firstlight.checkpoint.resolve import resolve_checkpoint
-    from firstlight.cli import console, summary
+    from firstlight.cli import console
+    from firstlight.run.evaluation import open_evaluation
+
+    checkpoint = resolve_checkpoint(cfg)
+    with open_evaluation(cfg, checkpoint) as record:
+        model, data, trainer = build(cfg, checkpoint)
+        console.print_fields(
+            {"checkpoint": checkpoint, "device": f"{trainer.strategy.root_device}, precision {trainer.precision}"}
+        )
+        loop = select_loop(cfg.split, model, data)
+        metrics = run_loop(cfg.split, loop, model, data, trainer)
+        record.write(split=cfg.split, samples=count_samples(data), metrics=metrics)
+    # All digits, because the metrics of the training run are reproduced exactly.
+    console.print_fields({name: repr(value) for name, value in metrics.items()})
+    console.print_fields({"written": str(record.directory)})
+    return metrics
+
+
+def select_loop(split: str, model: "LightningModule", data: "LightningDataModule | None") -> str:
+    """Return the loop that measures a split: "test" or "validation". A labeled dataset has a test loop on any split.
+
+    Raises:
+        ConfigError: If the model or its data do not support the split.
+    """
     from firstlight.data.datamodule import LabeledDataModule
     from firstlight.trainer.loops import find_missing_hooks
 
-    checkpoint = resolve_checkpoint(cfg)
-    model, data, trainer = build(cfg, checkpoint)
-    console.print_fields(
-        {"checkpoint": checkpoint, "device": f"{trainer.strategy.root_device}, precision {trainer.precision}"}
-    )
     if isinstance(data, LabeledDataModule):
-        # The test loop on any split of the dataset.
-        loop, data.datasets["test"] = "test", data.datasets[cfg.split]
-    elif cfg.split == "train":
+        loop, data.datasets["test"] = "test", data.datasets[split]
+    elif split == "train":
         raise ConfigError(f"split=train is not available for {type(data).__name__}. Use split=val or split=test.")
     else:
-        loop = {"val": "validation", "test": "test"}[cfg.split]
+        loop = {"val": "validation", "test": "test"}[split]
     if missing := find_missing_hooks(model, data, loop):
         other = {"test": "val", "validation": "test"}[loop]
         raise ConfigError(
-            f"Cannot evaluate split={cfg.split}: {type(model).__name__} has no {' and no '.join(missing)}. Define "
-            f"it, or use split={other}."
+            f"Cannot evaluate split={split}: {type(model).__name__} has no {' and no '.join(missing)}. Define it, or "
+            f"use split={other}."
         )
+    return loop
+
+
+def run_loop(
+    split: str, loop: str, model: "LightningModule", data: "LightningDataModule | None", trainer: "Trainer"
+) -> dict[str, float]:
+    """Run a loop, and return its metrics with the name of the split."""
+    from firstlight.cli import summary
+    from firstlight.data.datamodule import LabeledDataModule
+
     (trainer.test if loop == "test" else trainer.validate)(model, data, verbose=False)
     metrics = summary.read_latest_metrics(trainer)
     if isinstance(data, LabeledDataModule):
-        metrics = {name.replace("test/", f"{cfg.split}/"): value for name, value in metrics.items()}
-    # All digits, because the metrics of the training run are reproduced exactly.
-    console.print_fields({name: repr(value) for name, value in metrics.items()})
+        return {name.replace("test/", f"{split}/"): value for name, value in metrics.items()}
     return metrics
+
+
+def count_samples(data: Any) -> int | None:
+    """Return the number of evaluated samples of a labeled dataset; None for any other."""
+    from firstlight.data.datamodule import LabeledDataModule
+
+    return len(data.datasets["test"]) if isinstance(data, LabeledDataModule) else None  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

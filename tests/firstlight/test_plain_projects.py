@@ -142,6 +142,12 @@ def test_predictions_are_saved(tmp_path):
 
     assert count == 2
     assert [tuple(batch.shape) for batch in torch.load(output)] == [(8, 1, 8, 8), (2, 1, 8, 8)]
+    # Any existing .pt file may be a checkpoint, and tensors are not CSV.
+    for taken, message in ((output, "already exists"), (tmp_path / "p.csv", "expected a file name ending in .pt")):
+        with pytest.raises(ConfigError, match=message):
+            predict.main(compose_config("predict", [f"run={tmp_path / 'run'}", f"output={taken}"]))
+    predict.main(compose_config("predict", [f"run={tmp_path / 'run'}"]))
+    assert len(list(tmp_path.glob("run/evaluations/*/predictions.pt"))) == 1
 
 
 def test_failing_predict_step_is_one_line(tmp_path):

@@ -9,6 +9,7 @@ from firstlight.config.compose import compose_config
 from firstlight.config.options import list_option_files
 from firstlight.config.validate import validate_config
 from firstlight.run.errors import ConfigError, invalid_value
+from firstlight.run.output_path import validate_new_dir
 
 
 @command("benchmark")
@@ -23,6 +24,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
         HardwareError: If an accelerator is not available, or a workload does not fit into its memory.
     """
     validate_benchmark_config(cfg)
+    validate_new_dir(str(cfg.output_dir), "output_dir")
     names = list_available_workloads(cfg)
     for name in names:
         validate_config(compose_config("train", make_workload_overrides(cfg, name)))

@@ -98,6 +98,9 @@ def resolve_and_store_root_config(name: str, overrides: list[str]) -> tuple[str,
     saved = select_run_config(load_run_config(Path(source)), find_run_dir(Path(source)), keys, run_groups)
     for group, option in groups.items():
         override_group(saved, group, option)
+    if "callbacks" in saved and name in ("evaluate", "predict"):
+        # Their results go to a directory of their own.
+        saved.callbacks = rebase_paths(saved, "${output_dir}").callbacks
     if "resume" in given:
         validate_resume(Path(source), given, saved)
         restore_logger_ids(Path(source), saved)
@@ -238,7 +241,7 @@ def load_verified_config(file: Path) -> DictConfig:
     return config
 
 
-def rebase_paths(saved: Any, run_dir: Path) -> DictConfig:
+def rebase_paths(saved: Any, run_dir: Path | str) -> DictConfig:
     """Rewrite the paths in a saved config to the current location of the run directory."""
     before = str(saved.get("output_dir"))
 

@@ -1,6 +1,7 @@
 """Base class of all datasets: four dataloaders over the splits "train", "val", "test" and "predict"."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,6 +21,7 @@ from firstlight.data.dataloader import (
 )
 from firstlight.data.eval_shard import EvalShard, EvalShardSampler
 from firstlight.data.labels import LABEL_DTYPES, summarize_labels, validate_labels, validate_task
+from firstlight.data.predict_inputs import find_input_paths
 from firstlight.data.sampler import BalancedSampler, ResumableSampler, ShuffleSampler
 from firstlight.run.errors import ConfigError, DataError, invalid_value
 
@@ -97,8 +99,8 @@ class LabeledDataModule(LightningDataModule, ABC):
         """
 
     @abstractmethod
-    def load_predict_inputs(self, path: Path) -> tuple[list[str], Dataset[Any]]:
-        """Return the name of each unlabeled input under a path, and their dataset.
+    def load_predict_inputs(self, paths: list[Path]) -> tuple[list[str], Dataset[Any]]:
+        """Return the name of each unlabeled input in these files and directories, and their dataset.
 
         An input that cannot be read is part of the dataset, with the ID -1.
 
@@ -217,13 +219,16 @@ class LabeledDataModule(LightningDataModule, ABC):
             )
         return torch.as_tensor(labels)
 
-    def set_predict_inputs(self, path: str) -> list[str]:
-        """Load the unlabeled inputs under a path for `predict_dataloader`, and return their names.
+    def set_predict_inputs(self, inputs: str | Sequence[str]) -> list[str]:
+        """Load unlabeled inputs for `predict_dataloader`, and return their names.
+
+        Args:
+            inputs: A file, a directory, a glob pattern, or a list of these.
 
         Raises:
             DataError: If there is no input.
         """
-        names, self.datasets["predict"] = self.load_predict_inputs(Path(path))
+        names, self.datasets["predict"] = self.load_predict_inputs(find_input_paths(inputs))
         return names
 
     def train_dataloader(self) -> DataLoader[Any]:

@@ -108,14 +108,14 @@ class ImageDataModule(LabeledDataModule):
             images = torch.where((flip < 0.5).view(-1, 1, 1, 1), images.flip(-1), images)
         return images
 
-    def load_predict_inputs(self, path: Path) -> tuple[list[str], Dataset[Any]]:
-        """Return the paths of the images under a directory, or of one image, and their dataset.
+    def load_predict_inputs(self, paths: list[Path]) -> tuple[list[str], Dataset[Any]]:
+        """Return the paths of images, and of the images under directories, and their dataset.
 
         Raises:
-            DataError: If there is no image.
+            DataError: If a directory contains no image.
         """
-        paths = list_images(path)
-        return [str(path) for path in paths], UnlabeledImageDataset(paths, self.image_size)
+        images = [image for path in paths for image in list_images(path)]
+        return [str(path) for path in images], UnlabeledImageDataset(images, self.image_size)
 
     def get_read_error(self, name: str) -> str:
         """Return the error message of reading this file."""

@@ -109,22 +109,31 @@ class TextDataModule(LabeledDataModule):
                 )
         return names, datasets
 
-    def load_predict_inputs(self, path: Path) -> tuple[list[str], Dataset[Any]]:
+    def load_predict_inputs(self, paths: list[Path]) -> tuple[list[str], Dataset[Any]]:
         """Return the number of each row of a CSV, TSV, JSON Lines or Parquet file, from 1, and the dataset of texts.
 
+        With several files, the name of a row is file:number.
+
         Raises:
-            DataError: If the file has no rows, or no column with texts.
+            DataError: If a path is a directory, or a file has no rows or no column with texts.
         """
-        self.rows = list(iter_texts(path, self.text_column))
-        if not self.rows:
-            raise DataError(f"{path} contains no rows. Use a file with at least one text.")
-        texts = [text or "" for text, _ in self.rows]
-        ids = [index if text is not None else -1 for index, (text, _) in enumerate(self.rows)]
-        return [str(index + 1) for index in range(len(texts))], self.make_dataset(texts, None, ids)
+        # Text, or None and the reason why there is none, by name.
+        self.rows: dict[str, tuple[str | None, str]] = {}
+        for path in paths:
+            if path.is_dir():
+                raise DataError(f"{path} is a directory, but texts are read from files. Use e.g. 'input={path}/*.csv'.")
+            prefix = f"{path}:" if len(paths) > 1 else ""
+            rows = {f"{prefix}{number}": row for number, row in enumerate(iter_texts(path, self.text_column), start=1)}
+            if not rows:
+                raise DataError(f"{path} contains no rows. Use a file with at least one text.")
+            self.rows |= rows
+        texts = [text or "" for text, _ in self.rows.values()]
+        ids = [index if text is not None else -1 for index, (text, _) in enumerate(self.rows.values())]
+        return list(self.rows), self.make_dataset(texts, None, ids)
 
     def get_read_error(self, name: str) -> str:
-        """Return the reason why the row with this number has no text."""
-        return f"row {name}: {self.rows[int(name) - 1][1]}"
+        """Return the reason why the row with this name has no text."""
+        return f"row {name}: {self.rows[name][1]}"
 
     def make_dataset(self, texts: list[str], labels: Any, ids: Sequence[int] | None = None) -> TokenDataset:
         """Tokenize texts.

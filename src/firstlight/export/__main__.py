@@ -8,16 +8,18 @@ from omegaconf import DictConfig
 from firstlight.cli.command import command
 from firstlight.config.options import AUTO
 from firstlight.config.validate import validate_config
-from firstlight.run.errors import ConfigError, MissingPackageError, missing_package, unknown_name
+from firstlight.export.atomic_dir import get_default_export_dir, validate_export_dir
+from firstlight.run.errors import ConfigError, MissingPackageError, invalid_value, missing_package, unknown_name
 from firstlight.run.files import to_plain_dict
 from firstlight.run.packages import is_installed
 
-# Format -> the module of this package that writes it, the packages that only this format needs, and their extra.
-FORMATS: dict[str, tuple[str, tuple[str, ...], str]] = {
-    "torch": ("torch_export", (), ""),
-    "onnx": ("onnx", ("onnx", "onnxscript", "onnxruntime"), "export"),
-    "safetensors": ("safetensors", (), ""),
-    "coreml": ("coreml", ("coremltools",), "coreml"),
+# Format -> the module of this package that writes it, the packages that only this format needs, their extra, and the
+# metadata file.
+FORMATS: dict[str, tuple[str, tuple[str, ...], str, str]] = {
+    "torch": ("torch_export", (), "", "model.pt2.json"),
+    "onnx": ("onnx", ("onnx", "onnxscript", "onnxruntime"), "export", "model.onnx.json"),
+    "safetensors": ("safetensors", (), "", "config.json"),
+    "coreml": ("coreml", ("coremltools",), "coreml", "model.mlpackage.json"),
 }
 
 
@@ -32,8 +34,8 @@ def main(cfg: DictConfig) -> list[str]:
     from firstlight.export.source import load_source
 
     checkpoint = resolve_checkpoint(cfg)
+    output_dir = get_output_dir(cfg, checkpoint)
     source = load_source(to_plain_dict(cfg), checkpoint)
-    output_dir = atomic_dir.get_default_export_dir(Path(checkpoint)) if cfg.output == AUTO else Path(cfg.output)
     export_model = import_module(f"firstlight.export.{FORMATS[cfg.format][0]}").export_model
     with atomic_dir.atomic_output_dir(output_dir) as temporary_dir:
         verified = export_model(source, temporary_dir)
@@ -42,6 +44,22 @@ def main(cfg: DictConfig) -> list[str]:
     files = {f"  {path.name}": atomic_dir.format_size(path) for path in paths}
     console.print_fields({"checkpoint": checkpoint, "output": str(output_dir), **files, "verified": verified})
     return [str(path) for path in paths]
+
+
+def get_output_dir(cfg: DictConfig, checkpoint: str) -> Path:
+    """Return the directory of the export.
+
+    Raises:
+        ConfigError: If it cannot be written, or contains files of another program.
+    """
+    if not isinstance(cfg.output, str) or not cfg.output:
+        raise ConfigError(invalid_value("output", cfg.output, "a directory", "Use e.g. output=model/."))
+    is_default = cfg.output == AUTO
+    output_dir = get_default_export_dir(Path(checkpoint)) if is_default else Path(cfg.output).expanduser()
+    if is_default and output_dir.is_symlink():  # of a run that may come from someone else
+        raise ConfigError(f"{output_dir} is a link. Choose another directory with output=<directory>.")
+    validate_export_dir(output_dir, FORMATS[cfg.format][3])
+    return output_dir
 
 
 def validate_format(name: str) -> None:
@@ -53,7 +71,7 @@ def validate_format(name: str) -> None:
     """
     if name not in FORMATS:
         raise ConfigError(unknown_name("format", name, FORMATS))
-    _, packages, extra = FORMATS[name]
+    _, packages, extra, _ = FORMATS[name]
     if missing := [package for package in packages if not is_installed(package)]:
         raise MissingPackageError(missing_package(f"format={name}", missing[0], extra))
 

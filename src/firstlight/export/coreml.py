@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from firstlight.export.metadata import build_metadata, write_json, write_tokenizer
+from firstlight.export.metadata import build_metadata, write_json
 from firstlight.export.parity import check_parity
+from firstlight.export.preprocessing import write_preprocessing
 from firstlight.export.source import ExportSource
 from firstlight.export.suppress_output import suppress_output
 from firstlight.export.tracing import get_first_line, get_input_shapes, trace
@@ -51,7 +52,7 @@ def export_model(source: ExportSource, output_dir: Path) -> str:
     if isinstance(metadata["outputs"]["logits"]["shape"], list):
         metadata["outputs"]["logits"]["shape"][0] = 1
     write_json(output_dir / "model.mlpackage.json", metadata)
-    write_tokenizer(source, output_dir)
+    write_preprocessing(source, output_dir, shapes)
     return f"{verified}, before conversion (Core ML itself runs only on Apple devices)"
 
 

@@ -56,7 +56,10 @@ def describe_outputs(model: LightningModule) -> dict[str, Any]:
         shape, meaning = ["batch", len(model.class_names)], {"probabilities": "softmax of the logits"}
         return {"class_names": model.class_names, "outputs": make_output_spec(shape), **meaning}
     if isinstance(model, MultiLabelClassifier):
-        shape, meaning = ["batch", len(model.label_names)], {"probabilities": "sigmoid of each logit"}
+        shape, meaning = (
+            ["batch", len(model.label_names)],
+            {"probabilities": "sigmoid of each logit", "labels": "probability > 0.5"},
+        )
         return {"label_names": model.label_names, "outputs": make_output_spec(shape), **meaning}
     outputs = make_output_spec("as forward returns it")
     if isinstance(model, Regressor):
@@ -73,9 +76,3 @@ def make_output_spec(shape: list[Any] | str) -> dict[str, Any]:
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a dictionary to a JSON file."""
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def write_tokenizer(source: ExportSource, output_dir: Path) -> None:
-    """Write the tokenizer of a text model; a model without a tokenizer has nothing to write."""
-    if getattr(source.model, "tokenizer", None) is not None:
-        source.model.tokenizer.save_pretrained(output_dir)

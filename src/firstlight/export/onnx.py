@@ -7,8 +7,9 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-from firstlight.export.metadata import build_metadata, write_json, write_tokenizer
+from firstlight.export.metadata import build_metadata, write_json
 from firstlight.export.parity import check_parity
+from firstlight.export.preprocessing import write_preprocessing
 from firstlight.export.source import ExportSource
 from firstlight.export.suppress_output import suppress_output
 from firstlight.export.tracing import export_program, get_first_line, get_input_shapes
@@ -58,5 +59,5 @@ def export_model(source: ExportSource, output_dir: Path) -> str:
     arrays = ", ".join(f'"{name}": {name}' for name in shapes)
     loading_code = [*LOADING_CODE, f'logits = session.run(["logits"], {{{arrays}}})[0]']
     write_json(output_dir / "model.onnx.json", build_metadata(source, "onnx", loading_code, shapes))
-    write_tokenizer(source, output_dir)
+    write_preprocessing(source, output_dir, shapes)
     return verified

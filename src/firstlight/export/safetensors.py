@@ -9,8 +9,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from firstlight.export.metadata import build_metadata, write_json, write_tokenizer
+from firstlight.export.metadata import build_metadata, write_json
 from firstlight.export.parity import check_parity
+from firstlight.export.preprocessing import write_preprocessing
 from firstlight.export.source import ExportSource
 from firstlight.export.suppress_output import suppress_output
 from firstlight.run.errors import CheckpointError, corrupt_file
@@ -28,7 +29,7 @@ def export_model(source: ExportSource, output_dir: Path) -> str:
         CheckpointError: If the weights in the file differ from the model's weights.
         ConfigError: If the logits of the loaded transformers network deviate from the model.
     """
-    write_tokenizer(source, output_dir)
+    write_preprocessing(source, output_dir)
     network = getattr(source.model, "network", None)
     if type(network).__module__.partition(".")[0] == "transformers":
         return export_transformers(source, output_dir)

@@ -33,12 +33,14 @@ class InputSpec:
         descriptions: Description of each input by name, in the order in which the model takes them.
         preprocessing: How an image or a text is converted to these inputs.
         max_length: Maximum length of a text in tokens; None if the inputs have a fixed size.
+        image_data: Dataset whose preprocessing of image files predict applies; None for other inputs.
     """
 
     sample: Callable[[int, int], Any]
     descriptions: dict[str, str]
     preprocessing: dict[str, Any]
     max_length: int | None = None
+    image_data: ImageDataModule | None = None
 
     def name_inputs(self, inputs: Any) -> dict[str, Tensor]:
         """Return the inputs by name."""
@@ -89,7 +91,9 @@ def describe_image_inputs(data: ImageDataModule) -> InputSpec:
             "normalization": "(pixel / 255 - mean) / std, per channel",
             "mean": list(data.mean),
             "std": list(data.std),
+            "code": 'from preprocess import load_image; images = load_image("photo.jpg")',
         },
+        image_data=data,
     )
 
 
@@ -173,8 +177,9 @@ def describe_text_inputs(model: Any, data: TextDataModule) -> InputSpec:
             "attention_mask": "1 for a token, 0 for padding, (batch, length)",
         },
         preprocessing={
-            "tokenizer": "tokenizer.json, for transformers.AutoTokenizer or tokenizers.Tokenizer.from_file",
-            "max_length": data.max_length,
+            "tokenizer": "tokenizer.json, for tokenizers.Tokenizer.from_file; transformers.AutoTokenizer truncates "
+            "only with truncation=True",
+            "max_length": max_length,
             "pad_token_id": tokenizer.pad_token_id,
         },
         max_length=max_length,

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import torch
 
-from firstlight.export.metadata import build_metadata, write_json, write_tokenizer
+from firstlight.export.metadata import build_metadata, write_json
 from firstlight.export.parity import check_parity
+from firstlight.export.preprocessing import write_preprocessing
 from firstlight.export.source import ExportSource
 from firstlight.export.suppress_output import suppress_output
 from firstlight.export.tracing import export_program, get_input_shapes
@@ -29,5 +30,5 @@ def export_model(source: ExportSource, output_dir: Path) -> str:
     call = f"model({{{names}}})" if isinstance(source.inputs.sample(1, 1), dict) else f"model({next(iter(shapes))})"
     metadata = build_metadata(source, "torch", [*LOADING_CODE, f"logits = {call}"], shapes)
     write_json(output_dir / "model.pt2.json", metadata)
-    write_tokenizer(source, output_dir)
+    write_preprocessing(source, output_dir, shapes)
     return verified

@@ -1,6 +1,5 @@
 """Show runs, sweeps and benchmarks on one HTML page:  python -m firstlight.report runs=logs/sweep/<sweep>"""
 
-import tempfile
 import webbrowser
 from collections import Counter
 from pathlib import Path
@@ -10,6 +9,11 @@ from omegaconf import DictConfig, OmegaConf
 from firstlight.cli.command import command
 from firstlight.run.errors import ConfigError, invalid_value, not_found
 from firstlight.run.files import write_atomically
+from firstlight.run.output_path import validate_output_file
+
+SUFFIXES = (".html", ".htm")
+# At the start of page.html.
+GENERATOR = b'<meta name="generator" content="firstlight report">'
 
 
 @command("report")
@@ -73,29 +77,23 @@ def suggest_dir(missing: Path) -> str:
 
 
 def prepare_output_path(cfg: DictConfig, run_dirs: list[Path]) -> Path:
-    """Return the path of the report, after creating its directory.
+    """Return the path of the report.
 
     Raises:
-        ConfigError: If the path is not a file path, or its directory is not writable.
+        ConfigError: If the path is not the path of an HTML file, belongs to another program or cannot be written.
     """
-    if not isinstance(cfg.output, str) or not cfg.output:
-        raise ConfigError(invalid_value("output", cfg.output, "a file path", "Use e.g. output=report.html."))
     default_dir = run_dirs[0] if len(run_dirs) == 1 else Path("logs")
-    output_path = default_dir / "report.html" if cfg.output == "auto" else Path(cfg.output)
-    if output_path.is_dir():
-        fix = f"Use output={output_path / 'report.html'}."
-        raise ConfigError(f"{output_path} is a directory, but output= expects a file. {fix}")
-    try:
-        output_path.parent.mkdir(parents=True, exist_ok=True)
-        # Write a file, because permission bits do not show a read-only disk.
-        with tempfile.TemporaryFile(dir=output_path.parent):
-            pass
-    except OSError as error:
-        raise ConfigError(
-            f"Cannot write the report to {output_path.parent}: {error.strerror}. "
-            "Choose another location with output=<file>."
-        ) from error
-    return output_path
+    is_default = cfg.output == "auto"
+    output = str(default_dir / "report.html") if is_default else cfg.output
+    if is_default and Path(output).is_symlink():  # of a run that may come from someone else
+        raise ConfigError(f"{output} is a link. Choose another location with output=<file>.")
+    return validate_output_file(output, SUFFIXES, is_own=is_report, name="report")
+
+
+def is_report(path: Path) -> bool:
+    """Return True if a file was written by this command."""
+    with path.open("rb") as file:
+        return GENERATOR in file.read(2_000)
 
 
 if __name__ == "__main__":

@@ -14,9 +14,11 @@ from firstlight.report.comparison import (
     make_columns,
 )
 from firstlight.report.evaluation import ImageEmbedder, load_evaluation
+from firstlight.report.evaluations import group_by_run, load_evaluation_details, load_evaluation_info
 from firstlight.report.learning_curves import load_curves
 from firstlight.report.run_info import load_run_info
 from firstlight.run.errors import CheckpointError
+from firstlight.run.evaluation import EVALUATION_FILE
 from firstlight.run.files import utc_now
 from firstlight.run.metrics import select_comparison_metrics
 
@@ -50,7 +52,8 @@ def collect_report(roots: list[Path]) -> ReportContent:
     records = list(find_records(roots))
     run_dirs = list(dict.fromkeys(directory for directory, name in records if name == "run.json"))
     benchmarks = [load_speedup_bars(directory / name) for directory, name in records if name == "benchmark.json"]
-    if not run_dirs and not benchmarks:
+    evaluated = group_by_run([directory for directory, name in records if name == EVALUATION_FILE], run_dirs)
+    if not run_dirs and not benchmarks and not evaluated:
         where = " and ".join(map(str, roots))
         raise CheckpointError(f"No runs (directories with run.json) found in {where}. Run `make train` first.")
     base = find_common_parent(roots)
@@ -66,17 +69,30 @@ def collect_report(roots: list[Path]) -> ReportContent:
         "metrics": select_comparison_metrics(runs),
         "columns": make_columns(runs, hyperparameters),
         "seeds": aggregate_seeds(runs),
+        "evaluations": make_evaluation_rows(evaluated, runs),
         "benchmarks": sorted(benchmarks, key=lambda benchmark: str(benchmark["started"]), reverse=True),
     }
-    details = load_run_details(runs, selected)
+    details = load_run_details(runs, selected, evaluated)
     for index, (run, detail) in enumerate(zip(runs, details, strict=True)):
         run["selected"] = index in selected
         run["curve_metrics"] = [name for group in detail["curves"] for name in group["metrics"]]
     return ReportContent(report, details)
 
 
-def load_run_details(runs: list[dict[str, Any]], selected: list[int]) -> list[dict[str, Any]]:
-    """Return curves and evaluation of each run; runs that are selected by default are the first to embed images."""
+def make_evaluation_rows(evaluated: dict[Path | None, list[Path]], runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the table of all evaluations, newest first."""
+    names = {Path(run["run_dir"]): run["name"] for run in runs}
+    rows = [load_evaluation_info(path, names.get(run_dir)) for run_dir, paths in evaluated.items() for path in paths]  # type: ignore[arg-type]
+    return sorted(rows, key=lambda row: (row["started"] or "", row["directory"]), reverse=True)
+
+
+def load_run_details(
+    runs: list[dict[str, Any]], selected: list[int], evaluated: dict[Path | None, list[Path]]
+) -> list[dict[str, Any]]:
+    """Return curves and test results of each run, and its evaluations.
+
+    Runs that are selected by default are the first to embed images, and evaluations are the last.
+    """
     points = max(MIN_CURVE_POINTS, min(MAX_CURVE_POINTS, MAX_TOTAL_POINTS // max(len(runs), 1)))
     embedder = ImageEmbedder()
     order = [*selected, *(index for index in range(len(runs)) if index not in selected)]
@@ -84,11 +100,14 @@ def load_run_details(runs: list[dict[str, Any]], selected: list[int]) -> list[di
     for index in order:
         run_dir = Path(runs[index]["run_dir"])
         details[index] = {**load_curves(run_dir, points), **load_evaluation(run_dir, embedder)}
+    for index in order:
+        paths = evaluated.get(Path(runs[index]["run_dir"]), [])
+        details[index]["evaluations"] = load_evaluation_details(paths, embedder)
     return [details[index] for index in range(len(runs))]
 
 
 def find_records(roots: list[Path]) -> Iterator[tuple[Path, str]]:
-    """Yield each directory with run.json or benchmark.json, without duplicates, and the name of the file."""
+    """Yield each directory with a run, a benchmark or an evaluation, without duplicates, and the name of its file."""
     seen: set[Path] = set()
     for root in roots:
         for parent, subdirs, files in os.walk(root):
@@ -96,7 +115,7 @@ def find_records(roots: list[Path]) -> Iterator[tuple[Path, str]]:
             subdirs[:] = sorted(name for name in subdirs if name not in SKIPPED_DIRS and not name.startswith("."))
             if "run.json" in files:
                 subdirs.clear()
-            for name in ("run.json", "benchmark.json"):
+            for name in ("run.json", "benchmark.json", EVALUATION_FILE):
                 if name in files and directory.resolve() / name not in seen:
                     seen.add(directory.resolve() / name)
                     yield directory, name

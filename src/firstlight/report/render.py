@@ -11,7 +11,7 @@ from typing import Any
 from firstlight.report.collect import ReportContent
 
 # Concatenated in this order to one script.
-SCRIPTS = ("table.js", "charts.js", "sweep.js", "run.js")
+SCRIPTS = ("table.js", "charts.js", "sweep.js", "evaluations.js", "run.js")
 # The bundle of plotly.js for cartesian plots: plotly.js-cartesian-dist-min 4.1.1, MIT, with its license next to it.
 # A browser draws the first chart after 0.8 to 1.2 s; with the full library after 2 s (Chromium 156, 2 shared cores).
 PLOTLY = "plotly/plotly-cartesian.min.js"

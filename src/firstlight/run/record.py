@@ -16,6 +16,7 @@ from firstlight.run.errors import ConfigError, TrainingError
 from firstlight.run.failure import describe_failure, describe_stop
 from firstlight.run.files import append_checksum, read_json_or_empty, to_plain_dict, utc_now, write_atomically
 from firstlight.run.lock import WORKER_EXIT_TIMEOUT_S, acquire_run_lock
+from firstlight.run.output_path import validate_run_dir
 from firstlight.run.provenance import get_git_info, get_package_versions
 from firstlight.run.rank import is_nonzero_rank
 from firstlight.run.redaction import redact, redact_override
@@ -181,11 +182,12 @@ def claim_run_dir(cfg: DictConfig) -> Path:
     """Create and claim the run directory; if two runs start in the same second, append a counter to the name.
 
     Raises:
-        ConfigError: If the directory cannot be created.
+        ConfigError: If the directory cannot be created, or contains files of another program.
     """
     if cfg.get("resume"):
         return Path(cfg.output_dir)
     wanted = run_dir = Path(cfg.output_dir)
+    validate_run_dir(wanted)
     for number in range(2, 1000):
         try:
             run_dir.mkdir(parents=True, exist_ok=True)

@@ -65,10 +65,10 @@ def _is_number(text: str) -> bool:
     return re.fullmatch(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:inf|nan)", text) is not None
 
 
-def format_csv(rows: Iterable[Iterable[Any]]) -> str:
+def format_csv(rows: Iterable[Iterable[Any]], delimiter: str = ",") -> str:
     """Return rows in CSV format; no cell is a formula."""
     text = io.StringIO()
-    csv.writer(text).writerows([format_csv_cell(value) for value in row] for row in rows)
+    csv.writer(text, delimiter=delimiter).writerows([format_csv_cell(value) for value in row] for row in rows)
     return text.getvalue()
 
 

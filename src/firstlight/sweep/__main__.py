@@ -19,6 +19,7 @@ from firstlight.config.path_overrides import normalize_path_overrides
 from firstlight.run.errors import ConfigError, invalid_value
 from firstlight.run.files import read_json_or_empty, write_atomically
 from firstlight.run.lock import acquire_run_lock
+from firstlight.run.output_path import validate_writable
 from firstlight.run.redaction import redact
 from firstlight.run.secret_overrides import move_secrets_to_environment
 from firstlight.run.signals import exit_on_stop_signals, get_received_signal
@@ -166,8 +167,9 @@ def make_timestamped_dir(parent: Path) -> Path:
     """Create a directory named after the current time; append a counter if that name is taken.
 
     Raises:
-        ConfigError: If 999 sweeps were created in the same second.
+        ConfigError: If it cannot be created, or 999 sweeps were created in the same second.
     """
+    validate_writable(parent, "Make it writable, or use another working directory.")
     stamp = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
     for number in range(1, 1000):
         directory = parent / (stamp if number == 1 else f"{stamp}_{number}")

@@ -20,3 +20,11 @@ def test_error_without_workloads_names_file_to_edit():
 
     with pytest.raises(ConfigError, match=r"do not exist: model=no_such_model\. Add a .* in configs/benchmark\.yaml"):
         benchmark.list_available_workloads(cfg)
+
+
+def test_benchmark_keeps_a_directory_with_files(compose_cfg, tmp_path):
+    (tmp_path / "run" / "runs").mkdir(parents=True)
+
+    with pytest.raises(ConfigError, match="run is not empty, and its files could be overwritten"):
+        benchmark.main(compose_cfg("models=[resnet50]", root="benchmark"))
+    assert (tmp_path / "run" / "runs").is_dir()

@@ -38,7 +38,7 @@ def test_export_ignores_training_device_and_strategy(trained_run, tmp_path, caps
     ("overrides", "message"),
     [
         (["format=tflite"], "Unknown format 'tflite'. Available: torch, onnx, safetensors, coreml."),
-        (["output=/proc/here"], "Cannot write to /proc/here: .*. Choose another directory with output=<directory>."),
+        (["output=/proc/here"], "Cannot write to /proc/here: .*. Choose another location with output=<directory>."),
     ],
 )
 def test_invalid_arguments_raise_config_error(trained_run, overrides, message):
@@ -47,7 +47,7 @@ def test_invalid_arguments_raise_config_error(trained_run, overrides, message):
 
 
 def test_missing_package_error_contains_install_command(monkeypatch):
-    monkeypatch.setitem(export.FORMATS, "coreml", ("coreml", ("no_such_package",), "coreml"))
+    monkeypatch.setitem(export.FORMATS, "coreml", ("coreml", ("no_such_package",), "coreml", "x.json"))
     message = r"format=coreml requires the 'no_such_package' package, which is not installed. .*'.\[coreml\]'"
 
     with pytest.raises(MissingPackageError, match=message):

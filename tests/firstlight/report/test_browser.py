@@ -5,7 +5,14 @@ import shutil
 import pytest
 
 from firstlight.report import __main__ as report
-from support.runs import HOSTILE, compose_report_config, write_logs, write_page, write_run
+from support.runs import (
+    HOSTILE,
+    compose_report_config,
+    write_evaluation,
+    write_logs,
+    write_page,
+    write_run,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -226,3 +233,18 @@ def measure_loading_time(browser, path):
     assert len(get_curve_names(tab)) == 8
     tab.close()
     return metrics["TaskDuration"]
+
+
+def test_results_of_an_evaluation_are_shown_apart_from_the_run(browser, tmp_path):
+    run_dir = write_run(tmp_path / "run")
+    (run_dir / "confusion_matrix.json").write_text('{"class_names": ["a", "b"], "counts": [[3, 0], [0, 4]]}')
+    write_evaluation(run_dir / "evaluations" / "now", run_dir, accuracy=0.25)
+    tab = browser.new_page()
+    tab.goto(write_page(tmp_path).as_uri())
+    tab.wait_for_selector("#run-results")
+
+    assert get_texts(tab, "#classes tbody td:last-child") == ["3", "4"]
+    tab.select_option("#run-results", "0")
+    assert get_texts(tab, "#classes tbody td:last-child") == ["10", "5"]
+    assert get_texts(tab, "#run-results-remark")[0].startswith("15 samples. test/accuracy 0.25 (")
+    assert get_texts(tab, "#evaluations-table tbody tr td:first-child") == ["run"]

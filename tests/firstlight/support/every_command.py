@@ -81,16 +81,32 @@ def test_evaluate_needs_only_the_checkpoint(trained_run, tmp_path):
     run_dir, metrics, _ = trained_run
     copy = tmp_path / "copy.ckpt"
     copy.write_bytes((run_dir / "checkpoints" / "best.ckpt").read_bytes())
-    evaluated = evaluate.main(compose_config("evaluate", [f"ckpt={copy}"]))
+    evaluated = evaluate.main(compose_config("evaluate", [f"ckpt={copy}", f"output_dir={tmp_path / 'results'}"]))
 
     assert {name: metrics[name] for name in evaluated} == evaluated
+
+
+def read_files(run_dir: Path) -> dict[Path, bytes]:
+    """Return the contents of all files of a run, except its evaluations."""
+    files = [path for path in run_dir.rglob("*") if path.is_file()]
+    return {path: path.read_bytes() for path in files if "evaluations" not in path.relative_to(run_dir).parts}
 
 
 def test_evaluate_with_overrides_and_another_split(trained_run):
     run_dir, metrics, _ = trained_run
     overrides = [f"run={run_dir}", "split=val", "data.batch_size=3"]
+    before, earlier = read_files(run_dir), set(run_dir.glob("evaluations/*"))
     evaluated = evaluate.main(compose_config("evaluate", overrides))
+    (results,) = set(run_dir.glob("evaluations/*")) - earlier
+    record = json.loads((results / "evaluation.json").read_text())
 
+    assert before == read_files(run_dir)
+    assert {"confusion_matrix.json", "confusion_matrix.png", "predictions.json"} <= {
+        path.name for path in results.iterdir()
+    }
+    assert (record["split"], record["metrics"]) == ("val", evaluated)
+    assert record["samples"] == sum(map(sum, json.loads((results / "confusion_matrix.json").read_text())["counts"]))
+    assert record["checkpoint"] == str(run_dir / "checkpoints" / "best.ckpt")
     # The metrics of the run are those of its best checkpoint. Other batches: equal except for rounding.
     assert evaluated["val/accuracy"] == metrics["val/accuracy"]
     assert evaluated["val/loss"] == pytest.approx(metrics["val/loss"], rel=1e-4)

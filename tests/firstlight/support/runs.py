@@ -53,6 +53,24 @@ def write_test_results(run_dir, class_names=("a", "b")):
     (run_dir / "predictions.json").write_text(json.dumps([correct, wrong]))
 
 
+def write_evaluation(directory, run_dir, accuracy=0.5, **fields):
+    """Write the results of `make evaluate`; return their directory."""
+    directory.mkdir(parents=True)
+    write_test_results(directory)
+    record = {
+        "command": "evaluate",
+        "started": f"2026-11-22T10:00:0{len(directory.name) % 10}+00:00",
+        "run": str(run_dir.resolve()),
+        "checkpoint": f"{run_dir}/checkpoints/best.ckpt",
+        "data": {"_target_": "firstlight.data.image_folder.ImageFolderDataModule", "root": "new/photos"},
+        "split": "test",
+        "samples": 15,
+        "metrics": {"test/accuracy": accuracy},
+    }
+    (directory / "evaluation.json").write_text(json.dumps({**record, **fields}))
+    return directory
+
+
 def write_benchmark(directory):
     """Write benchmark.json for one model on two devices."""
     directory.mkdir(parents=True)

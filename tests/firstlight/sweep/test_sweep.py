@@ -3,12 +3,14 @@
 import csv
 import json
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from firstlight.config.compose import compose_config
 from firstlight.config.validate import validate_config
+from firstlight.run.errors import ConfigError
 from firstlight.sweep import __main__ as sweep
 from firstlight.sweep import plots
 from firstlight.sweep.plan import SweepPlan, expand_jobs_or_corners
@@ -71,6 +73,11 @@ def test_sweeps_of_same_second_have_distinct_directories(tmp_path):
     directories = {sweep.make_timestamped_dir(tmp_path) for _ in range(5)}
 
     assert len(directories) == 5
+
+
+def test_directory_that_cannot_be_written_is_reported():
+    with pytest.raises(ConfigError, match="Cannot write to /proc/sweep: .*. Make it writable, or use another working"):
+        sweep.make_timestamped_dir(Path("/proc/sweep"))
 
 
 @pytest.mark.parametrize(

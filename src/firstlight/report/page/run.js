@@ -5,6 +5,10 @@ function buildRun() {
   const select = byId("run-name");
   fillSelect(select, runs.map((_, index) => index), 0, (index) => `${getLabel(runs[index])} (${runs[index].status})`);
   select.addEventListener("change", () => showRun(runs[Number(select.value)]));
+  byId("run-results").addEventListener("change", () => {
+    state.evaluation = Number(byId("run-results").value);
+    showResults();
+  });
   charts.set("matrix-chart", drawMatrix);
   charts.set("scatter-chart", drawScatter);
   byId("run").hidden = false;
@@ -14,24 +18,32 @@ function buildRun() {
 function showRun(run, scroll = false) {
   state.run = run;
   byId("run-name").value = String(runs.indexOf(run));
-  const { missing, remarks, classes, matrix, samples, first_batch: firstBatch } = getDetails(run);
+  const { remarks, first_batch: firstBatch } = getDetails(run);
   const status = run.status + (run.reason ? `: ${run.reason}` : "");
   const fields = { "run directory": run.run_dir, status, ...run.summary };
   byId("run-summary").replaceChildren(...Object.entries(fields).flatMap(([name, text]) =>
     [createElement("dt", {}, name), createElement("dd", {}, text)]));
   byId("run-remarks").replaceChildren(...remarks.map((text) => createElement("li", {}, text)));
-  byId("matrix-remark").textContent = missing.matrix || (matrix ? "" : "Too many classes to plot.");
-  byId("matrix-chart").hidden = !matrix;
-  showTable("classes", "class", ["precision", "recall", "f1", "support"], classes || []);
-  showOtherTasks(getDetails(run));
-  showSamples(samples || [], missing.samples);
   byId("first-batch").hidden = !firstBatch;
   if (firstBatch) byId("first-batch-image").src = firstBatch;
-  redraw("matrix-chart", "scatter-chart");
+  fillResults(run);
+  showResults();
   if (scroll) {
     byId("run").scrollIntoView();
     byId("run-name").focus({ preventScroll: true });
   }
+}
+
+/** Show the test results of the run, or of the selected evaluation. */
+function showResults() {
+  const { missing, classes, matrix, samples } = getResults();
+  showEvaluation();
+  byId("matrix-remark").textContent = missing.matrix || (matrix ? "" : "Too many classes to plot.");
+  byId("matrix-chart").hidden = !matrix;
+  showTable("classes", "class", ["precision", "recall", "f1", "support"], classes || []);
+  showOtherTasks(getResults());
+  showSamples(samples || [], missing.samples);
+  redraw("matrix-chart", "scatter-chart");
 }
 
 /** Show the results of runs with several labels per sample, or with a number; only they have these files. */
@@ -83,7 +95,7 @@ function buildSampleCard(sample) {
 }
 
 function drawMatrix() {
-  const { matrix, classes } = getDetails(state.run);
+  const { matrix, classes } = getResults();
   if (!matrix) return;
   const names = classes.map(({ name }) => name);
   const totals = matrix.map((row) => row.reduce((sum, count) => sum + count, 0));
@@ -114,7 +126,7 @@ function drawMatrix() {
 }
 
 function drawScatter() {
-  const { scatter } = getDetails(state.run);
+  const { scatter } = getResults();
   if (!scatter) return;
   const { true: actual, predicted, target_name: name } = scatter;
   const bounds = [actual, predicted].flat().reduce(([low, high], value) =>
@@ -159,6 +171,7 @@ function buildHeader() {
 byId("runs").hidden = !runs.length;
 if (runs.length) buildTable();
 buildSeeds();
+buildEvaluations();
 buildFailures();
 
 function start() {

@@ -1,0 +1,40 @@
+// Evaluations after training: the table of all of them, and the selection of the results that "Run details" shows.
+
+/** Return the test results of the run that is shown, or of one of its evaluations. */
+function getResults() {
+  const details = getDetails(state.run);
+  return (details.evaluations || [])[state.evaluation] || details;
+}
+
+const formatMetrics = (metrics) =>
+  Object.entries(metrics).map(([name, value]) => `${name} ${formatNumber(value)}`).join(", ");
+
+/** Fill the list of results of a run, and return to those of its own test. */
+function fillResults(run) {
+  state.evaluation = -1;
+  const evaluations = getDetails(run).evaluations || [];
+  const describe = ({ command, started, split, data }) =>
+    `${command} ${formatTime(started)}${split ? `, split ${split}` : ""}, ${data}`;
+  fillSelect(byId("run-results"), [-1, ...evaluations.keys()], -1, (index) =>
+    (index < 0 ? "test of the training run" : describe(evaluations[index])));
+  byId("run-results-label").hidden = !evaluations.length;
+}
+
+/** Describe the selected evaluation: the results below are not those of the training run. */
+function showEvaluation() {
+  const { command, num_samples: numSamples, directory, metrics } = getResults();
+  const count = typeof numSamples === "number" ? `${formatCount(numSamples, "sample")}. ` : "";
+  byId("run-results-remark").textContent = command ? `${count}${formatMetrics(metrics)} (${directory})` : "";
+}
+
+function buildEvaluations() {
+  const { evaluations } = report;
+  const names = ["run", "command", "time", "split", "num_samples", "data", "metrics", "checkpoint", "directory"];
+  const header = createElement("tr", {}, ...names.map((name) => createElement("th", { scope: "col" }, name.replace("num_", ""))));
+  const rows = evaluations.map(({ started, metrics, ...row }) => createElement("tr", {}, ...names.map((name) => {
+    const text = name === "time" ? formatTime(started) : name === "metrics" ? formatMetrics(metrics) : row[name];
+    return createElement("td", {}, text === null ? "–" : String(text));
+  })));
+  byId("evaluations-table").append(createElement("thead", {}, header), createElement("tbody", {}, ...rows));
+  byId("evaluations").hidden = !evaluations.length;
+}
