@@ -1,10 +1,12 @@
 """Evaluate a trained model:  python -m firstlight.evaluate run=logs/train/<run>"""
 
+from typing import Any
+
 from omegaconf import DictConfig
 
 from firstlight.cli.command import command
 from firstlight.config.validate import validate_config
-from firstlight.run.errors import ConfigError, invalid_value
+from firstlight.run.errors import ConfigError, DataError, invalid_value
 
 
 @command("evaluate")
@@ -26,13 +28,7 @@ def main(cfg: DictConfig) -> dict[str, float]:
     console.print_fields(
         {"checkpoint": checkpoint, "device": f"{trainer.strategy.root_device}, precision {trainer.precision}"}
     )
-    if isinstance(data, LabeledDataModule):
-        # The test loop on any split of the dataset.
-        loop, data.datasets["test"] = "test", data.datasets[cfg.split]
-    elif cfg.split == "train":
-        raise ConfigError(f"split=train is not available for {type(data).__name__}. Use split=val or split=test.")
-    else:
-        loop = {"val": "validation", "test": "test"}[cfg.split]
+    loop = select_split(cfg.split, data)
     if missing := find_missing_hooks(model, data, loop):
         other = {"test": "val", "validation": "test"}[loop]
         raise ConfigError(
@@ -46,6 +42,28 @@ def main(cfg: DictConfig) -> dict[str, float]:
     # All digits, because the metrics of the training run are reproduced exactly.
     console.print_fields({name: repr(value) for name, value in metrics.items()})
     return metrics
+
+
+def select_split(split: str, data: Any) -> str:
+    """Return the loop that evaluates a split. The test loop evaluates each split of a dataset of the engine.
+
+    Raises:
+        ConfigError: If only the test or the validation loop can be used.
+        DataError: If the split is empty.
+    """
+    from firstlight.cli import console
+    from firstlight.data.datamodule import LabeledDataModule
+
+    if not isinstance(data, LabeledDataModule):
+        if split == "train":
+            raise ConfigError(f"split=train is not available for {type(data).__name__}. Use split=val or split=test.")
+        return {"val": "validation", "test": "test"}[split]
+    data.datasets["test"] = data.datasets[split]
+    num_samples = len(data.datasets["test"])  # type: ignore[arg-type]
+    if not num_samples:
+        raise DataError(f"The {split} split of {type(data).__name__} is empty. Use another split, or add samples.")
+    console.print_fields({"samples": f"{num_samples:,} ({split})"})
+    return "test"
 
 
 if __name__ == "__main__":
