@@ -21,7 +21,7 @@ def main(cfg: DictConfig) -> dict[str, float]:
     from firstlight.checkpoint.resolve import resolve_checkpoint
     from firstlight.cli import console, summary
     from firstlight.data.datamodule import LabeledDataModule
-    from firstlight.trainer.loops import find_missing_hooks
+    from firstlight.trainer.loops import describe_evaluated_samples, find_missing_hooks
 
     checkpoint = resolve_checkpoint(cfg)
     model, data, trainer = build(cfg, checkpoint)
@@ -40,7 +40,8 @@ def main(cfg: DictConfig) -> dict[str, float]:
     if isinstance(data, LabeledDataModule):
         metrics = {name.replace("test/", f"{cfg.split}/"): value for name, value in metrics.items()}
     # All digits, because the metrics of the training run are reproduced exactly.
-    console.print_fields({name: repr(value) for name, value in metrics.items()})
+    samples = f"{describe_evaluated_samples(trainer, loop)} ({cfg.split})"
+    console.print_fields({"samples": samples} | {name: repr(value) for name, value in metrics.items()})
     return metrics
 
 
@@ -51,7 +52,6 @@ def select_split(split: str, data: Any) -> str:
         ConfigError: If only the test or the validation loop can be used.
         DataError: If the split is empty.
     """
-    from firstlight.cli import console
     from firstlight.data.datamodule import LabeledDataModule
 
     if not isinstance(data, LabeledDataModule):
@@ -59,10 +59,8 @@ def select_split(split: str, data: Any) -> str:
             raise ConfigError(f"split=train is not available for {type(data).__name__}. Use split=val or split=test.")
         return {"val": "validation", "test": "test"}[split]
     data.datasets["test"] = data.datasets[split]
-    num_samples = len(data.datasets["test"])  # type: ignore[arg-type]
-    if not num_samples:
+    if not len(data.datasets["test"]):  # type: ignore[arg-type]
         raise DataError(f"The {split} split of {type(data).__name__} is empty. Use another split, or add samples.")
-    console.print_fields({"samples": f"{num_samples:,} ({split})"})
     return "test"
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from firstlight.data.split import ALL_CLASSES, SPLIT_SEED, SplitRule, assign_splits, hash_identities, make_split_rule
 from firstlight.data.split_notes import describe_class_shares, describe_data
-from firstlight.data.split_state import SplitState, compute_digest, make_record
+from firstlight.data.split_state import SampleRecord, SplitState, compute_digest, make_record
 from firstlight.run.errors import DataError
 
 # Up to this number of samples, a run stores the hash of each (12 bytes), so that it can count which of them changed.
@@ -130,6 +130,8 @@ class SampleSplitter:
         if rule is None:
             rule = make_split_rule(hashes, pool.classes, missing.get("val", 0), missing.get("test", 0))
         splits = assign_splits(hashes, pool.classes, rule)
+        if self.restored:
+            splits = keep_recorded_splits(hashes, splits, self.restored.records)
         if absent := [name for name in missing if name not in splits]:
             raise DataError(
                 f"The run has trained on all samples that could be its {absent[0]} split. Set the path of other "
@@ -144,3 +146,22 @@ class SampleSplitter:
         if missing and pool.classes is not None and ALL_CLASSES in rule.boundaries:
             self.notes.append(describe_class_shares(hashes, splits, pool.classes))
         return rule, splits
+
+
+def keep_recorded_splits(
+    hashes: np.ndarray, splits: Mapping[str, np.ndarray], records: Mapping[str, SampleRecord]
+) -> dict[str, np.ndarray]:
+    """Return splits in which each recorded sample is in its recorded split, also if its class has changed.
+
+    Args:
+        hashes: Hash of each sample.
+        splits: Indices of the samples of each split.
+        records: Samples of the training run.
+    """
+    position = np.empty(len(hashes), dtype=np.int64)  # of the split of each sample
+    for index, chosen in enumerate(splits.values()):
+        position[chosen] = index
+    for index, name in enumerate(splits):
+        if name in records and records[name].hashes is not None:
+            position[np.isin(hashes, records[name].hashes)] = index
+    return {name: np.flatnonzero(position == index) for index, name in enumerate(splits)}
