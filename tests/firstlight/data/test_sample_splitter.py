@@ -1,17 +1,15 @@
 """Splits that a run stores: kept when samples change or move, and every change is counted."""
 
 import io
-import re
 
 import numpy as np
 import pytest
 import torch
 
 from firstlight.data import sample_splitter
-from firstlight.data.identity import make_path_identities, make_text_identity, stamp_files
 from firstlight.data.sample_splitter import HELD_OUT, Samples, SampleSplitter
 from firstlight.data.split_state import parse_state
-from firstlight.run.errors import CheckpointError, DataError
+from firstlight.run.errors import DataError
 
 NAMES = ["a", "b"]
 IDENTITIES = [f"{index}.jpg" for index in range(200)]
@@ -206,78 +204,6 @@ def test_large_dataset_is_compared_by_split(trained, monkeypatch):
     assert all("hashes" not in record for record in splitter.state.to_plain()["records"].values())
     assert {key: ids - {"new"} for key, ids in after.items()} == before
     assert f"(samples: {len(after[name])} instead of {len(before[name])} in {name})" in later.notes[0]
-
-
-def damage(state, path, value):
-    """Replace or remove an entry of a state."""
-    *parents, last = path
-    for key in parents:
-        state = state[key]
-    if value is KeyError:
-        del state[last]
-    else:
-        state[last] = value
-
-
-@pytest.mark.parametrize("value", [KeyError, None, 7, -1, "x", [], {}, (1, 2), {"a": [2**64, 0]}, 2.0**70])
-@pytest.mark.parametrize(
-    "path",
-    [
-        ("hash",),
-        ("rule",),
-        ("rule", "boundaries"),
-        ("rule", "boundaries", "a"),
-        ("rule", "val_fraction"),
-        ("names",),
-        ("records",),
-        ("records", "train"),
-        ("records", "val", "hashes"),
-        ("records", "val", "stamps"),
-        ("records", "test", "source"),
-    ],
-)
-def test_corrupt_state_is_rejected_in_one_line_or_harmless(trained, path, value):
-    splitter, _ = trained
-    state = splitter.state.to_plain()
-    damage(state, path, value)
-    message = ""
-    try:
-        later = SampleSplitter()
-        later.restored = parse_state(state)
-        split(later, train=make_samples())
-    except CheckpointError as error:
-        message = str(error)
-
-    assert re.fullmatch(r"(The split in the checkpoint is corrupt \(.+\)\. Use another checkpoint\.)?", message)
-
-
-def test_path_identities_are_the_same_on_every_file_system(tmp_path):
-    names = ["a/1.jpg", "b/./2.jpg", "b/x/../3.jpg", "e\u0301t\u00e9.png"]
-    paths = [tmp_path / name for name in names]
-
-    assert make_path_identities(paths, f"{tmp_path}/") == ["a/1.jpg", "b/2.jpg", "b/3.jpg", "\u00e9t\u00e9.png"]
-    assert make_path_identities([path.relative_to("/") for path in paths[:1]], "./" + str(tmp_path)[1:]) == ["a/1.jpg"]
-
-
-def test_texts_with_other_blanks_are_equal():
-    assert make_text_identity(" A\r\ncafe\u0301\t x ") == make_text_identity("A caf\u00e9\u00a0x")
-    assert make_text_identity("A b") != make_text_identity("a b")
-
-
-@pytest.mark.parametrize(("num_files", "notices"), [(10, {"size", "bytes"}), (2_001, {"size"}), (100_001, set())])
-def test_modified_files_are_noticed(tmp_path, num_files, notices):
-    path = tmp_path / "1.jpg"
-    path.write_bytes(b"abc")
-    before = stamp_files([path], ["a"], num_files)
-    changes = {"size": b"abcd", "bytes": b"abd", "nothing": b"abc"}
-    found = set()
-    for name, content in changes.items():
-        path.write_bytes(content)
-        found |= {name} if stamp_files([path], ["a"], num_files) != before else set()
-
-    assert found == notices
-    assert stamp_files([path], ["b"], num_files) != before
-    assert len(stamp_files([tmp_path / "missing"], ["a"], num_files)) == 1
 
 
 def test_recorded_arrays_are_bounded():
