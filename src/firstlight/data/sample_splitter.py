@@ -162,6 +162,7 @@ def keep_recorded_splits(
     for index, chosen in enumerate(splits.values()):
         position[chosen] = index
     for index, name in enumerate(splits):
-        if name in records and records[name].hashes is not None:
-            position[np.isin(hashes, records[name].hashes)] = index
+        recorded = records[name].hashes if name in records else None
+        if recorded is not None:
+            position[np.isin(hashes, recorded)] = index
     return {name: np.flatnonzero(position == index) for index, name in enumerate(splits)}
