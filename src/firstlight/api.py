@@ -19,7 +19,7 @@ from firstlight.cli import summary
 from firstlight.config.compose import compose_config, load_run_config
 from firstlight.config.untrusted import select_run_config
 from firstlight.config.validate import validate_config
-from firstlight.model.load import allows_remote_code, build_datamodule, load_model
+from firstlight.model.load import allows_remote_code, build_datamodule, load_model, restore_split
 from firstlight.run.containment import find_run_dir
 from firstlight.run.errors import CheckpointError
 from firstlight.run.files import list_checkpoints, to_plain_dict
@@ -77,8 +77,10 @@ def load(source: str | os.PathLike[str]) -> LoadedRun:
     is_file = path.suffix == ".ckpt"
     checkpoint = resolve_checkpoint(OmegaConf.create({"run": str(path), "ckpt": str(path) if is_file else None}))
     settings = to_plain_dict(cfg)
-    model = load_model(load_checkpoint(checkpoint), allows_remote_code(settings)).eval()
+    saved = load_checkpoint(checkpoint)
+    model = load_model(saved, allows_remote_code(settings)).eval()
     data = build_datamodule(settings)
+    restore_split(data, saved)
     connect_data(model, data)
     return LoadedRun(model, data, cfg)
 

@@ -25,7 +25,14 @@ from firstlight.logger.metrics_csv import MetricsCSVLogger
 from firstlight.model.freezing import apply_freeze_patterns
 from firstlight.model.image_input import apply_image_input
 from firstlight.model.init_from import find_weights_file, init_from_file
-from firstlight.model.load import allows_remote_code, build_datamodule, is_task, load_model, select_metadata
+from firstlight.model.load import (
+    allows_remote_code,
+    build_datamodule,
+    is_task,
+    load_model,
+    restore_split,
+    select_metadata,
+)
 from firstlight.model.optimizer import has_own_optimizers, set_optimizer_config
 from firstlight.model.task import Task, get_network
 from firstlight.run.errors import ConfigError, DataError
@@ -90,11 +97,11 @@ def build(
     settings = to_plain_dict(resolve_auto_settings(cfg))
     init_file = None if checkpoint else find_weights_file(settings.get("init_from"))
     seed_everything(settings["seed"], workers=True, verbose=False)
-    data = build_datamodule(settings)
+    data, saved = build_datamodule(settings), load_checkpoint(checkpoint) if checkpoint else {}
+    restore_split(data, saved, is_evaluation=settings["command"] != "train")
     metadata = load_metadata(data) if read_data else {}
     # Again, because constructors and `setup` may use random numbers or set a seed of their own.
     seed_everything(settings["seed"], workers=True, verbose=False)
-    saved = load_checkpoint(checkpoint) if checkpoint else None
     model_kwargs = saved[ENGINE_KEY]["model_kwargs"] if saved else select_metadata(settings["model"], metadata)
     if saved:
         model = load_model(saved, allows_remote_code(settings), runs_setup=True)

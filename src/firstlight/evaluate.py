@@ -6,7 +6,7 @@ from omegaconf import DictConfig
 
 from firstlight.cli.command import command
 from firstlight.config.validate import validate_config
-from firstlight.run.errors import ConfigError, invalid_value
+from firstlight.run.errors import ConfigError, DataError, invalid_value
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningDataModule, LightningModule
@@ -26,6 +26,7 @@ def main(cfg: DictConfig) -> dict[str, float]:
     from firstlight.checkpoint.resolve import resolve_checkpoint
     from firstlight.cli import console
     from firstlight.run.evaluation import open_evaluation
+    from firstlight.trainer.loops import describe_evaluated_samples
 
     checkpoint = resolve_checkpoint(cfg)
     with open_evaluation(cfg, checkpoint) as record:
@@ -37,7 +38,8 @@ def main(cfg: DictConfig) -> dict[str, float]:
         metrics = run_loop(cfg.split, loop, model, data, trainer)
         record.write(split=cfg.split, samples=count_samples(data), metrics=metrics)
     # All digits, because the metrics of the training run are reproduced exactly.
-    console.print_fields({name: repr(value) for name, value in metrics.items()})
+    samples = f"{describe_evaluated_samples(trainer, loop)} ({cfg.split})"
+    console.print_fields({"samples": samples} | {name: repr(value) for name, value in metrics.items()})
     console.print_fields({"written": str(record.directory)})
     return metrics
 
@@ -53,6 +55,8 @@ def select_loop(split: str, model: "LightningModule", data: "LightningDataModule
 
     if isinstance(data, LabeledDataModule):
         loop, data.datasets["test"] = "test", data.datasets[split]
+        if not len(data.datasets["test"]):  # type: ignore[arg-type]
+            raise DataError(f"The {split} split of {type(data).__name__} is empty. Use another split, or add samples.")
     elif split == "train":
         raise ConfigError(f"split=train is not available for {type(data).__name__}. Use split=val or split=test.")
     else:

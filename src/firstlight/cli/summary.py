@@ -41,6 +41,7 @@ def record_and_print_header(
         precision=str(trainer.precision),
         parameters={"total": total, "trainable": trainable},
         samples=sizes,
+        split_digests=data.splitter.digests if is_own_data else {},  # type: ignore[union-attr]
         loggers={name: getattr(logger, "run_info", {"path": logger.log_dir}) for name, logger in loggers.items()},
     )
     hide_unused_optimizer(cfg, model, record)

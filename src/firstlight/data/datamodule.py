@@ -1,13 +1,12 @@
 """Base class of all datasets: four dataloaders over the splits "train", "val", "test" and "predict"."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
 from firstlight.data.batch import identity_collate
@@ -20,13 +19,14 @@ from firstlight.data.dataloader import (
     validate_num_workers,
 )
 from firstlight.data.eval_shard import EvalShard, EvalShardSampler
-from firstlight.data.labels import LABEL_DTYPES, summarize_labels, validate_labels, validate_task
+from firstlight.data.labels import LABEL_DTYPES, summarize_labels, validate_task
 from firstlight.data.predict_inputs import find_input_paths
 from firstlight.data.sampler import BalancedSampler, ResumableSampler, ShuffleSampler
+from firstlight.data.split_datamodule import SplitDataModule
 from firstlight.run.errors import ConfigError, DataError, invalid_value
 
 
-class LabeledDataModule(LightningDataModule, ABC):
+class LabeledDataModule(SplitDataModule):
     """A labeled dataset with the splits "train", "val" and "test".
 
     A batch is a dictionary: "inputs" (what the model takes), "labels", and "ids" (batch,) int64, the index of each
@@ -52,8 +52,6 @@ class LabeledDataModule(LightningDataModule, ABC):
 
     # "images" or "text": the models that accept this dataset.
     modality: ClassVar[str]
-    # "classification", "multilabel" or "regression". A subclass may have it as an argument.
-    task: str = "classification"
     # A dataset in memory needs no DataLoader workers.
     in_memory: ClassVar[bool] = True
     # Maximum time that a DataLoader worker may take for a batch before the run fails.
@@ -128,13 +126,19 @@ class LabeledDataModule(LightningDataModule, ABC):
         names, datasets = self.load_splits()
         self.datasets |= datasets
         for name, dataset in datasets.items():
-            if not len(dataset):  # type: ignore[arg-type]
+            if not len(dataset) and not self.splitter.is_evaluation:  # type: ignore[arg-type]
                 raise DataError(f"The {name} split of {type(self).__name__} is empty. Add samples.")
             if (labels := getattr(dataset, "labels", None)) is not None:
-                validate_labels(name, labels, names, self.task)
+                self.validate_labels(name, labels, names)
+        self.print_notes()
         if self.balanced_sampler:
             self.get_balanced_labels(datasets["train"])  # raises before the training
         self.label_metadata = summarize_labels(getattr(datasets["train"], "labels", None), names, self.task)
+
+    def reload_splits(self) -> None:
+        """Load the splits again, because the rule that assigns samples has changed."""
+        self.label_metadata = {}
+        type(self).setup(self, "fit")
 
     def set_task(self, task: str | None) -> None:
         """Set the task, if it is not None.

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from firstlight.data.text import LabeledTexts, TextDataModule, add_missing_splits
+from firstlight.data.text import LabeledTexts, TextDataModule
 from firstlight.run.errors import DataError, MissingPackageError, missing_package
 
 
@@ -85,7 +85,12 @@ class HubTextDataModule(TextDataModule):
             )
         class_ids = {value: value if names else index for index, value in enumerate(values)}
         labeled = {name: (texts, [class_ids[label] for label in labels]) for name, (texts, labels) in splits.items()}
-        return names or [str(value) for value in values], add_missing_splits(labeled)
+        return names or [str(value) for value in values], labeled
+
+    def get_source(self, split: str) -> str:
+        """Return the dataset that the texts of a split come from."""
+        names = {"train": "train", "val": self.val_split, "test": self.test_split}
+        return "/".join(filter(None, [self.dataset_name, self.subset, names[split]]))
 
     def _load_split(self, tables: Any, split: str, key: str) -> LabeledTexts:
         """Return the texts of a split and their labels, as they are in the dataset.

@@ -13,12 +13,13 @@ from torch.utils.data import Dataset, default_collate
 from torchvision.transforms import v2
 
 from firstlight.data.batch import Batch
-from firstlight.data.image_io import CropBox, get_center_crop_box, list_images, read_image_crop
+from firstlight.data.identity import make_path_identities, stamp_files
+from firstlight.data.image_io import CropBox, find_images, get_center_crop_box, list_images, read_image_crop
 from firstlight.data.image_table import read_image_table
 from firstlight.data.images import ImageDataModule
 from firstlight.data.label_column import LabelColumns, RawLabel
+from firstlight.data.sample_splitter import HELD_OUT, Samples
 from firstlight.data.seeding import fork_seeded_rng
-from firstlight.data.split import split_by_task
 from firstlight.run.errors import ConfigError, DataError, invalid_value
 
 # Images, and the label of each: a class name, or what `LabelColumns.parse` returns.
@@ -96,19 +97,28 @@ class ImageFolderDataModule(ImageDataModule):
         dirs = {"train": train_dir}
         if train_dir != root:
             dirs |= {name: root / name for name in ("val", "test") if (root / name).is_dir()}
-        loaded = self._read_tables(dirs) if self.has_table else list_labeled_images(dirs)
-        names, labels = self.labels.encode({name: labels for name, (_, labels) in loaded.items()}, str(root))
-        splits = {name: (paths, labels[name]) for name, (paths, _) in loaded.items()}
-        if "val" not in splits:
-            paths, values = splits["train"][0], np.asarray(splits["train"][1])
-            indices = split_by_task(values, self.task, val_fraction=0.1, test_fraction=0.1 if train_dir == root else 0)
-            for name, chosen in indices.items():
-                splits[name] = [paths[index] for index in chosen], values[chosen]
+        known_names = self.splitter.known_names
+        loaded = self._read_tables(dirs) if self.has_table else list_labeled_images(dirs, known_names)
+        raw_labels = {name: labels for name, (_, labels) in loaded.items()}
+        names, labels = self.labels.encode(raw_labels, str(root), known_names)
+        num_files = self.splitter.get_dataset_size(sum(len(paths) for paths, _ in loaded.values()))
+        samples = {name: self._describe_samples(*files, num_files) for name, files in loaded.items()}
+        held_out = HELD_OUT if train_dir == root else {"val": HELD_OUT["val"]}
+        splits = {
+            name: ([loaded[key][0][index] for index in indices], np.asarray(labels[key])[indices])
+            for name, (key, indices) in self.splitter.split(samples, held_out, names).items()
+        }
         splits.setdefault("test", splits["val"])
         return names, {name: self._make_dataset(name, *files) for name, files in splits.items()}
 
     def _read_tables(self, dirs: dict[str, Path]) -> dict[str, LabeledImages]:
         return {name: read_image_table(path, self.labels, self.max_skipped_samples) for name, path in dirs.items()}
+
+    def _describe_samples(self, paths: list[Path], labels: list[RawLabel], num_files: int) -> Samples:
+        classes = [str(label) for label in labels] if self.task == "classification" else None
+        return Samples(
+            make_path_identities(paths, self.root), classes, stamp_files(paths, labels, num_files), self.root
+        )
 
     def _make_dataset(self, split: str, paths: list[Path], labels: Any) -> "ImageFileDataset":
         augment = split == "train" and self.augment
@@ -201,24 +211,26 @@ def get_random_resized_crop_box(image: Image.Image, size: int) -> CropBox:
     return left, top, left + width, top + height
 
 
-def list_labeled_images(dirs: dict[str, Path]) -> dict[str, LabeledImages]:
+def list_labeled_images(dirs: dict[str, Path], known_names: Sequence[str] = ()) -> dict[str, LabeledImages]:
     """Return the images of each split under its class directories, and the class of each.
 
     Args:
         dirs: Directory of each split. The class directories of "train" determine the classes.
+        known_names: Classes of a trained model. If given, classes may be missing or empty.
 
     Raises:
         DataError: If there are fewer than two classes, or a class has no images.
     """
     class_dirs = [path for path in dirs["train"].iterdir() if path.is_dir() and not path.name.startswith(".")]
     class_names = sorted(path.name for path in class_dirs)
-    if len(class_names) < 2:
+    if len(class_names) < 2 and not known_names:
         raise DataError(
             f"{dirs['train']} must contain at least 2 class directories, got {len(class_names)}. Add one directory of "
             "images per class, or set data.label_column to a column of metadata.csv."
         )
     splits: dict[str, LabeledImages] = {}
     for split, directory in dirs.items():
-        images = [(path, name) for name in class_names for path in list_images(directory / name)]
+        list_files = find_images if known_names else list_images
+        images = [(path, name) for name in class_names for path in list_files(directory / name)]
         splits[split] = [path for path, _ in images], [name for _, name in images]
     return splits

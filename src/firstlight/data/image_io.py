@@ -69,7 +69,11 @@ def list_images(path: Path) -> list[Path]:
     fix = f"Use an image or a directory with images ({', '.join(IMAGE_SUFFIXES)})."
     if not path.exists():
         raise DataError(not_found(str(path), fix))
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
-    if not files:
-        raise DataError(f"{path} contains no images. {fix}")
-    return files
+    if files := find_images(path):
+        return files
+    raise DataError(f"{path} contains no images. {fix}")
+
+
+def find_images(path: Path) -> list[Path]:
+    """Return the sorted image files under a directory; none if it does not exist."""
+    return sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())

@@ -13,8 +13,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from firstlight.data.batch import Batch, to_index_tensor
 from firstlight.data.datamodule import LabeledDataModule
+from firstlight.data.identity import stamp_labels
 from firstlight.data.image_io import get_center_crop_box, list_images, read_image_crop
 from firstlight.data.normalization import IMAGENET_MEAN, IMAGENET_STD, normalize
+from firstlight.data.sample_splitter import HELD_OUT, Samples
 from firstlight.data.sampler import ResumableSampler
 from firstlight.data.seeding import random_uniform
 from firstlight.data.unlabeled_images import UnlabeledImageDataset
@@ -163,11 +165,25 @@ class InMemoryImageDataModule(ImageDataModule):
 
     @abstractmethod
     def load_arrays(self) -> tuple[list[str], dict[str, tuple[np.ndarray, np.ndarray]]]:
-        """Return names and, by split, images (samples, 3, size, size) uint8 and labels, as `load_splits` does."""
+        """Return names and, by split, images (samples, 3, size, size) uint8 and labels, as `load_splits` does.
+
+        If "val" or "test" is missing, a tenth of "train" is taken for it, with every class in the same proportion.
+        """
+
+    def identify_images(self, images: np.ndarray) -> list[bytes]:
+        """Return what identifies each image of (images, 3, size, size): its pixels. Equal images share a split."""
+        return [image.tobytes() for image in images]
 
     def load_splits(self) -> tuple[list[str], dict[str, Dataset[Any]]]:
         """Return the names of the classes or labels and the three datasets."""
         names, splits = self.load_arrays()
+        if missing := {name: fraction for name, fraction in HELD_OUT.items() if name not in splits}:
+            images, labels = splits["train"][0], np.asarray(splits["train"][1])
+            samples = Samples(
+                self.identify_images(images), self.name_classes("train", labels, names), stamp_labels(labels.tolist())
+            )
+            chosen = self.splitter.split({"train": samples}, missing, names)
+            splits |= {name: (images[indices], labels[indices]) for name, (_, indices) in chosen.items()}
         dtype = self.label_dtype
         return names, {name: InMemoryImageDataset(*arrays, label_dtype=dtype) for name, arrays in splits.items()}
 

@@ -71,12 +71,15 @@ class LabelColumns:
             raise ValueError("the label must be a string or a number")
         return parse_number(value) if self.task == "regression" else str(value)
 
-    def encode(self, labels: Mapping[str, Sequence[Any]], source: str) -> tuple[list[str], dict[str, Any]]:
+    def encode(
+        self, labels: Mapping[str, Sequence[Any]], source: str, known_names: Sequence[str] = ()
+    ) -> tuple[list[str], dict[str, Any]]:
         """Return the names of classes, labels or the target, and the labels of each split as numbers.
 
         Args:
             labels: Result of `parse` for each row, by split.
             source: Where the labels come from, for messages.
+            known_names: Classes or labels of a trained model. If the data has no others, these are returned.
 
         Raises:
             DataError: If there are fewer than two classes, or no label at all.
@@ -86,6 +89,8 @@ class LabelColumns:
         rows = [[label] if isinstance(label, str) else label for values in labels.values() for label in values]
         found = sorted({name for row in rows for name in row}, key=natural_sort_key)
         names = self.names if self.has_flags else found
+        if set(names) <= set(known_names):
+            names = list(known_names)
         if self.task == "classification" and len(names) < 2:
             raise DataError(
                 f"A classifier requires at least two classes, but column {self.names[0]!r} of {source} contains "

@@ -147,7 +147,7 @@ def summarize_labels(labels: Any, names: list[str], task: str) -> dict[str, Any]
     if task == "multilabel":
         return {"label_names": names}
     assert values is not None, "a dataset for regression needs the attribute `labels`"
-    targets = values.astype(np.float64)
+    targets = values.astype(np.float64) if len(values) else np.zeros(1)
     return {"target_name": names[0], "target_mean": float(targets.mean()), "target_std": float(targets.std())}
 
 

@@ -1,108 +1,145 @@
-"""Split samples into train, val and test. Every class has the same proportion in each split."""
+"""Split samples into train, val and test by hashes of their identities. A sample keeps its split when others change.
 
-from collections.abc import Sequence
-from typing import Any
+Within a class of n samples, the samples are ordered by their hashes. The first floor(test * n + u) samples are the test
+split, and those up to floor((test + val) * n + u) are val. The offset u of a class is the hash of its name, between 0
+and 1, so that the rounding of small classes adds up to the fractions over all classes.
+
+The hashes at which the splits of a class begin and end are its boundaries. They are stored with the run: afterwards, a
+sample is assigned by its hash alone.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from firstlight.run.errors import DataError
+# It is independent of the run's seed, so that runs stay comparable.
+SPLIT_SEED = 0
+# Hashes are the integers below this number.
+NUM_HASHES = 2**64
+# Name of the only order if samples have no classes, or if an identity occurs in several classes.
+ALL_CLASSES = ""
 
 
-def split_by_task(
-    labels: Sequence[Any] | np.ndarray, task: str, val_fraction: float, test_fraction: float
-) -> dict[str, np.ndarray]:
-    """Return the sample indices of each split: stratified by class, and random for any other task.
+class SplitRule(NamedTuple):
+    """The rule that assigns samples to splits.
 
-    Args:
-        labels: Label of each sample, shape (samples,) or (samples, labels).
-        task: "classification", "multilabel" or "regression".
-        val_fraction: See `stratified_split`.
-        test_fraction: See `stratified_split`.
-
-    Raises:
-        DataError: If there are too few samples.
-    """
-    if task == "classification":
-        return stratified_split(labels, val_fraction, test_fraction)
-    return random_split(len(labels), val_fraction, test_fraction)
-
-
-def random_split(num_samples: int, val_fraction: float, test_fraction: float, seed: int = 0) -> dict[str, np.ndarray]:
-    """Return random sample indices of each split. The same arguments give the same split on every machine.
-
-    Args:
-        num_samples: Number of samples.
-        val_fraction: See `stratified_split`.
-        test_fraction: See `stratified_split`.
-        seed: Seed of the split. It is independent of the run's seed, so that runs stay comparable.
-
-    Raises:
-        DataError: If a split would be empty.
-    """
-    remaining = np.random.default_rng(seed).permutation(num_samples)
-    splits: dict[str, np.ndarray] = {}
-    for name, fraction in {"test": test_fraction, "val": val_fraction}.items():
-        if fraction:
-            count = round(fraction * num_samples)
-            splits[name], remaining = remaining[:count], remaining[count:]
-    splits["train"] = remaining
-    if not all(map(len, splits.values())):
-        raise DataError(f"Too few samples for a split into {', '.join(splits)}: {num_samples}. Add samples.")
-    return {name: np.sort(splits[name]) for name in ("train", "val", "test") if name in splits}
-
-
-# scikit-learn's train_test_split does nearly the same, but importing scikit-learn takes 0.9 s in every command.
-def stratified_split(
-    labels: Sequence[int] | np.ndarray, val_fraction: float, test_fraction: float, seed: int = 0
-) -> dict[str, np.ndarray]:
-    """Return the sample indices of each split. The same arguments give the same split on every machine.
-
-    Args:
-        labels: Label of each sample, shape (samples,).
+    Attributes:
+        seed: Seed of the hashes.
         val_fraction: Fraction of the samples for validation, 0 to 1. If 0, there is no "val".
         test_fraction: Fraction of the samples for the test, 0 to 1. If 0, there is no "test".
-        seed: Seed of the split. It is independent of the run's seed, so that runs stay comparable.
-
-    Raises:
-        DataError: If a class has too few samples to be in every split.
+        boundaries: Two hashes by class. A sample with a smaller hash than the first is in "test", with a smaller hash
+            than the second in "val", otherwise in "train". The only key is `ALL_CLASSES` if classes are ignored.
     """
-    labels = np.asarray(labels)
-    remaining = np.random.default_rng(seed).permutation(len(labels))
-    splits: dict[str, np.ndarray] = {}
-    for name, fraction in {"test": test_fraction, "val": val_fraction}.items():
-        if not fraction:
-            continue
-        count = round(fraction * len(labels))
-        classes, class_sizes = np.unique(labels[remaining], return_counts=True)
-        if class_sizes.min() < 2 or count < len(classes) or len(remaining) - count < len(classes):
-            raise DataError(
-                f"Too few samples for a stratified split: {len(labels)} samples in {len(classes)} classes (smallest "
-                f"class: {class_sizes.min()}) with a {name} fraction of {fraction}. Add samples."
-            )
-        is_selected = mark_stratified_subset(labels[remaining], count)
-        splits[name], remaining = remaining[is_selected], remaining[~is_selected]
-    splits["train"] = remaining
-    return {name: np.sort(splits[name]) for name in ("train", "val", "test") if name in splits}
+
+    seed: int
+    val_fraction: float
+    test_fraction: float
+    boundaries: Mapping[str, tuple[int, int]]
 
 
-def mark_stratified_subset(labels: np.ndarray, count: int) -> np.ndarray:
-    """Return a mask of the first samples of each class, with every class in its proportion of all samples.
+def hash_identities(identities: Iterable[str | bytes], seed: int = SPLIT_SEED) -> np.ndarray:
+    """Return the first 64 bits of the SHA-256 of seed and identity, shape (samples,) uint64.
 
     Args:
-        labels: Label of each sample, shape (samples,).
-        count: Number of samples to select.
-
-    Returns:
-        Shape (samples,) bool, with `count` values True.
+        identities: Whatever identifies a sample. Samples with the same identity are always in the same split, so that
+            the name of a group, such as a patient, keeps its samples together.
+        seed: Seed of the hashes.
     """
-    _, class_ids, class_sizes = np.unique(labels, return_inverse=True, return_counts=True)
-    exact_counts = class_sizes * count / len(labels)
-    counts = np.floor(exact_counts).astype(int)
-    # The samples left over by rounding down go to the classes with the largest remainders.
-    counts[np.argsort(counts - exact_counts, kind="stable")[: count - counts.sum()]] += 1
-    by_class = np.argsort(class_ids, kind="stable")
-    # Index of each sample within its class, from 0.
-    index_in_class = np.arange(len(labels)) - np.repeat(np.cumsum(class_sizes) - class_sizes, class_sizes)
-    is_selected = np.empty(len(labels), dtype=bool)
-    is_selected[by_class] = index_in_class < np.repeat(counts, class_sizes)
-    return is_selected
+    prefix = b"%d:" % seed
+    # Paths that are not UTF-8 contain surrogates.
+    encoded = (name if isinstance(name, bytes) else name.encode("utf-8", "surrogatepass") for name in identities)
+    digests = b"".join(hashlib.sha256(prefix + name).digest()[:8] for name in encoded)
+    return np.frombuffer(digests, dtype=">u8").astype(np.uint64)
+
+
+def make_split_rule(
+    hashes: np.ndarray,
+    classes: Sequence[str] | None,
+    val_fraction: float,
+    test_fraction: float,
+    seed: int = SPLIT_SEED,
+) -> SplitRule:
+    """Return the rule that splits these samples, with every class in the same proportion.
+
+    Every class keeps at least one training sample. If an identity occurs in several classes, classes are ignored.
+
+    Args:
+        hashes: Result of `hash_identities`, shape (samples,).
+        classes: Name of the class of each sample. If None, samples have no classes.
+        val_fraction: See `SplitRule`.
+        test_fraction: See `SplitRule`.
+        seed: Seed of the hashes.
+    """
+    if classes is None or count_identities_in_several_classes(hashes, classes):
+        classes = [ALL_CLASSES] * len(hashes)
+    names, class_ids = index_names(classes)
+    order = np.lexsort((hashes, class_ids))
+    ends = np.cumsum(np.bincount(class_ids, minlength=len(names)))
+    boundaries = {}
+    for name, class_hashes in zip(names, np.split(hashes[order], ends[:-1]), strict=True):
+        offset = int(hash_identities([name], seed)[0]) / NUM_HASHES
+        boundaries[name] = find_boundaries(class_hashes, val_fraction, test_fraction, offset)
+    return SplitRule(seed, val_fraction, test_fraction, boundaries)
+
+
+def find_boundaries(hashes: np.ndarray, val_fraction: float, test_fraction: float, offset: float) -> tuple[int, int]:
+    """Return the boundaries of a class. See `SplitRule`.
+
+    Args:
+        hashes: Sorted hashes of the samples of the class, shape (samples,).
+        val_fraction: See `SplitRule`.
+        test_fraction: See `SplitRule`.
+        offset: Between 0 and 1; it is added to the number of samples before rounding down.
+    """
+    # A split begins only where an identity begins. The last identity is a training sample.
+    starts = np.flatnonzero(np.diff(hashes, prepend=hashes[:1] + np.uint64(1)))
+    found = []
+    for fraction in (test_fraction, test_fraction + val_fraction):
+        count = math.floor(fraction * len(hashes) + offset)
+        nearest = starts[np.searchsorted(starts[1:], count) :][:2]
+        start = int(min(nearest, key=lambda start: abs(start - count)))
+        # Between the two hashes at the boundary, a share of `fraction` belongs to the first of them: a later sample is
+        # then in the test with the probability `fraction`, also in a small class.
+        below, above = int(hashes[start - 1]) if start else -1, int(hashes[start])
+        found.append(below + 1 + int(fraction * (above - below - 1)))
+    return found[0], found[1]
+
+
+def assign_splits(hashes: np.ndarray, classes: Sequence[str] | None, rule: SplitRule) -> dict[str, np.ndarray]:
+    """Return the sorted sample indices of each split.
+
+    Args:
+        hashes: Result of `hash_identities` with the seed of the rule, shape (samples,).
+        classes: Name of the class of each sample. If None, samples have no classes.
+        rule: A rule. The hashes of a class that it does not contain are divided by its fractions.
+    """
+    if classes is None or ALL_CLASSES in rule.boundaries:
+        classes = [ALL_CLASSES] * len(hashes)
+    sums = (rule.test_fraction, rule.test_fraction + rule.val_fraction)
+    default = tuple(int(fraction * NUM_HASHES) for fraction in sums)
+    names, class_ids = index_names(classes)
+    limits = np.array([rule.boundaries.get(name, default) for name in names], dtype=np.uint64).reshape(-1, 2)
+    is_held_out = hashes[:, None] < limits[class_ids]  # (samples, 2): in "test", in "test" or "val"
+    splits = {"train": ~is_held_out[:, 1]}
+    if rule.val_fraction:
+        splits["val"] = is_held_out[:, 1] & ~is_held_out[:, 0]
+    if rule.test_fraction:
+        splits["test"] = is_held_out[:, 0]
+    return {name: np.flatnonzero(is_in_split) for name, is_in_split in splits.items()}
+
+
+def count_identities_in_several_classes(hashes: np.ndarray, classes: Sequence[str]) -> int:
+    """Return the number of identities whose samples belong to different classes."""
+    _, class_ids = index_names(classes)
+    order = np.lexsort((class_ids, hashes))
+    is_same_identity = np.diff(hashes[order]) == 0
+    return len(np.unique(hashes[order][1:][is_same_identity & (np.diff(class_ids[order]) != 0)]))
+
+
+def index_names(names: Sequence[str]) -> tuple[list[str], np.ndarray]:
+    """Return the distinct names, and the index of each name in them, shape (names,) int64."""
+    index = {name: position for position, name in enumerate(dict.fromkeys(names))}
+    return list(index), np.array([index[name] for name in names], dtype=np.int64)

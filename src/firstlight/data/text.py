@@ -10,8 +10,9 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from firstlight.data.datamodule import LabeledDataModule
+from firstlight.data.identity import make_text_identity, stamp_labels
+from firstlight.data.sample_splitter import HELD_OUT, Samples
 from firstlight.data.sampler import BalancedSampler, LengthGroupedSampler, ResumableSampler
-from firstlight.data.split import split_by_task
 from firstlight.data.tabular import iter_texts
 from firstlight.data.token_cache import tokenize_cached
 from firstlight.data.token_dataset import RaggedTokens, TokenDataset
@@ -76,7 +77,8 @@ class TextDataModule(LabeledDataModule):
     def load_texts(self) -> tuple[list[str], dict[str, LabeledTexts]]:
         """Return the names of the classes or labels and, by split, the texts and their labels.
 
-        A label is the index of a class name. For other tasks, see `LabeledDataModule`.
+        A label is the index of a class name. For other tasks, see `LabeledDataModule`. If "val" or "test" is missing, a
+        tenth of "train" is taken for it, with every class in the same proportion.
 
         Raises:
             DataError: If the data is missing or cannot be read.
@@ -98,16 +100,34 @@ class TextDataModule(LabeledDataModule):
 
     def load_splits(self) -> tuple[list[str], dict[str, Dataset[Any]]]:
         """Return the names and the datasets. Without a tokenizer, they have labels but no tokens yet."""
-        names, self.texts = self.load_texts()
+        names, texts = self.load_texts()
+        self.texts = self.add_missing_splits(names, texts)
         datasets: dict[str, Dataset[Any]] = {}
-        for name, (texts, labels) in self.texts.items():
+        for name, (strings, labels) in self.texts.items():
             if self.tokenizer:
-                datasets[name] = self.make_dataset(texts, labels)
+                datasets[name] = self.make_dataset(strings, labels)
             else:
                 datasets[name] = TokenDataset(
-                    RaggedTokens.from_lists([[]] * len(texts)), labels, label_dtype=self.label_dtype
+                    RaggedTokens.from_lists([[]] * len(strings)), labels, label_dtype=self.label_dtype
                 )
         return names, datasets
+
+    def add_missing_splits(self, names: list[str], texts: Mapping[str, LabeledTexts]) -> dict[str, LabeledTexts]:
+        """Return texts and labels of all splits. Equal texts are in the same split."""
+        samples = {}
+        for name, (strings, labels) in texts.items():
+            classes = self.name_classes(name, labels, names)
+            stamps = stamp_labels(classes or np.asarray(labels).tolist())
+            source = self.get_source(name)
+            samples[name] = Samples([make_text_identity(text) for text in strings], classes, stamps, source)
+        return {
+            name: ([texts[key][0][index] for index in indices], np.asarray(texts[key][1])[indices])
+            for name, (key, indices) in self.splitter.split(samples, HELD_OUT, names).items()
+        }
+
+    def get_source(self, split: str) -> str:
+        """Return where the texts of a split come from, such as a file; empty if there is only one place."""
+        return ""
 
     def load_predict_inputs(self, paths: list[Path]) -> tuple[list[str], Dataset[Any]]:
         """Return the number of each row of a CSV, TSV, JSON Lines or Parquet file, from 1, and the dataset of texts.
@@ -170,29 +190,6 @@ class TextDataModule(LabeledDataModule):
                     return BalancedSampler(self.get_balanced_labels(dataset), *arguments, lengths)
                 return LengthGroupedSampler(lengths, self.batch_size, self.run_seed, *self.rank_and_world_size)
         return super().make_sampler(dataset)
-
-
-def split_texts(
-    texts: list[str], labels: Any, val_fraction: float, test_fraction: float, task: str = "classification"
-) -> dict[str, LabeledTexts]:
-    """Return texts and labels by split, with every class in the same proportion. Other tasks are split at random.
-
-    Args:
-        texts: All texts.
-        labels: Label of each text.
-        val_fraction: Fraction of the texts for validation, 0 to 1. If 0, there is no "val".
-        test_fraction: Fraction of the texts for the test, 0 to 1. If 0, there is no "test".
-        task: "classification", "multilabel" or "regression".
-    """
-    splits = split_by_task(labels, task, val_fraction, test_fraction)
-    values = np.asarray(labels)
-    return {name: ([texts[i] for i in indices], values[indices]) for name, indices in splits.items()}
-
-
-def add_missing_splits(splits: Mapping[str, LabeledTexts], task: str = "classification") -> dict[str, LabeledTexts]:
-    """Return train, val and test. A missing val or test is a tenth of train."""
-    fractions = {name: 0.0 if name in splits else 0.1 for name in ("val", "test")}
-    return {**splits, **split_texts(*splits["train"], fractions["val"], fractions["test"], task)}
 
 
 def find_most_common_words(

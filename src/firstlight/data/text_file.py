@@ -5,7 +5,7 @@ from typing import Literal
 
 from firstlight.data.label_column import LabelColumns, RawLabel, is_missing
 from firstlight.data.tabular import Row, format_columns, is_clean_utf8, iter_rows, report_or_reject_skipped
-from firstlight.data.text import LabeledTexts, TextDataModule, add_missing_splits
+from firstlight.data.text import LabeledTexts, TextDataModule
 
 
 class TextFileDataModule(TextDataModule):
@@ -70,9 +70,13 @@ class TextFileDataModule(TextDataModule):
         """
         paths = {"train": self.path, "val": self.val_path, "test": self.test_path}
         loaded = {name: self._load_valid_rows(Path(path)) for name, path in paths.items() if path}
-        names, labels = self.labels.encode({name: labels for name, (_, labels) in loaded.items()}, self.path)
-        splits = {name: (texts, labels[name]) for name, (texts, _) in loaded.items()}
-        return names, add_missing_splits(splits, self.task)
+        raw_labels = {name: labels for name, (_, labels) in loaded.items()}
+        names, labels = self.labels.encode(raw_labels, self.path, self.splitter.known_names)
+        return names, {name: (texts, labels[name]) for name, (texts, _) in loaded.items()}
+
+    def get_source(self, split: str) -> str:
+        """Return the file with the texts of a split."""
+        return {"train": self.path, "val": self.val_path, "test": self.test_path}[split] or self.path
 
     def _load_valid_rows(self, path: Path) -> tuple[list[str], list[RawLabel]]:
         texts: list[str] = []

@@ -10,6 +10,7 @@ from firstlight.config.instantiate import instantiate, locate, validate_classes
 from firstlight.config.schema import read_signature
 from firstlight.config.untrusted import deny_remote_code
 from firstlight.data.labels import LABEL_DTYPES
+from firstlight.data.split_datamodule import SplitDataModule
 from firstlight.model.task import Task
 from firstlight.run.errors import CheckpointError, ConfigError
 from firstlight.run.files import ENGINE_KEY
@@ -46,6 +47,22 @@ def build_datamodule(config: Config) -> LightningDataModule | None:
         task = read_signature(config["model"]["_target_"]).constants.get("task")
         data["task"] = task if task in LABEL_DTYPES else None
     return instantiate(data)
+
+
+def restore_split(data: LightningDataModule | None, saved: Config, is_evaluation: bool = True) -> None:
+    """Split the samples of a dataset as the run did that wrote a checkpoint.
+
+    Args:
+        data: The dataset, before its setup.
+        saved: The loaded checkpoint.
+        is_evaluation: Whether the samples are only evaluated. See `SampleSplitter`.
+
+    Raises:
+        CheckpointError: If the split in the checkpoint is corrupt.
+    """
+    if isinstance(data, SplitDataModule) and (state := saved.get(type(data).__qualname__)):
+        data.splitter.is_evaluation = is_evaluation
+        data.load_state_dict(state)
 
 
 def load_model(saved: Config, trust_remote_code: bool = False, runs_setup: bool = False) -> LightningModule:

@@ -1,8 +1,9 @@
-"""Which loops of the Trainer a module and its datamodule support."""
+"""Which loops of the Trainer a module and its datamodule support, and how many samples a loop has evaluated."""
 
 from typing import Any
 
-from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 
@@ -18,3 +19,25 @@ def find_missing_hooks(model: LightningModule, data: LightningDataModule | None,
     owners: list[Any] = [model] if data is None else [data, model]
     missing = [] if is_overridden(f"{loop}_step", model) or loop == "predict" else [f"{loop}_step"]
     return missing + ([] if any(is_overridden(loader, owner) for owner in owners) else [loader])
+
+
+def describe_evaluated_samples(trainer: Trainer, loop: str) -> str:
+    """Return how many samples the last evaluation has read, such as "60" or "8 of 60"; "unknown" for a stream.
+
+    Args:
+        trainer: The trainer, after the evaluation on one device.
+        loop: "validation" or "test".
+    """
+    if loop == "test":
+        loaders, limits = trainer.test_dataloaders, trainer.num_test_batches
+    else:
+        loaders, limits = trainer.val_dataloaders, trainer.num_val_batches
+    total = num_read = 0
+    for loader, limit in zip(CombinedLoader(loaders, "sequential").flattened, limits, strict=True):
+        try:
+            size, num_batches = len(loader.dataset), len(loader)
+        except (TypeError, AttributeError):
+            return "unknown"
+        total += size
+        num_read += size if limit >= num_batches else int(limit) * (getattr(loader, "batch_size", None) or 1)
+    return f"{total:,}" if num_read == total else f"{num_read:,} of {total:,}"

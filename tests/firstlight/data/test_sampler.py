@@ -86,7 +86,7 @@ def make_data(tmp_path, requires_text_packages):
     """Return a function that builds a dataset of 120 texts, 96 of them for training, of 3 to 40 or of equal tokens."""
 
     def make(varied=True, **kwargs):
-        rows = [f"{'word ' * (1 + index % 38 if varied else 50)},{index % 2}" for index in range(120)]
+        rows = [f"{index} {'word ' * (1 + index % 38 if varied else 50)},{index % 2}" for index in range(120)]
         (tmp_path / "texts.csv").write_text("\n".join(["text,label", *rows]))
         defaults = {"max_length": 40, "pad_to_multiple_of": 8, "batch_size": 10}
         data = TextFileDataModule(str(tmp_path / "texts.csv"), **defaults | kwargs)

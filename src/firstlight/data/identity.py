@@ -1,0 +1,71 @@
+"""What identifies a sample when its dataset changes or moves: the relative path of a file, or the words of a text."""
+
+import os
+import unicodedata
+import zlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+# Up to this number of files, a modified file is noticed by its first bytes. Otherwise, by its size only.
+MAX_FILES_TO_READ = 2_000
+# Up to this number of files, their sizes are read: a network file system may need a millisecond for each.
+MAX_FILES_TO_STAT = 100_000
+NUM_BYTES_TO_READ = 16_384
+
+
+def make_path_identities(paths: Iterable[Path], root: str) -> list[str]:
+    """Return the path of each file relative to a directory, the same on every file system.
+
+    Args:
+        paths: Files in the directory.
+        root: The directory.
+    """
+    base = os.path.join(os.path.normpath(root), "")
+    relative = (os.path.normpath(path).removeprefix(base) for path in paths)
+    # macOS may decompose accents in file names.
+    return [unicodedata.normalize("NFC", path).replace(os.sep, "/") for path in relative]
+
+
+def make_text_identity(text: str) -> str:
+    """Return a text without what tokenizers ignore or unify: the kind of blanks, and how accents are encoded."""
+    return unicodedata.normalize("NFC", " ".join(text.split()))
+
+
+def stamp_labels(labels: Iterable[Any]) -> list[int]:
+    """Return a checksum of each label, 32 bits."""
+    return [zlib.crc32(repr(label).encode("utf-8", "surrogatepass")) for label in labels]
+
+
+def stamp_files(paths: Sequence[Path], labels: Iterable[Any], num_files: int) -> list[int]:
+    """Return a checksum of each file and its label, 32 bits. The more files there are, the less is read of each.
+
+    Args:
+        paths: The files.
+        labels: Label of each file.
+        num_files: Number of files that decides how much is read.
+    """
+    stamps = stamp_labels(labels)
+    if num_files > MAX_FILES_TO_STAT:
+        return stamps
+    is_read = num_files <= MAX_FILES_TO_READ
+    return [stamp_file(path, stamp, is_read) for path, stamp in zip(paths, stamps, strict=True)]
+
+
+def stamp_file(path: Path, start: int, is_read: bool) -> int:
+    """Return a checksum of the size of a file, and of its first bytes if `is_read`; 32 bits.
+
+    Args:
+        path: The file. If it cannot be read, it is like an empty file: the dataset reports it.
+        start: Checksum to continue.
+        is_read: Whether to read the file.
+    """
+    size, head = 0, b""
+    try:
+        size = path.stat().st_size
+        if is_read:
+            with path.open("rb") as file:
+                head = file.read(NUM_BYTES_TO_READ)
+    except OSError:
+        pass
+    return zlib.crc32(head, zlib.crc32(b"%d" % size, start))
