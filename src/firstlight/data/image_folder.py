@@ -13,25 +13,23 @@ from torch.utils.data import Dataset, default_collate
 from torchvision.transforms import v2
 
 from firstlight.data.batch import Batch
-from firstlight.data.image_io import CropBox, get_center_crop_box, list_images, read_image_crop
-from firstlight.data.image_table import read_image_table
+from firstlight.data.image_io import CropBox, get_center_crop_box, read_image_crop
+from firstlight.data.image_layout import find_split_dirs, list_labeled_images
+from firstlight.data.image_table import find_table, read_image_tables
 from firstlight.data.images import ImageDataModule
-from firstlight.data.label_column import LabelColumns, RawLabel
+from firstlight.data.label_column import LabelColumns
 from firstlight.data.seeding import fork_seeded_rng
 from firstlight.data.split import split_by_task
 from firstlight.run.errors import ConfigError, DataError, invalid_value
-
-# Images, and the label of each: a class name, or what `LabelColumns.parse` returns.
-LabeledImages = tuple[list[Path], list[RawLabel]]
 
 
 class ImageFolderDataModule(ImageDataModule):
     """Images in one directory per class, or images with labels in a table.
 
     ROOT/CLASS/*.jpg is split 80/10/10. ROOT/{train,val,test}/CLASS/*.jpg is used as it is: without "val", a tenth of
-    "train" is used for validation; without "test", "val" is also the test split.
+    "train" is used for validation; without "test", "val" is also the test split. See `find_split_dirs` for other names.
 
-    With `label_column`, the labels come from metadata.csv or metadata.jsonl in ROOT, or in each of
+    With `label_column`, the labels come from metadata.csv, .jsonl or .parquet in ROOT, or in each of
     ROOT/{train,val,test}. Its column "file_name" has paths relative to it, as in Hugging Face's imagefolder.
 
     Args:
@@ -84,7 +82,8 @@ class ImageFolderDataModule(ImageDataModule):
         """Return the names of the classes or labels and the three datasets.
 
         Raises:
-            DataError: If the directory does not exist, has fewer than two classes, or a class has no images.
+            DataError: If the directory does not exist, its layout is ambiguous, there are fewer than two classes, or a
+                class has no images.
         """
         root = Path(self.root)
         if not root.is_dir():
@@ -92,23 +91,22 @@ class ImageFolderDataModule(ImageDataModule):
                 f"data.root={root} is not a directory. Set data.root to a directory with one subdirectory of images "
                 "per class, or with metadata.csv."
             )
-        train_dir = root / "train" if (root / "train").is_dir() else root
-        dirs = {"train": train_dir}
-        if train_dir != root:
-            dirs |= {name: root / name for name in ("val", "test") if (root / name).is_dir()}
-        loaded = self._read_tables(dirs) if self.has_table else list_labeled_images(dirs)
+        if self.has_table:
+            loaded = read_image_tables(root, self.labels, self.max_skipped_samples)
+            has_split_dirs = len(loaded) > 1 or find_table(root) is None
+        else:
+            dirs = find_split_dirs(root)
+            loaded = list_labeled_images(dirs)
+            has_split_dirs = dirs["train"] != root
         names, labels = self.labels.encode({name: labels for name, (_, labels) in loaded.items()}, str(root))
         splits = {name: (paths, labels[name]) for name, (paths, _) in loaded.items()}
         if "val" not in splits:
             paths, values = splits["train"][0], np.asarray(splits["train"][1])
-            indices = split_by_task(values, self.task, val_fraction=0.1, test_fraction=0.1 if train_dir == root else 0)
+            indices = split_by_task(values, self.task, val_fraction=0.1, test_fraction=0 if has_split_dirs else 0.1)
             for name, chosen in indices.items():
                 splits[name] = [paths[index] for index in chosen], values[chosen]
         splits.setdefault("test", splits["val"])
         return names, {name: self._make_dataset(name, *files) for name, files in splits.items()}
-
-    def _read_tables(self, dirs: dict[str, Path]) -> dict[str, LabeledImages]:
-        return {name: read_image_table(path, self.labels, self.max_skipped_samples) for name, path in dirs.items()}
 
     def _make_dataset(self, split: str, paths: list[Path], labels: Any) -> "ImageFileDataset":
         augment = split == "train" and self.augment
@@ -199,26 +197,3 @@ def get_random_resized_crop_box(image: Image.Image, size: int) -> CropBox:
     # Landscape and portrait boxes are equally likely, so that a later EXIF rotation makes no difference.
     top, left, height, width = v2.RandomResizedCrop.get_params(image, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3))
     return left, top, left + width, top + height
-
-
-def list_labeled_images(dirs: dict[str, Path]) -> dict[str, LabeledImages]:
-    """Return the images of each split under its class directories, and the class of each.
-
-    Args:
-        dirs: Directory of each split. The class directories of "train" determine the classes.
-
-    Raises:
-        DataError: If there are fewer than two classes, or a class has no images.
-    """
-    class_dirs = [path for path in dirs["train"].iterdir() if path.is_dir() and not path.name.startswith(".")]
-    class_names = sorted(path.name for path in class_dirs)
-    if len(class_names) < 2:
-        raise DataError(
-            f"{dirs['train']} must contain at least 2 class directories, got {len(class_names)}. Add one directory of "
-            "images per class, or set data.label_column to a column of metadata.csv."
-        )
-    splits: dict[str, LabeledImages] = {}
-    for split, directory in dirs.items():
-        images = [(path, name) for name in class_names for path in list_images(directory / name)]
-        splits[split] = [path for path, _ in images], [name for _, name in images]
-    return splits

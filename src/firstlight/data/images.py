@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from firstlight.data.batch import Batch, to_index_tensor
 from firstlight.data.datamodule import LabeledDataModule
-from firstlight.data.image_io import get_center_crop_box, list_images, read_image_crop
+from firstlight.data.image_files import describe_missing_images, list_images, report_ignored
+from firstlight.data.image_io import get_center_crop_box, read_image_crop
 from firstlight.data.normalization import IMAGENET_MEAN, IMAGENET_STD, normalize
 from firstlight.data.sampler import ResumableSampler
 from firstlight.data.seeding import random_uniform
@@ -114,8 +115,11 @@ class ImageDataModule(LabeledDataModule):
         Raises:
             DataError: If there is no image.
         """
-        paths = list_images(path)
-        return [str(path) for path in paths], UnlabeledImageDataset(paths, self.image_size)
+        listing = list_images(path)
+        report_ignored(path, listing.ignored)
+        if not listing.paths:
+            raise DataError(describe_missing_images(path, listing.ignored))
+        return [str(path) for path in listing.paths], UnlabeledImageDataset(listing.paths, self.image_size)
 
     def get_read_error(self, name: str) -> str:
         """Return the error message of reading this file."""
