@@ -98,7 +98,8 @@ class ImageFolderDataModule(ImageDataModule):
             dirs = find_split_dirs(root)
             loaded = list_labeled_images(dirs)
             has_split_dirs = dirs["train"] != root
-        names, labels = self.labels.encode({name: labels for name, (_, labels) in loaded.items()}, str(root))
+        raw_labels = {name: labels for name, (_, labels) in loaded.items()}
+        names, labels = self.labels.encode(raw_labels, str(root), is_table=self.has_table)
         splits = {name: (paths, labels[name]) for name, (paths, _) in loaded.items()}
         if "val" not in splits:
             paths, values = splits["train"][0], np.asarray(splits["train"][1])

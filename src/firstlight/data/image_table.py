@@ -5,8 +5,9 @@ from pathlib import Path
 
 from firstlight.data.image_files import list_images
 from firstlight.data.image_layout import LabeledImages, format_names, get_split, list_dirs
+from firstlight.data.json_rows import Row
 from firstlight.data.label_column import LabelColumns, RawLabel, is_missing
-from firstlight.data.tabular import Row, iter_rows, report_or_reject_skipped
+from firstlight.data.tabular import iter_rows, report_or_reject_skipped
 from firstlight.run.errors import DataError
 
 TABLE_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")

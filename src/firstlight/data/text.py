@@ -46,6 +46,8 @@ class TextDataModule(LabeledDataModule):
     modality: ClassVar[str] = "text"
     # Column with the text in a file, including files to predict.
     text_column: str = "text"
+    # Encoding of these files. If None, UTF-8, or UTF-16 with its byte order mark.
+    encoding: str | None = None
 
     # Cache of the tokens of large datasets.
     tokens_dir: ClassVar[Path] = Path("data/tokens")
@@ -108,12 +110,12 @@ class TextDataModule(LabeledDataModule):
         return names, datasets
 
     def load_predict_inputs(self, path: Path) -> tuple[list[str], Dataset[Any]]:
-        """Return the number of each row of a CSV, TSV, JSON Lines or Parquet file, from 1, and the dataset of texts.
+        """Return the number of each row of a CSV, TSV, JSON or Parquet file, from 1, and the dataset of texts.
 
         Raises:
             DataError: If the file has no rows, or no column with texts.
         """
-        self.rows = list(iter_texts(path, self.text_column))
+        self.rows = list(iter_texts(path, self.text_column, self.encoding))
         if not self.rows:
             raise DataError(f"{path} contains no rows. Use a file with at least one text.")
         texts = [text or "" for text, _ in self.rows]
