@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import float32
 
+from firstlight.data.tokenizer_errors import convert_tokenizer_errors, probe_tokenizer, silence_panics
 from firstlight.data.word_tokenizer import validate_text_packages
 from firstlight.model.pretrained import WeightsReport, build_report, print_report
 from firstlight.run.errors import CheckpointError, ConfigError, UserError, invalid_value, unknown_name
@@ -102,7 +103,9 @@ def load_text_network(
         validate_permission(weights, remote_code, trust_remote_code)
         if architecture is not None and not remote_code:
             validate_saved_architecture(weights, config.get("model_type"), architecture)
-        tokenizer: Any = AutoTokenizer.from_pretrained(weights, trust_remote_code=remote_code)
+        with convert_tokenizer_errors(f"The tokenizer of model.weights={weights}", fix), silence_panics():
+            tokenizer: Any = AutoTokenizer.from_pretrained(weights, trust_remote_code=remote_code)
+            probe_tokenizer(tokenizer)
         network, info = from_pretrained(weights, remote_code, overrides)
     except UserError:
         raise
