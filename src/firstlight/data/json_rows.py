@@ -71,14 +71,8 @@ def iter_document(document: Any, path: Path, columns: Sequence[str]) -> Iterator
             yield from iter_columns(document, path, columns)
         else:
             yield document
-    elif document.keys() >= SPLIT_KEYS and isinstance(document["columns"], list) and isinstance(document["data"], list):
-        names = list(map(str, document["columns"]))
-        yield from (
-            dict(zip(names, row, strict=True))
-            if isinstance(row, list) and len(row) == len(names)
-            else f"expected {len(names)} values"
-            for row in document["data"]
-        )
+    elif document.keys() >= SPLIT_KEYS and all(isinstance(document[name], list) for name in SPLIT_KEYS):
+        yield from iter_split(list(map(str, document["columns"])), document["data"])
     elif len(tables) == 1:
         yield from iter_document(document[tables[0]], path, columns)
     elif values and not tables and all(isinstance(value, dict) for value in values):
@@ -91,6 +85,13 @@ def iter_document(document: Any, path: Path, columns: Sequence[str]) -> Iterator
         raise DataError(
             f"{path} contains {found[:300]} instead of the columns {', '.join(columns)}. Save one list of objects."
         )
+
+
+def iter_split(names: list[str], rows: list[Any]) -> Iterator[Row]:
+    """Yield the rows of {"columns": names, "data": list of lists}."""
+    for row in rows:
+        is_valid = isinstance(row, list) and len(row) == len(names)
+        yield dict(zip(names, row, strict=True)) if is_valid else f"expected {len(names)} values"
 
 
 def is_records(value: Any) -> bool:

@@ -70,7 +70,7 @@ def _tokenize_chunk(
 def _encode_texts(texts: list[str], tokenizer: TokenizerLike, max_length: int) -> list[list[int]]:
     if not texts:
         return []
-    with convert_tokenizer_errors("The tokenizer of the model", "Use other weights, or another checkpoint."):
+    with convert_tokenizer_errors("the tokenizer of the model", "Use other weights, or another checkpoint."):
         return tokenizer(texts, truncation=True, max_length=max_length)["input_ids"]
 
 

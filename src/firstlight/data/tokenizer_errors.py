@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from firstlight.run.errors import CheckpointError, UserError, corrupt_file
+from firstlight.run.errors import CheckpointError, UserError
 
 # Texts that pass through every step of a tokenizer: normalization, an unknown word, truncation, an empty text.
 PROBE_TEXTS = ["A word \u00e9", "", "many words " * 8]
@@ -16,7 +16,7 @@ def convert_tokenizer_errors(what: str, fix: str) -> Iterator[None]:
     """Raise a CheckpointError for any error of a tokenizer inside this context, also for a panic of its Rust library.
 
     Args:
-        what: Subject of the message, such as "The tokenizer of the checkpoint".
+        what: What fails, such as "the tokenizer of the checkpoint".
         fix: An imperative sentence with a period.
 
     Raises:
@@ -30,7 +30,7 @@ def convert_tokenizer_errors(what: str, fix: str) -> Iterator[None]:
         if not isinstance(error, Exception) and not is_panic(error):
             raise
         detail = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-        raise CheckpointError(corrupt_file(what, detail[:200].rstrip("."), fix)) from error
+        raise CheckpointError(f"Cannot use {what} ({detail[:200].rstrip('.')}). {fix}") from error
 
 
 def is_panic(error: BaseException) -> bool:

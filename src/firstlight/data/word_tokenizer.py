@@ -58,7 +58,7 @@ def tokenizer_from_json(text: str) -> PreTrainedTokenizerFast:
     validate_text_packages()
     from tokenizers import Tokenizer
 
-    with convert_tokenizer_errors("The tokenizer of the checkpoint", "Use another checkpoint, or train again."):
+    with convert_tokenizer_errors("the tokenizer of the checkpoint", "Use another checkpoint, or train again."):
         # The caller sets the lengths in each call.
         state = {**json.loads(text), "truncation": None, "padding": None}
         special_tokens = state.pop(SPECIAL_TOKENS_KEY, DEFAULT_SPECIAL_TOKENS)
