@@ -20,6 +20,7 @@ from firstlight.data.images import ImageDataModule
 from firstlight.data.label_column import LabelColumns
 from firstlight.data.seeding import fork_seeded_rng
 from firstlight.data.split import split_by_task
+from firstlight.data.tabular import validate_encoding
 from firstlight.run.errors import ConfigError, DataError, invalid_value
 
 
@@ -37,6 +38,7 @@ class ImageFolderDataModule(ImageDataModule):
         label_column: Column of the table with the class, with several labels, or with the target. For several labels
             also a list of columns with 0 or 1, one per label. If None, the class directories are the labels.
         label_separator: Separates several labels in a cell that is not a JSON list.
+        encoding: Encoding of the table, such as cp1252. If None, UTF-8, or UTF-16 with its byte order mark.
         task: "classification", "multilabel" (several labels per image) or "regression" (a number). If None, the task of
             the model, which the engine sets.
         image_size: Side of the crops in pixels.
@@ -58,6 +60,7 @@ class ImageFolderDataModule(ImageDataModule):
         root: str,
         label_column: str | list[str] | None = None,
         label_separator: str = ";",
+        encoding: str | None = None,
         task: Literal["classification", "multilabel", "regression"] | None = None,
         image_size: int = 224,
         batch_size: int = 32,
@@ -71,7 +74,9 @@ class ImageFolderDataModule(ImageDataModule):
         if label_column is None and task not in (None, "classification"):
             fix = "Set data.label_column to a column of metadata.csv."
             raise ConfigError(invalid_value("data.label_column", None, f"a column for data.task={task}", fix))
+        validate_encoding(encoding)
         self.root = root
+        self.encoding = encoding
         self.set_task(task)
         # Class directories are read as a table with the column "class".
         self.labels = LabelColumns(self.task, label_column or "class", label_separator)
@@ -92,7 +97,7 @@ class ImageFolderDataModule(ImageDataModule):
                 "per class, or with metadata.csv."
             )
         if self.has_table:
-            loaded = read_image_tables(root, self.labels, self.max_skipped_samples)
+            loaded = read_image_tables(root, self.labels, self.max_skipped_samples, self.encoding)
             has_split_dirs = len(loaded) > 1 or find_table(root) is None
         else:
             dirs = find_split_dirs(root)

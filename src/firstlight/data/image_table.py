@@ -14,7 +14,9 @@ TABLE_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 FILE_COLUMN = "file_name"
 
 
-def read_image_tables(root: Path, columns: LabelColumns, max_skipped: int) -> dict[str, LabeledImages]:
+def read_image_tables(
+    root: Path, columns: LabelColumns, max_skipped: int, encoding: str | None = None
+) -> dict[str, LabeledImages]:
     """Return the images of each split and their labels, from a table in `root` or one in each split's directory.
 
     If the paths in the table of `root` start with the directories of splits, these are the splits. Otherwise, all
@@ -24,6 +26,7 @@ def read_image_tables(root: Path, columns: LabelColumns, max_skipped: int) -> di
         root: Directory with the tables.
         columns: The columns with the labels.
         max_skipped: Maximum number of invalid rows of a table that are skipped.
+        encoding: See `iter_rows`.
 
     Raises:
         DataError: If there is no table, or two, a column is missing, or too many rows are invalid.
@@ -35,14 +38,14 @@ def read_image_tables(root: Path, columns: LabelColumns, max_skipped: int) -> di
             "Remove one of them."
         )
     if not split_dirs:
-        return _split_by_path(root, *read_image_table(root, columns, max_skipped))
+        return _split_by_path(root, *read_image_table(root, columns, max_skipped, encoding))
     splits = {get_split(path.name) or "": path for path in split_dirs}
     if len(splits) < len(split_dirs) or "train" not in splits:
         raise DataError(
             f"The layout of {root} is ambiguous: expected {TABLE_NAMES[0]} in one directory per split, got "
             f"{format_names(split_dirs)}. Use the names train, val and test."
         )
-    return {split: read_image_table(path, columns, max_skipped) for split, path in splits.items()}
+    return {split: read_image_table(path, columns, max_skipped, encoding) for split, path in splits.items()}
 
 
 def _split_by_path(root: Path, paths: list[Path], labels: list[RawLabel]) -> dict[str, LabeledImages]:
@@ -68,13 +71,16 @@ def find_table(directory: Path) -> Path | None:
     return next((directory / name for name in TABLE_NAMES if (directory / name).is_file()), None)
 
 
-def read_image_table(directory: Path, columns: LabelColumns, max_skipped: int) -> LabeledImages:
+def read_image_table(
+    directory: Path, columns: LabelColumns, max_skipped: int, encoding: str | None = None
+) -> LabeledImages:
     """Return the images that the table of a directory lists, and the label of each; print how many it does not list.
 
     Args:
         directory: Directory with a table. Its column "file_name" has paths relative to it.
         columns: The columns with the labels.
         max_skipped: Maximum number of invalid rows that are skipped.
+        encoding: See `iter_rows`.
 
     Raises:
         DataError: If there is no table, a column is missing, or too many rows are invalid.
@@ -89,7 +95,7 @@ def read_image_table(directory: Path, columns: LabelColumns, max_skipped: int) -
     paths: list[Path] = []
     labels: list[RawLabel] = []
     errors: dict[int, str] = {}
-    for number, row in enumerate(iter_rows(table, FILE_COLUMN, *columns.names), start=1):
+    for number, row in enumerate(iter_rows(table, FILE_COLUMN, *columns.names, encoding=encoding), start=1):
         if error := find_row_error(directory, row, columns):
             errors[number] = error
         else:

@@ -23,7 +23,7 @@ SUFFIXES = ".csv, .tsv, .json, .jsonl or .parquet"
 # A byte that is not UTF-8 is read as a surrogate, and JSON may contain surrogates. No tokenizer accepts them.
 SURROGATES = re.compile("[\ud800-\udfff]")
 INVALID_TEXT = "invalid UTF-8 or NUL character"
-ENCODING_FIX = "Save the file as UTF-8, or set data.encoding of data=text_file, e.g. data.encoding=cp1252."
+ENCODING_FIX = "Save the file as UTF-8, or set its encoding (of text_file and image_folder), e.g. data.encoding=cp1252."
 # Messages list the columns of a corrupt file only up to this number of characters.
 MAX_LISTED_CHARACTERS = 200
 

@@ -62,7 +62,7 @@ def test_other_encoding_is_named_and_not_guessed(tmp_path, kwargs):
     (tmp_path / "a.csv").write_bytes(make_csv(";").encode("cp1252"))
 
     with pytest.raises(
-        DataError, match=r"row 1: invalid UTF-8 or NUL character. Save the file as UTF-8, or set data.e"
+        DataError, match=r"row 1: invalid UTF-8 or NUL character. Save the file as UTF-8, or set its enc"
     ):
         load(tmp_path / "a.csv", **kwargs)
     (text, reason), *_ = iter_texts(tmp_path / "a.csv", "text")

@@ -5,7 +5,7 @@ import shutil
 import pytest
 from PIL import Image
 
-from firstlight.data.image_files import list_images
+from firstlight.data.image_files import get_formats, list_images
 from firstlight.data.image_folder import ImageFolderDataModule
 from firstlight.run.errors import DataError
 
@@ -27,6 +27,15 @@ def add_images(tmp_path):
 
     add.root = tmp_path / "root"
     return add
+
+
+@pytest.fixture
+def without_heif(monkeypatch):
+    """Run the test as if pillow-heif were not installed."""
+    monkeypatch.setattr("firstlight.data.image_files.is_installed", lambda module: False)
+    get_formats.cache_clear()
+    yield
+    get_formats.cache_clear()
 
 
 def setup(root, **kwargs):
@@ -132,8 +141,7 @@ def test_class_missing_in_a_split_is_reported(add_images, capsys):
     assert capsys.readouterr().err == f"data: {add_images.root / 'test'} has no images of cat.\n"
 
 
-def test_ignored_files_are_counted_in_one_line_in_training_and_prediction(add_images, capsys, monkeypatch):
-    monkeypatch.setattr("firstlight.data.image_files.is_installed", lambda module: False)
+def test_ignored_files_are_counted_in_one_line_in_training_and_prediction(add_images, capsys, without_heif):
     add_images(*CLASSES)
     add_images("cat", name="._{}.png", count=5)
     add_images("cat/.ipynb_checkpoints", "dog/sub/@eaDir", "dog/__MACOSX", "__MACOSX/cat", ".git")
@@ -182,8 +190,7 @@ def test_directory_without_images_names_its_files(add_images):
         data.set_predict_inputs(str(add_images.root / "texts"))
 
 
-def test_heic_file_names_the_missing_package(tmp_path, monkeypatch):
-    monkeypatch.setattr("firstlight.data.image_files.is_installed", lambda module: False)
+def test_heic_file_names_the_missing_package(tmp_path, without_heif):
     (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic0000")
     data = ImageFolderDataModule(str(tmp_path), image_size=4)
     data.set_predict_inputs(str(tmp_path / "a.heic"))

@@ -143,3 +143,15 @@ def test_ambiguous_tables_are_rejected(tmp_path):
     (tmp_path / "x" / "metadata.csv").unlink()
     with pytest.raises(DataError, match="expected metadata.csv in one directory per split, got val. Use the names"):
         load(tmp_path / "x", label_column="kind")
+
+
+def test_encoding_of_a_table_is_an_option(tmp_path):
+    write_table(tmp_path / "x", [f"sub/{i}.png" for i in range(20)])
+    table = tmp_path / "x" / "metadata.csv"
+    table.write_bytes(table.read_text().replace(",a", ",caf\u00e9").encode("cp1252"))
+
+    assert load(tmp_path / "x", label_column="kind", encoding="cp1252").class_names == ["b", "caf\u00e9"]
+    with pytest.raises(
+        DataError, match="row 1: invalid UTF-8 or NUL character. Save the file as UTF-8, or set its enc"
+    ):
+        load(tmp_path / "x", label_column="kind")
