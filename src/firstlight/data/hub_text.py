@@ -3,12 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+from firstlight.data.label_column import is_missing, normalize_label, validate_class_labels
 from firstlight.data.text import LabeledTexts, TextDataModule
 from firstlight.run.errors import DataError, MissingPackageError, missing_package
 
 
 class HubTextDataModule(TextDataModule):
-    """Labeled texts from a dataset of the Hub, or from a directory saved with `save_to_disk`.
+    """Labeled texts from a dataset of the Hub, or from a directory that `save_to_disk` wrote.
+
+    A saved Dataset is the split "train"; a saved DatasetDict has the splits that it names.
 
     Missing splits are taken from "train": a tenth each, with every class in the same proportion.
 
@@ -71,13 +74,17 @@ class HubTextDataModule(TextDataModule):
             for name, split_name in split_names.items()
             if split_name is not None
         }
-        values = sorted({label for _, labels in splits.values() for label in labels}, key=str)
-        if None in values or -1 in values:
+        if any(is_missing(label) or label == -1 for _, labels in splits.values() for label in labels):
             raise DataError(
                 f"{self.dataset_name} contains unlabeled rows. Set data.test_split and data.val_split to labeled "
                 "splits."
             )
         names: list[str] | None = getattr(tables["train"].features[self.label_column], "names", None)
+        if not names:
+            splits = {name: (texts, list(map(normalize_label, labels))) for name, (texts, labels) in splits.items()}
+            everything = [label for _, labels in splits.values() for label in labels]
+            validate_class_labels(everything, self.label_column, self.dataset_name)
+        values = sorted({label for _, labels in splits.values() for label in labels})
         if names and (unnamed := set(values) - set(range(len(names)))):
             raise DataError(
                 f"{self.dataset_name} has {len(names)} classes with the labels 0 to {len(names) - 1}, but contains the "
@@ -101,7 +108,7 @@ class HubTextDataModule(TextDataModule):
             key: Config key that selects the split.
         """
         if split not in tables:
-            fix = "Use a dataset with this split." if split == "train" else f"Set {key} to one of them."
+            fix = "Use a dataset with this split." if split == "train" else f"Set {key} to one of them, or to null."
             raise DataError(f"{self.dataset_name} has no split {split!r}. Available: {', '.join(tables)}. {fix}")
         columns = tables[split].column_names
         for column in (self.text_column, self.label_column):
@@ -110,7 +117,7 @@ class HubTextDataModule(TextDataModule):
                     f"{self.dataset_name} has no column {column!r}. Available: {', '.join(columns)}. "
                     "Set data.text_column or data.label_column to one of them."
                 )
-        texts, labels = list(tables[split][self.text_column]), list(tables[split][self.label_column])
+        texts, labels = self._read_columns(tables[split])
         if not all(isinstance(text, str) for text in texts):
             raise DataError(
                 f"Column {self.text_column!r} in the split {split!r} of {self.dataset_name} contains missing texts. "
@@ -118,18 +125,48 @@ class HubTextDataModule(TextDataModule):
             )
         return texts, labels
 
+    def _read_columns(self, table: Any) -> tuple[list[Any], list[Any]]:
+        """Return the texts and the labels of a split.
+
+        Raises:
+            DataError: If the files are damaged, or a label is a list.
+        """
+        try:
+            # Without the format of a saved dataset, which may be of another package.
+            part = table.select_columns([self.text_column, self.label_column]).with_format(None)
+            part.data.validate(full=True)  # reading invalid offsets would end the process
+            texts, labels = list(part[self.text_column]), list(part[self.label_column])
+        except Exception as error:  # pyarrow raises many kinds
+            raise DataError(self._describe_damage(error)) from error
+        if any(isinstance(label, list | dict | bytes) for label in labels):
+            raise DataError(
+                f"Column {self.label_column!r} of {self.dataset_name} contains lists. Set data.label_column to a "
+                "column with one class per row."
+            )
+        return texts, labels
+
+    def _describe_damage(self, error: Exception) -> str:
+        detail = next(iter(str(error).splitlines()), "").rstrip(".") or type(error).__name__
+        if Path(self.dataset_name).is_dir():
+            fix = "Save it again with save_to_disk, or use another directory."
+            return f"Cannot read the dataset in {self.dataset_name} ({detail[:300]}). {fix}"
+        return (
+            f"Could not load the dataset {self.dataset_name!r} ({detail}). Check the name and your connection, or use "
+            "data=text_file, which works offline."
+        )
+
     def _download(self) -> Any:
         try:
             from datasets import disable_progress_bars, load_dataset, load_from_disk
         except ImportError as error:
             raise MissingPackageError(missing_package(f"The Hub dataset {self.dataset_name!r}", "datasets")) from error
         disable_progress_bars()
+        directory = Path(self.dataset_name)
         try:
-            if Path(self.dataset_name, "dataset_dict.json").is_file():
+            if (directory / "dataset_dict.json").is_file():
                 return load_from_disk(self.dataset_name)
+            if (directory / "state.json").is_file():  # one split
+                return {"train": load_from_disk(self.dataset_name)}
             return load_dataset(self.dataset_name, self.subset, cache_dir=self.cache_dir)
         except Exception as error:  # datasets raises the many kinds of its file systems
-            raise DataError(
-                f"Could not load the dataset {self.dataset_name!r} ({str(error).splitlines()[0]}). Check the name and "
-                "your connection, or use data=text_file, which works offline."
-            ) from error
+            raise DataError(self._describe_damage(error)) from error

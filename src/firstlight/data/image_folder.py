@@ -14,25 +14,24 @@ from torchvision.transforms import v2
 
 from firstlight.data.batch import Batch
 from firstlight.data.identity import make_path_identities, stamp_files
-from firstlight.data.image_io import CropBox, find_images, get_center_crop_box, list_images, read_image_crop
-from firstlight.data.image_table import read_image_table
+from firstlight.data.image_io import CropBox, get_center_crop_box, read_image_crop
+from firstlight.data.image_layout import find_split_dirs, list_labeled_images
+from firstlight.data.image_table import find_table, read_image_tables
 from firstlight.data.images import ImageDataModule
 from firstlight.data.label_column import LabelColumns, RawLabel
 from firstlight.data.sample_splitter import HELD_OUT, Samples
 from firstlight.data.seeding import fork_seeded_rng
+from firstlight.data.tabular import validate_encoding
 from firstlight.run.errors import ConfigError, DataError, invalid_value
-
-# Images, and the label of each: a class name, or what `LabelColumns.parse` returns.
-LabeledImages = tuple[list[Path], list[RawLabel]]
 
 
 class ImageFolderDataModule(ImageDataModule):
     """Images in one directory per class, or images with labels in a table.
 
     ROOT/CLASS/*.jpg is split 80/10/10. ROOT/{train,val,test}/CLASS/*.jpg is used as it is: without "val", a tenth of
-    "train" is used for validation; without "test", "val" is also the test split.
+    "train" is used for validation; without "test", "val" is also the test split. See `find_split_dirs` for other names.
 
-    With `label_column`, the labels come from metadata.csv or metadata.jsonl in ROOT, or in each of
+    With `label_column`, the labels come from metadata.csv, .jsonl or .parquet in ROOT, or in each of
     ROOT/{train,val,test}. Its column "file_name" has paths relative to it, as in Hugging Face's imagefolder.
 
     Args:
@@ -40,6 +39,7 @@ class ImageFolderDataModule(ImageDataModule):
         label_column: Column of the table with the class, with several labels, or with the target. For several labels
             also a list of columns with 0 or 1, one per label. If None, the class directories are the labels.
         label_separator: Separates several labels in a cell that is not a JSON list.
+        encoding: Encoding of the table, such as cp1252. If None, UTF-8, or UTF-16 with its byte order mark.
         task: "classification", "multilabel" (several labels per image) or "regression" (a number). If None, the task of
             the model, which the engine sets.
         image_size: Side of the crops in pixels.
@@ -61,6 +61,7 @@ class ImageFolderDataModule(ImageDataModule):
         root: str,
         label_column: str | list[str] | None = None,
         label_separator: str = ";",
+        encoding: str | None = None,
         task: Literal["classification", "multilabel", "regression"] | None = None,
         image_size: int = 224,
         batch_size: int = 32,
@@ -74,7 +75,9 @@ class ImageFolderDataModule(ImageDataModule):
         if label_column is None and task not in (None, "classification"):
             fix = "Set data.label_column to a column of metadata.csv."
             raise ConfigError(invalid_value("data.label_column", None, f"a column for data.task={task}", fix))
+        validate_encoding(encoding)
         self.root = root
+        self.encoding = encoding
         self.set_task(task)
         # Class directories are read as a table with the column "class".
         self.labels = LabelColumns(self.task, label_column or "class", label_separator)
@@ -85,7 +88,8 @@ class ImageFolderDataModule(ImageDataModule):
         """Return the names of the classes or labels and the three datasets.
 
         Raises:
-            DataError: If the directory does not exist, has fewer than two classes, or a class has no images.
+            DataError: If the directory does not exist, its layout is ambiguous, there are fewer than two classes, or a
+                class has no images.
         """
         root = Path(self.root)
         if not root.is_dir():
@@ -93,26 +97,25 @@ class ImageFolderDataModule(ImageDataModule):
                 f"data.root={root} is not a directory. Set data.root to a directory with one subdirectory of images "
                 "per class, or with metadata.csv."
             )
-        train_dir = root / "train" if (root / "train").is_dir() else root
-        dirs = {"train": train_dir}
-        if train_dir != root:
-            dirs |= {name: root / name for name in ("val", "test") if (root / name).is_dir()}
         known_names = self.splitter.known_names
-        loaded = self._read_tables(dirs) if self.has_table else list_labeled_images(dirs, known_names)
+        if self.has_table:
+            loaded = read_image_tables(root, self.labels, self.max_skipped_samples, self.encoding)
+            has_split_dirs = len(loaded) > 1 or find_table(root) is None
+        else:
+            dirs = find_split_dirs(root)
+            loaded = list_labeled_images(dirs, known_names)
+            has_split_dirs = dirs["train"] != root
         raw_labels = {name: labels for name, (_, labels) in loaded.items()}
-        names, labels = self.labels.encode(raw_labels, str(root), known_names)
+        names, labels = self.labels.encode(raw_labels, str(root), known_names, is_table=self.has_table)
         num_files = self.splitter.get_dataset_size(sum(len(paths) for paths, _ in loaded.values()))
         samples = {name: self._describe_samples(*files, num_files) for name, files in loaded.items()}
-        held_out = HELD_OUT if train_dir == root else {"val": HELD_OUT["val"]}
+        held_out = {"val": HELD_OUT["val"]} if has_split_dirs else HELD_OUT
         splits = {
             name: ([loaded[key][0][index] for index in indices], np.asarray(labels[key])[indices])
             for name, (key, indices) in self.splitter.split(samples, held_out, names).items()
         }
         splits.setdefault("test", splits["val"])
         return names, {name: self._make_dataset(name, *files) for name, files in splits.items()}
-
-    def _read_tables(self, dirs: dict[str, Path]) -> dict[str, LabeledImages]:
-        return {name: read_image_table(path, self.labels, self.max_skipped_samples) for name, path in dirs.items()}
 
     def _describe_samples(self, paths: list[Path], labels: list[RawLabel], num_files: int) -> Samples:
         classes = [str(label) for label in labels] if self.task == "classification" else None
@@ -209,28 +212,3 @@ def get_random_resized_crop_box(image: Image.Image, size: int) -> CropBox:
     # Landscape and portrait boxes are equally likely, so that a later EXIF rotation makes no difference.
     top, left, height, width = v2.RandomResizedCrop.get_params(image, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3))
     return left, top, left + width, top + height
-
-
-def list_labeled_images(dirs: dict[str, Path], known_names: Sequence[str] = ()) -> dict[str, LabeledImages]:
-    """Return the images of each split under its class directories, and the class of each.
-
-    Args:
-        dirs: Directory of each split. The class directories of "train" determine the classes.
-        known_names: Classes of a trained model. If given, classes may be missing or empty.
-
-    Raises:
-        DataError: If there are fewer than two classes, or a class has no images.
-    """
-    class_dirs = [path for path in dirs["train"].iterdir() if path.is_dir() and not path.name.startswith(".")]
-    class_names = sorted(path.name for path in class_dirs)
-    if len(class_names) < 2 and not known_names:
-        raise DataError(
-            f"{dirs['train']} must contain at least 2 class directories, got {len(class_names)}. Add one directory of "
-            "images per class, or set data.label_column to a column of metadata.csv."
-        )
-    splits: dict[str, LabeledImages] = {}
-    for split, directory in dirs.items():
-        list_files = find_images if known_names else list_images
-        images = [(path, name) for name in class_names for path in list_files(directory / name)]
-        splits[split] = [path for path, _ in images], [name for _, name in images]
-    return splits

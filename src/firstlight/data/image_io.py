@@ -3,15 +3,17 @@
 import math
 import warnings
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 
-from firstlight.run.errors import DataError, not_found
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+from firstlight.data.image_files import explain_unreadable, get_formats
+from firstlight.data.image_metadata import get_upright_operation, strip_metadata
+from firstlight.data.image_pixels import convert_to_rgb, get_extrema
+from firstlight.run.errors import DataError
 
 CropBox = tuple[int, int, int, int]  # left, top, right and bottom in pixels, as in Pillow
 
@@ -30,50 +32,43 @@ def get_center_crop_box(image: Image.Image, size: int) -> CropBox:
 def read_image_crop(path: Path, size: int, crop_fn: Callable[[Image.Image, int], CropBox]) -> Tensor:
     """Read a crop of an image file, scaled to a square, as RGB: (3, size, size) uint8.
 
+    See `convert_to_rgb` for other modes than 8-bit RGB. Of several frames or pages, the first one is read.
+
     Args:
         path: The file.
         size: Side of the result in pixels.
         crop_fn: Returns the crop box. It is called with the undecoded image, before the EXIF rotation, and `size`.
 
     Raises:
-        DataError: If the file is missing, corrupt or not an image.
+        DataError: If the pixels cannot be decoded, or the file is missing or not an image.
     """
     try:
         # Pillow warns about unusual metadata and large images, but only unreadable pixels matter here.
-        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
-            width, height = image.size
-            left, top, right, bottom = crop_fn(image, size)
-            # A JPEG is decoded at 1/2, 1/4 or 1/8 if the crop keeps at least `size` pixels on each side. Pillow takes
-            # the requested size of the complete image for this. Other formats are decoded at full size.
-            required_size = math.ceil(width * size / (right - left)), math.ceil(height * size / (bottom - top))
-            draft = image.draft("RGB", required_size)
-            scale = draft[1][2] / width if draft else 1
-            crop = image.crop((round(left * scale), round(top * scale), round(right * scale), round(bottom * scale)))
-            ImageOps.exif_transpose(crop, in_place=True)
-            pixels = v2.functional.pil_to_tensor(crop.convert("RGB"))
+        with warnings.catch_warnings(action="ignore"):
+            try:
+                pixels = _decode_crop(path, size, crop_fn)
+            except Exception:  # decoders raise many kinds for a corrupt file
+                stripped = strip_metadata(path.read_bytes())
+                if stripped is None:
+                    raise
+                pixels = _decode_crop(BytesIO(stripped), size, crop_fn)
         # torch resizes uint8 twice as fast as Pillow does.
         return v2.functional.resize(pixels, [size, size], antialias=True)
-    except Exception as error:  # decoders raise many kinds for a corrupt file
-        detail = " ".join(str(error).split()) or type(error).__name__
+    except Exception as error:
+        detail = explain_unreadable(path, error)
         raise DataError(f"Cannot read image {path} ({detail}). Repair or remove the file.") from error
 
 
-def list_images(path: Path) -> list[Path]:
-    """Return the sorted image files under a directory, or the path itself if it is a file.
-
-    Raises:
-        DataError: If the path does not exist or contains no image.
-    """
-    if path.is_file():
-        return [path]
-    fix = f"Use an image or a directory with images ({', '.join(IMAGE_SUFFIXES)})."
-    if not path.exists():
-        raise DataError(not_found(str(path), fix))
-    if files := find_images(path):
-        return files
-    raise DataError(f"{path} contains no images. {fix}")
-
-
-def find_images(path: Path) -> list[Path]:
-    """Return the sorted image files under a directory; none if it does not exist."""
-    return sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
+def _decode_crop(file: Path | BytesIO, size: int, crop_fn: Callable[[Image.Image, int], CropBox]) -> Tensor:
+    with Image.open(file, formats=get_formats()) as image:
+        width, height = image.size
+        left, top, right, bottom = crop_fn(image, size)
+        # A JPEG is decoded at 1/2, 1/4 or 1/8 if the crop keeps at least `size` pixels on each side. Pillow takes the
+        # requested size of the complete image for this. Other formats are decoded at full size.
+        required_size = math.ceil(width * size / (right - left)), math.ceil(height * size / (bottom - top))
+        draft = image.draft("RGB", required_size)
+        scale = draft[1][2] / width if draft else 1
+        crop = image.crop((round(left * scale), round(top * scale), round(right * scale), round(bottom * scale)))
+        rgb = convert_to_rgb(crop, get_extrema(image) if image.mode in ("I", "F") else None)
+        operation = get_upright_operation(image)
+        return v2.functional.pil_to_tensor(rgb.transpose(operation) if operation is not None else rgb)

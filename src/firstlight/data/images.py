@@ -14,7 +14,9 @@ from torch.utils.data import DataLoader, Dataset
 from firstlight.data.batch import Batch, to_index_tensor
 from firstlight.data.datamodule import LabeledDataModule
 from firstlight.data.identity import stamp_labels
-from firstlight.data.image_io import get_center_crop_box, list_images, read_image_crop
+from firstlight.data.image_files import describe_missing_images, list_images, report_ignored
+from firstlight.data.image_io import get_center_crop_box, read_image_crop
+from firstlight.data.labels import validate_label_values
 from firstlight.data.normalization import IMAGENET_MEAN, IMAGENET_STD, normalize
 from firstlight.data.sample_splitter import HELD_OUT, Samples
 from firstlight.data.sampler import ResumableSampler
@@ -116,7 +118,13 @@ class ImageDataModule(LabeledDataModule):
         Raises:
             DataError: If a directory contains no image.
         """
-        images = [image for path in paths for image in list_images(path)]
+        images: list[Path] = []
+        for path in paths:
+            listing = list_images(path)
+            report_ignored(path, listing.ignored)
+            if not listing.paths:
+                raise DataError(describe_missing_images(path, listing.ignored))
+            images += listing.paths
         return [str(path) for path in images], UnlabeledImageDataset(images, self.image_size)
 
     def get_read_error(self, name: str) -> str:
@@ -195,11 +203,17 @@ class InMemoryImageDataset(Dataset[Any]):
         images: Shape (samples, 3, size, size), uint8.
         labels: Shape (samples,) or (samples, labels).
         label_dtype: Dtype of the labels.
+
+    Raises:
+        DataError: If images or labels have another dtype or shape.
     """
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, label_dtype: torch.dtype = torch.int64) -> None:
+        images, labels = np.asarray(images), np.asarray(labels)
+        validate_images(images, len(labels))
+        validate_label_values(labels, "classification" if label_dtype == torch.int64 else "")
         self.images = torch.from_numpy(np.ascontiguousarray(images))
-        self.labels = torch.from_numpy(np.asarray(labels)).to(label_dtype)
+        self.labels = torch.from_numpy(labels).to(label_dtype)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -212,6 +226,27 @@ class InMemoryImageDataset(Dataset[Any]):
         # non_blocking: the copy to the GPU does not synchronize. On the CPU, nothing is copied.
         ids = to_index_tensor(indices).to(self.images.device, non_blocking=self.images.is_cuda)
         return {"inputs": self.images[ids], "labels": self.labels[ids], "ids": ids}
+
+
+def validate_images(images: np.ndarray, num_labels: int) -> None:
+    """Check that images are uint8 RGB in the layout of torch, one per label.
+
+    Raises:
+        DataError: If they are not.
+    """
+    got = f"got {images.dtype} {images.shape}"
+    if images.ndim == 4 and images.shape[1] != 3 and images.shape[3] == 3:
+        fix = "Return images.transpose(0, 3, 1, 2)."
+    elif images.ndim == 3 or (images.ndim == 4 and images.shape[1] == 1):
+        fix = "Repeat the gray channel: np.repeat(images.reshape(len(images), 1, height, width), 3, axis=1)."
+    elif images.ndim == 4 and images.shape[1] == 3 and images.dtype != np.uint8:
+        fix = "Scale the pixels to 0..255 and return images.astype(np.uint8)."
+    else:
+        fix = "Return one RGB image per sample."
+    if images.ndim != 4 or images.shape[1] != 3 or images.dtype != np.uint8:
+        raise DataError(f"Invalid images: expected uint8 (samples, 3, height, width), {got}. {fix}")
+    if len(images) != num_labels:
+        raise DataError(f"Invalid labels: expected one per image, got {num_labels} for {len(images)} images.")
 
 
 def shift_images(images: Tensor, max_shift: int, down: Tensor, right: Tensor) -> Tensor:

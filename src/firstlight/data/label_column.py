@@ -2,17 +2,29 @@
 
 import json
 import math
+import re
+import sys
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from firstlight.data.labels import validate_task
-from firstlight.data.tabular import format_columns, is_clean_utf8
+from firstlight.data.labels import MAX_LISTED_CLASSES, validate_task
+from firstlight.data.tabular import INVALID_TEXT, format_columns, is_clean_utf8
 from firstlight.run.errors import ConfigError, DataError, invalid_value
 
 # The label of a row before all rows are known: the name of a class, the names of its labels, or a number.
 RawLabel = str | list[str] | float
+# Labels of which upper and lower case mean the same.
+BOOLEANS = ("true", "false")
+# "1.0" is 1, but "1.10" may be the name of a version.
+WHOLE_NUMBER = re.compile(r"(-?\d+)\.0+")
+NUMBER = re.compile(r"[+-]?\d*\.?\d+(e[+-]?\d+)?", re.IGNORECASE)
+# More different values than this in half of the rows are not classes.
+MIN_TARGET_VALUES = 10
+# Ratings have fractions, but not more values than this.
+MAX_FRACTIONS = 50
 FLAGS = {"0": False, "1": True, "false": False, "true": True, "0.0": False, "1.0": True}
 
 
@@ -49,7 +61,7 @@ class LabelColumns:
             if is_missing(row[column]) and (self.task != "multilabel" or self.has_flags):
                 return f"empty column {column!r}"
             if not is_clean_utf8(str(row[column])):
-                return "invalid UTF-8 or NUL character"
+                return INVALID_TEXT
         try:
             self.parse(row)
         except ValueError as error:
@@ -67,12 +79,16 @@ class LabelColumns:
             return [name for name in self.names if parse_flag(name, row[name])]
         if self.task == "multilabel":
             return split_cell(value, self.separator)
-        if isinstance(value, list | dict):
+        if isinstance(value, list | dict | bytes):
             raise ValueError("the label must be a string or a number")
-        return parse_number(value) if self.task == "regression" else str(value)
+        return parse_number(value) if self.task == "regression" else normalize_label(value)
 
     def encode(
-        self, labels: Mapping[str, Sequence[Any]], source: str, known_names: Sequence[str] = ()
+        self,
+        labels: Mapping[str, Sequence[Any]],
+        source: str,
+        known_names: Sequence[str] = (),
+        is_table: bool = True,
     ) -> tuple[list[str], dict[str, Any]]:
         """Return the names of classes, labels or the target, and the labels of each split as numbers.
 
@@ -80,9 +96,10 @@ class LabelColumns:
             labels: Result of `parse` for each row, by split.
             source: Where the labels come from, for messages.
             known_names: Classes or labels of a trained model. If the data has no others, these are returned.
+            is_table: Whether they come from a column of a table, whose values may be no classes.
 
         Raises:
-            DataError: If there are fewer than two classes, or no label at all.
+            DataError: If there are fewer than two classes, no label at all, or the values are no classes.
         """
         if self.task == "regression":
             return self.names, {split: np.array(values, dtype=np.float64) for split, values in labels.items()}
@@ -96,6 +113,8 @@ class LabelColumns:
                 f"A classifier requires at least two classes, but column {self.names[0]!r} of {source} contains "
                 f"{names}. Set data.label_column to the column of the labels."
             )
+        if self.task == "classification" and is_table:
+            validate_class_labels([label for values in labels.values() for label in values], self.names[0], source)
         if not names:
             raise DataError(
                 f"Column {self.names[0]!r} of {source} contains no labels. Set data.label_column to their column."
@@ -130,7 +149,7 @@ def split_cell(value: Any, separator: str) -> list[str]:
     if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, list | dict) for item in value)):
         raise ValueError("the labels must be a list of strings or numbers")
     items = value if isinstance(value, list) else str(value).split(separator)
-    return list(dict.fromkeys(text for item in items if (text := str(item).strip())))
+    return list(dict.fromkeys(text for item in items if (text := normalize_label(item))))
 
 
 def parse_flag(column: str, value: Any) -> bool:
@@ -156,8 +175,53 @@ def parse_number(value: Any) -> float:
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
-        raise ValueError(f"the label must be a finite number, not {str(value)[:40]!r}")
+        hint = " (use a decimal point)" if re.fullmatch(r"\s*-?\d+,\d+\s*", str(value)) else ""
+        raise ValueError(f"the label must be a finite number, not {str(value)[:40]!r}{hint}")
     return number
+
+
+def normalize_label(value: Any) -> str:
+    """Return the one spelling of a label, so that "ham " or 1.0 is not another class than "ham" or 1.
+
+    Blanks at the ends and repeated ones are removed, accents are composed, a fraction of zeros is dropped, and booleans
+    are lower-case. Upper and lower case of other labels differ.
+    """
+    text = " ".join(unicodedata.normalize("NFC", str(value)).split())
+    if text.lower() in BOOLEANS:
+        return text.lower()
+    return match.group(1) if (match := WHOLE_NUMBER.fullmatch(text)) else text
+
+
+def validate_class_labels(labels: Sequence[str], column: str, source: str) -> None:
+    """Check that the values of a column are classes, and print the ones that differ in case only.
+
+    Args:
+        labels: Label of each row.
+        column: The column.
+        source: The file.
+
+    Raises:
+        DataError: If most rows have a value of their own, or the values are numbers with fractions.
+    """
+    names = set(labels)
+    if len(names) > max(MIN_TARGET_VALUES, len(labels) / 2):
+        is_number = all(NUMBER.fullmatch(name) for name in names)
+        fix = "For a numeric target, use a regression model, or s" if is_number else "S"
+        raise DataError(
+            f"Column {column!r} of {source} has {len(names):,} different {'numbers' if is_number else 'values'} in "
+            f"{len(labels):,} rows. {fix}et data.label_column to the column of the classes."
+        )
+    if len(names) > MAX_FRACTIONS and all(NUMBER.fullmatch(name) for name in names) and any("." in x for x in names):
+        raise DataError(
+            f"Column {column!r} of {source} has {len(names):,} different numbers with fractions. For a numeric target, "
+            "use a regression model, or set data.label_column to the column of the classes."
+        )
+    spellings: dict[str, list[str]] = {}
+    for name in sorted(names):
+        spellings.setdefault(name.casefold(), []).append(name)
+    if alike := [" and ".join(map(repr, group)) for group in spellings.values() if len(group) > 1]:
+        listed = ", ".join(alike[:MAX_LISTED_CLASSES])
+        print(f"data: classes of {source} that differ in case only: {listed}.", file=sys.stderr, flush=True)
 
 
 def is_missing(value: Any) -> bool:

@@ -64,6 +64,8 @@ def validate_class_indices(split: str, labels: Sequence[int] | Tensor, class_nam
             f"A classifier requires at least two classes, but the data has {class_names}. Add samples of other classes."
         )
     values = np.asarray(labels)
+    if values.ndim != 1:
+        raise DataError(describe_label_shape(split, values))
     # Values that are not numbers make an array of objects. An array without values is float.
     is_integer = values.dtype.kind in "iu" or not len(values)
     if is_integer:
@@ -81,6 +83,36 @@ def validate_class_indices(split: str, labels: Sequence[int] | Tensor, class_nam
         raise DataError(
             f"No training samples for the classes: {list_names(class_names, missing)}. Add samples, or remove these "
             "classes."
+        )
+
+
+def describe_label_shape(split: str, labels: np.ndarray) -> str:
+    """Return the message for labels of classes that are not one integer per sample."""
+    shape = f"expected one class index per sample, got the shape {labels.shape}"
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        fix = "Return them with the shape (samples,), e.g. labels.squeeze(1)."
+    elif labels.ndim == 2 and (labels.sum(1) == 1).all():
+        fix = "If they are one-hot, return labels.argmax(1)."
+    elif labels.ndim == 2:
+        fix = "For several labels per sample, set the task of dataset and model to multilabel."
+    else:
+        fix = "For other targets, such as masks, use a LightningDataModule and a LightningModule of your own."
+    return f"Invalid labels of the {split} split: {shape}. {fix}"
+
+
+def validate_label_values(labels: np.ndarray, task: str) -> None:
+    """Check that labels can be converted to the dtype of a task without changing them.
+
+    Raises:
+        DataError: If they are not numbers, or fractions for the task "classification".
+    """
+    is_integer = labels.dtype.kind in "iub"
+    if labels.dtype.kind not in "iubf" or (task == "classification" and not is_integer and (labels % 1 != 0).any()):
+        expected = "class indices" if task == "classification" else "numbers"
+        example = labels.flat[0].item() if labels.size and labels.dtype.kind != "O" else labels.dtype
+        raise DataError(
+            f"Invalid labels: expected {expected}, got {labels.dtype} such as {example!r}. Return integers "
+            "from 0, and the names of the classes."
         )
 
 

@@ -49,6 +49,8 @@ class TextDataModule(LabeledDataModule):
     modality: ClassVar[str] = "text"
     # Column with the text in a file, including files to predict.
     text_column: str = "text"
+    # Encoding of these files. If None, UTF-8, or UTF-16 with its byte order mark.
+    encoding: str | None = None
 
     # Cache of the tokens of large datasets.
     tokens_dir: ClassVar[Path] = Path("data/tokens")
@@ -130,7 +132,7 @@ class TextDataModule(LabeledDataModule):
         return ""
 
     def load_predict_inputs(self, paths: list[Path]) -> tuple[list[str], Dataset[Any]]:
-        """Return the number of each row of a CSV, TSV, JSON Lines or Parquet file, from 1, and the dataset of texts.
+        """Return the number of each row of a CSV, TSV, JSON or Parquet file, from 1, and the dataset of texts.
 
         With several files, the name of a row is file:number.
 
@@ -143,13 +145,14 @@ class TextDataModule(LabeledDataModule):
             if path.is_dir():
                 raise DataError(f"{path} is a directory, but texts are read from files. Use e.g. 'input={path}/*.csv'.")
             prefix = f"{path}:" if len(paths) > 1 else ""
-            rows = {f"{prefix}{number}": row for number, row in enumerate(iter_texts(path, self.text_column), start=1)}
+            texts = iter_texts(path, self.text_column, self.encoding)
+            rows = {f"{prefix}{number}": row for number, row in enumerate(texts, start=1)}
             if not rows:
                 raise DataError(f"{path} contains no rows. Use a file with at least one text.")
             self.rows |= rows
-        texts = [text or "" for text, _ in self.rows.values()]
+        strings = [text or "" for text, _ in self.rows.values()]
         ids = [index if text is not None else -1 for index, (text, _) in enumerate(self.rows.values())]
-        return list(self.rows), self.make_dataset(texts, None, ids)
+        return list(self.rows), self.make_dataset(strings, None, ids)
 
     def get_read_error(self, name: str) -> str:
         """Return the reason why the row with this name has no text."""

@@ -1,10 +1,18 @@
-"""Your own texts: a CSV, TSV, JSON Lines or Parquet file with a text column and a label column."""
+"""Your own texts: a CSV, TSV, JSON or Parquet file with a text column and a label column."""
 
 from pathlib import Path
 from typing import Literal
 
+from firstlight.data.json_rows import Row
 from firstlight.data.label_column import LabelColumns, RawLabel, is_missing
-from firstlight.data.tabular import Row, format_columns, is_clean_utf8, iter_rows, report_or_reject_skipped
+from firstlight.data.tabular import (
+    INVALID_TEXT,
+    format_columns,
+    is_clean_utf8,
+    iter_rows,
+    report_or_reject_skipped,
+    validate_encoding,
+)
 from firstlight.data.text import LabeledTexts, TextDataModule
 
 
@@ -21,6 +29,7 @@ class TextFileDataModule(TextDataModule):
         label_column: Column with the class (a name or a number), with several labels, or with the target. For several
             labels also a list of columns with 0 or 1, one per label.
         label_separator: Separates several labels in a cell that is not a JSON list.
+        encoding: Encoding of CSV and JSON files, such as cp1252. If None, UTF-8, or UTF-16 with its byte order mark.
         task: "classification", "multilabel" (several labels per text) or "regression" (a number). If None, the task of
             the model, which the engine sets.
         max_length: Maximum tokens per text. Longer texts are truncated.
@@ -41,6 +50,7 @@ class TextFileDataModule(TextDataModule):
         text_column: str = "text",
         label_column: str | list[str] = "label",
         label_separator: str = ";",
+        encoding: str | None = None,
         task: Literal["classification", "multilabel", "regression"] | None = None,
         max_length: int = 128,
         pad_to_multiple_of: int = 32,
@@ -58,6 +68,8 @@ class TextFileDataModule(TextDataModule):
         self.val_path = val_path
         self.test_path = test_path
         self.text_column = text_column
+        validate_encoding(encoding)
+        self.encoding = encoding
         self.set_task(task)
         self.labels = LabelColumns(self.task, label_column, label_separator)
         self.max_skipped_samples = max_skipped_samples
@@ -82,7 +94,9 @@ class TextFileDataModule(TextDataModule):
         texts: list[str] = []
         labels: list[RawLabel] = []
         errors: dict[int, str] = {}
-        for number, row in enumerate(iter_rows(path, self.text_column, *self.labels.names), start=1):
+        for number, row in enumerate(
+            iter_rows(path, self.text_column, *self.labels.names, encoding=self.encoding), start=1
+        ):
             if error := self._find_row_error(row):
                 errors[number] = error
             else:
@@ -102,4 +116,4 @@ class TextFileDataModule(TextDataModule):
             return f"empty column {self.text_column!r}"
         if not isinstance(text, str):
             return "the text must be a string"
-        return self.labels.find_error(row) if is_clean_utf8(text) else "invalid UTF-8 or NUL character"
+        return self.labels.find_error(row) if is_clean_utf8(text) else INVALID_TEXT

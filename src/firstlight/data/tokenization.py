@@ -7,6 +7,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any, Protocol
 
 from firstlight.data.token_dataset import RaggedTokens
+from firstlight.data.tokenizer_errors import convert_tokenizer_errors
 
 # From this number of texts on, tokenizing takes seconds, so that all CPU cores are used.
 PARALLEL_THRESHOLD = 5_000
@@ -76,8 +77,11 @@ def _tokenize_chunk(
 
 
 def _encode_texts(texts: list[str], tokenizer: TokenizerLike, max_length: int) -> list[list[int]]:
-    heads = cut_long_texts(texts, tokenizer, max_length)
-    return tokenizer(heads, truncation=True, max_length=max_length)["input_ids"] if texts else []
+    if not texts:
+        return []
+    with convert_tokenizer_errors("the tokenizer of the model", "Use other weights, or another checkpoint."):
+        heads = cut_long_texts(texts, tokenizer, max_length)
+        return tokenizer(heads, truncation=True, max_length=max_length)["input_ids"]
 
 
 def cut_long_texts(texts: list[str], tokenizer: TokenizerLike, max_length: int) -> list[str]:

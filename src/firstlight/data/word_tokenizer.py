@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from firstlight.data.tokenizer_errors import convert_tokenizer_errors, probe_tokenizer, silence_panics
 from firstlight.run.errors import MissingPackageError, missing_package
 from firstlight.run.packages import is_installed
 
@@ -52,14 +53,19 @@ def tokenizer_from_json(text: str) -> PreTrainedTokenizerFast:
 
     Raises:
         MissingPackageError: If transformers or tokenizers is not installed.
+        CheckpointError: If the tokenizer is damaged.
     """
     validate_text_packages()
     from tokenizers import Tokenizer
 
-    # The caller sets the lengths in each call.
-    state = {**json.loads(text), "truncation": None, "padding": None}
-    special_tokens = state.pop(SPECIAL_TOKENS_KEY, DEFAULT_SPECIAL_TOKENS)
-    return _to_fast_tokenizer(Tokenizer.from_str(json.dumps(state)), special_tokens)
+    with convert_tokenizer_errors("the tokenizer of the checkpoint", "Use another checkpoint, or train again."):
+        # The caller sets the lengths in each call.
+        state = {**json.loads(text), "truncation": None, "padding": None}
+        special_tokens = state.pop(SPECIAL_TOKENS_KEY, DEFAULT_SPECIAL_TOKENS)
+        with silence_panics():
+            tokenizer = _to_fast_tokenizer(Tokenizer.from_str(json.dumps(state)), special_tokens)
+        probe_tokenizer(tokenizer)
+    return tokenizer
 
 
 def validate_text_packages() -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import float32
 
+from firstlight.data.tokenizer_errors import convert_tokenizer_errors, probe_tokenizer, silence_panics
 from firstlight.data.word_tokenizer import validate_text_packages
 from firstlight.model.pretrained import WeightsReport, build_report, print_report
 from firstlight.run.errors import CheckpointError, ConfigError, UserError, invalid_value, unknown_name
@@ -94,15 +95,13 @@ def load_text_network(
         CheckpointError: If the weights cannot be loaded, or belong to another architecture.
     """
     validate_text_packages()
-    from transformers import AutoTokenizer
-
     fix = "Use a directory or Hub model with safetensors weights, or " + (hint or "model.weights=null.")
     try:
         config, remote_code = read_config(weights)
         validate_permission(weights, remote_code, trust_remote_code)
         if architecture is not None and not remote_code:
             validate_saved_architecture(weights, config.get("model_type"), architecture)
-        tokenizer: Any = AutoTokenizer.from_pretrained(weights, trust_remote_code=remote_code)
+        tokenizer = load_tokenizer(weights, remote_code, fix)
         network, info = from_pretrained(weights, remote_code, overrides)
     except UserError:
         raise
@@ -117,6 +116,20 @@ def load_text_network(
     return tokenizer, network
 
 
+def load_tokenizer(weights: str, remote_code: bool, fix: str) -> Any:
+    """Load the tokenizer of weights, and try it.
+
+    Raises:
+        CheckpointError: If it is missing or damaged.
+    """
+    from transformers import AutoTokenizer
+
+    with convert_tokenizer_errors(f"the tokenizer of model.weights={weights}", fix), silence_panics():
+        tokenizer = AutoTokenizer.from_pretrained(weights, trust_remote_code=remote_code)
+        probe_tokenizer(tokenizer)
+    return tokenizer
+
+
 def validate_fast_tokenizer(weights: str, tokenizer: Any) -> None:
     """Check that a tokenizer can be saved in a checkpoint.
 
@@ -127,7 +140,7 @@ def validate_fast_tokenizer(weights: str, tokenizer: Any) -> None:
 
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise CheckpointError(
-            f"The tokenizer of model.weights={weights} has no tokenizer.json ({type(tokenizer).__name__}), so it "
+            f"the tokenizer of model.weights={weights} has no tokenizer.json ({type(tokenizer).__name__}), so it "
             "cannot be saved in a checkpoint. Use weights with a fast tokenizer."
         )
 

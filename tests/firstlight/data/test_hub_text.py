@@ -1,10 +1,18 @@
 """Labeled text datasets of the Hugging Face Hub, from a saved copy."""
 
+import json
+import os
+import shutil
+from pathlib import Path
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from firstlight.data.hub_text import HubTextDataModule
 from firstlight.run.errors import DataError
 from support.datamodules import count_samples, list_labels, prepare_data
+from support.file_damage import flip_bytes, fuzz, get_error_message
 
 datasets = pytest.importorskip("datasets")
 
@@ -71,3 +79,82 @@ def test_invalid_rows_are_rejected(monkeypatch, row, message):
 
     with pytest.raises(DataError, match=message):
         data.setup()
+
+
+def test_saved_dataset_of_one_split_is_split(tmp_path):
+    datasets.Dataset.from_list(ROWS).save_to_disk(str(tmp_path / "saved"))
+    data = prepare_data(HubTextDataModule(str(tmp_path / "saved"), test_split=None))
+
+    assert count_samples(data) == {"train": 32, "val": 4, "test": 4}
+    with pytest.raises(
+        DataError, match="has no split 'test'. Available: train. Set data.test_split to one of them, or"
+    ):
+        HubTextDataModule(str(tmp_path / "saved")).setup()
+
+
+def test_spellings_of_a_label_are_one_class(save_dataset):
+    directory = save_dataset(
+        [{"text": f"word{i}", "label": ("ham", "spam ", "ham ", "spam")[i % 4]} for i in range(40)]
+    )
+
+    assert prepare_data(HubTextDataModule(directory)).class_names == ["ham", "spam"]
+
+
+def test_lists_of_labels_are_rejected(save_dataset):
+    with pytest.raises(DataError, match="Column 'label' of .* contains lists. Set data.label_column to a column with"):
+        HubTextDataModule(save_dataset([{"text": "x", "label": [1, 0]}])).setup()
+
+
+def change_json(path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def set_custom_format(directory):
+    change_json(directory / "train" / "state.json", _format_type="custom", _format_kwargs={"transform": "os.system"})
+
+
+DAMAGES = {
+    "empty list of splits": lambda path: (path / "dataset_dict.json").write_text('{"splits": []}'),
+    "no list of splits": lambda path: (path / "dataset_dict.json").write_text("{}"),
+    "list of splits cut off": lambda path: (path / "dataset_dict.json").write_text('{"splits": ["tr'),
+    "empty list file": lambda path: (path / "dataset_dict.json").write_bytes(b""),
+    "no directory of a split": lambda path: shutil.rmtree(path / "train"),
+    "no state": lambda path: (path / "train" / "state.json").unlink(),
+    "unknown format": lambda path: change_json(path / "train" / "state.json", _format_type="jaxx"),
+    "no data files": lambda path: change_json(path / "train" / "state.json", _data_files=[]),
+    "missing data file": lambda path: next((path / "train").glob("*.arrow")).unlink(),
+    "empty data file": lambda path: next((path / "train").glob("*.arrow")).write_bytes(b""),
+    "data file cut off": lambda path: os.truncate(next((path / "train").glob("*.arrow")), 700),
+    "no information": lambda path: (path / "train" / "dataset_info.json").write_text("[]"),
+    "other features": lambda path: change_json(path / "train" / "dataset_info.json", features={"x": {"_type": "Y"}}),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_directory_is_rejected_in_one_line(save_dataset, damage):
+    directory = save_dataset(ROWS)
+    DAMAGES[damage](Path(directory))
+    message = get_error_message(HubTextDataModule(directory, test_split=None).setup) or ""
+
+    assert directory in message
+    assert "Save it again with save_to_disk" in message or "has no split 'train'" in message
+
+
+def test_format_of_a_saved_dataset_is_ignored(save_dataset):
+    directory = save_dataset(ROWS)
+    set_custom_format(Path(directory))
+
+    assert prepare_data(HubTextDataModule(directory, test_split=None)).class_names == ["0", "1"]
+
+
+@settings(fuzz, max_examples=60)
+@given(data=st.data())
+def test_damaged_data_is_read_or_rejected_in_one_line(tmp_path, data):
+    if not (tmp_path / "saved").exists():
+        datasets.Dataset.from_list(ROWS).save_to_disk(str(tmp_path / "saved"))
+        next((tmp_path / "saved").glob("*.arrow")).rename(tmp_path / "original")
+    (tmp_path / "saved" / "data-00000-of-00001.arrow").write_bytes(
+        flip_bytes(data, (tmp_path / "original").read_bytes())
+    )
+
+    get_error_message(HubTextDataModule(str(tmp_path / "saved"), test_split=None).setup)

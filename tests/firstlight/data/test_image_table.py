@@ -89,7 +89,7 @@ def test_unreadable_rows_are_named_and_may_be_skipped(tmp_path, capsys):
         (
             {"label_column": "price", "root": "empty"},
             DataError,
-            "contains neither metadata.csv nor metadata.jsonl. ",
+            "contains neither metadata.csv, metadata.jsonl nor metadata.parquet. Add one",
         ),
     ],
 )
@@ -100,3 +100,58 @@ def test_unusable_table_is_rejected(tmp_path, kwargs, error, message):
 
     with pytest.raises(error, match=message):
         load(root, **kwargs)
+
+
+def write_table(directory, names):
+    rows = [{"file_name": name, "kind": "ab"[index % 2]} for index, name in enumerate(names)]
+    write_images(directory, rows)
+
+
+def test_table_above_directories_of_splits_keeps_the_splits(tmp_path):
+    names = [
+        f"{split}/{i}.png" for split, number in {"train": 10, "Valid": 4, "test": 2}.items() for i in range(number)
+    ]
+    write_table(tmp_path / "x", names)
+
+    assert count_samples(load(tmp_path / "x", label_column="kind")) == {"train": 10, "val": 4, "test": 2}
+
+
+def test_table_from_windows_is_read(tmp_path):
+    write_table(tmp_path / "x", [f"sub/{i}.png" for i in range(20)])
+    table = tmp_path / "x" / "metadata.csv"
+    table.write_text(table.read_text().replace("/", "\\"))
+
+    assert sum(count_samples(load(tmp_path / "x", label_column="kind")).values()) == 20
+
+
+def test_images_without_a_row_are_reported(tmp_path, capsys):
+    write_table(tmp_path / "x", [f"sub/{i}.png" for i in range(24)])
+    table = tmp_path / "x" / "metadata.csv"
+    table.write_text("\n".join(table.read_text().splitlines()[:21]))
+
+    assert sum(count_samples(load(tmp_path / "x", label_column="kind")).values()) == 20
+    assert capsys.readouterr().err == f"data: ignored 4 images that {table} does not list.\n"
+
+
+def test_ambiguous_tables_are_rejected(tmp_path):
+    write_table(tmp_path / "x", ["train/1.png", "val/1.png", "more/1.png"])
+    with pytest.raises(DataError, match="some images are in directories of splits, but .*more/1.png is not. Move it"):
+        load(tmp_path / "x", label_column="kind")
+    (tmp_path / "x" / "val" / "metadata.csv").write_text("file_name,kind\n1.png,a\n")
+    with pytest.raises(DataError, match="is ambiguous: it contains metadata.csv, and so do val. Remove one of them"):
+        load(tmp_path / "x", label_column="kind")
+    (tmp_path / "x" / "metadata.csv").unlink()
+    with pytest.raises(DataError, match="expected metadata.csv in one directory per split, got val. Use the names"):
+        load(tmp_path / "x", label_column="kind")
+
+
+def test_encoding_of_a_table_is_an_option(tmp_path):
+    write_table(tmp_path / "x", [f"sub/{i}.png" for i in range(20)])
+    table = tmp_path / "x" / "metadata.csv"
+    table.write_bytes(table.read_text().replace(",a", ",caf\u00e9").encode("cp1252"))
+
+    assert load(tmp_path / "x", label_column="kind", encoding="cp1252").class_names == ["b", "caf\u00e9"]
+    with pytest.raises(
+        DataError, match="row 1: invalid UTF-8 or NUL character. Save the file as UTF-8, or set its enc"
+    ):
+        load(tmp_path / "x", label_column="kind")

@@ -94,3 +94,74 @@ def test_invalid_settings_are_rejected(arguments, message):
 def test_column_without_labels_is_rejected():
     with pytest.raises(DataError, match="Column 'tags' of x.csv contains no labels. Set data.label_column to their"):
         LabelColumns("multilabel", "tags").encode({"train": [[], []]}, "x.csv")
+
+
+@pytest.mark.parametrize(
+    ("spellings", "label"),
+    [
+        (("1", "1.0", 1, 1.0, " 1 ", "1.00"), "1"),
+        (("-2", -2.0, "-2.0"), "-2"),
+        (("0.5", 0.5), "0.5"),
+        (("ham", "ham ", " ham", "\tham\u00a0"), "ham"),
+        (("New York", "New  York", "New\nYork"), "New York"),
+        (("true", "True", "TRUE", True), "true"),
+        (("caf\u00e9", "cafe\u0301"), "caf\u00e9"),
+    ],
+)
+def test_spellings_of_a_label_are_one_class(spellings, label):
+    single, several = LabelColumns("classification", "y"), LabelColumns("multilabel", "y")
+
+    assert {single.parse({"y": value}) for value in spellings} == {label}
+    assert {name for value in spellings for name in several.parse({"y": [value]})} == {label}
+
+
+def test_other_labels_stay_different():
+    columns = LabelColumns("classification", "y")
+    values = ["a", "A", "1.1", "1.10", "01", "1", "10", "v1.0"]
+
+    assert [columns.parse({"y": value}) for value in values] == values
+
+
+def test_classes_that_differ_in_case_are_reported(capsys):
+    names, _ = LabelColumns("classification", "y").encode({"train": ["Ham", "ham", "spam"]}, "x.csv")
+
+    assert names == ["Ham", "ham", "spam"]
+    assert capsys.readouterr().err == "data: classes of x.csv that differ in case only: 'Ham' and 'ham'.\n"
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (
+            [f"{i * 1.7:.1f}" for i in range(60)],
+            "has 60 different numbers in 60 rows. For a numeric target, use a regr",
+        ),
+        ([str(i) for i in range(60)], "has 60 different numbers in 60 rows. For a numeric target, use a regression"),
+        (
+            [f"{i % 60 / 7:.2f}" for i in range(600)],
+            "has 60 different numbers with fractions. For a numeric target, use",
+        ),
+        (
+            [f"id{i}" for i in range(60)],
+            "has 60 different values in 60 rows. Set data.label_column to the column of the c",
+        ),
+    ],
+)
+def test_column_that_holds_no_classes_is_explained(labels, message):
+    with pytest.raises(DataError, match=message):
+        LabelColumns("classification", "y").encode({"train": labels}, "x.csv")
+
+
+def test_many_classes_are_accepted():
+    labels = [str(i % 100) for i in range(200)]
+    assert len(LabelColumns("classification", "y").encode({"train": labels}, "x.csv")[0]) == 100
+    ratings = [str(i % 11 / 2) for i in range(60)]
+    assert len(LabelColumns("classification", "y").encode({"train": ratings}, "x.csv")[0]) == 11
+    people = [f"{i:04}" for i in range(60)]
+    assert len(LabelColumns("classification", "class").encode({"train": people}, "x", is_table=False)[0]) == 60
+
+
+def test_decimal_comma_is_explained():
+    message = LabelColumns("regression", "y").find_error({"y": "3,5"})
+
+    assert message == "the label must be a finite number, not '3,5' (use a decimal point)"

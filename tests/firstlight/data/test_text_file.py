@@ -49,8 +49,8 @@ def test_split_files_are_used_unchanged(tmp_path):
         ("a.csv", "text,label\nx,1\n,2\n", "row 2: empty column 'text'. Fix or remove the row, or skip"),
         ("a.csv", "text,label\nx,1\ny,1\n", "requires at least two classes, but column 'label' of .* contains .'1'."),
         ("a.jsonl", '{"text": "x", "label": 1}\n{"text": \n', "row 2: invalid JSON"),
-        ("a.doc", "x", "Cannot read .*a.doc: unknown suffix '.doc'. Use a .csv, .tsv, .jsonl or .parquet file"),
-        (None, "", "missing.csv does not exist. Use a .csv, .tsv, .jsonl or .parquet file"),
+        ("a.doc", "x", "Cannot read .*a.doc: unknown suffix '.doc'. Use a .csv, .tsv, .json, .jsonl or .parquet file"),
+        (None, "", "missing.csv does not exist. Use a .csv, .tsv, .json, .jsonl or .parquet file"),
     ],
 )
 def test_unusable_file_is_rejected(tmp_path, name, content, message):
@@ -66,5 +66,5 @@ def test_special_characters_and_long_texts_are_read(tmp_path):
     (tmp_path / "a.jsonl").write_bytes('\ufeff{"text": "one\u2028two"}\n'.encode() + b'{"text": "caf\xe9"}\n')
     (tmp_path / "a.csv").write_text("text\n" + "x" * 200_000 + "\n")
 
-    assert [text for text, _ in iter_texts(tmp_path / "a.jsonl", "text")] == ["one\u2028two", "caf\ufffd"]
+    assert [text for text, _ in iter_texts(tmp_path / "a.jsonl", "text")] == ["one\u2028two", None]
     assert [len(text) for text, _ in iter_texts(tmp_path / "a.csv", "text")] == [200_000]

@@ -1,5 +1,7 @@
 """Text classification networks of transformers: random weights, directories in the published layout, tokenizers."""
 
+import json
+
 import pytest
 import torch
 
@@ -118,8 +120,23 @@ def test_fine_tuned_head_for_other_classes_is_new(tmp_path, capsys):
 def test_directory_of_image_network_is_rejected(tmp_path):
     transformers.ResNetConfig(depths=[1], hidden_sizes=[8], embedding_size=8).save_pretrained(tmp_path)
 
-    with pytest.raises(CheckpointError, match="Could not load model.weights=.*Use a directory or Hub model"):
+    with pytest.raises(
+        CheckpointError, match="Cannot use the tokenizer of model.weights=.*Use a directory or Hub model"
+    ):
         TextClassifier(CLASSES, weights=str(tmp_path))
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"model": {"type": "Nope"}}', None])
+def test_directory_with_damaged_tokenizer_is_rejected_in_one_line(tmp_path, content, capfd):
+    save_published("distilbert", tmp_path)
+    file = tmp_path / "tokenizer.json"
+    single = [{"SpecialToken": {"id": "[NOPE]", "type_id": 0}}]
+    panics = {"post_processor": {"type": "TemplateProcessing", "single": single, "pair": [], "special_tokens": {}}}
+    file.write_text(json.dumps(json.loads(file.read_text()) | panics) if content is None else content)
+
+    with pytest.raises(CheckpointError, match=r"Cannot use the tokenizer of model.weights=.* \(.+\). Use a directory"):
+        TextClassifier(CLASSES, weights=str(tmp_path))
+    assert "panicked" not in capfd.readouterr().err
 
 
 def test_weights_without_the_network_are_rejected(tmp_path):

@@ -1,0 +1,170 @@
+"""Find the image files under a directory, and report the files that are ignored."""
+
+import functools
+import os
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from firstlight.run.errors import DataError, not_found
+from firstlight.run.packages import get_install_hint, is_installed
+
+# Formats of Pillow that are read, and their suffixes. Others are rare, or run external programs (EPS).
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF")
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif"),
+)
+# Photos of phones, which the package pillow-heif reads.
+HEIF_SUFFIXES = (".heic", ".heif", ".hif")
+HEIF_PACKAGE = "pillow_heif"
+# Directories that programs and file systems add; hidden ones need no entry.
+SYSTEM_DIRS = (
+    "__MACOSX",
+    "__pycache__",
+    "@eaDir",
+    "#recycle",
+    "$RECYCLE.BIN",
+    "System Volume Information",
+    "lost+found",
+)
+SYSTEM_FILES = ("thumbs.db", "ehthumbs.db", "desktop.ini")
+# A message names at most this many kinds of ignored files.
+MAX_LISTED_KINDS = 6
+
+
+@dataclass
+class ImageListing:
+    """The files under a directory.
+
+    Attributes:
+        paths: The image files, sorted.
+        ignored: Number of other files by kind, such as ".txt" or "hidden".
+    """
+
+    paths: list[Path] = field(default_factory=list)
+    ignored: Counter[str] = field(default_factory=Counter)
+
+
+def list_images(path: Path) -> ImageListing:
+    """Return the image files under a directory at any depth, or the path itself if it is a file.
+
+    Hidden files and directories, and those of `SYSTEM_DIRS`, are ignored. Links to directories are followed.
+
+    Raises:
+        DataError: If the path does not exist, or a directory cannot be read.
+    """
+    if path.is_file():
+        return ImageListing([path])
+    if not path.exists():
+        raise DataError(not_found(str(path), f"Use an image or a directory with images ({format_suffixes()})."))
+    listing, suffixes = ImageListing(), get_suffixes()
+    visited: set[tuple[int, int]] = set()
+    for directory, dir_names, file_names in os.walk(path, onerror=_raise_unreadable, followlinks=True):
+        status = os.stat(directory)
+        is_known = (status.st_dev, status.st_ino) in visited  # a link to a directory above it
+        visited.add((status.st_dev, status.st_ino))
+        for name in file_names if not is_known else []:
+            _add_file(listing, Path(directory, name), suffixes)
+        listing.ignored["hidden or system directory"] += sum(map(is_ignored_dir, dir_names)) * (not is_known)
+        dir_names[:] = [] if is_known else [name for name in dir_names if not is_ignored_dir(name)]
+    listing.paths.sort()
+    return listing
+
+
+def _add_file(listing: ImageListing, file: Path, suffixes: tuple[str, ...]) -> None:
+    suffix = file.suffix.lower()
+    if file.name.startswith(".") or file.name.lower() in SYSTEM_FILES:
+        listing.ignored["hidden"] += 1
+    elif suffix not in suffixes:
+        listing.ignored[suffix or "without suffix"] += 1
+    elif file.is_file():
+        listing.paths.append(file)
+    else:
+        listing.ignored["broken link" if file.is_symlink() else "special file"] += 1
+
+
+def _raise_unreadable(error: OSError) -> None:
+    raise DataError(f"Cannot read the directory {error.filename} ({error.strerror}). Allow access to it.") from error
+
+
+def is_ignored_dir(name: str) -> bool:
+    """Return True if a directory is hidden or belongs to a program, such as __MACOSX of an archive."""
+    return name.startswith(".") or name in SYSTEM_DIRS
+
+
+def get_suffixes() -> tuple[str, ...]:
+    """Return the lower-case suffixes of the image files that can be read."""
+    return IMAGE_SUFFIXES + (HEIF_SUFFIXES if is_installed(HEIF_PACKAGE) else ())
+
+
+@functools.cache
+def get_formats() -> tuple[str, ...]:
+    """Return the names of the formats that Pillow opens, after loading pillow-heif if it is installed."""
+    if not is_installed(HEIF_PACKAGE):
+        return FORMATS
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    return (*FORMATS, "HEIF")
+
+
+def format_suffixes() -> str:
+    """Return the suffixes of the common formats, for messages."""
+    return ", ".join((*IMAGE_SUFFIXES[:11], "..."))
+
+
+def format_ignored(ignored: Counter[str]) -> str:
+    """Return the numbers of ignored files by kind, most frequent first, such as "9 .heic, 1 hidden"."""
+    kinds = [f"{count:,} {kind}" for kind, count in sorted(ignored.items(), key=lambda x: (-x[1], x[0])) if count]
+    rest = ["others"] * (len(kinds) > MAX_LISTED_KINDS)
+    return ", ".join([*kinds[:MAX_LISTED_KINDS], *rest])
+
+
+def get_heif_hint(ignored: Counter[str]) -> str:
+    """Return the sentence that says how to read HEIC files if there are some among the ignored files, or ""."""
+    has_heif = any(ignored[suffix] for suffix in HEIF_SUFFIXES)
+    return f" Reading HEIC requires pillow-heif. {get_install_hint('pillow-heif', 'heic')}" if has_heif else ""
+
+
+def describe_missing_images(directory: Path, ignored: Counter[str]) -> str:
+    """Return the message for a directory without images, with the kinds of its other files."""
+    found = f" (only {text})" if (text := format_ignored(ignored)) else ""
+    fix = f"Use an image or a directory with images ({format_suffixes()})."
+    return f"{directory} contains no images{found}. {fix}{get_heif_hint(ignored)}"
+
+
+def report_ignored(directory: Path, ignored: Counter[str], source: str = "data") -> None:
+    """Print how many files of a directory are ignored, in one line; nothing if there are none.
+
+    Args:
+        directory: The directory.
+        ignored: Number of files by kind.
+        source: First word of the line.
+    """
+    if text := format_ignored(ignored):
+        print(f"{source}: ignored files in {directory}: {text}.{get_heif_hint(ignored)}", file=sys.stderr, flush=True)
+
+
+def explain_unreadable(path: Path, error: Exception) -> str:
+    """Return why a file cannot be read as an image: the error, or what the file is instead."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+    except OSError:
+        return _format_error(error)
+    if not head:
+        return "the file is empty"
+    if head.startswith(b"version https://git-lfs"):
+        return "it is a Git LFS pointer: run `git lfs pull`"
+    if head.lstrip()[:1] == b"<":
+        return "it is HTML, XML or SVG"
+    is_heif = head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+    if is_heif and not is_installed(HEIF_PACKAGE):
+        return f"HEIC requires pillow-heif: {get_install_hint('pillow-heif', 'heic').rstrip('.')}"
+    return _format_error(error)
+
+
+def _format_error(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
