@@ -154,6 +154,7 @@ class BestCheckpoint(ModelCheckpoint):
         moved = {self._move(path, before): score for path, score in state["best_k_models"].items()}
         state["best_k_models"] = {path: score for path, score in moved.items() if path}
         super().load_state_dict({**state, "dirpath": self.dirpath})
+        self.current_score = state["current_score"]
 
     def _move(self, path: str, before: str) -> str:
         """Return a path in the current directory; "" if it leads out, because ModelCheckpoint deletes old files."""

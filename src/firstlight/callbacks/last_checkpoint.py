@@ -13,6 +13,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
+from firstlight.callbacks.averaged_weights import swap_averaged_weights
 from firstlight.checkpoint.rng_state import get_rng_states
 from firstlight.distributed.collectives import DelayedMaxReduce, all_gather_objects
 from firstlight.run.files import replace_atomically
@@ -84,6 +85,9 @@ class LastCheckpoint(Checkpoint):
         between_steps = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if between_steps and self._sync_stop_request(self._has_interval_elapsed(trainer)):
             self.is_save_due = True
+        # A validation may draw random numbers too, and a resumed run repeats one in which it was stopped.
+        loop = trainer.fit_loop
+        if self.is_save_due or loop.epoch_loop._should_check_val_fx(loop._data_fetcher):  # type: ignore[arg-type]
             self.rng_states = get_rng_states()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -100,6 +104,7 @@ class LastCheckpoint(Checkpoint):
             return
         self._sync_stop_request()
         if self.agreed_signal:
+            swap_averaged_weights(trainer, pl_module)
             self._save(trainer)
             self._requeue_or_stop_if_requested()
 
@@ -117,8 +122,9 @@ class LastCheckpoint(Checkpoint):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Reset the progress of a started batch or validation, so that a resumed run repeats it with the same RNG."""
         loops = checkpoint["loops"]["fit_loop"]
-        if self.is_save_due:
+        if self.is_save_due or trainer.validating:
             checkpoint["rng_states"] = all_gather_objects(self.rng_states)
+        if self.is_save_due:
             progress = loops["epoch_loop.batch_progress"]
             for counts in (progress["total"], progress["current"]):
                 counts["ready"] = counts["started"]

@@ -110,6 +110,15 @@ class Trainer(lightning.pytorch.Trainer):
         )
         # Lightning would synchronize in every step to broadcast SIGTERM; LastCheckpoint handles it instead.
         self.fit_loop.epoch_loop._broadcast_sigterm_tensor = skip_broadcast  # type: ignore[method-assign]
+        # With `max_steps`, Lightning 2.6 would repeat the end of an epoch after resuming there.
+        self.fit_loop._iteration_based_training = return_false  # type: ignore[method-assign]
+
+    def _run_stage(self) -> Any:
+        """Call `on_state_restored` of callbacks before the loop decides whether a step is left to train."""
+        for callback in self.callbacks if self.training else ():  # type: ignore[attr-defined]
+            if hasattr(callback, "on_state_restored"):
+                callback.on_state_restored(self)
+        return super()._run_stage()
 
     def apply_memory_format(self, network: torch.nn.Module) -> None:
         """Convert a network to the memory format of `channels_last`."""
@@ -119,6 +128,11 @@ class Trainer(lightning.pytorch.Trainer):
 
 def skip_broadcast() -> None:
     """Do nothing. A function with a name, because a DataLoader worker may receive a pickled copy of the trainer."""
+
+
+def return_false() -> bool:
+    """Return False; a function with a name, like `skip_broadcast`."""
+    return False
 
 
 def validate_trainer_settings(accelerator: str, kwargs: TrainerKwargs) -> None:
