@@ -1,4 +1,4 @@
-"""Averaged weights: what Lightning 2.6's WeightAveraging and StochasticWeightAveraging need to be tested and resumed."""
+"""Averaged weights: what Lightning 2.6's callbacks need, so that their averages are tested and resumed."""
 
 from typing import Any
 

@@ -9,6 +9,9 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch.optim import Optimizer
 
 from firstlight.callbacks.averaged_weights import end_averages, restore_stochastic_averaging, start_averages
+from firstlight.callbacks.best_checkpoint import BestCheckpointRecord
+from firstlight.callbacks.inexact_callbacks import find_inexact_callbacks
+from firstlight.callbacks.last_checkpoint import LastCheckpoint
 from firstlight.callbacks.loop_state import count_updates, get_loop_state, restore_frozen, restore_loop_state
 from firstlight.checkpoint.io import FORMAT_VERSION, consolidate_shards
 from firstlight.checkpoint.rng_state import get_rng_states, set_rng_states
@@ -32,6 +35,8 @@ class ExactResume(Callback):
         self.steps = 0
         self.metrics: dict[str, float] = {}
         self.loop_state: dict[str, Any] | None = None
+        # Attributes of the trainer that change while a run that resumes in its last validation repeats it.
+        self.limits: dict[str, Any] | None = None
         # Number of updates of each metric of the module before the current validation.
         self.num_updates: dict[str, int] = {}
 
@@ -50,10 +55,13 @@ class ExactResume(Callback):
         """Read the RNG states of this rank, the state of the loop and the latest metrics.
 
         Raises:
-            CheckpointError: If the number of devices has changed: each step would use other samples.
+            CheckpointError: If the number of devices has changed: each step would use other samples. Or if a callback
+                cannot be resumed exactly.
         """
         if trainer.state.fn != TrainerFn.FITTING:
             return  # Testing the best checkpoint does not resume training.
+        for name, reason in find_inexact_callbacks(trainer).items():
+            raise CheckpointError(f"Cannot resume a run with the callback {name}: {reason}. Start a new run.")
         states = checkpoint.get("rng_states") or [None]
         if len(states) != trainer.world_size:
             raise CheckpointError(
@@ -73,6 +81,12 @@ class ExactResume(Callback):
         """Restore which parameters are frozen, and let optimizers keep the kernels of the current device."""
         if self.loop_state is not None:
             restore_frozen(pl_module, self.loop_state)
+        elif trainer.is_global_zero:
+            for name, reason in find_inexact_callbacks(trainer).items():
+                print(f"{'resume':<8}  not possible with {name}: {reason}", flush=True)
+        # LastCheckpoint saves the state of all other callbacks, also of those that the module has added.
+        order = {BestCheckpointRecord: 1, LastCheckpoint: 2}
+        trainer.callbacks = sorted(trainer.callbacks, key=lambda callback: order.get(type(callback), 0))  # type: ignore[attr-defined]
         for optimizer in trainer.optimizers:
             optimizer.register_load_state_dict_pre_hook(preserve_fused_flags)
             if trainer.gradient_clip_val:
@@ -82,13 +96,22 @@ class ExactResume(Callback):
         """Restore the loop and continue metrics.csv, even if no step is left to train."""
         if self.loop_state is not None:
             for logger, num_rows in zip(find_csv_loggers(trainer), self.loop_state["metrics_rows"], strict=False):
-                logger.truncate(num_rows)
+                logger.truncate(num_rows, self.loop_state.get("num_logged_steps"))
             restore_loop_state(trainer, self.loop_state, self.metrics)
+            if self.loop_state["is_validating"] and trainer.fit_loop.done:
+                # The last step has been taken, but not its validation, for which Lightning must enter its loop.
+                self.limits = {"max_steps": trainer.max_steps, "should_stop": trainer.should_stop}
+                trainer.fit_loop.epoch_loop.max_steps, trainer.should_stop = -1, False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Restore the RNG states just before the first step; in a new run, seed each rank differently."""
         if self.loop_state is not None:
             restore_stochastic_averaging(trainer, pl_module)
+            if self.limits is not None:
+                loop = trainer.fit_loop.epoch_loop
+                is_across_epochs = trainer.check_val_every_n_epoch is None
+                self.limits["val_check_batch"] = trainer.val_check_batch
+                trainer.val_check_batch = (loop.total_batch_idx if is_across_epochs else loop.batch_idx) + 1
             # GradientAccumulationScheduler sets it at the start of an epoch, and checks it when the training starts.
             trainer.accumulate_grad_batches = self.loop_state["accumulate_grad_batches"]
         if self.rng_states is None and trainer.world_size > 1:
@@ -114,6 +137,13 @@ class ExactResume(Callback):
         """Remember which metrics the training has updated: a resumed run repeats the validation."""
         self.num_updates = count_updates(pl_module)
         start_averages(trainer, pl_module)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Restore the limits of a run that resumed in its last validation."""
+        if self.limits is not None:
+            trainer.fit_loop.epoch_loop.max_steps = self.limits["max_steps"]
+            trainer.should_stop, trainer.val_check_batch = self.limits["should_stop"], self.limits["val_check_batch"]
+            self.limits = None
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let averages without any update follow the weights, because checkpoints contain them."""

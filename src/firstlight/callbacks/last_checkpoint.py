@@ -99,11 +99,14 @@ class LastCheckpoint(Checkpoint):
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Stop during a validation if requested; the resumed run repeats this validation from its start."""
-        if trainer.state.fn != TrainerFn.FITTING:
+        """Stop during a validation if requested; the resumed run repeats this validation from its start.
+
+        Between two batches whose gradients are accumulated, the step is completed first.
+        """
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
             return
         self._sync_stop_request()
-        if self.agreed_signal:
+        if self.agreed_signal and not trainer.fit_loop._should_accumulate():
             swap_averaged_weights(trainer, pl_module)
             self._save(trainer)
             self._requeue_or_stop_if_requested()
@@ -125,6 +128,8 @@ class LastCheckpoint(Checkpoint):
         if self.is_save_due or trainer.validating:
             checkpoint["rng_states"] = all_gather_objects(self.rng_states)
         if self.is_save_due:
+            # Callbacks have started the next batch, and may have logged for it.
+            checkpoint["loop_state"]["num_logged_steps"] = count_steps(trainer)
             progress = loops["epoch_loop.batch_progress"]
             for counts in (progress["total"], progress["current"]):
                 counts["ready"] = counts["started"]
@@ -168,13 +173,15 @@ class LastCheckpoint(Checkpoint):
 
 
 def find_current_step_checkpoint(trainer: Trainer) -> Path | None:
-    """Return the checkpoint that a ModelCheckpoint callback has saved at the current step, or None."""
-    for callback in trainer.checkpoint_callbacks:
-        if not isinstance(callback, ModelCheckpoint) or callback.save_weights_only:
-            continue
-        if callback._last_global_step_saved == trainer.global_step:
-            return Path(callback._last_checkpoint_saved)
-    return None
+    """Return the checkpoint that the only ModelCheckpoint has saved at the end of this epoch, or None.
+
+    With several of them, the file of one lacks the state of the next.
+    """
+    found = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
+    if len(found) != 1 or found[0].save_weights_only or not found[0]._should_save_on_train_epoch_end(trainer):
+        return None
+    is_current = found[0]._last_global_step_saved == trainer.global_step
+    return Path(found[0]._last_checkpoint_saved) if is_current else None
 
 
 def link_atomically(source: Path, path: Path) -> bool:

@@ -1,7 +1,7 @@
 """State of the training loop that an exact resume needs and that Lightning 2.6 does not save.
 
-These are the metrics that accumulate over an epoch, the request to stop, the accumulation of gradients, which parameters
-are frozen, and what Lightning does at the end of an epoch after it has called the callbacks.
+These are the metrics that accumulate over an epoch, the request to stop, the accumulation of gradients, which
+parameters are frozen, and what Lightning does at the end of an epoch after it has called the callbacks.
 """
 
 from operator import attrgetter
@@ -37,6 +37,7 @@ def get_loop_state(trainer: Any, fit_loop_state: State, num_updates: dict[str, i
     return {
         "is_epoch_end": is_epoch_end and not is_partial,
         "is_partial": is_partial,
+        "is_validating": trainer.validating,
         "should_stop": trainer.should_stop,
         "accumulate_grad_batches": trainer.accumulate_grad_batches,
         "trainable": [name for name, param in module.named_parameters() if param.requires_grad],
@@ -75,6 +76,7 @@ def restore_loop_state(trainer: Any, state: State, metrics: dict[str, float]) ->
     """
     loop, connector = trainer.fit_loop, trainer._logger_connector
     trainer.should_stop = state["should_stop"]
+    trainer.num_sanity_val_steps = 0  # the check would reset the metrics
     tensors = {name: torch.tensor(value, dtype=torch.float64) for name, value in metrics.items()}
     is_single = {name: tensor.float().double().equal(tensor) for name, tensor in tensors.items()}
     device = trainer.strategy.root_device if trainer.strategy.root_device.type != "mps" else torch.device("cpu")

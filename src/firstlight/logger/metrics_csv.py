@@ -96,13 +96,14 @@ class MetricsCSVLogger(Logger):
         return self.num_written + len(self.buffer)
 
     @rank_zero_only
-    def truncate(self, num_rows: int) -> None:
+    def truncate(self, num_rows: int, num_steps: int | None = None) -> None:
         """Remove the rows that were written after the checkpoint from which the run resumes.
 
         Args:
             num_rows: Number of rows at the checkpoint.
+            num_steps: If given, also remove the rows of later steps.
         """
-        rows = self._read()[:num_rows]
+        rows = [row for row in self._read()[:num_rows] if num_steps is None or int(row["step"]) < num_steps]
         self._rewrite(rows, sorted({name for row in rows for name in row}))
 
     @rank_zero_only

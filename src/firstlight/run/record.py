@@ -17,7 +17,7 @@ from firstlight.run.errors import ConfigError
 from firstlight.run.failure import describe_failure, describe_stop
 from firstlight.run.files import append_checksum, read_json_or_empty, to_plain_dict, utc_now, write_atomically
 from firstlight.run.lock import WORKER_EXIT_TIMEOUT_S, acquire_run_lock
-from firstlight.run.provenance import get_git_info, get_package_versions
+from firstlight.run.provenance import describe_source_changes, get_git_info, get_package_versions
 from firstlight.run.rank import is_nonzero_rank
 from firstlight.run.redaction import redact
 
@@ -53,14 +53,17 @@ class RunRecord:
         """Write config.yaml, the resolved config with secrets masked."""
         write_atomically(self.run_dir / "config.yaml", append_checksum(OmegaConf.to_yaml(redact_config(cfg))))
 
-    def begin(self, overrides: list[str]) -> None:
+    def begin(self, fields: dict[str, Any]) -> None:
         """Record a new attempt; a resumed run keeps its earlier attempts and results.
 
         Args:
-            overrides: Command-line overrides of this attempt.
+            fields: The overrides, the git commit and the package versions of this attempt.
         """
-        attempt = {"started": utc_now(), "ended": None, "status": "running", "reason": None, "overrides": overrides}
+        attempt = {"started": utc_now(), "ended": None, "status": "running", "reason": None}
+        attempt |= {name: fields[name] for name in ("overrides", "git", "versions")}
         attempts = [*self.fields.get("attempts", []), attempt]
+        if len(attempts) > 1 and (changes := describe_source_changes(*attempts[-2:])):
+            print(f"Warning: changed since the previous attempt: {', '.join(changes)}.", flush=True)
         self.update(status="running", reason=None, ended=None, attempts=attempts)
 
     def end(self, status: str, reason: str | None = None) -> None:
@@ -115,18 +118,18 @@ def record_run(cfg: DictConfig) -> Iterator[RunRecord | WorkerRunRecord]:
         fields = make_initial_fields(cfg)
         previous = read_valid_previous_fields(run_dir, fields) if cfg.get("resume") else {}
         record = RunRecord(run_dir, {**fields, **previous}, cfg)
-        with tee_to_file(run_dir / "output.log"), record_run_lifecycle(record, cfg, fields["overrides"]):
+        with tee_to_file(run_dir / "output.log"), record_run_lifecycle(record, cfg, fields):
             yield record
 
 
 @contextmanager
-def record_run_lifecycle(record: RunRecord, cfg: DictConfig, overrides: list[str]) -> Iterator[None]:
+def record_run_lifecycle(record: RunRecord, cfg: DictConfig, fields: dict[str, Any]) -> Iterator[None]:
     """Write config.yaml, and record in run.json that the run begins and how it ends.
 
     Raises:
         BaseException: If the run raises; the error is recorded first.
     """
-    record.begin(overrides)
+    record.begin(fields)
     record.write_config(cfg)
     exit_code = 1
     try:
