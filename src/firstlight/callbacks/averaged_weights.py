@@ -26,8 +26,23 @@ def start_averages(trainer: Any, module: LightningModule) -> None:
     It has the initial weights otherwise, which would be validated and saved (Lightning issue 21724).
     """
     for callback in find_averaging(trainer):
+        # The number is on the device, so that this waits for it, once per validation.
         if not callback._average_model.n_averaged:  # type: ignore[union-attr]
             callback._average_model.module.load_state_dict(module.state_dict())  # type: ignore[union-attr]
+
+
+def transfer_stochastic_average(trainer: Any, module: LightningModule) -> bool:
+    """Copy the final average of StochasticWeightAveraging into the module; return True if there is one.
+
+    Lightning does so too, but not in a run that resumes after its last step.
+    """
+    callbacks = [callback for callback in trainer.callbacks if isinstance(callback, StochasticWeightAveraging)]
+    for callback in callbacks:
+        num_averaged = callback._init_n_averaged if callback.n_averaged is None else int(callback.n_averaged)
+        if num_averaged and callback._average_model is not None and trainer.current_epoch > callback.swa_end:
+            callback.transfer_weights(callback._average_model, module)
+            return True
+    return False
 
 
 def end_averages(trainer: Any) -> None:

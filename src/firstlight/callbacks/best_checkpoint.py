@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
+from firstlight.callbacks.averaged_weights import transfer_stochastic_average
 from firstlight.config.options import AUTO
 from firstlight.run.errors import ConfigError
 from firstlight.run.files import BEST_CHECKPOINT_FILE, write_atomically
@@ -18,6 +19,9 @@ PREFERRED_METRICS = ("val/accuracy", "val/loss", "val_loss")
 MINIMIZED_PARTS = {"loss", "error", "err", "mae", "mse", "rmse", "mape", "nll", "perplexity", "ppl", "wer"}
 MAXIMIZED_PARTS = {"accuracy", "acc", "f1", "auc", "auroc", "ap", "map", "precision", "recall", "iou", "miou", "dice"}
 MAXIMIZED_PARTS |= {"r2", "psnr", "ssim", "bleu", "rouge", "reward", "score"}
+
+# In the run directory.
+AVERAGED_CHECKPOINT = "checkpoints/averaged.ckpt"
 
 Mode = Literal["min", "max"]
 
@@ -166,7 +170,8 @@ class BestCheckpoint(ModelCheckpoint):
 class BestCheckpointRecord(Checkpoint):
     """Write best.json, which says which checkpoint is the best one, whoever saved it.
 
-    The ModelCheckpoint of the module takes precedence over the one of the config.
+    The ModelCheckpoint of the module takes precedence over the one of the config. The average of
+    StochasticWeightAveraging, which exists only after the last epoch, takes precedence over both.
 
     Args:
         output_dir: The run directory.
@@ -185,8 +190,12 @@ class BestCheckpointRecord(Checkpoint):
         self._write(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Update the record: a ModelCheckpoint may save at the end of the training."""
+        """Update the record: a ModelCheckpoint may save at the end of the training. Save a final average."""
         self._write(trainer)
+        if transfer_stochastic_average(trainer, pl_module):
+            trainer.save_checkpoint(self.output_dir / AVERAGED_CHECKPOINT)
+            if trainer.is_global_zero:
+                self._write_record({"path": AVERAGED_CHECKPOINT, "monitor": None, "mode": None, "score": None})
 
     def _write(self, trainer: Trainer) -> None:
         # A checkpoint with weights only cannot be evaluated without the run, nor resumed.
@@ -201,6 +210,9 @@ class BestCheckpointRecord(Checkpoint):
         # Relative to the run directory, so that the record stays valid if the directory moves.
         name = str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
         record = {"path": name, "monitor": best.monitor, "mode": best.mode, "score": score}
+        self._write_record(record)
+
+    def _write_record(self, record: dict[str, Any]) -> None:
         if record != self.written:
             self.written = record
             write_atomically(self.output_dir / BEST_CHECKPOINT_FILE, json.dumps(record) + "\n")

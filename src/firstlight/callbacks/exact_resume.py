@@ -60,6 +60,8 @@ class ExactResume(Callback):
         """
         if trainer.state.fn != TrainerFn.FITTING:
             return  # Testing the best checkpoint does not resume training.
+        if not checkpoint["steps"]:
+            return  # BatchSizeFinder and LearningRateFinder load the state from which they started.
         for name, reason in find_inexact_callbacks(trainer).items():
             raise CheckpointError(f"Cannot resume a run with the callback {name}: {reason}. Start a new run.")
         states = checkpoint.get("rng_states") or [None]

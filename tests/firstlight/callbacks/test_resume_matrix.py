@@ -2,8 +2,9 @@
 
 import pytest
 
-from support.resume_matrix import BASE, MOMENTS, check_row
-from support.resume_rows import PLAIN_ROWS, TASK_ROWS, make_overrides
+from firstlight.run.errors import CheckpointError
+from support.resume_matrix import BASE, MOMENTS, check_row, train_with_stops
+from support.resume_rows import PLAIN_ROWS, REJECTED_ROWS, TASK_ROWS, make_overrides
 
 QUICK = [
     ("plain_finetuned", "EMAWeightAveraging", "validation"),
@@ -38,3 +39,14 @@ def test_resumed_run_equals_undisturbed_run(kind, row, moment, tmp_path):
 @pytest.mark.parametrize(("kind", "row"), [(kind, row) for kind, rows in ROWS.items() for row in rows])
 def test_resumed_run_equals_undisturbed_run_at_every_moment(kind, row, tmp_path):
     assert check_row(tmp_path, get_overrides(kind, row), list(MOMENTS)) == []
+
+
+@pytest.mark.parametrize(
+    "row", [pytest.param(row, marks=[] if row == "ModelPruning" else pytest.mark.exhaustive) for row in REJECTED_ROWS]
+)
+def test_resuming_with_inexact_callback_raises(row, tmp_path, capsys):
+    overrides = make_overrides("plain_finetuned", [*BASE, *REJECTED_ROWS[row]])
+    with pytest.raises(CheckpointError, match=rf"Cannot resume a run with the callback {row.split()[0]}: .*new run\."):
+        train_with_stops(tmp_path, overrides, MOMENTS["end of an epoch"])
+
+    assert f"resume    not possible with {row.split()[0]}: " in capsys.readouterr().out

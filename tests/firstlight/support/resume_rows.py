@@ -74,13 +74,6 @@ CALLBACK_ROWS = {
     "BackboneFinetuning frozen batch norm": add_callback(
         "BackboneFinetuning", "unfreeze_backbone_at_epoch: 2, train_bn: false"
     ),
-    "ModelPruning": add_callback("ModelPruning", "pruning_fn: l1_unstructured, amount: 0.2"),
-    "ModelPruning lottery ticket": add_callback(
-        "ModelPruning", "pruning_fn: l1_unstructured, amount: 0.2, use_lottery_ticket_hypothesis: true"
-    ),
-    "ModelPruning at validation": add_callback(
-        "ModelPruning", "pruning_fn: random_unstructured, amount: 0.2, prune_on_train_epoch_end: false"
-    ),
     "Timer": add_callback("Timer", "duration: '00:01:00:00'"),
     "LearningRateMonitor": add_callback("LearningRateMonitor", "log_momentum: true, log_weight_decay: true"),
     "DeviceStatsMonitor": add_callback("DeviceStatsMonitor", "cpu_stats: false"),
@@ -97,12 +90,24 @@ CALLBACK_ROWS = {
     "ModelCheckpoint save_last": add_callback(
         "ModelCheckpoint", f"{MONITOR}, dirpath: '${{output_dir}}/more', save_last: true, save_on_exception: true"
     ),
+    "ModelCheckpoint after validation": [
+        *add_callback("ModelCheckpoint", f"{MONITOR}, dirpath: '${{output_dir}}/more', save_on_train_epoch_end: false"),
+        "trainer.val_check_interval=2",
+    ],
     "BestCheckpoint top 3": ["callbacks.best.save_top_k=3"],
     "BestCheckpoint on training": ["callbacks.best.monitor=train/loss_epoch"],
-    "SpikeDetection": add_callback("spike.SpikeDetection", "warmup: 2, window: 3, atol: 0.1, rtol: 1.2"),
-    "LearningRateFinder": add_callback("LearningRateFinder", "num_training_steps: 8, attr_name: lr"),
+}
+# Resuming them is rejected. Lightning 2.6's SpikeDetection cannot run at all: it lacks attributes.
+REJECTED_ROWS = {
+    "ModelPruning": add_callback("ModelPruning", "pruning_fn: l1_unstructured, amount: 0.2"),
+    "ModelPruning lottery ticket": add_callback(
+        "ModelPruning", "pruning_fn: l1_unstructured, amount: 0.2, use_lottery_ticket_hypothesis: true"
+    ),
+    "ModelPruning at validation": add_callback(
+        "ModelPruning", "pruning_fn: random_unstructured, amount: 0.2, prune_on_train_epoch_end: false"
+    ),
     "BatchSizeFinder": add_callback("BatchSizeFinder", "max_trials: 1, init_val: 4"),
-    "BasePredictionWriter": add_callback("BasePredictionWriter"),
+    "LearningRateFinder": [*add_callback("LearningRateFinder", "num_training_steps: 8"), *use_own("lambda")],
 }
 CONFIG_SCHEDULER_ROWS = {
     "StepLR": use_scheduler("StepLR", "step_size: 3"),

@@ -45,9 +45,10 @@ class OwnScheduler(Finetuned):
     def __init__(self, class_names: list[str], schedule: str, interval: str = "step", frequency: int = 1) -> None:
         super().__init__(class_names)
         self.schedule, self.interval, self.frequency = schedule, interval, frequency
+        self.lr = 0.03  # LearningRateFinder changes it
 
     def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.AdamW(self.parameters(), lr=0.03)
+        optimizer = torch.optim.AdamW(self.parameters(), lr=self.lr)
         halve = lr_scheduler.ConstantLR(optimizer, factor=0.5, total_iters=5)
         decay = lr_scheduler.ExponentialLR(optimizer, gamma=0.9)
         schedulers = {
