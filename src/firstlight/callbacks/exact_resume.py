@@ -87,8 +87,10 @@ class ExactResume(Callback):
             for name, reason in find_inexact_callbacks(trainer).items():
                 print(f"{'resume':<8}  not possible with {name}: {reason}", flush=True)
         # LastCheckpoint saves the state of all other callbacks, also of those that the module has added.
-        order = {BestCheckpointRecord: 1, LastCheckpoint: 2}
-        trainer.callbacks = sorted(trainer.callbacks, key=lambda callback: order.get(type(callback), 0))  # type: ignore[attr-defined]
+        order: dict[type, int] = {BestCheckpointRecord: 1, LastCheckpoint: 2}
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        # A new list, because Lightning iterates over the old one.
+        trainer.callbacks = sorted(callbacks, key=lambda callback: order.get(type(callback), 0))  # type: ignore[attr-defined]
         for optimizer in trainer.optimizers:
             optimizer.register_load_state_dict_pre_hook(preserve_fused_flags)
             if trainer.gradient_clip_val:
@@ -144,7 +146,8 @@ class ExactResume(Callback):
         """Restore the limits of a run that resumed in its last validation."""
         if self.limits is not None:
             trainer.fit_loop.epoch_loop.max_steps = self.limits["max_steps"]
-            trainer.should_stop, trainer.val_check_batch = self.limits["should_stop"], self.limits["val_check_batch"]
+            trainer.should_stop = trainer.should_stop or self.limits["should_stop"]
+            trainer.val_check_batch = self.limits["val_check_batch"]
             self.limits = None
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

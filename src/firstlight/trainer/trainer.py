@@ -108,10 +108,7 @@ class Trainer(lightning.pytorch.Trainer):
             precision=precision,
             **make_lightning_kwargs(kwargs, callbacks or []),
         )
-        # Lightning would synchronize in every step to broadcast SIGTERM; LastCheckpoint handles it instead.
-        self.fit_loop.epoch_loop._broadcast_sigterm_tensor = skip_broadcast  # type: ignore[method-assign]
-        # With `max_steps`, Lightning 2.6 would repeat the end of an epoch after resuming there.
-        self.fit_loop._iteration_based_training = return_false  # type: ignore[method-assign]
+        patch_loops(self.fit_loop)
 
     def _run_stage(self) -> Any:
         """Call `on_state_restored` of callbacks before the loop decides whether a step is left to train."""
@@ -124,6 +121,14 @@ class Trainer(lightning.pytorch.Trainer):
         """Convert a network to the memory format of `channels_last`."""
         if self.channels_last:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def patch_loops(fit_loop: Any) -> None:
+    """Replace two methods of the loops of Lightning 2.6, each of which does nothing else in a training run."""
+    # Lightning would synchronize in every step to broadcast SIGTERM; LastCheckpoint handles it instead.
+    fit_loop.epoch_loop._broadcast_sigterm_tensor = skip_broadcast
+    # With `max_steps`, Lightning would repeat the end of an epoch after resuming there.
+    fit_loop._iteration_based_training = return_false
 
 
 def skip_broadcast() -> None:
