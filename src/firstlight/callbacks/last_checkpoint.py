@@ -62,6 +62,7 @@ class LastCheckpoint(Checkpoint):
         self.saved_at, self.saved_step = time.monotonic(), count_steps(trainer)
         self.requested_signal = self.agreed_signal = 0
         self.is_save_due = False
+        self.rng_states = get_rng_states()  # a resumed run may start with a validation
         self.stop_reduce = DelayedMaxReduce()
         if threading.current_thread() is threading.main_thread():
             self.requeue_handler = signal.getsignal(signal.SIGUSR2)
