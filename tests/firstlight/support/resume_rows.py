@@ -88,7 +88,7 @@ CALLBACK_ROWS = {
         "ModelCheckpoint", "dirpath: '${output_dir}/more', every_n_train_steps: 4, save_top_k: -1"
     ),
     "ModelCheckpoint save_last": add_callback(
-        "ModelCheckpoint", f"{MONITOR}, dirpath: '${{output_dir}}/more', save_last: true, save_on_exception: true"
+        "ModelCheckpoint", f"{MONITOR}, dirpath: '${{output_dir}}/more', save_last: true"
     ),
     "ModelCheckpoint after validation": [
         *add_callback("ModelCheckpoint", f"{MONITOR}, dirpath: '${{output_dir}}/more', save_on_train_epoch_end: false"),
