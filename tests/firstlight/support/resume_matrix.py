@@ -143,6 +143,7 @@ def collect_results(run_dir: Path, observers: list[Observer]) -> dict[str, Any]:
         results[name] = torch.load(path, weights_only=True)
         results[name].pop("loops")  # compared by what the run does next
         del results[name]["loop_state"]["metrics_rows"]  # some rows have only the throughput
+        results[name]["loop_state"].pop("num_logged_steps", None)  # depends on where the save was due
         logged = results[name]["loop_state"]["results"]
         logged[0] = [entry for entry in logged[0] if not entry["meta"]["name"].startswith("speed/")]
         results[name]["metrics"] = {k: v for k, v in results[name]["metrics"].items() if not k.startswith("speed/")}
