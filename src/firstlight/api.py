@@ -160,7 +160,7 @@ class RunRecorder(Callback):
         self.exit_stack.enter_context(acquire_run_lock(self.run_dir))
         fields = {**make_initial_fields(self.cfg), "command": "firstlight.create", "overrides": self.overrides}
         self.record = RunRecord(self.run_dir, self.record.fields if self.record else fields, self.cfg)
-        self.exit_stack.enter_context(record_run_lifecycle(self.record, self.cfg, self.overrides))
+        self.exit_stack.enter_context(record_run_lifecycle(self.record, self.cfg, fields))
         summary.record_and_print_header(self.cfg, pl_module, trainer.datamodule, trainer, self.record)  # type: ignore[arg-type]
 
     def on_exception(self, trainer: Any, pl_module: LightningModule, exception: BaseException) -> None:

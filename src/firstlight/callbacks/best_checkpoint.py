@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
+from firstlight.callbacks.averaged_weights import transfer_stochastic_average
 from firstlight.callbacks.checkpoint_paths import confine_state
 from firstlight.checkpoint.io import verify_checkpoint
 from firstlight.checkpoint.sharded import USE_ANOTHER_CHECKPOINT
@@ -18,6 +19,9 @@ from firstlight.run.metrics import Mode, find_direction
 
 # Metrics that `monitor: auto` takes if the module logs them, in this order.
 PREFERRED_METRICS = ("val/accuracy", "val/loss", "val_loss")
+
+# In the run directory.
+AVERAGED_CHECKPOINT = "checkpoints/averaged.ckpt"
 
 
 def choose_monitor(metrics: list[str]) -> str | None:
@@ -144,6 +148,7 @@ class BestCheckpoint(ModelCheckpoint):
         if state["best_model_path"] and not is_intact(Path(state["best_model_path"])):
             return  # The next epoch saves a new best checkpoint.
         super().load_state_dict(state)
+        self.current_score = state["current_score"]
 
 
 def is_intact(path: Path) -> bool:
@@ -162,7 +167,8 @@ def is_intact(path: Path) -> bool:
 class BestCheckpointRecord(Checkpoint):
     """Write best.json: which checkpoint is the best one, whoever saved it, and its validation metrics.
 
-    The ModelCheckpoint of the module takes precedence over the one of the config.
+    The ModelCheckpoint of the module takes precedence over the one of the config. The average of
+    StochasticWeightAveraging, which exists only after the last epoch, takes precedence over both.
 
     Args:
         output_dir: The run directory.
@@ -180,8 +186,12 @@ class BestCheckpointRecord(Checkpoint):
         self._write(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Update the record: a ModelCheckpoint may save at the end of the training."""
+        """Update the record: a ModelCheckpoint may save at the end of the training. Save a final average."""
         self._write(trainer)
+        if transfer_stochastic_average(trainer, pl_module):
+            trainer.save_checkpoint(self.output_dir / AVERAGED_CHECKPOINT)
+            if trainer.is_global_zero:
+                self._write_record({"path": AVERAGED_CHECKPOINT, "monitor": None, "mode": None, "score": None}, {})
 
     def _write(self, trainer: Trainer) -> None:
         # A checkpoint with weights only cannot be evaluated without the run, nor resumed.
@@ -196,8 +206,12 @@ class BestCheckpointRecord(Checkpoint):
         # Relative to the run directory, so that the record stays valid if the directory moves.
         name = str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
         record = {"path": name, "monitor": best.monitor, "mode": best.mode, "score": score}
+        self._write_record(
+            record, {name: float(trainer.callback_metrics[name]) for name in list_validation_metrics(trainer)}
+        )
+
+    def _write_record(self, record: dict[str, Any], metrics: dict[str, float]) -> None:
         file = self.output_dir / BEST_CHECKPOINT_FILE
         written = read_json_or_empty(file)
         if record != {key: value for key, value in written.items() if key != "metrics"}:
-            metrics = {name: float(trainer.callback_metrics[name]) for name in list_validation_metrics(trainer)}
             write_atomically(file, json.dumps(record | {"metrics": metrics}) + "\n")

@@ -14,6 +14,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
+from firstlight.callbacks.averaged_weights import swap_averaged_weights
 from firstlight.checkpoint.rng_state import get_rng_states
 from firstlight.distributed.collectives import DelayedMaxReduce, all_gather_objects
 from firstlight.run.files import ENGINE_KEY, write_atomically
@@ -65,6 +66,7 @@ class LastCheckpoint(Checkpoint):
         self.saved_at, self.saved_step = time.monotonic(), count_steps(trainer)
         self.requested_signal = self.agreed_signal = 0
         self.is_save_due = False
+        self.rng_states = get_rng_states()  # a resumed run may start with a validation
         self.stop_reduce = DelayedMaxReduce()
         if threading.current_thread() is threading.main_thread():
             self.requeue_handler = signal.getsignal(signal.SIGUSR2)
@@ -88,6 +90,9 @@ class LastCheckpoint(Checkpoint):
         between_steps = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if between_steps and self._sync_stop_request(self._has_interval_elapsed(trainer)):
             self.is_save_due = True
+        # A validation may draw random numbers too, and a resumed run repeats one in which it was stopped.
+        loop = trainer.fit_loop
+        if self.is_save_due or loop.epoch_loop._should_check_val_fx(loop._data_fetcher):  # type: ignore[arg-type]
             self.rng_states = get_rng_states()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -99,11 +104,15 @@ class LastCheckpoint(Checkpoint):
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Stop during a validation if requested; the resumed run repeats this validation from its start."""
-        if trainer.state.fn != TrainerFn.FITTING:
+        """Stop during a validation if requested; the resumed run repeats this validation from its start.
+
+        Between two batches whose gradients are accumulated, the step is completed first.
+        """
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
             return
         self._sync_stop_request()
-        if self.agreed_signal:
+        if self.agreed_signal and not trainer.fit_loop._should_accumulate():
+            swap_averaged_weights(trainer, pl_module)
             self._save(trainer)
             self._requeue_or_stop_if_requested()
 
@@ -131,8 +140,12 @@ class LastCheckpoint(Checkpoint):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Reset the progress of a started batch or validation, so that a resumed run repeats it with the same RNG."""
         loops = checkpoint["loops"]["fit_loop"]
+        engine = checkpoint.setdefault(ENGINE_KEY, {})
+        if self.is_save_due or trainer.validating:
+            engine["rng_states"] = all_gather_objects(self.rng_states)
         if self.is_save_due:
-            checkpoint.setdefault(ENGINE_KEY, {})["rng_states"] = all_gather_objects(self.rng_states)
+            # Callbacks have started the next batch, and may have logged for it.
+            engine["loop_state"]["num_logged_steps"] = count_steps(trainer)
             progress = loops["epoch_loop.batch_progress"]
             for counts in (progress["total"], progress["current"]):
                 counts["ready"] = counts["started"]
@@ -178,13 +191,15 @@ class LastCheckpoint(Checkpoint):
 
 
 def find_current_step_checkpoint(trainer: Trainer) -> Path | None:
-    """Return the checkpoint that a ModelCheckpoint callback has saved at the current step, or None."""
-    for callback in trainer.checkpoint_callbacks:
-        if not isinstance(callback, ModelCheckpoint) or callback.save_weights_only:
-            continue
-        if callback._last_global_step_saved == trainer.global_step:
-            return Path(callback._last_checkpoint_saved)
-    return None
+    """Return the checkpoint that the only ModelCheckpoint has saved at the end of this epoch, or None.
+
+    With several of them, the file of one lacks the state of the next.
+    """
+    found = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
+    if len(found) != 1 or found[0].save_weights_only or not found[0]._should_save_on_train_epoch_end(trainer):
+        return None
+    is_current = found[0]._last_global_step_saved == trainer.global_step
+    return Path(found[0]._last_checkpoint_saved) if is_current else None
 
 
 def copy_atomically(source: Path, path: Path) -> bool:

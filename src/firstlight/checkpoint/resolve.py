@@ -6,7 +6,7 @@ from omegaconf import DictConfig
 
 from firstlight.checkpoint import io as checkpoint_io
 from firstlight.run.errors import CheckpointError
-from firstlight.run.files import get_best_or_last_checkpoint, list_checkpoints
+from firstlight.run.files import BEST_CHECKPOINT_FILE, get_best_or_last_checkpoint, list_checkpoints, read_json_or_empty
 
 
 def resolve_checkpoint(cfg: DictConfig) -> str:
@@ -27,7 +27,7 @@ def resolve_checkpoint(cfg: DictConfig) -> str:
 
 
 def find_latest_checkpoint(run_dir: str) -> str:
-    """Return the most recent valid checkpoint of a run, and print a warning for each corrupt one.
+    """Return the most recent valid checkpoint of a run; print a warning for each corrupt one and a missing best one.
 
     Raises:
         CheckpointError: If the run has no valid checkpoint.
@@ -35,4 +35,11 @@ def find_latest_checkpoint(run_dir: str) -> str:
     path, problems = checkpoint_io.find_latest_valid_checkpoint(Path(run_dir))
     for problem in problems:
         print(f"Warning: {problem} Resuming from {path.name}.", flush=True)
+    recorded = read_json_or_empty(Path(run_dir) / BEST_CHECKPOINT_FILE).get("path")
+    if recorded and "best" not in list_checkpoints(Path(run_dir)):
+        print(
+            f"Warning: the best checkpoint {recorded} is missing. If no later epoch is better, the last checkpoint is "
+            "tested.",
+            flush=True,
+        )
     return str(path)

@@ -21,7 +21,7 @@ from firstlight.data.dataloader import (
 from firstlight.data.eval_shard import EvalShard, EvalShardSampler
 from firstlight.data.labels import LABEL_DTYPES, summarize_labels, validate_task
 from firstlight.data.predict_inputs import find_input_paths
-from firstlight.data.sampler import BalancedSampler, ResumableSampler, ShuffleSampler
+from firstlight.data.sampler import BalancedSampler, OverfitSampler, ResumableSampler, ShuffleSampler
 from firstlight.data.split_datamodule import SplitDataModule
 from firstlight.run.errors import ConfigError, DataError, invalid_value
 
@@ -179,6 +179,7 @@ class LabeledDataModule(SplitDataModule):
         validate_main_script(num_workers)
         has_full_batch = len(dataset) > self.batch_size * world_size  # type: ignore[arg-type]
         eval_sampler = None
+        is_shuffled = sampler is not None and not isinstance(sampler, OverfitSampler)
         if sampler is None and world_size > 1:
             dataset = EvalShard(dataset, rank, world_size)
             # All samples of the shard, in order. Without this sampler, Lightning would shard the shard again.
@@ -187,7 +188,7 @@ class LabeledDataModule(SplitDataModule):
             dataset,
             batch_size=self.batch_size,
             sampler=sampler or eval_sampler,
-            drop_last=sampler is not None and self.drop_last and has_full_batch,
+            drop_last=is_shuffled and self.drop_last and has_full_batch,
             num_workers=num_workers,
             worker_init_fn=init_worker,
             timeout=self.worker_timeout_s if num_workers else 0,
@@ -237,10 +238,12 @@ class LabeledDataModule(SplitDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the shuffled training batches. A resumed run gets the remaining batches of its epoch."""
-        dataset = self.datasets["train"]
+        dataset: Any = self.datasets["train"]
+        sampler = self.make_sampler(dataset)
         if self.trainer and self.trainer.overfit_batches:  # type: ignore[attr-defined]
-            return self.make_dataloader(dataset)  # not shuffled: the same first batches in each epoch
-        loader = self.make_dataloader(dataset, self.make_sampler(dataset))
+            # Not shuffled: the same first batches in each epoch.
+            sampler = OverfitSampler(len(dataset), self.batch_size, self.run_seed, *self.rank_and_world_size)
+        loader = self.make_dataloader(dataset, sampler)
         if self.trainer:
             loader.resume_position = partial(get_resume_position, self.trainer)  # type: ignore[attr-defined]
         return loader

@@ -13,7 +13,7 @@ from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSa
 
 from firstlight.data.dataloader import get_resume_position, init_worker, make_resumable_class
 from firstlight.data.eval_shard import EvalShardBatchSampler, EvalShardSampler
-from firstlight.data.sampler import ResumableSampler, SequentialResumableSampler, ShuffleSampler
+from firstlight.data.sampler import OverfitSampler, ResumableSampler, SequentialResumableSampler, ShuffleSampler
 from firstlight.data.seeded_dataset import SeededDataset
 from firstlight.data.seeding import derive_seed
 
@@ -89,12 +89,12 @@ def adapt_train_loader(loader: Any, trainer: Trainer, seed: int) -> None:
     """
     if hasattr(loader, "state_dict"):
         return  # It is restored with its state, or it has been adapted: a hook may return the same loader again.
-    if trainer.overfit_batches:  # type: ignore[attr-defined]
-        return  # Lightning replaces the sampler.
     if not is_standard(loader):
         print_resume_note(loader)
         return
     kind = ShuffleSampler if type(loader.sampler) is RandomSampler else SequentialResumableSampler
+    if trainer.overfit_batches:  # type: ignore[attr-defined]
+        kind = OverfitSampler  # not shuffled
     sampler: ResumableSampler = kind(
         len(loader.dataset), loader.batch_size, seed, trainer.global_rank, trainer.world_size
     )

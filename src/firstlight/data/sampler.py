@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.utils.data import DistributedSampler
+from torch.utils.data import DistributedSampler, SequentialSampler
 
 from firstlight.data.seeding import derive_seed
 
@@ -133,6 +133,19 @@ class SequentialResumableSampler(ResumableSampler):
     def make_permutation(self, seed: int) -> Tensor:
         """Return the indices in ascending order."""
         return torch.arange(self.num_samples)
+
+
+# A SequentialSampler, because Lightning 2.6 replaces any other sampler with `overfit_batches`.
+class OverfitSampler(SequentialResumableSampler, SequentialSampler):
+    """Yield the samples in the order of the dataset. Each epoch counts as the first, also for the augmentation."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Start at the first batch again."""
+        self.first_batch = 0
+
+    def set_position(self, epoch: int, first_batch: int) -> None:
+        """Start inside an epoch, for a resumed run."""
+        self.first_batch = first_batch
 
 
 # A sampler, not a batch sampler: with `overfit_batches`, Lightning 2.6 treats a batch sampler as an unshuffled loader,

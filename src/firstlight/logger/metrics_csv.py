@@ -32,6 +32,7 @@ class MetricsCSVLogger(Logger):
         self.buffer: list[dict[str, Any]] = []
         self.written_at = time.monotonic()
         self.columns: list[str] = []
+        self.num_written = 0
 
     @property
     def name(self) -> str:
@@ -76,6 +77,9 @@ class MetricsCSVLogger(Logger):
             self.path.stat()  # raises before a checkpoint creates the directory of a deleted run again
         if not self.buffer:
             return
+        if not self.columns:  # the file may be that of a resumed run
+            rows = self._read()
+            self.columns, self.num_written = list(rows[0]) if rows else [], len(rows)
         new = {name for row in self.buffer for name in row} - {*self.columns}
         if new:
             self._rewrite(self._read(), sorted({*self.columns, *new}))
@@ -86,16 +90,27 @@ class MetricsCSVLogger(Logger):
         except OSError:
             os.truncate(self.path, size)  # Remove an incomplete row.
             raise
+        self.num_written += len(self.buffer)
         self.buffer, self.written_at = [], time.monotonic()
 
+    @property
+    def num_rows(self) -> int:
+        """Number of rows so far."""
+        return self.num_written + len(self.buffer)
+
     @rank_zero_only
-    def truncate_after(self, steps: int) -> None:
+    def truncate(self, num_rows: int, num_steps: int | None = None) -> None:
         """Remove the rows that were written after the checkpoint from which the run resumes.
 
         Args:
-            steps: Number of optimizer steps at the checkpoint.
+            num_rows: Number of rows at the checkpoint.
+            num_steps: If given, also remove the rows of later steps.
         """
-        rows = [row for row in self._read() if str(row.get("step")).isdecimal() and int(row["step"]) < steps]
+        rows = [
+            row
+            for row in self._read()[:num_rows]
+            if num_steps is None or (str(row.get("step")).isdecimal() and int(row["step"]) < num_steps)
+        ]
         self._rewrite(rows, sorted({name for row in rows for name in row}))
 
     @rank_zero_only
@@ -112,7 +127,7 @@ class MetricsCSVLogger(Logger):
         return rows
 
     def _rewrite(self, rows: list[dict[str, Any]], columns: list[str]) -> None:
-        self.columns = columns
+        self.columns, self.num_written = columns, len(rows)
         header = dict(zip(columns, columns, strict=True))
         write_atomically(self.path, self._format_rows([header, *rows]) if columns else "")
 

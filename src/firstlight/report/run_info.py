@@ -5,10 +5,12 @@ import math
 import os
 import re
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from firstlight.run.containment import open_inside, read_text_inside
+from firstlight.run.provenance import describe_source_changes
 
 # End of the log of a run that failed or was interrupted.
 MAX_LOG_LINES = 40
@@ -64,7 +66,7 @@ def get_status_reason(record: dict[str, Any], status: str, run_dir: Path) -> str
 
 
 def make_summary_fields(record: dict[str, Any]) -> dict[str, str]:
-    """Return command, device, number of parameters, versions and W&B run, as far as they are recorded."""
+    """Return command, device, parameters, versions, what changed between attempts, and W&B run, if recorded."""
     wandb = get_dict(get_dict(record, "loggers"), "wandb")
     versions = get_dict(record, "versions")
     num_parameters = get_dict(record, "parameters").get("total")
@@ -73,9 +75,17 @@ def make_summary_fields(record: dict[str, Any]) -> dict[str, str]:
         "device": ", ".join(filter(None, (to_text(record.get(key)) for key in ("device", "precision")))),
         "parameters": f"{num_parameters:,}" if isinstance(num_parameters, int) else None,
         "versions": ", ".join(f"{key} {versions[key]}" for key in ("torch", "lightning") if key in versions),
+        "changed": "; ".join(list_source_changes(record)),
         "W&B": to_text(wandb.get("url")) or to_text(wandb.get("segment_dir")),
     }
     return {key: value for key, value in fields.items() if value}
+
+
+def list_source_changes(record: dict[str, Any]) -> list[str]:
+    """Return how code and packages changed between the attempts of a run."""
+    attempts = record.get("attempts")
+    found = [attempt for attempt in attempts if isinstance(attempt, dict)] if isinstance(attempts, list) else []
+    return [change for pair in pairwise(found) for change in describe_source_changes(*pair)]
 
 
 def parse_overrides(overrides: Any) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Provenance of a run: git commit and package versions."""
 
+import hashlib
 import importlib.metadata
 import subprocess
 from contextlib import suppress
@@ -24,9 +25,13 @@ def run_git(*args: str, directory: Path | None = None) -> str:
 
 
 def get_git_info() -> dict[str, Any] | None:
-    """Return the commit and whether there are uncommitted changes; None outside a git repository."""
+    """Return the commit and a digest of uncommitted changes; None outside a git repository."""
     try:
-        return {"commit": run_git("rev-parse", "HEAD"), "dirty": bool(run_git("status", "--porcelain"))}
+        info: dict[str, Any] = {"commit": run_git("rev-parse", "HEAD"), "dirty": bool(run_git("status", "--porcelain"))}
+        if info["dirty"]:
+            # Untracked files are not part of it.
+            info["diff"] = hashlib.sha256(run_git("diff", "HEAD").encode(errors="replace")).hexdigest()[:7]
+        return info
     except subprocess.CalledProcessError as error:
         if "dubious ownership" in error.stderr:
             # Git ignores a repository of another user, whose config could run programs.
@@ -47,3 +52,28 @@ def get_package_versions() -> dict[str, str]:
         with suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
     return versions
+
+
+def describe_source_changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Return the changes of the commit and of package versions, such as "commit 1a2b3c4 -> 5d6e7f8".
+
+    Args:
+        before: "git" and "versions" of an attempt.
+        now: "git" and "versions" of a later attempt.
+    """
+    changes = []
+    first, second = (format_commit(attempt.get("git")) for attempt in (before, now))
+    if first != second and "git" in before:
+        changes.append(f"commit {first} -> {second}")
+    versions = [value if isinstance(value := attempt.get("versions"), dict) else {} for attempt in (before, now)]
+    for name in sorted({*versions[0], *versions[1]} if all(versions) else ()):
+        old, new = (found.get(name, "not installed") for found in versions)
+        changes += [f"{name} {old} -> {new}"] if old != new else []
+    return changes
+
+
+def format_commit(git: Any) -> str:
+    """Return the short commit of `get_git_info`, with the digest of uncommitted changes."""
+    if not isinstance(git, dict):
+        return "none"
+    return str(git.get("commit"))[:7] + (f" with changes {git.get('diff')}" if git.get("dirty") else "")

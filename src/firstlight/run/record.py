@@ -17,7 +17,7 @@ from firstlight.run.failure import describe_failure, describe_stop
 from firstlight.run.files import append_checksum, read_json_or_empty, to_plain_dict, utc_now, write_atomically
 from firstlight.run.lock import WORKER_EXIT_TIMEOUT_S, acquire_run_lock
 from firstlight.run.output_path import validate_run_dir
-from firstlight.run.provenance import get_git_info, get_package_versions
+from firstlight.run.provenance import describe_source_changes, get_git_info, get_package_versions
 from firstlight.run.rank import is_nonzero_rank
 from firstlight.run.redaction import redact, redact_override
 from firstlight.run.signals import defer_stop_signals, get_received_signal
@@ -69,14 +69,17 @@ class RunRecord:
         """Return True unless run.json was deleted, usually with the run directory."""
         return (self.run_dir / "run.json").is_file()
 
-    def begin(self, overrides: list[str]) -> None:
+    def begin(self, fields: dict[str, Any]) -> None:
         """Record a new attempt; a resumed run keeps its earlier attempts and results.
 
         Args:
-            overrides: Command-line overrides of this attempt.
+            fields: The overrides, the git commit and the package versions of this attempt.
         """
-        attempt = {"started": utc_now(), "ended": None, "status": "running", "reason": None, "overrides": overrides}
+        attempt = {"started": utc_now(), "ended": None, "status": "running", "reason": None}
+        attempt |= {name: fields[name] for name in ("overrides", "git", "versions")}
         attempts = [*self.fields.get("attempts", []), attempt]
+        if len(attempts) > 1 and (changes := describe_source_changes(*attempts[-2:])):
+            print(f"Warning: changed since the previous attempt: {', '.join(changes)}.", flush=True)
         self.update(status="running", reason=None, ended=None, attempts=attempts)
         self.has_begun = True
 
@@ -128,24 +131,24 @@ def record_run(cfg: DictConfig) -> Iterator[RunRecord | WorkerRunRecord]:
         import wandb.apis.public  # noqa: F401
     with ExitStack() as stack:
         with defer_stop_signals():
-            record = stack.enter_context(open_record(cfg))
+            record, fields = stack.enter_context(open_record(cfg))
             stack.enter_context(tee_to_file(record.run_dir / "output.log"))
-            stack.enter_context(record_run_lifecycle(record, cfg, record.fields["overrides"]))
+            stack.enter_context(record_run_lifecycle(record, cfg, fields))
         yield record
 
 
 @contextmanager
-def open_record(cfg: DictConfig) -> Iterator[RunRecord]:
-    """Claim and lock the run directory; a resumed run keeps the fields of its run.json."""
+def open_record(cfg: DictConfig) -> Iterator[tuple[RunRecord, dict[str, Any]]]:
+    """Claim and lock the run directory; yield its record, with the fields of a resumed run, and the new fields."""
     run_dir = claim_run_dir(cfg)
     with acquire_run_lock(run_dir, timeout_s=WORKER_EXIT_TIMEOUT_S if cfg.get("resume") else 0):
         fields = make_initial_fields(cfg)
         previous = read_valid_previous_fields(run_dir, fields) if cfg.get("resume") else {}
-        yield RunRecord(run_dir, {**fields, **previous}, cfg)
+        yield RunRecord(run_dir, {**fields, **previous}, cfg), fields
 
 
 @contextmanager
-def record_run_lifecycle(record: RunRecord, cfg: DictConfig, overrides: list[str]) -> Iterator[None]:
+def record_run_lifecycle(record: RunRecord, cfg: DictConfig, fields: dict[str, Any]) -> Iterator[None]:
     """Write config.yaml, and record in run.json that the run begins and how it ends.
 
     Raises:
@@ -154,7 +157,7 @@ def record_run_lifecycle(record: RunRecord, cfg: DictConfig, overrides: list[str
     _open_records.append(record)
     exit_code = 1
     try:
-        record.begin(overrides)
+        record.begin(fields)
         record.write_config(cfg)
         yield
         exit_code = 0

@@ -110,8 +110,14 @@ class Trainer(lightning.pytorch.Trainer):
             precision=precision,
             **make_lightning_kwargs(kwargs, callbacks or []),
         )
-        # Lightning would synchronize in every step to broadcast SIGTERM; LastCheckpoint handles it instead.
-        self.fit_loop.epoch_loop._broadcast_sigterm_tensor = skip_broadcast  # type: ignore[method-assign]
+        patch_loops(self.fit_loop)
+
+    def _run_stage(self) -> Any:
+        """Call `on_state_restored` of callbacks before the loop decides whether a step is left to train."""
+        for callback in self.callbacks if self.training else ():  # type: ignore[attr-defined]
+            if hasattr(callback, "on_state_restored"):
+                callback.on_state_restored(self)
+        return super()._run_stage()
 
     def apply_memory_format(self, network: torch.nn.Module) -> None:
         """Convert a network to the memory format of `channels_last`."""
@@ -119,8 +125,21 @@ class Trainer(lightning.pytorch.Trainer):
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
+def patch_loops(fit_loop: Any) -> None:
+    """Replace two methods of the loops of Lightning 2.6, each of which does nothing else in a training run."""
+    # Lightning would synchronize in every step to broadcast SIGTERM; LastCheckpoint handles it instead.
+    fit_loop.epoch_loop._broadcast_sigterm_tensor = skip_broadcast
+    # With `max_steps`, Lightning would repeat the end of an epoch after resuming there.
+    fit_loop._iteration_based_training = return_false
+
+
 def skip_broadcast() -> None:
     """Do nothing. A function with a name, because a DataLoader worker may receive a pickled copy of the trainer."""
+
+
+def return_false() -> bool:
+    """Return False; a function with a name, like `skip_broadcast`."""
+    return False
 
 
 def validate_trainer_settings(accelerator: str, kwargs: TrainerKwargs) -> None:

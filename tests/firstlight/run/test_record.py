@@ -27,7 +27,7 @@ def test_finished_run_is_recorded(compose_cfg, tmp_path):
     assert record["status"] == "finished"
     assert record["ended"] >= record["started"]
     assert record["command"].startswith("python -m firstlight.train")
-    assert {"commit", "dirty"} == set(record["git"])
+    assert {"commit", "dirty"} <= set(record["git"])
 
 
 @pytest.mark.parametrize(

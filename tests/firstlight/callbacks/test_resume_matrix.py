@@ -1,0 +1,52 @@
+"""A run with anything that Lightning and torch offer, stopped at any moment and resumed, equals an undisturbed run."""
+
+import pytest
+
+from firstlight.run.errors import CheckpointError
+from support.resume_matrix import BASE, MOMENTS, check_row, train_with_stops
+from support.resume_rows import PLAIN_ROWS, REJECTED_ROWS, TASK_ROWS, make_overrides
+
+QUICK = [
+    ("plain_finetuned", "EMAWeightAveraging", "validation"),
+    ("plain_finetuned", "EMA from step 9", "inside a window"),
+    ("plain_finetuned", "StochasticWeightAveraging", "last validation"),
+    ("plain_finetuned", "GradientAccumulationScheduler", "inside a window"),
+    ("plain_finetuned", "EarlyStopping on training", "validation"),
+    ("plain_finetuned", "BackboneFinetuning", "inside a window"),
+    ("plain_finetuned", "ReduceLROnPlateau on training", "end of an epoch"),
+    ("plain_finetuned", "own plateau epoch 1", "inside a window"),
+    ("plain_finetuned", "max_steps=21", "final test"),
+    ("task", "overfit_batches=3", "first step"),
+    ("task", "accumulate 4, val_check_interval=2", "twice"),
+    ("task", "defaults", "end of training"),
+]
+ROWS = {"plain_finetuned": PLAIN_ROWS, "task": TASK_ROWS}
+MODELS = {"plain_finetuned": "plain_finetuned", "task": "tiny_mlp"}
+
+
+def get_overrides(kind, row):
+    """Return the overrides of a row."""
+    dropout = ["model.dropout=0.5"] if kind == "task" else []
+    return make_overrides(MODELS[kind], [*BASE, *dropout, *ROWS[kind][row]])
+
+
+@pytest.mark.parametrize(("kind", "row", "moment"), QUICK)
+def test_resumed_run_equals_undisturbed_run(kind, row, moment, tmp_path):
+    assert check_row(tmp_path, get_overrides(kind, row), [moment]) == []
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(("kind", "row"), [(kind, row) for kind, rows in ROWS.items() for row in rows])
+def test_resumed_run_equals_undisturbed_run_at_every_moment(kind, row, tmp_path):
+    assert check_row(tmp_path, get_overrides(kind, row), list(MOMENTS)) == []
+
+
+@pytest.mark.parametrize(
+    "row", [pytest.param(row, marks=[] if row == "ModelPruning" else pytest.mark.exhaustive) for row in REJECTED_ROWS]
+)
+def test_resuming_with_inexact_callback_raises(row, tmp_path, capsys):
+    overrides = make_overrides("plain_finetuned", [*BASE, *REJECTED_ROWS[row]])
+    with pytest.raises(CheckpointError, match=rf"Cannot resume a run with the callback {row.split()[0]}: .*new run\."):
+        train_with_stops(tmp_path, overrides, MOMENTS["end of an epoch"])
+
+    assert f"resume    not possible with {row.split()[0]}: " in capsys.readouterr().out
