@@ -38,7 +38,7 @@ class TrainerKwargs(TypedDict, total=False):
         val_check_interval: Batches, or fraction of an epoch, between validations.
         log_every_n_steps: Steps between log entries.
         deterministic: Whether to raise for nondeterministic operations (True) or to report them ("warn").
-        benchmark: Whether cuDNN benchmarks its algorithms, which pays off for fixed shapes.
+        benchmark: Whether cuDNN chooses its algorithms by their speed. Two runs may then use different ones.
         detect_anomaly: Whether to stop at the first NaN gradient, which is slow.
         profiler: "simple", "advanced" or "pytorch"; writes fit-profile.txt to the run directory.
         logger: Lightning loggers.
