@@ -9,10 +9,11 @@ import keyword
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
+
+from repository import get_git_output, is_owned_by_other_user
 
 ENGINE = "firstlight"
 ENGINE_DIRS = ("src/firstlight/", "tests/firstlight/", "scripts/", "docs/")
@@ -60,24 +61,6 @@ def validate_identifier(option: str, name: str) -> None:
         )
     if keyword.iskeyword(name) or name in getattr(keyword, "softkwlist", ()):
         raise ValueError(f"Invalid value for {option}: '{name}' is a Python keyword. Use e.g. {option}=my_{name}.")
-
-
-def get_git_output(root: Path, *arguments: str) -> str | None:
-    """Return the output of a git command, or None if git is not installed or fails."""
-    try:
-        result = subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return result.stdout.decode(errors="surrogateescape").strip()
-
-
-def is_owned_by_other_user(root: Path) -> bool:
-    """Return True if git ignores a repository because of its owner."""
-    try:
-        result = subprocess.run(["git", "status"], cwd=root, capture_output=True)
-    except OSError:
-        return False
-    return b"dubious ownership" in result.stderr
 
 
 def read_files(root: Path) -> Files:

@@ -16,7 +16,8 @@ from firstlight.build import build, connect_data
 from firstlight.checkpoint.io import load_checkpoint
 from firstlight.checkpoint.resolve import resolve_checkpoint
 from firstlight.cli import summary
-from firstlight.config.compose import compose_config, load_run_config
+from firstlight.config.compose import compose_config
+from firstlight.config.run_config import load_run_config
 from firstlight.config.untrusted import select_run_config
 from firstlight.config.validate import validate_config
 from firstlight.model.load import allows_remote_code, build_datamodule, load_model, restore_split

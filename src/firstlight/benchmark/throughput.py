@@ -22,8 +22,8 @@ from firstlight.model.flops import count_flops_per_sample
 from firstlight.model.task import Task
 from firstlight.mps.sample_batch import load_plain_batch
 from firstlight.run.errors import ConfigError
+from firstlight.run.exit_actions import run_exit_actions
 from firstlight.run.files import to_plain_dict
-from firstlight.run.record import run_exit_actions
 from firstlight.trainer.loops import find_missing_hooks
 
 # Steps before the timed ones: on an accelerator, kernels are selected and CUDA graphs recorded in them.

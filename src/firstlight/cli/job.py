@@ -13,9 +13,10 @@ from omegaconf import DictConfig, open_dict
 
 from firstlight.cli.errors import print_error
 from firstlight.cli.hydra_files import redact_hydra_files
-from firstlight.config.compose import compose_config, has_checkpoint
+from firstlight.config.compose import compose_config
 from firstlight.config.options import AUTO
 from firstlight.config.overrides import drop_keys_of_replaced_classes
+from firstlight.config.run_config import has_checkpoint
 from firstlight.distributed.ranks import run_worker_rank
 from firstlight.run.errors import shorten
 from firstlight.run.files import read_json_or_empty

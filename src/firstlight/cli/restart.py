@@ -3,7 +3,7 @@
 import os
 
 from firstlight.cli.job import move_attempt_files
-from firstlight.config.compose import has_checkpoint
+from firstlight.config.run_config import has_checkpoint
 from firstlight.run.rank import get_launcher
 
 

@@ -2,9 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any
 
-import yaml  # type: ignore[import-untyped]
 from hydra import compose, initialize_config_dir
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
@@ -16,10 +14,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from firstlight.config.options import CONFIG_DIR, SEARCH_PATH, format_unknown_option, list_option_files, load_option
 from firstlight.config.overrides import drop_keys_of_replaced_classes
 from firstlight.config.path_overrides import normalize_path_overrides
+from firstlight.config.run_config import has_checkpoint, load_run_config, rebase_paths
 from firstlight.config.untrusted import is_run_id, select_run_config
-from firstlight.run.containment import find_run_dir, read_text_inside, validate_run_files
-from firstlight.run.errors import CheckpointError, ConfigError, corrupt_file, format_value
-from firstlight.run.files import ENGINE_KEY, has_valid_checksum, read_json_or_empty
+from firstlight.run.containment import find_run_dir
+from firstlight.run.errors import CheckpointError, ConfigError, format_value
+from firstlight.run.files import read_json_or_empty
 from firstlight.run.lock import is_unlocked
 from firstlight.run.text import unquote_hydra
 
@@ -34,10 +33,6 @@ RESUME_IMMUTABLE_KEYS: tuple[str, ...] = (
     "trainer.gradient_clip_val",
 )
 RESUME_IMMUTABLE_KEYS += ("trainer.limit_train_batches", "trainer.overfit_batches")
-
-YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-# Last sentence of messages about an unreadable config.yaml.
-RESTORE_CONFIG = "Restore the file, or start a new run."
 
 
 class OptionSearchPath(SearchPathPlugin):
@@ -148,11 +143,6 @@ def find_latest_unfinished_run(parent: Path) -> Path:
     return max(started, key=lambda run_dir: str(started[run_dir]))
 
 
-def has_checkpoint(run_dir: Path) -> bool:
-    """Return True if a run has saved a checkpoint."""
-    return any((run_dir / "checkpoints").glob("*.ckpt"))
-
-
 def validate_resume(run_dir: Path, given: dict[str, str], saved: DictConfig) -> None:
     """Check that a run can be resumed and that the overrides do not turn it into another run.
 
@@ -180,79 +170,6 @@ def validate_resume(run_dir: Path, given: dict[str, str], saved: DictConfig) -> 
     has_finished = read_json_or_empty(run_dir / "run.json").get("status") == "finished"
     if has_finished and not any(name.startswith("trainer.max_") for name in given):
         raise CheckpointError(f"{run_dir} has already finished. To train longer, increase trainer.max_epochs.")
-
-
-def load_run_config(source: Path) -> DictConfig:
-    """Return the config of a run directory or of a checkpoint.
-
-    Raises:
-        CheckpointError: If there is no run or checkpoint, or its config cannot be read.
-    """
-    run_dir = find_run_dir(source)
-    has_config = (run_dir / "config.yaml").is_file()
-    if has_config or (source.suffix != ".ckpt" and source.is_dir()):
-        validate_run_files(run_dir)
-    if has_config or has_checkpoint(run_dir):
-        try:
-            return rebase_paths(load_verified_config(run_dir / "config.yaml"), run_dir)
-        except CheckpointError as error:
-            if not has_checkpoint(run_dir):
-                raise
-            return load_config_from_checkpoint(run_dir, source, error)
-    if not source.is_file() and not (source.is_dir() and source.suffix == ".ckpt"):
-        runs = sorted(run_dir.parent.glob("*/config.yaml"), key=lambda file: file.stat().st_mtime)
-        hint = f"Use e.g. {runs[-1].parent}." if runs else "Use the run directory printed by `make train`."
-        raise CheckpointError(f"No run found in {source}. {hint}")
-    from firstlight.checkpoint import io as checkpoint_io
-
-    config: dict[str, Any] = checkpoint_io.load_checkpoint(source)[ENGINE_KEY]["config"]
-    return rebase_paths(OmegaConf.create(config), run_dir)
-
-
-def load_config_from_checkpoint(run_dir: Path, source: Path, error: CheckpointError) -> DictConfig:
-    """Return the config stored in a checkpoint, in place of the unreadable file that `error` names."""
-    from firstlight.checkpoint import io as checkpoint_io
-
-    path = source if source.suffix == ".ckpt" else checkpoint_io.find_latest_valid_checkpoint(run_dir)[0]
-    config: dict[str, Any] = checkpoint_io.load_checkpoint(path)[ENGINE_KEY]["config"]
-    problem = str(error).removesuffix(f" {RESTORE_CONFIG}")
-    print(f"Warning: {problem} Using the config stored in {path.name}.", flush=True)
-    return rebase_paths(OmegaConf.create(config), run_dir)
-
-
-def load_verified_config(file: Path) -> DictConfig:
-    """Return the config in the config.yaml of a run.
-
-    Raises:
-        CheckpointError: If the file is corrupt or was modified after the run wrote it.
-    """
-    try:
-        text = read_text_inside(file)
-        # A few nested aliases describe billions of values; a run writes none.
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, YAML_LOADER)):
-            raise ValueError("the file contains an alias")
-        config = OmegaConf.create(text)
-    except Exception as error:  # YAML and OmegaConf raise many kinds
-        raise CheckpointError(corrupt_file(str(file), type(error).__name__, RESTORE_CONFIG)) from error
-    if not isinstance(config, DictConfig) or not isinstance(config.get("output_dir"), str):
-        raise CheckpointError(f"{file} is not the config of a run. {RESTORE_CONFIG}")
-    if not has_valid_checksum(text):
-        raise CheckpointError(f"{file} was modified after the run wrote it (checksum mismatch). {RESTORE_CONFIG}")
-    return config
-
-
-def rebase_paths(saved: Any, run_dir: Path | str) -> DictConfig:
-    """Rewrite the paths in a saved config to the current location of the run directory."""
-    before = str(saved.get("output_dir"))
-
-    def rebase(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {name: rebase(item) for name, item in value.items()}
-        if isinstance(value, str) and (value == before or value.startswith(f"{before}/")):
-            return f"{run_dir}{value[len(before) :]}"
-        return value
-
-    return OmegaConf.create(rebase(OmegaConf.to_container(saved)))
 
 
 def restore_logger_ids(run_dir: Path, saved: DictConfig) -> None:

@@ -19,7 +19,6 @@ HYDRA_EQUIVALENTS = {
     "hydra.sweeper": "Use sweeper.<key>=<value> with `make sweep`.",
     "hydra.sweep": "A sweep is saved in logs/sweep/<time>, and each job in a directory named after its overrides.",
     "hydra.run": "Use output_dir=<directory>.",
-    "hydra.output_subdir": "The config of a run is config.yaml in its run directory.",
     "hydra.job.chdir": "Paths are relative to the working directory. The run directory is output_dir=<directory>.",
     "hydra.mode": "Use `make sweep` for several values.",
 }

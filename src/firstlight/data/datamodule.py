@@ -19,7 +19,7 @@ from firstlight.data.dataloader import (
     validate_num_workers,
 )
 from firstlight.data.eval_shard import EvalShard, EvalShardSampler
-from firstlight.data.labels import LABEL_DTYPES, summarize_labels, validate_task
+from firstlight.data.labels import LABEL_DTYPES, get_balanced_labels, summarize_labels, validate_task
 from firstlight.data.predict_inputs import find_input_paths
 from firstlight.data.sampler import BalancedSampler, OverfitSampler, ResumableSampler, ShuffleSampler
 from firstlight.data.split_datamodule import SplitDataModule
@@ -206,23 +206,8 @@ class LabeledDataModule(SplitDataModule):
         """Return the sampler of the training dataset."""
         arguments = self.batch_size, self.run_seed, *self.rank_and_world_size
         if self.balanced_sampler:
-            return BalancedSampler(self.get_balanced_labels(dataset), *arguments)
+            return BalancedSampler(get_balanced_labels(dataset, self.task, type(self).__name__), *arguments)
         return ShuffleSampler(len(dataset), *arguments)  # type: ignore[arg-type]
-
-    def get_balanced_labels(self, dataset: Dataset[Any]) -> torch.Tensor:
-        """Return the class index of each training sample, shape (samples,), for a balanced sampler.
-
-        Raises:
-            ConfigError: If the samples have no classes, or their labels are not known in advance.
-        """
-        labels = getattr(dataset, "labels", None)
-        if self.task != "classification" or labels is None:
-            reason = f"labels for {self.task}" if labels is not None else "no attribute `labels`"
-            raise ConfigError(
-                f"data.balanced_sampler=true requires classes, but {type(self).__name__} has {reason}. Set "
-                "data.balanced_sampler=false."
-            )
-        return torch.as_tensor(labels)
 
     def set_predict_inputs(self, inputs: str | Sequence[str]) -> list[str]:
         """Load unlabeled inputs for `predict_dataloader`, and return their names.

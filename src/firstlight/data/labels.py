@@ -187,3 +187,23 @@ def list_names(names: Sequence[str], indices: Any) -> str:
     """Return the names with these indices, up to `MAX_LISTED_CLASSES` of them."""
     listed = ", ".join(names[index] for index in indices[:MAX_LISTED_CLASSES])
     return f"{listed} and {len(indices) - MAX_LISTED_CLASSES} more" if len(indices) > MAX_LISTED_CLASSES else listed
+
+
+def get_balanced_labels(dataset: Any, task: str, name: str) -> torch.Tensor:
+    """Return the class index of each training sample, shape (samples,), for a balanced sampler.
+
+    Args:
+        dataset: The training dataset.
+        task: Its task.
+        name: Name of the datamodule, for the message.
+
+    Raises:
+        ConfigError: If the samples have no classes, or their labels are not known in advance.
+    """
+    labels = getattr(dataset, "labels", None)
+    if task != "classification" or labels is None:
+        reason = f"labels for {task}" if labels is not None else "no attribute `labels`"
+        raise ConfigError(
+            f"data.balanced_sampler=true requires classes, but {name} has {reason}. Set data.balanced_sampler=false."
+        )
+    return torch.as_tensor(labels)

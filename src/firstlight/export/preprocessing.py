@@ -13,8 +13,9 @@ from firstlight.export.tracing import InputShapes
 
 IMAGE_FILE = "preprocess.py"
 REQUIRED = "Pillow, torch and torchvision"
-# The errors module reads the lock files of the project, which other programs do not have.
-ERRORS = "firstlight.run.errors"
+# These modules read the lock files of the project, which other programs do not have.
+PROJECT_MODULES = ("firstlight.run.errors", "firstlight.run.packages")
+IS_INSTALLED = "def is_installed(name):\n    return importlib.util.find_spec(name) is not None"
 # Modules with the functions that `IMAGE_CODE` calls.
 IMAGE_MODULES = ("firstlight.data.image_io", "firstlight.data.normalization")
 IMAGE_CODE = '''
@@ -91,8 +92,8 @@ def inline_module(name: str, inlined: set[str]) -> str:
     source = inspect.getsource(importlib.import_module(name))
     lines, parts = source.splitlines(), []
     for node in ast.parse(source).body:
-        if isinstance(node, ast.ImportFrom) and node.module == ERRORS:
-            parts.append("\n\n".join(replace_error(alias.name, inlined) for alias in node.names))
+        if isinstance(node, ast.ImportFrom) and node.module in PROJECT_MODULES:
+            parts.append("\n\n".join(replace_definition(node.module, alias.name, inlined) for alias in node.names))
         elif isinstance(node, ast.ImportFrom) and str(node.module).startswith("firstlight."):
             parts.append(inline_module(str(node.module), inlined))
         elif not (isinstance(node, ast.Expr) or (isinstance(node, ast.ImportFrom) and node.module == "__future__")):
@@ -101,11 +102,13 @@ def inline_module(name: str, inlined: set[str]) -> str:
     return "\n\n".join(filter(None, parts))
 
 
-def replace_error(name: str, inlined: set[str]) -> str:
+def replace_definition(module: str, name: str, inlined: set[str]) -> str:
     """Return the definition of an error class, or of a function that returns a message, without the package."""
-    if f"{ERRORS}.{name}" in inlined:
+    if f"{module}.{name}" in inlined:
         return ""
-    inlined.add(f"{ERRORS}.{name}")
-    if isinstance(getattr(importlib.import_module(ERRORS), name), type):
+    inlined.add(f"{module}.{name}")
+    if name == "is_installed":
+        return f"import importlib.util\n\n{IS_INSTALLED}"
+    if isinstance(getattr(importlib.import_module(module), name), type):
         return f"class {name}(ValueError):\n    pass"
     return f'def {name}(*parts, **named):\n    return " ".join(map(str, [*parts, *named.values()]))'

@@ -16,7 +16,7 @@ from firstlight.logger.wandb_auth import resolve_mode, silence_stderr
 from firstlight.logger.wandb_offline import find_pending, find_segments, upload_segments
 from firstlight.logger.wandb_run import finish_run, guard_run, take_requested_id
 from firstlight.run.errors import shorten
-from firstlight.run.record import register_exit_action
+from firstlight.run.exit_actions import register_exit_action
 from firstlight.run.redaction import redact
 
 # Seconds to wait for the server at the start of a run; then the run is offline.

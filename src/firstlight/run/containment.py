@@ -93,5 +93,6 @@ def find_run_dir(source: Path) -> Path:
     """Return the run directory of a run or a checkpoint; for a checkpoint outside of a run, its own directory."""
     if source.suffix != ".ckpt":
         return source
-    is_in_run = source.parent.name == "checkpoints" or (source.parents[1] / "config.yaml").is_file()
-    return source.parents[1] if is_in_run and len(source.parts) > 1 else source.parent
+    run_dir = source.parent.parent
+    is_in_run = source.parent.name == "checkpoints" or (run_dir / "config.yaml").is_file()
+    return run_dir if is_in_run and len(source.parts) > 1 else source.parent

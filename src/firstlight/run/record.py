@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from firstlight.run.console_log import tee_to_file
 from firstlight.run.errors import ConfigError, TrainingError
+from firstlight.run.exit_actions import run_exit_actions
 from firstlight.run.failure import describe_failure, describe_stop
 from firstlight.run.files import append_checksum, read_json_or_empty, to_plain_dict, utc_now, write_atomically
 from firstlight.run.lock import WORKER_EXIT_TIMEOUT_S, acquire_run_lock
@@ -28,7 +29,6 @@ RESERVE_BYTES = 64 * 1024
 
 # Runs of this process that have begun and not ended.
 _open_records: list["RunRecord"] = []
-_exit_actions: dict[Path, list[Callable[[int], None]]] = {}
 
 
 class RunRecord:
@@ -242,14 +242,3 @@ def read_valid_previous_fields(run_dir: Path, initial: dict[str, Any]) -> dict[s
         previous["attempts"] = [attempt for attempt in previous["attempts"] if isinstance(attempt, dict)]
     types = {name: type(value) for name, value in initial.items() if value is not None}
     return {name: value for name, value in previous.items() if isinstance(value, types.get(name, object))}
-
-
-def register_exit_action(run_dir: Path, action: Callable[[int], None]) -> None:
-    """Register a function that is called with the exit code (0 or 1) when the run in a directory ends."""
-    _exit_actions.setdefault(run_dir.resolve(), []).append(action)
-
-
-def run_exit_actions(run_dir: Path, exit_code: int) -> None:
-    """Call the functions of a run: an open logger would write into the run of the next sweep job."""
-    for action in _exit_actions.pop(run_dir.resolve(), []):
-        action(exit_code)

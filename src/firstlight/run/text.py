@@ -82,7 +82,8 @@ def format_file_name(text: str) -> str:
 def format_override(key: str, value: str | os.PathLike[str]) -> str:
     """Return a command-line override whose value Hydra reads as this text."""
     text = os.fspath(value)
-    if re.fullmatch(r"[A-Za-z/.][\w./@+-]*", text, re.ASCII) and text.lower() not in ("null", "true", "false"):
+    is_plain = re.fullmatch(r"[A-Za-z/.][\w./@+-]*", text, re.ASCII) and not re.fullmatch(r"\.\d[\d_]*\w*", text)
+    if is_plain and text.lower() not in ("null", "true", "false", "nan", "inf"):
         return f"{key}={text}"
     return f"{key}={quote_hydra(text)}"
 

@@ -26,5 +26,5 @@ def test_benchmark_keeps_a_directory_with_files(compose_cfg, tmp_path):
     (tmp_path / "run" / "runs").mkdir(parents=True)
 
     with pytest.raises(ConfigError, match="run is not empty, and its files could be overwritten"):
-        benchmark.main(compose_cfg("models=[resnet50]", root="benchmark"))
+        benchmark.main(compose_cfg("models=[tiny_mlp]", root="benchmark"))
     assert (tmp_path / "run" / "runs").is_dir()

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from firstlight.callbacks import exact_resume
 from firstlight.callbacks.exact_resume import ExactResume
 from firstlight.callbacks.save_config import SaveConfigInCheckpoint
 from firstlight.checkpoint.io import AtomicCheckpointIO, load_checkpoint
@@ -24,11 +25,14 @@ def make_checkpoint(**changes):
     return {ENGINE_KEY: added, "state_dict": TinyMLP(CLASSES, 2).state_dict()}
 
 
-def test_keys_of_a_module_do_not_replace_those_of_the_engine(tmp_path):
+def test_keys_of_a_module_do_not_replace_those_of_the_engine(tmp_path, monkeypatch):
+    monkeypatch.setattr(exact_resume, "get_loop_state", lambda *args: {})
     model = TinyMLP(CLASSES, 2)
-    trainer = SimpleNamespace(callback_metrics={"val/loss": torch.tensor(0.5)}, loggers=[], global_step=3)
+    trainer = SimpleNamespace(
+        callback_metrics={"val/loss": torch.tensor(0.5)}, loggers=[], global_step=3, validating=False
+    )
     trainer.lightning_module = model
-    checkpoint = {"state_dict": model.state_dict()}
+    checkpoint = {"state_dict": model.state_dict(), "loops": {"fit_loop": {}}}
     SaveConfigInCheckpoint({"model": NODE}, {}).on_save_checkpoint(trainer, model, checkpoint)
     ExactResume().on_save_checkpoint(trainer, model, checkpoint)
     own = dict.fromkeys(("config", "model_kwargs", "steps", "metrics", "rng_states", "format_version"), "of the module")

@@ -160,4 +160,6 @@ def test_resume_with_other_number_of_devices_raises():
     with pytest.raises(
         CheckpointError, match=r"Cannot resume on 1 device\(s\): the checkpoint was written on 2\. Resume on 2"
     ):
-        ExactResume().on_load_checkpoint(trainer, TinyMLP(CLASSES, 2), {ENGINE_KEY: {"rng_states": [{}, {}]}})
+        ExactResume().on_load_checkpoint(
+            trainer, TinyMLP(CLASSES, 2), {ENGINE_KEY: {"steps": 1, "rng_states": [{}, {}]}}
+        )

@@ -19,7 +19,6 @@ STEP_LR = ["scheduler=cosine", "scheduler._target_=torch.optim.lr_scheduler.Step
         ("hydra/sweeper=optuna", "Use sweeper=<option> with `make sweep`."),
         ("+hydra.sweeper.n_trials=2", "Use sweeper.<key>=<value> with `make sweep`."),
         ("hydra.run.dir=out", "Use output_dir=<directory>."),
-        ("hydra.output_subdir=.hydra", "The config of a run is config.yaml in its run directory."),
         ("hydra.job.chdir=true", "Paths are relative to the working directory."),
     ],
 )

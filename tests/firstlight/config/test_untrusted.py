@@ -3,8 +3,9 @@
 import pytest
 from omegaconf import OmegaConf
 
-from firstlight.config.compose import compose_config, load_run_config, load_verified_config, rebase_paths
+from firstlight.config.compose import compose_config
 from firstlight.config.instantiate import validate_classes
+from firstlight.config.run_config import load_run_config, load_verified_config, rebase_paths
 from firstlight.config.untrusted import select_run_config
 from firstlight.run.containment import find_run_dir
 from firstlight.run.errors import CheckpointError, ConfigError

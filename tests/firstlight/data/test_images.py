@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from firstlight.data.fake_images import FakeImageDataModule
-from firstlight.data.images import shift_images
+from firstlight.data.image_arrays import shift_images
 from firstlight.run.errors import ConfigError
 
 

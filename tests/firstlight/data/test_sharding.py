@@ -121,6 +121,9 @@ def test_number_of_processes_must_match_number_of_devices(monkeypatch, compose_c
         "SLURM_NTASKS_PER_NODE": "4",
         "SLURM_JOB_NAME": "train",
         "SLURM_JOB_ID": "1",
+        "SLURM_PROCID": "0",
+        "SLURM_LOCALID": "0",
+        "SLURM_NODEID": "0",
     }.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match="Slurm or torchrun started 4 processes, but trainer.devices x trainer.num_n"):

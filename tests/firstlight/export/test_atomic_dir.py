@@ -27,7 +27,7 @@ def test_earlier_exports_are_replaced_or_completed(export_dir, metadata_file):
 
 
 def test_export_of_transformers_is_recognized(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert", "export": METADATA}))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2", "export": METADATA}))
     validate_export_dir(tmp_path, "config.json")
 
 
@@ -53,13 +53,13 @@ def test_other_paths_are_rejected(export_dir, tmp_path, name, message):
     (tmp_path / "file").touch()
     (tmp_path / "other").mkdir()
     # The weights of another program, which model.weights may name.
-    (tmp_path / "other" / "config.json").write_text('{"model_type": "bert"}')
+    (tmp_path / "other" / "config.json").write_text('{"model_type": "gpt2"}')
     with pytest.raises(ConfigError, match=message):
         validate_export_dir(tmp_path / name, "config.json")
 
 
 def test_foreign_file_among_exports_is_kept(export_dir):
-    (export_dir / "config.json").write_text('{"model_type": "bert"}')
+    (export_dir / "config.json").write_text('{"model_type": "gpt2"}')
     with pytest.raises(ConfigError, match="config.json already exists, and this command did not write it."):
         validate_export_dir(export_dir, "config.json")
 

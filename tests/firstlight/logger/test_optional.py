@@ -12,7 +12,7 @@ from firstlight import train
 from firstlight.logger import wandb_run
 from firstlight.logger.optional import make_optional
 from firstlight.logger.wandb_logger import OfflineFirstWandbLogger
-from firstlight.run.record import run_exit_actions
+from firstlight.run.exit_actions import run_exit_actions
 from firstlight.trainer.loggers import build_optional_loggers
 from support.options import get_tiny_model, make_tiny_overrides
 

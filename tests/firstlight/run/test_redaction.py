@@ -187,7 +187,7 @@ def test_text_in_format_of_key_is_redacted(secret_format):
     "text",
     [
         "epoch 1/5  train/loss 0.4321  val/accuracy 0.98  382 samples/s",
-        "run_dir   logs/train/2026-01-01_10-00-00_resnet50_cifar10",
+        "run_dir   logs/train/2026-01-01_10-00-00_model_dataset",
         "commit 0123456789abcdef0123456789abcdef01234567",
         "task-1, disk-cache, sk-learn, wandb_dir=/tmp/wandb, hf_hub_download, asian-art, npm_config",
         "s3://bucket/path:1@2, user@host:/data, http://localhost:8080/a@b",

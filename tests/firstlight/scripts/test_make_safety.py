@@ -59,7 +59,12 @@ def test_flags_of_pytest_are_split_like_shell_words_but_not_evaluated(project_co
     (project_copy / "pytest.py").write_text("import sys\nprint(sys.argv[-3:])\n")
     flags = f"-k 'a or b' $(touch {tmp_path}/mark)"
     result = run_make(
-        project_copy, "test", "READY=", f"PYTHON={sys.executable}", f"ARGS={flags}", PYTHONPATH=str(project_copy)
+        project_copy,
+        "test",
+        "READY=",
+        f"PYTHON={sys.executable}",
+        f"ARGS={flags}",
+        PYTHONPATH=f"{project_copy}:{project_copy / 'src'}",
     )
 
     assert result.stdout == f"['a or b', '$(touch', '{tmp_path}/mark)']\n"

@@ -22,7 +22,7 @@ from firstlight import build as builder
 from firstlight import train
 from firstlight.config.compose import compose_config
 from firstlight.run import files
-from firstlight.run.files import list_checkpoints
+from firstlight.run.files import ENGINE_KEY, list_checkpoints
 from support.interruption import read_record, read_rows
 from support.options import TINY_OVERRIDES
 
@@ -142,11 +142,12 @@ def collect_results(run_dir: Path, observers: list[Observer]) -> dict[str, Any]:
     for name, path in list_checkpoints(run_dir).items():
         results[name] = torch.load(path, weights_only=True)
         results[name].pop("loops")  # compared by what the run does next
-        del results[name]["loop_state"]["metrics_rows"]  # some rows have only the throughput
-        results[name]["loop_state"].pop("num_logged_steps", None)  # depends on where the save was due
-        logged = results[name]["loop_state"]["results"]
+        engine = results[name][ENGINE_KEY]
+        del engine["loop_state"]["metrics_rows"]  # some rows have only the throughput
+        engine["loop_state"].pop("num_logged_steps", None)  # depends on where the save was due
+        logged = engine["loop_state"]["results"]
         logged[0] = [entry for entry in logged[0] if not entry["meta"]["name"].startswith("speed/")]
-        results[name]["metrics"] = {k: v for k, v in results[name]["metrics"].items() if not k.startswith("speed/")}
+        engine["metrics"] = {k: v for k, v in engine["metrics"].items() if not k.startswith("speed/")}
     return results
 
 

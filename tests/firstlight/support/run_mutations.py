@@ -14,7 +14,7 @@ from torch.distributed.checkpoint.filesystem import _StorageInfo
 from torch.distributed.checkpoint.metadata import BytesStorageMetadata, Metadata, MetadataIndex
 
 from firstlight.checkpoint import sharded
-from firstlight.config.compose import load_verified_config
+from firstlight.config.run_config import load_verified_config
 from firstlight.run.files import ENGINE_KEY, append_checksum
 from support.hostile_values import hostile_keys, hostile_values
 from support.pickles import MaliciousPickle

@@ -7,7 +7,7 @@ import torch
 
 from firstlight import build
 from firstlight.callbacks import learning_curves
-from firstlight.run.record import run_exit_actions
+from firstlight.run.exit_actions import run_exit_actions
 
 
 def train_four_steps(compose_cfg, run_name: str, training: list[str], *overrides: str) -> tuple[list, dict]:

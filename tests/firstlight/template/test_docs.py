@@ -47,7 +47,7 @@ def format_page(page):
 @pytest.fixture(scope="module")
 def config():
     """Return the config.yaml of a run."""
-    return append_checksum(OmegaConf.to_yaml(compose_config("train", ["output_dir=logs/train/one"])))
+    return append_checksum(OmegaConf.to_yaml(compose_config("train", ["output_dir=logs/train/one"]), resolve=True))
 
 
 @pytest.fixture
