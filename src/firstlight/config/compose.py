@@ -76,8 +76,7 @@ def resolve_and_store_root_config(name: str, overrides: list[str]) -> tuple[str,
     if "resume=last" in overrides:
         latest = f"resume={find_latest_unfinished_run(Path('logs/train'))}"
         overrides = [latest if override == "resume=last" else override for override in overrides]
-    overrides = normalize_path_overrides(overrides)
-    overrides = [re.sub(r"^init_from=", "init_from.path=", override) for override in overrides]
+    overrides = [re.sub(r"^init_from=", "init_from.path=", item) for item in normalize_path_overrides(overrides)]
     if name == "benchmark":
         overrides = [re.sub(r"^model=(\w+)$", r"models=[\1]", override) for override in overrides]
     given = dict(override.split("=", 1) for override in overrides if "=" in override and not override.startswith("-"))

@@ -206,8 +206,12 @@ class LabeledDataModule(SplitDataModule):
         """Return the sampler of the training dataset."""
         arguments = self.batch_size, self.run_seed, *self.rank_and_world_size
         if self.balanced_sampler:
-            return BalancedSampler(get_balanced_labels(dataset, self.task, type(self).__name__), *arguments)
+            return BalancedSampler(self.get_balanced_labels(dataset), *arguments)
         return ShuffleSampler(len(dataset), *arguments)  # type: ignore[arg-type]
+
+    def get_balanced_labels(self, dataset: Dataset[Any]) -> torch.Tensor:
+        """Return the class index of each training sample, shape (samples,), for a balanced sampler."""
+        return get_balanced_labels(dataset, self.task, type(self).__name__)
 
     def set_predict_inputs(self, inputs: str | Sequence[str]) -> list[str]:
         """Load unlabeled inputs for `predict_dataloader`, and return their names.

@@ -10,7 +10,15 @@ import pytest
 
 from support.checkout import ROOT
 
-SCRIPTS = ("manifest.py", "project.py", "update.py", "update_plan.py", "update_record.py", "update_source.py")
+SCRIPTS = (
+    "manifest.py",
+    "project.py",
+    "repository.py",
+    "update.py",
+    "update_plan.py",
+    "update_record.py",
+    "update_source.py",
+)
 EXAMPLE = "_target_: sample.net.Net\nwidth: 4\n"
 PYPROJECT = """[project]
 name = "firstlight"
