@@ -19,6 +19,7 @@ from pathlib import Path
 
 import project
 from project import ENGINE, ENGINE_DIRS, GROUPS, TEMPLATE_TABLE, Files
+from repository import get_git_output
 
 ROOT = Path(__file__).resolve().parents[1]
 SENTENCE = "One sentence: what this project trains, on which data, and how well."
@@ -176,9 +177,9 @@ def reset_project_files(root: Path, files: Files, name: str) -> Files:
         quick = f"make train        # {model} on {project.find_default_dataset(files, model)}"
     readme = README_TEMPLATE.read_text(encoding="utf-8").format(name=name, sentence=SENTENCE, quick=quick)
     # Do not record a password in the URL.
-    url = re.sub(r"//[^/@]*@", "//", project.get_git_output(root, "remote", "get-url", "origin") or "")
+    url = re.sub(r"//[^/@]*@", "//", get_git_output(root, "remote", "get-url", "origin") or "")
     version = json.loads(files.get(f"src/{ENGINE}/manifest.json", "{}")).get("version", "")
-    template = {"url": url, "commit": project.get_git_output(root, "rev-parse", "HEAD") or "", "version": version}
+    template = {"url": url, "commit": get_git_output(root, "rev-parse", "HEAD") or "", "version": version}
     table = "".join(f"{key} = {json.dumps(value)}\n" for key, value in {**template, "removed": []}.items())
     text = re.sub(r'^version = ".*"', 'version = "0.1.0"', files["pyproject.toml"], count=1, flags=re.MULTILINE)
     text = re.sub(r'^description = ".*"', f'description = "{SENTENCE}"', text, count=1, flags=re.MULTILINE)
@@ -201,7 +202,7 @@ def plan_edits(root: Path, arguments: list[str]) -> tuple[Files, Files, str]:
         validate_project_name(root, before, new)
     if options.get("force", "false") not in ("true", "false"):
         raise ValueError(f"Invalid value for force: expected true or false, got '{options['force']}'. Use force=true.")
-    changed = project.get_git_output(root, "status", "--porcelain", "--", ".")
+    changed = get_git_output(root, "status", "--porcelain", "--", ".")
     if changed and options.get("force") != "true":
         path = changed.splitlines()[0].split(maxsplit=1)[1]
         raise ValueError(f"{path} has uncommitted changes, which could be lost. Commit them, or pass force=true.")
@@ -213,9 +214,8 @@ def plan_edits(root: Path, arguments: list[str]) -> tuple[Files, Files, str]:
     engine = {path: text for path, text in after.items() if path.startswith(ENGINE_DIRS)}
     yours = {path: text for path, text in after.items() if path not in engine}
     yours = set_names(rename_package(yours, old, new), old, new)
-    holder = options.get("holder")
-    if is_template and not holder:
-        holder = project.get_git_output(root, "config", "user.name") or f"{new} authors"
+    author = get_git_output(root, "config", "user.name") or f"{new} authors"
+    holder = options.get("holder") or (author if is_template else None)
     if holder and "LICENSE" in yours:
         yours["LICENSE"] = set_license_holder(yours["LICENSE"], holder)
     return before, {**engine, **yours}, new
