@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from support.checkout import ROOT
 
 COMMANDS = ["sweep", "export", "report", "benchmark", "preflight"]
@@ -61,6 +63,7 @@ def copy_without(name: str, parent: Path) -> str:
     return str(parent / name)
 
 
+@pytest.mark.slow
 def test_each_command_can_be_deleted(tmp_path):
     directories = [copy_without(name, tmp_path) for name in EXISTING]
     done = subprocess.run(

@@ -47,6 +47,7 @@ def combination(request):
     return request.param
 
 
+@pytest.mark.slow
 def test_model_learns_real_labels(compose_cfg, files, tmp_path, combination):
     if combination[0] == "text":
         pytest.importorskip("transformers", reason="the extra text is not installed")

@@ -51,6 +51,7 @@ def run_without_text(directory: Path, command: str, *overrides: str) -> subproce
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=directory)
 
 
+@pytest.mark.slow
 def test_image_training_needs_no_text_packages(tmp_path):
     overrides = [*make_tiny_overrides(get_tiny_model("images")), "experiment=smoke", "test=false"]
     done = run_without_text(tmp_path, "train", *overrides)

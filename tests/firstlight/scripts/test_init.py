@@ -141,6 +141,7 @@ def test_template_is_recorded_without_password(copy):
     assert "Ada Lovelace" in (copy / "LICENSE").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", [keep for keep in KEEP_CASES if "," in keep or keep == "none"])
 def test_remaining_configs_compose(copy, keep):
     init.init(copy, ["name=zephyr", f"keep={keep}"])

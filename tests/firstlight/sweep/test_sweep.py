@@ -119,6 +119,7 @@ def test_jobs_with_long_names_are_named_by_number(values, num_keys, sweeper, by_
     assert (sweep.estimate_name_bytes(plan, ["seed"]) > sweep.MAX_DIR_NAME_BYTES) == by_number
 
 
+@pytest.mark.slow
 def test_results_of_very_many_jobs_have_bounded_table_and_plots(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(plots, "MAX_BARS", 10)  # plotting 100 bars takes seconds
     keys = [f"model.config_overrides.a_long_key_{index}" for index in range(10)]
