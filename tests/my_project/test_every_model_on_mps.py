@@ -9,7 +9,6 @@ import pytest
 
 from support.emulated_mps import (
     PRECISIONS,
-    SLOW,
     check_all_commands,
     check_memory_estimate,
     check_training,
@@ -53,7 +52,7 @@ def on_mps_memory_estimate_matches_allocations(tmp_path, model):
 FILES = [file for file in sorted(Path(__file__).parent.glob("test_*.py")) if "\ndef on_mps_" in file.read_text()]
 
 
-@SLOW
+@pytest.mark.slow
 @pytest.mark.parametrize("marker", ["not slow", "slow"])
 def test_models_on_emulated_mps(marker, tmp_path):
     run_in_emulator(FILES, marker, tmp_path, functions="on_mps_*")
