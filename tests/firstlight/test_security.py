@@ -23,9 +23,9 @@ from firstlight.run.files import ENGINE_KEY, append_checksum
 from firstlight.run.redaction import PLACEHOLDER
 from firstlight.run.secret_values import is_distinctive
 from support.checkout import ROOT
+from support.fake_secrets import iter_secrets
 from support.options import get_tiny_model, make_tiny_overrides
 from support.pickles import MaliciousPickle
-from support.secrets import iter_secrets
 from support.tiny_training import OVERRIDES
 
 # Skipped in a project that has deleted this command.

@@ -59,7 +59,7 @@ def drop_keys_of_replaced_classes(cfg: DictConfig, hydra: Any) -> None:
         option: dict[str, Any] = load_option(group, choice)
         option = option.get("model", {}) if group == "model" else option
         target = OmegaConf.to_container(node, resolve=False)["_target_"]  # type: ignore[index, call-overload]
-        if target == option.get("_target_"):
+        if not isinstance(target, str) or target == option.get("_target_"):
             continue
         try:
             signature = schema.read_signature(target)

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from firstlight.run.console_log import tee_to_file
 from firstlight.run.redaction import LogRedactor, redact, redact_override
 from firstlight.run.secret_values import load_secret_formats
-from support.secrets import make_secrets
+from support.fake_secrets import make_secrets
 
 KEY = "local-0123456789abcdef"
 
