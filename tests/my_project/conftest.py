@@ -8,11 +8,11 @@ from support.fixtures import *  # noqa: F403
 
 # Networks by name belong to the engine, which has quick tests of its own.
 SLOW_FILES = ("test_every_command.py", "test_every_model.py", "test_experiments.py", "test_every_option.py")
-NETWORKS_BY_NAME = re.compile(r"\[(model=)?(torchvision|timm|text_classifier)\b")
+NETWORKS_BY_NAME = re.compile(r"\[(?:model=)?(torchvision|timm|text_classifier)\b")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests of the networks by name with the slow tests."""
+    """Run the tests of one of the networks by name with the slow tests, and those of the others with the exhaustive."""
     for item in items:
-        if item.path.name in SLOW_FILES and NETWORKS_BY_NAME.search(item.name):
-            item.add_marker(pytest.mark.slow)
+        if item.path.name in SLOW_FILES and (match := NETWORKS_BY_NAME.search(item.name)):
+            item.add_marker(pytest.mark.slow if match.group(1) == "torchvision" else pytest.mark.exhaustive)
