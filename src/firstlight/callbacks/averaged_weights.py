@@ -21,14 +21,19 @@ def swap_averaged_weights(trainer: Any, module: LightningModule) -> None:
 
 @torch.no_grad()
 def start_averages(trainer: Any, module: LightningModule) -> None:
-    """Replace an average without any update by the current weights.
+    """Replace what is no average by the current values, before the averages are validated or saved.
 
-    It has the initial weights otherwise, which would be validated and saved (Lightning issue 21724).
+    Without any update, these are the initial weights (Lightning issue 21724). Buffers of integers, such as positions,
+    are never averages: they would be rounded.
     """
     for callback in find_averaging(trainer):
+        average: Any = callback._average_model
         # The number is on the device, so that this waits for it, once per validation.
-        if not callback._average_model.n_averaged:  # type: ignore[union-attr]
-            callback._average_model.module.load_state_dict(module.state_dict())  # type: ignore[union-attr]
+        if not average.n_averaged:
+            average.module.load_state_dict(module.state_dict())
+        for averaged, current in zip(average.module.buffers(), module.buffers(), strict=True):
+            if not averaged.is_floating_point():
+                averaged.copy_(current)
 
 
 def transfer_stochastic_average(trainer: Any, module: LightningModule) -> bool:

@@ -1,10 +1,16 @@
 """Averaged weights: every command uses the average, which the run itself has tested."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+from lightning.pytorch.callbacks import EMAWeightAveraging
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import firstlight
 from firstlight import evaluate
+from firstlight.callbacks.averaged_weights import start_averages
 from firstlight.config.compose import compose_config
 from support.interruption import read_record
 from support.resume_matrix import BASE, MOMENTS, Observer, compose_run, run_attempt, train_with_stops
@@ -58,3 +64,19 @@ def test_average_is_tested_after_resuming_without_a_step(moment, tmp_path):
     metrics = [read_record(tmp_path / name)["metrics"]["test/loss"] for name in ("stopped", "undisturbed")]
 
     assert metrics[0] == metrics[1]
+
+
+def test_buffers_of_integers_are_not_averaged():
+    module = nn.BatchNorm1d(2)
+    module.register_buffer("positions", torch.arange(9), persistent=False)
+    callback = EMAWeightAveraging(decay=0.9)
+    callback._average_model = AveragedModel(module, use_buffers=True, multi_avg_fn=get_ema_multi_avg_fn(0.9))
+    for _ in range(3):
+        module(torch.randn(4, 2))
+        callback._average_model.update_parameters(module)
+    start_averages(SimpleNamespace(callbacks=[callback]), module)
+    average = callback._average_model.module
+
+    assert average.positions.tolist() == list(range(9))
+    assert int(average.num_batches_tracked) == 3
+    assert not torch.equal(average.running_mean, module.running_mean)
