@@ -85,8 +85,8 @@ def test_linked_checkpoint_directory_is_not_listed(run_dir):
 def test_log_of_wandb_service_is_permitted(run_dir):
     logs = run_dir / "wandb" / "offline-run-20260101_000000-abc" / "logs"
     logs.mkdir(parents=True)
-    (logs / "debug-core.log").symlink_to("/root/.cache/wandb/logs/core-debug.log")
-    (logs / "other.log").symlink_to("/root/.cache/wandb/logs/core-debug.log")
+    (logs / "debug-core.log").symlink_to("/home/ada/.cache/wandb/logs/core-debug.log")
+    (logs / "other.log").symlink_to("/home/ada/.cache/wandb/logs/core-debug.log")
 
     assert list(iter_unsafe_files(run_dir)) == [logs / "other.log"]
 
