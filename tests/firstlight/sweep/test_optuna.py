@@ -136,8 +136,8 @@ def test_multi_objective_search_prints_best_trials(run_sweep):
 
 @pytest.mark.slow
 def test_unknown_metric_error_lists_logged_metrics(run_sweep):
-    code, output = run_sweep(*SEARCH_SPACE, "sweeper.n_trials=2", "sweeper.metric=val/acuracy")
+    code, output = run_sweep(*SEARCH_SPACE, "sweeper.n_trials=2", "sweeper.metric=val/top_accuracy")
 
     assert code == 1
-    assert "Metric 'val/acuracy' was not logged. Set sweeper.metric to one of: " in output
+    assert "Metric 'val/top_accuracy' was not logged. Set sweeper.metric to one of: " in output
     assert "val/accuracy" in output
