@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 
 # Process ID of the sweep, for a job that is a command of its own.
 SWEEP_PID_VARIABLE = "FIRSTLIGHT_SWEEP_PID"
@@ -45,7 +46,11 @@ def stop_with_sweep_of_environment() -> None:
 
 
 def is_alive(pid: int) -> bool:
-    """Return True if a process exists."""
+    """Return True if a process runs. One that has ended exists until its parent asks for its exit code."""
+    with suppress(OSError):
+        # On Linux: the process ID, the name in parentheses, and the state.
+        if Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] == "Z":
+            return False
     with suppress(PermissionError):
         try:
             os.kill(pid, 0)
