@@ -4,7 +4,6 @@ from omegaconf import DictConfig
 
 from firstlight.cli.command import command
 from firstlight.config.validate import validate_config
-from firstlight.run.rank import is_nonzero_rank
 from firstlight.run.record import record_run
 
 
@@ -21,8 +20,7 @@ def main(cfg: DictConfig) -> dict[str, float]:
         from firstlight.run.files import get_best_or_last_checkpoint
         from firstlight.trainer.loops import find_missing_hooks
 
-        if not is_nonzero_rank():
-            ranks.publish_run_dir(record.run_dir)
+        ranks.publish_run_dir(record.run_dir)
         checkpoint = find_latest_checkpoint(cfg.resume) if cfg.resume else None
         model, data, trainer = build(cfg, checkpoint)
         summary.record_and_print_header(cfg, model, data, trainer, record)

@@ -206,12 +206,11 @@ class BestCheckpointRecord(Checkpoint):
         # Relative to the run directory, so that the record stays valid if the directory moves.
         name = str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
         record = {"path": name, "monitor": best.monitor, "mode": best.mode, "score": score}
-        self._write_record(
-            record, {name: float(trainer.callback_metrics[name]) for name in list_validation_metrics(trainer)}
-        )
+        self._write_record(record, {name: trainer.callback_metrics[name] for name in list_validation_metrics(trainer)})
 
-    def _write_record(self, record: dict[str, Any], metrics: dict[str, float]) -> None:
+    def _write_record(self, record: dict[str, Any], metrics: dict[str, torch.Tensor]) -> None:
         file = self.output_dir / BEST_CHECKPOINT_FILE
         written = read_json_or_empty(file)
         if record != {key: value for key, value in written.items() if key != "metrics"}:
-            write_atomically(file, json.dumps(record | {"metrics": metrics}) + "\n")
+            values = {name: float(value) for name, value in metrics.items()}  # waits for the device
+            write_atomically(file, json.dumps(record | {"metrics": values}) + "\n")

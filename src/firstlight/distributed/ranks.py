@@ -127,8 +127,8 @@ def format_wait(host: str, port: int) -> str:
 
 
 def publish_run_dir(run_dir: Path) -> None:
-    """Store the run directory where the next attempt finds it, if torchrun restarts the processes."""
-    if has_agent_store():
+    """Store the run directory on rank 0 where the next attempt finds it, if torchrun restarts the processes."""
+    if has_agent_store() and not is_nonzero_rank():
         connect_store(detect_cluster_environment()).set(RUN_DIR_KEY, str(run_dir.resolve()))
 
 
