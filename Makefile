@@ -4,7 +4,7 @@
 
 # Overrides such as model=bert are variables of make's command line. When make exports a variable, it expands the value
 # first, and a value such as $(shell ...) would run. Therefore none is exported, and ARGS is not expanded. The names of
-# the loop variables contain a period, so that they are no names of overrides that make exports. `override` below keeps
+# the loop variables contain a period, because make does not export such names. `override` below keeps
 # an override from replacing a variable of this file.
 override names.of = $(firstword $(subst =, ,$(subst +, ,$(subst ?, ,$(subst :, ,$(1))))))
 override given.names = $(foreach a.word,$(MAKEOVERRIDES),$(call names.of,$(a.word)))

@@ -21,10 +21,10 @@ def swap_averaged_weights(trainer: Any, module: LightningModule) -> None:
 
 @torch.no_grad()
 def start_averages(trainer: Any, module: LightningModule) -> None:
-    """Replace what is no average by the current values, before the averages are validated or saved.
+    """Replace values without an average by the current ones, before the averages are validated or saved.
 
     Without any update, these are the initial weights (Lightning issue 21724). Buffers of integers, such as positions,
-    are never averages: they would be rounded.
+    are never averaged: they would be rounded.
     """
     for callback in find_averaging(trainer):
         average: Any = callback._average_model

@@ -56,7 +56,7 @@ def is_untracked(module: nn.Module) -> bool:
 def restore_frozen(module: LightningModule, state: State) -> None:
     """Freeze and unfreeze the parameters and the running statistics of a module as they were.
 
-    Lightning 2.6's BackboneFinetuning freezes what it had unfrozen (issue 21901).
+    Lightning 2.6's BackboneFinetuning freezes the unfrozen layers again (issue 21901).
     """
     trainable, untracked = set(state["trainable"]), set(state["untracked"])
     for name, param in module.named_parameters():
@@ -67,7 +67,7 @@ def restore_frozen(module: LightningModule, state: State) -> None:
 
 
 def restore_loop_state(trainer: Any, state: State, metrics: dict[str, float]) -> None:
-    """Restore the state of this rank, and do what was left to do at the end of an epoch.
+    """Restore the state of this rank, and complete the end of an epoch.
 
     Args:
         trainer: The trainer, after Lightning has restored its loops.
@@ -136,7 +136,7 @@ def to_cpu(value: Any) -> Any:
 
 
 def restore_results(trainer: Any, saved: list[State]) -> None:
-    """Log the saved values again, and set what they had accumulated."""
+    """Log the saved values again, and set their accumulated sums."""
     results, device = trainer.fit_loop.epoch_loop._results, trainer.strategy.root_device
     for entry in saved:
         is_tensor = entry["value"] is not None

@@ -154,7 +154,7 @@ def read_latest_metrics(trainer: Trainer) -> dict[str, float]:
 
 
 def read_final_metrics(trainer: Trainer, run_dir: Path) -> dict[str, float]:
-    """Return the metrics of a training run: its validation metrics are those of the best checkpoint, if there is one.
+    """Return the metrics of a training run: its validation metrics belong to the best checkpoint, if there is one.
 
     Args:
         trainer: The trainer after `fit`.

@@ -27,7 +27,7 @@ COMPONENTS = ("model", "data", "trainer", "optimizer", "scheduler")
 ENGINE_DIR = Path(__file__).parents[1]
 SOURCE_DIR = ENGINE_DIR.parent if ENGINE_DIR.parent.name == "src" else ENGINE_DIR
 
-# What to suggest for names of Lightning's accelerators that are no options; the nearest spelling would be cpu.
+# Suggestions for Lightning's accelerator names that have no option; the nearest spelling would be cpu.
 SIMILAR_OPTIONS = {("trainer", "gpu"): ["cuda", "mps"], ("trainer", "tpu"): []}
 # `auto` is resolved once the machine is known.
 AUTO = "auto"

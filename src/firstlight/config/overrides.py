@@ -31,7 +31,7 @@ def validate_hydra_overrides(overrides: Sequence[str], is_sweep: bool = False) -
 
     Args:
         overrides: Command-line arguments.
-        is_sweep: Whether they are those of `make sweep`. Other commands follow Hydra's own `--multirun`.
+        is_sweep: Whether the command is `make sweep`. Other commands follow Hydra's own `--multirun`.
 
     Raises:
         ConfigError: If one does; the message names the equivalent.

@@ -44,7 +44,7 @@ def select_run_config(
     Args:
         saved: Config of the run.
         run_dir: The run directory: the only one in which the run may name places.
-        overrides: Keys that the command line sets, which replace those of the run.
+        overrides: Keys that the command line sets, which replace the keys of the run.
         groups: Those of "callbacks" and "logger" that the command builds from the config of the run.
 
     Raises:
@@ -73,7 +73,7 @@ def format_denied(path: str, value: Any, run_dir: Path) -> str:
 
 
 def list_denied_keys() -> set[str]:
-    """Return the root keys that a run does not state: those of Hydra, and those of commands other than `train`."""
+    """Return the root keys that a run does not state: keys of Hydra, and of commands other than `train`."""
     roots = {file.stem: load_yaml(file) for file in list_root_configs()}
     others = {name for root in roots.values() for name in root} - {*roots["train"], "callbacks", "logger"}
     return others | {"defaults", "hydra", "resume"}

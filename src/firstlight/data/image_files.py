@@ -50,7 +50,7 @@ class ImageListing:
 def list_images(path: Path) -> ImageListing:
     """Return the image files under a directory at any depth, or the path itself if it is a file.
 
-    Hidden files and directories, and those of `SYSTEM_DIRS`, are ignored. Links to directories are followed.
+    Hidden files and directories, and the directories in `SYSTEM_DIRS`, are ignored. Links to directories are followed.
 
     Raises:
         DataError: If the path does not exist, or a directory cannot be read.

@@ -51,7 +51,7 @@ def find_split_dirs(root: Path) -> dict[str, Path]:
         return {"train": root}
     raise DataError(
         f"The layout of {root} is ambiguous: {format_names(exact)} is named like a split, but "
-        f"{format_names(with_images)} beside it like a class. Move the classes into {root}/train, or rename or "
+        f"{format_names(with_images)} next to it like a class. Move the classes into {root}/train, or rename or "
         "remove one of them."
     )
 
@@ -87,12 +87,12 @@ def get_split(name: str, by_parts: bool = True) -> str | None:
 
 
 def list_dirs(directory: Path) -> list[Path]:
-    """Return the sorted directories in a directory, without hidden ones and those of programs."""
+    """Return the sorted directories in a directory, without hidden ones and directories of programs."""
     return sorted(path for path in directory.iterdir() if path.is_dir() and not is_ignored_dir(path.name))
 
 
 def list_labeled_images(dirs: dict[str, Path], known_names: Sequence[str] = ()) -> dict[str, LabeledImages]:
-    """Return the images of each split under its class directories, and the class of each; print what is ignored.
+    """Return the images of each split under its class directories, and the class of each; print the ignored files.
 
     Args:
         dirs: Directory of each split. The class directories of "train" determine the classes.

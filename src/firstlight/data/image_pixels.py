@@ -20,7 +20,7 @@ def convert_to_rgb(image: Image.Image, extrema: tuple[float, float] | None = Non
 
     Args:
         image: An image of any mode of Pillow.
-        extrema: Smallest and largest value, if `image` is a crop of a 32-bit image. If None, those of `image`.
+        extrema: Smallest and largest value, if `image` is a crop of a 32-bit image. If None, the values of `image`.
 
     Raises:
         ValueError: If values of a 32-bit image are negative, not finite or too large.

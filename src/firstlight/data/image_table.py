@@ -108,7 +108,7 @@ def read_image_table(
 
 
 def report_unlisted(table: Path, paths: list[Path]) -> None:
-    """Print how many images beside a table are not in it.
+    """Print how many images next to a table are not in it.
 
     Args:
         table: The table.

@@ -99,7 +99,7 @@ class LabelColumns:
             is_table: Whether they come from a column of a table, whose values may be no classes.
 
         Raises:
-            DataError: If there are fewer than two classes, no label at all, or the values are no classes.
+            DataError: If there are fewer than two classes, no label at all, or the values cannot be classes.
         """
         if self.task == "regression":
             return self.names, {split: np.array(values, dtype=np.float64) for split, values in labels.items()}

@@ -15,7 +15,7 @@ MAX_SHOWN_CHARACTERS = 60
 
 
 def find_input_paths(value: Any) -> list[Path]:
-    """Return the existing paths that `input=` names, in the given order; those of a pattern are sorted.
+    """Return the existing paths that `input=` names, in the given order; the paths of a pattern are sorted.
 
     Args:
         value: A path, a glob pattern such as "photos/**/*.jpg", or a list of these. An existing path is never a

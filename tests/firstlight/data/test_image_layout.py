@@ -81,9 +81,9 @@ def test_class_may_be_named_like_a_split(add_images, classes):
     [
         (
             ("cat", "dog", "test"),
-            "root is ambiguous: test is named like a split, but cat, dog beside it like a class. ",
+            "root is ambiguous: test is named like a split, but cat, dog next to it like a class. ",
         ),
-        (("cat", "dog", "train/cat"), "root is ambiguous: train is named like a split, but cat, dog beside it like"),
+        (("cat", "dog", "train/cat"), "root is ambiguous: train is named like a split, but cat, dog next to it like"),
         (
             ("train/cat", "val/cat", "valid/cat"),
             "root is ambiguous: val, valid are directories of the split 'val'. Ren",
