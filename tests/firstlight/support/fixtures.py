@@ -53,7 +53,7 @@ def parse_once(stream: TextIO | str, Loader: type) -> Any:  # noqa: N803
 Plugins.instance().register(OptionSearchPath)
 omegaconf.omegaconf.yaml = SimpleNamespace(load=parse_once, dump=yaml.dump)
 
-__all__ = ["compose_cfg", "requires_text_packages", "restore_determinism"]
+__all__ = ["compose_cfg", "requires_text_packages", "restore_determinism", "restore_environment"]
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +62,17 @@ def restore_determinism() -> Iterator[None]:
     yield
     if "torch" in sys.modules:
         sys.modules["torch"].use_deterministic_algorithms(False)
+
+
+@pytest.fixture(autouse=True)
+def restore_environment() -> Iterator[None]:
+    """Restore the environment variables that commands set in this process, such as the backend of plots."""
+    environment = os.environ.copy()
+    yield
+    current_test = "PYTEST_CURRENT_TEST"  # pytest deletes it after each phase of a test
+    for name in os.environ.keys() - environment.keys() - {current_test}:
+        del os.environ[name]
+    os.environ.update({name: value for name, value in environment.items() if name != current_test})
 
 
 @pytest.fixture
