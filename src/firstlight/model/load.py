@@ -1,7 +1,9 @@
 """Build a dataset for a model, and a model from its config and the metadata of the dataset, or from a checkpoint."""
 
 import functools
-from typing import Any
+import inspect
+from types import NoneType
+from typing import Any, get_args
 
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.utilities.model_helpers import is_overridden
@@ -86,7 +88,7 @@ def load_model(saved: Config, trust_remote_code: bool = False, runs_setup: bool 
         # The checkpoint cannot grant this permission, only the caller.
         kwargs["trust_remote_code"] = trust_remote_code
     weights_name = kwargs.get("weights", config.get("weights"))
-    if isinstance(weights_name, str) and is_task(config["_target_"]) and not trust_remote_code:
+    if isinstance(weights_name, str) and accepts_random_weights(config["_target_"]) and not trust_remote_code:
         # Weights come from the checkpoint, not from a file or a Hub model that it names.
         if "trust_remote_code" in config:
             raise ConfigError(
@@ -110,6 +112,12 @@ def is_task(target: str) -> bool:
     """Return True if an import path names a subclass of `Task`."""
     found = locate(target)
     return isinstance(found, type) and issubclass(found, Task)
+
+
+def accepts_random_weights(target: str) -> bool:
+    """Return True if an import path names a `Task` whose `weights` may be None, which stands for random weights."""
+    parameter = inspect.signature(locate(target)).parameters.get("weights") if is_task(target) else None
+    return parameter is not None and (parameter.default is None or NoneType in get_args(parameter.annotation))
 
 
 def has_same_keys(model: LightningModule, weights: Config) -> bool:

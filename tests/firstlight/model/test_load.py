@@ -6,6 +6,8 @@ import torch
 import firstlight
 from firstlight import evaluate, train
 from firstlight.config.compose import compose_config
+from firstlight.model.classifier import Classifier
+from firstlight.model.load import accepts_random_weights
 from firstlight.run.errors import CheckpointError
 
 
@@ -35,3 +37,28 @@ def test_state_of_the_scheduler_is_resumed(trained):
 def test_loading_without_a_trainer_is_a_one_line_error(trained):
     with pytest.raises(CheckpointError, match="If setup adds layers, only `make evaluate` and `make predict`"):
         firstlight.load(trained[0])
+
+
+class StartsFromName(Classifier):
+    """A model whose `weights` selects an initialization and must not be None."""
+
+    def __init__(self, class_names: list[str], image_size: int, weights: str = "zeros") -> None:
+        super().__init__(class_names)
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("support.tiny_models.TinyImages", True),
+        ("firstlight.model.text_classifier.TextClassifier", True),
+        ("torch.nn.Linear", False),
+    ],
+)
+def test_checkpoint_replaces_weights_that_may_be_none(target, expected):
+    assert accepts_random_weights(target) is expected
+
+
+def test_weights_that_must_not_be_none_are_kept(monkeypatch):
+    monkeypatch.setattr("firstlight.model.load.locate", lambda target: StartsFromName)
+
+    assert not accepts_random_weights("my_module.StartsFromName")
