@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
 from firstlight.callbacks.averaged_weights import transfer_stochastic_average
 from firstlight.callbacks.checkpoint_paths import confine_state
-from firstlight.checkpoint.io import verify_checkpoint
+from firstlight.checkpoint.io import load_checkpoint, verify_checkpoint
 from firstlight.checkpoint.sharded import USE_ANOTHER_CHECKPOINT
 from firstlight.config.options import AUTO
 from firstlight.run.errors import CheckpointError, ConfigError
@@ -164,6 +164,14 @@ def is_intact(path: Path) -> bool:
     return True
 
 
+def read_global_step(path: Path) -> int | None:
+    """Return the step of a checkpoint; None if there is none that can be loaded."""
+    try:
+        return int(load_checkpoint(path)["global_step"])
+    except CheckpointError:
+        return None
+
+
 class BestCheckpointRecord(Checkpoint):
     """Write best.json: which checkpoint is the best one, whoever saved it, and its validation metrics.
 
@@ -189,7 +197,10 @@ class BestCheckpointRecord(Checkpoint):
         """Update the record: a ModelCheckpoint may save at the end of the training. Save a final average."""
         self._write(trainer)
         if transfer_stochastic_average(trainer, pl_module):
-            trainer.save_checkpoint(self.output_dir / AVERAGED_CHECKPOINT)
+            averaged = self.output_dir / AVERAGED_CHECKPOINT
+            # A run resumed after its last step has the average already, and no state of its callback any more.
+            if trainer.strategy.broadcast(read_global_step(averaged)) != trainer.global_step:
+                trainer.save_checkpoint(averaged)
             if trainer.is_global_zero:
                 self._write_record({"path": AVERAGED_CHECKPOINT, "monitor": None, "mode": None, "score": None}, {})
 

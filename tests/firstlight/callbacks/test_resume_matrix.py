@@ -10,6 +10,7 @@ QUICK = [
     ("plain_finetuned", "EMAWeightAveraging", "validation"),
     ("plain_finetuned", "EMA from step 9", "inside a window"),
     ("plain_finetuned", "StochasticWeightAveraging", "last validation"),
+    ("plain_finetuned", "StochasticWeightAveraging", "final test"),
     ("plain_finetuned", "GradientAccumulationScheduler", "inside a window"),
     ("plain_finetuned", "EarlyStopping on training", "validation"),
     ("plain_finetuned", "BackboneFinetuning", "inside a window"),
