@@ -21,6 +21,7 @@ from firstlight.distributed.ranks import run_worker_rank
 from firstlight.run.errors import shorten
 from firstlight.run.files import read_json_or_empty
 from firstlight.run.lock import WORKER_EXIT_TIMEOUT_S, acquire_run_lock, is_unlocked
+from firstlight.run.overrides import list_overrides
 from firstlight.run.parent import SWEEP_PID_VARIABLE
 from firstlight.run.rank import get_launcher, is_nonzero_rank
 from firstlight.run.signals import get_received_signal
@@ -83,7 +84,7 @@ def run_job_in_subprocess(cfg: DictConfig, failures: list[str]) -> None:
         prepare_resume_or_restart(cfg)
         metadata = {"output_dir": run_dir, "name": cfg.name, "group": cfg.group}
         places = [format_override(name, str(value)) for name, value in metadata.items()]
-        overrides = [*HydraConfig.get().overrides.task, *places]
+        overrides = [*list_overrides(), *places]
     environment = {**os.environ, SWEEP_PID_VARIABLE: str(os.getpid())}
     process = subprocess.Popen([sys.executable, "-m", f"firstlight.{cfg.command}", *overrides], env=environment)
     try:
@@ -151,12 +152,11 @@ def move_attempt_files(run_dir: Path) -> None:
 def list_place_overrides() -> list[str]:
     """Return the overrides of this job that its saved config cannot state: they name places, servers and accounts."""
     groups = ("callbacks.", "logger.", "data.cache_dir=")
-    return [override for override in HydraConfig.get().overrides.task if override.lstrip("+").startswith(groups)]
+    return [override for override in list_overrides() if override.lstrip("+").startswith(groups)]
 
 
 def get_swept_overrides() -> str:
     """Return the overrides of this job that differ between the jobs of the sweep, shortened to a name."""
-    cfg = HydraConfig.get()
-    same = cfg.job.config.override_dirname.exclude_keys
-    swept = ",".join(word for word in cfg.overrides.task if word.partition("=")[0].lstrip("+~") not in same)
+    same = HydraConfig.get().job.config.override_dirname.exclude_keys
+    swept = ",".join(word for word in list_overrides() if word.partition("=")[0].lstrip("+~") not in same)
     return shorten(swept, MAX_NAME_CHARACTERS)

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from firstlight.config import schema
 from firstlight.config.options import COMPONENTS, list_option_files, load_option
 from firstlight.run.errors import ConfigError
+from firstlight.run.overrides import list_overrides
 
 # Settings of Hydra that the commands set themselves, and what to use instead.
 HYDRA_EQUIVALENTS = {
@@ -51,7 +52,7 @@ def drop_keys_of_replaced_classes(cfg: DictConfig, hydra: Any) -> None:
         cfg: The composed config; changed in place.
         hydra: Hydra's own section of it.
     """
-    overrides = [override.lstrip("+").partition("=")[0] for override in hydra.overrides.task]
+    overrides = [override.lstrip("+").partition("=")[0] for override in list_overrides(hydra)]
     for group in COMPONENTS:
         choice, node = str(hydra.runtime.choices.get(group)), cfg.get(group)
         if choice not in list_option_files(group) or not isinstance(node, DictConfig) or "_target_" not in node:
@@ -92,6 +93,4 @@ def is_key_overridden(key: str) -> bool:
 
 def list_overridden_keys() -> list[str]:
     """Return the config keys and groups that the command line sets."""
-    if not HydraConfig.initialized():
-        return []
-    return [override.lstrip("+~").partition("=")[0] for override in HydraConfig.get().overrides.task]
+    return [override.lstrip("+~").partition("=")[0] for override in list_overrides()]

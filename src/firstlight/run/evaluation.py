@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from firstlight.run.files import to_plain_dict, utc_now, write_atomically
 from firstlight.run.output_path import claim_new_dir, validate_new_dir
+from firstlight.run.overrides import list_overrides
 from firstlight.run.redaction import redact
 
 # In a run directory: one directory per evaluation.
@@ -96,12 +97,10 @@ def create_evaluation_dir(run_dir: Path | None, checkpoint: Path) -> Path:
 
 def make_initial_fields(cfg: DictConfig, run_dir: Path | None, checkpoint: str) -> dict[str, Any]:
     """Return the fields of evaluation.json that are known before the results."""
-    from hydra.core.hydra_config import HydraConfig
-
     data = cfg.get("data")
     return {
         "command": str(cfg.command),
-        "overrides": list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else [],
+        "overrides": list_overrides(),
         "started": utc_now(),
         "run": str(run_dir.resolve()) if run_dir is not None else None,
         "checkpoint": checkpoint,

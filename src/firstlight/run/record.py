@@ -18,6 +18,7 @@ from firstlight.run.failure import describe_failure, describe_stop
 from firstlight.run.files import append_checksum, read_json_or_empty, to_plain_dict, utc_now, write_atomically
 from firstlight.run.lock import WORKER_EXIT_TIMEOUT_S, acquire_run_lock
 from firstlight.run.output_path import validate_run_dir
+from firstlight.run.overrides import list_overrides
 from firstlight.run.provenance import describe_source_changes, get_git_info, get_package_versions
 from firstlight.run.rank import is_nonzero_rank
 from firstlight.run.redaction import redact, redact_override
@@ -210,10 +211,7 @@ def claim_run_dir(cfg: DictConfig) -> Path:
 
 def make_initial_fields(cfg: DictConfig) -> dict[str, Any]:
     """Return the fields of run.json that are known before the run starts."""
-    from hydra.core.hydra_config import HydraConfig
-
-    overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
-    overrides = [redact_override(override) for override in overrides]
+    overrides = [redact_override(override) for override in list_overrides()]
     return {
         "command": format_command("python", "-m", f"firstlight.{cfg.command}", *overrides),
         "overrides": overrides,
