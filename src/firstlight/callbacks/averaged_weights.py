@@ -43,7 +43,9 @@ def transfer_stochastic_average(trainer: Any, module: LightningModule) -> bool:
     """
     callbacks = [callback for callback in trainer.callbacks if isinstance(callback, StochasticWeightAveraging)]
     for callback in callbacks:
-        num_averaged = callback._init_n_averaged if callback.n_averaged is None else int(callback.n_averaged)
+        if callback.n_averaged is None and callback._scheduler_state is not None:
+            restore_schedule(callback, trainer, module)
+        num_averaged = 0 if callback.n_averaged is None else int(callback.n_averaged)
         if num_averaged and callback._average_model is not None and trainer.current_epoch > callback.swa_end:
             callback.transfer_weights(callback._average_model, module)
             return True
