@@ -144,7 +144,7 @@ class BestCheckpoint(ModelCheckpoint):
             self._set_mode(mode)
         if monitor not in (AUTO, self.monitor):
             return  # The resumed run monitors another metric.
-        state = confine_state(state, str(self.dirpath))
+        state = confine_state(state, str(self.dirpath), self.save_top_k)
         if state["best_model_path"] and not is_intact(Path(state["best_model_path"])):
             return  # The next epoch saves a new best checkpoint.
         super().load_state_dict(state)

@@ -22,10 +22,10 @@ def confine_checkpoint_paths(callbacks: Iterable[Callback], states: Any) -> None
     for callback in callbacks:
         state = states.get(callback.state_key) if isinstance(states, dict) else None
         if isinstance(callback, ModelCheckpoint) and isinstance(state, dict):
-            states[callback.state_key] = confine_state(state, str(callback.dirpath or ""))
+            states[callback.state_key] = confine_state(state, str(callback.dirpath or ""), callback.save_top_k)
 
 
-def confine_state(state: dict[str, Any], dirpath: str) -> dict[str, Any]:
+def confine_state(state: dict[str, Any], dirpath: str, save_top_k: int) -> dict[str, Any]:
     """Return a state whose paths are in a directory: the run may have been moved or copied.
 
     ModelCheckpoint deletes the files that its state names. Lightning 2.6 compares the paths as text, so that a path
@@ -34,13 +34,15 @@ def confine_state(state: dict[str, Any], dirpath: str) -> dict[str, Any]:
     Args:
         state: State of a ModelCheckpoint.
         dirpath: Its directory in this run. If empty, the state keeps no path.
+        save_top_k: Its number of checkpoints. With fewer of them, it has not chosen one to replace next.
     """
     before = state.get("dirpath")
     known = state.get("best_k_models")
     models = {_move(path, before, dirpath): score for path, score in known.items()} if isinstance(known, dict) else {}
     models.pop("", None)
     paths = {name: _move(state.get(name), before, dirpath) for name in PATH_NAMES}
-    if paths["kth_best_model_path"] not in models:
+    is_complete = bool(state.get("kth_best_model_path")) or 0 < save_top_k <= len(models)
+    if is_complete and paths["kth_best_model_path"] not in models:
         # ModelCheckpoint would replace a file that it does not know. It saves as if no checkpoint existed instead.
         models, paths["kth_best_model_path"] = {}, ""
     return {**state, **paths, "best_k_models": models, "dirpath": dirpath}

@@ -13,9 +13,18 @@ def make_state(dirpath, best, others=()):
 
 
 def test_paths_follow_a_moved_run(tmp_path):
-    state = confine_state(make_state("/old/run/checkpoints", "/old/run/checkpoints/best.ckpt"), str(tmp_path))
+    state = confine_state(make_state("/old/run/checkpoints", "/old/run/checkpoints/best.ckpt"), str(tmp_path), 1)
 
     assert state == make_state(str(tmp_path), str(tmp_path / "best.ckpt"))
+
+
+def test_checkpoints_are_kept_until_there_are_enough_to_replace_one(tmp_path):
+    state = make_state(str(tmp_path), str(tmp_path / "a.ckpt"), [str(tmp_path / "b.ckpt")])
+    state["kth_best_model_path"] = ""
+
+    assert confine_state(state, str(tmp_path), 3) == state
+    assert confine_state(state, str(tmp_path), -1) == state
+    assert confine_state(state, str(tmp_path), 2)["best_k_models"] == {}
 
 
 @pytest.mark.parametrize(
@@ -26,7 +35,7 @@ def test_paths_cannot_lead_out(tmp_path, path):
     (tmp_path / "link").symlink_to("/")
     path = path.format(tmp_path) if isinstance(path, str) else path
     inside = str(tmp_path / "best.ckpt")
-    state = confine_state(make_state("/old", path, [inside]), str(tmp_path))
+    state = confine_state(make_state("/old", path, [inside]), str(tmp_path), 1)
 
     assert (state["best_model_path"], state["last_model_path"]) == ("", "")
     # ModelCheckpoint removes its k-th best file before it saves another one.
