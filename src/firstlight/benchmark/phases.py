@@ -9,7 +9,6 @@ from lightning.pytorch.utilities import CombinedLoader
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from firstlight.data.datamodule import LabeledDataModule
-from firstlight.model.task import Task
 from firstlight.trainer.loops import find_missing_hooks
 
 
@@ -67,7 +66,7 @@ def load_batches(model: LightningModule, data: LightningDataModule | None, loop:
     and the batch size of the loader are asked.
     """
     # All splits of the engine's datasets have the same samples per batch.
-    loop = FIT if isinstance(model, Task) and isinstance(data, LabeledDataModule) else loop
+    loop = FIT if isinstance(data, LabeledDataModule) else loop
     owners: list[Any] = [model] if data is None else [data, model]
     owner = next(owner for owner in owners if is_overridden(f"{loop.split}_dataloader", owner))
     if not isinstance(data, LabeledDataModule):

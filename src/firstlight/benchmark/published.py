@@ -11,6 +11,8 @@ from firstlight.benchmark.tables import format_number
 from firstlight.cli.console import print_table
 
 PUBLISHED_FILE = Path(__file__).with_name("published.csv")
+# Sizes of the inputs of all published results, where they are stated.
+PUBLISHED_INPUTS = ("224 px", "128 tokens")
 COLUMNS = ("chip", "batch_size", "input", "precision", "framework", "remark", "source")
 
 
@@ -36,28 +38,18 @@ def print_comparison(results: dict[str, Any]) -> None:
         for place, row in enumerate(rows, start=1):
             if row["is_own"]:
                 print(f"{workload} {phase} on {row['chip']}: place {place} of {len(rows)}", flush=True)
-    unknown = list_without_published(results)
-    if unknown:
-        print(f"No published results of: {', '.join(unknown)}", flush=True)
+    compared = {workload for workload, _ in list_compared(results)}
+    models = {result["model"]: None for result in results["results"] if result["published"] not in compared}
+    if models:
+        print(f"No published results of: {', '.join(models)}", flush=True)
 
 
 def list_compared(results: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the workloads and phases that were measured and have published results."""
     published = {(row["workload"], row["phase"]) for row in load_published_results()}
-    measured = dict.fromkeys((result["published"], result["phase"]) for result in results["results"])
+    comparable = [result for result in results["results"] if result["input"] in PUBLISHED_INPUTS]
+    measured = dict.fromkeys((result["published"], result["phase"]) for result in comparable)
     return [key for key in measured if key in published]
-
-
-def list_without_published(results: dict[str, Any]) -> list[str]:
-    """Return model and phase of the results that have no published counterpart."""
-    compared = set(list_compared(results))
-    return list(
-        dict.fromkeys(
-            f"{result['model']} ({result['phase']})"
-            for result in results["results"]
-            if (result["published"], result["phase"]) not in compared
-        )
-    )
 
 
 def rank_results(results: dict[str, Any], workload: str, phase: str) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ from firstlight.hardware.device import (
 )
 from firstlight.mps.dry_run import dry_run
 from firstlight.mps.memory import format_batch_size_advice
-from firstlight.run.errors import HardwareError
+from firstlight.run.errors import HardwareError, UserError
 from firstlight.run.exit_actions import run_exit_actions
 from firstlight.run.failure import describe_failure
 from firstlight.run.files import to_plain_dict, utc_now, write_atomically
@@ -141,6 +142,8 @@ class BenchmarkSuite:
         """Record that a workload, or a phase of it, has failed, and release what it has left."""
         run_exit_actions(self.output_dir / "runs", 1)
         reason = describe_failure(error, train_cfg)
+        if not isinstance(error, UserError) and (frames := extract_tb(error.__traceback__)):
+            reason = f"{reason.rstrip('.')} (in {Path(frames[-1].filename).name}:{frames[-1].lineno})"
         self.failures.append({"model": name, "device": device, "phase": phase, "reason": reason})
         print(f"{name:<9} {phase or 'build':<7} {device:<4} failed   {reason}", flush=True)
         release_memory()

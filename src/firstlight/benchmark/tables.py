@@ -39,7 +39,7 @@ def print_results_table(results: dict[str, Any]) -> None:
                 str(result["batch_size"] or ""),
                 format_number(result["samples_per_s"]) + ("" if result["batch_size"] else " steps/s"),
                 f"{ratios[key]:.2f}" if key in ratios else "",
-                f"{speedups[key]:.1f}" if key in speedups else "",
+                f"{speedups[key]:.1f}" if key in speedups and key[2] != "cpu" else "",
                 f"{result['peak_memory_gib']:.1f}",
                 f"{result['matmul_share']:.0%}" if result["flops_per_s"] else "",
                 str(result["repeats"]),
