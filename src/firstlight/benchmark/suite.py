@@ -109,6 +109,7 @@ class BenchmarkSuite:
             except Exception as error:
                 self.add_failure(name, device, phase, error, train_cfg)
             self.write_results()
+            release_memory()
         del benchmark
         release_memory()
 
@@ -139,14 +140,13 @@ class BenchmarkSuite:
     def add_failure(
         self, name: str, device: str, phase: str | None, error: Exception, train_cfg: DictConfig
     ) -> None:
-        """Record that a workload, or a phase of it, has failed, and release what it has left."""
+        """Record that a workload, or a phase of it, has failed, and end what it has opened."""
         run_exit_actions(self.output_dir / "runs", 1)
         reason = describe_failure(error, train_cfg)
         if not isinstance(error, UserError) and (frames := extract_tb(error.__traceback__)):
             reason = f"{reason.rstrip('.')} (in {Path(frames[-1].filename).name}:{frames[-1].lineno})"
         self.failures.append({"model": name, "device": device, "phase": phase, "reason": reason})
         print(f"{name:<9} {phase or 'build':<7} {device:<4} failed   {reason}", flush=True)
-        release_memory()
 
     def finalize(self) -> dict[str, Any]:
         """Print the table, plot the results, and return the contents of benchmark.json."""

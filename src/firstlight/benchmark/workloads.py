@@ -1,5 +1,6 @@
 """The workloads of a benchmark: overrides of `make train`, one workload for each combination of several values."""
 
+import re
 from dataclasses import dataclass
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -40,7 +41,7 @@ def make_workloads(cfg: DictConfig) -> list[Workload]:
     workloads = []
     for model in list_available_models(cfg):
         for overrides in combinations:
-            values = [override for override, varied in zip(overrides, is_varied, strict=True) if varied]
+            values = [lower_booleans(override) for override, varied in zip(overrides, is_varied, strict=True) if varied]
             keys = {override.lstrip("+~").partition("=")[0].partition(".")[0] for override in overrides}
             published = None if keys & set(NETWORK_KEYS) else model
             train_overrides = make_workload_overrides(cfg, model, overrides)
@@ -52,6 +53,11 @@ def expand_overrides(overrides: list[str]) -> list[list[str]]:
     """Return each combination of the values of the overrides: "a=1,2" has two values, as in `make sweep`."""
     parsed = OverridesParser.create().parse_overrides(overrides)
     return [list(job) for job in BasicSweeper.split_arguments(parsed, max_batch_size=None)[0]]
+
+
+def lower_booleans(override: str) -> str:
+    """Return an override with a Boolean as it is written in YAML; Hydra's sweeper writes it as in Python."""
+    return re.sub("=(True|False)$", lambda match: match[0].lower(), override)
 
 
 def list_available_models(cfg: DictConfig) -> list[str]:
