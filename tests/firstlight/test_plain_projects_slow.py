@@ -12,7 +12,6 @@ from firstlight.report import __main__ as report
 from firstlight.run.files import read_json_or_empty
 from support.plain_projects import (
     PROJECTS,
-    WITHOUT_TEST,
     make_overrides,
 )
 

@@ -1,6 +1,6 @@
 """Measure the speed of this machine, in training, evaluation and prediction:  python -m firstlight.benchmark"""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
@@ -10,6 +10,9 @@ from firstlight.config.compose import compose_config
 from firstlight.config.validate import validate_config
 from firstlight.run.errors import TrainingError
 from firstlight.run.output_path import validate_new_dir
+
+if TYPE_CHECKING:
+    from firstlight.benchmark.suite import BenchmarkSuite
 
 
 @command("benchmark")
@@ -30,8 +33,30 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     errors = {workload.name: error for workload in workloads if (error := find_config_error(workload))}
     if len(errors) == len(workloads):
         raise next(iter(errors.values()))
+    suite = measure_workloads(cfg, workloads, errors)
+    results = suite.finalize()
+    if cfg.compare:
+        from firstlight.benchmark.published import print_comparison
+
+        print_comparison(results)
+    if suite.failures:
+        models = ", ".join(dict.fromkeys(failure["model"] for failure in suite.failures))
+        raise TrainingError(f"Failed: {models}. The reasons are in the table above and in {cfg.output_dir}.")
+    return results
+
+
+def measure_workloads(cfg: DictConfig, workloads: list[Workload], errors: dict[str, Exception]) -> "BenchmarkSuite":
+    """Measure the workloads on each accelerator, and return the suite with the results and failures.
+
+    Args:
+        cfg: Config of the benchmark.
+        workloads: The workloads.
+        errors: Errors in their configs by name; such a workload is a failure.
+
+    Raises:
+        HardwareError: If an accelerator is not available.
+    """
     # Imported here so that configuration errors are reported before torch is imported.
-    from firstlight.benchmark.published import print_comparison
     from firstlight.benchmark.suite import BenchmarkSuite
     from firstlight.hardware.accelerator import find_best_accelerator, validate_accelerator
 
@@ -47,13 +72,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
                 continue
             train_cfg = compose_config("train", [*workload.overrides, f"trainer={accelerator}"])
             suite.measure(workload.name, train_cfg, list(cfg.phases), workload.published)
-    results = suite.finalize()
-    if cfg.compare:
-        print_comparison(results)
-    if suite.failures:
-        models = ", ".join(dict.fromkeys(failure["model"] for failure in suite.failures))
-        raise TrainingError(f"Failed: {models}. The reasons are in the table above and in {cfg.output_dir}.")
-    return results
+    return suite
 
 
 def find_config_error(workload: Workload) -> Exception | None:

@@ -33,6 +33,29 @@ class Conditions:
     gradient_clip_val: float | None
 
 
+@dataclass
+class BenchmarkResult:
+    """Result of one loop in one phase; throughputs are the median, the lowest and the highest over the repeats.
+
+    If the number of samples of a batch is unknown, the throughputs are in steps/s and the batch size is 0. If the
+    FLOPs are unknown, they are 0.
+    """
+
+    phase: str
+    loop: str
+    device: str
+    batch_size: int
+    steps: int
+    repeats: int
+    samples_per_s: float
+    lowest: float
+    highest: float
+    peak_memory_gib: float
+    flops_per_sample: float
+    flops_per_s: float
+    conditions: Conditions
+
+
 def read_conditions(model: LightningModule, data: Any, trainer: Trainer, phase: str) -> Conditions:
     """Return the conditions of a phase after the trainer has run it."""
     modules = list(model.modules())

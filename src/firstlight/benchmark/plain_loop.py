@@ -56,10 +56,7 @@ def make_train_step(model: LightningModule, trainer: Trainer, batch: Any) -> Cal
         trainer: A trainer that has fitted the module, and supplies its settings.
         batch: Result of `prepare_batch`.
     """
-    trainer.strategy.setup_optimizers(trainer)
-    optimizer: Any = trainer.strategy.optimizers[0]
-    optimizer = optimizer.optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
-    set_zero_lr(optimizer)
+    optimizer = build_optimizer(trainer)
     scaler: Any = getattr(trainer.precision_plugin, "scaler", None)  # of 16-mixed
     clip = CLIP_FUNCTIONS[trainer.gradient_clip_algorithm or "norm"]
     params = [param for group in optimizer.param_groups for param in group["params"]]
@@ -89,6 +86,15 @@ def make_train_step(model: LightningModule, trainer: Trainer, batch: Any) -> Cal
             scaler.update()
 
     return step
+
+
+def build_optimizer(trainer: Trainer) -> Any:
+    """Return a new optimizer of the module that the trainer has fitted, with a learning rate of zero."""
+    trainer.strategy.setup_optimizers(trainer)
+    optimizer: Any = trainer.strategy.optimizers[0]
+    optimizer = optimizer.optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
+    set_zero_lr(optimizer)
+    return optimizer
 
 
 def make_loss_function(model: LightningModule, batch: Any) -> Callable[[], Any]:

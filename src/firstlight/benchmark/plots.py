@@ -71,7 +71,9 @@ def draw_bars(
         }
         offset = (index - (len(phases) - 1) / 2) * width
         positions = [position + offset for position in heights]
-        bars = axes.bar(positions, heights.values(), width * 0.92, label=PHASE_LABELS[phase], color=PHASE_COLORS[phase])
+        bars = axes.bar(
+            positions, list(heights.values()), width * 0.92, label=PHASE_LABELS[phase], color=PHASE_COLORS[phase]
+        )
         axes.bar_label(bars, fmt=lambda value: format_value(value, number_format), padding=2, fontsize=9)
     axes.set_xticks(range(len(groups)), [make_label(group, results) for group in groups], fontsize=9)
     axes.margins(y=0.15)

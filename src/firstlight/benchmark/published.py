@@ -30,7 +30,9 @@ def print_comparison(results: dict[str, Any]) -> None:
     """
     for workload, phase in list_compared(results):
         rows = rank_results(results, workload, phase)
-        table = Table(*["", "samples/s", *(column.replace("_", " ") for column in COLUMNS)], title=f"{workload} {phase}")
+        table = Table(
+            *["", "samples/s", *(column.replace("_", " ") for column in COLUMNS)], title=f"{workload} {phase}"
+        )
         for row in rows:
             marker = ">" if row["is_own"] else ""
             table.add_row(marker, format_number(row["samples_per_s"]), *(row[column] for column in COLUMNS))
@@ -65,19 +67,19 @@ def rank_results(results: dict[str, Any], workload: str, phase: str) -> list[dic
         for row in load_published_results()
         if (row["workload"], row["phase"]) == (workload, phase)
     ]
-    for result in results["results"]:
-        if (result["published"], result["phase"], result["loop"]) == (workload, phase, "trainer"):
-            rows.append(
-                {
-                    "samples_per_s": result["samples_per_s"],
-                    "chip": f"{result['chip']}{' (CPU)' if result['device'] == 'cpu' else ''}",
-                    "batch_size": str(result["batch_size"]),
-                    "input": result["input"],
-                    "precision": result["precision"],
-                    "framework": f"torch {results['versions'].get('torch', '')}",
-                    "remark": format_conditions(result),
-                    "source": "this machine",
-                    "is_own": True,
-                }
-            )
+    rows += [
+        {
+            "samples_per_s": result["samples_per_s"],
+            "chip": f"{result['chip']}{' (CPU)' if result['device'] == 'cpu' else ''}",
+            "batch_size": str(result["batch_size"]),
+            "input": result["input"],
+            "precision": result["precision"],
+            "framework": f"torch {results['versions'].get('torch', '')}",
+            "remark": format_conditions(result),
+            "source": "this machine",
+            "is_own": True,
+        }
+        for result in results["results"]
+        if (result["published"], result["phase"], result["loop"]) == (workload, phase, "trainer")
+    ]
     return sorted(rows, key=lambda row: -float(row["samples_per_s"]))

@@ -137,9 +137,7 @@ class BenchmarkSuite:
             throughput = format_throughput(self.results[-1])
             print(f"{name:<9} {phase:<7} {device.type:<4} {loop.loop:<7}  {throughput}", flush=True)
 
-    def add_failure(
-        self, name: str, device: str, phase: str | None, error: Exception, train_cfg: DictConfig
-    ) -> None:
+    def add_failure(self, name: str, device: str, phase: str | None, error: Exception, train_cfg: DictConfig) -> None:
         """Record that a workload, or a phase of it, has failed, and end what it has opened."""
         run_exit_actions(self.output_dir / "runs", 1)
         reason = describe_failure(error, train_cfg)

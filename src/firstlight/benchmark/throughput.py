@@ -4,13 +4,13 @@ import contextlib
 import io
 import statistics
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from firstlight.benchmark.conditions import Conditions, read_conditions
+from firstlight.benchmark.conditions import BenchmarkResult, Conditions, read_conditions
 from firstlight.benchmark.loops import (
     RepeatedBatchLoader,
     Stopwatch,
@@ -44,29 +44,6 @@ LOSS_GUARD = "firstlight.callbacks.loss_guard.LossGuard"
 UNLIMITED = {"max_epochs": 1, "max_steps": -1, "max_time": None, "min_epochs": None, "min_steps": None}
 UNLIMITED |= {f"limit_{name}_batches": None for name in ("train", "val", "test", "predict")}
 UNLIMITED |= {"overfit_batches": 0, "val_check_interval": None, "check_val_every_n_epoch": 1, "fast_dev_run": False}
-
-
-@dataclass
-class BenchmarkResult:
-    """Result of one loop in one phase; throughputs are the median, the lowest and the highest over the repeats.
-
-    If the number of samples of a batch is unknown, the throughputs are in steps/s and the batch size is 0. If the
-    FLOPs are unknown, they are 0.
-    """
-
-    phase: str
-    loop: str
-    device: str
-    batch_size: int
-    steps: int
-    repeats: int
-    samples_per_s: float
-    lowest: float
-    highest: float
-    peak_memory_gib: float
-    flops_per_sample: float
-    flops_per_s: float
-    conditions: Conditions
 
 
 class ModelBenchmark:

@@ -106,8 +106,7 @@ def merge_overrides(defaults: list[str], overrides: list[str]) -> list[str]:
     return [
         override
         for override in defaults
-        if (key := override.partition("=")[0]) not in replaced
-        and not (key.startswith("data.") and "data" in replaced)
+        if (key := override.partition("=")[0]) not in replaced and not (key.startswith("data.") and "data" in replaced)
     ]
 
 

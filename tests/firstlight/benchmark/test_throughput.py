@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from firstlight.benchmark import plain_loop
 from firstlight.benchmark.throughput import ModelBenchmark
@@ -52,7 +53,7 @@ def test_both_loops_step_and_clip_alike(compose_cfg, monkeypatch, overrides, exp
 
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", record_norm)
     monkeypatch.setitem(plain_loop.CLIP_FUNCTIONS, "norm", record_norm)
-    handle = torch.optim.optimizer.register_optimizer_step_post_hook(record_step)
+    handle = register_optimizer_step_post_hook(record_step)
     try:
         for measure in (measured.time_trainer, measured.time_plain_loop):
             measure("train", 1)
@@ -66,7 +67,7 @@ def test_both_loops_step_and_clip_alike(compose_cfg, monkeypatch, overrides, exp
 
 
 def test_measurements_change_no_weight_and_start_from_the_same_buffers(compose_cfg):
-    measured = make_benchmark(compose_cfg, *TINY, "scheduler=onecycle")
+    measured = make_benchmark(compose_cfg, *TINY, "scheduler=one_cycle")
     before = {name: tensor.clone() for name, tensor in measured.model.state_dict().items()}
     starts = []
     measured.model.network.register_forward_pre_hook(
@@ -116,15 +117,19 @@ def test_plain_loop_of_any_module_calls_its_steps(compose_cfg, phase, hook):
     measured = make_benchmark(compose_cfg, "model=plain_autoencoder", "trainer=cpu", "logger=none", phase=phase)
     calls = []
     original = getattr(measured.model, hook)
-    monkeypatched = lambda batch, batch_idx: calls.append(batch) or original(batch, batch_idx)  # noqa: E731
-    setattr(measured.model, hook, monkeypatched)
+
+    def record_batch(batch, batch_idx):
+        calls.append(batch[0])
+        return original(batch, batch_idx)
+
+    setattr(measured.model, hook, record_batch)
     results = measured.run(phase, 0.001, 1, 1)
 
     assert [result.loop for result in results] == ["trainer", "plain"]
     assert {result.batch_size for result in results} == {8}
     # Trial and repeat of the Trainer and the plain loop, each with a warm-up step.
     assert len(calls) == 2 + 2 * (1 + results[0].steps)
-    assert torch.equal(calls[0][0], calls[-1][0])
+    assert torch.equal(calls[0], calls[-1])
 
 
 def test_module_without_derivable_plain_loop_is_measured_with_the_trainer(compose_cfg, capsys):

@@ -86,7 +86,13 @@ def test_other_data_replaces_the_data_of_the_workload():
 def test_workload_without_changed_network_has_published_results():
     names = [
         make_workloads(compose_benchmark(*overrides))[0].published
-        for overrides in ([], ["optimizer=sgd"], ["trainer.precision=32-true"], ["model.width=6"], ["data=plain_images"])
+        for overrides in (
+            [],
+            ["optimizer=sgd"],
+            ["trainer.precision=32-true"],
+            ["model.width=6"],
+            ["data=plain_images"],
+        )
     ]
 
     assert names == [MLP, MLP, MLP, None, None]
