@@ -7,7 +7,7 @@ from firstlight.config.options import CONFIG_DIR, load_yaml
 from firstlight.config.validate import validate_config
 from support.options import list_project_options
 
-benchmark = pytest.importorskip("firstlight.benchmark.__main__")
+benchmark = pytest.importorskip("firstlight.benchmark.workloads")
 WORKLOADS = load_yaml(CONFIG_DIR / "benchmark.yaml")["workloads"]
 
 

@@ -4,16 +4,16 @@ import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from rich.table import Table
 
-from firstlight.benchmark.plots import plot_speedups
+from firstlight.benchmark.plots import plot_results
+from firstlight.benchmark.tables import format_throughput, print_results_table
 from firstlight.benchmark.throughput import ModelBenchmark
 from firstlight.build import build, resolve_auto_settings
-from firstlight.cli.console import print_table
 from firstlight.data.datamodule import LabeledDataModule
 from firstlight.hardware.device import (
     GIB,
@@ -26,7 +26,9 @@ from firstlight.hardware.device import (
 )
 from firstlight.mps.dry_run import dry_run
 from firstlight.mps.memory import format_batch_size_advice
-from firstlight.run.errors import HardwareError
+from firstlight.run.errors import HardwareError, UserError
+from firstlight.run.exit_actions import run_exit_actions
+from firstlight.run.failure import describe_failure
 from firstlight.run.files import to_plain_dict, utc_now, write_atomically
 from firstlight.run.provenance import get_git_info, get_package_versions
 
@@ -37,20 +39,27 @@ class BenchmarkSuite:
     Args:
         output_dir: Directory of the results.
         min_seconds: Minimum duration of each repeat in seconds.
-        repeats: Number of repeats.
+        max_seconds: No further repeat of a loop starts after this time in seconds.
+        repeats: Maximum number of repeats.
+        has_plain_cpu_loop: Whether to measure the plain loop on the CPU, too.
     """
 
-    def __init__(self, output_dir: str, min_seconds: float, repeats: int) -> None:
+    def __init__(
+        self, output_dir: str, min_seconds: float, max_seconds: float, repeats: int, has_plain_cpu_loop: bool = True
+    ) -> None:
         self.output_dir = Path(output_dir)
         self.output_dir.mkdir(parents=True, exist_ok=True)
         self.min_seconds = min_seconds
+        self.max_seconds = max_seconds
         self.repeats = repeats
+        self.has_plain_cpu_loop = has_plain_cpu_loop
         self.matmul_peaks: dict[tuple[str, str], float] = {}
         self.results: list[dict[str, Any]] = []
+        self.failures: list[dict[str, Any]] = []
         self.metadata = {"started": utc_now(), "versions": get_package_versions(), "git": get_git_info()}
 
     def check_memory(self, name: str, train_cfg: DictConfig) -> None:
-        """Check that a workload fits into the free memory, before anything is measured.
+        """Check that a workload fits into the free memory: the system may kill a process that exceeds it.
 
         Args:
             name: Name of the workload.
@@ -74,41 +83,77 @@ class BenchmarkSuite:
                 f"{free / GIB:.1f} GiB is free. {format_batch_size_advice(estimate, free).replace('data.', '')}"
             )
 
-    def measure(self, name: str, train_cfg: DictConfig, phases: list[str]) -> None:
-        """Measure a workload on its accelerator, and save the results after each phase.
+    def measure(self, name: str, train_cfg: DictConfig, phases: list[str], published: str | None = None) -> None:
+        """Measure a workload on its accelerator; a failure is recorded, and the other phases and workloads continue.
 
         Args:
             name: Name of the workload.
             train_cfg: Config of its training run.
-            phases: "train", "eval" or both.
+            phases: Any of "train", "eval" and "predict".
+            published: Name of the workload among published results; None: it has none.
         """
-        benchmark = ModelBenchmark(resolve_auto_settings(train_cfg))
-        device = benchmark.device
-        precision = str(benchmark.trainer.precision)
-        if (device.type, precision) not in self.matmul_peaks:
-            self.matmul_peaks[device.type, precision] = measure_matmul_flops(device, precision)
+        device = str(train_cfg.trainer.accelerator)
+        try:
+            if device != "cuda":  # CUDA reports that its memory is full
+                self.check_memory(name, train_cfg)
+            benchmark = ModelBenchmark(resolve_auto_settings(train_cfg))
+        except Exception as error:  # a workload can raise anything
+            self.add_failure(name, device, None, error, train_cfg)
+            return
         for phase in phases:
-            for result in benchmark.run(phase, self.min_seconds, self.repeats):
-                matmul_share = result.flops_per_s / self.matmul_peaks[device.type, precision]
-                self.results.append(
-                    {"model": name, "chip": get_device_name(device), **asdict(result), "matmul_share": matmul_share}
-                )
-                throughput = format_throughput(self.results[-1])
-                print(f"{name:<9} {phase:<5} {device.type:<4} {result.loop:<7}  {throughput}", flush=True)
+            try:
+                if reason := benchmark.prepare(phase):
+                    print(f"Skipped {phase} of {name}: {reason}.", flush=True)
+                else:
+                    self.measure_phase(name, benchmark, phase, published)
+            except Exception as error:
+                self.add_failure(name, device, phase, error, train_cfg)
             self.write_results()
+            release_memory()
         del benchmark
         release_memory()
 
+    def measure_phase(self, name: str, benchmark: ModelBenchmark, phase: str, published: str | None) -> None:
+        """Measure a phase, and add the results of its loops."""
+        device, has_plain_loop = benchmark.device, benchmark.device.type != "cpu" or self.has_plain_cpu_loop
+        loops = benchmark.run(phase, self.min_seconds, self.max_seconds, self.repeats, has_plain_loop)
+        precision = str(benchmark.trainer.precision)
+        if (device.type, precision) not in self.matmul_peaks:
+            self.matmul_peaks[device.type, precision] = measure_matmul_flops(device, precision)
+        for loop in loops:
+            fields = asdict(loop)
+            conditions = fields.pop("conditions")
+            matmul_share = loop.flops_per_s / self.matmul_peaks[device.type, precision]
+            self.results.append(
+                {
+                    "model": name,
+                    "published": published,
+                    "chip": get_device_name(device),
+                    **fields,
+                    "matmul_share": matmul_share,
+                    **conditions,
+                }
+            )
+            throughput = format_throughput(self.results[-1])
+            print(f"{name:<9} {phase:<7} {device.type:<4} {loop.loop:<7}  {throughput}", flush=True)
+
+    def add_failure(self, name: str, device: str, phase: str | None, error: Exception, train_cfg: DictConfig) -> None:
+        """Record that a workload, or a phase of it, has failed, and end what it has opened."""
+        run_exit_actions(self.output_dir / "runs", 1)
+        reason = describe_failure(error, train_cfg)
+        if not isinstance(error, UserError) and (frames := extract_tb(error.__traceback__)):
+            reason = f"{reason.rstrip('.')} (in {Path(frames[-1].filename).name}:{frames[-1].lineno})"
+        self.failures.append({"model": name, "device": device, "phase": phase, "reason": reason})
+        print(f"{name:<9} {phase or 'build':<7} {device:<4} failed   {reason}", flush=True)
+
     def finalize(self) -> dict[str, Any]:
-        """Print the table, plot the speed-ups, and return the contents of benchmark.json."""
+        """Print the table, plot the results, and return the contents of benchmark.json."""
         shutil.rmtree(self.output_dir / "runs", ignore_errors=True)
         results = self.write_results()
         print_results_table(results)
-        if any(speedup["device"] != "cpu" for speedup in results["speedups"]):
-            plot_speedups(results, self.output_dir / "speedup.png")
+        if results["results"]:
+            plot_results(results, self.output_dir / "speedup.png")
             print(f"plot      {self.output_dir}/speedup.png")
-        else:
-            print("plot      none (no accelerator available to compare with the CPU)")
         print(f"results   {self.output_dir}/benchmark.json")
         return results
 
@@ -133,6 +178,7 @@ class BenchmarkSuite:
             "machine": machine,
             "matmul_peaks": peaks,
             "results": self.results,
+            "failures": self.failures,
             "speedups": compute_speedups(self.results),
         }
         results["caption"] = make_caption(results)
@@ -174,54 +220,6 @@ def make_caption(results: dict[str, Any]) -> list[str]:
         lines.append(f"{device}: {machine[device]['chip']}{cores}, {machine[device]['memory_gib']:.0f} GiB, "
                      f"{', '.join(precisions)}")  # fmt: skip
     packages = ", ".join(f"{name} {versions[name]}" for name in ("torch", "lightning") if name in versions)
-    repeats = max((result["repeats"] for result in trainer_results), default=0)
-    return [*lines, f"{packages}; median of n = {repeats}"]
-
-
-def format_throughput(result: dict[str, Any]) -> str:
-    """Return the median throughput of a result with its minimum and maximum."""
-    low, high, unit = result["lowest"], result["highest"], "samples" if result["batch_size"] else "steps"
-    return f"{format_number(result['samples_per_s'])} {unit}/s ({format_number(low)} to {format_number(high)})"
-
-
-def format_number(value: float) -> str:
-    """Return a number with at least three significant digits."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def print_results_table(results: dict[str, Any]) -> None:
-    """Print one row per workload, phase and device, for the Trainer, with its ratio to the plain loop.
-
-    Args:
-        results: The contents of benchmark.json.
-    """
-    names = ("model", "phase", "batch size", "device", "precision", "samples/s", "of plain loop", "peak GiB", "TFLOP/s")
-    table = Table(*names, "of matmul peak", "speed-up")
-    plain = {
-        make_result_key(result): result["samples_per_s"] for result in results["results"] if result["loop"] == "plain"
-    }
-    speedups = {make_result_key(speedup): speedup["speedup"] for speedup in results["speedups"]}
-    for result in results["results"]:
-        if result["loop"] == "trainer":
-            key = make_result_key(result)
-            table.add_row(
-                *(
-                    result["model"],
-                    result["phase"],
-                    str(result["batch_size"] or ""),
-                    result["device"],
-                    result["precision"],
-                ),
-                format_number(result["samples_per_s"]) + ("" if result["batch_size"] else " steps/s"),
-                f"{result['samples_per_s'] / plain[key]:.2f}" if key in plain else "",
-                f"{result['peak_memory_gib']:.1f}",
-                f"{result['flops_per_s'] / 1e12:.3g}",
-                f"{result['matmul_share']:.0%}",
-                f"{speedups[key]:.1f}" if key in speedups else "",
-            )
-    print_table(table)
-
-
-def make_result_key(result: dict[str, Any]) -> tuple[str, str, str]:
-    """Return model, phase and device, which identify a result among all results of a loop."""
-    return result["model"], result["phase"], result["device"]
+    repeats = sorted({result["repeats"] for result in trainer_results}) or [0]
+    number = str(repeats[0]) if len(repeats) == 1 else f"{repeats[0]} to {repeats[-1]}"
+    return [*lines, f"{packages}; median of n = {number}; learning rate 0, no loss guard"]

@@ -1,175 +1,233 @@
-"""Time training and evaluation of a model, with the Trainer and with a plain PyTorch loop."""
+"""Time training, evaluation and prediction of a model, with the Trainer and with a plain PyTorch loop."""
 
 import contextlib
 import io
 import statistics
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf
-from torch.utils._pytree import tree_map_only
 
-from firstlight.benchmark.loops import RepeatedBatchLoader, Stopwatch, Timing, make_eval_step, make_train_step
+from firstlight.benchmark.conditions import BenchmarkResult, Conditions, read_conditions
+from firstlight.benchmark.loops import (
+    RepeatedBatchLoader,
+    Stopwatch,
+    Timing,
+    WeightSnapshot,
+    ZeroLearningRate,
+    skip_saving,
+)
+from firstlight.benchmark.phases import Loop, load_batches, move_batch, select_loop
+from firstlight.benchmark.plain_loop import (
+    LoggingDisabled,
+    find_obstacle,
+    make_eval_step,
+    make_train_step,
+    prepare_batch,
+)
 from firstlight.build import build, build_trainer, resolve_module_settings
-from firstlight.data.batch import Batch
+from firstlight.callbacks.prediction_writer import PredictionWriter
 from firstlight.data.datamodule import LabeledDataModule
 from firstlight.hardware.device import get_peak_memory_gib, reset_peak_memory, synchronize
 from firstlight.model.flops import count_flops_per_sample
 from firstlight.model.task import Task
-from firstlight.mps.sample_batch import load_plain_batch
-from firstlight.run.errors import ConfigError
+from firstlight.run.errors import TrainingError
 from firstlight.run.exit_actions import run_exit_actions
 from firstlight.run.files import to_plain_dict
-from firstlight.trainer.loops import find_missing_hooks
 
 # Steps before the timed ones: on an accelerator, kernels are selected and CUDA graphs recorded in them.
 WARMUP_STEPS = {"cpu": 1, "cuda": 12, "mps": 12}
-
-
-@dataclass
-class BenchmarkResult:
-    """Result of one loop in one phase; throughputs are the median, the lowest and the highest over the repeats.
-
-    If the number of samples of a batch is unknown, the throughputs are in steps/s and the batch size is 0.
-    """
-
-    phase: str
-    loop: str
-    device: str
-    precision: str
-    compiled: bool
-    batch_size: int
-    steps: int
-    repeats: int
-    samples_per_s: float
-    lowest: float
-    highest: float
-    peak_memory_gib: float
-    flops_per_sample: float
-    flops_per_s: float
+LOSS_GUARD = "firstlight.callbacks.loss_guard.LossGuard"
+# Settings that would end the loop early, or interrupt the timed steps.
+UNLIMITED = {"max_epochs": 1, "max_steps": -1, "max_time": None, "min_epochs": None, "min_steps": None}
+UNLIMITED |= {f"limit_{name}_batches": None for name in ("train", "val", "test", "predict")}
+UNLIMITED |= {"overfit_batches": 0, "val_check_interval": None, "check_val_every_n_epoch": 1, "fast_dev_run": False}
 
 
 class ModelBenchmark:
-    """Measure one model on one device, alternating between the Trainer and a plain PyTorch loop."""
+    """Measure one model on one device, alternating between the Trainer and a plain PyTorch loop.
+
+    Each measurement starts with the same weights, and the learning rate is zero, so that a loss cannot diverge.
+    """
 
     def __init__(self, cfg: DictConfig) -> None:
         """Build model and data from the config of a training run, whose `auto` values are resolved."""
         # The benchmark stands for a long run: it is compiled unless the trainer never compiles.
         cfg.trainer.compile = cfg.trainer.compile is not False
         self.settings = to_plain_dict(cfg)
+        self.settings["trainer"] |= {key: UNLIMITED[key] for key in UNLIMITED if key in self.settings["trainer"]}
+        callbacks = self.settings["callbacks"] or {}
+        self.settings["callbacks"] = {
+            name: node for name, node in callbacks.items() if not node or node.get("_target_") != LOSS_GUARD
+        }
         # This trainer logs nothing: `time_trainer` builds a new one for each measurement.
-        self.model, self.data, trainer = build(OmegaConf.create({**self.settings, "logger": None}))
+        self.model, self.data, self.trainer = build(OmegaConf.create({**self.settings, "logger": None}))
         resolve_module_settings(self.settings, self.model)
-        self.trainer = trainer
-        self.device = trainer.strategy.root_device
+        self.device = self.trainer.strategy.root_device
         self.warmup = WARMUP_STEPS[self.device.type]
-        self.is_task = isinstance(self.model, Task) and isinstance(self.data, LabeledDataModule)
-        if self.is_task:
-            batch = next(iter(self.data.train_dataloader()))  # type: ignore[union-attr]
-            self.batch: Any = tree_map_only(torch.Tensor, lambda tensor: tensor.to(self.device), batch)
-            self.batch_size = len(self.batch["ids"])
-        else:
-            # On the CPU: the hooks of the module move each batch.
-            self.batch, _ = load_plain_batch(self.model, self.data, "training")
-            known: Any = getattr(self.data, "batch_size", None)
-            self.batch_size = known if isinstance(known, int) else 0
+        self.snapshot = WeightSnapshot(self.model)
+        # By phase: the loop of the Trainer, a batch of each loader on the device, and the samples of the first one.
+        self.loops: dict[str, Loop] = {}
+        self.batches: dict[str, list[Any]] = {}
+        self.batch_sizes: dict[str, int] = {}
 
-    def run(self, phase: str, min_seconds: float, repeats: int) -> list[BenchmarkResult]:
-        """Return the results of the Trainer and of the plain loop.
+    def prepare(self, phase: str) -> str | None:
+        """Load the batches of a phase; return a reason if the module does not support the phase."""
+        loop = select_loop(self.model, self.data, phase)
+        if isinstance(loop, str):
+            return loop
+        batches, self.batch_sizes[phase] = load_batches(self.model, self.data, loop)
+        self.loops[phase] = loop
+        self.batches[phase] = [move_batch(self.model, self.data, batch, self.device) for batch in batches]
+        return None
+
+    def run(
+        self, phase: str, min_seconds: float, max_seconds: float, repeats: int, with_plain_loop: bool = True
+    ) -> list[BenchmarkResult]:
+        """Return the results of the Trainer and of the plain loop, after `prepare`.
 
         Args:
-            phase: "train" or "eval".
+            phase: "train", "eval" or "predict".
             min_seconds: Minimum duration of each repeat in seconds, but at least one step.
-            repeats: Number of repeats of each loop.
+            max_seconds: No further repeat starts after this time in seconds.
+            repeats: Maximum number of repeats of each loop.
+            with_plain_loop: Whether to measure the plain loop, if there is one.
         """
-        loops: dict[str, Callable[[str, int], Timing]] = {"trainer": self.time_trainer}
-        if self.is_task:
-            loops["plain"] = self.time_plain_loop  # the loop of any other module is unknown
         # The first measurement compiles the network, records CUDA graphs, and determines the number of steps.
         num_trial_steps = max(self.warmup // 2, 1)
         first = self.time_trainer(phase, num_trial_steps)
+        conditions = read_conditions(self.model, self.data, self.trainer, phase)
         steps = max(round(min_seconds * num_trial_steps / first.seconds), 1)
-        timings: dict[str, list[Timing]] = {name: [] for name in loops}
-        for _ in range(repeats):
-            for name, loop in loops.items():
-                timings[name].append(loop(phase, steps))
-        timings["trainer"][0].peak_memory_gib = max(first.peak_memory_gib, timings["trainer"][0].peak_memory_gib)
-        flops_per_sample = 0.0
-        if self.is_task:
-            inputs = self.preprocess_batch()["inputs"]
-            flops_per_sample = count_flops_per_sample(self.model, inputs, training=phase == "train")
-        return [self._make_result(phase, name, steps, timings[name], flops_per_sample) for name in loops]
+        measured = {"trainer": [first], "plain": []} if with_plain_loop else {"trainer": [first]}
+        started = time.perf_counter()
+        for repeat in range(repeats):
+            if repeat and time.perf_counter() - started > max_seconds:
+                break
+            measured["trainer"].append(self.time_trainer(phase, steps))
+            if "plain" in measured and (timing := self.try_plain_loop(phase, steps)):
+                measured["plain"].append(timing)
+            else:
+                measured.pop("plain", None)
+        # The trial counts only for the peak memory.
+        peak = max(timing.peak_memory_gib for timing in measured["trainer"])
+        measured["trainer"] = [replace(timing, peak_memory_gib=peak) for timing in measured["trainer"][1:]]
+        flops = self.count_flops(phase)
+        return [self._make_result(phase, loop, steps, timings, flops, conditions) for loop, timings in measured.items()]
 
     def time_trainer(self, phase: str, steps: int) -> Timing:
-        """Time `steps` steps of a new Trainer with the callbacks and loggers of the config."""
-        with contextlib.redirect_stdout(io.StringIO()):
-            return self._time_trainer(phase, steps)
+        """Time `steps` steps of a new Trainer with the callbacks and loggers of the config.
 
-    def _time_trainer(self, phase: str, steps: int) -> Timing:
-        self.trainer = trainer = build_trainer(self.settings)
-        stopwatch = Stopwatch(self.device, self.warmup, steps)
-        trainer.callbacks.append(stopwatch)  # type: ignore[attr-defined]
-        length = self.warmup + steps
-        loaders = {"train": RepeatedBatchLoader(self.batch, length), "val": RepeatedBatchLoader(self.batch, 1)}
-        owner = self.model if self.data is None else self.data
-        for name, loader in {**loaders, "test": loaders["train"]}.items():
-            setattr(owner, f"{name}_dataloader", lambda loader=loader: loader)
-        if phase == "train":
-            self.model.train()
-            trainer.fit(self.model, self.data)
-        elif find_missing_hooks(self.model, self.data, "test"):
-            raise ConfigError(f"{type(self.model).__name__} has no test_step. Measure only phases=[train].")
-        else:
-            trainer.test(self.model, self.data, verbose=False)
-        run_exit_actions(Path(self.settings["output_dir"]), 0)
+        Raises:
+            TrainingError: If the loop ends before its last step.
+        """
+        self.snapshot.restore(self.model)
+        # The validation of a training run follows the timed steps.
+        limits = {"limit_val_batches": 1} if phase == "train" else {}
+        settings = {**self.settings, "trainer": {**self.settings["trainer"], **limits}}
+        if phase == "predict":  # as `make predict`
+            settings |= {"command": "predict", "callbacks": {}, "logger": None}
+        output_dir = Path(settings["output_dir"])
+        with contextlib.redirect_stdout(io.StringIO()):
+            self.trainer = build_trainer(settings)
+            stopwatch = Stopwatch(self.device, self.warmup, steps)
+            writers = self._make_writers(phase, output_dir)
+            self.trainer.callbacks += [ZeroLearningRate(), *writers, stopwatch]  # type: ignore[attr-defined]
+            self.trainer.save_checkpoint = skip_saving  # type: ignore[method-assign]
+            try:
+                self._run_trainer(phase, self.warmup + steps)
+            finally:
+                for writer in writers:
+                    writer.close()
+            run_exit_actions(output_dir, 0)
+        if stopwatch.timing is None:
+            raise TrainingError(
+                f"{type(self.model).__name__} or a callback ended the loop before its {self.warmup + steps} steps. "
+                "Disable what stops it, e.g. with callbacks.<name>=null."
+            )
         return stopwatch.timing
 
+    def _make_writers(self, phase: str, output_dir: Path) -> list[PredictionWriter]:
+        """Return the callback with which `make predict` writes the predictions of a `Task`."""
+        if phase != "predict" or not isinstance(self.model, Task) or not isinstance(self.data, LabeledDataModule):
+            return []
+        names = [str(index) for index in range(int(self.batches[phase][0]["ids"].max()) + 1)]
+        return [PredictionWriter(output_dir / "predictions.csv", names)]
+
+    def _run_trainer(self, phase: str, length: int) -> None:
+        loop, owner = self.loops[phase], self.model if self.data is None else self.data
+        first, *others = self.batches[phase]
+        # Only the first loader is timed, but a step may be written for several.
+        loaders = [RepeatedBatchLoader(first, length), *(RepeatedBatchLoader(batch, 1) for batch in others)]
+        setattr(owner, f"{loop.split}_dataloader", lambda: loaders if others else loaders[0])
+        if phase == "train":
+            self.model.train()
+        kwargs: dict[str, Any] = {"fit": {}, "predict": {"return_predictions": False}}.get(
+            loop.method, {"verbose": False}
+        )
+        getattr(self.trainer, loop.method)(self.model, datamodule=self.data, **kwargs)
+
+    def try_plain_loop(self, phase: str, steps: int) -> Timing | None:
+        """Time `steps` steps of the plain loop; if it cannot be derived from the module, print why and return None."""
+        name = type(self.model).__name__
+        reason = find_obstacle(self.model, phase)
+        if reason is None:
+            try:
+                return self.time_plain_loop(phase, steps)
+            except Exception as error:  # a step of the user's module may rely on the loops of the Trainer
+                if isinstance(self.model, Task):
+                    raise
+                reason = f"{self.loops[phase].hook} fails outside the Trainer with {type(error).__name__}"
+        print(f"No plain loop for {name} ({phase}): {reason}.", flush=True)
+        return None
+
     def time_plain_loop(self, phase: str, steps: int) -> Timing:
-        """Time `steps` steps of a plain PyTorch loop with the same network, optimizer and precision."""
-        assert isinstance(self.model, Task)
+        """Time `steps` steps of a plain PyTorch loop with the same network, optimizer, clipping and precision."""
         model, trainer = self.model.to(self.device), self.trainer
-        batch = self.preprocess_batch()
-        step = make_train_step(model, trainer, batch) if phase == "train" else make_eval_step(model, trainer, batch)
-        reset_peak_memory(self.device)
-        for _ in range(self.warmup):
-            step()
-        synchronize(self.device)
-        started = time.perf_counter()
-        for _ in range(steps):
-            step()
-        synchronize(self.device)
-        timing = Timing(time.perf_counter() - started, get_peak_memory_gib(self.device))
+        self.snapshot.restore(model)
+        with LoggingDisabled(model):
+            batch = prepare_batch(model, trainer, self.batches[phase][0])
+            if phase == "train":
+                step = make_train_step(model, trainer, batch)
+            else:
+                step = make_eval_step(model, trainer, batch, self.loops[phase].hook)
+            reset_peak_memory(self.device)
+            for _ in range(self.warmup):
+                step()
+            synchronize(self.device)
+            started = time.perf_counter()
+            for _ in range(steps):
+                step()
+            synchronize(self.device)
+            timing = Timing(time.perf_counter() - started, get_peak_memory_gib(self.device))
         model.zero_grad(set_to_none=True)
         return timing
 
-    def preprocess_batch(self) -> Batch:
-        """Return the batch as a training step receives it: normalized, with the dtype of the precision."""
-        assert self.data is not None
-        self.data.trainer = self.trainer
-        return self.data.on_after_batch_transfer(self.trainer.precision_plugin.convert_input(self.batch), 0)
+    def count_flops(self, phase: str) -> float:
+        """Return the FLOPs per sample of a `Task`; 0 for any other module."""
+        if not isinstance(self.model, Task) or not isinstance(self.data, LabeledDataModule):
+            return 0.0
+        inputs = prepare_batch(self.model, self.trainer, self.batches[phase][0])["inputs"]
+        return count_flops_per_sample(self.model, inputs, training=phase == "train")
 
     def _make_result(
-        self, phase: str, loop: str, steps: int, timings: list[Timing], flops_per_sample: float
+        self, phase: str, loop: str, steps: int, timings: list[Timing], flops: float, conditions: Conditions
     ) -> BenchmarkResult:
-        throughputs = sorted((self.batch_size or 1) * steps / timing.seconds for timing in timings)
+        throughputs = sorted((self.batch_sizes[phase] or 1) * steps / timing.seconds for timing in timings)
         median = statistics.median(throughputs)
         return BenchmarkResult(
             phase=phase,
             loop=loop,
             device=self.device.type,
-            precision=str(self.trainer.precision),
-            compiled=isinstance(self.model, Task) and self.model.network._compiled_call_impl is not None,
-            batch_size=self.batch_size,
+            batch_size=self.batch_sizes[phase],
             steps=steps,
             repeats=len(timings),
             samples_per_s=median,
             lowest=throughputs[0],
             highest=throughputs[-1],
             peak_memory_gib=max(timing.peak_memory_gib for timing in timings),
-            flops_per_sample=flops_per_sample,
-            flops_per_s=median * flops_per_sample,
+            flops_per_sample=flops,
+            flops_per_s=median * flops,
+            conditions=conditions,
         )

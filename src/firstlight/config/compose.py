@@ -12,7 +12,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from firstlight.config.options import CONFIG_DIR, SEARCH_PATH, format_unknown_option, list_option_files, load_option
-from firstlight.config.overrides import drop_keys_of_replaced_classes
+from firstlight.config.overrides import collect_train_overrides, drop_keys_of_replaced_classes
 from firstlight.config.path_overrides import normalize_path_overrides
 from firstlight.config.run_config import has_checkpoint, load_run_config, rebase_paths
 from firstlight.config.untrusted import is_run_id, select_run_config
@@ -78,7 +78,7 @@ def resolve_and_store_root_config(name: str, overrides: list[str]) -> tuple[str,
         overrides = [latest if override == "resume=last" else override for override in overrides]
     overrides = [re.sub(r"^init_from=", "init_from.path=", item) for item in normalize_path_overrides(overrides)]
     if name == "benchmark":
-        overrides = [re.sub(r"^model=(\w+)$", r"models=[\1]", override) for override in overrides]
+        overrides = collect_train_overrides(overrides)
     given = dict(override.split("=", 1) for override in overrides if "=" in override and not override.startswith("-"))
     given |= {key: unquote_hydra(value) for key, value in given.items() if key in ("resume", "run", "ckpt")}
     source = given.get("resume") or given.get("run") or given.get("ckpt")

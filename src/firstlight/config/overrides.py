@@ -11,6 +11,7 @@ from firstlight.config import schema
 from firstlight.config.options import COMPONENTS, list_option_files, load_option
 from firstlight.run.errors import ConfigError
 from firstlight.run.overrides import list_overrides
+from firstlight.run.text import quote_hydra
 
 # Settings of Hydra that the commands set themselves, and what to use instead.
 HYDRA_EQUIVALENTS = {
@@ -23,6 +24,8 @@ HYDRA_EQUIVALENTS = {
     "hydra.job.chdir": "Paths are relative to the working directory. The run directory is output_dir=<directory>.",
     "hydra.mode": "Use `make sweep` for several values.",
 }
+# Config groups and other keys of `make train` that `make benchmark` passes on.
+TRAIN_GROUPS = (*COMPONENTS, "callbacks", "logger", "experiment", "seed", "init_from", "freeze", "unfreeze")
 # Names of the launcher and sweeper that `make sweep` registers with Hydra.
 SELECTED_PREFIX = "selected_"
 
@@ -43,6 +46,33 @@ def validate_hydra_overrides(overrides: Sequence[str], is_sweep: bool = False) -
             is_allowed = not is_sweep and (key in ("hydra.sweep", "hydra.mode") or value.startswith(SELECTED_PREFIX))
             if (name == key or name.startswith(f"{key}.")) and not is_allowed:
                 raise ConfigError(f"{override} has no effect, because the commands set {key} themselves. {equivalent}")
+
+
+def collect_train_overrides(overrides: list[str]) -> list[str]:
+    """Return the overrides of `make benchmark`: those of `make train` become elements of its key `overrides`.
+
+    `model=` and `trainer=` select what is measured, and become `models` and `accelerators`.
+
+    Raises:
+        ConfigError: If `overrides` is also set.
+    """
+    collected, others = [], []
+    for override in overrides:
+        if match := re.fullmatch(r"model=([\w,]+)", override):
+            others.append(f"models=[{match[1]}]")
+        elif match := re.fullmatch(r"trainer=((cpu|cuda|mps)(,(cpu|cuda|mps))*)", override):
+            others.append(f"accelerators=[{match[1]}]")
+        elif re.split("[=.]", override.lstrip("+~"), maxsplit=1)[0] in TRAIN_GROUPS:
+            collected.append(override)
+        else:
+            others.append(override)
+    if not collected:
+        return others
+    if any(override.partition("=")[0] == "overrides" for override in others):
+        raise ConfigError(
+            f"overrides= cannot be combined with {collected[0]}. Pass all overrides of `make train` directly."
+        )
+    return [*others, f"overrides=[{','.join(map(quote_hydra, collected))}]"]
 
 
 def drop_keys_of_replaced_classes(cfg: DictConfig, hydra: Any) -> None:

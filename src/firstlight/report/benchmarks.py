@@ -6,7 +6,7 @@ from typing import Any
 
 from firstlight.run.containment import read_text_inside
 
-PHASES = {"train": "training", "eval": "evaluation"}
+PHASES = {"train": "training", "eval": "evaluation", "predict": "prediction"}
 
 
 def load_speedup_bars(path: Path) -> dict[str, Any]:
@@ -27,13 +27,19 @@ def load_speedup_bars(path: Path) -> dict[str, Any]:
         content = json.loads(read_text_inside(path))
         benchmark |= {
             "started": content["started"],
-            "caption": [str(line) for line in content["caption"]],
+            "caption": [str(line) for line in content["caption"]] + list_failures(content["failures"]),
             **make_speedup_bars(content["speedups"]),
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {**benchmark, "remark": "benchmark.json is corrupt or the benchmark was interrupted."}
-    remark = None if benchmark["bars"] else "Only the CPU was measured; no speed-up to show."
+    remark = None if benchmark["bars"] else "No accelerator was measured; no speed-up to show."
     return {**benchmark, "remark": remark}
+
+
+def list_failures(failures: list[dict[str, Any]]) -> list[str]:
+    """Return a line for each workload, or phase of it, that has failed."""
+    return [f"Failed: {row['model']} on {row['device']} ({PHASES.get(row['phase'], 'all phases')}): {row['reason']}"
+            for row in failures]  # fmt: skip
 
 
 def make_speedup_bars(speedups: list[dict[str, Any]]) -> dict[str, Any]:

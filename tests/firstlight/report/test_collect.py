@@ -69,7 +69,8 @@ def test_benchmark_has_bar_for_each_model_and_caption(logs):
 
     assert benchmark["bars"] == {"training": [12.0]}
     assert benchmark["models"] == ["deep, batch size 8"]
-    assert "cuda: chip of cuda, 8 GiB, 32-true" in benchmark["caption"]
+    failure = f"Failed: {HOSTILE} on cuda (evaluation): Out of memory"
+    assert benchmark["caption"] == ["cuda: chip of cuda, 8 GiB, 32-true", failure]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"started": 1, "metrics": 3}'])

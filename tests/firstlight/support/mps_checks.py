@@ -29,7 +29,7 @@ def run_dry_run(model, data, trainer, precision: str):
 
 def check_workload(model: str, batch_size: int) -> None:
     """Check the batch size with which the benchmark trains a model, if the model is one of its workloads."""
-    benchmark = pytest.importorskip("firstlight.benchmark.__main__")
+    benchmark = pytest.importorskip("firstlight.benchmark.workloads")
     cfg = compose_config("benchmark", [])
     if model not in cfg.workloads:
         pytest.skip(f"the benchmark has no workload for {model}")

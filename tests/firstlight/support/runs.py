@@ -82,6 +82,7 @@ def write_benchmark(directory):
         "versions": {"torch": "2.15"},
         "machine": {"cores": 2, **{name: {"chip": f"chip of {name}", "memory_gib": 8} for name in speedups}},
         "results": [{**common, "phase": "train", "device": name, "loop": "trainer", "repeats": 3} for name in speedups],
+        "failures": [{"model": HOSTILE, "device": "cuda", "phase": "eval", "reason": "Out of memory"}],
         "speedups": [
             {**common, "phase": "train", "device": name, "speedup": value} for name, value in speedups.items()
         ],
