@@ -16,7 +16,7 @@ from firstlight.data.datamodule import LabeledDataModule
 from firstlight.model.classifier import Classifier
 from firstlight.model.optimizer import has_own_optimizers
 from firstlight.model.task import Task
-from firstlight.run.files import BEST_CHECKPOINT_FILE, list_checkpoints, read_json_or_empty
+from firstlight.run.files import BEST_CHECKPOINT_FILE, list_checkpoints, read_json_or_empty, to_plain_dict
 from firstlight.run.record import RunRecord, WorkerRunRecord
 from firstlight.run.text import format_command, format_override, format_printable
 from firstlight.trainer.trainer import Trainer
@@ -103,8 +103,8 @@ def describe_data(data: LightningDataModule | None, sizes: dict[str, int], cfg: 
         *([f"batch size {batch_size}"] if isinstance(batch_size, int) else []),
         *(
             f"{key}={format_printable(value)}"
-            for key, value in (cfg or {}).items()
-            if isinstance(value, str) and (PATH_KEY.fullmatch(str(key)) or key == "dataset_name")
+            for key, value in (to_plain_dict(cfg) if cfg else {}).items()
+            if isinstance(value, str) and (PATH_KEY.fullmatch(key) or key == "dataset_name")
         ),
     ]
     return f"{type(data).__name__}: {', '.join(details)}" if details else type(data).__name__

@@ -31,12 +31,12 @@ class HostCopy:
     def _start_copy(self, tensor: Tensor) -> Tensor:
         if not tensor.is_cuda:
             return tensor
-        self.event = self.event or torch.cuda.Event()
+        self.event = self.event or torch.cuda.Event()  # type: ignore[no-untyped-call]
         return tensor.detach().to("cpu", non_blocking=True)  # into pinned memory
 
     def is_ready(self) -> bool:
         """Return True if the copy is complete."""
-        return self.event is None or self.event.query()
+        return self.event is None or bool(self.event.query())  # type: ignore[no-untyped-call]
 
     def read(self) -> Any:
         """Return the value, and wait for the copy if necessary."""
