@@ -24,16 +24,16 @@ def main(cfg: DictConfig) -> dict[str, float]:
         cfg.data.augment = False  # split=train must not measure augmented images
     from firstlight.build import build
     from firstlight.checkpoint.resolve import resolve_checkpoint
-    from firstlight.cli import console
+    from firstlight.cli import console, summary
     from firstlight.run.evaluation import open_evaluation
     from firstlight.trainer.loops import describe_evaluated_samples
 
     checkpoint = resolve_checkpoint(cfg)
     with open_evaluation(cfg, checkpoint) as record:
         model, data, trainer = build(cfg, checkpoint)
-        console.print_fields(
-            {"checkpoint": checkpoint, "device": f"{trainer.strategy.root_device}, precision {trainer.precision}"}
-        )
+        data_line = summary.describe_data(data, summary.count_split_sizes(data), cfg.data)
+        device = f"{trainer.strategy.root_device}, precision {trainer.precision}"
+        console.print_fields({"checkpoint": checkpoint, "data": data_line, "device": device})
         loop = select_loop(cfg.split, model, data)
         metrics = run_loop(cfg.split, loop, model, data, trainer)
         record.write(split=cfg.split, samples=count_samples(data), metrics=metrics)

@@ -179,9 +179,8 @@ def predict_dataloader(cfg: DictConfig, path: Path, model: Any, data: Any, train
         raise ConfigError(f"Cannot predict: {name} and its data have no predict_dataloader. Define one.")
     collector = BatchCollector()
     trainer.callbacks.append(collector)  # type: ignore[attr-defined]
-    batches: list[Any] = collector.batches
     try:
-        batches = trainer.predict(model, data) or []
+        trainer.predict(model, data, return_predictions=False)
     except (TypeError, AttributeError, KeyError, IndexError, ValueError) as error:
         reason = (str(error).splitlines() or [""])[0]
         raise DataError(
@@ -189,7 +188,8 @@ def predict_dataloader(cfg: DictConfig, path: Path, model: Any, data: Any, train
             "predict_dataloader; by default, it calls forward with the batch."
         ) from error
     finally:
-        if batches:
+        batches = collector.get_results()
+        if any(collector.batches):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, partial(torch.save, batches))
     return len(batches), f"{len(batches)} batches"

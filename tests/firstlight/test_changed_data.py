@@ -50,7 +50,7 @@ def test_commands_keep_the_split_of_the_run(run_dir, tmp_path, capsys):
     assert "changed" not in capsys.readouterr().out
 
 
-def test_number_of_evaluated_samples_is_printed(run_dir, tmp_path, capsys):
+def test_evaluated_dataset_and_number_of_samples_are_printed(run_dir, tmp_path, capsys):
     write_texts(tmp_path / "new.csv", [f"new{index},a" for index in range(61)])
     for overrides, line in {
         (): "samples        12 (test)\n",
@@ -60,4 +60,6 @@ def test_number_of_evaluated_samples_is_printed(run_dir, tmp_path, capsys):
         (f"data.test_path={tmp_path}/new.csv",): "samples        61 (test)\n",
     }.items():
         evaluate.main(compose_config("evaluate", [f"run={run_dir}", *overrides]))
-        assert line in capsys.readouterr().out
+        output = capsys.readouterr().out
+        assert line in output
+    assert f", test_path={tmp_path}/new.csv\n" in output

@@ -38,7 +38,7 @@ class FirstBatchImages(Callback):
 
     @continue_on_failure("first_batch.png")
     def _write_images(self, trainer: Trainer, data: ImageDataModule, inputs: Any) -> None:
-        images = denormalize_to_uint8(inputs[: self.num_samples], data.mean, data.std)
+        images = denormalize_to_uint8(inputs[: self.num_samples], data.mean, data.std).cpu()
         path = self.output_dir / "first_batch.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         grid = make_grid(images, nrow=8, pad_value=255)

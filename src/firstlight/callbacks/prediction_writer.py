@@ -2,11 +2,14 @@
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
 
+from firstlight.hardware.host_copy import HostCopyQueue
 from firstlight.model.task import Task
 from firstlight.run.output_path import is_stream
 from firstlight.run.text import format_csv
@@ -16,7 +19,7 @@ TEXT_COLUMNS = ("id", "label", "labels")
 
 
 class PredictionWriter(Callback):
-    """Write a row per input to a CSV, TSV or JSON Lines file, after each batch.
+    """Write a row per input to a CSV, TSV or JSON Lines file, after each batch; on CUDA up to two batches later.
 
     The file is created with the first prediction, so that a prediction that fails before leaves an earlier file as it
     was.
@@ -32,6 +35,7 @@ class PredictionWriter(Callback):
         # Indices of the inputs that are written.
         self.written: set[int] = set()
         self.file: IO[str] | None = None
+        self.queue = HostCopyQueue()
 
     def on_predict_batch_end(
         self,
@@ -42,9 +46,25 @@ class PredictionWriter(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
+        """Write the predictions that have arrived on the CPU."""
+        self.queue.put(outputs)
+        for predictions in self.queue.iter_ready():
+            self._write_batch(predictions, pl_module)
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the predictions of the last batches."""
+        for predictions in self.queue.iter_all():
+            self._write_batch(predictions, pl_module)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Write the predictions of the batches before the one that failed."""
+        with suppress(RuntimeError):  # the device may have failed
+            self.on_predict_end(trainer, pl_module)
+
+    def _write_batch(self, predictions: dict[str, Tensor], pl_module: LightningModule) -> None:
         """Write the predictions of a batch; an input that could not be read has the ID -1."""
         assert isinstance(pl_module, Task)
-        rows = zip(outputs["ids"].tolist(), pl_module.format_predictions(outputs), strict=True)
+        rows = zip(predictions["ids"].tolist(), pl_module.format_predictions(predictions), strict=True)
         readable = {index: row for index, row in rows if index >= 0}
         if not readable:
             return
@@ -101,10 +121,19 @@ def parse_numbers(row: dict[str, str]) -> dict[str, Any]:
 
 
 class BatchCollector(Callback):
-    """Keep what `predict_step` returned so far, so that it can be saved if a later batch fails."""
+    """Keep what `predict_step` returned so far, so that it can be saved if a later batch fails.
+
+    Lightning's own list of predictions waits for the device in every batch.
+    """
 
     def __init__(self) -> None:
-        self.batches: list[Any] = []
+        # By dataloader and batch, on the CPU.
+        self.batches: list[list[Any]] = []
+        self.queue = HostCopyQueue()
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Discard the results of the previous prediction."""
+        self.batches = [[] for _ in trainer.num_predict_batches]
 
     def on_predict_batch_end(
         self,
@@ -116,4 +145,20 @@ class BatchCollector(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the result of a batch."""
-        self.batches.append(outputs)
+        self.queue.put((dataloader_idx, outputs))
+        for index, value in self.queue.iter_ready():
+            self.batches[index].append(value)
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the results of the last batches."""
+        for index, value in self.queue.iter_all():
+            self.batches[index].append(value)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Keep the results of the batches before the one that failed."""
+        with suppress(RuntimeError):  # the device may have failed
+            self.on_predict_end(trainer, pl_module)
+
+    def get_results(self) -> list[Any]:
+        """Return a list of results per dataloader, or the list of a single dataloader, as `Trainer.predict` does."""
+        return self.batches[0] if len(self.batches) == 1 else self.batches

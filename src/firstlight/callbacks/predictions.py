@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from PIL import Image
+from torch import Tensor
 
+from firstlight.callbacks.top_samples import EXCLUDED, TopSamples, select_rows
 from firstlight.data.images import ImageDataModule
 from firstlight.data.normalization import denormalize_to_uint8
 from firstlight.distributed.collectives import all_gather_objects
@@ -30,6 +32,9 @@ class PredictionSamples(Callback):
     The most confident errors come first, then the least confident correct predictions. W&B also receives the samples,
     as the table "test/predictions".
 
+    During the test, the samples are selected and kept on the device: reading the logits would wait for it in every
+    batch.
+
     Args:
         output_dir: The run directory.
         num_samples: Maximum number of samples.
@@ -41,7 +46,7 @@ class PredictionSamples(Callback):
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Discard the samples of the previous test; only a `Classifier` has classes to compare."""
-        self.candidates: list[Candidate] = []
+        self.samples = TopSamples(self.num_samples)
         self.is_active = isinstance(pl_module, Classifier)
         data = trainer.datamodule  # type: ignore[attr-defined]
         # Mean and standard deviation with which the images were normalized.
@@ -57,23 +62,23 @@ class PredictionSamples(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the `num_samples` samples with the highest error scores so far; `outputs` are the logits."""
-        if not self.is_active:
-            return
-        self.candidates += self._select_candidates(outputs, batch, pl_module)
-        self.candidates = self._select_top(self.candidates)
+        if self.is_active:
+            # On MPS, the task returns its outputs on the CPU.
+            scores = compute_error_scores(outputs, batch["labels"].to(outputs.device))
+            self.samples.update(scores, partial(self._select_columns, outputs, batch))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Collect the samples of all ranks, write the files, and log the table."""
         if not self.is_active:
             return
-        gathered = [candidate for candidates in all_gather_objects(self.candidates) for candidate in candidates]
+        gathered = [rows for rank_rows in all_gather_objects(list(self._read_rows(pl_module))) for rows in rank_rows]
         if not trainer.is_global_zero:
             return
         self._write_files(trainer, gathered)
 
     @continue_on_failure("predictions.json")
     def _write_files(self, trainer: Trainer, gathered: list[Candidate]) -> None:
-        rows = [row for _, row in self._select_top(gathered)]
+        rows = [row for _, row in sorted(gathered, key=lambda candidate: -candidate[0])[: self.num_samples]]
         for index, row in enumerate(rows):
             if "image" in row:
                 (self.output_dir / "predictions").mkdir(parents=True, exist_ok=True)
@@ -86,34 +91,42 @@ class PredictionSamples(Callback):
                 "test/predictions", columns=list(COLUMNS), data=[self._make_table_row(row) for row in rows]
             )
 
-    def _select_top(self, candidates: list[Candidate]) -> list[Candidate]:
-        return sorted(candidates, key=lambda candidate: -candidate[0])[: self.num_samples]
-
-    def _select_candidates(self, logits: Any, batch: Any, pl_module: LightningModule) -> Iterator[Candidate]:
-        probabilities, predicted = logits.float().cpu().softmax(1).max(1)
-        labels = batch["labels"].cpu()
-        error_scores = torch.where(predicted == labels, -probabilities, probabilities)
-        threshold = self.candidates[-1][0] if len(self.candidates) == self.num_samples else -2.0
-        assert isinstance(pl_module, Classifier)
-        names = pl_module.class_names
-        for row in error_scores.argsort(descending=True)[: self.num_samples].tolist():
-            # Negative labels mark the padding samples of a distributed test.
-            if error_scores[row] > threshold and labels[row] >= 0:
-                yield (
-                    float(error_scores[row]),
-                    {
-                        "id": int(batch["ids"][row]),
-                        "true": names[labels[row]],
-                        "predicted": names[predicted[row]],
-                        "probability": float(probabilities[row]),
-                        **self._decode_input(batch["inputs"], row, pl_module),
-                    },
-                )
-
-    def _decode_input(self, inputs: Any, row: int, pl_module: LightningModule) -> dict[str, Any]:
+    def _select_columns(self, logits: Tensor, batch: Any, rows: Tensor) -> dict[str, Tensor]:
+        """Return the columns that describe some rows of a batch, on the device of each tensor."""
+        columns = {"logits": logits.float(), "labels": batch["labels"], "ids": batch["ids"]}
+        inputs = batch["inputs"]
         if isinstance(inputs, dict):
-            return {"text": pl_module.tokenizer.decode(inputs["input_ids"][row], skip_special_tokens=True)}  # type: ignore
-        return {"image": denormalize_to_uint8(inputs[row : row + 1], *self.normalization)[0]}
+            tokens = inputs["input_ids"]
+            columns |= {"tokens": tokens, "lengths": torch.full_like(tokens[:, 0], tokens.shape[1])}
+        else:
+            columns["images"] = inputs
+        columns = {name: select_rows(column, rows) for name, column in columns.items()}
+        if "images" in columns:
+            columns["images"] = denormalize_to_uint8(columns["images"], *self.normalization)
+        return columns
+
+    def _read_rows(self, pl_module: LightningModule) -> Iterator[Candidate]:
+        """Yield the kept samples of this rank, from the highest error score."""
+        assert isinstance(pl_module, Classifier)
+        columns, names = self.samples.fetch(), pl_module.class_names
+        if not columns:
+            return
+        # Computed again on the CPU, so that the probabilities do not depend on the softmax of the device.
+        scores = compute_error_scores(columns["logits"], columns["labels"])
+        probabilities, predicted = columns["logits"].softmax(1).max(1)
+        for row, label in enumerate(columns["labels"].tolist()):
+            details = {
+                "id": int(columns["ids"][row]),
+                "true": names[label],
+                "predicted": names[predicted[row]],
+                "probability": float(probabilities[row]),
+            }
+            if "images" in columns:
+                yield float(scores[row]), details | {"image": columns["images"][row]}
+            else:
+                tokens = columns["tokens"][row, : columns["lengths"][row]]
+                text = pl_module.tokenizer.decode(tokens, skip_special_tokens=True)
+                yield float(scores[row]), details | {"text": text}
 
     def _make_table_row(self, row: dict[str, Any]) -> list[Any]:
         import wandb
@@ -123,3 +136,18 @@ class PredictionSamples(Callback):
             *(format_printable(row[name]) if isinstance(row[name], str) else row[name] for name in COLUMNS[:-1]),
             cell,
         ]
+
+
+def compute_error_scores(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the error score of each sample, from -1 (confident and correct) to 1 (confident and wrong), (batch,).
+
+    The score is `EXCLUDED` for a negative label, which marks the padding samples of a distributed test, and for logits
+    that are NaN.
+
+    Args:
+        logits: Shape (batch, classes).
+        labels: Shape (batch,).
+    """
+    probabilities, predicted = logits.float().softmax(1).max(1)
+    scores = torch.where(predicted == labels, -probabilities, probabilities)
+    return scores.masked_fill((labels < 0) | scores.isnan(), EXCLUDED)

@@ -11,13 +11,14 @@ from omegaconf import DictConfig
 from torch.nn.parameter import is_lazy
 
 from firstlight.cli.console import print_fields
+from firstlight.config.path_overrides import PATH_KEY
 from firstlight.data.datamodule import LabeledDataModule
 from firstlight.model.classifier import Classifier
 from firstlight.model.optimizer import has_own_optimizers
 from firstlight.model.task import Task
-from firstlight.run.files import BEST_CHECKPOINT_FILE, list_checkpoints, read_json_or_empty
+from firstlight.run.files import BEST_CHECKPOINT_FILE, list_checkpoints, read_json_or_empty, to_plain_dict
 from firstlight.run.record import RunRecord, WorkerRunRecord
-from firstlight.run.text import format_command, format_override
+from firstlight.run.text import format_command, format_override, format_printable
 from firstlight.trainer.trainer import Trainer
 
 
@@ -31,8 +32,7 @@ def record_and_print_header(
 ) -> None:
     """Print model, data, device and loggers of a run, and which features are off; write them to run.json."""
     total, trainable = count_parameters(model)
-    is_own_data = isinstance(data, LabeledDataModule)
-    sizes = {name: len(dataset) for name, dataset in data.datasets.items()} if is_own_data else {}  # type: ignore[union-attr, arg-type]
+    sizes = count_split_sizes(data)
     device = str(trainer.strategy.root_device)
     loggers = {logger.config_name: logger for logger in trainer.loggers if hasattr(logger, "config_name")}
     record.update(
@@ -41,7 +41,7 @@ def record_and_print_header(
         precision=str(trainer.precision),
         parameters={"total": total, "trainable": trainable},
         samples=sizes,
-        split_digests=data.splitter.digests if is_own_data else {},  # type: ignore[union-attr]
+        split_digests=data.splitter.digests if isinstance(data, LabeledDataModule) else {},
         loggers={name: getattr(logger, "run_info", {"path": logger.log_dir}) for name, logger in loggers.items()},
     )
     hide_unused_optimizer(cfg, model, record)
@@ -74,8 +74,20 @@ def hide_unused_optimizer(cfg: DictConfig, model: LightningModule, record: RunRe
         record.write_config(cfg)
 
 
-def describe_data(data: LightningDataModule | None, sizes: dict[str, int]) -> str:
-    """Return the header line of the data: its class, sizes, classes and batch size, as far as they are known."""
+def count_split_sizes(data: LightningDataModule | None) -> dict[str, int]:
+    """Return the number of samples of each split of a labeled dataset; {} for any other."""
+    datasets: Any = data.datasets if isinstance(data, LabeledDataModule) else {}
+    return {name: len(dataset) for name, dataset in datasets.items()}
+
+
+def describe_data(data: LightningDataModule | None, sizes: dict[str, int], cfg: DictConfig | None = None) -> str:
+    """Return the header line of the data: its class, sizes, classes and batch size, as far as they are known.
+
+    Args:
+        data: The datamodule; None: the module has the dataloaders.
+        sizes: See `count_split_sizes`.
+        cfg: Config of the data. If given, the line ends with its paths, or the name of a dataset of the Hub.
+    """
     if data is None:
         return "dataloaders of the model"
     counts = " / ".join(f"{size:,} {name}" for name, size in sizes.items())
@@ -89,6 +101,11 @@ def describe_data(data: LightningDataModule | None, sizes: dict[str, int]) -> st
         *([f"{len(labels['label_names'])} labels"] if "label_names" in labels else []),
         *([f"target {labels['target_name']}"] if "target_name" in labels else []),
         *([f"batch size {batch_size}"] if isinstance(batch_size, int) else []),
+        *(
+            f"{key}={format_printable(value)}"
+            for key, value in (to_plain_dict(cfg) if cfg else {}).items()
+            if isinstance(value, str) and (PATH_KEY.fullmatch(key) or key == "dataset_name")
+        ),
     ]
     return f"{type(data).__name__}: {', '.join(details)}" if details else type(data).__name__
 

@@ -33,6 +33,8 @@ RESUME_IMMUTABLE_KEYS: tuple[str, ...] = (
     "trainer.gradient_clip_val",
 )
 RESUME_IMMUTABLE_KEYS += ("trainer.limit_train_batches", "trainer.overfit_batches")
+# Groups of a training run that these commands do not use: their results are files.
+UNUSED_GROUPS = {"evaluate": ("logger",), "predict": ("callbacks", "logger"), "export": ("callbacks", "logger")}
 
 
 class OptionSearchPath(SearchPathPlugin):
@@ -69,7 +71,7 @@ def resolve_and_store_root_config(name: str, overrides: list[str]) -> tuple[str,
     The config of an earlier run is stored as the option `saved`, with the config groups of the overrides applied.
 
     Raises:
-        ConfigError: If the command requires a trained model and none is given.
+        ConfigError: If the command requires a trained model and none is given, or does not use a group of an override.
         CheckpointError: If the run or checkpoint does not exist or cannot be resumed.
     """
     Plugins.instance().register(OptionSearchPath)
@@ -86,6 +88,7 @@ def resolve_and_store_root_config(name: str, overrides: list[str]) -> tuple[str,
         if name in ("evaluate", "predict", "export") and not set(overrides) & {"--help", "-h", "--hydra-help"}:
             raise ConfigError(f"{name} requires a trained model. Pass run=logs/train/<run> or ckpt=<file>.")
         return name, overrides
+    validate_used_groups(name, given)
     groups = {group: given[group] for group in ("trainer", "logger", "callbacks") if group in given}
     run_groups = {"train": ("callbacks", "logger"), "evaluate": ("callbacks",)}.get(name, ())
     keys = [override.partition("=")[0] for override in overrides]
@@ -103,6 +106,18 @@ def resolve_and_store_root_config(name: str, overrides: list[str]) -> tuple[str,
     ConfigStore.instance().store(name="saved", node=saved)
     remaining = [override for override in overrides if override.partition("=")[0] not in groups]
     return ("resume" if "resume" in given else name), remaining
+
+
+def validate_used_groups(name: str, given: dict[str, str]) -> None:
+    """Check that a command uses the config groups of its overrides.
+
+    Raises:
+        ConfigError: If it does not.
+    """
+    for group in UNUSED_GROUPS.get(name, ()):
+        if given.get(group, "none") not in ("none", "null"):
+            noun = {"logger": "loggers"}.get(group, group)
+            raise ConfigError(f"{group}={given[group]} has no effect, because {name} uses no {noun}. Remove {group}=.")
 
 
 def override_group(saved: DictConfig, group: str, option: str) -> None:

@@ -41,7 +41,7 @@ class EvalShard(Dataset[Any]):
         is_padding = positions >= len(self.dataset)
         if is_padding.any():
             for name, value in {"labels": IGNORE_INDEX, "ids": -1}.items():
-                mask = is_padding.to(batch[name].device).view(-1, *[1] * (batch[name].ndim - 1))
+                mask = is_padding.to(batch[name].device, non_blocking=True).view(-1, *[1] * (batch[name].ndim - 1))
                 batch[name] = batch[name].masked_fill(mask, value)
             batch["num_padding"] = int(is_padding.sum())
         return batch

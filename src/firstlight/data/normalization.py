@@ -13,9 +13,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 def denormalize_to_uint8(
     images: Tensor, mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD
 ) -> Tensor:
-    """Return normalized images as uint8 on the CPU, for plots, (batch, 3, height, width)."""
-    scale, shift = _get_scale_and_shift(torch.device("cpu"), mean, std)
-    return ((images.detach().float().cpu() - shift) / scale).round().clamp(0, 255).to(torch.uint8)
+    """Return normalized images as uint8 on their device, for plots, (batch, 3, height, width)."""
+    scale, shift = _get_scale_and_shift(images.device, mean, std)
+    return ((images.detach().float() - shift) / scale).round().clamp(0, 255).to(torch.uint8)
 
 
 def normalize(images: Tensor, mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD) -> Tensor:
