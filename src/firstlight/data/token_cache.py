@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from firstlight.data.text_array import TextArray
 from firstlight.data.token_dataset import RaggedTokens
 from firstlight.data.token_file import load_tokens, save_tokens
 from firstlight.data.tokenization import TokenizerLike, iter_tokens, tokenize
@@ -54,6 +55,9 @@ def make_cache_key(texts: Sequence[str], tokenizer_json: str, options: list[obje
     # A tokenizer stores the lengths of its last call, which do not affect the next call.
     tokenizer_state = {**json.loads(tokenizer_json), "truncation": None, "padding": None}
     digest = hashlib.sha256(json.dumps([options, tokenizer_state], sort_keys=True).encode())
+    if isinstance(texts, TextArray):
+        digest.update(texts.digest)
+        return digest.hexdigest()
     for text in texts:
         encoded = text.encode("utf-8", "surrogatepass")
         # The length before each text keeps ["ab", "c"] and ["a", "bc"] apart.

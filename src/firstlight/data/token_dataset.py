@@ -31,6 +31,11 @@ class RaggedTokens(NamedTuple):
         return cls(offsets, torch.from_numpy(values))
 
     @classmethod
+    def empty(cls, num_rows: int) -> "RaggedTokens":
+        """Return rows without tokens."""
+        return cls(torch.zeros(num_rows + 1, dtype=torch.int64), torch.zeros(0, dtype=torch.int32))
+
+    @classmethod
     def concatenate(cls, chunks: Sequence["RaggedTokens"]) -> "RaggedTokens":
         """Concatenate the rows of all chunks."""
         lengths = torch.cat([chunk.lengths for chunk in chunks])
