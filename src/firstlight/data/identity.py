@@ -19,7 +19,7 @@ MAX_FILES_TO_STAT = 100_000
 NUM_BYTES_TO_READ = 16_384
 
 
-def make_path_identities(paths: Iterable[Path], root: str) -> list[str]:
+def make_path_identities(paths: Iterable[str | Path], root: str) -> list[str]:
     """Return the path of each file relative to a directory, the same on every file system.
 
     Args:
@@ -49,7 +49,7 @@ def _stamp_text(text: str) -> int:
     return zlib.crc32(text.encode("utf-8", "surrogatepass"))
 
 
-def stamp_files(paths: Sequence[Path], labels: Iterable[Any], num_files: int) -> np.ndarray:
+def stamp_files(paths: Sequence[str | Path], labels: Iterable[Any], num_files: int) -> np.ndarray:
     """Return a checksum of each file and its label, shape (files,) uint32.
 
     The more files there are, the less is read of each.
@@ -67,7 +67,7 @@ def stamp_files(paths: Sequence[Path], labels: Iterable[Any], num_files: int) ->
     return np.array([stamp_file(path, stamp, is_read) for path, stamp in files], dtype=np.uint32)
 
 
-def stamp_file(path: Path, start: int, is_read: bool) -> int:
+def stamp_file(path: str | Path, start: int, is_read: bool) -> int:
     """Return a checksum of the size of a file, and of its first bytes if `is_read`; 32 bits.
 
     Args:
@@ -77,9 +77,9 @@ def stamp_file(path: Path, start: int, is_read: bool) -> int:
     """
     size, head = 0, b""
     try:
-        size = path.stat().st_size
+        size = os.stat(path).st_size
         if is_read:
-            with path.open("rb") as file:
+            with open(path, "rb") as file:
                 head = file.read(NUM_BYTES_TO_READ)
     except OSError:
         pass

@@ -13,6 +13,8 @@ import numpy as np
 MAX_TEXTS_IN_MEMORY = 200_000
 # Number of texts that are read or written at a time.
 BLOCK_SIZE = 10_000
+# Paths may contain bytes that are not UTF-8.
+ENCODING_ERRORS = "surrogateescape"
 
 
 class TextArray(Sequence[str]):
@@ -59,7 +61,7 @@ class TextArray(Sequence[str]):
         return TextArray(self.blob, self.offsets, self.file_digest, chosen)
 
     def _read(self, position: int) -> str:
-        return self.blob[self.offsets[position] : self.offsets[position + 1]].tobytes().decode()
+        return self.blob[self.offsets[position] : self.offsets[position + 1]].tobytes().decode(errors=ENCODING_ERRORS)
 
 
 class TextArrayBuilder:
