@@ -124,11 +124,13 @@ class LabelColumns:
             )
         index = {name: position for position, name in enumerate(names)}
         if is_class:
-            return names, {
-                split: np.fromiter(map(index.__getitem__, values), dtype=np.int64, count=len(values))
-                for split, values in labels.items()
-            }
+            return names, {split: encode_classes(values, index) for split, values in labels.items()}
         return names, {split: encode_label_sets(values, index) for split, values in labels.items()}
+
+
+def encode_classes(names: Sequence[str], index: Mapping[str, int]) -> np.ndarray:
+    """Return the index of each name, shape (names,) int64."""
+    return np.fromiter(map(index.__getitem__, names), dtype=np.int64, count=len(names))
 
 
 def encode_label_sets(rows: Sequence[list[str]], index: Mapping[str, int]) -> np.ndarray:

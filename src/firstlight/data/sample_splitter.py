@@ -37,6 +37,11 @@ class Samples(NamedTuple):
     source: str = ""
 
 
+def hash_samples(samples: Samples, seed: int) -> np.ndarray:
+    """Return the hash of each sample, shape (samples,) uint64, and show the progress."""
+    return hash_identities(track(samples.identities, "Hashing samples", len(samples.stamps)), seed)
+
+
 class SampleSplitter:
     """Assigns samples to splits.
 
@@ -82,10 +87,7 @@ class SampleSplitter:
             DataError: If there are too few samples, or the run has trained on all samples that a split could contain.
         """
         seed = self.restored.rule.seed if self.restored and self.restored.rule else SPLIT_SEED
-        hashes = {
-            name: hash_identities(track(part.identities, "Hashing samples", len(part.stamps)), seed)
-            for name, part in samples.items()
-        }
+        hashes = {name: hash_samples(part, seed) for name, part in samples.items()}
         pool_digest = compute_digest(np.unique(hashes["train"]))
         missing = {name: fraction for name, fraction in held_out.items() if name not in samples}
         is_other = self._is_other_source("train", samples["train"].source) and (

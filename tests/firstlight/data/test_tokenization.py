@@ -7,13 +7,11 @@ import pytest
 from torch.utils.data import DataLoader
 
 from firstlight.data import tokenization
-from firstlight.data.text import find_most_common_words
 from firstlight.data.tokenization import (
     MAX_CHARACTERS,
     PARALLELISM,
     cut_long_texts,
     enable_tokenizer_parallelism,
-    is_standard_tokenizer,
     tokenize,
     tokenizes_words_independently,
 )
@@ -191,12 +189,6 @@ def test_huge_text_is_never_tokenized_completely(unit):
     assert tokens == counting.tokenizer([text[: 10**5]], truncation=True, max_length=128)["input_ids"][0]
 
 
-def test_vocabulary_has_no_huge_word():
-    texts = ["x" * 10_000_000, "y" * 101 + " word", "word " + "z" * 100]
-
-    assert find_most_common_words(texts, max_length=128) == ["word", "z" * 100]
-
-
 @pytest.mark.parametrize("previous", ["false", "true", None])
 def test_parallelism_variable_is_restored(monkeypatch, previous):
     monkeypatch.delenv(PARALLELISM, raising=False)
@@ -236,27 +228,3 @@ def test_workers_do_not_warn_about_fork(tokenizer, monkeypatch, capfd):
 
     assert list(range(8)) == items
     assert "fork" not in capfd.readouterr().err
-
-
-@pytest.mark.parametrize("side", ["right", "left"])
-@pytest.mark.parametrize("splits_special_tokens", [False, True])
-@pytest.mark.parametrize("build", [build_word_piece_tokenizer, build_byte_level_tokenizer])
-def test_copy_of_the_rust_tokenizer_gives_the_same_tokens(build, splits_special_tokens, side, monkeypatch):
-    monkeypatch.setattr(tokenization, "PARALLEL_THRESHOLD", 1)
-    tokenizer = build()
-    tokenizer.truncation_side, tokenizer.split_special_tokens = side, splits_special_tokens
-    texts = list(EDGE_CASES.values())
-    expected = tokenizer(texts, truncation=True, max_length=8)["input_ids"]
-    tokenizer(["a text before"], truncation=True, max_length=5, padding="max_length")
-
-    assert is_standard_tokenizer(tokenizer)
-    assert expected == to_lists(tokenize(texts, tokenizer, 8))
-
-
-def test_tokenizer_of_another_class_is_called(monkeypatch):
-    monkeypatch.setattr(tokenization, "PARALLEL_THRESHOLD", 1)
-    counting = CountingTokenizer(build_word_piece_tokenizer())
-
-    assert not is_standard_tokenizer(counting)
-    tokenize(["word"], counting, 8)
-    assert counting.characters == len("word")
