@@ -1,11 +1,16 @@
 """What identifies a sample when its dataset changes or moves: the relative path of a file, or the words of a text."""
 
+import functools
 import os
 import unicodedata
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+
+from firstlight.run.progress import track
 
 # Up to this number of files, a modified file is noticed by its first bytes. Otherwise, by its size only.
 MAX_FILES_TO_READ = 2_000
@@ -14,7 +19,7 @@ MAX_FILES_TO_STAT = 100_000
 NUM_BYTES_TO_READ = 16_384
 
 
-def make_path_identities(paths: Iterable[Path], root: str) -> list[str]:
+def make_path_identities(paths: Iterable[str | Path], root: str) -> list[str]:
     """Return the path of each file relative to a directory, the same on every file system.
 
     Args:
@@ -32,13 +37,22 @@ def make_text_identity(text: str) -> str:
     return unicodedata.normalize("NFC", " ".join(text.split()))
 
 
-def stamp_labels(labels: Iterable[Any]) -> list[int]:
-    """Return a checksum of each label, 32 bits."""
-    return [zlib.crc32(repr(label).encode("utf-8", "surrogatepass")) for label in labels]
+def stamp_labels(labels: Iterable[Any]) -> np.ndarray:
+    """Return a checksum of each label, shape (labels,) uint32."""
+    # Equal labels of one dataset have equal types, but 1 == True in others.
+    names = map(repr, labels)
+    return np.fromiter(map(_stamp_text, names), dtype=np.uint32)
 
 
-def stamp_files(paths: Sequence[Path], labels: Iterable[Any], num_files: int) -> list[int]:
-    """Return a checksum of each file and its label, 32 bits. The more files there are, the less is read of each.
+@functools.lru_cache(maxsize=100_000)
+def _stamp_text(text: str) -> int:
+    return zlib.crc32(text.encode("utf-8", "surrogatepass"))
+
+
+def stamp_files(paths: Sequence[str | Path], labels: Iterable[Any], num_files: int) -> np.ndarray:
+    """Return a checksum of each file and its label, shape (files,) uint32.
+
+    The more files there are, the less is read of each.
 
     Args:
         paths: The files.
@@ -49,10 +63,11 @@ def stamp_files(paths: Sequence[Path], labels: Iterable[Any], num_files: int) ->
     if num_files > MAX_FILES_TO_STAT:
         return stamps
     is_read = num_files <= MAX_FILES_TO_READ
-    return [stamp_file(path, stamp, is_read) for path, stamp in zip(paths, stamps, strict=True)]
+    files = track(zip(paths, stamps.tolist(), strict=True), "Reading files", len(paths))
+    return np.array([stamp_file(path, stamp, is_read) for path, stamp in files], dtype=np.uint32)
 
 
-def stamp_file(path: Path, start: int, is_read: bool) -> int:
+def stamp_file(path: str | Path, start: int, is_read: bool) -> int:
     """Return a checksum of the size of a file, and of its first bytes if `is_read`; 32 bits.
 
     Args:
@@ -62,9 +77,9 @@ def stamp_file(path: Path, start: int, is_read: bool) -> int:
     """
     size, head = 0, b""
     try:
-        size = path.stat().st_size
+        size = os.stat(path).st_size
         if is_read:
-            with path.open("rb") as file:
+            with open(path, "rb") as file:
                 head = file.read(NUM_BYTES_TO_READ)
     except OSError:
         pass

@@ -6,9 +6,11 @@ import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 from firstlight.run.errors import DataError, not_found
 from firstlight.run.packages import get_install_hint, is_installed
+from firstlight.run.progress import show_progress
 
 # Formats of Pillow that are read, and their suffixes. Others are rare, or run external programs (EPS).
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF")
@@ -39,12 +41,17 @@ class ImageListing:
     """The files under a directory.
 
     Attributes:
-        paths: The image files, sorted.
+        names: Paths of the image files as strings, sorted by their parts.
         ignored: Number of other files by kind, such as ".txt" or "hidden".
     """
 
-    paths: list[Path] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
     ignored: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def paths(self) -> list[Path]:
+        """The image files."""
+        return list(map(Path, self.names))
 
 
 def list_images(path: Path) -> ImageListing:
@@ -56,36 +63,58 @@ def list_images(path: Path) -> ImageListing:
         DataError: If the path does not exist, or a directory cannot be read.
     """
     if path.is_file():
-        return ImageListing([path])
+        return ImageListing([str(path)])
     if not path.exists():
         raise DataError(not_found(str(path), f"Use an image or a directory with images ({format_suffixes()})."))
-    listing, suffixes = ImageListing(), get_suffixes()
-    visited: set[tuple[int, int]] = set()
-    for directory, dir_names, file_names in os.walk(path, onerror=_raise_unreadable, followlinks=True):
-        status = os.stat(directory)
-        is_known = (status.st_dev, status.st_ino) in visited  # a link to a directory above it
-        visited.add((status.st_dev, status.st_ino))
-        for name in file_names if not is_known else []:
-            _add_file(listing, Path(directory, name), suffixes)
-        listing.ignored["hidden or system directory"] += sum(map(is_ignored_dir, dir_names)) * (not is_known)
-        dir_names[:] = [] if is_known else [name for name in dir_names if not is_ignored_dir(name)]
-    listing.paths.sort()
+    listing, suffixes, visited = ImageListing(), frozenset(get_suffixes()), set()
+    pending = [str(path)]
+    with show_progress(f"Listing images in {path}") as progress:
+        while pending:
+            directory = pending.pop()
+            status = os.stat(directory)
+            # A link may lead to a directory above it.
+            if (status.st_dev, status.st_ino) not in visited:
+                visited.add((status.st_dev, status.st_ino))
+                pending += _list_directory(listing, directory, suffixes)
+                progress.completed = len(listing.names)
+    # In the order of `Path`, which compares parts: "a/b" before "a-b".
+    listing.names.sort(key=lambda name: name.replace(os.sep, "\0"))
     return listing
 
 
-def _add_file(listing: ImageListing, file: Path, suffixes: tuple[str, ...]) -> None:
-    suffix = file.suffix.lower()
-    if file.name.startswith(".") or file.name.lower() in SYSTEM_FILES:
+def _list_directory(listing: ImageListing, directory: str, suffixes: frozenset[str]) -> list[str]:
+    """Add the files of a directory, and return its directories."""
+    dirs = []
+    try:
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                # The type is part of the directory, so that only links cost a system call.
+                if not entry.is_dir():
+                    _add_file(listing, entry, suffixes)
+                elif is_ignored_dir(entry.name):
+                    listing.ignored["hidden or system directory"] += 1
+                else:
+                    dirs.append(entry.path)
+    except OSError as error:
+        _raise_unreadable(error)
+    return dirs
+
+
+def _add_file(listing: ImageListing, entry: os.DirEntry[str], suffixes: frozenset[str]) -> None:
+    name = entry.name
+    position = name.rfind(".")
+    suffix = name[position:].lower() if 0 < position < len(name) - 1 else ""
+    if name.startswith(".") or name.lower() in SYSTEM_FILES:
         listing.ignored["hidden"] += 1
     elif suffix not in suffixes:
         listing.ignored[suffix or "without suffix"] += 1
-    elif file.is_file():
-        listing.paths.append(file)
+    elif entry.is_file():
+        listing.names.append(entry.path)
     else:
-        listing.ignored["broken link" if file.is_symlink() else "special file"] += 1
+        listing.ignored["broken link" if entry.is_symlink() else "special file"] += 1
 
 
-def _raise_unreadable(error: OSError) -> None:
+def _raise_unreadable(error: OSError) -> NoReturn:
     raise DataError(f"Cannot read the directory {error.filename} ({error.strerror}). Allow access to it.") from error
 
 

@@ -19,6 +19,7 @@ from firstlight.data.image_layout import find_split_dirs, list_labeled_images
 from firstlight.data.image_table import find_table, read_image_tables
 from firstlight.data.images import ImageDataModule
 from firstlight.data.label_column import LabelColumns, RawLabel
+from firstlight.data.path_array import PathArray, take_paths
 from firstlight.data.sample_splitter import HELD_OUT, Samples
 from firstlight.data.seeding import fork_seeded_rng
 from firstlight.data.tabular import validate_encoding
@@ -111,19 +112,20 @@ class ImageFolderDataModule(ImageDataModule):
         samples = {name: self._describe_samples(*files, num_files) for name, files in loaded.items()}
         held_out = {"val": HELD_OUT["val"]} if has_split_dirs else HELD_OUT
         splits = {
-            name: ([loaded[key][0][index] for index in indices], np.asarray(labels[key])[indices])
+            name: (take_paths(loaded[key][0], indices), np.asarray(labels[key])[indices])
             for name, (key, indices) in self.splitter.split(samples, held_out, names).items()
         }
         splits.setdefault("test", splits["val"])
         return names, {name: self._make_dataset(name, *files) for name, files in splits.items()}
 
-    def _describe_samples(self, paths: list[Path], labels: list[RawLabel], num_files: int) -> Samples:
+    def _describe_samples(self, paths: Sequence[Path], labels: list[RawLabel], num_files: int) -> Samples:
         classes = [str(label) for label in labels] if self.task == "classification" else None
+        names = paths.names if isinstance(paths, PathArray) else paths
         return Samples(
-            make_path_identities(paths, self.root), classes, stamp_files(paths, labels, num_files), self.root
+            make_path_identities(names, self.root), classes, stamp_files(names, labels, num_files), self.root
         )
 
-    def _make_dataset(self, split: str, paths: list[Path], labels: Any) -> "ImageFileDataset":
+    def _make_dataset(self, split: str, paths: Sequence[Path], labels: Any) -> "ImageFileDataset":
         augment = split == "train" and self.augment
         labels = torch.as_tensor(labels, dtype=self.label_dtype)
         return ImageFileDataset(paths, labels, self.image_size, augment, self.run_seed, self.max_skipped_samples)
@@ -143,7 +145,7 @@ class ImageFileDataset(Dataset[Any]):
 
     def __init__(
         self,
-        paths: list[Path],
+        paths: Sequence[Path],
         labels: Sequence[int] | Tensor,
         image_size: int,
         augment: bool,

@@ -1,5 +1,6 @@
 """Which split and which class an image belongs to, by the directories above it."""
 
+import os
 import re
 import sys
 import unicodedata
@@ -9,10 +10,12 @@ from pathlib import Path
 
 from firstlight.data.image_files import describe_missing_images, is_ignored_dir, list_images, report_ignored
 from firstlight.data.label_column import RawLabel
+from firstlight.data.path_array import PathArray
 from firstlight.run.errors import DataError
+from firstlight.run.progress import track
 
 # Images, and the label of each: a class name, or what `LabelColumns.parse` returns.
-LabeledImages = tuple[list[Path], list[RawLabel]]
+LabeledImages = tuple[Sequence[Path], list[RawLabel]]
 
 # Names of the directories of a split, in any case, as in Hugging Face datasets (datasets.data_files.SPLIT_KEYWORDS).
 SPLIT_NAMES = {
@@ -42,7 +45,7 @@ def find_split_dirs(root: Path) -> dict[str, Path]:
     if not others:
         return _validate_splits(root, [path for path in dirs if get_split(path.name)])
     nested = [path for path in exact if list_dirs(path)]
-    with_images = [path for path in others if list_images(path).paths]
+    with_images = [path for path in others if list_images(path).names]
     if not with_images:
         print(f"data: ignored directories without images in {root}: {format_names(others)}.", file=sys.stderr)
         return _validate_splits(root, exact)
@@ -88,7 +91,8 @@ def get_split(name: str, by_parts: bool = True) -> str | None:
 
 def list_dirs(directory: Path) -> list[Path]:
     """Return the sorted directories in a directory, without hidden ones and directories of programs."""
-    return sorted(path for path in directory.iterdir() if path.is_dir() and not is_ignored_dir(path.name))
+    with os.scandir(directory) as entries:
+        return sorted(directory / entry.name for entry in entries if entry.is_dir() and not is_ignored_dir(entry.name))
 
 
 def list_labeled_images(dirs: dict[str, Path], known_names: Sequence[str] = ()) -> dict[str, LabeledImages]:
@@ -108,7 +112,7 @@ def list_labeled_images(dirs: dict[str, Path], known_names: Sequence[str] = ()) 
     for split, directory in dirs.items():
         class_dirs = find_class_dirs(directory)
         if not class_dirs:
-            images = len(list_images(directory).paths)
+            images = len(list_images(directory).names)
             raise DataError(
                 f"{directory} contains no class directories, and the classes of its {images} images are unknown. Add "
                 "class directories, or move it elsewhere."
@@ -125,22 +129,23 @@ def list_labeled_images(dirs: dict[str, Path], known_names: Sequence[str] = ()) 
 
 
 def _list_split(directory: Path, class_dirs: dict[str, Path], is_complete: bool) -> LabeledImages:
-    paths: list[Path] = []
+    names: list[str] = []
     labels: list[RawLabel] = []
     ignored: Counter[str] = Counter()
-    for path in directory.iterdir():
-        if path.is_file() or (path.is_dir() and is_ignored_dir(path.name)):
-            ignored["outside of class directories"] += 1
-    for name, class_dir in class_dirs.items():
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.is_file() or (entry.is_dir() and is_ignored_dir(entry.name)):
+                ignored["outside of class directories"] += 1
+    for name, class_dir in track(class_dirs.items(), f"Listing classes of {directory}"):
         validate_no_splits(class_dir)
         listing = list_images(class_dir)
-        if is_complete and not listing.paths:
+        if is_complete and not listing.names:
             raise DataError(describe_missing_images(class_dir, listing.ignored))
         ignored += listing.ignored
-        paths += listing.paths
-        labels += [name] * len(listing.paths)
+        names += listing.names
+        labels += [name] * len(listing.names)
     report_ignored(directory, ignored)
-    return paths, labels
+    return PathArray.from_names(names), labels
 
 
 def find_class_dirs(directory: Path) -> dict[str, Path]:
@@ -181,7 +186,7 @@ def describe_missing_classes(directory: Path) -> str:
         fix = f"If the classes are in {dirs[0].name}, set data.root={dirs[0]}, or move them up."
     else:
         listing = list_images(directory)
-        found = f" ({len(listing.paths)} images outside)" if listing.paths and not dirs else ""
+        found = f" ({len(listing.names)} images outside)" if listing.names and not dirs else ""
         if listing.ignored[".zip"]:
             found = " (but a .zip file; extract it)"
         return (

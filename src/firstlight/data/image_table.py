@@ -1,6 +1,7 @@
 """Labels of images in a table next to them: metadata.csv or metadata.jsonl, as in Hugging Face's imagefolder."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from firstlight.data.image_files import list_images
@@ -48,7 +49,7 @@ def read_image_tables(
     return {split: read_image_table(path, columns, max_skipped, encoding) for split, path in splits.items()}
 
 
-def _split_by_path(root: Path, paths: list[Path], labels: list[RawLabel]) -> dict[str, LabeledImages]:
+def _split_by_path(root: Path, paths: Sequence[Path], labels: list[RawLabel]) -> dict[str, LabeledImages]:
     names = [path.relative_to(root).parts[0] if path.is_relative_to(root) else "" for path in paths]
     splits = [get_split(name, by_parts=False) for name in names]
     if "train" not in splits or len(set(splits)) == 1:
@@ -58,12 +59,12 @@ def _split_by_path(root: Path, paths: list[Path], labels: list[RawLabel]) -> dic
             f"The table of {root} is ambiguous: some images are in directories of splits, but "
             f"{paths[splits.index(None)]} is not. Move it into one of them."
         )
-    result: dict[str, LabeledImages] = {}
+    result: dict[str, tuple[list[Path], list[RawLabel]]] = {}
     for split, path, label in zip(splits, paths, labels, strict=True):
         split_paths, split_labels = result.setdefault(str(split), ([], []))
         split_paths.append(path)
         split_labels.append(label)
-    return result
+    return dict(result)
 
 
 def find_table(directory: Path) -> Path | None:

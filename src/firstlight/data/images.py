@@ -122,7 +122,7 @@ class ImageDataModule(LabeledDataModule):
         for path in paths:
             listing = list_images(path)
             report_ignored(path, listing.ignored)
-            if not listing.paths:
+            if not listing.names:
                 raise DataError(describe_missing_images(path, listing.ignored))
             images += listing.paths
         return [str(path) for path in images], UnlabeledImageDataset(images, self.image_size)

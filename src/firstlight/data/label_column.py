@@ -1,11 +1,13 @@
 """Labels in the columns of a table: a class, several labels or a number per row."""
 
+import functools
 import json
 import math
 import re
 import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -103,26 +105,32 @@ class LabelColumns:
         """
         if self.task == "regression":
             return self.names, {split: np.array(values, dtype=np.float64) for split, values in labels.items()}
-        rows = [[label] if isinstance(label, str) else label for values in labels.values() for label in values]
-        found = sorted({name for row in rows for name in row}, key=natural_sort_key)
+        is_class = self.task == "classification"
+        rows = chain.from_iterable(labels.values())
+        found = sorted(set(rows if is_class else chain.from_iterable(rows)), key=natural_sort_key)
         names = self.names if self.has_flags else found
         if set(names) <= set(known_names):
             names = list(known_names)
-        if self.task == "classification" and len(names) < 2:
+        if is_class and len(names) < 2:
             raise DataError(
                 f"A classifier requires at least two classes, but column {self.names[0]!r} of {source} contains "
                 f"{names}. Set data.label_column to the column of the labels."
             )
-        if self.task == "classification" and is_table:
+        if is_class and is_table:
             validate_class_labels([label for values in labels.values() for label in values], self.names[0], source)
         if not names:
             raise DataError(
                 f"Column {self.names[0]!r} of {source} contains no labels. Set data.label_column to their column."
             )
         index = {name: position for position, name in enumerate(names)}
-        if self.task == "classification":
-            return names, {split: [index[label] for label in values] for split, values in labels.items()}
+        if is_class:
+            return names, {split: encode_classes(values, index) for split, values in labels.items()}
         return names, {split: encode_label_sets(values, index) for split, values in labels.items()}
+
+
+def encode_classes(names: Sequence[str], index: Mapping[str, int]) -> np.ndarray:
+    """Return the index of each name, shape (names,) int64."""
+    return np.fromiter(map(index.__getitem__, names), dtype=np.int64, count=len(names))
 
 
 def encode_label_sets(rows: Sequence[list[str]], index: Mapping[str, int]) -> np.ndarray:
@@ -180,6 +188,7 @@ def parse_number(value: Any) -> float:
     return number
 
 
+@functools.lru_cache(maxsize=10_000, typed=True)
 def normalize_label(value: Any) -> str:
     """Return the one spelling of a label, so that "ham " or 1.0 is not another class than "ham" or 1.
 

@@ -1,7 +1,7 @@
 """Split the samples of a dataset: by a new rule, or by the rule that a run stores."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ from firstlight.data.split import ALL_CLASSES, SPLIT_SEED, SplitRule, assign_spl
 from firstlight.data.split_notes import describe_class_shares, describe_data
 from firstlight.data.split_state import SampleRecord, SplitState, compute_digest, make_record
 from firstlight.run.errors import DataError
+from firstlight.run.progress import track
 
 # Up to this number of samples, a run stores the hash of each (12 bytes), so that it can count which of them changed.
 MAX_RECORDED_SAMPLES = 100_000
@@ -21,18 +22,24 @@ class Samples(NamedTuple):
     """Samples from one place.
 
     Attributes:
-        identities: What identifies each sample: its relative path, or its contents. Samples with the same identity are
-            always in the same split. The name of a group, such as a patient, in its place keeps the group together.
+        identities: What identifies each sample, read once: its relative path, or its contents. Samples with the same
+            identity are always in the same split. The name of a group, such as a patient, in its place keeps the group
+            together.
         classes: Name of the class of each sample. If None, samples have no classes.
         stamps: Checksum of everything else of each sample, such as its label: a sample with another value was modified.
             32 bits, shape (samples,).
         source: Where the samples come from, such as a directory. Empty if there is only one place.
     """
 
-    identities: Sequence[str | bytes]
+    identities: Iterable[str | bytes]
     classes: Sequence[str] | None
     stamps: Sequence[int] | np.ndarray
     source: str = ""
+
+
+def hash_samples(samples: Samples, seed: int) -> np.ndarray:
+    """Return the hash of each sample, shape (samples,) uint64, and show the progress."""
+    return hash_identities(track(samples.identities, "Hashing samples", len(samples.stamps)), seed)
 
 
 class SampleSplitter:
@@ -80,7 +87,7 @@ class SampleSplitter:
             DataError: If there are too few samples, or the run has trained on all samples that a split could contain.
         """
         seed = self.restored.rule.seed if self.restored and self.restored.rule else SPLIT_SEED
-        hashes = {name: hash_identities(part.identities, seed) for name, part in samples.items()}
+        hashes = {name: hash_samples(part, seed) for name, part in samples.items()}
         pool_digest = compute_digest(np.unique(hashes["train"]))
         missing = {name: fraction for name, fraction in held_out.items() if name not in samples}
         is_other = self._is_other_source("train", samples["train"].source) and (

@@ -51,7 +51,9 @@ def hash_identities(identities: Iterable[str | bytes], seed: int = SPLIT_SEED) -
     prefix = b"%d:" % seed
     # Paths that are not UTF-8 contain surrogates.
     encoded = (name if isinstance(name, bytes) else name.encode("utf-8", "surrogatepass") for name in identities)
-    digests = b"".join(hashlib.sha256(prefix + name).digest()[:8] for name in encoded)
+    digests = bytearray()
+    for name in encoded:
+        digests += hashlib.sha256(prefix + name).digest()[:8]
     return np.frombuffer(digests, dtype=">u8").astype(np.uint64)
 
 
@@ -142,4 +144,4 @@ def count_identities_in_several_classes(hashes: np.ndarray, classes: Sequence[st
 def index_names(names: Sequence[str]) -> tuple[list[str], np.ndarray]:
     """Return the distinct names, and the index of each name in them, shape (names,) int64."""
     index = {name: position for position, name in enumerate(dict.fromkeys(names))}
-    return list(index), np.array([index[name] for name in names], dtype=np.int64)
+    return list(index), np.fromiter(map(index.__getitem__, names), dtype=np.int64, count=len(names))

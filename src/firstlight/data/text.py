@@ -14,6 +14,7 @@ from firstlight.data.identity import make_text_identity, stamp_labels
 from firstlight.data.sample_splitter import HELD_OUT, Samples
 from firstlight.data.sampler import BalancedSampler, LengthGroupedSampler, ResumableSampler
 from firstlight.data.tabular import iter_texts
+from firstlight.data.text_array import take_texts
 from firstlight.data.token_cache import tokenize_cached
 from firstlight.data.token_dataset import RaggedTokens, TokenDataset
 from firstlight.data.tokenization import MAX_CHARACTERS, TokenizerLike, tokenize
@@ -22,7 +23,7 @@ from firstlight.run.errors import ConfigError, DataError, invalid_value
 # As in WordPiece, for which a longer word is unknown.
 MAX_WORD_CHARACTERS = 100
 # Texts, and the label of each.
-LabeledTexts = tuple[list[str], Any]
+LabeledTexts = tuple[Sequence[str], Any]
 
 
 class TextDataModule(LabeledDataModule):
@@ -109,9 +110,7 @@ class TextDataModule(LabeledDataModule):
             if self.tokenizer:
                 datasets[name] = self.make_dataset(strings, labels)
             else:
-                datasets[name] = TokenDataset(
-                    RaggedTokens.from_lists([[]] * len(strings)), labels, label_dtype=self.label_dtype
-                )
+                datasets[name] = TokenDataset(RaggedTokens.empty(len(strings)), labels, label_dtype=self.label_dtype)
         return names, datasets
 
     def add_missing_splits(self, names: list[str], texts: Mapping[str, LabeledTexts]) -> dict[str, LabeledTexts]:
@@ -121,9 +120,9 @@ class TextDataModule(LabeledDataModule):
             classes = self.name_classes(name, labels, names)
             stamps = stamp_labels(classes or np.asarray(labels).tolist())
             source = self.get_source(name)
-            samples[name] = Samples([make_text_identity(text) for text in strings], classes, stamps, source)
+            samples[name] = Samples(map(make_text_identity, strings), classes, stamps, source)
         return {
-            name: ([texts[key][0][index] for index in indices], np.asarray(texts[key][1])[indices])
+            name: (take_texts(texts[key][0], indices), np.asarray(texts[key][1])[indices])
             for name, (key, indices) in self.splitter.split(samples, HELD_OUT, names).items()
         }
 
@@ -158,7 +157,7 @@ class TextDataModule(LabeledDataModule):
         """Return the reason why the row with this name has no text."""
         return f"row {name}: {self.rows[name][1]}"
 
-    def make_dataset(self, texts: list[str], labels: Any, ids: Sequence[int] | None = None) -> TokenDataset:
+    def make_dataset(self, texts: Sequence[str], labels: Any, ids: Sequence[int] | None = None) -> TokenDataset:
         """Tokenize texts.
 
         Args:
@@ -196,7 +195,7 @@ class TextDataModule(LabeledDataModule):
 
 
 def find_most_common_words(
-    texts: list[str], max_length: int, max_words: int = 8000, max_texts: int = 2000
+    texts: Sequence[str], max_length: int, max_words: int = 8000, max_texts: int = 2000
 ) -> list[str]:
     """Return the most common lower-case words at the start of the first texts, most common first.
 

@@ -1,5 +1,6 @@
 """Your own texts: a CSV, TSV, JSON or Parquet file with a text column and a label column."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,8 @@ from firstlight.data.tabular import (
     validate_encoding,
 )
 from firstlight.data.text import LabeledTexts, TextDataModule
+from firstlight.data.text_array import TextArrayBuilder
+from firstlight.run.progress import track
 
 
 class TextFileDataModule(TextDataModule):
@@ -90,13 +93,12 @@ class TextFileDataModule(TextDataModule):
         """Return the file with the texts of a split."""
         return {"train": self.path, "val": self.val_path, "test": self.test_path}[split] or self.path
 
-    def _load_valid_rows(self, path: Path) -> tuple[list[str], list[RawLabel]]:
-        texts: list[str] = []
+    def _load_valid_rows(self, path: Path) -> tuple[Sequence[str], list[RawLabel]]:
+        texts = TextArrayBuilder(self.tokens_dir)
         labels: list[RawLabel] = []
         errors: dict[int, str] = {}
-        for number, row in enumerate(
-            iter_rows(path, self.text_column, *self.labels.names, encoding=self.encoding), start=1
-        ):
+        rows = iter_rows(path, self.text_column, *self.labels.names, encoding=self.encoding)
+        for number, row in enumerate(track(rows, f"Reading rows of {path.name}"), start=1):
             if error := self._find_row_error(row):
                 errors[number] = error
             else:
@@ -104,7 +106,7 @@ class TextFileDataModule(TextDataModule):
                 texts.append(row[self.text_column])
                 labels.append(self.labels.parse(row))
         report_or_reject_skipped(errors, len(errors) + len(texts), path, self.max_skipped_samples)
-        return texts, labels
+        return texts.build(), labels
 
     def _find_row_error(self, row: Row) -> str | None:
         if isinstance(row, str):

@@ -19,11 +19,21 @@ class RaggedTokens(NamedTuple):
     values: Tensor  # (tokens,) int32
 
     @classmethod
-    def from_lists(cls, rows: Sequence[Sequence[int]]) -> "RaggedTokens":
-        """Concatenate lists of token IDs."""
+    def from_lists(cls, rows: Sequence[Any]) -> "RaggedTokens":
+        """Concatenate token IDs.
+
+        Args:
+            rows: Lists of token IDs, or objects that have such a list in `ids`. The lists of these exist one at a time.
+        """
         offsets = torch.tensor(list(accumulate(map(len, rows), initial=0)))
-        values = np.fromiter(chain.from_iterable(rows), dtype=np.int32, count=int(offsets[-1]))
+        ids = (getattr(row, "ids", row) for row in rows)
+        values = np.fromiter(chain.from_iterable(ids), dtype=np.int32, count=int(offsets[-1]))
         return cls(offsets, torch.from_numpy(values))
+
+    @classmethod
+    def empty(cls, num_rows: int) -> "RaggedTokens":
+        """Return rows without tokens."""
+        return cls(torch.zeros(num_rows + 1, dtype=torch.int64), torch.zeros(0, dtype=torch.int32))
 
     @classmethod
     def concatenate(cls, chunks: Sequence["RaggedTokens"]) -> "RaggedTokens":

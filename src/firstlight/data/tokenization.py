@@ -2,12 +2,13 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, Protocol
 
 from firstlight.data.token_dataset import RaggedTokens
 from firstlight.data.tokenizer_errors import convert_tokenizer_errors
+from firstlight.run.progress import show_progress
 
 # From this number of texts on, tokenizing takes seconds, so that all CPU cores are used.
 PARALLEL_THRESHOLD = 5_000
@@ -27,6 +28,8 @@ WHITESPACE = " \t\n\r"
 # Class names of normalizer and pre-tokenizer of the tokenizers that process each word independently of its context.
 WORD_BY_WORD = (("BertNormalizer", "BertPreTokenizer"), ("Lowercase", "WhitespaceSplit"))
 PARALLELISM = "TOKENIZERS_PARALLELISM"
+# Returns an Encoding of the package tokenizers for each text, with its token IDs in `ids`.
+Encoder = Callable[[list[str]], list[Any]]
 
 
 class TokenizerLike(Protocol):
@@ -38,8 +41,13 @@ class TokenizerLike(Protocol):
         """Return {"input_ids": a list of token IDs per text}."""
 
 
-def tokenize(texts: list[str], tokenizer: TokenizerLike, max_length: int) -> RaggedTokens:
-    """Tokenize and truncate texts, including [CLS] and [SEP].
+def tokenize(texts: Sequence[str], tokenizer: TokenizerLike, max_length: int) -> RaggedTokens:
+    """Tokenize and truncate texts. See `iter_tokens`."""
+    return RaggedTokens.concatenate(list(iter_tokens(texts, tokenizer, max_length)))
+
+
+def iter_tokens(texts: Sequence[str], tokenizer: TokenizerLike, max_length: int) -> Iterator[RaggedTokens]:
+    """Tokenize and truncate texts, including [CLS] and [SEP], and yield the tokens of `CHUNK_SIZE` texts at a time.
 
     Most tokenizers process the complete text before they truncate it. For speed, only the first `max_length` words are
     tokenized if this provably gives the same tokens. BBC News takes 0.5 instead of 2.5 CPU seconds. Of any text, at
@@ -56,32 +64,71 @@ def tokenize(texts: list[str], tokenizer: TokenizerLike, max_length: int) -> Rag
         if tokenizes_words_independently(tokenizer)
         else None
     )
-    with enable_tokenizer_parallelism() if len(texts) >= PARALLEL_THRESHOLD else nullcontext():
-        starts = range(0, max(len(texts), 1), CHUNK_SIZE)
-        chunks = [texts[start : start + CHUNK_SIZE] for start in starts]
-        tokens = [_tokenize_chunk(chunk, first_words, tokenizer, max_length) for chunk in chunks]
-    return RaggedTokens.concatenate(tokens)
+    is_long = len(texts) >= PARALLEL_THRESHOLD
+    encode = make_fast_encoder(tokenizer, max_length) if is_long and is_standard_tokenizer(tokenizer) else None
+    with (
+        enable_tokenizer_parallelism() if is_long else nullcontext(),
+        show_progress("Tokenizing texts", len(texts)) as progress,
+    ):
+        for start in range(0, max(len(texts), 1), CHUNK_SIZE):
+            chunk = list(texts[start : start + CHUNK_SIZE])
+            yield _tokenize_chunk(chunk, first_words, tokenizer, max_length, encode)
+            progress.advance(len(chunk))
 
 
 def _tokenize_chunk(
-    texts: list[str], first_words: re.Pattern[str] | None, tokenizer: TokenizerLike, max_length: int
+    texts: list[str],
+    first_words: re.Pattern[str] | None,
+    tokenizer: TokenizerLike,
+    max_length: int,
+    encode: Encoder | None,
 ) -> RaggedTokens:
     matches = [first_words.match(text, 0, MAX_CHARACTERS) if first_words else None for text in texts]
     heads = [match.group() if match else text for match, text in zip(matches, texts, strict=True)]
-    rows = _encode_texts(heads, tokenizer, max_length)
+    rows = _encode_texts(heads, tokenizer, max_length, encode)
     # A truncated text with fewer tokens than max_length contains words without a token.
     too_short = [i for i, row in enumerate(rows) if len(row) < max_length and len(heads[i]) < len(texts[i])]
-    for i, row in zip(too_short, _encode_texts([texts[i] for i in too_short], tokenizer, max_length), strict=True):
+    rest = _encode_texts([texts[i] for i in too_short], tokenizer, max_length, encode)
+    for i, row in zip(too_short, rest, strict=True):
         rows[i] = row
     return RaggedTokens.from_lists(rows)
 
 
-def _encode_texts(texts: list[str], tokenizer: TokenizerLike, max_length: int) -> list[list[int]]:
+def _encode_texts(texts: list[str], tokenizer: TokenizerLike, max_length: int, encode: Encoder | None) -> list[Any]:
     if not texts:
         return []
     with convert_tokenizer_errors("the tokenizer of the model", "Use other weights, or another checkpoint."):
         heads = cut_long_texts(texts, tokenizer, max_length)
-        return tokenizer(heads, truncation=True, max_length=max_length)["input_ids"]
+        return encode(heads) if encode else tokenizer(heads, truncation=True, max_length=max_length)["input_ids"]
+
+
+def is_standard_tokenizer(tokenizer: TokenizerLike) -> bool:
+    """Return True if calling a tokenizer is known to do no more than its Rust tokenizer does."""
+    methods = [getattr(type(tokenizer), name, None) for name in ("__call__", "_encode_plus")]
+    # A class that overrides one of them is in another module.
+    is_inherited = all(
+        str(getattr(method, "__module__", "")).startswith("transformers.tokenization_utils") for method in methods
+    )
+    return is_inherited and hasattr(getattr(tokenizer, "backend_tokenizer", None), "encode_batch_fast")
+
+
+def make_fast_encoder(tokenizer: Any, max_length: int) -> Encoder:
+    """Return a function that tokenizes texts with a copy of the Rust tokenizer: 3.3 instead of 6.0 s per 100,000 texts.
+
+    The result of a call is converted to Python lists of IDs, masks and offsets, which takes as long as the tokenizing.
+
+    Args:
+        tokenizer: A tokenizer for which `is_standard_tokenizer` is True. It is not modified.
+        max_length: Maximum tokens per text.
+    """
+    backend = tokenizer.backend_tokenizer
+    copy = type(backend).from_str(backend.to_str())
+    copy.no_padding()
+    copy.enable_truncation(max_length, direction=tokenizer.truncation_side)
+    # The JSON form lacks this attribute.
+    copy.encode_special_tokens = bool(getattr(tokenizer, "split_special_tokens", False))
+    encode: Encoder = copy.encode_batch_fast
+    return encode
 
 
 def cut_long_texts(texts: list[str], tokenizer: TokenizerLike, max_length: int) -> list[str]:

@@ -21,6 +21,7 @@ from firstlight.run.errors import CheckpointError
 from firstlight.run.evaluation import EVALUATION_FILE
 from firstlight.run.files import utc_now
 from firstlight.run.metrics import select_comparison_metrics
+from firstlight.run.progress import track
 
 # Directories inside or next to run directories that contain no runs of their own.
 SKIPPED_DIRS = ("wandb", "checkpoints", "predictions")
@@ -28,6 +29,9 @@ SKIPPED_DIRS = ("wandb", "checkpoints", "predictions")
 MAX_TOTAL_POINTS = 100_000
 MAX_CURVE_POINTS = 500
 MIN_CURVE_POINTS = 20
+# The page has curves, results and logs of this many runs, and the table of all runs.
+MAX_DETAILED_RUNS = 1_000
+NO_DETAILS = f"This page has no curves and results of this run, because it shows those of {MAX_DETAILED_RUNS:,} runs."
 
 
 @dataclass
@@ -57,7 +61,7 @@ def collect_report(roots: list[Path]) -> ReportContent:
         where = " and ".join(map(str, roots))
         raise CheckpointError(f"No runs (directories with run.json) found in {where}. Run `make train` first.")
     base = find_common_parent(roots)
-    runs = [load_run_info(run_dir, get_run_name(run_dir, base)) for run_dir in run_dirs]
+    runs = [load_run_info(run_dir, get_run_name(run_dir, base)) for run_dir in track(run_dirs, "Reading runs")]
     runs.sort(key=lambda run: (run["started"] or "", run["name"]), reverse=True)
     hyperparameters = list_varying_hyperparameters(runs)
     selected = get_default_selection(runs)
@@ -91,13 +95,19 @@ def load_run_details(
 ) -> list[dict[str, Any]]:
     """Return curves and test results of each run, and its evaluations.
 
-    Runs that are selected by default are the first to embed images, and evaluations are the last.
+    Runs that are selected by default are the first to embed images, and evaluations are the last. With more than
+    `MAX_DETAILED_RUNS`, these are the selected runs and the newest ones. The others have a remark, and no log.
     """
-    points = max(MIN_CURVE_POINTS, min(MAX_CURVE_POINTS, MAX_TOTAL_POINTS // max(len(runs), 1)))
     embedder = ImageEmbedder()
     order = [*selected, *(index for index in range(len(runs)) if index not in selected)]
-    details = {}
-    for index in order:
+    order, others = order[:MAX_DETAILED_RUNS], order[MAX_DETAILED_RUNS:]
+    points = max(MIN_CURVE_POINTS, min(MAX_CURVE_POINTS, MAX_TOTAL_POINTS // max(len(order), 1)))
+    fix = " Use runs=<its directory>."
+    remark = {"curves": [], "epochs": [], "remarks": [NO_DETAILS + fix], "missing": {}, "evaluations": []}
+    details: dict[int, dict[str, Any]] = dict.fromkeys(others, remark)
+    for index in others:
+        runs[index]["log"] = None
+    for index in track(order, "Reading curves"):
         run_dir = Path(runs[index]["run_dir"])
         details[index] = {**load_curves(run_dir, points), **load_evaluation(run_dir, embedder)}
     for index in order:

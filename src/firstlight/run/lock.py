@@ -8,6 +8,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from firstlight.run.errors import CheckpointError
+from firstlight.run.progress import show_progress
 
 # Answers of file systems without locks, mostly network drives. For ENOSYS, filelock uses a lock without flock, or in
 # older versions raises NotImplementedError.
@@ -46,6 +47,29 @@ def acquire_run_lock(run_dir: Path, timeout_s: float = 0) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def wait_for_lock(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock, after waiting for other processes that hold it, so that they do not do the same work.
+
+    If there can be no lock file, the context is entered without a lock: what it writes must be atomic.
+
+    Args:
+        path: The lock file; its directory is created.
+    """
+    lock = FileLock(path)
+    with suppress(OSError, NotImplementedError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with show_progress("Waiting for another process that prepares the same data"):
+            lock.acquire()
+    try:
+        yield
+    finally:
+        if lock.is_locked:
+            # Before the release. A process that waits for the deleted file finds the result.
+            path.unlink(missing_ok=True)
+            lock.release()
 
 
 def is_unlocked(run_dir: Path, timeout_s: float = 0) -> bool:

@@ -22,6 +22,7 @@ from firstlight.config.overrides import SELECTED_PREFIX
 from firstlight.config.path_overrides import QUOTED_VALUE
 from firstlight.config.validate import validate_config, validate_node
 from firstlight.run.errors import ConfigError, HardwareError, MissingPackageError, missing_package
+from firstlight.run.progress import track
 from firstlight.sweep.launcher.setup_commands import validate_setup
 from firstlight.sweep.objectives import as_list, resolve_directions
 
@@ -152,7 +153,7 @@ def validate_jobs(plan: SweepPlan) -> None:
         ConfigError: If the config of a job is invalid; the message is about the first such job.
     """
     pairs = (("tasks_per_node", "devices"), ("nodes", "num_nodes")) if "tasks_per_node" in plan.launcher else ()
-    for job in plan.jobs:
+    for job in track(plan.jobs, "Checking jobs"):
         cfg = compose_config("train", [*job, "output_dir=logs/sweep"])
         try:
             validate_config(cfg)

@@ -1,5 +1,6 @@
 """Split rule: fractions, boundaries that are kept, identities that share a split."""
 
+import hashlib
 import math
 from itertools import chain
 
@@ -168,3 +169,15 @@ def test_boundaries_are_hashes_between_samples():
 
 def test_names_that_are_not_utf8_are_hashed():
     assert len(set(hash_identities(["caf\udce9.jpg", "café.jpg"]).tolist())) == 2
+
+
+def test_hashes_are_those_of_earlier_runs():
+    identities = ["a/b.jpg", b"\x00\xff", "\u00e4 \udcff", ""]
+    expected = [
+        int.from_bytes(hashlib.sha256(b"7:" + name).digest()[:8], "big")
+        for name in (b"a/b.jpg", b"\x00\xff", "\u00e4 \udcff".encode("utf-8", "surrogatepass"), b"")
+    ]
+
+    assert hash_identities(iter(identities), 7).tolist() == expected
+    assert hash_identities(["a/b.jpg"]).tolist() == [17869362822475816685]
+    assert hash_identities([]).shape == (0,)

@@ -2,14 +2,18 @@
 
 import pickle
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
-from firstlight.data import token_cache
+from firstlight.data import token_cache, token_file
 from firstlight.data.text import TextDataModule
 from firstlight.data.text_file import TextFileDataModule
-from firstlight.data.token_cache import load_tokens, tokenize_cached
+from firstlight.data.token_cache import tokenize_cached
+from firstlight.data.token_dataset import RaggedTokens
+from firstlight.data.token_file import load_tokens, save_tokens
 from firstlight.data.tokenization import tokenize
 from firstlight.data.word_tokenizer import build_word_tokenizer, tokenizer_from_json, tokenizer_to_json
 
@@ -41,7 +45,7 @@ def fail_to_tokenize(*args):
 
 def test_large_dataset_is_tokenized_once(cache_dir, tokenizer, monkeypatch):
     first = tokenize_cached(TEXTS, tokenizer, 8, cache_dir)
-    monkeypatch.setattr(token_cache, "tokenize", fail_to_tokenize)
+    monkeypatch.setattr(token_cache, "iter_tokens", fail_to_tokenize)
     second = tokenize_cached(TEXTS, tokenizer, 8, cache_dir)
 
     assert are_equal(first, second)
@@ -77,12 +81,12 @@ def test_texts_tokenizer_and_length_determine_cache_file(cache_dir, tokenizer):
 def test_tokenizer_of_checkpoint_uses_cache_of_training(cache_dir, tokenizer, monkeypatch):
     tokenize_cached(TEXTS, tokenizer, 8, cache_dir)
     tokenizer(["word1"], truncation=True, max_length=5)
-    monkeypatch.setattr(token_cache, "tokenize", fail_to_tokenize)
+    monkeypatch.setattr(token_cache, "iter_tokens", fail_to_tokenize)
 
     tokenize_cached(TEXTS, tokenizer_from_json(tokenizer_to_json(tokenizer)), 8, cache_dir)
 
 
-def test_corrupt_cache_file_is_written_again(cache_dir, tokenizer):
+def test_corrupt_cache_file_is_written_again(cache_dir, tokenizer, capsys):
     expected = tokenize_cached(TEXTS, tokenizer, 8, cache_dir)
     (path,) = cache_dir.iterdir()
     content = path.read_bytes()
@@ -93,6 +97,31 @@ def test_corrupt_cache_file_is_written_again(cache_dir, tokenizer):
 
         assert are_equal(expected, tokenize_cached(TEXTS, tokenizer, 8, cache_dir))
         assert are_equal(expected, load_tokens(path))
+    assert capsys.readouterr().err.splitlines()[-1] == f"data: the token cache {path} is damaged and is written again."
+
+
+def test_chunks_are_one_valid_file(tmp_path):
+    rows = [[[1, 2], [], [3]], [], [[4], [5, 6, 7]]]
+    path = tmp_path / "a.safetensors"
+
+    assert save_tokens(path, map(RaggedTokens.from_lists, rows))
+    assert are_equal(RaggedTokens.from_lists([row for chunk in rows for row in chunk]), load_tokens(path))
+
+
+def test_processes_tokenize_the_same_texts_once(cache_dir, tokenizer, monkeypatch):
+    calls, original = [], token_cache.iter_tokens
+
+    def tokenize_slowly(*args):
+        calls.append(args)
+        time.sleep(0.3)
+        return original(*args)
+
+    monkeypatch.setattr(token_cache, "iter_tokens", tokenize_slowly)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: tokenize_cached(TEXTS, tokenizer, 8, cache_dir), range(2))
+
+    assert len(calls) == 1
+    assert are_equal(first, second)
 
 
 def test_pickle_is_not_loaded(cache_dir, tokenizer):
@@ -113,11 +142,11 @@ def test_texts_are_tokenized_each_time_if_cache_is_not_writable(tmp_path, tokeni
 
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
 def test_failed_write_leaves_no_file(cache_dir, tokenizer, monkeypatch, error):
-    def write_half(tensors, path, metadata):
-        path.write_bytes(b"half")
+    def write_half(file, chunks):
+        file.write(b"half")
         raise error
 
-    monkeypatch.setattr(token_cache, "save_file", write_half)
+    monkeypatch.setattr(token_file, "write_tokens", write_half)
     if isinstance(error, OSError):
         tokenize_cached(TEXTS, tokenizer, 8, cache_dir)
     else:

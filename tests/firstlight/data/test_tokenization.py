@@ -7,7 +7,6 @@ import pytest
 from torch.utils.data import DataLoader
 
 from firstlight.data import tokenization
-from firstlight.data.text import find_most_common_words
 from firstlight.data.tokenization import (
     MAX_CHARACTERS,
     PARALLELISM,
@@ -188,12 +187,6 @@ def test_huge_text_is_never_tokenized_completely(unit):
 
     assert counting.characters < 5 * MAX_CHARACTERS
     assert tokens == counting.tokenizer([text[: 10**5]], truncation=True, max_length=128)["input_ids"][0]
-
-
-def test_vocabulary_has_no_huge_word():
-    texts = ["x" * 10_000_000, "y" * 101 + " word", "word " + "z" * 100]
-
-    assert find_most_common_words(texts, max_length=128) == ["word", "z" * 100]
 
 
 @pytest.mark.parametrize("previous", ["false", "true", None])

@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from firstlight.report import collect
 from firstlight.report.collect import collect_report
 from firstlight.report.evaluation import ImageEmbedder, load_evaluation
 from firstlight.report.learning_curves import load_curves
@@ -55,6 +56,21 @@ def test_default_selection_is_most_accurate_runs(tmp_path):
     selected = [run["name"] for run in collect_report([tmp_path]).report["runs"] if run["selected"]]
 
     assert sorted(selected, key=int) == [str(number) for number in range(4, 12)]
+
+
+def test_page_has_the_details_of_a_bounded_number_of_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(collect, "MAX_DETAILED_RUNS", 9)
+    for number in range(12):
+        run_dir = write_run(tmp_path / str(number), started=f"2026-11-20T10:00:{number:02d}Z", status="failed")
+        (run_dir / "output.log").write_text("a line")
+    content = collect_report([tmp_path])
+    runs, details = content.report["runs"], content.details
+
+    assert [run["name"] for run in runs] == [str(number) for number in reversed(range(12))]
+    assert [bool(detail["curves"]) for detail in details] == [True] * 9 + [False] * 3
+    assert [run["log"] for run in runs] == [["a line"]] * 9 + [None] * 3
+    assert details[-1]["remarks"] == [f"{collect.NO_DETAILS} Use runs=<its directory>."]
+    assert runs[-1]["curve_metrics"] == []
 
 
 def test_seed_statistics_aggregate_runs_that_differ_only_in_seed(logs):

@@ -6,7 +6,7 @@ import fcntl
 import pytest
 
 from firstlight.run.errors import CheckpointError
-from firstlight.run.lock import acquire_run_lock, is_unlocked
+from firstlight.run.lock import acquire_run_lock, is_unlocked, wait_for_lock
 
 
 def deny_locks(monkeypatch, number):
@@ -40,3 +40,18 @@ def test_held_lock_is_an_error(tmp_path):
         acquire_run_lock(tmp_path),
     ):
         pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EIO])
+def test_work_is_done_without_a_lock_if_there_is_none(tmp_path, monkeypatch, number):
+    deny_locks(monkeypatch, number)
+
+    with wait_for_lock(tmp_path / "new" / "a.lock"):
+        pass
+
+
+def test_lock_file_is_removed(tmp_path):
+    with wait_for_lock(tmp_path / "new" / "a.lock"):
+        assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.lock"]
+
+    assert list((tmp_path / "new").iterdir()) == []
