@@ -96,11 +96,10 @@ class Trainer(lightning.pytorch.Trainer):
         num_threads = num_threads or max(DEFAULT_NUM_THREADS // count_devices(accelerator, devices), 1)
         configure_process(num_threads, matmul_precision, deterministic=kwargs.get("deterministic") is True)
         world_size = count_processes(accelerator, devices, num_nodes)
-        is_sharded = world_size > 1 and strategy == "fsdp"
-        self.channels_last = channels_last and not is_sharded  # FSDP shards contiguous parameters only
+        # FSDP shards contiguous parameters only.
+        self.channels_last = channels_last and not (world_size > 1 and strategy == "fsdp")
         self.fused_optimizer = fused_optimizer
-        # The warm-up before compiling would have to gather sharded parameters on all devices at once.
-        if compile is not False and not is_sharded:
+        if compile is not False:
             callbacks = [*(callbacks or []), TorchCompile(compile_mode, compile_min_steps if compile == "auto" else 0)]
         super().__init__(
             accelerator=accelerator,
