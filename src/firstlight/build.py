@@ -18,10 +18,12 @@ from firstlight.data.images import ImageDataModule
 from firstlight.data.metadata import load_metadata
 from firstlight.data.resumable import make_dataloaders_resumable
 from firstlight.data.text import TextDataModule
-from firstlight.distributed.strategies import scale_lr
+from firstlight.distributed.deferred_init import defer_initialization
+from firstlight.distributed.strategies import is_sharded, scale_lr
 from firstlight.hardware.accelerator import find_best_accelerator
 from firstlight.hardware.device import get_default_cpu_precision
 from firstlight.logger.metrics_csv import MetricsCSVLogger
+from firstlight.model.activation_checkpointing import enable_activation_checkpointing
 from firstlight.model.freezing import apply_freeze_patterns
 from firstlight.model.image_input import apply_image_input
 from firstlight.model.init_from import find_weights_file, init_from_file
@@ -107,7 +109,9 @@ def build(
         model = load_model(saved, allows_remote_code(settings), runs_setup=True)
         validate_label_names(model_kwargs, metadata)
     else:
-        model = instantiate(settings["model"], **model_kwargs)
+        # A network that no device can hold is initialized after it was sharded.
+        with defer_initialization(is_sharded(settings["trainer"]) and not init_file):
+            model = instantiate(settings["model"], **model_kwargs)
     validate_namespace(model, data)
     if init_file:
         init_from_file(model, init_file, settings["init_from"]["strict"])
@@ -216,11 +220,17 @@ def validate_label_names(trained: Settings, metadata: Settings) -> None:
 def connect_components(
     model: LightningModule, data: LightningDataModule | None, trainer: Trainer, seed: int = 0
 ) -> None:
-    """Connect model and data, make the dataloaders resumable, and set the memory format of the network."""
+    """Connect model and data, make the dataloaders resumable, and set how the network uses memory.
+
+    Raises:
+        ConfigError: If model, data and trainer do not fit together.
+    """
     connect_data(model, data)
     if not isinstance(data, LabeledDataModule):
         make_dataloaders_resumable(model if data is None else data, trainer, seed)
     trainer.apply_memory_format(get_network(model))
+    if trainer.activation_checkpointing:
+        enable_activation_checkpointing(model)
 
 
 def connect_data(model: LightningModule, data: LightningDataModule | None) -> None:

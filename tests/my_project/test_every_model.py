@@ -5,6 +5,7 @@ import torch
 
 from firstlight import build, train
 from firstlight.mps.dry_run import dry_run
+from firstlight.run.errors import ConfigError
 from support.interruption import check_resume_matches_uninterrupted
 from support.kill_trials import run_trials
 from support.options import has_key, list_project_options, make_tiny_overrides
@@ -123,3 +124,16 @@ def test_stopped_run_resumes_bit_for_bit(name, tmp_path):
 @pytest.mark.parametrize("name", MODELS)
 def test_killed_run_resumes_bit_for_bit(name):
     assert run_trials(1, name) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_activation_checkpointing_does_not_change_losses_and_weights(compose_cfg, name):
+    tiny = [*make_unfrozen_overrides(name), "callbacks=none", "logger=none"]
+    expected = train_four_steps(compose_cfg, "without", tiny)
+    try:
+        actual = train_four_steps(compose_cfg, "with", tiny, "trainer.activation_checkpointing=true")
+    except ConfigError as error:
+        pytest.skip(str(error))
+
+    check_same_training(expected, actual)

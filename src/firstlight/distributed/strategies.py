@@ -178,6 +178,12 @@ def count_processes(accelerator: str, devices: int | str | list[int], num_nodes:
     return count_devices(accelerator, devices) * num_nodes
 
 
+def is_sharded(trainer: dict[str, Any]) -> bool:
+    """Return True if the trainer's settings shard the model across several devices."""
+    num_processes = count_processes(trainer["accelerator"], trainer["devices"], trainer["num_nodes"])
+    return trainer["strategy"] == "fsdp" and num_processes > 1
+
+
 def scale_lr(lr: float, trainer: dict[str, Any]) -> float:
     """Return the learning rate scaled by the number of devices according to `trainer.scale_lr`.
 
