@@ -9,6 +9,7 @@ from firstlight.run.errors import ConfigError
 from support.interruption import check_resume_matches_uninterrupted
 from support.kill_trials import run_trials
 from support.options import has_key, list_project_options, make_tiny_overrides
+from support.tracked_memory import track_training_peak
 from support.training import check_predictions, check_same_training, train_four_steps
 
 MODELS = list_project_options("model")
@@ -137,3 +138,20 @@ def test_activation_checkpointing_does_not_change_losses_and_weights(compose_cfg
         pytest.skip(str(error))
 
     check_same_training(expected, actual)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("activation_checkpointing", ["false", pytest.param("true", marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("name", MODELS)
+def test_memory_of_dry_run_matches_tracker_of_torch(compose_cfg, name, activation_checkpointing):
+    setting = f"trainer.activation_checkpointing={activation_checkpointing}"
+    cfg = compose_cfg(*make_unfrozen_overrides(name), "callbacks=none", "trainer.gradient_clip_val=null", setting)
+    try:
+        model, data, trainer = build.build(cfg)
+    except ConfigError as error:
+        pytest.skip(str(error))
+
+    peak = dry_run(model, data, trainer, "32-true", deterministic=False).peaks["training"]
+
+    # Both count each storage; torch counts temporaries of an operator that ends, too.
+    assert peak == pytest.approx(track_training_peak(model, data, trainer), rel=0.01, abs=4096)

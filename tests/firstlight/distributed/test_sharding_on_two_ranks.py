@@ -20,7 +20,7 @@ HAS_COMPILER = shutil.which("g++") is not None
     ("mode", "precision"),
     [
         ("eager", "32-true"),
-        ("eager", "bf16-mixed"),
+        pytest.param("eager", "bf16-mixed", marks=pytest.mark.exhaustive),
         pytest.param(
             "compiled",
             "32-true",
