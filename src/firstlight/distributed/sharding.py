@@ -132,9 +132,7 @@ def shard_like(value: Any, param: Tensor) -> Any:
     if value.ndim == 0 or value.shape != param._local_tensor.shape:
         return value
     mesh, placements = param.device_mesh, param.placements
-    return DTensor.from_local(
-        value, mesh, placements, run_check=False, shape=param.shape, stride=param.stride()
-    )
+    return DTensor.from_local(value, mesh, placements, run_check=False, shape=param.shape, stride=param.stride())
 
 
 @torch.no_grad()

@@ -131,8 +131,8 @@ def compile_sharded_network(network: nn.Module, mode: str) -> None:
         network: A network that FSDP shards.
         mode: Mode of `torch.compile`.
     """
-    blocks = [block for block in find_repeated_blocks(network) if isinstance(block, FSDPModule)]
-    for unit in blocks or [network]:
+    blocks = find_repeated_blocks(network)
+    for unit in blocks if any(isinstance(block, FSDPModule) for block in blocks) else [network]:
         unit.forward = torch.compile(  # type: ignore[method-assign]
             unit.forward, mode="max-autotune-no-cudagraphs" if mode == "max-autotune" else "default"
         )

@@ -1,4 +1,4 @@
-"""A network that is initialized after sharding, on two ranks: its weights, and three steps like those of one process."""
+"""A network that is initialized after sharding, on two ranks: its weights, and steps like those of one process."""
 
 import json
 import shutil

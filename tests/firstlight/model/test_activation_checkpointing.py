@@ -144,8 +144,8 @@ def test_no_segment_starts_with_an_in_place_layer():
 
 def test_model_without_repeated_blocks_is_one_clear_error(compose_cfg):
     message = (
-        "trainer.activation_checkpointing=true requires repeated blocks, but Linear has no ModuleList or Sequential with "
-        "several modules of one class. Set trainer.activation_checkpointing=false."
+        "trainer.activation_checkpointing=true requires repeated blocks, but Linear has no ModuleList or Sequential "
+        "with several modules of one class. Set trainer.activation_checkpointing=false."
     )
     with pytest.raises(ConfigError) as caught:
         enable_activation_checkpointing(nn.Linear(2, 2))
