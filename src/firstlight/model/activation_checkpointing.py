@@ -1,8 +1,9 @@
 """Activation checkpointing: compute the activations of repeated blocks again in the backward pass, to save memory."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,8 @@ from torch.utils.checkpoint import checkpoint
 
 from firstlight.distributed.repeated_blocks import find_repeated_blocks, find_repeated_layers
 from firstlight.run.errors import ConfigError
+
+RECOMPUTE_CONTEXT: ContextVar[Callable[[], AbstractContextManager[Any]]] = ContextVar("recompute_context")
 
 
 def enable_activation_checkpointing(model: LightningModule) -> None:
@@ -103,18 +106,34 @@ def divide_into_segments(layers: list[nn.Module]) -> list[list[nn.Module]]:
 
 def make_contexts(owner: nn.Module) -> tuple[Any, Any]:
     """Return the contexts of the first and of the second forward pass of a block."""
-    return nullcontext(), freeze_running_statistics(owner)
+    return nullcontext(), repeat_without_side_effects(owner, RECOMPUTE_CONTEXT.get(nullcontext))
 
 
 @contextmanager
-def freeze_running_statistics(owner: nn.Module) -> Iterator[None]:
+def recompute_within(context: Callable[[], AbstractContextManager[Any]]) -> Iterator[None]:
+    """Enter a further context around each second pass of the blocks whose first pass runs here.
+
+    torch restores its own contexts, such as autocast of the device, but not those of a simulation.
+    """
+    token = RECOMPUTE_CONTEXT.set(context)
+    try:
+        yield
+    finally:
+        RECOMPUTE_CONTEXT.reset(token)
+
+
+@contextmanager
+def repeat_without_side_effects(
+    owner: nn.Module, context: Callable[[], AbstractContextManager[Any]] = nullcontext
+) -> Iterator[None]:
     """Let batch norms not update their running statistics, which the first pass has updated."""
     norms: list[Any] = [module for module in owner.modules() if isinstance(module, _BatchNorm)]
     saved = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
         norm.momentum, norm.num_batches_tracked = 0.0, None
     try:
-        yield
+        with context():
+            yield
     finally:
         for norm, (momentum, num_batches) in zip(norms, saved, strict=True):
             norm.momentum, norm.num_batches_tracked = momentum, num_batches

@@ -7,6 +7,7 @@ from typing import Any, Literal, Unpack
 
 import lightning.pytorch
 import torch
+from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.profilers import AdvancedProfiler, PassThroughProfiler, PyTorchProfiler, SimpleProfiler
 
@@ -22,6 +23,8 @@ from firstlight.distributed.strategies import (
 )
 from firstlight.hardware.accelerator import validate_accelerator
 from firstlight.hardware.device import count_available_cpus
+from firstlight.model.activation_checkpointing import enable_activation_checkpointing
+from firstlight.model.task import get_network
 from firstlight.run.errors import ConfigError, invalid_value
 from firstlight.trainer.compile import TorchCompile
 from firstlight.trainer.kwargs import TrainerKwargs
@@ -122,10 +125,16 @@ class Trainer(lightning.pytorch.Trainer):
                 callback.on_state_restored(self)
         return super()._run_stage()
 
-    def apply_memory_format(self, network: torch.nn.Module) -> None:
-        """Convert a network to the memory format of `channels_last`."""
+    def apply_memory_settings(self, model: LightningModule) -> None:
+        """Convert the network of a model to the memory format of `channels_last`, and checkpoint its activations.
+
+        Raises:
+            ConfigError: If `activation_checkpointing` is set, but the model has no repeated blocks.
+        """
         if self.channels_last:
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            get_network(model).to(memory_format=torch.channels_last)
+        if self.activation_checkpointing:
+            enable_activation_checkpointing(model)
 
 
 def patch_loops(fit_loop: Any) -> None:

@@ -14,6 +14,7 @@ from firstlight.distributed import sharding
 from firstlight.distributed.deferred_init import Materializer, build_on_meta_if_deferred, defer_initialization
 from firstlight.distributed.sharding import apply_fsdp, clip_shards, group_blocks, replace_by_local_shards
 from firstlight.run.errors import ConfigError
+from firstlight.trainer.compile import compile_sharded_network
 
 SIZES = {"num_hidden_layers": 3, "num_attention_heads": 2, "hidden_size": 16, "intermediate_size": 32, "vocab_size": 50}
 GPT2_SIZES = {"n_layer": 3, "n_head": 2, "n_embd": 16, "vocab_size": 50}
@@ -156,3 +157,22 @@ def test_blocks_are_grouped_until_they_have_enough_parameters(monkeypatch):
     assert [len(group) for group in group_blocks(blocks)] == [2, 2, 2]
     monkeypatch.setattr(sharding, "GROUP_MIN_PARAMS", 1)
     assert [len(group) for group in group_blocks(blocks)] == [1] * 6
+
+
+@pytest.mark.parametrize("min_params", [1, 10**8], ids=["each block", "one group"])
+def test_compilation_leaves_the_hooks_that_gather_outside(mesh, monkeypatch, min_params):
+    monkeypatch.setattr(sharding, "GROUP_MIN_PARAMS", min_params)
+    network = build("bert")
+    apply_fsdp(network, mesh)
+    compiled = []
+
+    def fake_compile(forward, mode):
+        compiled.append((forward.__self__, mode))
+        return forward
+
+    monkeypatch.setattr(torch, "compile", fake_compile)
+    compile_sharded_network(network, "reduce-overhead")  # CUDA graphs would need fixed addresses
+
+    units = list(network.bert.encoder.layer) if min_params == 1 else [network]
+    assert compiled == [(unit, "default") for unit in units]
+    assert network._compiled_call_impl is None

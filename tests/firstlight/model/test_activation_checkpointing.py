@@ -15,6 +15,7 @@ from firstlight.model.activation_checkpointing import (
     enable_activation_checkpointing,
 )
 from firstlight.model.flops import count_flops_per_sample
+from firstlight.mps.dry_run import dry_run
 from firstlight.run.errors import ConfigError
 from support.tiny_training import build_tiny
 
@@ -156,3 +157,12 @@ def test_setting_enables_it(compose_cfg):
     model, _, _, _ = build_tiny(compose_cfg, "trainer.activation_checkpointing=true")
 
     assert any("forward" in vars(module) for module in model.modules())
+
+
+def test_dry_run_in_half_precision_repeats_the_forward_pass_with_the_same_casts(compose_cfg):
+    model, data, trainer, _ = build_tiny(compose_cfg, "trainer.activation_checkpointing=true")
+
+    report = dry_run(model, data, trainer, "bf16-mixed", deterministic=False)
+
+    assert report.findings == []
+    assert report.memory_estimate is not None
