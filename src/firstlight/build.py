@@ -18,7 +18,7 @@ from firstlight.data.images import ImageDataModule
 from firstlight.data.metadata import load_metadata
 from firstlight.data.resumable import make_dataloaders_resumable
 from firstlight.data.text import TextDataModule
-from firstlight.distributed.strategies import scale_lr
+from firstlight.distributed.strategies import is_sharded, scale_lr
 from firstlight.hardware.accelerator import find_best_accelerator
 from firstlight.hardware.device import get_default_cpu_precision
 from firstlight.logger.metrics_csv import MetricsCSVLogger
@@ -28,13 +28,14 @@ from firstlight.model.init_from import find_weights_file, init_from_file
 from firstlight.model.load import (
     allows_remote_code,
     build_datamodule,
+    instantiate_model,
     is_task,
     load_model,
     restore_split,
     select_metadata,
 )
 from firstlight.model.optimizer import has_own_optimizers, set_optimizer_config
-from firstlight.model.task import Task, get_network
+from firstlight.model.task import Task
 from firstlight.run.errors import ConfigError, DataError
 from firstlight.run.files import ENGINE_KEY, to_plain_dict
 from firstlight.trainer.loggers import build_optional_loggers
@@ -107,7 +108,7 @@ def build(
         model = load_model(saved, allows_remote_code(settings), runs_setup=True)
         validate_label_names(model_kwargs, metadata)
     else:
-        model = instantiate(settings["model"], **model_kwargs)
+        model = instantiate_model(settings, model_kwargs, defers_init=is_sharded(settings["trainer"]) and not init_file)
     validate_namespace(model, data)
     if init_file:
         init_from_file(model, init_file, settings["init_from"]["strict"])
@@ -216,11 +217,11 @@ def validate_label_names(trained: Settings, metadata: Settings) -> None:
 def connect_components(
     model: LightningModule, data: LightningDataModule | None, trainer: Trainer, seed: int = 0
 ) -> None:
-    """Connect model and data, make the dataloaders resumable, and set the memory format of the network."""
+    """Connect model and data, make the dataloaders resumable, and set how the network uses memory."""
     connect_data(model, data)
     if not isinstance(data, LabeledDataModule):
         make_dataloaders_resumable(model if data is None else data, trainer, seed)
-    trainer.apply_memory_format(get_network(model))
+    trainer.apply_memory_settings(model)
 
 
 def connect_data(model: LightningModule, data: LightningDataModule | None) -> None:

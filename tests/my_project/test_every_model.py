@@ -5,9 +5,11 @@ import torch
 
 from firstlight import build, train
 from firstlight.mps.dry_run import dry_run
+from firstlight.run.errors import ConfigError
 from support.interruption import check_resume_matches_uninterrupted
 from support.kill_trials import run_trials
 from support.options import has_key, list_project_options, make_tiny_overrides
+from support.tracked_memory import track_training_peak
 from support.training import check_predictions, check_same_training, train_four_steps
 
 MODELS = list_project_options("model")
@@ -123,3 +125,33 @@ def test_stopped_run_resumes_bit_for_bit(name, tmp_path):
 @pytest.mark.parametrize("name", MODELS)
 def test_killed_run_resumes_bit_for_bit(name):
     assert run_trials(1, name) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_activation_checkpointing_does_not_change_losses_and_weights(compose_cfg, name):
+    tiny = [*make_unfrozen_overrides(name), "callbacks=none", "logger=none"]
+    expected = train_four_steps(compose_cfg, "without", tiny)
+    try:
+        actual = train_four_steps(compose_cfg, "with", tiny, "trainer.activation_checkpointing=true")
+    except ConfigError as error:
+        pytest.skip(str(error))
+
+    check_same_training(expected, actual)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("activation_checkpointing", ["false", pytest.param("true", marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("name", MODELS)
+def test_memory_of_dry_run_matches_tracker_of_torch(compose_cfg, name, activation_checkpointing):
+    setting = f"trainer.activation_checkpointing={activation_checkpointing}"
+    cfg = compose_cfg(*make_unfrozen_overrides(name), "callbacks=none", "trainer.gradient_clip_val=null", setting)
+    try:
+        model, data, trainer = build.build(cfg)
+    except ConfigError as error:
+        pytest.skip(str(error))
+
+    peak = dry_run(model, data, trainer, "32-true", deterministic=False).peaks["training"]
+
+    # Both count each storage; torch counts temporaries of an operator that ends, too.
+    assert peak == pytest.approx(track_training_peak(model, data, trainer), rel=0.01, abs=4096)

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,14 @@ import torch.distributed as dist
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
 
 from firstlight.checkpoint import sharded
 from firstlight.distributed.environment import detect_cluster_environment, is_started_externally
 from firstlight.distributed.launcher import make_launcher
+from firstlight.distributed.sharding import clip_shards, replace_by_local_shards, supports_local_step
 from firstlight.run.errors import ConfigError, HardwareError, invalid_value
 
-# Blocks with at least this number of parameters are sharded separately.
-FSDP_MIN_PARAMS = 1_000_000
 # DDP's argument for synchronizing buffers in the forward pass; torch up to 2.14 calls it `broadcast_buffers`.
 NEWER, OLDER = "forward_sync_buffers", "broadcast_buffers"
 BUFFER_SYNC_ARGUMENT = NEWER if NEWER in inspect.signature(DistributedDataParallel.__init__).parameters else OLDER
@@ -65,9 +66,7 @@ class WatchedDDPStrategy(BroadcastBuffersMixin, DDPStrategy):
 class ShardedFSDPStrategy(BroadcastBuffersMixin, ModelParallelStrategy):
     """FSDP2 (`fully_shard`) under Lightning's ModelParallelStrategy.
 
-    Parameters, gradients and optimizer state are sharded across all devices.
-
-    Source: Y. Zhao et al., PyTorch FSDP, 2023, arXiv:2304.11277; `fully_shard` is its second version in torch.
+    Parameters, gradients and optimizer state are sharded across all devices (see `apply_fsdp`).
 
     Args:
         devices: Number of devices.
@@ -78,6 +77,28 @@ class ShardedFSDPStrategy(BroadcastBuffersMixin, ModelParallelStrategy):
 
     def _configure_launcher(self) -> None:
         self._launcher = make_launcher(self)
+
+    def setup_precision_plugin(self) -> None:
+        """Let the precision plugin clip gradients on the local shards."""
+        super().setup_precision_plugin()
+        self.precision_plugin.clip_grad_by_norm = self._clip_grad_by_norm  # type: ignore[method-assign]
+
+    def optimizer_step(self, optimizer: Optimizer, closure: Callable[[], Any], *args: Any, **kwargs: Any) -> Any:
+        """Update the local shards after the closure, which runs the training step and the backward pass."""
+        # A gradient scaler has to find infinite gradients on all ranks.
+        if not supports_local_step(optimizer) or getattr(self.precision_plugin, "scaler", None) is not None:
+            return super().optimizer_step(optimizer, closure, *args, **kwargs)
+        with ExitStack() as stack:
+
+            def run_closure() -> Any:
+                result = closure()
+                stack.enter_context(replace_by_local_shards(optimizer))
+                return result
+
+            return super().optimizer_step(optimizer, run_closure, *args, **kwargs)
+
+    def _clip_grad_by_norm(self, optimizer: Optimizer, clip_val: float) -> None:
+        clip_shards(self.precision_plugin.main_params(optimizer), clip_val)
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
         """Return the shard of this rank, with the buffers of rank 0."""
@@ -129,30 +150,6 @@ STRATEGIES: dict[str, Callable[[int], Any]] = {
 }
 
 
-def apply_fsdp(network: nn.Module, mesh: Any) -> None:
-    """Shard a network across devices block by block, so that only the block in use is gathered.
-
-    Args:
-        network: The network, modified in place.
-        mesh: Device mesh of the data-parallel dimension.
-    """
-    from torch.distributed.fsdp import FSDPModule, fully_shard
-
-    if isinstance(network, FSDPModule):
-        return  # sharded by an earlier fit
-    containers = [module for module in network.modules() if isinstance(module, nn.ModuleList | nn.Sequential)]
-    blocks = [
-        block
-        for container in containers
-        for block in container
-        if sum(param.numel() for param in block.parameters()) >= FSDP_MIN_PARAMS
-    ]
-    for block in reversed(blocks):  # inner blocks first
-        if not isinstance(block, FSDPModule | nn.ModuleList):
-            fully_shard(block, mesh=mesh)
-    fully_shard(network, mesh=mesh)
-
-
 def broadcast_float_buffers(network: nn.Module | None) -> None:
     """Broadcast the floating-point buffers of rank 0, such as BatchNorm running statistics, to all ranks."""
     for buffer in network.buffers() if network is not None else ():
@@ -179,6 +176,12 @@ def count_devices(accelerator: str, devices: int | str | list[int]) -> int:
 def count_processes(accelerator: str, devices: int | str | list[int], num_nodes: int) -> int:
     """Return the number of training processes: one per device on each machine."""
     return count_devices(accelerator, devices) * num_nodes
+
+
+def is_sharded(trainer: dict[str, Any]) -> bool:
+    """Return True if the trainer's settings shard the model across several devices."""
+    num_processes = count_processes(trainer["accelerator"], trainer["devices"], trainer["num_nodes"])
+    return trainer["strategy"] == "fsdp" and num_processes > 1
 
 
 def scale_lr(lr: float, trainer: dict[str, Any]) -> float:

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_map_only
 
+from firstlight.model.activation_checkpointing import disable_activation_checkpointing
+
 META_DEVICE = torch.device("meta")
 
 M = TypeVar("M", bound=LightningModule)
@@ -38,6 +40,7 @@ def count_flops_per_sample(model: LightningModule, inputs: Any, training: bool =
         training: Whether to include the backward pass.
     """
     meta_model = copy_to_meta(model).train(training)
+    disable_activation_checkpointing(meta_model)  # operations that it repeats are no progress
     for module in meta_model.modules():
         if isinstance(module, nn.SyncBatchNorm):
             # SyncBatchNorm runs only on GPUs. BatchNorm has the same FLOPs.

@@ -13,6 +13,7 @@ from firstlight.config.schema import read_signature
 from firstlight.config.untrusted import deny_remote_code
 from firstlight.data.labels import LABEL_DTYPES
 from firstlight.data.split_datamodule import SplitDataModule
+from firstlight.distributed.deferred_init import defer_initialization
 from firstlight.model.task import Task
 from firstlight.run.errors import CheckpointError, ConfigError
 from firstlight.run.files import ENGINE_KEY
@@ -49,6 +50,19 @@ def build_datamodule(config: Config) -> LightningDataModule | None:
         task = read_signature(config["model"]["_target_"]).constants.get("task")
         data["task"] = task if task in LABEL_DTYPES else None
     return instantiate(data)
+
+
+def instantiate_model(config: Config, metadata: Config, defers_init: bool) -> LightningModule:
+    """Instantiate the model of a config.
+
+    Args:
+        config: Config with the key "model".
+        metadata: Metadata of the dataset that the constructor names as arguments.
+        defers_init: Whether a model that supports it initializes its weights only after they were sharded.
+    """
+    with defer_initialization(defers_init):
+        model: LightningModule = instantiate(config["model"], **metadata)
+    return model
 
 
 def restore_split(data: LightningDataModule | None, saved: Config, is_evaluation: bool = True) -> None:

@@ -195,9 +195,9 @@ class Task(LightningModule, ABC):
     def configure_model(self) -> None:
         """Shard the network across devices if the strategy of the trainer does so."""
         if self._device_mesh is not None:
-            from firstlight.distributed.strategies import apply_fsdp
+            from firstlight.distributed.sharding import apply_fsdp
 
-            apply_fsdp(self.network, self._device_mesh["data_parallel"])
+            apply_fsdp(self.network, self._device_mesh["data_parallel"], str(self.trainer.precision))
 
     configure_optimizers = configure_from_config
 

@@ -8,6 +8,7 @@ from torch import float32
 
 from firstlight.data.tokenizer_errors import convert_tokenizer_errors, probe_tokenizer, silence_panics
 from firstlight.data.word_tokenizer import validate_text_packages
+from firstlight.distributed.deferred_init import build_on_meta_if_deferred
 from firstlight.model.pretrained import WeightsReport, build_report, print_report
 from firstlight.run.errors import CheckpointError, ConfigError, UserError, invalid_value, unknown_name
 
@@ -46,7 +47,8 @@ def build_text_network(architecture: str, tokenizer: PreTrainedTokenizerFast, co
     arguments = {**special_tokens, **config, "vocab_size": vocab_size}
     for name in CONFIG_METADATA:  # of a saved config
         arguments.pop(name, None)
-    return AutoModelForSequenceClassification.from_config(AutoConfig.for_model(architecture, **arguments))
+    with build_on_meta_if_deferred():
+        return AutoModelForSequenceClassification.from_config(AutoConfig.for_model(architecture, **arguments))
 
 
 def validate_architecture(architecture: str) -> None:

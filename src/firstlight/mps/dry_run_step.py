@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import keystr, tree_leaves, tree_map_with_path
 
 from firstlight.data.datamodule import LabeledDataModule
+from firstlight.model.activation_checkpointing import recompute_within
 from firstlight.model.flops import META_DEVICE, copy_to_meta
 from firstlight.model.task import Task
 from firstlight.mps.findings import DryRunReport
@@ -105,7 +106,8 @@ class DryRunStep:
         """Run forward and backward pass in Lightning's order, and return the peak in bytes by memory category."""
         batch = self.make_meta_batch("training", batch_size)
         self.recorder.reset_peak()
-        with self.precision_plugin.train_step_context(), simulate_mps_autocast():
+        recompute = recompute_within(simulate_mps_autocast)
+        with self.precision_plugin.train_step_context(), simulate_mps_autocast(), recompute:
             result: Any = self.run_step(self.model.training_step, batch)
         loss = result["loss"] if isinstance(result, dict) else result
         self.model.zero_grad(set_to_none=True)

@@ -1,5 +1,6 @@
 """Run the preflight checks. Heavy imports are inside functions, so that invalid values are reported immediately."""
 
+from collections.abc import Callable
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -42,8 +43,42 @@ def run_preflight(cfg: DictConfig) -> dict[str, Any]:
     report = dry_run(model, data, trainer, precision, deterministic=deterministic)
     data_name = type(model if data is None else data).__name__
     run = {"model": type(model).__name__, "data": data_name, "precision": precision}
+    comparison = compare_activation_checkpointing(
+        model, trainer.activation_checkpointing, report, lambda: dry_run(model, data, trainer, precision, False)
+    )
     batch_size = data.batch_size if isinstance(data, LabeledDataModule) else None
-    return run | format_report.summarize(report, batch_size, cfg.mac_memory_gb)
+    results = run | format_report.summarize(report, batch_size, cfg.mac_memory_gb)
+    return results | {"activation_checkpointing": comparison}
+
+
+def compare_activation_checkpointing(
+    model: Any, is_enabled: bool, report: Any, run_again: Callable[[], Any]
+) -> dict[str, Any] | None:
+    """Return the peak memory of a training step in bytes, with and without activation checkpointing.
+
+    Args:
+        model: The model of the dry run; this function changes whether it checkpoints activations.
+        is_enabled: Whether it does so.
+        report: Result of the dry run.
+        run_again: Does the dry run again.
+
+    Returns:
+        None if the model has no repeated blocks, or a dry run did not complete.
+    """
+    from firstlight.model import activation_checkpointing
+
+    try:
+        if is_enabled:
+            activation_checkpointing.disable_activation_checkpointing(model)
+        else:
+            activation_checkpointing.enable_activation_checkpointing(model)
+    except ConfigError:
+        return None
+    peaks = [sum(result.peaks.get("training", {}).values()) for result in (report, run_again())]
+    if not all(peaks):
+        return None
+    without, with_ = reversed(peaks) if is_enabled else peaks
+    return {"enabled": is_enabled, "peak_without": without, "peak_with": with_}
 
 
 def raise_if_unsupported(results: dict[str, Any]) -> None:

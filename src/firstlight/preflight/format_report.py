@@ -77,9 +77,19 @@ def format_text(results: dict[str, Any]) -> str:
     ]
     if results["memory"]:
         rows += [("", ""), *format_block("memory", format_memory_table(results["memory"]))]
+    if comparison := results.get("activation_checkpointing"):
+        rows += [("", ""), ("checkpointing", format_comparison(comparison))]
     if results["max_batch_size"]:
         rows += [("", ""), *format_block("largest batch size", format_mac_table(results))]
     return "\n".join(f"{label:<{LABEL_WIDTH}}{text}".rstrip() for label, text in rows)
+
+
+def format_comparison(comparison: dict[str, Any]) -> str:
+    """Return a line about the peak memory with and without activation checkpointing."""
+    with_, without = (comparison[key] / GIB for key in ("peak_with", "peak_without"))
+    if comparison["enabled"]:
+        return f"training peak {with_:.2f} GiB; {without:.2f} GiB with trainer.activation_checkpointing=false"
+    return f"training peak {without:.2f} GiB; {with_:.2f} GiB with trainer.activation_checkpointing=true"
 
 
 def format_block(label: str, lines: list[str]) -> list[tuple[str, str]]:

@@ -6,9 +6,11 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
-from torch import Tensor
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.utils._pytree import tree_leaves
 
+from firstlight.distributed.repeated_blocks import find_repeated_blocks
 from firstlight.model.task import Task
 
 # Maximum number of shapes of full batches to compile; texts come in a few lengths. Further shapes run in eager mode.
@@ -22,6 +24,9 @@ class TorchCompile(Callback):
     Batches smaller than the first one, such as the last of an epoch, run in eager mode, because compiling for them
     takes longer than running them.
 
+    A network that FSDP shards is compiled without a warm-up and without CUDA graphs: gathered parameters have other
+    addresses in each step. If its compilation fails, torch logs the error and runs the part that failed in eager mode.
+
     Args:
         mode: Mode of `torch.compile`: "default", "reduce-overhead" (CUDA graphs) or "max-autotune" (minutes of trials).
         min_steps: Planned steps below which the network runs in eager mode.
@@ -33,6 +38,7 @@ class TorchCompile(Callback):
         self.active: bool | None = None
         self.batch_size = 0
         self.compiled_shapes: set[Any] = set()
+        self.is_sharded = False
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Select compiled or eager mode for the batch."""
@@ -60,6 +66,8 @@ class TorchCompile(Callback):
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Restore the default compiler stance, which is global to the process."""
         torch.compiler.set_stance("default")
+        if self.is_sharded:
+            torch._dynamo.config.suppress_errors = False
 
     def _compile_if_worthwhile(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
         if trainer.accumulate_grad_batches > 1 and self.mode == "reduce-overhead":
@@ -74,7 +82,10 @@ class TorchCompile(Callback):
             return
         self.batch_size = len(batch["ids"])
         network: Any = pl_module.network
-        if self.active and network._compiled_call_impl is None:
+        self.is_sharded = isinstance(network, FSDPModule)
+        if self.active and self.is_sharded:
+            compile_sharded_network(network, self.mode)
+        elif self.active and network._compiled_call_impl is None:
             network.compile(mode=self.mode)
 
     def _select_compiled_or_eager(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
@@ -88,7 +99,11 @@ class TorchCompile(Callback):
             use_compiled = len(self.compiled_shapes) < MAX_SHAPES
             if use_compiled:
                 self.compiled_shapes.add(shapes)
-                self._try_compile(trainer, pl_module, batch)
+                if self.is_sharded:
+                    # A warm-up would gather parameters, which all ranks have to do at once.
+                    torch._dynamo.config.suppress_errors = True
+                else:
+                    self._try_compile(trainer, pl_module, batch)
         torch.compiler.set_stance("default" if use_compiled else "force_eager")
 
     def _try_compile(self, trainer: Trainer, pl_module: Task, batch: Any) -> None:
@@ -105,6 +120,22 @@ class TorchCompile(Callback):
                 "without compilation; set trainer.compile=false to skip the attempt.",
                 stacklevel=2,
             )
+
+
+def compile_sharded_network(network: nn.Module, mode: str) -> None:
+    """Compile what runs between two gatherings of parameters: the repeated blocks, or the network if it is one group.
+
+    Only `forward` is compiled: the hooks that gather and shard parameters run outside of the graphs.
+
+    Args:
+        network: A network that FSDP shards.
+        mode: Mode of `torch.compile`.
+    """
+    blocks = find_repeated_blocks(network)
+    for unit in blocks if any(isinstance(block, FSDPModule) for block in blocks) else [network]:
+        unit.forward = torch.compile(  # type: ignore[method-assign]
+            unit.forward, mode="max-autotune-no-cudagraphs" if mode == "max-autotune" else "default"
+        )
 
 
 def count_planned_steps(trainer: Trainer) -> float:

@@ -7,6 +7,7 @@ from typing import Any, Literal, Unpack
 
 import lightning.pytorch
 import torch
+from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.profilers import AdvancedProfiler, PassThroughProfiler, PyTorchProfiler, SimpleProfiler
 
@@ -22,6 +23,8 @@ from firstlight.distributed.strategies import (
 )
 from firstlight.hardware.accelerator import validate_accelerator
 from firstlight.hardware.device import count_available_cpus
+from firstlight.model.activation_checkpointing import enable_activation_checkpointing
+from firstlight.model.task import get_network
 from firstlight.run.errors import ConfigError, invalid_value
 from firstlight.trainer.compile import TorchCompile
 from firstlight.trainer.kwargs import TrainerKwargs
@@ -64,6 +67,8 @@ class Trainer(lightning.pytorch.Trainer):
         fused_optimizer: Whether to update all weights in one kernel, if the optimizer supports it.
         matmul_precision: Precision of float32 matmuls on CUDA: "high" allows TF32.
         num_threads: CPU threads per operator. If None, the available cores are divided among the devices.
+        activation_checkpointing: Whether repeated blocks compute their activations again in the backward pass, which
+            saves memory and takes about a third more time.
         callbacks: Lightning callbacks.
         kwargs: See `TrainerKwargs`.
 
@@ -87,6 +92,7 @@ class Trainer(lightning.pytorch.Trainer):
         fused_optimizer: bool = False,
         matmul_precision: Literal["highest", "high", "medium"] = "highest",
         num_threads: int | None = None,
+        activation_checkpointing: bool = False,
         callbacks: list[Any] | None = None,
         **kwargs: Unpack[TrainerKwargs],
     ) -> None:
@@ -96,11 +102,11 @@ class Trainer(lightning.pytorch.Trainer):
         num_threads = num_threads or max(DEFAULT_NUM_THREADS // count_devices(accelerator, devices), 1)
         configure_process(num_threads, matmul_precision, deterministic=kwargs.get("deterministic") is True)
         world_size = count_processes(accelerator, devices, num_nodes)
-        is_sharded = world_size > 1 and strategy == "fsdp"
-        self.channels_last = channels_last and not is_sharded  # FSDP shards contiguous parameters only
+        # FSDP shards contiguous parameters only.
+        self.channels_last = channels_last and not (world_size > 1 and strategy == "fsdp")
         self.fused_optimizer = fused_optimizer
-        # The warm-up before compiling would have to gather sharded parameters on all devices at once.
-        if compile is not False and not is_sharded:
+        self.activation_checkpointing = activation_checkpointing
+        if compile is not False:
             callbacks = [*(callbacks or []), TorchCompile(compile_mode, compile_min_steps if compile == "auto" else 0)]
         super().__init__(
             accelerator=accelerator,
@@ -119,10 +125,16 @@ class Trainer(lightning.pytorch.Trainer):
                 callback.on_state_restored(self)
         return super()._run_stage()
 
-    def apply_memory_format(self, network: torch.nn.Module) -> None:
-        """Convert a network to the memory format of `channels_last`."""
+    def apply_memory_settings(self, model: LightningModule) -> None:
+        """Convert the network of a model to the memory format of `channels_last`, and checkpoint its activations.
+
+        Raises:
+            ConfigError: If `activation_checkpointing` is set, but the model has no repeated blocks.
+        """
         if self.channels_last:
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            get_network(model).to(memory_format=torch.channels_last)
+        if self.activation_checkpointing:
+            enable_activation_checkpointing(model)
 
 
 def patch_loops(fit_loop: Any) -> None:
