@@ -59,7 +59,7 @@ class ModelBenchmark:
     def __init__(self, cfg: DictConfig) -> None:
         """Build model and data from the config of a training run, whose `auto` values are resolved."""
         # The benchmark stands for a long run: it is compiled unless the trainer never compiles.
-        cfg.trainer.compile = cfg.trainer.compile is not False
+        cfg.trainer.compile, cfg.trainer.compile_min_steps = cfg.trainer.compile is not False, 0
         self.settings = to_plain_dict(cfg)
         # This trainer logs nothing: `time_trainer` builds a new one for each measurement.
         self.model, self.data, trainer = build(OmegaConf.create({**self.settings, "logger": None}))

@@ -28,8 +28,18 @@ def record_and_print_header(
     data: LightningDataModule | None,
     trainer: Trainer,
     record: RunRecord | WorkerRunRecord,
+    measured_lines: dict[str, str] | None = None,
 ) -> None:
-    """Print model, data, device and loggers of a run, and which features are off; write them to run.json."""
+    """Print model, data, device and loggers of a run, and which features are off; write them to run.json.
+
+    Args:
+        cfg: Config of the run.
+        model: The model.
+        data: The datamodule; None if the model has its own dataloaders.
+        trainer: The trainer.
+        record: Record of the run.
+        measured_lines: Header lines about settings that were measured on this machine.
+    """
     total, trainable = count_parameters(model)
     is_own_data = isinstance(data, LabeledDataModule)
     sizes = {name: len(dataset) for name, dataset in data.datasets.items()} if is_own_data else {}  # type: ignore[union-attr, arg-type]
@@ -52,6 +62,7 @@ def record_and_print_header(
         "device": f"{device}, precision {trainer.precision}",
         **(describe_distributed_setup(cfg, model, data, trainer) if trainer.world_size > 1 else {}),
         **describe_inactive_features(model, trainer),
+        **(measured_lines or {}),
         "run_dir": str(record.run_dir),
     } | {name: str(logger) for name, logger in loggers.items()}
     print_fields(lines)

@@ -50,6 +50,7 @@ def validate_config(cfg: DictConfig) -> None:
             validate_group_entry(group, name, node)
     if is_training:
         validate_model_data_match(settings["model"], settings["data"])
+        validate_batch_size(settings)
         validate_single_mps_device(settings["trainer"])
         validate_initial_weights(settings)
 
@@ -95,7 +96,7 @@ def validate_node(where: str, node: Any) -> None:
         if name not in signature.parameters and not signature.accepts_kwargs:
             raise ConfigError(format_unknown_key(f"{where}.{name}", [*signature.parameters, *extra]))
         annotation = ast.parse(signature.parameters.get(name) or "Any", mode="eval").body
-        is_resolved_later = value == AUTO and where == "trainer"
+        is_resolved_later = value == AUTO and (where == "trainer" or f"{where}.{name}" == "data.batch_size")
         is_object = isinstance(value, dict) and "_target_" in value
         if not is_resolved_later and not is_object and not matches_annotation(annotation, value):
             raise ConfigError(invalid_value(f"{where}.{name}", value, describe_annotation(annotation)))
@@ -190,6 +191,18 @@ def list_default_datasets(target: str) -> list[str]:
     files = [load_yaml(file) for file in list_option_files("model").values()]
     entries = [entry for file in files if file.get("model", {}).get("_target_") == target for entry in file["defaults"]]
     return [str(entry["override /data"]) for entry in entries if isinstance(entry, dict) and "override /data" in entry]
+
+
+def validate_batch_size(settings: dict[str, Any]) -> None:
+    """Check that only a new training run, or `make tune`, has to find its batch size.
+
+    Raises:
+        ConfigError: If another command would have to.
+    """
+    is_auto = (settings["data"] or {}).get("batch_size") == AUTO
+    if is_auto and (settings["command"] not in ("train", "tune") or settings.get("resume")):
+        fix = "Set a number, e.g. data.batch_size=32."
+        raise ConfigError(f"data.batch_size=auto is only possible for a new training run. {fix}")
 
 
 def validate_single_mps_device(trainer: dict[str, Any]) -> None:
