@@ -20,7 +20,19 @@ LAYERS = [
     ["callbacks", "mps"],
     ["build", "cli"],
     ["trial"],
-    ["train", "evaluate", "predict", "api", "export", "report", "benchmark", "preflight", "tune", "wandb_sync", "wandb_sweep"],
+    [
+        "train",
+        "evaluate",
+        "predict",
+        "api",
+        "export",
+        "report",
+        "benchmark",
+        "preflight",
+        "tune",
+        "wandb_sync",
+        "wandb_sweep",
+    ],
     ["sweep", "__init__"],
 ]
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -48,7 +48,9 @@ class TrialRunner:
     def __init__(self, settings: Settings) -> None:
         # Another command than `train`: nothing is recorded, and one device is used.
         self.settings = copy.deepcopy(settings) | {"command": "tune", "callbacks": {}, "logger": None}
-        self.model, self.data, trainer = build(OmegaConf.create(self.settings))
+        # Each trial converts its copy to its own memory format.
+        plain = {**self.settings, "trainer": {**self.settings["trainer"], "channels_last": False}}
+        self.model, self.data, trainer = build(OmegaConf.create(plain))
         self.device: torch.device = trainer.strategy.root_device
         self.trainer = trainer
         resolve_module_settings(self.settings, self.model)
@@ -97,9 +99,7 @@ class TrialRunner:
         if failures := [str(warning.message) for warning in caught if FAILED_COMPILATION in str(warning.message)]:
             raise TrainingError(failures[0].partition(". Continuing")[0])
 
-    def _fit(
-        self, recorder: Callback, batches: list[Any] | None, settings: Settings, without_dropout: bool
-    ) -> None:
+    def _fit(self, recorder: Callback, batches: list[Any] | None, settings: Settings, without_dropout: bool) -> None:
         model = copy.deepcopy(self.model)
         if without_dropout:
             disable_dropout(model)
