@@ -164,9 +164,8 @@ class RunRecorder(Callback):
         fields = {**make_initial_fields(self.cfg), "command": "firstlight.create", "overrides": self.overrides}
         self.record = RunRecord(self.run_dir, self.record.fields if self.record else fields, self.cfg)
         self.exit_stack.enter_context(record_run_lifecycle(self.record, self.cfg, fields))
-        summary.record_and_print_header(
-            self.cfg, pl_module, trainer.datamodule, trainer, self.record, self.measured_lines
-        )  # type: ignore[arg-type]
+        data: Any = trainer.datamodule
+        summary.record_and_print_header(self.cfg, pl_module, data, trainer, self.record, self.measured_lines)
 
     def on_exception(self, trainer: Any, pl_module: LightningModule, exception: BaseException) -> None:
         """Record how the run failed."""

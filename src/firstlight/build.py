@@ -46,7 +46,7 @@ Settings = dict[str, Any]
 SINGLE_DEVICE = {"devices": 1, "num_nodes": 1, "strategy": AUTO}
 # `auto` settings of the trainer for modules that are no `Task`: how they react to other values is unknown.
 PLAIN_MODULE_DEFAULTS = {"compile": False, "channels_last": False}
-# Planned steps from which compiling saves more time than it takes, with trainer.compile=auto. See configs/trainer/cuda.yaml.
+# Planned steps from which compiling saves more time than it takes. See configs/trainer/cuda.yaml.
 COMPILE_MIN_STEPS = 2_000
 # Entries of the metadata that must be the same in training and afterwards.
 LABEL_NAMES = {

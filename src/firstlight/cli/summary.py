@@ -30,16 +30,7 @@ def record_and_print_header(
     record: RunRecord | WorkerRunRecord,
     measured_lines: dict[str, str] | None = None,
 ) -> None:
-    """Print model, data, device and loggers of a run, and which features are off; write them to run.json.
-
-    Args:
-        cfg: Config of the run.
-        model: The model.
-        data: The datamodule; None if the model has its own dataloaders.
-        trainer: The trainer.
-        record: Record of the run.
-        measured_lines: Header lines about settings that were measured on this machine.
-    """
+    """Print model, data, device and loggers of a run, and which features are off; write them to run.json."""
     total, trainable = count_parameters(model)
     is_own_data = isinstance(data, LabeledDataModule)
     sizes = {name: len(dataset) for name, dataset in data.datasets.items()} if is_own_data else {}  # type: ignore[union-attr, arg-type]

@@ -19,7 +19,7 @@ from firstlight.config.options import (
     load_yaml,
 )
 from firstlight.config.overrides import is_key_overridden
-from firstlight.config.ranges import validate_range
+from firstlight.config.ranges import validate_batch_size, validate_range
 from firstlight.run.errors import ConfigError, MissingPackageError, incompatible, invalid_value, missing_package
 from firstlight.run.packages import is_installed
 
@@ -191,18 +191,6 @@ def list_default_datasets(target: str) -> list[str]:
     files = [load_yaml(file) for file in list_option_files("model").values()]
     entries = [entry for file in files if file.get("model", {}).get("_target_") == target for entry in file["defaults"]]
     return [str(entry["override /data"]) for entry in entries if isinstance(entry, dict) and "override /data" in entry]
-
-
-def validate_batch_size(settings: dict[str, Any]) -> None:
-    """Check that only a new training run, or `make tune`, has to find its batch size.
-
-    Raises:
-        ConfigError: If another command would have to.
-    """
-    is_auto = (settings["data"] or {}).get("batch_size") == AUTO
-    if is_auto and (settings["command"] not in ("train", "tune") or settings.get("resume")):
-        fix = "Set a number, e.g. data.batch_size=32."
-        raise ConfigError(f"data.batch_size=auto is only possible for a new training run. {fix}")
 
 
 def validate_single_mps_device(trainer: dict[str, Any]) -> None:

@@ -171,6 +171,6 @@ def get_loss_scale(trainer: Any, optimizer: Any) -> float:
 
     Lightning 2.6 unscales the gradients of any other optimizer before its hook.
     """
-    scaler = getattr(trainer.precision_plugin, "scaler", None)
+    scaler: Any = getattr(trainer.precision_plugin, "scaler", None)
     is_scaled = scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False)
     return float(scaler.get_scale()) if is_scaled else 1.0

@@ -22,7 +22,7 @@ class Tolerance:
     gradient: float
 
 
-# By precision. bfloat16 has 8 significant bits, float16 has 11, and TF32, which `32-true` uses on CUDA, also 11. Rounding
+# By precision. bfloat16 has 8 significant bits; float16, and TF32, which `32-true` uses on CUDA, have 11. The rounding
 # errors of the layers add up in the gradients of a deep network.
 TOLERANCES = {
     "32-true": Tolerance(loss=0.005, gradient=0.02),

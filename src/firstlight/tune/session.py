@@ -75,6 +75,8 @@ class TuningSession:
         self.set_best(search, best, axes)
         if worker_counts and time.monotonic() < search.deadline:
             self.entry["num_workers"] = self.choose_workers(search, best, worker_counts)
+        if default_seconds := search.get(defaults).seconds:
+            self.entry["gain"] = round(default_seconds / (search.get(best).seconds or default_seconds), 3)
         self.entry["is_complete"] = True
         self.write()
         self.report(search, best, defaults, time.monotonic() - started)
@@ -119,10 +121,9 @@ class TuningSession:
 
     def report(self, search: CoordinateSearch, best: Settings, defaults: Settings, duration_s: float) -> None:
         """Print the choice, its gain over the defaults, its command, and the fastest batch size."""
-        seconds, default = search.get(best).seconds or 0.0, search.get(defaults)
+        seconds = search.get(best).seconds or 0.0
         print(f"chosen    {format_values(best)}  {1_000 * seconds:.2f} ms per step, {duration_s:.0f} s", flush=True)
-        if default.seconds:
-            self.entry["gain"] = round(default.seconds / seconds, 3)
+        if "gain" in self.entry:
             print(f"gain      {self.entry['gain']:.2f} x the defaults ({format_values(defaults)})", flush=True)
         if best["compile"] and (steps := self.entry.get("compile_min_steps")):
             print(f"compile   in runs of at least {steps:,} steps", flush=True)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 # Much longer than a step of the tiny model, so that a busy machine changes no choice.
-DELAY_S = 0.03
+DELAY_S = 0.02
 
 
 def plant(monkeypatch: Any, slow: bool | None = None, wrong: bool | None = None) -> None:

@@ -24,7 +24,8 @@ from support.planted_kernels import plant
 OVERRIDES = ["model=tiny_images", "data=fake_images", "data.num_samples=8", "data.num_classes=2", "data.batch_size=4"]
 OVERRIDES += ["data.image_size=8", "trainer.accelerator=cpu", "trainer.precision=32-true"]
 OVERRIDES += ["trainer.fused_optimizer=true", "minutes=0.05"]
-OTHER_MODULES = ["plain_autoencoder", "plain_two_loaders", "plain_layers_in_setup", "plain_char_gpt", "plain_detector"]
+MODULES = ["plain_gan", "plain_autoencoder", "plain_two_loaders", "plain_layers_in_setup", "plain_char_gpt"]
+MODULES += ["plain_detector"]
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +49,7 @@ def search_memory_format(trials=None, on_trial=lambda: None):
     return search.trials, chosen["channels_last"]
 
 
-@pytest.mark.parametrize("slow", [True, False])
+@pytest.mark.parametrize("slow", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_slow_setting_is_not_chosen(slow, monkeypatch):
     plant(monkeypatch, slow=slow)
     trials, chosen = search_memory_format()
@@ -76,6 +77,7 @@ def test_setting_that_ended_the_process_is_not_tried_again():
     assert trials[name].seconds is None
 
 
+@pytest.mark.slow
 def test_command_writes_the_entry():
     entry = run_tune()
 
