@@ -121,9 +121,8 @@ def test_directory_that_is_not_writable(capsys):
     assert "saved     not saved; to set the values yourself: make train trainer.precision=32-true" in out
 
 
-@pytest.mark.parametrize(
-    "model", ["plain_gan", *(pytest.param(name, marks=pytest.mark.slow) for name in OTHER_MODULES)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("model", MODULES)
 def test_any_module_is_tuned(model):
     entry = tune.main(compose_config("tune", [f"model={model}", "trainer.accelerator=cpu", "minutes=0.05"]))
 

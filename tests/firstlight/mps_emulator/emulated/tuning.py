@@ -47,10 +47,10 @@ def test_fastest_correct_memory_format_is_chosen(slow, wrong, expected, monkeypa
 
 
 def test_batch_size_is_that_of_the_dry_run():
-    runner, _ = make_runner("data.num_samples=1000000", "data.image_size=2", "trainer.precision=32-true")
+    runner, _ = make_runner("data.num_samples=200000", "data.image_size=2", "trainer.precision=32-true")
     found, reason = find_batch_size(runner.settings, 4)
     estimate = dry_run(runner.model, runner.data, runner.trainer, "32-true", deterministic=False).memory_estimate
     limit = get_local_mps_limit() * (1 - HEADROOM)
 
-    assert found == min(estimate.find_max_batch_size(limit), 1_000_000) // 8 * 8
+    assert found == min(estimate.find_max_batch_size(limit), 200_000) // 8 * 8
     assert reason.startswith("estimated for ")
