@@ -8,6 +8,7 @@ from omegaconf import DictConfig, open_dict
 from firstlight.build import resolve_auto_settings
 from firstlight.config.options import AUTO, iter_options, load_option
 from firstlight.distributed.strategies import count_processes
+from firstlight.hardware.device import release_memory
 from firstlight.run.errors import ConfigError
 from firstlight.run.files import to_plain_dict
 from firstlight.trial.tuned import TUNED_FILE, find_entry, make_key
@@ -49,6 +50,7 @@ def resolve_batch_size(cfg: DictConfig) -> dict[str, str]:
             "trainer.devices=1, then set it."
         )
     found, reason = find_batch_size(settings, default)
+    release_memory()  # of the probes
     cfg.data.batch_size = found
     line = f"{found}, {reason}"
     if cfg.trainer.get("scale_lr") and "lr" in (cfg.optimizer or {}):

@@ -44,6 +44,7 @@ def test_search_stops_at_the_number_of_samples():
     assert search(lambda size: True, 32, cap=450) == 450
 
 
+@pytest.mark.slow
 def test_probe_trains_and_recognizes_memory_errors(monkeypatch):
     runner = make_runner(*OVERRIDES, "model=tiny_faulty", "data.num_samples=16")
     monkeypatch.setenv("FAULT", "batch>10:MPS backend out of memory (MPS allocated: 1 GiB)")

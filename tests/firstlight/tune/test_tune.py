@@ -49,7 +49,8 @@ def search_memory_format(trials=None, on_trial=lambda: None):
     return search.trials, chosen["channels_last"]
 
 
-@pytest.mark.parametrize("slow", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("slow", [True, False])
 def test_slow_setting_is_not_chosen(slow, monkeypatch):
     plant(monkeypatch, slow=slow)
     trials, chosen = search_memory_format()
@@ -69,6 +70,7 @@ def test_fast_but_wrong_setting_is_excluded(monkeypatch, capsys):
     assert f"excluded: {wrong.problem}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_setting_that_ended_the_process_is_not_tried_again():
     name = json.dumps({**SAFE_VALUES, "channels_last": True, "fused_optimizer": True}, sort_keys=True)
     trials, chosen = search_memory_format({name: Trial(problem="the process ended during this trial")})
