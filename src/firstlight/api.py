@@ -28,6 +28,7 @@ from firstlight.run.lock import acquire_run_lock
 from firstlight.run.output_path import validate_run_dir
 from firstlight.run.record import RunRecord, make_initial_fields, record_run_lifecycle
 from firstlight.trainer.trainer import Trainer
+from firstlight.trial.resolve import resolve_measured_settings
 
 
 @dataclass(frozen=True)
@@ -111,10 +112,11 @@ def create(overrides: list[str] | None = None) -> Experiment:
         cfg.pop("hydra")
     try:
         validate_config(cfg)
+        lines = resolve_measured_settings(cfg)
         model, data, trainer = build(cfg)
     finally:
         HydraConfig.instance().cfg = None
-    trainer.callbacks.append(RunRecorder(cfg, overrides))  # type: ignore[attr-defined]
+    trainer.callbacks.append(RunRecorder(cfg, overrides, lines))  # type: ignore[attr-defined]
     return Experiment(model, data, trainer, cfg)
 
 
@@ -136,9 +138,9 @@ def require_main_guard() -> None:
 class RunRecorder(Callback):
     """Callback that writes config.yaml and run.json for a training run started from Python."""
 
-    def __init__(self, cfg: DictConfig, overrides: list[str]) -> None:
-        """Store the config and the overrides that it was composed from."""
-        self.cfg, self.overrides = cfg, overrides
+    def __init__(self, cfg: DictConfig, overrides: list[str], measured_lines: dict[str, str]) -> None:
+        """Store the config, the overrides that it was composed from, and the header lines about measured settings."""
+        self.cfg, self.overrides, self.measured_lines = cfg, overrides, measured_lines
         self.run_dir = Path(cfg.output_dir)
         self.record: RunRecord | None = None
         # Holds the lock of the run directory and the open record.
@@ -162,7 +164,8 @@ class RunRecorder(Callback):
         fields = {**make_initial_fields(self.cfg), "command": "firstlight.create", "overrides": self.overrides}
         self.record = RunRecord(self.run_dir, self.record.fields if self.record else fields, self.cfg)
         self.exit_stack.enter_context(record_run_lifecycle(self.record, self.cfg, fields))
-        summary.record_and_print_header(self.cfg, pl_module, trainer.datamodule, trainer, self.record)  # type: ignore[arg-type]
+        data: Any = trainer.datamodule
+        summary.record_and_print_header(self.cfg, pl_module, data, trainer, self.record, self.measured_lines)
 
     def on_exception(self, trainer: Any, pl_module: LightningModule, exception: BaseException) -> None:
         """Record how the run failed."""

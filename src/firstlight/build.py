@@ -47,6 +47,8 @@ Settings = dict[str, Any]
 SINGLE_DEVICE = {"devices": 1, "num_nodes": 1, "strategy": AUTO}
 # `auto` settings of the trainer for modules that are no `Task`: how they react to other values is unknown.
 PLAIN_MODULE_DEFAULTS = {"compile": False, "channels_last": False}
+# Planned steps from which compiling saves more time than it takes. See configs/trainer/cuda.yaml.
+COMPILE_MIN_STEPS = 2_000
 # Entries of the metadata that must be the same in training and afterwards.
 LABEL_NAMES = {
     "class_names": ("Class names", "classes"),
@@ -69,6 +71,7 @@ def resolve_auto_settings(cfg: DictConfig) -> DictConfig:
     name = find_best_accelerator() if trainer["accelerator"] == AUTO else trainer["accelerator"]
     defaults = load_option("trainer", name) if name in list_option_files("trainer") else {}
     defaults |= {"accelerator": name, "strategy": AUTO}
+    defaults["compile_min_steps"] = 0 if trainer.get("compile") is True else COMPILE_MIN_STEPS
     has_task = is_task(settings["model"]["_target_"])
     if defaults.get("precision") == AUTO:
         defaults["precision"] = get_default_cpu_precision() if has_task else "32-true"

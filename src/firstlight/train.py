@@ -19,11 +19,14 @@ def main(cfg: DictConfig) -> dict[str, float]:
         from firstlight.distributed import ranks
         from firstlight.run.files import get_best_or_last_checkpoint
         from firstlight.trainer.loops import find_missing_hooks
+        from firstlight.trial.resolve import resolve_measured_settings
 
         ranks.publish_run_dir(record.run_dir)
         checkpoint = find_latest_checkpoint(cfg.resume) if cfg.resume else None
+        if lines := resolve_measured_settings(cfg):
+            record.write_config(cfg)
         model, data, trainer = build(cfg, checkpoint)
-        summary.record_and_print_header(cfg, model, data, trainer, record)
+        summary.record_and_print_header(cfg, model, data, trainer, record, lines)
         tested: dict[str, float] = {}
         with ranks.join_and_watch_ranks(trainer, cfg, record):
             trainer.fit(model, data, ckpt_path=checkpoint, weights_only=True)

@@ -55,7 +55,7 @@ class ModelBenchmark:
     def __init__(self, cfg: DictConfig) -> None:
         """Build model and data from the config of a training run, whose `auto` values are resolved."""
         # The benchmark stands for a long run: it is compiled unless the trainer never compiles.
-        cfg.trainer.compile = cfg.trainer.compile is not False
+        cfg.trainer.compile, cfg.trainer.compile_min_steps = cfg.trainer.compile is not False, 0
         self.settings = to_plain_dict(cfg)
         self.settings["trainer"] |= {key: UNLIMITED[key] for key in UNLIMITED if key in self.settings["trainer"]}
         callbacks = self.settings["callbacks"] or {}

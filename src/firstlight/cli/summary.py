@@ -29,6 +29,7 @@ def record_and_print_header(
     data: LightningDataModule | None,
     trainer: Trainer,
     record: RunRecord | WorkerRunRecord,
+    measured_lines: dict[str, str] | None = None,
 ) -> None:
     """Print model, data, device and loggers of a run, and which features are off; write them to run.json."""
     total, trainable = count_parameters(model)
@@ -52,6 +53,7 @@ def record_and_print_header(
         "device": f"{device}, precision {trainer.precision}",
         **(describe_distributed_setup(cfg, model, data, trainer) if trainer.world_size > 1 else {}),
         **describe_inactive_features(model, trainer),
+        **(measured_lines or {}),
         "run_dir": str(record.run_dir),
     } | {name: str(logger) for name, logger in loggers.items()}
     print_fields(lines)

@@ -1,8 +1,9 @@
-"""The valid range of each number in a config."""
+"""The valid range of each number in a config, and where a number may be left open."""
 
 from math import inf
 from typing import Any
 
+from firstlight.config.options import AUTO
 from firstlight.run.errors import ConfigError, invalid_value
 
 # By the name of the key, whichever object has it.
@@ -45,3 +46,15 @@ def validate_range(path: str, value: Any) -> None:
     if is_number and not minimum <= value <= maximum:
         valid = f"of at least {minimum:,}" if maximum == inf else f"between {minimum:,} and {maximum:,}"
         raise ConfigError(invalid_value(path, value, f"a value {valid}"))
+
+
+def validate_batch_size(settings: dict[str, Any]) -> None:
+    """Check that only a new training run, or `make tune`, has to find its batch size.
+
+    Raises:
+        ConfigError: If another command would have to.
+    """
+    is_auto = (settings["data"] or {}).get("batch_size") == AUTO
+    if is_auto and (settings["command"] not in ("train", "tune") or settings.get("resume")):
+        fix = "Set a number, e.g. data.batch_size=32."
+        raise ConfigError(f"data.batch_size=auto is only possible for a new training run. {fix}")

@@ -19,7 +19,7 @@ from firstlight.config.options import (
     load_yaml,
 )
 from firstlight.config.overrides import is_key_overridden
-from firstlight.config.ranges import validate_range
+from firstlight.config.ranges import validate_batch_size, validate_range
 from firstlight.run.errors import ConfigError, MissingPackageError, incompatible, invalid_value, missing_package
 from firstlight.run.packages import is_installed
 
@@ -50,6 +50,7 @@ def validate_config(cfg: DictConfig) -> None:
             validate_group_entry(group, name, node)
     if is_training:
         validate_model_data_match(settings["model"], settings["data"])
+        validate_batch_size(settings)
         validate_single_mps_device(settings["trainer"])
         validate_initial_weights(settings)
 
@@ -95,7 +96,7 @@ def validate_node(where: str, node: Any) -> None:
         if name not in signature.parameters and not signature.accepts_kwargs:
             raise ConfigError(format_unknown_key(f"{where}.{name}", [*signature.parameters, *extra]))
         annotation = ast.parse(signature.parameters.get(name) or "Any", mode="eval").body
-        is_resolved_later = value == AUTO and where == "trainer"
+        is_resolved_later = value == AUTO and (where == "trainer" or f"{where}.{name}" == "data.batch_size")
         is_object = isinstance(value, dict) and "_target_" in value
         if not is_resolved_later and not is_object and not matches_annotation(annotation, value):
             raise ConfigError(invalid_value(f"{where}.{name}", value, describe_annotation(annotation)))

@@ -60,9 +60,8 @@ class Trainer(lightning.pytorch.Trainer):
             square root ("sqrt": Malladi et al. 2022, for Adam). If None, the learning rate is not scaled.
         precision: Lightning's name, such as 32-true, bf16-mixed, 16-mixed or bf16-true.
         channels_last: Whether to store images and convolutions as (batch, height, width, channels).
-        compile: Whether to compile the network in place with `torch.compile`; "auto" compiles runs of at least
-            `compile_min_steps` planned steps.
-        compile_min_steps: Minimum number of planned steps for `compile="auto"`.
+        compile: Whether to compile the network in place with `torch.compile`; "auto" is the same as True.
+        compile_min_steps: Minimum number of planned steps of a run that is compiled.
         compile_mode: Mode of `torch.compile`; "reduce-overhead" records CUDA graphs.
         fused_optimizer: Whether to update all weights in one kernel, if the optimizer supports it.
         matmul_precision: Precision of float32 matmuls on CUDA: "high" allows TF32.
@@ -107,7 +106,7 @@ class Trainer(lightning.pytorch.Trainer):
         self.fused_optimizer = fused_optimizer
         self.activation_checkpointing = activation_checkpointing
         if compile is not False:
-            callbacks = [*(callbacks or []), TorchCompile(compile_mode, compile_min_steps if compile == "auto" else 0)]
+            callbacks = [*(callbacks or []), TorchCompile(compile_mode, compile_min_steps)]
         super().__init__(
             accelerator=accelerator,
             devices=devices,
