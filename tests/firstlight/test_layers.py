@@ -19,12 +19,24 @@ LAYERS = [
     ["trainer"],
     ["callbacks", "mps"],
     ["build", "cli"],
-    ["train", "evaluate", "predict", "api", "export", "report", "benchmark", "preflight", "wandb_sync", "wandb_sweep"],
+    [
+        "train",
+        "evaluate",
+        "predict",
+        "api",
+        "export",
+        "report",
+        "benchmark",
+        "preflight",
+        "prepare",
+        "wandb_sync",
+        "wandb_sweep",
+    ],
     ["sweep", "__init__"],
 ]
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 # Each of these commands can be deleted with `rm -r`.
-COMMANDS = ["sweep", "export", "report", "benchmark", "preflight"]
+COMMANDS = ["sweep", "export", "report", "benchmark", "preflight", "prepare"]
 MODULES = {
     ".".join(path.relative_to(ENGINE.parent).with_suffix("").parts).removesuffix(".__init__"): path
     for path in ENGINE.rglob("*.py")
