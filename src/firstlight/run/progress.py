@@ -3,7 +3,7 @@
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import IO, Any, TypeVar, cast
 
@@ -141,7 +141,7 @@ def track(items: Iterable[Item], description: str, total: int | None = None) -> 
         description: What the process does, such as "Tokenizing texts".
         total: Number of items. If None, the length of `items` if it has one.
     """
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     with show_progress(description, total) as progress:
         for item in items:
