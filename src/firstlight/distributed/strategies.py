@@ -15,6 +15,7 @@ from firstlight.checkpoint import sharded
 from firstlight.distributed.environment import detect_cluster_environment, is_started_externally
 from firstlight.distributed.launcher import make_launcher
 from firstlight.run.errors import ConfigError, HardwareError, invalid_value
+from firstlight.run.progress import show_progress
 
 # Blocks with at least this number of parameters are sharded separately.
 FSDP_MIN_PARAMS = 1_000_000
@@ -114,10 +115,12 @@ class ShardedFSDPStrategy(BroadcastBuffersMixin, ModelParallelStrategy):
             path.parent.mkdir(parents=True, exist_ok=True)
             sharded.remove_path(temporary)
         self.barrier()
-        super().save_checkpoint(checkpoint, temporary, storage_options)
-        self.barrier()
+        with show_progress(f"Saving {path}"):
+            super().save_checkpoint(checkpoint, temporary, storage_options)
+            self.barrier()
+            if self.global_rank == 0:
+                sharded.write_checksums(temporary)
         if self.global_rank == 0:
-            sharded.write_checksums(temporary)
             sharded.replace_dir(temporary, path)
         self.barrier()
 

@@ -10,6 +10,7 @@ from firstlight.config.instantiate import instantiate, locate, validate_classes
 from firstlight.config.schema import read_signature
 from firstlight.config.untrusted import deny_remote_code
 from firstlight.data.labels import LABEL_DTYPES
+from firstlight.data.slow_hooks import show_slow_hooks
 from firstlight.data.split_datamodule import SplitDataModule
 from firstlight.model.task import Task
 from firstlight.run.errors import CheckpointError, ConfigError
@@ -46,7 +47,7 @@ def build_datamodule(config: Config) -> LightningDataModule | None:
     if "task" in signature.parameters and "task" in signature.constants and data.get("task") is None:
         task = read_signature(config["model"]["_target_"]).constants.get("task")
         data["task"] = task if task in LABEL_DTYPES else None
-    return instantiate(data)
+    return show_slow_hooks(instantiate(data))
 
 
 def restore_split(data: LightningDataModule | None, saved: Config, is_evaluation: bool = True) -> None:

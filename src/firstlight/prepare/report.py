@@ -10,7 +10,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from firstlight.config.options import SOURCE_DIR
-from firstlight.prepare.used_files import UsedFiles, format_size, is_inside, list_hub_caches
+from firstlight.prepare.used_files import UsedFiles, format_size, is_inside
+from firstlight.run.download import list_hub_caches
 from firstlight.run.errors import DataError, UserError
 from firstlight.run.files import to_plain_dict
 from firstlight.run.network import is_network_error

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from firstlight.config.options import SEARCH_PATH, SOURCE_DIR
+from firstlight.run.download import get_torch_home, list_hub_caches
 
 # Directories of the operating system; what they contain is part of the machine.
 SYSTEM_DIRS = ("/proc", "/sys", "/dev", "/etc", "/usr", "/lib", "/lib64", "/bin", "/var", "/run", "/System", "/Library")
@@ -121,28 +122,6 @@ def get_parent(path: str, root: str, depth: int) -> str | None:
     """Return the first parts of a path inside a root; None if it has fewer, or one of them is hidden."""
     parts = os.path.relpath(path, root).split(os.sep)[:depth]
     return None if len(parts) < depth or any(part.startswith(".") for part in parts) else os.path.join(root, *parts)
-
-
-def get_hub_home(environment: Mapping[str, str]) -> str:
-    """Return the directory of the Hugging Face libraries."""
-    cache = environment.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return os.path.expanduser(environment.get("HF_HOME") or os.path.join(cache, "huggingface"))
-
-
-def list_hub_caches(environment: Mapping[str, str]) -> list[str]:
-    """Return the cache directories of the Hugging Face libraries, which have one entry per model or dataset."""
-    home = get_hub_home(environment)
-    return [
-        environment.get("HF_HUB_CACHE") or os.path.join(home, "hub"),
-        environment.get("HF_DATASETS_CACHE") or os.path.join(home, "datasets"),
-        environment.get("HF_MODULES_CACHE") or os.path.join(home, "modules"),
-    ]
-
-
-def get_torch_home(environment: Mapping[str, str]) -> str:
-    """Return the directory of the weights that torch.hub and torchvision download."""
-    cache = environment.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return os.path.expanduser(environment.get("TORCH_HOME") or os.path.join(cache, "torch"))
 
 
 def measure(path: str) -> tuple[int, int]:
