@@ -43,6 +43,9 @@ class UsedFiles:
         # The environment of Python, and the directories that modules are imported from.
         code = [sys.prefix, sys.base_prefix, *sysconfig.get_paths().values(), *filter(None, sys.path)]
         self._code = [*{os.path.abspath(path) for path in code} - {os.getcwd()}, *map(str, [SOURCE_DIR, *SEARCH_PATH])]
+        # Found before the hook is active, because finding them opens files.
+        self._system = (*SYSTEM_DIRS, os.path.abspath(tempfile.gettempdir()))
+        self._home = os.path.expanduser("~")
         self._is_active = False
 
     def __enter__(self) -> "UsedFiles":
@@ -104,12 +107,12 @@ class UsedFiles:
         if is_inside(path, os.getcwd()):
             first = os.path.relpath(path).split(os.sep)[0]
             return None if first in CHECKOUT_DIRS else get_parent(path, os.getcwd(), depth=2)
-        home_cache = os.path.expanduser("~/.cache")
+        home_cache = os.path.join(self._home, ".cache")
         if is_inside(path, home_cache):
             is_software = os.path.relpath(path, home_cache).split(os.sep)[0] in SOFTWARE_CACHES
             return None if is_software else get_parent(path, home_cache, depth=2)
-        is_system = any(is_inside(path, root) for root in (*SYSTEM_DIRS, tempfile.gettempdir()))
-        is_hidden = path.startswith(os.path.expanduser("~/."))
+        is_system = any(is_inside(path, root) for root in self._system)
+        is_hidden = path.startswith(os.path.join(self._home, "."))
         return None if is_system or is_hidden or not os.path.isfile(path) else os.path.dirname(path)
 
 
