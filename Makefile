@@ -83,7 +83,7 @@ test-engine: belongs
 check: belongs
 	@$(PYTHON) -P -m ruff check .
 	@$(PYTHON) -P -m ruff format --check .
-	@$(PYTHON) -P -m mypy
+	@$(PYTHON) scripts/progress.py --output "check: types" $(PYTHON) -P -m mypy
 
 fix: $(READY)
 	@$(PYTHON) -P -m ruff check --fix .
@@ -91,7 +91,7 @@ fix: $(READY)
 	$(if $(IS_PROJECT),,@$(PYTHON) scripts/manifest.py)
 
 docs: belongs
-	@$(PYTHON) -P -m sphinx --fail-on-warning --keep-going --quiet docs site
+	@$(PYTHON) scripts/progress.py --output docs $(PYTHON) -P -m sphinx --fail-on-warning --keep-going --quiet docs site
 	@echo "docs: open site/index.html"
 
 clean:

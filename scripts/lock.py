@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 import pyproject
+from progress import show_status
 from pyproject import ROOT
 
 # Lock files contain no URLs or local paths: uv writes index URLs only on request, and --no-header omits the command.
@@ -58,7 +59,8 @@ def resolve(root: Path, extra: str, output: Path, constraints: list[Path]) -> st
     command += ["pyproject.toml", "--output-file", str(output), *(["--extra", extra] if extra else [])]
     for constraint in constraints:
         command += ["--constraint", str(constraint)]
-    result = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    with show_status(f"lock: resolving {extra or 'the base'}"):
+        result = subprocess.run(command, cwd=root, capture_output=True, text=True)
     if result.returncode:
         subject = f"the extra {extra!r}" if extra else "the base dependencies"
         fix = "Change the requirements in pyproject.toml. Output of uv"

@@ -8,14 +8,15 @@ echo "setup: installing the dependencies into .venv (only once; 1 GB on macOS, 6
 if command -v uv >/dev/null 2>&1; then
     unset UV_SYSTEM_PYTHON UV_TARGET UV_PREFIX
     # If PATH has no suitable Python, uv downloads one.
+    [ -n "$python" ] || echo "setup: uv downloads Python 3.12 (30 MB)"
     uv venv --quiet --allow-existing --python "${python:-3.12}" .venv
     # Compile during installation. Otherwise the first command would spend half a minute on it.
-    install="uv pip install --quiet --python .venv --compile-bytecode"
+    installer="uv pip install --quiet --python .venv --compile-bytecode"
 elif [ -n "$python" ]; then
     "$python" -m venv .venv
     # Settings of the user or of a cluster module would install the packages elsewhere.
     unset PIP_USER PIP_PREFIX PIP_TARGET PIP_ROOT PIP_DRY_RUN
-    install=".venv/bin/python -m pip install --quiet --no-user --prefix .venv"
+    installer=".venv/bin/python -m pip install --progress-bar off --no-user --prefix .venv"
 else
     echo "setup: Python 3.11, 3.12 or 3.13 was not found on PATH. Install Python 3.12, or uv, which downloads Python." >&2
     exit 1
@@ -25,7 +26,11 @@ set --
 for lock in $locks; do
     set -- "$@" -r "$lock"
 done
-$install --require-hashes "$@"
-$install --no-deps -e .
+# Shows a line every ten seconds: pip and uv are silent for minutes.
+install() {
+    .venv/bin/python scripts/progress.py setup $installer "$@"
+}
+install --require-hashes "$@"
+install --no-deps -e .
 # .venv must not be marked as ready if the packages are elsewhere.
 .venv/bin/python -I scripts/verify_setup.py $locks

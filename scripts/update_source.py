@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from manifest import MANIFEST
+from progress import show_status
 
 # Git hooks set these variables. They would redirect git to another repository than the current directory.
 REPOSITORY_VARIABLES = {
@@ -45,7 +46,8 @@ def run_git(directory: Path, *arguments: str, stdin: bytes | None = None) -> sub
     environment = {name: value for name, value in os.environ.items() if name not in REPOSITORY_VARIABLES}
     environment.update(GIT_TERMINAL_PROMPT="0", LC_ALL="C")
     try:
-        return subprocess.run(["git", *arguments], cwd=directory, env=environment, input=stdin, capture_output=True)
+        with show_status(f"update: git {arguments[0]}"):
+            return subprocess.run(["git", *arguments], cwd=directory, env=environment, input=stdin, capture_output=True)
     except FileNotFoundError:
         raise UpdateError("git was not found. Install git and run `make update` again.") from None
 

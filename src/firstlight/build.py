@@ -17,6 +17,7 @@ from firstlight.data.datamodule import LabeledDataModule
 from firstlight.data.images import ImageDataModule
 from firstlight.data.metadata import load_metadata
 from firstlight.data.resumable import make_dataloaders_resumable
+from firstlight.data.slow_hooks import show_slow_hooks
 from firstlight.data.text import TextDataModule
 from firstlight.distributed.strategies import is_sharded, scale_lr
 from firstlight.hardware.accelerator import find_best_accelerator
@@ -222,6 +223,8 @@ def connect_components(
 ) -> None:
     """Connect model and data, make the dataloaders resumable, and set how the network uses memory."""
     connect_data(model, data)
+    if data is None:
+        show_slow_hooks(model)
     if not isinstance(data, LabeledDataModule):
         make_dataloaders_resumable(model if data is None else data, trainer, seed)
     trainer.apply_memory_settings(model)

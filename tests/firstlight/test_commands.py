@@ -10,7 +10,7 @@ import pytest
 
 from support.checkout import ROOT
 
-COMMANDS = ["sweep", "export", "report", "benchmark", "preflight", "tune"]
+COMMANDS = ["sweep", "export", "report", "benchmark", "preflight", "prepare", "tune"]
 EXISTING = [name for name in COMMANDS if (ROOT / "src" / "firstlight" / name).is_dir()]
 # In each copy without one command: import all modules of the engine, and compose the root configs.
 # The libraries are imported once, before the process forks.
@@ -34,7 +34,7 @@ def check_copy(directory):
             importlib.import_module(".".join(parts).removesuffix(".__init__"))
     for name in sorted(file.stem for file in list_root_configs()):
         if name not in ("resume", "evaluate", "predict", "export"):  # These commands need a run.
-            overrides = ["model=tiny_images", "output_dir=run"] if name in ("train", "preflight", "tune") else []
+            overrides = ["model=tiny_images", "output_dir=run"] if name in ("train", "preflight", "prepare", "tune") else []
             validate_config(compose_config(name, overrides))
 
 for directory in sys.argv[1:]:

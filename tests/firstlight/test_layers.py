@@ -29,6 +29,7 @@ LAYERS = [
         "report",
         "benchmark",
         "preflight",
+        "prepare",
         "tune",
         "wandb_sync",
         "wandb_sweep",
@@ -37,7 +38,7 @@ LAYERS = [
 ]
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 # Each of these commands can be deleted with `rm -r`.
-COMMANDS = ["sweep", "export", "report", "benchmark", "preflight", "tune"]
+COMMANDS = ["sweep", "export", "report", "benchmark", "preflight", "prepare", "tune"]
 MODULES = {
     ".".join(path.relative_to(ENGINE.parent).with_suffix("").parts).removesuffix(".__init__"): path
     for path in ENGINE.rglob("*.py")

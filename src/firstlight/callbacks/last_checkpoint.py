@@ -18,6 +18,7 @@ from firstlight.callbacks.averaged_weights import swap_averaged_weights
 from firstlight.checkpoint.rng_state import get_rng_states
 from firstlight.distributed.collectives import DelayedMaxReduce, all_gather_objects
 from firstlight.run.files import ENGINE_KEY, write_atomically
+from firstlight.run.progress import show_progress
 from firstlight.run.signals import STOP_SIGNALS, install_signal_handler, restore_signal_handlers
 from firstlight.run.text import format_command, format_override
 from firstlight.trainer.steps import count_steps
@@ -206,6 +207,6 @@ def copy_atomically(source: Path, path: Path) -> bool:
     """Replace `path` atomically by a copy of `source`; return False if `source` is a sharded checkpoint."""
     if not source.is_file():
         return False
-    with source.open("rb") as file:
+    with source.open("rb") as file, show_progress(f"Copying {source} to {path}"):
         write_atomically(path, partial(shutil.copyfileobj, file, length=COPY_BUFFER_BYTES))
     return True

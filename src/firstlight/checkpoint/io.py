@@ -17,6 +17,7 @@ from firstlight.checkpoint import sharded
 from firstlight.checkpoint.sharded import USE_ANOTHER_CHECKPOINT
 from firstlight.run.errors import CheckpointError, corrupt_file, not_found
 from firstlight.run.files import ENGINE_KEY, write_atomically
+from firstlight.run.progress import show_progress
 
 # What `torch.load(weights_only=True)` accepts, apart from containers.
 SAFE_TYPES = (bool, int, float, complex, str, bytes, torch.Tensor, nn.Parameter, torch.dtype, torch.device, torch.Size)
@@ -63,7 +64,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 print(f"checkpoint  leaves out {name}: an object, which could run code when it is loaded", flush=True)
         # A run that was trained with shards may be resumed on one device.
         file = target.with_name(f".{target.name}.file") if target.is_dir() else target
-        write_atomically(file, partial(torch.save, safe))
+        with show_progress(f"Saving {target}"):
+            write_atomically(file, partial(torch.save, safe))
         if file != target:
             sharded.replace_dir(file, target)
 
@@ -119,12 +121,13 @@ def verify_checkpoint(path: Path) -> None:
         CheckpointError: If the checkpoint is missing, truncated or modified.
     """
     if path.is_dir():
-        sharded.verify_sharded_checkpoint(path)
+        with show_progress(f"Verifying {path}"):
+            sharded.verify_sharded_checkpoint(path)
         return
     if not path.is_file():
         raise CheckpointError(not_found(f"Checkpoint {path}", "Pass run=<directory> or ckpt=<file>."))
     try:
-        with zipfile.ZipFile(path) as archive:
+        with show_progress(f"Verifying {path}"), zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
     except Exception as error:  # zipfile raises various types for invalid bytes
         raise CheckpointError(
@@ -187,9 +190,9 @@ def has_only_names(value: Any) -> bool:
 
 def read_checkpoint(path: Path) -> Any:
     """Return the contents of a checkpoint: a single file, or a directory with shards."""
-    if path.is_dir():
-        return sharded.load_consolidated(path)
-    with torch.serialization.safe_globals(NUMPY_GLOBALS):
+    with show_progress(f"Loading {path}"), torch.serialization.safe_globals(NUMPY_GLOBALS):
+        if path.is_dir():
+            return sharded.load_consolidated(path)
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
@@ -198,7 +201,8 @@ def consolidate_shards(run_dir: Path) -> None:
     for path in (run_dir / "checkpoints").glob("*.ckpt"):
         if path.is_dir():
             temporary = path.with_name(f".{path.name}.consolidated")
-            write_atomically(temporary, partial(torch.save, sharded.load_consolidated(path)))
+            with show_progress(f"Consolidating {path}"):
+                write_atomically(temporary, partial(torch.save, sharded.load_consolidated(path)))
             sharded.replace_dir(temporary, path)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from firstlight.data.label_column import is_missing, normalize_label, validate_class_labels
 from firstlight.data.text import LabeledTexts, TextDataModule
+from firstlight.run.download import describe_failed_download
 from firstlight.run.errors import DataError, MissingPackageError, missing_package
 
 
@@ -150,6 +151,10 @@ class HubTextDataModule(TextDataModule):
         if Path(self.dataset_name).is_dir():
             fix = "Save it again with save_to_disk, or use another directory."
             return f"Cannot read the dataset in {self.dataset_name} ({detail[:300]}). {fix}"
+        arguments = ", ".join(map(repr, filter(None, [self.dataset_name, self.subset])))
+        download = f"run load_dataset({arguments}).save_to_disk(<directory>) of the package datasets"
+        if by_hand := describe_failed_download(error, download, "data.dataset_name=<directory>"):
+            return f"Could not load the dataset {self.dataset_name!r}: {by_hand} Or use data=text_file with a file."
         return (
             f"Could not load the dataset {self.dataset_name!r} ({detail}). Check the name and your connection, or use "
             "data=text_file, which works offline."

@@ -18,6 +18,7 @@ from firstlight.distributed.environment import detect_cluster_environment, is_st
 from firstlight.distributed.launcher import make_launcher
 from firstlight.distributed.sharding import clip_shards, replace_by_local_shards, supports_local_step
 from firstlight.run.errors import ConfigError, HardwareError, invalid_value
+from firstlight.run.progress import show_progress
 
 # DDP's argument for synchronizing buffers in the forward pass; torch up to 2.14 calls it `broadcast_buffers`.
 NEWER, OLDER = "forward_sync_buffers", "broadcast_buffers"
@@ -135,10 +136,12 @@ class ShardedFSDPStrategy(BroadcastBuffersMixin, ModelParallelStrategy):
             path.parent.mkdir(parents=True, exist_ok=True)
             sharded.remove_path(temporary)
         self.barrier()
-        super().save_checkpoint(checkpoint, temporary, storage_options)
-        self.barrier()
+        with show_progress(f"Saving {path}"):
+            super().save_checkpoint(checkpoint, temporary, storage_options)
+            self.barrier()
+            if self.global_rank == 0:
+                sharded.write_checksums(temporary)
         if self.global_rank == 0:
-            sharded.write_checksums(temporary)
             sharded.replace_dir(temporary, path)
         self.barrier()
 

@@ -32,13 +32,15 @@ def main(cfg: DictConfig) -> list[str]:
     from firstlight.cli import console
     from firstlight.export import atomic_dir
     from firstlight.export.source import load_source
+    from firstlight.run.progress import show_progress
 
     checkpoint = resolve_checkpoint(cfg)
     output_dir = get_output_dir(cfg, checkpoint)
     source = load_source(to_plain_dict(cfg), checkpoint)
     export_model = import_module(f"firstlight.export.{FORMATS[cfg.format][0]}").export_model
     with atomic_dir.atomic_output_dir(output_dir) as temporary_dir:
-        verified = export_model(source, temporary_dir)
+        with show_progress(f"Exporting to format={cfg.format}"):
+            verified = export_model(source, temporary_dir)
         names = sorted(path.name for path in temporary_dir.iterdir())
     paths = [output_dir / name for name in names]
     files = {f"  {path.name}": atomic_dir.format_size(path) for path in paths}

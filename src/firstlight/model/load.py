@@ -12,6 +12,7 @@ from firstlight.config.instantiate import instantiate, locate, validate_classes
 from firstlight.config.schema import read_signature
 from firstlight.config.untrusted import deny_remote_code
 from firstlight.data.labels import LABEL_DTYPES
+from firstlight.data.slow_hooks import show_slow_hooks
 from firstlight.data.split_datamodule import SplitDataModule
 from firstlight.distributed.deferred_init import defer_initialization
 from firstlight.model.task import Task
@@ -49,7 +50,7 @@ def build_datamodule(config: Config) -> LightningDataModule | None:
     if "task" in signature.parameters and "task" in signature.constants and data.get("task") is None:
         task = read_signature(config["model"]["_target_"]).constants.get("task")
         data["task"] = task if task in LABEL_DTYPES else None
-    return instantiate(data)
+    return show_slow_hooks(instantiate(data))
 
 
 def instantiate_model(config: Config, metadata: Config, defers_init: bool) -> LightningModule:

@@ -1,5 +1,6 @@
 """Load pretrained weights into a network, by name or from a file, and report how many of its tensors were loaded."""
 
+import os
 import re
 import sys
 from collections import OrderedDict
@@ -12,6 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from firstlight.model.weights_file import read_network_weights
+from firstlight.run.download import get_torch_hub_dir, show_download
 from firstlight.run.errors import CheckpointError, ConfigError, unknown_name
 from firstlight.run.rank import is_nonzero_rank
 
@@ -205,12 +207,15 @@ def unknown_network(name: str, known: Collection[str], listing: str) -> str:
 
 def _download(weights: Any) -> dict[str, Tensor]:
     network = type(weights).__name__.removesuffix("_Weights")
+    directory = get_torch_hub_dir(os.environ)
+    size_mb = round(weights.meta.get("_file_size", 0)) or None
     try:
-        state_dict: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+        with show_download(f"Downloading model.weights={weights.name} for {network}", directory, size_mb):
+            state_dict: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except OSError as error:
         raise CheckpointError(
-            f"Could not download model.weights={weights.name} for {network} ({error}). Check your connection, or set "
-            "model.weights to a file."
+            f"Could not download model.weights={weights.name} for {network} ({error}). Check your connection, or "
+            f"download {weights.url} on another machine and copy it to {directory}, or set model.weights to the file."
         ) from error
     if any(OLD_DENSENET_NAME.match(name) for name in state_dict):
         return {OLD_DENSENET_NAME.sub(r"\1\2", name): tensor for name, tensor in state_dict.items()}

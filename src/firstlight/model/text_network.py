@@ -9,6 +9,7 @@ from torch import float32
 from firstlight.data.tokenizer_errors import convert_tokenizer_errors, probe_tokenizer, silence_panics
 from firstlight.data.word_tokenizer import validate_text_packages
 from firstlight.distributed.deferred_init import build_on_meta_if_deferred
+from firstlight.model.hub_weights import describe_loading_error, show_hub_download
 from firstlight.model.pretrained import WeightsReport, build_report, print_report
 from firstlight.run.errors import CheckpointError, ConfigError, UserError, invalid_value, unknown_name
 
@@ -103,13 +104,13 @@ def load_text_network(
         validate_permission(weights, remote_code, trust_remote_code)
         if architecture is not None and not remote_code:
             validate_saved_architecture(weights, config.get("model_type"), architecture)
-        tokenizer = load_tokenizer(weights, remote_code, fix)
-        network, info = from_pretrained(weights, remote_code, overrides)
+        with show_hub_download(weights):
+            tokenizer = load_tokenizer(weights, remote_code, fix)
+            network, info = from_pretrained(weights, remote_code, overrides)
     except UserError:
         raise
     except (OSError, ValueError, KeyError) as error:
-        detail = (str(error).splitlines() or [""])[0]
-        raise CheckpointError(f"Could not load model.weights={weights} ({detail}). {fix}") from error
+        raise CheckpointError(describe_loading_error(weights, error, fix, hint)) from error
     validate_fast_tokenizer(weights, tokenizer)
     add_pad_token(tokenizer, network)
     report = report_loading_info(network, info)

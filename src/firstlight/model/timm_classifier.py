@@ -1,5 +1,6 @@
 """Any image network of timm, by name."""
 
+import os
 from pathlib import Path
 from typing import Any, ClassVar, Unpack
 
@@ -9,6 +10,7 @@ from firstlight.model.classifier import Classifier, ClassifierSettings
 from firstlight.model.freezing import freeze_except
 from firstlight.model.pretrained import build_report, load_network_weights, print_report, unknown_network
 from firstlight.model.weights_file import read_network_weights
+from firstlight.run.download import describe_failed_download, get_hub_model_dir, show_download
 from firstlight.run.errors import CheckpointError, ConfigError, MissingPackageError, invalid_value, missing_package
 from firstlight.run.packages import is_installed
 
@@ -101,8 +103,15 @@ def create_pretrained(name: str, num_classes: int, kwargs: dict[str, Any]) -> nn
 
     try:
         # With its original head, because timm then requires that all tensors fit.
-        network: Any = create_model(name, pretrained=True, **kwargs)
+        hub_dir = get_hub_model_dir(get_hub_name(name), os.environ)
+        with show_download(f"Downloading model.weights=pretrained for model.name={name}", hub_dir):
+            network: Any = create_model(name, pretrained=True, **kwargs)
     except (OSError, RuntimeError) as error:
+        download = f"`hf download {get_hub_name(name)} model.safetensors --local-dir <directory>`"
+        if by_hand := describe_failed_download(error, download, "model.weights=<directory>/model.safetensors"):
+            raise CheckpointError(
+                f"Could not load model.weights=pretrained for model.name={name}: {by_hand}"
+            ) from error
         raise CheckpointError(
             f"Could not load model.weights=pretrained for model.name={name} ({' '.join(str(error).split())[:200]}). "
             "Check your connection, set model.weights to a file, or use random weights with model.weights=null."
@@ -118,6 +127,14 @@ def create_pretrained(name: str, num_classes: int, kwargs: dict[str, Any]) -> nn
     license_name = config.get("license") or "not stated"
     print_report(f"{report.format()}; {config['architecture']}{tag}, license {license_name}")
     return network
+
+
+def get_hub_name(name: str) -> str:
+    """Return the name of the pretrained weights of a network on the Hugging Face Hub."""
+    from timm import get_pretrained_cfg
+
+    config: Any = get_pretrained_cfg(name)
+    return str(getattr(config, "hf_hub_id", None) or f"timm/{name}")
 
 
 def get_head_prefixes(config: dict[str, Any]) -> tuple[str, ...]:

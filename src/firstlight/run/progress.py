@@ -35,6 +35,8 @@ class WorkProgress:
         self.total = total
         self.completed = 0
         self.is_shown = False
+        # The streams of the start: an export redirects them, to hide the output of its libraries.
+        self._stderr, self._has_terminal = sys.stderr, is_terminal()
         self._is_done = threading.Event()
         self._started = time.monotonic()
 
@@ -61,7 +63,7 @@ class WorkProgress:
     def run_display(self) -> None:
         """Show the progress until `stop`."""
         if not self._is_done.wait(SHOW_AFTER_S):
-            (self._show_bar if is_terminal() else self._print_lines)()
+            (self._show_bar if self._has_terminal else self._print_lines)()
 
     def stop(self) -> None:
         """End `run_display`."""
@@ -71,7 +73,7 @@ class WorkProgress:
         wait_s = LINE_INTERVAL_S - SHOW_AFTER_S
         while not self._is_done.wait(wait_s):
             self.is_shown = True
-            print(self.format_line(), file=sys.stderr, flush=True)
+            print(self.format_line(), file=self._stderr, flush=True)
             wait_s = LINE_INTERVAL_S
 
     def _show_bar(self) -> None:
@@ -100,9 +102,14 @@ class WorkProgress:
 
 
 def is_terminal() -> bool:
-    """Return True if stdout and stderr are a terminal."""
+    """Return True if stdout and stderr are a terminal that shows no other bar, such as the one of an epoch."""
     streams: tuple[Any, ...] = (sys.stdout, sys.stderr, sys.__stdout__)
-    return all(stream is not None and stream.isatty() for stream in streams)
+    return all(stream is not None and stream.isatty() and not is_above_bar(stream) for stream in streams)
+
+
+def is_above_bar(stream: Any) -> bool:
+    """Return True if a stream prints above a bar of rich, which replaces it by a FileProxy meanwhile."""
+    return "FileProxy" in (type(stream).__name__, type(getattr(stream, "stream", None)).__name__)
 
 
 @contextmanager

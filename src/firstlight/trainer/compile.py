@@ -1,6 +1,7 @@
 """Compile the network in place with `torch.compile`, where this saves time and works."""
 
 import warnings
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 from firstlight.distributed.repeated_blocks import find_repeated_blocks
 from firstlight.model.task import Task
+from firstlight.run.progress import show_progress
 
 # Maximum number of shapes of full batches to compile; texts come in a few lengths. Further shapes run in eager mode.
 MAX_SHAPES = 8
@@ -39,10 +41,22 @@ class TorchCompile(Callback):
         self.batch_size = 0
         self.compiled_shapes: set[Any] = set()
         self.is_sharded = False
+        # Shows the progress of the first step of a module that compiles in it.
+        self.first_step = ExitStack()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Select compiled or eager mode for the batch."""
         self._select_compiled_or_eager(trainer, pl_module, batch)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Stop showing the progress of the first step."""
+        self.first_step.close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Stop showing the progress of the first step, which failed."""
+        self.first_step.close()
 
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -75,6 +89,8 @@ class TorchCompile(Callback):
         self.active = count_planned_steps(trainer) >= self.min_steps
         if not isinstance(pl_module, Task):
             # Its batches are unknown, so that nothing is warmed up, and a failure is an error.
+            if self.active and trainer.training:
+                self.first_step.enter_context(show_progress("Compiling the model in the first step"))
             for child in pl_module.children() if self.active else ():
                 if child._compiled_call_impl is None:
                     child.compile(mode=self.mode)
@@ -109,7 +125,8 @@ class TorchCompile(Callback):
     def _try_compile(self, trainer: Trainer, pl_module: Task, batch: Any) -> None:
         torch.compiler.set_stance("default")
         try:
-            warm_up(trainer, pl_module, batch)
+            with show_progress("Compiling the model"):
+                warm_up(trainer, pl_module, batch)
         except Exception as error:  # compilation can fail in many ways
             self.active = False
             network: Any = pl_module.network

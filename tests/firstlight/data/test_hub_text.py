@@ -60,7 +60,7 @@ def test_unlabeled_rows_are_rejected(save_dataset):
 
 
 def test_unavailable_dataset_is_reported():
-    with pytest.raises(DataError, match="Could not load the dataset 'no/such-set' .* or use data=text_file"):
+    with pytest.raises(DataError, match="Could not load the dataset 'no/such-set': it is not .* Or use data=text_file"):
         HubTextDataModule("no/such-set").setup()
 
 

@@ -21,7 +21,7 @@ own = [name for name in models if name not in ("text_classifier", "timm", "torch
 for root in ("benchmark", "report", "wandb_sync", "wandb_sweep"):
     validate_config(compose_config(root, []))
 for model in models:
-    for root in ("train", "preflight"):
+    for root in ("train", "preflight", "prepare"):
         validate_config(compose_config(root, [f"model={model}", "output_dir=x"]))
 for name in options.list_option_files("experiment"):
     own and validate_config(compose_config("train", [f"experiment={name}", "output_dir=x"]))

@@ -14,6 +14,7 @@ SCRIPTS = (
     "manifest.py",
     "project.py",
     "repository.py",
+    "progress.py",
     "update.py",
     "update_plan.py",
     "update_record.py",
