@@ -64,7 +64,7 @@ def test_sweep_of_two_jobs(name, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
 def test_benchmark_measures_the_trainer(name, tmp_path):
-    overrides = [f"model=plain_{name}", "accelerators=[cpu]", "min_seconds=0.01", "repeats=1"]
+    overrides = [f"model=plain_{name}", "accelerators=[cpu]", "min_seconds=0.01", "repeats=1", "logger=none"]
     results = benchmark.main(compose_config("benchmark", [*overrides, f"output_dir={tmp_path / 'out'}"]))
 
     assert {(result["phase"], result["loop"]) for result in results["results"]} == MEASURED[name]

@@ -11,7 +11,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from firstlight.benchmark.plots import plot_results
-from firstlight.benchmark.tables import format_throughput, print_results_table
+from firstlight.benchmark.tables import compute_ratios, format_throughput, print_results_table
 from firstlight.benchmark.throughput import ModelBenchmark
 from firstlight.build import build, resolve_auto_settings
 from firstlight.data.datamodule import LabeledDataModule
@@ -151,9 +151,11 @@ class BenchmarkSuite:
         shutil.rmtree(self.output_dir / "runs", ignore_errors=True)
         results = self.write_results()
         print_results_table(results)
-        if results["results"]:
+        if compute_ratios(results["results"]) or any(row["device"] != "cpu" for row in results["speedups"]):
             plot_results(results, self.output_dir / "speedup.png")
             print(f"plot      {self.output_dir}/speedup.png")
+        else:
+            print("plot      none (neither an accelerator nor a plain loop to compare with)")
         print(f"results   {self.output_dir}/benchmark.json")
         return results
 
