@@ -88,8 +88,7 @@ def resolve_and_store_root_config(name: str, overrides: list[str]) -> tuple[str,
         if name in ("evaluate", "predict", "export") and not set(overrides) & {"--help", "-h", "--hydra-help"}:
             raise ConfigError(f"{name} requires a trained model. Pass run=logs/train/<run> or ckpt=<file>.")
         return name, overrides
-    validate_used_groups(name, given)
-    groups = {group: given[group] for group in ("trainer", "logger", "callbacks") if group in given}
+    groups = select_groups(name, given)
     run_groups = {"train": ("callbacks", "logger"), "evaluate": ("callbacks",)}.get(name, ())
     keys = [override.partition("=")[0] for override in overrides]
     saved = select_run_config(load_run_config(Path(source)), find_run_dir(Path(source)), keys, run_groups)
@@ -108,16 +107,21 @@ def resolve_and_store_root_config(name: str, overrides: list[str]) -> tuple[str,
     return ("resume" if "resume" in given else name), remaining
 
 
-def validate_used_groups(name: str, given: dict[str, str]) -> None:
-    """Check that a command uses the config groups of its overrides.
+def select_groups(name: str, given: dict[str, str]) -> dict[str, str]:
+    """Return the options of trainer, logger and callbacks that the command line selects.
+
+    Args:
+        name: The command.
+        given: Command-line overrides by key.
 
     Raises:
-        ConfigError: If it does not.
+        ConfigError: If the command does not use a group.
     """
     for group in UNUSED_GROUPS.get(name, ()):
         if given.get(group, "none") not in ("none", "null"):
             noun = {"logger": "loggers"}.get(group, group)
             raise ConfigError(f"{group}={given[group]} has no effect, because {name} uses no {noun}. Remove {group}=.")
+    return {group: given[group] for group in ("trainer", "logger", "callbacks") if group in given}
 
 
 def override_group(saved: DictConfig, group: str, option: str) -> None:
