@@ -29,6 +29,9 @@ from firstlight.run.record import end_open_runs
 from firstlight.run.secret_overrides import move_secrets_to_environment
 from firstlight.run.signals import exit_on_stop_signals, get_received_signal
 
+# Flags of Hydra that print something instead of running the command.
+INFO_FLAGS = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i"}
+
 
 def command(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[..., Any]]:
     """Return a decorator that turns a function of a config into a command.
@@ -61,7 +64,10 @@ def run_cli(name: str, task: Callable[[DictConfig], Any]) -> None:
             end_open_runs(describe_stop(stop))
             raise
         except Exception as error:
-            if not get_received_signal():
+            if isinstance(error, BrokenPipeError) and INFO_FLAGS & {*sys.argv[1:]}:
+                # `make train ARGS=--help | head` has all it wants. Python would report the closed pipe at its end, too.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            elif not get_received_signal():
                 print_error(error, name)
             sys.exit(1)
 

@@ -1,4 +1,4 @@
-"""Text of users (class names, file names, values) on plots, in tables, in CSV and file names, and in commands."""
+"""Text of users (class names, file names, values) on plots, in tables, in CSV files, and in commands."""
 
 import csv
 import io
@@ -10,8 +10,6 @@ from typing import Any
 
 # A longer text makes the plot or the table unreadable.
 MAX_PLOT_LENGTH, MAX_CELL_LENGTH = 32, 60
-# Most file systems limit a name to 255 bytes; a directory name is followed by suffixes.
-MAX_FILE_NAME_BYTES = 120
 # A spreadsheet evaluates a cell that starts with one of these characters
 # (https://owasp.org/www-community/attacks/CSV_Injection).
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")  # noqa: RUF001
@@ -70,13 +68,6 @@ def format_csv(rows: Iterable[Iterable[Any]], delimiter: str = ",") -> str:
     text = io.StringIO()
     csv.writer(text, delimiter=delimiter).writerows([format_csv_cell(value) for value in row] for row in rows)
     return text.getvalue()
-
-
-def format_file_name(text: str) -> str:
-    """Return a text as the name of a file or directory that needs no quotes in a shell."""
-    name = re.sub(r"[^\w.,+-]+", "-", format_printable(text)).strip("-.") or "unnamed"
-    encoded = name.encode()
-    return name if len(encoded) <= MAX_FILE_NAME_BYTES else encoded[:MAX_FILE_NAME_BYTES].decode("utf-8", "ignore")
 
 
 def format_override(key: str, value: str | os.PathLike[str]) -> str:

@@ -197,3 +197,13 @@ def test_user_error_raised_in_main_module_is_one_line():
         exec(code, {"__name__": "__main__"})
 
     assert format_user_error(caught.value, "evaluate", []) == "No input given."
+
+
+def test_help_into_a_closed_pipe_prints_no_error(tmp_path):
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    command = [sys.executable, "-m", "firstlight.train", "--help"]
+    done = subprocess.run(command, stdout=write_end, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    os.close(write_end)
+
+    assert (done.returncode, done.stderr) == (1, "")

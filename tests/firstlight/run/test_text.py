@@ -25,11 +25,9 @@ from firstlight.callbacks.predicted_vs_true import plot_predicted_vs_true
 from firstlight.run.text import (
     FORMULA_STARTS,
     MAX_CELL_LENGTH,
-    MAX_FILE_NAME_BYTES,
     MAX_PLOT_LENGTH,
     format_command,
     format_csv,
-    format_file_name,
     format_override,
     format_plot_text,
     format_printable,
@@ -102,15 +100,6 @@ def test_csv_keeps_numbers_and_ordinary_text():
     rows = [["id", "class", "value"], ["a-b.png", 'No. 1, "x"', -0.5], ["caf\udce9.png", "=1", "-2"]]
 
     assert format_csv(rows) == 'id,class,value\r\na-b.png,"No. 1, ""x""",-0.5\r\ncaf\\xe9.png,\'=1,-2\r\n'
-
-
-@given(TEXT)
-def test_file_name_is_short_and_safe(text):
-    name = format_file_name(text)
-
-    assert 0 < len(os.fsencode(name)) <= MAX_FILE_NAME_BYTES
-    assert not set(name) & set("/\\'\"$ \n;&|*?[]{}()~#")
-    assert name[0] not in ".-"
 
 
 @given(TEXT)
