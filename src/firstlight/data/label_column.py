@@ -123,9 +123,8 @@ class LabelColumns:
                 f"Column {self.names[0]!r} of {source} contains no labels. Set data.label_column to their column."
             )
         index = {name: position for position, name in enumerate(names)}
-        if is_class:
-            return names, {split: encode_classes(values, index) for split, values in labels.items()}
-        return names, {split: encode_label_sets(values, index) for split, values in labels.items()}
+        encode: Any = encode_classes if is_class else encode_label_sets
+        return names, {split: encode(values, index) for split, values in labels.items()}
 
 
 def encode_classes(names: Sequence[str], index: Mapping[str, int]) -> np.ndarray:
