@@ -18,6 +18,8 @@ CHECK_COPIES = """
 import importlib, os, pathlib, sys, traceback
 import lightning.pytorch, torchvision, wandb
 
+NEED_MODEL = ("train", "preflight", "prepare", "tune")
+
 def check_copy(directory):
     os.chdir(directory)
     sys.path.insert(0, f"{directory}/src")
@@ -34,7 +36,7 @@ def check_copy(directory):
             importlib.import_module(".".join(parts).removesuffix(".__init__"))
     for name in sorted(file.stem for file in list_root_configs()):
         if name not in ("resume", "evaluate", "predict", "export"):  # These commands need a run.
-            overrides = ["model=tiny_images", "output_dir=run"] if name in ("train", "preflight", "prepare", "tune") else []
+            overrides = ["model=tiny_images", "output_dir=run"] if name in NEED_MODEL else []
             validate_config(compose_config(name, overrides))
 
 for directory in sys.argv[1:]:
