@@ -40,7 +40,7 @@ from firstlight.model.task import Task
 from firstlight.run.errors import ConfigError, DataError
 from firstlight.run.files import ENGINE_KEY, to_plain_dict
 from firstlight.trainer.loggers import build_optional_loggers
-from firstlight.trainer.trainer import Trainer, validate_hardware
+from firstlight.trainer.trainer import COMPILE_MIN_STEPS, Trainer, validate_hardware
 
 Settings = dict[str, Any]
 
@@ -48,8 +48,6 @@ Settings = dict[str, Any]
 SINGLE_DEVICE = {"devices": 1, "num_nodes": 1, "strategy": AUTO}
 # `auto` settings of the trainer for modules that are no `Task`: how they react to other values is unknown.
 PLAIN_MODULE_DEFAULTS = {"compile": False, "channels_last": False}
-# Planned steps from which compiling saves more time than it takes. See configs/trainer/cuda.yaml.
-COMPILE_MIN_STEPS = 2_000
 # Entries of the metadata that must be the same in training and afterwards.
 LABEL_NAMES = {
     "class_names": ("Class names", "classes"),
@@ -71,15 +69,14 @@ def resolve_auto_settings(cfg: DictConfig) -> DictConfig:
     trainer = settings["trainer"]
     name = find_best_accelerator() if trainer["accelerator"] == AUTO else trainer["accelerator"]
     defaults = load_option("trainer", name) if name in list_option_files("trainer") else {}
-    defaults |= {"accelerator": name, "strategy": AUTO}
-    defaults["compile_min_steps"] = 0 if trainer.get("compile") is True else COMPILE_MIN_STEPS
+    min_steps = 0 if trainer.get("compile") is True else COMPILE_MIN_STEPS
+    defaults |= {"accelerator": name, "strategy": AUTO, "compile_min_steps": min_steps}
     has_task = is_task(settings["model"]["_target_"])
     if defaults.get("precision") == AUTO:
         defaults["precision"] = get_default_cpu_precision() if has_task else "32-true"
     defaults |= {} if has_task else PLAIN_MODULE_DEFAULTS
     trainer |= {key: defaults[key] for key, value in trainer.items() if value == AUTO and key in defaults}
-    keys = ("accelerator", "devices", "num_nodes", "strategy", "precision")
-    validate_hardware(**{key: trainer[key] for key in keys})
+    validate_hardware(**{key: trainer[key] for key in ("accelerator", "devices", "num_nodes", "strategy", "precision")})
     return OmegaConf.create(settings)
 
 

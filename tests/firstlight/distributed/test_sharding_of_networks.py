@@ -59,7 +59,7 @@ def to_full(tensor):
 
 @pytest.mark.parametrize("min_params", [1, 10**8], ids=["each block", "one group"])
 @pytest.mark.parametrize(
-    ("architecture", "sizes"), [("bert", SIZES), ("llama", SIZES), ("gpt2", GPT2_SIZES), ("roberta", SIZES)]
+    ("architecture", "sizes"), [("electra", SIZES), ("llama", SIZES), ("gpt2", GPT2_SIZES), ("roberta", SIZES)]
 )
 def test_deferred_network_gets_values_of_its_initialization(mesh, monkeypatch, architecture, sizes, min_params):
     monkeypatch.setattr(sharding, "GROUP_MIN_PARAMS", min_params)
@@ -80,10 +80,12 @@ def test_deferred_network_gets_values_of_its_initialization(mesh, monkeypatch, a
 
 
 def test_tensor_that_is_not_initialized_is_an_error():
-    network = build("bert", deferred=True)
-    network.bert.pooler.register_parameter("gain", nn.Parameter(torch.empty(2, device="meta")))
+    network = build("electra", deferred=True)
+    network.electra.embeddings.register_parameter("gain", nn.Parameter(torch.empty(2, device="meta")))
 
-    with pytest.raises(ConfigError, match="does not initialize bert.pooler.gain of BertForSequenceClassification"):
+    with pytest.raises(
+        ConfigError, match="does not initialize electra.embeddings.gain of ElectraForSequenceClassification"
+    ):
         Materializer(network, "cpu").initialize([network])
 
 
@@ -129,9 +131,9 @@ def test_clipping_of_shards_equals_clipping_of_whole_gradients(mesh, max_norm):
 
 
 def test_bf16_gathers_half_the_bytes_and_keeps_float32_weights(mesh):
-    network = build("bert")
+    network = build("electra")
     dtypes = []
-    network.classifier.register_forward_pre_hook(lambda module, args: dtypes.append(module.weight.dtype))
+    network.classifier.dense.register_forward_pre_hook(lambda module, args: dtypes.append(module.weight.dtype))
 
     apply_fsdp(network, mesh, "bf16-mixed")
     network(input_ids=torch.ones(2, 4, dtype=torch.long)).logits.sum().backward()
@@ -162,7 +164,7 @@ def test_blocks_are_grouped_until_they_have_enough_parameters(monkeypatch):
 @pytest.mark.parametrize("min_params", [1, 10**8], ids=["each block", "one group"])
 def test_compilation_leaves_the_hooks_that_gather_outside(mesh, monkeypatch, min_params):
     monkeypatch.setattr(sharding, "GROUP_MIN_PARAMS", min_params)
-    network = build("bert")
+    network = build("electra")
     apply_fsdp(network, mesh)
     compiled = []
 
@@ -173,6 +175,6 @@ def test_compilation_leaves_the_hooks_that_gather_outside(mesh, monkeypatch, min
     monkeypatch.setattr(torch, "compile", fake_compile)
     compile_sharded_network(network, "reduce-overhead")  # CUDA graphs would need fixed addresses
 
-    units = list(network.bert.encoder.layer) if min_params == 1 else [network]
+    units = list(network.electra.encoder.layer) if min_params == 1 else [network]
     assert compiled == [(unit, "default") for unit in units]
     assert network._compiled_call_impl is None

@@ -26,7 +26,7 @@ ENVIRONMENT = {"HF_HOME": "/big/hf", "TORCH_HOME": "/big/torch"}
         (f"{HOME}/.netrc", None),
         (f"{sys.prefix}/lib/x.json", None),
         ("/proc/cpuinfo", None),
-        ("data/cifar10/train/1", "data/cifar10"),
+        ("data/photos/train/1", "data/photos"),
         ("src/x.txt", None),
         ("pyproject.toml", None),
     ],
