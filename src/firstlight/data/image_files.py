@@ -1,6 +1,5 @@
 """Find the image files under a directory, and report the files that are ignored."""
 
-import functools
 import os
 import sys
 from collections import Counter
@@ -8,19 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
+from firstlight.data.image_formats import HEIF_SUFFIXES, format_suffixes, get_suffixes
 from firstlight.run.errors import DataError, not_found
-from firstlight.run.packages import get_install_hint, is_installed
+from firstlight.run.packages import get_install_hint
 from firstlight.run.progress import show_progress
 
-# Formats of Pillow that are read, and their suffixes. Others are rare, or run external programs (EPS).
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF")
-IMAGE_SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
-    *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif"),
-)
-# Photos of phones, which the package pillow-heif reads.
-HEIF_SUFFIXES = (".heic", ".heif", ".hif")
-HEIF_PACKAGE = "pillow_heif"
 # Directories that programs and file systems add; hidden ones need no entry.
 SYSTEM_DIRS = (
     "__MACOSX",
@@ -123,27 +114,6 @@ def is_ignored_dir(name: str) -> bool:
     return name.startswith(".") or name in SYSTEM_DIRS
 
 
-def get_suffixes() -> tuple[str, ...]:
-    """Return the lower-case suffixes of the image files that can be read."""
-    return IMAGE_SUFFIXES + (HEIF_SUFFIXES if is_installed(HEIF_PACKAGE) else ())
-
-
-@functools.cache
-def get_formats() -> tuple[str, ...]:
-    """Return the names of the formats that Pillow opens, after loading pillow-heif if it is installed."""
-    if not is_installed(HEIF_PACKAGE):
-        return FORMATS
-    import pillow_heif
-
-    pillow_heif.register_heif_opener()
-    return (*FORMATS, "HEIF")
-
-
-def format_suffixes() -> str:
-    """Return the suffixes of the common formats, for messages."""
-    return ", ".join((*IMAGE_SUFFIXES[:11], "..."))
-
-
 def format_ignored(ignored: Counter[str]) -> str:
     """Return the numbers of ignored files by kind, most frequent first, such as "9 .heic, 1 hidden"."""
     kinds = [f"{count:,} {kind}" for kind, count in sorted(ignored.items(), key=lambda x: (-x[1], x[0])) if count]
@@ -174,26 +144,3 @@ def report_ignored(directory: Path, ignored: Counter[str], source: str = "data")
     """
     if text := format_ignored(ignored):
         print(f"{source}: ignored files in {directory}: {text}.{get_heif_hint(ignored)}", file=sys.stderr, flush=True)
-
-
-def explain_unreadable(path: Path, error: Exception) -> str:
-    """Return why a file cannot be read as an image: the error, or what the file is instead."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(64)
-    except OSError:
-        return _format_error(error)
-    if not head:
-        return "the file is empty"
-    if head.startswith(b"version https://git-lfs"):
-        return "it is a Git LFS pointer: run `git lfs pull`"
-    if head.lstrip()[:1] == b"<":
-        return "it is HTML, XML or SVG"
-    is_heif = head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
-    if is_heif and not is_installed(HEIF_PACKAGE):
-        return f"HEIC requires pillow-heif: {get_install_hint('pillow-heif', 'heic').rstrip('.')}"
-    return _format_error(error)
-
-
-def _format_error(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 
-from firstlight.data.image_files import explain_unreadable, get_formats
+from firstlight.data.image_formats import explain_unreadable, get_formats
 from firstlight.data.image_metadata import get_upright_operation, strip_metadata
 from firstlight.data.image_pixels import convert_to_rgb, get_extrema
 from firstlight.run.errors import DataError

@@ -16,7 +16,6 @@ from firstlight.config.instantiate import instantiate
 from firstlight.data.datamodule import LabeledDataModule
 from firstlight.hardware.device import release_memory
 from firstlight.model.load import build_datamodule
-from firstlight.model.task import get_network
 from firstlight.mps.sample_batch import load_plain_batch, shallow_copy_datamodule
 from firstlight.run.errors import TrainingError
 from firstlight.trial.recorders import RepeatedBatches
@@ -104,7 +103,7 @@ class TrialRunner:
         if without_dropout:
             disable_dropout(model)
         trainer = instantiate(settings, callbacks=[recorder], logger=[], default_root_dir=None)
-        trainer.apply_memory_format(get_network(model))
+        trainer.apply_memory_settings(model)
         owner: Any = model if self.data is None else self.data
         original, hooks = owner.train_dataloader, vars(owner)
         replaced = hooks.get("train_dataloader")

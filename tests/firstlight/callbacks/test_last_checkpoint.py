@@ -238,6 +238,6 @@ def test_corrupt_config_yaml_is_replaced_by_config_of_checkpoint(stopped_run, da
     restored = compose_config("train", [f"resume={stopped_run}"])
 
     assert "Using the config stored in last.ckpt." in capsys.readouterr().out
-    # The checkpoint has the resolved value.
-    intact.trainer.gradient_clip_val = 1.0
+    # The checkpoint has the resolved values.
+    intact.trainer.gradient_clip_val, intact.trainer.compile_min_steps = 1.0, 2000
     assert intact == restored

@@ -53,7 +53,6 @@ INVALID_SETTINGS = [
         0,
         "Invalid value for data.batch_size: expected a value between 1 and 1,000,000,000, got 0.",
     ),
-    ("data.batch_size", "auto", "Invalid value for data.batch_size: expected an integer, got 'auto'."),
     (
         "optimizer.lr",
         math.nan,

@@ -5,8 +5,9 @@ import shutil
 import pytest
 from PIL import Image
 
-from firstlight.data.image_files import get_formats, list_images
+from firstlight.data.image_files import list_images
 from firstlight.data.image_folder import ImageFolderDataModule
+from firstlight.data.image_formats import get_formats
 from firstlight.run.errors import DataError
 
 CLASSES = ("cat", "dog")
@@ -32,7 +33,7 @@ def add_images(tmp_path):
 @pytest.fixture
 def without_heif(monkeypatch):
     """Run the test as if pillow-heif were not installed."""
-    monkeypatch.setattr("firstlight.data.image_files.is_installed", lambda module: False)
+    monkeypatch.setattr("firstlight.data.image_formats.is_installed", lambda module: False)
     get_formats.cache_clear()
     yield
     get_formats.cache_clear()
