@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from PIL import Image
 from torch import Tensor
 
-from firstlight.callbacks.top_samples import EXCLUDED, TopSamples, select_rows
+from firstlight.callbacks.top_samples import EXCLUDED, TopSamples
 from firstlight.data.images import ImageDataModule
 from firstlight.data.normalization import denormalize_to_uint8
 from firstlight.distributed.collectives import all_gather_objects
@@ -46,7 +46,9 @@ class PredictionSamples(Callback):
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Discard the samples of the previous test; only a `Classifier` has classes to compare."""
-        self.samples = TopSamples(self.num_samples)
+        self.samples = TopSamples(
+            self.num_samples, lambda columns: compute_error_scores(columns["logits"], columns["labels"])
+        )
         self.is_active = isinstance(pl_module, Classifier)
         data = trainer.datamodule  # type: ignore[attr-defined]
         # Mean and standard deviation with which the images were normalized.
@@ -62,10 +64,16 @@ class PredictionSamples(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the `num_samples` samples with the highest error scores so far; `outputs` are the logits."""
-        if self.is_active:
-            # On MPS, the task returns its outputs on the CPU.
-            scores = compute_error_scores(outputs, batch["labels"].to(outputs.device))
-            self.samples.update(scores, partial(self._select_columns, outputs, batch))
+        if not self.is_active:
+            return
+        # On MPS, the task returns its outputs on the CPU.
+        columns = {"logits": outputs.float(), "labels": batch["labels"].to(outputs.device), "ids": batch["ids"]}
+        inputs = batch["inputs"]
+        if isinstance(inputs, dict):
+            self.samples.update(columns | {"tokens": inputs["input_ids"]})
+        else:
+            # Images in the memory format channels_last are contiguous in this order.
+            self.samples.update(columns, inputs.movedim(1, -1))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Collect the samples of all ranks, write the files, and log the table."""
@@ -83,7 +91,7 @@ class PredictionSamples(Callback):
             if "image" in row:
                 (self.output_dir / "predictions").mkdir(parents=True, exist_ok=True)
                 pixels, row["image"] = row["image"], f"predictions/{index}.png"
-                image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
+                image = Image.fromarray(pixels.contiguous().numpy())
                 write_atomically(self.output_dir / row["image"], partial(image.save, format="PNG"))
         write_atomically(self.output_dir / "predictions.json", json.dumps(rows, indent=1) + "\n")
         for logger in get_wandb_loggers(trainer):
@@ -91,26 +99,15 @@ class PredictionSamples(Callback):
                 "test/predictions", columns=list(COLUMNS), data=[self._make_table_row(row) for row in rows]
             )
 
-    def _select_columns(self, logits: Tensor, batch: Any, rows: Tensor) -> dict[str, Tensor]:
-        """Return the columns that describe some rows of a batch, on the device of each tensor."""
-        columns = {"logits": logits.float(), "labels": batch["labels"], "ids": batch["ids"]}
-        inputs = batch["inputs"]
-        if isinstance(inputs, dict):
-            tokens = inputs["input_ids"]
-            columns |= {"tokens": tokens, "lengths": torch.full_like(tokens[:, 0], tokens.shape[1])}
-        else:
-            columns["images"] = inputs
-        columns = {name: select_rows(column, rows) for name, column in columns.items()}
-        if "images" in columns:
-            columns["images"] = denormalize_to_uint8(columns["images"], *self.normalization)
-        return columns
-
     def _read_rows(self, pl_module: LightningModule) -> Iterator[Candidate]:
         """Yield the kept samples of this rank, from the highest error score."""
         assert isinstance(pl_module, Classifier)
         columns, names = self.samples.fetch(), pl_module.class_names
         if not columns:
             return
+        if "images" in columns:
+            images = denormalize_to_uint8(columns["images"].movedim(-1, 1), *self.normalization)
+            columns["images"] = images.movedim(1, -1).cpu()
         # Computed again on the CPU, so that the probabilities do not depend on the softmax of the device.
         scores = compute_error_scores(columns["logits"], columns["labels"])
         probabilities, predicted = columns["logits"].softmax(1).max(1)
@@ -124,8 +121,8 @@ class PredictionSamples(Callback):
             if "images" in columns:
                 yield float(scores[row]), details | {"image": columns["images"][row]}
             else:
-                tokens = columns["tokens"][row, : columns["lengths"][row]]
-                text = pl_module.tokenizer.decode(tokens, skip_special_tokens=True)
+                tokens = columns["tokens"][row]
+                text = pl_module.tokenizer.decode(tokens[tokens >= 0], skip_special_tokens=True)
                 yield float(scores[row]), details | {"text": text}
 
     def _make_table_row(self, row: dict[str, Any]) -> list[Any]:

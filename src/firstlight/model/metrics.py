@@ -7,6 +7,8 @@ from torchmetrics import Metric, R2Score
 
 # With more classes, a confusion matrix takes over 32 MB, and its JSON file more.
 MAX_MATRIX_CLASSES = 2_000
+# Batches whose classes are counted at once: counting them one by one would cost a GPU 7 kernels per batch.
+MAX_PENDING_BATCHES = 16
 
 
 class ClassificationMetrics(Metric):
@@ -21,9 +23,12 @@ class ClassificationMetrics(Metric):
         num_classes: Number of classes.
     """
 
-    # States that `add_state` registers; torchmetrics sums them over all processes.
+    # States that `add_state` registers; torchmetrics sums or concatenates them over all processes.
     confusion_matrix: Tensor
     loss: Tensor
+    # Classes of the batches that the confusion matrix does not contain yet.
+    true: list[Tensor]
+    predicted: list[Tensor]
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -33,28 +38,43 @@ class ClassificationMetrics(Metric):
         shape = (num_classes if self.has_matrix else 3, num_classes)
         self.add_state("confusion_matrix", torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("loss", torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("true", [], dist_reduce_fx="cat")
+        self.add_state("predicted", [], dist_reduce_fx="cat")
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Add a batch.
 
         Args:
             logits: Shape (batch, classes).
-            labels: Shape (batch,). Samples with the label -100 are ignored.
+            labels: Shape (batch,). Samples with the label -100 are ignored. Must not be changed afterwards.
         """
+        # Before the batch is added: a process without pending batches could not take part in a concatenation.
+        if len(self.true) >= MAX_PENDING_BATCHES:
+            self.count_pending()
         self.loss += functional.cross_entropy(logits, labels, reduction="sum")
-        true, predicted, counted = labels.clamp(min=0), logits.argmax(1), (labels >= 0).long()
+        self.true.append(labels)
+        self.predicted.append(logits.argmax(1))
+
+    def count_pending(self) -> None:
+        """Add the pending batches to the confusion matrix."""
+        if not len(self.true):
+            return
+        labels, predicted = concatenate(self.true), concatenate(self.predicted)
+        true, counted = labels.clamp(min=0), (labels >= 0).long()
         if self.has_matrix:
             self.confusion_matrix.view(-1).scatter_add_(0, true * self.num_classes + predicted, counted)
         else:
             self.confusion_matrix[0].scatter_add_(0, true, counted * (true == predicted))
             self.confusion_matrix[1].scatter_add_(0, true, counted)
             self.confusion_matrix[2].scatter_add_(0, predicted, counted)
+        self.true, self.predicted = [], []
 
     def compute(self) -> dict[str, Tensor]:
         """Return "loss", "accuracy", "f1" and "confusion_matrix", shape (classes, classes), a row per true class.
 
         Without a confusion matrix, its shape is (0, 0).
         """
+        self.count_pending()
         matrix = self.confusion_matrix
         if self.has_matrix:
             correct, support, predicted = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
@@ -84,15 +104,12 @@ class MultiLabelMetrics(Metric):
 
     # States that `add_state` registers; torchmetrics sums or concatenates them over all processes.
     loss: Tensor
-    counts: Tensor
     scores: list[Tensor]
     labels: list[Tensor]
 
     def __init__(self, num_labels: int) -> None:
         super().__init__()
         self.add_state("loss", torch.tensor(0.0), dist_reduce_fx="sum")
-        # True positives, predicted positives and positives of each label, then the number of samples.
-        self.add_state("counts", torch.zeros(4, num_labels, dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("scores", [], dist_reduce_fx="cat")
         self.add_state("labels", [], dist_reduce_fx="cat")
 
@@ -104,26 +121,22 @@ class MultiLabelMetrics(Metric):
             labels: 0 or 1, shape (batch, labels).
         """
         self.loss += functional.binary_cross_entropy_with_logits(logits, labels.float(), reduction="sum")
-        predicted, true = (logits > 0).int(), labels.int()
-        self.counts += torch.stack([predicted * true, predicted, true, torch.ones_like(true)]).sum(1)
         self.scores.append(logits)
-        self.labels.append(true.to(torch.uint8))
+        self.labels.append(labels.to(torch.uint8))
 
     def compute(self) -> dict[str, Tensor]:
         """Return "loss", "f1_micro", "f1_macro", "average_precision", and per label "label_f1", "label_ap", "support".
 
         The average precision of a label without positive samples is NaN. The means leave out labels without a value.
         """
-        correct, predicted, support, num_samples = self.counts
+        scores, labels = concatenate(self.scores), concatenate(self.labels)
+        predicted, support = (scores > 0).sum(0), labels.sum(0)
+        correct = ((scores > 0) & (labels > 0)).sum(0)
         defined = predicted + support > 0
         label_f1 = 2 * correct / (predicted + support).clamp(min=1)
-        # A single process has a list of batches, several have one tensor.
-        scores, labels = (
-            torch.cat(state) if isinstance(state, list) else state for state in (self.scores, self.labels)
-        )
         label_ap = compute_average_precision(scores, labels)
         return {
-            "loss": self.loss / num_samples.sum(),
+            "loss": self.loss / self.loss.new_tensor(labels.numel()),
             "f1_micro": 2 * correct.sum() / (predicted + support).sum().clamp(min=1),
             "f1_macro": label_f1[defined].mean(),
             "average_precision": label_ap.nanmean(),
@@ -131,6 +144,11 @@ class MultiLabelMetrics(Metric):
             "label_ap": label_ap,
             "support": support,
         }
+
+
+def concatenate(state: list[Tensor] | Tensor) -> Tensor:
+    """Return the rows of a state that a single process has as a list of batches, and several as one tensor."""
+    return torch.cat(state) if isinstance(state, list) else state
 
 
 def compute_average_precision(scores: Tensor, labels: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
+import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.optim import Optimizer
@@ -116,11 +117,11 @@ class Task(LightningModule, ABC):
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Add a batch to the validation metrics."""
-        self._forward_and_update_metrics("val", batch)
+        self._forward_and_update_metrics("val", batch, batch_idx)
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> Any:
         """Add a batch to the test metrics. Return the outputs of the network in float32, for callbacks."""
-        return self._forward_and_update_metrics("test", batch)
+        return self._forward_and_update_metrics("test", batch, batch_idx)
 
     def on_train_epoch_start(self) -> None:
         """Reset the sums of the previous epoch."""
@@ -136,19 +137,22 @@ class Task(LightningModule, ABC):
         """Log the test metrics."""
         self._log_epoch_metrics("test")
 
-    def _forward_and_update_metrics(self, split: str, batch: dict[str, Any]) -> Any:
-        outputs, labels = self(batch["inputs"]).float(), batch["labels"]
+    def _forward_and_update_metrics(self, split: str, batch: dict[str, Any], batch_idx: int) -> Any:
+        # Copied, because metrics and callbacks keep the outputs, and a CUDA graph overwrites its own in the next batch.
+        outputs, labels = self(batch["inputs"]).to(torch.float32, copy=True), batch["labels"]
         # Integer sums are wrong on MPS (torchmetrics issues 1727, 2383, 2955), so metrics run on the CPU there. In a
         # dry run, the "meta" device stands in for MPS.
         if outputs.device.type in ("mps", "meta"):
             outputs, labels = outputs.cpu(), labels.cpu()
         if split not in self.metrics_by_split:
-            self.metrics_by_split[split] = self.metrics()
+            self.metrics_by_split[split] = self.metrics().to(outputs.device)
+        metrics = self.metrics_by_split[split]
+        if batch_idx == 0:
+            metrics.to(outputs.device)  # An earlier trainer may have had another device.
         # On several devices, the last samples of a shard may be padding.
         num_samples = len(labels) - batch.get("num_padding", 0)
         prepared = self.prepare_for_metrics(outputs[:num_samples], labels[:num_samples])
-        # Also moves metrics of an earlier device; on the same device, it returns at once.
-        self.metrics_by_split[split].to(outputs.device).update(*prepared)
+        metrics.update(*prepared)
         return outputs
 
     def _reduce_mean(self, value: Any) -> Any:

@@ -56,6 +56,18 @@ def test_hundred_thousand_classes_take_little_memory():
     assert metrics.compute()["accuracy"] == 0.5
 
 
+@pytest.mark.parametrize("num_batches", [1, 15, 16, 17, 33])
+def test_classes_of_any_number_of_batches_are_counted_once(num_batches):
+    metrics, labels = ClassificationMetrics(3), torch.arange(4 * num_batches) % 3
+    for batch in labels.split(4):
+        metrics.update(torch.nn.functional.one_hot(batch, 3).float(), batch)
+        assert len(metrics.true) <= metrics_module.MAX_PENDING_BATCHES
+
+    for _ in range(2):  # computing counts nothing again
+        metrics._computed = None
+        assert metrics.compute()["confusion_matrix"].tolist() == labels.bincount().diag().tolist()
+
+
 def test_f1_ignores_class_that_neither_occurs_nor_is_predicted():
     metrics = ClassificationMetrics(3)
     metrics.update(torch.tensor([[9.0, 0, 0], [0, 9.0, 0]]), torch.tensor([0, 1]))
