@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
 from firstlight.callbacks.averaged_weights import transfer_stochastic_average
 from firstlight.callbacks.checkpoint_paths import confine_state
+from firstlight.callbacks.loop_state import list_logged_names
 from firstlight.checkpoint.io import load_checkpoint, verify_checkpoint
 from firstlight.checkpoint.sharded import USE_ANOTHER_CHECKPOINT
 from firstlight.config.options import AUTO
@@ -33,9 +34,8 @@ def choose_monitor(metrics: list[str]) -> str | None:
 
 
 def list_validation_metrics(trainer: Trainer) -> list[str]:
-    """Return the names of the metrics that the last validation logged, sorted."""
-    results = trainer.fit_loop.epoch_loop.val_loop._results
-    names = {str(item.meta.name) for item in results.values() if item.meta.on_epoch}
+    """Return the names of the metrics that the last validation logged, also one before a resume; sorted."""
+    names = list_logged_names(trainer.fit_loop.epoch_loop.val_loop)
     # With several dataloaders, Lightning appends "/dataloader_idx_0" to a name.
     return sorted(name for name in trainer.callback_metrics if name.partition("/dataloader_idx_")[0] in names)
 
@@ -111,9 +111,9 @@ class BestCheckpoint(ModelCheckpoint):
 
     def _resolve_monitor(self, trainer: Trainer) -> None:
         """Choose one of the metrics of the first validation; print once if there is no unique choice."""
-        if trainer.enable_validation and not trainer.fit_loop.epoch_loop.val_loop._has_run:
-            return
         metrics = list_validation_metrics(trainer)
+        if not metrics and trainer.enable_validation and not trainer.fit_loop.epoch_loop.val_loop._has_run:
+            return
         chosen = choose_monitor(metrics)
         if chosen is not None:
             self.monitor = chosen

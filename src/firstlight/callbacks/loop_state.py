@@ -16,6 +16,8 @@ from firstlight.distributed.collectives import all_gather_objects
 from firstlight.logger.metrics_csv import MetricsCSVLogger
 
 State = dict[str, Any]
+# Attribute of the validation loop: names of the metrics that the last validation before a resume has logged.
+RESTORED_METRICS = "firstlight_restored_metrics"
 
 
 def get_loop_state(trainer: Any, fit_loop_state: State, num_updates: dict[str, int]) -> State:
@@ -43,9 +45,16 @@ def get_loop_state(trainer: Any, fit_loop_state: State, num_updates: dict[str, i
         "trainable": [name for name, param in module.named_parameters() if param.requires_grad],
         "untracked": [name for name, child in module.named_modules() if is_untracked(child)],
         "metrics_rows": [logger.num_rows for logger in trainer.loggers if isinstance(logger, MetricsCSVLogger)],
+        "validation_metrics": list_logged_names(loop.epoch_loop.val_loop),
         "results": all_gather_objects(get_results(loop.epoch_loop._results)),
         "metric_states": all_gather_objects(get_metric_states(module, num_updates)),
     }
+
+
+def list_logged_names(val_loop: Any) -> list[str]:
+    """Return the names of the metrics that the last validation has logged, also one before a resume; sorted."""
+    names = {str(item.meta.name) for item in val_loop._results.values() if item.meta.on_epoch}
+    return sorted(names or getattr(val_loop, RESTORED_METRICS, ()))
 
 
 def is_untracked(module: nn.Module) -> bool:
@@ -82,6 +91,7 @@ def restore_loop_state(trainer: Any, state: State, metrics: dict[str, float]) ->
     device = trainer.strategy.root_device if trainer.strategy.root_device.type != "mps" else torch.device("cpu")
     for name, tensor in tensors.items():
         connector._callback_metrics[name] = tensor.to(device, torch.float32 if is_single[name] else torch.float64)
+    setattr(loop.epoch_loop.val_loop, RESTORED_METRICS, state["validation_metrics"])
     restore_metric_states(trainer.lightning_module, state["metric_states"][trainer.global_rank])
     restore_results(trainer, state["results"][trainer.global_rank])
     is_done = state["is_partial"] and loop.done  # the limit that ended the epoch still holds

@@ -20,6 +20,7 @@ QUICK = [
     ("task", "overfit_batches=3", "first step"),
     ("task", "accumulate 4, val_check_interval=2", "twice"),
     ("task", "defaults", "end of training"),
+    ("task", "val_check_interval=9 across epochs", "end of a window"),
 ]
 ROWS = {"plain_finetuned": PLAIN_ROWS, "task": TASK_ROWS}
 MODELS = {"plain_finetuned": "plain_finetuned", "task": "tiny_mlp"}
