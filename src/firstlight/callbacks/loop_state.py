@@ -54,7 +54,7 @@ def get_loop_state(trainer: Any, fit_loop_state: State, num_updates: dict[str, i
 def list_logged_names(val_loop: Any) -> list[str]:
     """Return the names of the metrics that the last validation has logged, also one before a resume; sorted."""
     names = {str(item.meta.name) for item in val_loop._results.values() if item.meta.on_epoch}
-    return sorted(names or getattr(val_loop, RESTORED_METRICS, ()))
+    return sorted(names) if names else list(getattr(val_loop, RESTORED_METRICS, []))
 
 
 def is_untracked(module: nn.Module) -> bool:
