@@ -31,7 +31,7 @@ MAX_CURVE_POINTS = 500
 MIN_CURVE_POINTS = 20
 # The page has curves, results and logs of this many runs, and the table of all runs.
 MAX_DETAILED_RUNS = 1_000
-NO_DETAILS = f"This page has no curves and results of this run, because it shows those of {MAX_DETAILED_RUNS:,} runs."
+NO_DETAILS = f"This page has curves, results and logs of {MAX_DETAILED_RUNS:,} runs only, without this one."
 
 
 @dataclass
@@ -96,7 +96,7 @@ def load_run_details(
     """Return curves and test results of each run, and its evaluations.
 
     Runs that are selected by default are the first to embed images, and evaluations are the last. With more than
-    `MAX_DETAILED_RUNS`, these are the selected runs and the newest ones. The others have a remark, and no log.
+    `MAX_DETAILED_RUNS`, these are the selected runs and the newest ones. The others have a remark.
     """
     embedder = ImageEmbedder()
     order = [*selected, *(index for index in range(len(runs)) if index not in selected)]
@@ -106,7 +106,7 @@ def load_run_details(
     remark = {"curves": [], "epochs": [], "remarks": [NO_DETAILS + fix], "missing": {}, "evaluations": []}
     details: dict[int, dict[str, Any]] = dict.fromkeys(others, remark)
     for index in others:
-        runs[index]["log"] = None
+        runs[index]["log"] = [NO_DETAILS + fix] if runs[index]["log"] else None
     for index in track(order, "Reading curves"):
         run_dir = Path(runs[index]["run_dir"])
         details[index] = {**load_curves(run_dir, points), **load_evaluation(run_dir, embedder)}

@@ -66,10 +66,11 @@ def test_page_has_the_details_of_a_bounded_number_of_runs(tmp_path, monkeypatch)
     content = collect_report([tmp_path])
     runs, details = content.report["runs"], content.details
 
+    remark = f"{collect.NO_DETAILS} Use runs=<its directory>."
     assert [run["name"] for run in runs] == [str(number) for number in reversed(range(12))]
     assert [bool(detail["curves"]) for detail in details] == [True] * 9 + [False] * 3
-    assert [run["log"] for run in runs] == [["a line"]] * 9 + [None] * 3
-    assert details[-1]["remarks"] == [f"{collect.NO_DETAILS} Use runs=<its directory>."]
+    assert [run["log"] for run in runs] == [["a line"]] * 9 + [[remark]] * 3
+    assert details[-1]["remarks"] == [remark]
     assert runs[-1]["curve_metrics"] == []
 
 
