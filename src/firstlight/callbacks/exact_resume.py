@@ -89,6 +89,9 @@ class ExactResume(Callback):
         """Restore which parameters are frozen, and let optimizers keep the kernels of the current device."""
         if self.loop_state is not None:
             restore_frozen(pl_module, self.loop_state)
+            if self.loop_state["should_stop"] and trainer.is_global_zero:
+                reason = "a callback, such as EarlyStopping, has ended the training: no further step is trained"
+                print(f"{'resume':<8}  {reason}", flush=True)
         elif trainer.is_global_zero:
             for name, reason in find_inexact_callbacks(trainer).items():
                 print(f"{'resume':<8}  not possible with {name}: {reason}", flush=True)

@@ -5,6 +5,8 @@ import signal
 import pytest
 from PIL import Image
 
+from firstlight import train
+from firstlight.config.compose import compose_config
 from support.interruption import SMALL_OVERRIDES, check_resume_matches_uninterrupted
 from support.options import list_options, make_tiny_overrides
 
@@ -51,6 +53,16 @@ def test_resume_from_any_moment(moment, tmp_path):
 @pytest.mark.parametrize("moment", [MOMENTS["mid-epoch"], MOMENTS["last batch of an epoch"]], ids=["mid-epoch", "last"])
 def test_resume_with_any_setting(moment, overrides, tmp_path):
     check_resume_matches_uninterrupted(tmp_path, [*SMALL_OVERRIDES, *overrides], [moment])
+
+
+def test_resuming_after_early_stopping_says_that_training_has_ended(tmp_path, capsys):
+    stop = "+callbacks.stop={_target_: lightning.pytorch.callbacks.EarlyStopping, monitor: val/loss, patience: 1"
+    overrides = [*SMALL_OVERRIDES, f"{stop}, min_delta: 10}}", "trainer.max_epochs=8", f"output_dir={tmp_path / 'run'}"]
+    train.main(compose_config("train", overrides))
+    capsys.readouterr()
+    train.main(compose_config("train", [f"resume={tmp_path / 'run'}", "trainer.max_epochs=9"]))
+
+    assert "has ended the training: no further step is trained" in capsys.readouterr().out
 
 
 def test_resume_with_augmentation_on_device(monkeypatch, tmp_path):
