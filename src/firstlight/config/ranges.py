@@ -49,12 +49,12 @@ def validate_range(path: str, value: Any) -> None:
 
 
 def validate_batch_size(settings: dict[str, Any]) -> None:
-    """Check that only a new training run, or `make tune`, has to find its batch size.
+    """Check that only a new training run, `make tune` or `make prepare` has to find its batch size.
 
     Raises:
         ConfigError: If another command would have to.
     """
     is_auto = (settings["data"] or {}).get("batch_size") == AUTO
-    if is_auto and (settings["command"] not in ("train", "tune") or settings.get("resume")):
+    if is_auto and (settings["command"] not in ("train", "tune", "prepare") or settings.get("resume")):
         fix = "Set a number, e.g. data.batch_size=32."
         raise ConfigError(f"data.batch_size=auto is only possible for a new training run. {fix}")

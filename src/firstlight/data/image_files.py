@@ -66,7 +66,7 @@ def list_images(path: Path) -> ImageListing:
             # A link may lead to a directory above it.
             if (status.st_dev, status.st_ino) not in visited:
                 visited.add((status.st_dev, status.st_ino))
-                pending += _list_directory(listing, directory, suffixes)
+                pending += sorted(_list_directory(listing, directory, suffixes), reverse=True)
                 progress.completed = len(listing.names)
     # In the order of `Path`, which compares parts: "a/b" before "a-b".
     listing.names.sort(key=lambda name: name.replace(os.sep, "\0"))
@@ -80,7 +80,7 @@ def _list_directory(listing: ImageListing, directory: str, suffixes: frozenset[s
         with os.scandir(directory) as entries:
             for entry in entries:
                 # The type is part of the directory, so that only links cost a system call.
-                if not entry.is_dir():
+                if not is_dir(entry):
                     _add_file(listing, entry, suffixes)
                 elif is_ignored_dir(entry.name):
                     listing.ignored["hidden or system directory"] += 1
@@ -99,7 +99,7 @@ def _add_file(listing: ImageListing, entry: os.DirEntry[str], suffixes: frozense
         listing.ignored["hidden"] += 1
     elif suffix not in suffixes:
         listing.ignored[suffix or "without suffix"] += 1
-    elif entry.is_file():
+    elif is_file(entry):
         listing.names.append(entry.path)
     else:
         listing.ignored["broken link" if entry.is_symlink() else "special file"] += 1
@@ -107,6 +107,22 @@ def _add_file(listing: ImageListing, entry: os.DirEntry[str], suffixes: frozense
 
 def _raise_unreadable(error: OSError) -> NoReturn:
     raise DataError(f"Cannot read the directory {error.filename} ({error.strerror}). Allow access to it.") from error
+
+
+def is_dir(entry: os.DirEntry[str]) -> bool:
+    """Return True if an entry is a directory; a link to itself is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def is_file(entry: os.DirEntry[str]) -> bool:
+    """Return True if an entry is a file; a link to itself is none."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
 
 
 def is_ignored_dir(name: str) -> bool:

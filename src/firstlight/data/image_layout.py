@@ -8,7 +8,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from firstlight.data.image_files import describe_missing_images, is_ignored_dir, list_images, report_ignored
+from firstlight.data.image_files import (
+    describe_missing_images,
+    is_dir,
+    is_file,
+    is_ignored_dir,
+    list_images,
+    report_ignored,
+)
 from firstlight.data.label_column import RawLabel
 from firstlight.data.path_array import PathArray
 from firstlight.run.errors import DataError
@@ -92,7 +99,7 @@ def get_split(name: str, by_parts: bool = True) -> str | None:
 def list_dirs(directory: Path) -> list[Path]:
     """Return the sorted directories in a directory, without hidden ones and directories of programs."""
     with os.scandir(directory) as entries:
-        return sorted(directory / entry.name for entry in entries if entry.is_dir() and not is_ignored_dir(entry.name))
+        return sorted(directory / entry.name for entry in entries if is_dir(entry) and not is_ignored_dir(entry.name))
 
 
 def list_labeled_images(dirs: dict[str, Path], known_names: Sequence[str] = ()) -> dict[str, LabeledImages]:
@@ -134,7 +141,7 @@ def _list_split(directory: Path, class_dirs: dict[str, Path], is_complete: bool)
     ignored: Counter[str] = Counter()
     with os.scandir(directory) as entries:
         for entry in entries:
-            if entry.is_file() or (entry.is_dir() and is_ignored_dir(entry.name)):
+            if is_file(entry) or (is_dir(entry) and is_ignored_dir(entry.name)):
                 ignored["outside of class directories"] += 1
     for name, class_dir in track(class_dirs.items(), f"Listing classes of {directory}"):
         validate_no_splits(class_dir)

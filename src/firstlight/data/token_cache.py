@@ -33,7 +33,8 @@ def tokenize_cached(texts: Sequence[str], tokenizer: TokenizerLike, max_length: 
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None or len(texts) < MIN_TEXTS_TO_CACHE:
         return tokenize(texts, tokenizer, max_length)
-    options = [max_length, getattr(tokenizer, "truncation_side", None), version("tokenizers")]
+    attributes = ("truncation_side", "split_special_tokens")  # not part of the JSON form
+    options = [max_length, *(getattr(tokenizer, name, None) for name in attributes), version("tokenizers")]
     path = cache_dir / f"{make_cache_key(texts, backend.to_str(), options)}.safetensors"
     tokens = load_tokens(path)
     if tokens is None:

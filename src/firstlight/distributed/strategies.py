@@ -84,19 +84,21 @@ class ShardedFSDPStrategy(BroadcastBuffersMixin, ModelParallelStrategy):
         super().setup_precision_plugin()
         self.precision_plugin.clip_grad_by_norm = self._clip_grad_by_norm  # type: ignore[method-assign]
 
-    def optimizer_step(self, optimizer: Optimizer, closure: Callable[[], Any], *args: Any, **kwargs: Any) -> Any:
+    def optimizer_step(self, optimizer: Optimizer, closure: Callable[[], Any], model: Any = None, **kwargs: Any) -> Any:
         """Update the local shards after the closure, which runs the training step and the backward pass."""
+        plugin: Any = self.precision_plugin
         # A gradient scaler has to find infinite gradients on all ranks.
-        if not supports_local_step(optimizer) or getattr(self.precision_plugin, "scaler", None) is not None:
-            return super().optimizer_step(optimizer, closure, *args, **kwargs)
+        if not supports_local_step(optimizer) or getattr(plugin, "scaler", None) is not None:
+            return super().optimizer_step(optimizer, closure, model, **kwargs)
         with ExitStack() as stack:
 
             def run_closure() -> Any:
-                result = closure()
+                # Includes hooks and clipping, which need the gradients of all ranks.
+                result = plugin._wrap_closure(model or self.lightning_module, optimizer, closure)
                 stack.enter_context(replace_by_local_shards(optimizer))
                 return result
 
-            return super().optimizer_step(optimizer, run_closure, *args, **kwargs)
+            return optimizer.step(closure=run_closure, **kwargs)
 
     def _clip_grad_by_norm(self, optimizer: Optimizer, clip_val: float) -> None:
         clip_shards(self.precision_plugin.main_params(optimizer), clip_val)

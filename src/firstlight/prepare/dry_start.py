@@ -7,6 +7,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from omegaconf import DictConfig, OmegaConf
 
 from firstlight.build import build
+from firstlight.config.options import AUTO
 from firstlight.data.text import TextDataModule
 from firstlight.run.files import to_plain_dict
 from firstlight.trainer.loops import find_missing_hooks
@@ -39,6 +40,8 @@ def run_hooks(cfg: DictConfig) -> Path | None:
     settings: dict[str, Any] = to_plain_dict(cfg)
     settings |= {"callbacks": {}, "logger": None}
     settings["trainer"] |= CPU_SETTINGS
+    if (settings["data"] or {}).get("batch_size") == AUTO:
+        settings["data"]["batch_size"] = 1  # no batch is trained
     model, data, trainer = build(OmegaConf.create(settings))
     trainer.callbacks.append(StopBeforeFirstStep())  # type: ignore[attr-defined]
     trainer.fit(model, data)

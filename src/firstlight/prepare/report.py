@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from firstlight.config.options import SOURCE_DIR
@@ -15,6 +14,7 @@ from firstlight.run.download import list_hub_caches
 from firstlight.run.errors import DataError, UserError
 from firstlight.run.files import to_plain_dict
 from firstlight.run.network import is_network_error
+from firstlight.run.overrides import list_overrides
 from firstlight.run.text import format_command, format_printable
 
 # Variables that say where files are stored; the training run needs the same values.
@@ -57,9 +57,8 @@ def format_train_command(used: UsedFiles) -> str:
     caches = [os.path.abspath(path) for path in list_hub_caches(os.environ)]
     if used.addresses or any(is_inside(path, cache) for path in used.stores for cache in caches):
         variables["HF_HUB_OFFLINE"] = "1"  # otherwise, each request would wait until it fails
-    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     words = [f"{name}={value}" for name, value in variables.items()]
-    return format_command(*words, "make", "train", *overrides)
+    return format_command(*words, "make", "train", *list_overrides())
 
 
 @contextmanager

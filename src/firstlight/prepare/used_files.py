@@ -15,7 +15,7 @@ from firstlight.run.download import get_torch_home, list_hub_caches
 SYSTEM_DIRS = ("/proc", "/sys", "/dev", "/etc", "/usr", "/lib", "/lib64", "/bin", "/var", "/run", "/System", "/Library")
 # Directories of a checkout that contain no data. `make setup` creates those of the environment.
 CHECKOUT_DIRS = ("configs", "docs", "logs", "requirements", "scripts", "site", "src", "tests")
-IGNORED_SUFFIXES = (".py", ".pyc", ".so", ".lock", ".incomplete", ".part", ".tmp")
+IGNORED_SUFFIXES = (".py", ".pyc", ".so", ".lock", ".incomplete", ".part", ".partial", ".tmp")
 WRITING_FLAGS = os.O_WRONLY | os.O_RDWR
 # A directory with more files is not measured completely: on a network file system, that would take minutes.
 MAX_COUNTED_FILES = 100_000
@@ -86,12 +86,18 @@ class UsedFiles:
     def _add_path(self, path: Any, is_written: bool) -> None:
         if not isinstance(path, str | bytes | os.PathLike):  # a file descriptor
             return
-        store = self.find_store(os.path.abspath(os.fsdecode(path)))
+        store = self.find_store(os.path.abspath(os.fsdecode(path)), is_written)
         if store is not None:
             self.stores[store] = self.stores.get(store, False) or is_written
 
-    def find_store(self, path: str) -> str | None:
-        """Return the file or directory to report for a path; None if it is a part of machine or checkout."""
+    def find_store(self, path: str, is_written: bool = False) -> str | None:
+        """Return the file or directory to report for a path; None if it is a part of machine or checkout.
+
+        Args:
+            path: Absolute path.
+            is_written: Whether the file is about to be written, so that it may not exist yet.
+        """
+        is_file = is_written or os.path.isfile(path)
         for root in self._config_paths:
             if is_inside(path, root):
                 return root
@@ -101,7 +107,7 @@ class UsedFiles:
             if is_inside(path, cache):
                 return get_parent(path, cache, depth=1)
         if is_inside(path, self._torch_home):
-            return path if os.path.isfile(path) else None
+            return path if is_file else None
         if any(is_inside(path, root) for root in self._code):
             return None
         if is_inside(path, os.getcwd()):
@@ -113,7 +119,7 @@ class UsedFiles:
             return None if is_software else get_parent(path, home_cache, depth=2)
         is_system = any(is_inside(path, root) for root in self._system)
         is_hidden = path.startswith(os.path.join(self._home, "."))
-        return None if is_system or is_hidden or not os.path.isfile(path) else os.path.dirname(path)
+        return None if is_system or is_hidden or not is_file else os.path.dirname(path)
 
 
 def is_inside(path: str, directory: str) -> bool:

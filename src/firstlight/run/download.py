@@ -78,6 +78,11 @@ def count_bytes(directory: Path) -> int:
     return total
 
 
+def is_hub_offline() -> bool:
+    """Return True if the environment forbids huggingface_hub to connect, with the values that it knows."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
 def describe_failed_download(error: BaseException, download: str, setting: str) -> str | None:
     """Return how to bring what could not be downloaded by hand; None if the network is not the reason.
 
@@ -89,7 +94,7 @@ def describe_failed_download(error: BaseException, download: str, setting: str) 
     if not is_network_error(error):
         return None
     reason = shorten(" ".join(str(find_root_cause(error)).split()), 200).rstrip(".")
-    reason = "HF_HUB_OFFLINE is set" if os.environ.get("HF_HUB_OFFLINE") else reason
+    reason = "HF_HUB_OFFLINE is set" if is_hub_offline() else reason
     return (
         f"it is not in the cache, and there is no connection ({reason}). On a machine with network access, run "
         f"`make prepare`, or {download}; copy the result here, and set {setting}."

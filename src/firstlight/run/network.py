@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Iterator
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 
 # Classes of libraries, by name: importing huggingface_hub, httpx or requests takes up to a second.
 NETWORK_ERROR_NAMES = {
@@ -19,6 +19,11 @@ NETWORK_ERROR_NAMES = {
 
 def is_network_error(error: BaseException) -> bool:
     """Return True if an error, or one that it was raised from, says that an address cannot be reached."""
+    # An answer such as 404 is no failure of the network, and the timeout of a file lock is none.
+    if any(
+        isinstance(cause, HTTPError) or type(cause).__module__.startswith("filelock") for cause in iter_causes(error)
+    ):
+        return False
     return any(
         isinstance(cause, URLError | ConnectionError | TimeoutError | socket.gaierror)
         or NETWORK_ERROR_NAMES & {base.__name__ for base in type(cause).__mro__}

@@ -36,7 +36,7 @@ class WorkProgress:
         self.completed = 0
         self.is_shown = False
         # The streams of the start: an export redirects them, to hide the output of its libraries.
-        self._stderr, self._has_terminal = sys.stderr, is_terminal()
+        self._stdout, self._stderr, self._has_terminal = sys.stdout, sys.stderr, is_terminal()
         self._is_done = threading.Event()
         self._started = time.monotonic()
 
@@ -83,7 +83,9 @@ class WorkProgress:
         self.is_shown = True
         # The bar is written to the terminal only, not to output.log. Rich's redirection would bypass output.log.
         terminal = Console(file=cast(IO[str], BrokenPipeSafeStream(cast(IO[str], sys.__stdout__))))
-        redirects = not isinstance(sys.stdout, TeeStream)
+        # It would restore the streams that it finds here, which the work itself may have redirected for a while.
+        is_redirected = (sys.stdout, sys.stderr) != (self._stdout, self._stderr)
+        redirects = not is_redirected and not isinstance(sys.stdout, TeeStream)
         columns = (BarColumn(bar_width=24), TextColumn("{task.description}", markup=False))
         bar = Progress(
             *columns,

@@ -209,3 +209,15 @@ def test_heic_is_read_with_pillow_heif(tmp_path):
     pixels = data.datasets["predict"].__getitems__([0])["inputs"][0, :, 0, 0].tolist()
     assert abs(pixels[0] - 200) < 5
     assert max(pixels[1:]) < 5
+
+
+def test_link_to_itself_is_ignored(tmp_path):
+    (tmp_path / "b").mkdir()
+    Image.new("RGB", (2, 2)).save(tmp_path / "b" / "1.png")
+    (tmp_path / "b" / "loop").symlink_to("loop")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "a").symlink_to("b")
+    listing = list_images(tmp_path)
+
+    assert listing.names == [str(tmp_path / "a" / "1.png")]  # the first path of a directory
+    assert listing.ignored["without suffix"] == 2

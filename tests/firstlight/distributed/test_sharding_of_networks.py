@@ -1,6 +1,7 @@
 """Sharding a network: its initial values, the update of its shards, and how blocks are grouped."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from torch.distributed.tensor import DTensor
 from firstlight.distributed import sharding
 from firstlight.distributed.deferred_init import Materializer, build_on_meta_if_deferred, defer_initialization
 from firstlight.distributed.sharding import apply_fsdp, clip_shards, group_blocks, replace_by_local_shards
+from firstlight.distributed.strategies import ShardedFSDPStrategy
 from firstlight.run.errors import ConfigError
 from firstlight.trainer.compile import compile_sharded_network
 
@@ -113,6 +115,28 @@ def test_update_of_local_shards_equals_update_of_dtensors(mesh, name, kwargs):
         }
         for key, value in state.items():
             torch.testing.assert_close(to_full(value), to_full(expected_state[key]), rtol=0, atol=0)
+
+
+def test_hooks_before_the_update_have_the_gradients_of_all_ranks(mesh):
+    network = make_layers()
+    apply_fsdp(network, mesh)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.1)
+    before = [param.full_tensor().clone() for param in network.parameters()]
+    seen = []
+
+    def wrap_closure(model, optimizer, closure):
+        """Run the closure, and then the hooks and the clipping, like the precision plugin."""
+        closure()
+        seen.extend(type(param.grad) for group in optimizer.param_groups for param in group["params"])
+
+    plugin = SimpleNamespace(_wrap_closure=wrap_closure)
+    strategy = SimpleNamespace(precision_plugin=plugin, lightning_module=network)
+    ShardedFSDPStrategy.optimizer_step(strategy, optimizer, lambda: network(torch.ones(2, 4)).sum().backward())
+
+    assert seen == [DTensor] * len(before)
+    assert all(isinstance(param.grad, DTensor) for param in network.parameters())
+    for param, old in zip(network.parameters(), before, strict=True):
+        assert not torch.equal(param.full_tensor(), old)
 
 
 @pytest.mark.parametrize("max_norm", [0.5, 1000.0])

@@ -124,6 +124,27 @@ def test_terminal_shows_a_bar_below_other_output():
     assert text.splitlines()[-1].endswith("Reading [files]: 1 in 1 s") or "1 in 0 s" in text.splitlines()[-1]
 
 
+def test_terminal_keeps_its_streams_if_the_work_redirects_its_output():
+    code = (
+        "import contextlib, io, sys, time\n"
+        "from firstlight.run import progress\n"
+        "progress.SHOW_AFTER_S = 0.01\n"
+        "streams = sys.stdout, sys.stderr\n"
+        "with progress.show_progress('Reading files') as work:\n"
+        "    with contextlib.redirect_stdout(io.StringIO()):\n"
+        "        while not work.is_shown: time.sleep(0.01)\n"
+        "        time.sleep(0.3)\n"
+        "assert (sys.stdout, sys.stderr) == streams\n"
+    )
+    reader, writer = pty.openpty()
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=writer, stderr=writer, env={**os.environ})
+    os.close(writer)
+    while read_terminal(reader):
+        pass
+
+    assert process.wait() == 0
+
+
 def read_terminal(descriptor: int) -> bytes:
     """Return what the terminal shows next; b"" at its end, which Linux reports as an error."""
     try:
