@@ -47,7 +47,7 @@ def find_known_reason(error: BaseException, batch_size: int | None = None) -> st
         return reason
     # A UserError is raised by the check before training, and its message names the batch size that fits.
     if is_oom_error(error) and not isinstance(error, UserError):
-        if batch_size:
+        if isinstance(batch_size, int) and batch_size:  # it may still be "auto"
             fix = f"Try data.batch_size={batch_size // 2}." if batch_size > 1 else "Use a smaller model or input."
             return f"Out of memory with data.batch_size={batch_size}. {fix}"
         detail = unwrap_worker_error(error).partition("\n")[0] or "allocation failed"

@@ -13,14 +13,14 @@ from firstlight.hardware.device import GIB, get_local_mps_limit, release_memory
 from firstlight.mps.dry_run import dry_run
 from firstlight.mps.memory import HEADROOM
 from firstlight.mps.sample_batch import load_plain_batch, load_sample_batch
-from firstlight.run.errors import HardwareError
+from firstlight.run.errors import HardwareError, TrainingError
 from firstlight.run.failure import is_oom_error
 from firstlight.trial.recorders import StopAfterSteps
 from firstlight.trial.runner import TrialRunner
 
 # Fraction of the free GPU memory that the found batch may use: the rest is for validation, other shapes and callbacks.
 MEMORY_FRACTION = 0.9
-# Steps of a probe: the optimizer allocates its state in the first one.
+# Least number of batches of a probe.
 PROBE_STEPS = 3
 # The search ends when the range is smaller than this fraction of the batch size.
 PRECISION = 1 / 16
@@ -52,11 +52,13 @@ def find_batch_size(settings: dict[str, Any], default: int) -> tuple[int, str]:
         found = search(lambda size: probe(runner, size, {"compile": False}), min(default, cap), cap)
         # A run that compiles the network needs other memory, such as that of CUDA graphs.
         if found and compiles_planned_run(runner.settings["trainer"], cap // found):
-            while found > 1 and not probe(runner, found, {"compile": True}):
-                found = round_down(found * 9 // 10)
+            with suppress(TrainingError):  # compiling fails, and the run continues without it
+                while found > 1 and not probe(runner, found, {"compile": True}):
+                    found = round_down(found * 9 // 10)
     if found < 1:
         raise HardwareError(f"{NO_FIT} {limit_gib:.1f} GiB. Use a smaller model or input.")
-    reason = "all training samples" if found == cap else f"the largest that trains in {limit_gib:.1f} GiB"
+    has_all = found == cap != UNKNOWN_SAMPLES
+    reason = "all training samples" if has_all else f"the largest that trains in {limit_gib:.1f} GiB"
     return found, reason
 
 
@@ -109,9 +111,13 @@ def probe(runner: TrialRunner, batch_size: int, values: dict[str, Any]) -> bool:
     Raises:
         Exception: Any other error of the model.
     """
+    # The optimizer allocates its state in its first step, after the accumulated batches.
+    num_batches = max(PROBE_STEPS, runner.settings["trainer"].get("accumulate_grad_batches", 1) + 1)
     try:
-        runner.run(StopAfterSteps(PROBE_STEPS), make_batches(runner, batch_size), values)
+        runner.run(StopAfterSteps(num_batches), make_batches(runner, batch_size), values)
         return True
+    except StopIteration:  # fewer samples than this batch size
+        return False
     except Exception as error:
         if not is_oom_error(error):
             raise

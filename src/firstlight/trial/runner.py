@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, seed_everything
+from lightning.pytorch.loggers.logger import DummyLogger
 from omegaconf import OmegaConf
 from torch.utils._pytree import tree_leaves, tree_map_only
 
@@ -23,6 +24,9 @@ from firstlight.trial.recorders import RepeatedBatches
 # Settings of the trainer that a trial replaces: it ends by itself, writes nothing and validates nothing.
 TRIAL_SETTINGS: Settings = {
     "max_epochs": 1_000,
+    "min_epochs": None,
+    "min_steps": None,
+    "fast_dev_run": False,
     "max_steps": -1,
     "max_time": None,
     "limit_train_batches": None,
@@ -100,9 +104,11 @@ class TrialRunner:
 
     def _fit(self, recorder: Callback, batches: list[Any] | None, settings: Settings, without_dropout: bool) -> None:
         model = copy.deepcopy(self.model)
+        # Own callbacks of the module may stop the training or write files.
+        vars(model)["configure_callbacks"] = list
         if without_dropout:
             disable_dropout(model)
-        trainer = instantiate(settings, callbacks=[recorder], logger=[], default_root_dir=None)
+        trainer = instantiate(settings, callbacks=[recorder], logger=[DummyLogger()], default_root_dir=None)
         trainer.apply_memory_settings(model)
         owner: Any = model if self.data is None else self.data
         original, hooks = owner.train_dataloader, vars(owner)

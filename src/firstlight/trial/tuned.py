@@ -97,6 +97,8 @@ def find_entry(key: Settings, file: Path = TUNED_FILE) -> tuple[Settings | None,
     for name, now in describe_system().items():
         if entry.get(name) != now:
             return None, format_stale(entry, name, entry.get(name), now)
+    if "trainer" not in entry:
+        return None, "ignored an interrupted search. Run `make tune` to continue it."
     return (entry, "") if is_valid(entry) else (None, f"ignored the entry in {file}: invalid values. Run `make tune`.")
 
 

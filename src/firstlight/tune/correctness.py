@@ -25,7 +25,10 @@ class Tolerance:
 # By precision. bfloat16 has 8 significant bits; float16, and TF32, which `32-true` uses on CUDA, have 11. The rounding
 # errors of the layers add up in the gradients of a deep network.
 TOLERANCES = {
+    "64-true": Tolerance(loss=0.005, gradient=0.02),
     "32-true": Tolerance(loss=0.005, gradient=0.02),
+    "16-true": Tolerance(loss=0.01, gradient=0.05),
+    "bf16-true": Tolerance(loss=0.03, gradient=0.1),
     "16-mixed": Tolerance(loss=0.01, gradient=0.05),
     "bf16-mixed": Tolerance(loss=0.03, gradient=0.1),
 }

@@ -136,8 +136,8 @@ class CoordinateSearch:
 
     def _time(self, values: Settings, trial: Trial) -> None:
         timer = StepTimer(self.runner.device, self.trial_s)
-        self.runner.run(timer, self.batches, values)
-        trial.seconds = min(timer.seconds_per_step, trial.seconds or timer.seconds_per_step)
+        seconds = self.measure(timer, self.batches, values)
+        trial.seconds = min(seconds, trial.seconds or seconds)
         trial.startup_s, trial.problem = timer.startup_s, ""
 
     def _is_faster(self, values: Settings, best: Settings) -> bool:
@@ -158,11 +158,18 @@ class CoordinateSearch:
         return self.reference
 
     def _record(self, values: Settings, seed: int) -> StepRecorder:
-        recorder = StepRecorder(NUM_STEPS, seed, LR_FACTOR)
+        num_batches = NUM_STEPS * self.runner.settings["trainer"].get("accumulate_grad_batches", 1)
+        recorder = StepRecorder(num_batches, seed, LR_FACTOR)
         self.runner.run(recorder, self.batches, values, without_dropout=True)
         return recorder
 
     def measure(self, recorder: StepTimer, batches: list[Any] | None, values: Settings) -> float:
-        """Return the duration of a step with other batches, or with those of the dataloader."""
+        """Return the duration of a step with these batches, or with those of the dataloader.
+
+        Raises:
+            TrainingError: If the training ends before the timed steps.
+        """
         self.runner.run(recorder, batches, values)
+        if not recorder.seconds_per_step:
+            raise TrainingError("the training ended before the timed steps")
         return recorder.seconds_per_step

@@ -21,6 +21,8 @@ from firstlight.trial.tuned import TUNED_FILE, describe_system, make_key, read_e
 from firstlight.tune.candidates import MAX_AUTOTUNE_MINUTES, format_values, list_axes, list_worker_counts
 from firstlight.tune.search import CoordinateSearch, Trial
 
+# What trainer=auto reads from an entry.
+RESULTS = ("trainer", "compile_min_steps", "num_workers")
 # More workers must be faster by this factor, because each is a process of its own.
 MIN_WORKER_GAIN = 1.03
 # The largest batch size that is timed, as a multiple of the config's.
@@ -66,7 +68,7 @@ class TuningSession:
         axes = list_axes(self.runner, self.config["trainer"] | SINGLE_DEVICE, self.minutes)
         worker_counts = list_worker_counts(self.runner, get_default_num_workers())
         if not axes and not worker_counts:
-            raise ConfigError("Nothing to choose: the config sets every value. Use trainer=auto without overrides.")
+            raise ConfigError("No setting is left to tune: the config sets all. Use trainer=auto without overrides.")
         start = {name: trainer[name] for name in ("precision", "channels_last", "compile", "compile_mode")}
         start["fused_optimizer"] = trainer["fused_optimizer"]
         search = CoordinateSearch(self.runner, self.minutes, self.trials, self.write)
@@ -84,6 +86,8 @@ class TuningSession:
 
     def set_best(self, search: CoordinateSearch, best: Settings, axes: dict[str, Any]) -> None:
         """Store the best settings in the entry: those that were searched, and from when on compiling pays off."""
+        for name in RESULTS:
+            self.entry.pop(name, None)
         names = [*axes, *(["compile_mode"] if "compile" in axes else [])]
         self.entry["trainer"] = {name: best[name] for name in names}
         if best["compile"] and "compile" in axes:
@@ -100,7 +104,11 @@ class TuningSession:
         chosen, seconds = counts[0], float("inf")
         for count in counts:
             data.num_workers = count
-            found = search.measure(StepTimer(self.runner.device, search.trial_s), None, eager)
+            try:
+                found = search.measure(StepTimer(self.runner.device, search.trial_s), None, eager)
+            except Exception as error:  # a worker process may end
+                print(f"tried     data.num_workers={count}  excluded: {type(error).__name__}: {error}", flush=True)
+                continue
             print(f"tried     data.num_workers={count}  {1_000 * found:.2f} ms per step", flush=True)
             if found * MIN_WORKER_GAIN < seconds:
                 chosen, seconds = count, found
@@ -131,7 +139,9 @@ class TuningSession:
             print(f"note      compile_mode=max-autotune is tried with minutes={MAX_AUTOTUNE_MINUTES}", flush=True)
         self.report_batch_sizes(search, best)
         where = f"{TUNED_FILE}, which trainer=auto reads" if self.is_writable else "not saved"
-        print(f"saved     {where}; to set the values yourself: {format_command('make', 'train')} {format_values(best)}")
+        label = "saved" if self.is_writable else "settings"
+        command = f"{format_command('make', 'train')} {format_values(best)}"
+        print(f"{label:<8}  {where}; to set the values yourself: {command}")
 
     def report_batch_sizes(self, search: CoordinateSearch, best: Settings) -> None:
         """Print which larger batch size is faster, without compilation. It is not applied: it changes the results."""
@@ -159,9 +169,12 @@ class TuningSession:
     def _read_interrupted_trials(self) -> dict[str, Trial]:
         """Return the trials of an interrupted search in the same environment."""
         for entry in read_entries():
-            is_same = entry["key"] == self.entry["key"] and not entry.get("is_complete")
+            is_same = entry["key"] == self.entry["key"]
             if is_same and all(entry.get(name) == value for name, value in describe_system().items()):
-                self.entry |= {name: entry[name] for name in ("trainer", "compile_min_steps") if name in entry}
+                # The earlier result stays in use until this search is complete.
+                self.entry |= {name: entry[name] for name in RESULTS if name in entry}
+                if entry.get("is_complete"):
+                    return {}
                 trials = {name: Trial(**fields) for name, fields in entry["trials"].items()}
                 print(f"resuming  an interrupted search with {len(trials)} trials", flush=True)
                 return trials

@@ -13,7 +13,7 @@ from firstlight.run.errors import ConfigError
 from firstlight.run.files import to_plain_dict
 from firstlight.trial.recorders import StepRecorder
 from firstlight.trial.runner import TrialRunner
-from firstlight.trial.tuned import TUNED_FILE
+from firstlight.trial.tuned import TUNED_FILE, find_entry
 from firstlight.tune import __main__ as tune
 from firstlight.tune.candidates import SAFE_VALUES
 from firstlight.tune.correctness import TOLERANCES, find_difference, find_mismatch, make_reference
@@ -113,6 +113,32 @@ def test_interrupted_search_keeps_its_trials(monkeypatch, capsys):
 
 
 @pytest.mark.slow
+def test_earlier_result_stays_in_use_until_a_new_search_is_complete(monkeypatch):
+    complete = run_tune()
+    monkeypatch.setattr(TrialRunner, "run", raise_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run_tune()
+
+    entry, reason = find_entry(complete["key"])
+    assert reason == ""
+    assert entry["trainer"] == complete["trainer"]
+
+
+def raise_interrupt(*args, **kwargs):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.slow
+def test_callbacks_and_limits_of_the_user_do_not_reach_the_trials(tmp_path):
+    overrides = ["model=plain_own_callbacks", "data=none", "trainer.accelerator=cpu", "minutes=0.05"]
+    entry = tune.main(compose_config("tune", [*overrides, "+trainer.min_steps=200"]))
+
+    assert entry["is_complete"]
+    assert [trial["problem"] for trial in entry["trials"].values()] == [""] * len(entry["trials"])
+    assert not list(Path.cwd().rglob("*.ckpt"))
+
+
+@pytest.mark.slow
 def test_directory_that_is_not_writable(capsys):
     Path("logs").write_text("a file")
     entry = run_tune()
@@ -120,7 +146,7 @@ def test_directory_that_is_not_writable(capsys):
 
     assert entry["is_complete"]
     assert out.count("Cannot write logs/tuned.json: ") == 1
-    assert "saved     not saved; to set the values yourself: make train trainer.precision=32-true" in out
+    assert "settings  not saved; to set the values yourself: make train trainer.precision=32-true" in out
 
 
 @pytest.mark.slow
@@ -133,7 +159,7 @@ def test_any_module_is_tuned(model):
 
 
 def test_nothing_to_choose():
-    with pytest.raises(ConfigError, match="Nothing to choose: the config sets every value"):
+    with pytest.raises(ConfigError, match="No setting is left to tune: the config sets all"):
         run_tune("trainer.channels_last=true")
 
 
