@@ -154,4 +154,6 @@ def test_memory_of_dry_run_matches_tracker_of_torch(compose_cfg, name, activatio
     peak = dry_run(model, data, trainer, "32-true", deterministic=False).peaks["training"]
 
     # Both count each storage; torch counts temporaries of an operator that ends, too.
-    assert peak == pytest.approx(track_training_peak(model, data, trainer), rel=0.01, abs=4096)
+    # In a network that is smaller than its inputs, the copies of the preprocessing count.
+    slack = 4096 if peak["activations"] > peak["inputs"] else 3 * peak["inputs"]
+    assert peak == pytest.approx(track_training_peak(model, data, trainer), rel=0.01, abs=slack)
