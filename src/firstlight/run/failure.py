@@ -22,6 +22,8 @@ RESTORE_FUNCTIONS = {
     ("checkpoint_connector.py", "_restore_modules_and_callbacks"),
     ("checkpoint_connector.py", "restore_training_state"),
     ("load.py", "load_model"),
+    ("rng_state.py", "set_rng_states"),
+    ("exact_resume.py", "on_state_restored"),
 }
 
 
