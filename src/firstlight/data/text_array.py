@@ -46,10 +46,10 @@ class TextArray(Sequence[str]):
     @overload
     def __getitem__(self, index: slice) -> list[str]: ...
     def __getitem__(self, index: int | slice) -> str | list[str]:
-        positions = np.arange(len(self.offsets) - 1) if self.indices is None else self.indices
+        positions = range(len(self)) if self.indices is None else self.indices
         if not isinstance(index, slice):
             return self._read(int(positions[index]))
-        return [self._read(position) for position in positions[index].tolist()]
+        return [self._read(int(position)) for position in positions[index]]
 
     def __iter__(self) -> Iterator[str]:
         for start in range(0, len(self), BLOCK_SIZE):

@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from firstlight.run.errors import CheckpointError, TrainingError
+from firstlight.run.errors import CheckpointError, TrainingError, iter_error_chain
 from firstlight.run.failure import describe_failure
 from firstlight.run.files import read_json_or_empty
 from firstlight.run.lock import acquire_run_lock
@@ -171,8 +171,5 @@ def _format_silent_exit(subject: str) -> str:
 def is_peer_failure(error: BaseException | None) -> bool:
     """Return True if an error or one of its causes indicates that another rank has failed."""
     signs = ("Connection closed by peer", "Connection reset by peer", "NCCL", "DistBackendError", "Broken pipe")
-    while error is not None:
-        if any(sign in f"{type(error).__name__}: {error}" for sign in signs):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+    chain = iter_error_chain(error) if error is not None else ()
+    return any(sign in f"{type(link).__name__}: {link}" for link in chain for sign in signs)

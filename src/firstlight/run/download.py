@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from firstlight.run.errors import shorten
+from firstlight.run.errors import iter_error_chain, shorten
 from firstlight.run.network import is_network_error
 from firstlight.run.progress import WorkProgress, show_progress
 
@@ -93,16 +93,10 @@ def describe_failed_download(error: BaseException, download: str, setting: str) 
     """
     if not is_network_error(error):
         return None
-    reason = shorten(" ".join(str(find_root_cause(error)).split()), 200).rstrip(".")
+    *_, root_cause = iter_error_chain(error)
+    reason = shorten(" ".join(str(root_cause).split()), 200).rstrip(".")
     reason = "HF_HUB_OFFLINE is set" if is_hub_offline() else reason
     return (
         f"it is not in the cache, and there is no connection ({reason}). On a machine with network access, run "
         f"`make prepare`, or {download}; copy the result here, and set {setting}."
     )
-
-
-def find_root_cause(error: BaseException) -> BaseException:
-    """Return the first error in a chain of errors."""
-    while (cause := error.__cause__ or error.__context__) is not None:
-        error = cause
-    return error

@@ -1,6 +1,6 @@
 """Errors that a user can fix, and the wording of their messages: the problem, the value, the fix, in one line."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 
 from firstlight.run.packages import get_install_hint
@@ -102,3 +102,13 @@ def not_found(what: str, fix: str) -> str:
 def corrupt_file(what: str, detail: str, fix: str) -> str:
     """Return the message for a file that exists but is not valid."""
     return f"{what} is corrupt ({detail}). {fix}"
+
+
+def iter_error_chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, then the error that caused it or during whose handling it was raised, and so on."""
+    seen: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in seen:
+        yield link
+        seen.append(link)
+        link = link.__cause__ or link.__context__

@@ -5,13 +5,12 @@ import os
 import re
 import resource
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from traceback import extract_tb
 
 from omegaconf import DictConfig, OmegaConf
 
-from firstlight.run.errors import MAX_MESSAGE_CHARACTERS, UserError, shorten
+from firstlight.run.errors import MAX_MESSAGE_CHARACTERS, UserError, iter_error_chain, shorten
 from firstlight.run.signals import get_received_signal
 
 # How the system, SQLite and libraries that quote the system describe a full disk.
@@ -82,8 +81,7 @@ def describe_restore_error(error: BaseException) -> str | None:
 
 def format_file_limit_error(error: BaseException) -> str | None:
     """Return the message for a process that may not open another file; None for any other error."""
-    link: BaseException | None = error
-    while link is not None:
+    for link in iter_error_chain(error):
         # torch and multiprocessing raise errors of their own.
         if getattr(link, "errno", None) in (errno.EMFILE, errno.ENFILE) or "Too many open files" in str(link):
             limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -91,7 +89,6 @@ def format_file_limit_error(error: BaseException) -> str | None:
                 f"Too many open files: this process may open {limit}. Raise the limit with `ulimit -n 4096`, or use "
                 "data.num_workers=0."
             )
-        link = link.__cause__ or link.__context__
     return None
 
 
@@ -117,16 +114,6 @@ def format_disk_error(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"Cannot write {error.filename}: {error.strerror}. Choose another output_dir."
     return None
-
-
-def iter_error_chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error, then the error that caused it or during whose handling it was raised, and so on."""
-    seen: list[BaseException] = []
-    link: BaseException | None = error
-    while link is not None and link not in seen:
-        yield link
-        seen.append(link)
-        link = link.__cause__ or link.__context__
 
 
 def unwrap_worker_error(error: BaseException) -> str:

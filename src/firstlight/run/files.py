@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from omegaconf import DictConfig, OmegaConf
 
 from firstlight.run.containment import is_inside, read_text_inside
-from firstlight.run.failure import iter_error_chain
+from firstlight.run.errors import iter_error_chain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -1,8 +1,9 @@
 """Recognize errors of the network, whichever library raised them."""
 
 import socket
-from collections.abc import Iterator
 from urllib.error import HTTPError, URLError
+
+from firstlight.run.errors import iter_error_chain
 
 # Classes of libraries, by name: importing huggingface_hub, httpx or requests takes up to a second.
 NETWORK_ERROR_NAMES = {
@@ -19,23 +20,12 @@ NETWORK_ERROR_NAMES = {
 
 def is_network_error(error: BaseException) -> bool:
     """Return True if an error, or one that it was raised from, says that an address cannot be reached."""
+    causes = list(iter_error_chain(error))
     # An answer such as 404 is no failure of the network, and the timeout of a file lock is none.
-    if any(
-        isinstance(cause, HTTPError) or type(cause).__module__.startswith("filelock") for cause in iter_causes(error)
-    ):
+    if any(isinstance(cause, HTTPError) or type(cause).__module__.startswith("filelock") for cause in causes):
         return False
     return any(
         isinstance(cause, URLError | ConnectionError | TimeoutError | socket.gaierror)
         or NETWORK_ERROR_NAMES & {base.__name__ for base in type(cause).__mro__}
-        for cause in iter_causes(error)
+        for cause in causes
     )
-
-
-def iter_causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and the errors that it was raised from, the last one first."""
-    seen: set[int] = set()
-    cause: BaseException | None = error
-    while cause is not None and id(cause) not in seen:
-        seen.add(id(cause))
-        yield cause
-        cause = cause.__cause__ or cause.__context__

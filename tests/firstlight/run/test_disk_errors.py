@@ -13,8 +13,8 @@ import torch
 from omegaconf import OmegaConf
 
 from firstlight.cli.errors import format_user_error, print_error
-from firstlight.run.errors import DataError, TrainingError, shorten
-from firstlight.run.failure import describe_failure, find_known_reason, iter_error_chain
+from firstlight.run.errors import DataError, TrainingError, iter_error_chain, shorten
+from firstlight.run.failure import describe_failure, find_known_reason
 from firstlight.run.files import write_atomically
 from support.interruption import SMALL_OVERRIDES, SignalSender, train_model
 
