@@ -1,7 +1,6 @@
-"""What a benchmark adds to a Trainer: a stopwatch, a learning rate of zero, a repeated batch, and restored weights."""
+"""What a benchmark adds to a Trainer: a stopwatch, a learning rate of zero, and restored weights."""
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -21,21 +20,6 @@ class Timing:
 
     seconds: float
     peak_memory_gib: float
-
-
-class RepeatedBatchLoader:
-    """A data loader that yields the same batch `length` times, so that data loading is not measured."""
-
-    def __init__(self, batch: Any, length: int) -> None:
-        self.batch = batch
-        self.length = length
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __iter__(self) -> Iterator[Any]:
-        for _ in range(self.length):
-            yield self.batch
 
 
 class Stopwatch(Callback):

@@ -12,7 +12,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from firstlight.benchmark.conditions import BenchmarkResult, Conditions, read_conditions
 from firstlight.benchmark.loops import (
-    RepeatedBatchLoader,
     Stopwatch,
     Timing,
     WeightSnapshot,
@@ -36,14 +35,12 @@ from firstlight.model.task import Task
 from firstlight.run.errors import TrainingError
 from firstlight.run.exit_actions import run_exit_actions
 from firstlight.run.files import to_plain_dict
+from firstlight.trial.recorders import RepeatedBatches
+from firstlight.trial.runner import UNLIMITED
 
 # Steps before the timed ones: on an accelerator, kernels are selected and CUDA graphs recorded in them.
 WARMUP_STEPS = {"cpu": 1, "cuda": 12, "mps": 12}
 LOSS_GUARD = "firstlight.callbacks.loss_guard.LossGuard"
-# Settings that would end the loop early, or interrupt the timed steps.
-UNLIMITED = {"max_epochs": 1, "max_steps": -1, "max_time": None, "min_epochs": None, "min_steps": None}
-UNLIMITED |= {f"limit_{name}_batches": None for name in ("train", "val", "test", "predict")}
-UNLIMITED |= {"overfit_batches": 0, "val_check_interval": None, "check_val_every_n_epoch": 1, "fast_dev_run": False}
 
 
 class ModelBenchmark:
@@ -57,7 +54,8 @@ class ModelBenchmark:
         # The benchmark stands for a long run: it is compiled unless the trainer never compiles.
         cfg.trainer.compile, cfg.trainer.compile_min_steps = cfg.trainer.compile is not False, 0
         self.settings = to_plain_dict(cfg)
-        self.settings["trainer"] |= {key: UNLIMITED[key] for key in UNLIMITED if key in self.settings["trainer"]}
+        limits = UNLIMITED | {"max_epochs": 1}
+        self.settings["trainer"] |= {key: limits[key] for key in limits if key in self.settings["trainer"]}
         callbacks = self.settings["callbacks"] or {}
         self.settings["callbacks"] = {
             name: node for name, node in callbacks.items() if not node or node.get("_target_") != LOSS_GUARD
@@ -159,7 +157,7 @@ class ModelBenchmark:
         loop, owner = self.loops[phase], self.model if self.data is None else self.data
         first, *others = self.batches[phase]
         # Only the first loader is timed, but a step may be written for several.
-        loaders = [RepeatedBatchLoader(first, length), *(RepeatedBatchLoader(batch, 1) for batch in others)]
+        loaders = [RepeatedBatches([first], length), *(RepeatedBatches([batch], 1) for batch in others)]
         setattr(owner, f"{loop.split}_dataloader", lambda: loaders if others else loaders[0])
         if phase == "train":
             self.model.train()

@@ -13,7 +13,7 @@ def find_repeated_blocks(network: nn.Module) -> list[nn.Module]:
     A block is one of several modules of one class in a ModuleList or Sequential, and has submodules of its own.
     """
     blocks: list[nn.Module] = []
-    for child in _iter_children(network):
+    for child in network.children():
         blocks += [child] if _is_repeated(child, network) else find_repeated_blocks(child)
     return blocks
 
@@ -27,12 +27,8 @@ def find_repeated_layers(network: nn.Module) -> list[nn.Sequential]:
         counts = Counter(type(child) for child in network if any(True for _ in child.parameters(recurse=False)))
         if any(count > 1 for count in counts.values()):
             return [network]
-    children = [child for child in _iter_children(network) if not _is_repeated(child, network)]
+    children = [child for child in network.children() if not _is_repeated(child, network)]
     return [layers for child in children for layers in find_repeated_layers(child)]
-
-
-def _iter_children(network: nn.Module) -> list[nn.Module]:
-    return list(network.children())
 
 
 def _is_repeated(child: nn.Module, parent: nn.Module) -> bool:

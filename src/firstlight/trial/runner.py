@@ -21,22 +21,12 @@ from firstlight.mps.sample_batch import load_plain_batch, shallow_copy_datamodul
 from firstlight.run.errors import TrainingError
 from firstlight.trial.recorders import RepeatedBatches
 
-# Settings of the trainer that a trial replaces: it ends by itself, writes nothing and validates nothing.
-TRIAL_SETTINGS: Settings = {
-    "max_epochs": 1_000,
-    "min_epochs": None,
-    "min_steps": None,
-    "fast_dev_run": False,
-    "max_steps": -1,
-    "max_time": None,
-    "limit_train_batches": None,
-    "limit_val_batches": 0,
-    "overfit_batches": 0,
-    "check_val_every_n_epoch": 1,
-    "val_check_interval": None,
-    "profiler": None,
-    "compile_min_steps": 0,
-}
+# Settings of the trainer without which no loop ends early, and no validation interrupts the steps of an epoch.
+UNLIMITED: Settings = {"max_steps": -1, "max_time": None, "min_epochs": None, "min_steps": None, "fast_dev_run": False}
+UNLIMITED |= {f"limit_{name}_batches": None for name in ("train", "val", "test", "predict")}
+UNLIMITED |= {"overfit_batches": 0, "val_check_interval": None, "check_val_every_n_epoch": 1}
+# A trial ends by itself, writes nothing and validates nothing.
+TRIAL_SETTINGS = {"max_epochs": 1_000, "limit_val_batches": 0, "profiler": None, "compile_min_steps": 0}
 TRIAL_STEPS = 100_000
 FAILED_COMPILATION = "torch.compile failed"
 
@@ -91,7 +81,7 @@ class TrialRunner:
             TrainingError: If the network cannot be compiled.
             Exception: Whatever the model raises, also if memory runs out.
         """
-        settings = self.settings["trainer"] | TRIAL_SETTINGS | (values or {})
+        settings = self.settings["trainer"] | UNLIMITED | TRIAL_SETTINGS | (values or {})
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("ignore")
             warnings.filterwarnings("always", message=FAILED_COMPILATION)
