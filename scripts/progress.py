@@ -1,4 +1,4 @@
-"""Show that long work goes on: a live line on a terminal, a line every ten seconds in a log.
+"""Show that long work continues: a live line on a terminal, a line every ten seconds in a log.
 
     python scripts/progress.py setup pip install -r base.lock     run a command, show its last line instead of all
     python scripts/progress.py --output check mypy                run a command whose output is printed

@@ -86,7 +86,7 @@ def format_value(value: float, number_format: str) -> str:
 
 
 def make_label(group: tuple[str, str], results: list[dict[str, Any]]) -> str:
-    """Return the label of a model and device: name, batch size, and the conditions that tell networks apart."""
+    """Return the label of a model and device: name, batch size, and the conditions that distinguish networks."""
     model, device = group
     result = next(result for result in results if (result["model"], result["device"]) == group)
     name, *values = model.split(" ")

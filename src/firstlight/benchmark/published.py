@@ -55,7 +55,7 @@ def list_compared(results: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def rank_results(results: dict[str, Any], workload: str, phase: str) -> list[dict[str, Any]]:
-    """Return the published results of a workload and those of this machine, fastest first.
+    """Return the results of a workload, published ones and of this machine, fastest first.
 
     Args:
         results: The contents of benchmark.json.

@@ -138,7 +138,7 @@ class BenchmarkSuite:
             print(f"{name:<9} {phase:<7} {device.type:<4} {loop.loop:<7}  {throughput}", flush=True)
 
     def add_failure(self, name: str, device: str, phase: str | None, error: Exception, train_cfg: DictConfig) -> None:
-        """Record that a workload, or a phase of it, has failed, and end what it has opened."""
+        """Record that a workload, or a phase of it, has failed, and run its exit actions."""
         run_exit_actions(self.output_dir / "runs", 1)
         reason = describe_failure(error, train_cfg)
         if not isinstance(error, UserError) and (frames := extract_tb(error.__traceback__)):

@@ -53,7 +53,7 @@ def print_results_table(results: dict[str, Any]) -> None:
 
 
 def compute_ratios(results: list[dict[str, Any]]) -> dict[tuple[str, str, str], float]:
-    """Return the throughput of the Trainer divided by that of the plain loop, by model, phase and device."""
+    """Return the throughput of the Trainer relative to the plain loop, by model, phase and device."""
     plain = {make_result_key(result): result["samples_per_s"] for result in results if result["loop"] == "plain"}
     return {
         make_result_key(result): result["samples_per_s"] / plain[make_result_key(result)]

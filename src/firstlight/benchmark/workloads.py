@@ -88,7 +88,7 @@ def make_workload_overrides(cfg: DictConfig, name: str, overrides: list[str] | N
     Args:
         cfg: Config of the benchmark.
         name: A workload, or an option of configs/model, which is measured with its own dataset.
-        overrides: Further overrides, each with one value. If None, those of the config.
+        overrides: Further overrides, each with one value. If None, the overrides of the config.
     """
     overrides = list(cfg.overrides) if overrides is None else overrides
     fixed = ["name=benchmark", f"output_dir={cfg.output_dir}/runs"]

@@ -17,8 +17,8 @@ MAX_PENDING_BYTES = 2**28
 class TopSamples:
     """The samples with the highest scores so far, as columns: tensors with a row per sample.
 
-    Of equal scores, the earlier sample is kept. The memory is that of `max_samples` rows and of the pending batches,
-    whatever the number of batches.
+    Of equal scores, the earlier sample is kept. It needs memory for `max_samples` rows and for the pending
+    batches, whatever the number of batches.
 
     Args:
         max_samples: Maximum number of samples.
@@ -96,7 +96,7 @@ class TopSamples:
 
         Args:
             batches: Images of each batch, all of them with the same number.
-            positions: Position of each kept sample among those of the group; negative if it was kept before.
+            positions: Position of each kept sample in the group; negative if it was kept before.
         """
         self.images = buffer = self._reserve_images(batches[0], len(positions))
         size = len(batches[0])
@@ -121,7 +121,7 @@ class TopSamples:
 
 
 def assign_slots(order: Tensor, slots: Tensor, num_before: int) -> Tensor:
-    """Return the slot of each kept sample: its previous one, or that of a sample that is no longer kept.
+    """Return the slot of each kept sample: its previous slot, or the slot of a sample that is no longer kept.
 
     Args:
         order: Index of each kept sample, from the highest score, among all samples: first those kept before in their

@@ -49,9 +49,9 @@ def validate_hydra_overrides(overrides: Sequence[str], is_sweep: bool = False) -
 
 
 def collect_train_overrides(overrides: list[str]) -> list[str]:
-    """Return the overrides of `make benchmark`: those of `make train` become elements of its key `overrides`.
+    """Return the overrides of `make benchmark`: overrides of `make train` become elements of its key `overrides`.
 
-    `model=` and `trainer=` select what is measured, and become `models` and `accelerators`.
+    `model=` and `trainer=` select the measurements, and become `models` and `accelerators`.
 
     Raises:
         ConfigError: If `overrides` is also set.

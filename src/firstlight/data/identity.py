@@ -39,9 +39,7 @@ def make_text_identity(text: str) -> str:
 
 def stamp_labels(labels: Iterable[Any]) -> np.ndarray:
     """Return a checksum of each label, shape (labels,) uint32."""
-    # Equal labels of one dataset have equal types, but 1 == True in others.
-    names = map(repr, labels)
-    return np.fromiter(map(_stamp_text, names), dtype=np.uint32)
+    return np.fromiter((_stamp_text(repr(label)) for label in labels), dtype=np.uint32)
 
 
 @functools.lru_cache(maxsize=100_000)

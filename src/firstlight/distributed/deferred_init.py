@@ -36,7 +36,7 @@ def has_meta_tensors(network: nn.Module) -> bool:
 class Materializer:
     """Give the modules of a network memory and initial values one by one, in the order of `nn.Module.apply`.
 
-    With the same random numbers, the values are those of a network that is built on the device at once.
+    With the same random numbers, the values equal a network that is built on the device at once.
 
     Args:
         network: A network of transformers on the meta device, whose `_initialize_weights` initializes one module.
@@ -67,7 +67,7 @@ class Materializer:
             self._validate(module)
 
     def _materialize(self, module: nn.Module) -> None:
-        """Replace the tensors of a module, but not those of its submodules."""
+        """Replace the tensors of a module, but not of its submodules."""
         for tensors in (module._parameters, module._buffers):
             for name, tensor in tensors.items():
                 if tensor is not None and tensor.is_meta:

@@ -78,7 +78,7 @@ def group_blocks(blocks: list[nn.Module]) -> list[list[nn.Module]]:
 
 
 def supports_local_step(optimizer: Optimizer) -> bool:
-    """Return True if an optimizer can update the shard of this rank without those of the others."""
+    """Return True if an optimizer can update the shard of this rank without the other shards."""
     return type(optimizer) in ELEMENTWISE_OPTIMIZERS
 
 
@@ -114,7 +114,7 @@ def replace_by_local_shards(optimizer: Optimizer) -> Iterator[None]:
 
 
 def make_local(param: nn.Parameter) -> nn.Parameter:
-    """Return the local shard of a parameter with that of its gradient; both share the memory."""
+    """Return the local shard of a parameter and of its gradient; both share the memory."""
     local = nn.Parameter(to_local(param.data), requires_grad=param.requires_grad)
     local.grad = to_local(param.grad)
     return local

@@ -189,15 +189,17 @@ def is_sharded(trainer: dict[str, Any]) -> bool:
     return trainer["strategy"] == "fsdp" and num_processes > 1
 
 
-def scale_lr(lr: float, trainer: dict[str, Any]) -> float:
-    """Return the learning rate scaled by the number of devices according to `trainer.scale_lr`.
+def scale_lr(lr: float, trainer: dict[str, Any], ratio: float | None = None) -> float:
+    """Return the learning rate for a larger batch according to `trainer.scale_lr`.
 
     Args:
-        lr: Learning rate for one device.
+        lr: Learning rate for the original batch.
         trainer: The trainer's settings.
+        ratio: Size of the batch relative to the original one. If None, the number of devices.
     """
-    devices = count_processes(trainer["accelerator"], trainer["devices"], trainer["num_nodes"])
-    return float(lr * {None: 1, "linear": devices, "sqrt": devices**0.5}[trainer.get("scale_lr")])
+    if ratio is None:
+        ratio = count_processes(trainer["accelerator"], trainer["devices"], trainer["num_nodes"])
+    return float(lr * {None: 1, "linear": ratio, "sqrt": ratio**0.5}[trainer.get("scale_lr")])
 
 
 def validate_devices(accelerator: str, devices: int | str | list[int], num_nodes: int, strategy: str) -> None:

@@ -66,7 +66,7 @@ def disable_cache(model: nn.Module) -> None:
 def checkpoint_in_training(forward: Any, owner: nn.Module, *args: Any, **kwargs: Any) -> Any:
     """Run a forward pass; if gradients are needed, keep only its inputs for the backward pass.
 
-    The random numbers of the second pass are those of the first one.
+    Both passes use the same random numbers.
 
     Args:
         forward: The function to run.
@@ -113,7 +113,7 @@ def make_contexts(owner: nn.Module) -> tuple[Any, Any]:
 def recompute_within(context: Callable[[], AbstractContextManager[Any]]) -> Iterator[None]:
     """Enter a further context around each second pass of the blocks whose first pass runs here.
 
-    torch restores its own contexts, such as autocast of the device, but not those of a simulation.
+    torch restores its own contexts, such as autocast of the device, but no context of a simulation.
     """
     token = RECOMPUTE_CONTEXT.set(context)
     try:

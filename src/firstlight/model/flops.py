@@ -40,7 +40,7 @@ def count_flops_per_sample(model: LightningModule, inputs: Any, training: bool =
         training: Whether to include the backward pass.
     """
     meta_model = copy_to_meta(model).train(training)
-    disable_activation_checkpointing(meta_model)  # operations that it repeats are no progress
+    disable_activation_checkpointing(meta_model)  # repeated operations do not count
     for module in meta_model.modules():
         if isinstance(module, nn.SyncBatchNorm):
             # SyncBatchNorm runs only on GPUs. BatchNorm has the same FLOPs.

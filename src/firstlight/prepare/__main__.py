@@ -12,7 +12,7 @@ from firstlight.prepare.used_files import UsedFiles
 
 @command("prepare")
 def main(cfg: DictConfig) -> list[str]:
-    """Prepare a training run, print what is stored where, and return these paths."""
+    """Prepare a training run, print the used files and directories, and return their paths."""
     validate_config(cfg)
     used = UsedFiles(list_config_paths(cfg), os.environ)
     with used, convert_network_errors(used):

@@ -71,7 +71,7 @@ class Trainer(lightning.pytorch.Trainer):
         matmul_precision: Precision of float32 matmuls on CUDA: "high" allows TF32.
         num_threads: CPU threads per operator. If None, the available cores are divided among the devices.
         activation_checkpointing: Whether repeated blocks compute their activations again in the backward pass, which
-            saves memory and takes about a third more time.
+            saves memory and takes more time.
         callbacks: Lightning callbacks.
         kwargs: See `TrainerKwargs`.
 

@@ -7,7 +7,7 @@ from omegaconf import DictConfig, open_dict
 
 from firstlight.build import resolve_auto_settings
 from firstlight.config.options import AUTO, iter_options, load_option
-from firstlight.distributed.strategies import count_processes
+from firstlight.distributed.strategies import count_processes, scale_lr
 from firstlight.hardware.device import release_memory
 from firstlight.run.errors import ConfigError
 from firstlight.run.files import to_plain_dict
@@ -54,8 +54,7 @@ def resolve_batch_size(cfg: DictConfig) -> dict[str, str]:
     cfg.data.batch_size = found
     line = f"{found}, {reason}"
     if cfg.trainer.get("scale_lr") and "lr" in (cfg.optimizer or {}):
-        ratio = found / default
-        cfg.optimizer.lr = float(cfg.optimizer.lr * (ratio if cfg.trainer.scale_lr == "linear" else ratio**0.5))
+        cfg.optimizer.lr = scale_lr(cfg.optimizer.lr, trainer, found / default)
         line += f"; lr {cfg.optimizer.lr:.4g} ({cfg.trainer.scale_lr}, from batch size {default})"
     return {"batch size": line}
 

@@ -110,15 +110,8 @@ def test_terminal_shows_a_bar_below_other_output():
         "    time.sleep(0.5)\n"
         "    print('a message')\n"
     )
-    reader, writer = pty.openpty()
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=writer, stderr=writer, env={**os.environ})
-    os.close(writer)
-    output = b""
-    while chunk := read_terminal(reader):
-        output += chunk
-    assert process.wait() == 0
+    text = run_in_terminal(code)
 
-    text = output.decode()
     assert "Reading [files]: 1 of 4 (25 %)" in text
     assert "a message" in text
     assert text.splitlines()[-1].endswith("Reading [files]: 1 in 1 s") or "1 in 0 s" in text.splitlines()[-1]
@@ -136,13 +129,20 @@ def test_terminal_keeps_its_streams_if_the_work_redirects_its_output():
         "        time.sleep(0.3)\n"
         "assert (sys.stdout, sys.stderr) == streams\n"
     )
+
+    run_in_terminal(code)
+
+
+def run_in_terminal(code: str) -> str:
+    """Run Python code in a terminal, and return what it shows; the code must succeed."""
     reader, writer = pty.openpty()
     process = subprocess.Popen([sys.executable, "-c", code], stdout=writer, stderr=writer, env={**os.environ})
     os.close(writer)
-    while read_terminal(reader):
-        pass
-
+    output = b""
+    while chunk := read_terminal(reader):
+        output += chunk
     assert process.wait() == 0
+    return output.decode()
 
 
 def read_terminal(descriptor: int) -> bytes:
