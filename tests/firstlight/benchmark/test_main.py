@@ -25,6 +25,7 @@ def test_benchmark_keeps_a_directory_with_files(tmp_path):
     assert (tmp_path / "run" / "runs").is_dir()
 
 
+@pytest.mark.slow
 def test_failing_workload_is_a_row_and_the_others_are_measured(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("FAULT", "batch>0:planted failure")
     monkeypatch.setattr("firstlight.benchmark.suite.measure_matmul_flops", lambda device, precision: 1e11)

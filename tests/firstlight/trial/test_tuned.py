@@ -40,6 +40,7 @@ def read_trainer(run_dir):
     return to_plain_dict(load_run_config(run_dir))["trainer"]
 
 
+@pytest.mark.slow
 def test_run_takes_the_found_values_and_resuming_keeps_them(capsys):
     write_entry(make_entry())
     train.main(compose_config("train", [*AUTO, "test=false"]))

@@ -59,6 +59,7 @@ def test_slow_setting_is_not_chosen(slow, monkeypatch):
     assert [trial.problem for trial in trials.values()] == ["", ""]
 
 
+@pytest.mark.slow
 def test_fast_but_wrong_setting_is_excluded(monkeypatch, capsys):
     plant(monkeypatch, slow=False, wrong=True)
     trials, chosen = search_memory_format()

@@ -32,6 +32,7 @@ def test_search_covers_the_settings_of_mps():
     assert axes.keys() == {"precision", "channels_last", "fused_optimizer", "compile"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("slow", "wrong", "expected"), [(False, None, True), (False, True, False)])
 def test_fastest_correct_memory_format_is_chosen(slow, wrong, expected, monkeypatch):
     plant(monkeypatch, slow=slow, wrong=wrong)
