@@ -176,6 +176,7 @@ def test_best_checkpoint_of_the_module_is_recorded(tmp_path):
     evaluate.main(compose_config("evaluate", [f"run={moved}"]))
 
 
+@pytest.mark.slow
 def test_optimizer_override_without_effect_is_rejected(tmp_path):
     command = [sys.executable, "-m", "firstlight.train", *make_overrides("autoencoder"), "optimizer=sgd", "logger=none"]
     process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)

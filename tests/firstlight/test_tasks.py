@@ -104,6 +104,16 @@ def check_predictions(path, tmp_path, combination):
         assert max(float(row["ink"]) for row in rows) < 600
 
 
+@pytest.mark.parametrize(
+    "combination",
+    [
+        ("images", "multilabel"),
+        ("text", "regression"),
+        pytest.param(("images", "regression"), marks=pytest.mark.slow),
+        pytest.param(("text", "multilabel"), marks=pytest.mark.slow),
+    ],
+    ids="-".join,
+)
 def test_stopped_run_resumes_bit_for_bit(files, tmp_path, combination):
     if combination[0] == "text":
         pytest.importorskip("transformers", reason="the extra text is not installed")

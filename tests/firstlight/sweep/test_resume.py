@@ -52,6 +52,7 @@ def interrupted_sweep(run_sweep, monkeypatch) -> tuple[int, str, list[str]]:
         return *run_sweep(*overrides), overrides
 
 
+@pytest.mark.slow
 def test_sweep_resumes_failed_interrupted_and_pending_jobs(interrupted_sweep, run_sweep):
     code, output, overrides = interrupted_sweep
     (sweep_dir,) = list_sweep_dirs()
