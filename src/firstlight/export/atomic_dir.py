@@ -10,6 +10,7 @@ from pathlib import Path
 from firstlight.run.errors import ConfigError
 from firstlight.run.files import read_json_or_empty, replace_atomically
 from firstlight.run.output_path import validate_new_dir, validate_writable
+from firstlight.run.text import format_bytes
 
 # Metadata file of each format.
 METADATA_FILES = ("model.pt2.json", "model.onnx.json", "config.json", "model.mlpackage.json")
@@ -110,7 +111,6 @@ def apply_umask(path: Path) -> None:
 
 
 def format_size(path: Path) -> str:
-    """Return the size of a file or of all files in a directory, in KiB or MiB."""
+    """Return the size of a file or of all files in a directory, e.g. "1.5 KiB"."""
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    num_bytes = sum(file.stat().st_size for file in files)
-    return f"{num_bytes / 2**20:.1f} MiB" if num_bytes >= 2**20 else f"{num_bytes / 2**10:.1f} KiB"
+    return format_bytes(sum(file.stat().st_size for file in files))

@@ -10,6 +10,7 @@ from typing import Any
 
 from firstlight.config.options import SEARCH_PATH, SOURCE_DIR
 from firstlight.run.download import get_torch_home, list_hub_caches
+from firstlight.run.text import format_bytes
 
 # Directories of the operating system; what they contain is part of the machine.
 SYSTEM_DIRS = ("/proc", "/sys", "/dev", "/etc", "/usr", "/lib", "/lib64", "/bin", "/var", "/run", "/System", "/Library")
@@ -155,10 +156,7 @@ def iter_files(path: str) -> Iterator[str]:
 def format_size(path: str) -> str:
     """Return the size of a file or directory, such as "1.2 GiB, 3,000 files"."""
     num_bytes, num_files = measure(path)
-    exponent = min(max(num_bytes.bit_length() - 1, 0) // 10, 4)
-    unit = ["B", "KiB", "MiB", "GiB", "TiB"][exponent]
-    size = f"{num_bytes} B" if not exponent else f"{num_bytes / 1024**exponent:.1f} {unit}"
     if Path(path).is_file():
-        return size
+        return format_bytes(num_bytes)
     bound = "at least " if num_files == MAX_COUNTED_FILES else ""
-    return f"{bound}{size}, {num_files:,} file{'' if num_files == 1 else 's'}"
+    return f"{bound}{format_bytes(num_bytes)}, {num_files:,} file{'' if num_files == 1 else 's'}"

@@ -37,6 +37,13 @@ def _escape(char: str) -> str:
     return char.encode("unicode_escape").decode("ascii")
 
 
+def format_bytes(num_bytes: int) -> str:
+    """Return a number of bytes with a unit, e.g. "512 B" or "1.5 KiB"."""
+    exponent = min(max(num_bytes.bit_length() - 1, 0) // 10, 4)
+    unit = ["B", "KiB", "MiB", "GiB", "TiB"][exponent]
+    return f"{num_bytes / 1024**exponent:.1f} {unit}" if exponent else f"{num_bytes} B"
+
+
 def format_plot_text(text: Any, max_length: int = MAX_PLOT_LENGTH) -> str:
     """Return a text as matplotlib draws it, without mathtext ($...$), and not hidden in a legend (_...)."""
     shown = format_printable(str(text), max_length).replace("$", r"\$")
