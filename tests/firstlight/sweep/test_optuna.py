@@ -60,6 +60,11 @@ def test_search_space_corners():
             ["sweeper.direction=up", *SEARCH_SPACE],
             "Invalid value for sweeper.direction: expected maximize or minimize for each metric (val/accuracy), got",
         ),
+        (
+            ["optimizer.lr=interval(1,0.1)"],
+            "Invalid value for optimizer.lr: expected low <= high, got 'inter",
+        ),
+        (["optimizer=glob(*)"], "optimizer=glob(*) is not supported. List the options, separated by commas."),
         (["sweeper.direction=[minimize,minimize]", *SEARCH_SPACE], "got ['minimize', 'minimize']."),
     ],
 )
@@ -89,7 +94,7 @@ def test_search_continues_after_failed_trial_and_can_be_extended(run_sweep, monk
     assert code == 0, output
     assert [row["status"] for row in read_results()] == ["finished", "failed", "finished"]
     assert all(0.001 <= float(row["optimizer.lr"]) <= 0.1 for row in read_results())
-    assert (find_sweep_dir() / "study.db").is_file()
+    assert (find_sweep_dir() / "study.jsonl").is_file()
     pattern = r"^Best trial: job \d \(val/accuracy ([\d.]+)\). Reproduce with: make train .*optimizer.lr=[\d.]+"
     (best,) = re.findall(pattern, output, re.M)
     assert float(best) == max(float(row["val/accuracy"]) for row in read_results() if row["val/accuracy"])
