@@ -33,7 +33,7 @@ def parse(*overrides):
         ("16", ["16"]),
         ("null", ["null"]),
         ("4,8,4", ["4", "8"]),
-        ("true,null,0.1,a", ["true", "null", "0.1", "a"]),
+        ("true,null,0.1,a", ["True", "null", "0.1", "a"]),
         ("shuffle(c,a,b)", ["c", "a", "b"]),
         ("sort(c,a,b)", ["a", "b", "c"]),
         ("'a b','c,d'", ["'a b'", "'c,d'"]),
