@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import signal
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from firstlight.run.errors import ConfigError
 from firstlight.sweep.plan import expand_jobs_or_corners, make_plan
+from support import sweep_process
 from support.sweep_in_process import make_sweep_runner
 from support.tiny_training import NO_PLOTS, make_faulty_overrides
 
@@ -125,6 +127,23 @@ def test_interrupted_search_resumes_interrupted_trial(run_sweep, monkeypatch):
     assert [row["status"] for row in read_results()] == ["finished"] * 3
     assert [row["optimizer.lr"] for row in read_results()[:2]] == [row["optimizer.lr"] for row in interrupted]
     assert len(json.loads((find_sweep_dir() / "1" / "run.json").read_text())["attempts"]) <= 2
+
+
+@pytest.mark.slow
+@requires_optuna
+def test_second_process_resumes_killed_search(tmp_path):
+    overrides = ["sweeper=optuna", "optimizer.lr=interval(0.001,0.1)", "data.batch_size=4", "sweeper.n_trials=3"]
+    _, _, undisturbed_dir = sweep_process.run_sweep(tmp_path / "undisturbed", *overrides)
+    killed, _, sweep_dir = sweep_process.run_sweep(tmp_path / "killed", *overrides, FAULT="job==1,step==1:SIGKILL")
+    code, output, _ = sweep_process.run_sweep(tmp_path / "killed", *overrides)
+    results = [
+        [(row["optimizer.lr"], row["status"], row["val/accuracy"]) for row in sweep_process.read_results(directory)]
+        for directory in (undisturbed_dir, sweep_dir)
+    ]
+
+    assert (killed, code) == (-signal.SIGKILL, 0), output
+    assert results[0] == results[1]
+    assert [status for _, status, _ in results[0]] == ["finished"] * 3
 
 
 @pytest.mark.slow
