@@ -67,12 +67,12 @@ def parse_values(override: Override) -> NumberRange | list[str]:
         return parse_interval(override, value)
     if not override.is_sweep_override():
         return [override.get_value_element_as_str()]
+    assert isinstance(value, ChoiceSweep | RangeSweep)
     for tag in sorted(value.tags):
         fix = "Use tag(log,interval(<low>,<high>)), or remove the tag."
         raise ConfigError(f"Tag '{tag}' of {override.input_line} has no effect. {fix}")
     if isinstance(value, RangeSweep):
         return parse_range(override, value)
-    assert isinstance(value, ChoiceSweep)
     # In the order of the command line, also after shuffle(): all trials of a study must have the same choices.
     return list(dict.fromkeys(Transformer.str(item) for item in value.list))
 

@@ -133,17 +133,18 @@ def test_interrupted_search_resumes_interrupted_trial(run_sweep, monkeypatch):
 @requires_optuna
 def test_second_process_resumes_killed_search(tmp_path):
     overrides = ["sweeper=optuna", "optimizer.lr=interval(0.001,0.1)", "data.batch_size=4", "sweeper.n_trials=3"]
-    _, _, undisturbed_dir = sweep_process.run_sweep(tmp_path / "undisturbed", *overrides)
-    killed, _, sweep_dir = sweep_process.run_sweep(tmp_path / "killed", *overrides, FAULT="job==1,step==1:SIGKILL")
-    code, output, _ = sweep_process.run_sweep(tmp_path / "killed", *overrides)
-    results = [
-        [(row["optimizer.lr"], row["status"], row["val/accuracy"]) for row in sweep_process.read_results(directory)]
-        for directory in (undisturbed_dir, sweep_dir)
-    ]
+    killed, _, sweep_dir = sweep_process.run_sweep(tmp_path, *overrides, FAULT="job==1,step==1:SIGKILL")
+    records = [json.loads(file.read_text()) for file in sorted(sweep_dir.glob("*/run.json"))]
+    code, output, _ = sweep_process.run_sweep(tmp_path, *overrides)
+    results = sweep_process.read_results(sweep_dir)
 
     assert (killed, code) == (-signal.SIGKILL, 0), output
-    assert results[0] == results[1]
-    assert [status for _, status, _ in results[0]] == ["finished"] * 3
+    assert [record["status"] for record in records] == ["finished", "running"]
+    assert [row["status"] for row in results] == ["finished"] * 3
+    # The open trial is found again, with the same value.
+    rates = [row["optimizer.lr"] for row in results]
+    assert all(f"optimizer.lr={rates[number]}" in records[number]["overrides"] for number in (0, 1))
+    assert len(set(rates)) == 3
 
 
 @pytest.mark.slow
