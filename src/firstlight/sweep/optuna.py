@@ -1,29 +1,33 @@
 """Hyperparameter search with Optuna; the study is stored in the sweep directory."""
 
 import math
-import warnings
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
 import optuna
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from hydra_plugins.hydra_optuna_sweeper._impl import create_params_from_overrides
 from omegaconf import DictConfig
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
 from firstlight.run.errors import CheckpointError, ConfigError, corrupt_file
 from firstlight.run.files import read_json_or_empty
 from firstlight.run.text import format_command
 from firstlight.sweep.jobs import get_job_dir
 from firstlight.sweep.objectives import as_list, resolve_directions
+from firstlight.sweep.search_space import NumberRange, parse_search_space
 
-STUDY_FILE, STUDY_NAME = "study.db", "sweep"
+STUDY_FILE, STUDY_NAME = "study.jsonl", "sweep"
 
 
-# The sweeper of hydra-optuna-sweeper 1.3 aborts the search when one trial fails.
+# The sweeper of hydra-optuna-sweeper 1.3 requires Optuna 2 and aborts the search when one trial fails.
 class ResumableOptunaSweeper(Sweeper):
     """Hydra sweeper that uses Optuna, resumes after an interruption, and continues after a failed trial.
 
@@ -38,7 +42,7 @@ class ResumableOptunaSweeper(Sweeper):
         params: Search space of a stored sweep: override values by key.
     """
 
-    package = "hydra-optuna-sweeper"
+    package = "optuna"
     extra = "optuna"
 
     def __init__(
@@ -66,16 +70,17 @@ class ResumableOptunaSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Run trials until the study has `n_trials` of them, starting with the interrupted ones."""
-        space, fixed = create_params_from_overrides([*(f"{k}={v}" for k, v in self.params.items()), *arguments])
-        study = load_or_create_study(self.sweep_dir, self.directions, self.seed)
+        space, fixed = make_distributions([*(f"{key}={value}" for key, value in self.params.items()), *arguments])
+        study = load_or_create_study(self.sweep_dir, self.directions)
         self.tell_ended_trials(study)
         for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            sample_missing_params(study, trial, space, self.seed)
             self.run_trials(study, [trial.number], fixed)
         while (remaining := self.num_trials - len(study.trials)) > 0:
-            numbers = [study.ask(space).number for _ in range(min(self.n_jobs, remaining))]
+            numbers = [sample_trial(study, space, self.seed) for _ in range(min(self.n_jobs, remaining))]
             self.run_trials(study, numbers, fixed)
 
-    def run_trials(self, study: optuna.Study, numbers: list[int], fixed: dict[str, Any]) -> None:
+    def run_trials(self, study: optuna.Study, numbers: list[int], fixed: dict[str, str]) -> None:
         """Run trials and report their results to the study.
 
         Args:
@@ -106,40 +111,76 @@ class ResumableOptunaSweeper(Sweeper):
                 study.tell(trial.number, state=TrialState.FAIL)
 
 
-def load_or_create_study(sweep_dir: Path, directions: list[str], seed: int) -> optuna.Study:
+def make_distributions(overrides: list[str]) -> tuple[dict[str, BaseDistribution], dict[str, str]]:
+    """Return the distributions that a search samples from, and the values that are the same in all trials, by key."""
+    parsed = parse_search_space(OverridesParser.create().parse_overrides(overrides))
+    fixed = {key: values[0] for key, values in parsed.items() if isinstance(values, list) and len(values) == 1}
+    space: dict[str, BaseDistribution] = {}
+    for key, values in parsed.items():
+        if isinstance(values, NumberRange):
+            distribution = IntDistribution if isinstance(values.low, int) else FloatDistribution
+            space[key] = distribution(values.low, values.high, log=values.is_log, step=values.step)
+        elif key not in fixed:
+            space[key] = CategoricalDistribution(values)
+    return space, fixed
+
+
+def load_or_create_study(sweep_dir: Path, directions: list[str]) -> optuna.Study:
     """Return the study in a sweep directory.
 
     Args:
         sweep_dir: The sweep directory.
         directions: "maximize" or "minimize" for each metric.
-        seed: Seed of the sampler, combined with the number of trials so that a resumed search does not sample the same
-            values again.
 
     Raises:
         CheckpointError: If the study is corrupt.
+        OSError: If the study cannot be read or written.
     """
     try:
-        study = optuna.create_study(
-            storage=make_study_storage(sweep_dir), study_name=STUDY_NAME, directions=directions, load_if_exists=True
+        return optuna.create_study(
+            storage=open_study_storage(sweep_dir), study_name=STUDY_NAME, directions=directions, load_if_exists=True
         )
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        detail = str(error.__cause__ or error).splitlines()[0]
+    except OSError:
+        raise
+    except Exception as error:  # JournalStorage does not check the records: they raise errors of many classes.
         fix = "Restore the file, or pass force=true to start over."
+        detail = f"{type(error).__name__}: {error}".splitlines()[0]
         raise CheckpointError(corrupt_file(str(sweep_dir / STUDY_FILE), detail, fix)) from error
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Optuna marks some of its sampler options as experimental.
-        study.sampler = optuna.samplers.TPESampler(seed=(seed + 1000 * len(study.trials)) % 2**32)
-    return study
 
 
-def make_study_storage(sweep_dir: Path) -> optuna.storages.RDBStorage:
-    """Return the SQLite storage in a sweep directory."""
+def open_study_storage(sweep_dir: Path) -> JournalStorage:
+    """Return the storage in a sweep directory: a file with one line of JSON for each change of the study."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    # Optuna 2 relies on autocommit, which SQLAlchemy 2 no longer enables by default.
-    commits = {"isolation_level": "AUTOCOMMIT"}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return optuna.storages.RDBStorage(f"sqlite:///{sweep_dir / STUDY_FILE}", engine_kwargs=commits)
+    path = sweep_dir / STUDY_FILE
+    content = path.read_bytes() if path.exists() else b""
+    if content and not content.endswith(b"\n"):
+        # The process was killed while it wrote this line. Optuna would append the next line to it.
+        os.truncate(path, content.rfind(b"\n") + 1)
+    # The lock of the sweep directory keeps other processes out, and the OS releases it when a process is killed.
+    # Optuna's own lock file would remain, and the next process would wait 30 s for it.
+    return JournalStorage(JournalFileBackend(str(path), lock_obj=threading.Lock()))
+
+
+def sample_trial(study: optuna.Study, space: dict[str, BaseDistribution], seed: int) -> int:
+    """Sample a trial and return its number."""
+    seed_sampler(study, seed, len(study.trials))
+    return int(study.ask(space).number)
+
+
+def sample_missing_params(
+    study: optuna.Study, trial: FrozenTrial, space: dict[str, BaseDistribution], seed: int
+) -> None:
+    """Sample the parameters that an open trial lacks because the process was killed while it sampled the trial."""
+    seed_sampler(study, seed, trial.number)
+    if space.keys() - trial.params.keys():
+        open_trial = optuna.trial.Trial(study, trial._trial_id)
+        for key, distribution in space.items():
+            open_trial._suggest(key, distribution)
+
+
+def seed_sampler(study: optuna.Study, seed: int, number: int) -> None:
+    """Seed the sampler for one trial, so that a resumed search samples the same values as an uninterrupted one."""
+    study.sampler = optuna.samplers.TPESampler(seed=(seed + 1000 * number) % 2**32)
 
 
 def get_objective_values(metrics: dict[str, Any], names: list[str]) -> list[float]:
@@ -154,14 +195,14 @@ def get_objective_values(metrics: dict[str, Any], names: list[str]) -> list[floa
     return [float(metrics[name]) for name in names]
 
 
-def format_trial_overrides(trial: FrozenTrial, fixed: dict[str, Any]) -> list[str]:
+def format_trial_overrides(trial: FrozenTrial, fixed: dict[str, str]) -> list[str]:
     """Return the overrides of a trial."""
     return [f"{key}={value}" for key, value in {**fixed, **trial.params}.items()]
 
 
 def print_best_trial_commands(sweep_dir: Path, metrics: list[str]) -> None:
     """Print the command that reproduces the best trial, or one per Pareto-optimal trial of a multi-objective search."""
-    best = optuna.load_study(study_name=STUDY_NAME, storage=make_study_storage(sweep_dir)).best_trials
+    best = optuna.load_study(study_name=STUDY_NAME, storage=open_study_storage(sweep_dir)).best_trials
     # With a single metric, all best trials have the same value: print the first one only.
     for trial in best[:1] if len(metrics) == 1 else best:
         values = ", ".join(f"{name} {value:.4g}" for name, value in zip(metrics, trial.values, strict=True))

@@ -11,7 +11,7 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override
 from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 
@@ -25,11 +25,10 @@ from firstlight.run.errors import ConfigError, HardwareError, MissingPackageErro
 from firstlight.run.progress import track
 from firstlight.sweep.launcher.setup_commands import validate_setup
 from firstlight.sweep.objectives import as_list, resolve_directions
+from firstlight.sweep.search_space import get_corners, parse_search_space
 
 # Config groups that belong to the sweep, not to its training jobs.
 SWEEP_GROUPS = ("launcher", "sweeper")
-# Limits how many corners of a search space are validated before the search starts.
-MAX_CORNERS = 64
 
 
 @dataclass
@@ -182,8 +181,11 @@ def expand_jobs_or_corners(overrides: list[str]) -> list[list[str]]:
     overrides = [*(f"{key}={value}" for key, value in stored.items()), *overrides]
     parsed = OverridesParser.create().parse_overrides(overrides)
     job_overrides = [override for override in parsed if not override.is_hydra_override()]
+    for override in job_overrides:
+        if isinstance(override.value(), Glob):
+            raise ConfigError(f"{override.input_line} is not supported. List the options, separated by commas.")
     if "sweeper=optuna" in sweep_overrides:
-        return get_search_space_corners(job_overrides)
+        return list_search_space_corners(job_overrides)
     for override in job_overrides:
         if isinstance(override.value(), IntervalSweep):
             raise ConfigError(
@@ -192,27 +194,15 @@ def expand_jobs_or_corners(overrides: list[str]) -> list[list[str]]:
     return BasicSweeper.split_arguments(job_overrides, max_batch_size=None)[0]
 
 
-def get_search_space_corners(overrides: list[Override]) -> list[list[str]]:
-    """Return up to `MAX_CORNERS` combinations of boundary values of a search space.
+def list_search_space_corners(overrides: list[Override]) -> list[list[str]]:
+    """Return combinations of the bounds and choices of a search space.
 
     Raises:
-        ConfigError: If no override has several values.
+        ConfigError: If no override has several values, or the values of an override cannot be sampled.
     """
     if not any(override.is_sweep_override() for override in overrides):
         raise ConfigError("sweeper=optuna requires a search range. Pass e.g. optimizer.lr=interval(1e-4,1e-2).")
-    boundaries = {override.get_key_element(): get_boundary_values(override) for override in overrides}
-    corners = itertools.product(*([f"{key}={value}" for value in values] for key, values in boundaries.items()))
-    return [list(corner) for corner in itertools.islice(corners, MAX_CORNERS)]
-
-
-def get_boundary_values(override: Override) -> list[str]:
-    """Return the two ends of an interval, or all values of any other override."""
-    value = override.value()
-    if isinstance(value, IntervalSweep):
-        return [str(value.start), str(value.end)]
-    if isinstance(value, RangeSweep) or override.is_sweep_override():
-        return [str(item) for item in override.sweep_string_iterator()]
-    return [override.get_value_element_as_str()]
+    return get_corners(parse_search_space(overrides))
 
 
 def register_plugins(plan: SweepPlan) -> list[str]:

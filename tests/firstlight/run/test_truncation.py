@@ -10,7 +10,6 @@ import pytest
 from firstlight import train
 from firstlight.config.compose import compose_config, find_latest_unfinished_run
 from firstlight.logger.metrics_csv import read_complete_rows
-from firstlight.run.errors import CheckpointError
 from support.interruption import SMALL_OVERRIDES, SignalSender, read_record, train_model
 
 NAMES = ["run.json", "config.yaml", "metrics.csv", "best.json", "output.log", "checkpoints/best.ckpt"]
@@ -95,11 +94,3 @@ def test_invalid_rows_of_metrics_csv_are_dropped(tmp_path, line):
 
     assert [row["step"] for row in rows] == ["1", "12", "13"]
     assert num_invalid == 1
-
-
-def test_corrupt_study_of_a_search_is_named(tmp_path):
-    optuna_sweep = pytest.importorskip("firstlight.sweep.optuna", reason="the extra optuna is not installed")
-    optuna_sweep.load_or_create_study(tmp_path, ["maximize"], 0)
-    os.truncate(tmp_path / "study.db", 5000)
-    with pytest.raises(CheckpointError, match=r"study\.db is corrupt \(.*\)\. Restore the file, or pass force=true"):
-        optuna_sweep.load_or_create_study(tmp_path, ["maximize"], 0)

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import signal
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from firstlight.run.errors import ConfigError
 from firstlight.sweep.plan import expand_jobs_or_corners, make_plan
+from support import sweep_process
 from support.sweep_in_process import make_sweep_runner
 from support.tiny_training import NO_PLOTS, make_faulty_overrides
 
@@ -60,6 +62,11 @@ def test_search_space_corners():
             ["sweeper.direction=up", *SEARCH_SPACE],
             "Invalid value for sweeper.direction: expected maximize or minimize for each metric (val/accuracy), got",
         ),
+        (
+            ["optimizer.lr=interval(1,0.1)"],
+            "Invalid value for optimizer.lr: expected low <= high, got 'inter",
+        ),
+        (["optimizer=glob(*)"], "optimizer=glob(*) is not supported. List the options, separated by commas."),
         (["sweeper.direction=[minimize,minimize]", *SEARCH_SPACE], "got ['minimize', 'minimize']."),
     ],
 )
@@ -89,7 +96,7 @@ def test_search_continues_after_failed_trial_and_can_be_extended(run_sweep, monk
     assert code == 0, output
     assert [row["status"] for row in read_results()] == ["finished", "failed", "finished"]
     assert all(0.001 <= float(row["optimizer.lr"]) <= 0.1 for row in read_results())
-    assert (find_sweep_dir() / "study.db").is_file()
+    assert (find_sweep_dir() / "study.jsonl").is_file()
     pattern = r"^Best trial: job \d \(val/accuracy ([\d.]+)\). Reproduce with: make train .*optimizer.lr=[\d.]+"
     (best,) = re.findall(pattern, output, re.M)
     assert float(best) == max(float(row["val/accuracy"]) for row in read_results() if row["val/accuracy"])
@@ -120,6 +127,24 @@ def test_interrupted_search_resumes_interrupted_trial(run_sweep, monkeypatch):
     assert [row["status"] for row in read_results()] == ["finished"] * 3
     assert [row["optimizer.lr"] for row in read_results()[:2]] == [row["optimizer.lr"] for row in interrupted]
     assert len(json.loads((find_sweep_dir() / "1" / "run.json").read_text())["attempts"]) <= 2
+
+
+@pytest.mark.slow
+@requires_optuna
+def test_second_process_resumes_killed_search(tmp_path):
+    overrides = ["sweeper=optuna", "optimizer.lr=interval(0.001,0.1)", "data.batch_size=4", "sweeper.n_trials=3"]
+    killed, _, sweep_dir = sweep_process.run_sweep(tmp_path, *overrides, FAULT="job==1,step==1:SIGKILL")
+    records = [json.loads(file.read_text()) for file in sorted(sweep_dir.glob("*/run.json"))]
+    code, output, _ = sweep_process.run_sweep(tmp_path, *overrides)
+    results = sweep_process.read_results(sweep_dir)
+
+    assert (killed, code) == (-signal.SIGKILL, 0), output
+    assert [record["status"] for record in records] == ["finished", "running"]
+    assert [row["status"] for row in results] == ["finished"] * 3
+    # The open trial is found again, with the same value.
+    rates = [row["optimizer.lr"] for row in results]
+    assert all(f"optimizer.lr={rates[number]}" in records[number]["overrides"] for number in (0, 1))
+    assert len(set(rates)) == 3
 
 
 @pytest.mark.slow

@@ -93,14 +93,21 @@ def test_missing_slurm_is_reported_before_a_directory_is_created(monkeypatch, tm
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("option", ["launcher=joblib", "launcher=submitit_local", "sweeper=optuna"])
-def test_missing_package_is_named(option, monkeypatch):
+@pytest.mark.parametrize(
+    ("option", "package"),
+    [
+        ("launcher=joblib", "hydra-joblib-launcher"),
+        ("launcher=submitit_local", "hydra-submitit-launcher"),
+        ("sweeper=optuna", "optuna"),
+    ],
+)
+def test_missing_package_is_named(option, package, monkeypatch):
     def raise_not_found(name):
         raise sweep_plan.importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(sweep_plan.importlib.metadata, "version", raise_not_found)
     with pytest.raises(
-        MissingPackageError, match=rf"^{option} requires the 'hydra-\S+' package, which is not installed"
+        MissingPackageError, match=rf"^{option} requires the '{package}' package, which is not installed"
     ):
         make_plan([option], JOBS)
 
