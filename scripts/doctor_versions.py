@@ -120,7 +120,7 @@ def check_mac_versions(
         yield Finding("versions", problem.status, text, problem.fix or install)
     for torch in [version for version in locked if version != current.split("+")[0]]:
         for problem in [other for other in MAC_PROBLEMS if is_affected(other, machine, torch)]:
-            # While another torch is installed, only problems that would stop every run count, as warnings.
+            # While another torch is installed, only the failures of the locked torch count, as warnings.
             if problem not in problems and (not current or problem.status == "fail"):
                 text = problem.text.format(torch=f"{torch} in the lock files", macos=machine.release)
                 status = "warn" if current else problem.status
