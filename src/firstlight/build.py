@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from firstlight.callbacks.best_checkpoint import BestCheckpointRecord
 from firstlight.callbacks.exact_resume import ExactResume
+from firstlight.callbacks.mps_graph_cache import EmptyMPSGraphCache
 from firstlight.callbacks.save_config import SaveConfigInCheckpoint
 from firstlight.checkpoint.io import load_checkpoint
 from firstlight.config.instantiate import instantiate, instantiate_entries, validate_classes
@@ -128,6 +129,7 @@ def build_trainer(settings: Settings, model_kwargs: Settings | None = None) -> T
             SaveConfigInCheckpoint(settings, model_kwargs or {}),
             ExactResume(),
             BestCheckpointRecord(settings["output_dir"]),
+            *([EmptyMPSGraphCache()] if settings["trainer"]["accelerator"] == "mps" else []),
         ]
     loggers += build_optional_loggers(settings)
     trainer: Trainer = instantiate(

@@ -207,3 +207,21 @@ def test_text_batches_have_few_shapes(compose_cfg):
     shapes = {batch["inputs"]["input_ids"].shape for batch in data.train_dataloader()}
 
     assert {shape[1] for shape in shapes} <= {16, 32, 48, 64}
+
+
+@pytest.mark.parametrize(("pad_to_multiple_of", "calls_per_epoch"), [(8, 1), (64, 0)])
+def test_graph_cache_is_emptied_once_per_epoch_if_lengths_vary(
+    compose_cfg, monkeypatch, pad_to_multiple_of, calls_per_epoch
+):
+    calls, empty_cache = [], torch.mps.empty_cache
+    monkeypatch.setattr(torch.mps, "empty_cache", lambda: calls.append(empty_cache()))
+    overrides = [*make_mps_overrides(get_tiny_model("text")), "trainer.max_epochs=2", "callbacks=none"]
+    overrides += ["data.max_length=64", f"data.pad_to_multiple_of={pad_to_multiple_of}"]
+    network, data, trainer = build.build(compose_cfg(*overrides))
+    # 16 texts of different lengths in 4 batches.
+    data.texts["train"] = ([" ".join(["word1"] * (4 + 4 * i)) for i in range(16)], [i % 2 for i in range(16)])
+    data.set_tokenizer(network.tokenizer)
+    trainer.fit(network, data)
+
+    assert trainer.current_epoch == 2
+    assert len(calls) == 2 * calls_per_epoch
