@@ -3,8 +3,8 @@
     make doctor                  print one line per check; the exit code is 1 if a check failed
     make doctor ARGS=--json      print the results as a list of {name, status, text, fix}
 
-doctor_facts.py collects the facts, doctor_rules.py checks them. Only the standard library, and torch if it is
-installed. Also runs before `make setup`, on Python 3.9 or newer.
+doctor_facts.py collects the facts, doctor_rules.py and doctor_versions.py check them. Only the standard library, and
+torch if it is installed. Also runs before `make setup`, on Python 3.9 or newer.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pathlib import Path
 import checkout
 import doctor_facts as facts
 import doctor_rules as rules
+import doctor_versions
 import pyproject
 from doctor_rules import Finding
 
@@ -62,6 +63,7 @@ def run_checks(root: Path, variables: Mapping[str, str]) -> Iterator[Finding]:
     pins = {name: [] if is_conda else versions for name, versions in facts.read_pins(root).items()}
     yield rules.check_packages(installed, pins, torch_requirement, install)
     yield from rules.check_versions(machine, installed, install)
+    yield from doctor_versions.check_mac_versions(machine, installed, pins.get("torch", []), install)
     torch = facts.detect_torch_accelerators() if "torch" in installed else None
     yield rules.check_mps(machine, torch, install)
     yield rules.report_memory(machine, torch)

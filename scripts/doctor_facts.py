@@ -37,6 +37,13 @@ class MachineInfo(NamedTuple):
     battery: str = ""
     power_settings: str = ""
 
+    @property
+    def generation(self) -> int | None:
+        """Generation of an Apple chip, e.g. 5 for "Apple M5 Max"; None for other chips, or without its name."""
+        # hardware/apple_chip.py reads the same names, because scripts cannot import the engine.
+        match = re.match(r"Apple M(\d+)\b", self.chip)
+        return int(match[1]) if match else None
+
 
 class TorchInfo(NamedTuple):
     """The accelerators that torch detects, or the error of its import."""

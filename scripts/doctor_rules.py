@@ -14,6 +14,8 @@ from doctor_facts import PACKAGES, MachineInfo, TorchInfo
 
 # Limits of the MPS allocator, as a fraction of the recommended GPU memory.
 HIGH, LOW = "PYTORCH_MPS_HIGH_WATERMARK_RATIO", "PYTORCH_MPS_LOW_WATERMARK_RATIO"
+# Apple chips are known up to M5.
+NEWEST_GENERATION = 5
 OPERATORS = {
     "==": operator.eq,
     "!=": operator.ne,
@@ -53,9 +55,8 @@ def check_system(machine: MachineInfo) -> Finding:
     if machine.chip.startswith("Intel"):
         text += ": torch 2.2 was the last version for Intel Macs"
         return Finding("system", "fail", text, "use a Mac with Apple silicon, or Linux")
-    # torch 2.15 can be installed on macOS 14, but its MPS kernels require macOS 15.
-    if machine.release and parse_version(machine.release) < (15, 0, 0):
-        return Finding("system", "fail", f"{text}: MPS requires macOS 15 or newer", "update macOS")
+    if (machine.generation or 0) > NEWEST_GENERATION:
+        text += f" (newer than the known chips, M1 to M{NEWEST_GENERATION}: `make tune` finds its fastest settings)"
     return Finding("system", "ok", text)
 
 
@@ -104,14 +105,8 @@ def check_packages(
 
 
 def check_versions(machine: MachineInfo, installed: Mapping[str, str], install: str) -> Iterator[Finding]:
-    """Yield the known problems of the installed versions."""
-    torch, lightning = installed.get("torch", "999"), installed.get("lightning", "999")
-    if machine.system == "macOS" and parse_version(torch) < (2, 14, 0):
-        if re.search(r"\bM[12]\b", machine.chip):
-            text = f"torch {torch} computes wrong matrix products on M1 and M2 if the inner dimension exceeds 32768"
-            yield Finding("versions", "fail", text, install)
-        text = f"torch {torch} computes wrong BatchNorm gradients on MPS with channels_last"
-        yield Finding("versions", "warn", text, install)
+    """Yield the known problems of the installed versions; doctor_versions.py has those of torch on Macs."""
+    lightning = installed.get("lightning", "999")
     if lightning in ("2.6.2", "2.6.3"):
         fix = f"{install}, then rotate all credentials stored on this machine"
         yield Finding("versions", "fail", f"lightning {lightning} is a known malicious release", fix)

@@ -3,6 +3,7 @@
 # Use uv if it is installed, otherwise venv and pip.
 set -eu
 cd "$(dirname "$0")/.."
+sh scripts/check_macos.sh
 python=$(sh scripts/find_python.sh) || python=
 echo "setup: installing the dependencies into .venv (only once; 1 GB on macOS, 6 GB on Linux with CUDA)"
 if command -v uv >/dev/null 2>&1; then

@@ -8,10 +8,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from firstlight.callbacks.best_checkpoint import BestCheckpointRecord
 from firstlight.callbacks.exact_resume import ExactResume
+from firstlight.callbacks.mps_graph_cache import EmptyMPSGraphCache
 from firstlight.callbacks.save_config import SaveConfigInCheckpoint
 from firstlight.checkpoint.io import load_checkpoint
 from firstlight.config.instantiate import instantiate, instantiate_entries, validate_classes
-from firstlight.config.options import AUTO, list_option_files, load_option
+from firstlight.config.options import AUTO
 from firstlight.config.overrides import is_group_overridden
 from firstlight.data.datamodule import LabeledDataModule
 from firstlight.data.images import ImageDataModule
@@ -21,7 +22,6 @@ from firstlight.data.slow_hooks import show_slow_hooks
 from firstlight.data.text import TextDataModule
 from firstlight.distributed.strategies import is_sharded, scale_lr
 from firstlight.hardware.accelerator import find_best_accelerator
-from firstlight.hardware.device import get_default_cpu_precision
 from firstlight.logger.metrics_csv import MetricsCSVLogger
 from firstlight.model.freezing import apply_freeze_patterns
 from firstlight.model.image_input import apply_image_input
@@ -39,15 +39,14 @@ from firstlight.model.optimizer import has_own_optimizers, set_optimizer_config
 from firstlight.model.task import Task
 from firstlight.run.errors import ConfigError, DataError
 from firstlight.run.files import ENGINE_KEY, to_plain_dict
+from firstlight.trainer.defaults import apply_trainer_defaults
 from firstlight.trainer.loggers import build_optional_loggers
-from firstlight.trainer.trainer import COMPILE_MIN_STEPS, Trainer, validate_hardware
+from firstlight.trainer.trainer import Trainer, validate_hardware
 
 Settings = dict[str, Any]
 
 # A model trained on several devices is evaluated, used and timed on one.
 SINGLE_DEVICE = {"devices": 1, "num_nodes": 1, "strategy": AUTO}
-# `auto` settings of the trainer for modules that are no `Task`: how they react to other values is unknown.
-PLAIN_MODULE_DEFAULTS = {"compile": False, "channels_last": False}
 # Entries of the metadata that must be the same in training and afterwards.
 LABEL_NAMES = {
     "class_names": ("Class names", "classes"),
@@ -68,14 +67,7 @@ def resolve_auto_settings(cfg: DictConfig) -> DictConfig:
         settings["trainer"] |= SINGLE_DEVICE
     trainer = settings["trainer"]
     name = find_best_accelerator() if trainer["accelerator"] == AUTO else trainer["accelerator"]
-    defaults = load_option("trainer", name) if name in list_option_files("trainer") else {}
-    min_steps = 0 if trainer.get("compile") is True else COMPILE_MIN_STEPS
-    defaults |= {"accelerator": name, "strategy": AUTO, "compile_min_steps": min_steps}
-    has_task = is_task(settings["model"]["_target_"])
-    if defaults.get("precision") == AUTO:
-        defaults["precision"] = get_default_cpu_precision() if has_task else "32-true"
-    defaults |= {} if has_task else PLAIN_MODULE_DEFAULTS
-    trainer |= {key: defaults[key] for key, value in trainer.items() if value == AUTO and key in defaults}
+    apply_trainer_defaults(trainer, name, is_task(settings["model"]["_target_"]))
     validate_hardware(**{key: trainer[key] for key in ("accelerator", "devices", "num_nodes", "strategy", "precision")})
     return OmegaConf.create(settings)
 
@@ -137,6 +129,7 @@ def build_trainer(settings: Settings, model_kwargs: Settings | None = None) -> T
             SaveConfigInCheckpoint(settings, model_kwargs or {}),
             ExactResume(),
             BestCheckpointRecord(settings["output_dir"]),
+            *([EmptyMPSGraphCache()] if settings["trainer"]["accelerator"] == "mps" else []),
         ]
     loggers += build_optional_loggers(settings)
     trainer: Trainer = instantiate(

@@ -13,6 +13,7 @@ from torch.nn.parameter import is_lazy
 from firstlight.cli.console import print_fields
 from firstlight.config.path_overrides import PATH_KEY
 from firstlight.data.datamodule import LabeledDataModule
+from firstlight.hardware.apple_chip import describe_mac
 from firstlight.model.classifier import Classifier
 from firstlight.model.optimizer import has_own_optimizers
 from firstlight.model.task import Task
@@ -50,7 +51,7 @@ def record_and_print_header(
         "model": f"{type(model).__name__}, {total / 1e6:.1f} M parameters"
         + ("" if trainable == total else f" ({trainable / 1e6:.1f} M trainable)"),
         "data": describe_data(data, sizes),
-        "device": f"{device}, precision {trainer.precision}",
+        "device": ", ".join(filter(None, (device, describe_chip(device), f"precision {trainer.precision}"))),
         **(describe_distributed_setup(cfg, model, data, trainer) if trainer.world_size > 1 else {}),
         **describe_inactive_features(model, trainer),
         **(measured_lines or {}),
@@ -61,6 +62,11 @@ def record_and_print_header(
         from firstlight.mps.dry_run import check_before_training
 
         print_fields({"mps": check_before_training(model, data, trainer)})
+
+
+def describe_chip(device: str) -> str:
+    """Return the chip and the system of a Mac, which decide the defaults of MPS; "" for other devices."""
+    return describe_mac() if device.startswith("mps") else ""
 
 
 def count_parameters(model: LightningModule) -> tuple[int, int]:

@@ -11,7 +11,15 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from firstlight.config.options import CONFIG_DIR, SEARCH_PATH, format_unknown_option, list_option_files, load_option
+from firstlight.config.options import (
+    AUTO,
+    CONFIG_DIR,
+    SEARCH_PATH,
+    format_unknown_option,
+    list_option_files,
+    load_option,
+    load_yaml,
+)
 from firstlight.config.overrides import collect_train_overrides, drop_keys_of_replaced_classes
 from firstlight.config.path_overrides import normalize_path_overrides
 from firstlight.config.run_config import has_checkpoint, load_run_config, rebase_paths
@@ -134,9 +142,9 @@ def override_group(saved: DictConfig, group: str, option: str) -> None:
         raise ConfigError(format_unknown_option(group, option))
     node = load_option(group, option)
     if group == "trainer":
-        base = load_option(group, "auto")
-        node = {**saved.trainer, **{name: value for name, value in node.items() if value != base[name]}}
-        node |= {} if option != "auto" else {name: value for name, value in base.items() if value == "auto"}
+        base, own = load_option(group, "auto"), load_yaml(list_option_files(group)[option])
+        is_set = {name: value != base[name] or (value == AUTO and name in own) for name, value in node.items()}
+        node = {**saved.trainer, **{name: value for name, value in node.items() if is_set[name]}}
     saved[group] = node
 
 

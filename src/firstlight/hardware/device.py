@@ -5,7 +5,6 @@ import gc
 import os
 import platform
 import resource
-import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from firstlight.hardware.apple_chip import get_chip_name, get_mps_defaults
 from firstlight.hardware.mps_watermarks import HIGH
 
 GIB = 2**30
@@ -82,9 +82,7 @@ def get_device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if sys.platform == "darwin":
-        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
-        output = subprocess.run(command, capture_output=True, text=True, timeout=10).stdout
-        return output.strip() or platform.processor()
+        return get_chip_name() or platform.processor()
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -149,6 +147,13 @@ def get_default_cpu_precision() -> str:
     # Other CPUs emulate bfloat16. With AMX, the throughput relative to 32-true is 2.2x for VGG16, 1.3x for MiniLM and
     # 1.9x for ResNet50 at 224 px, but only 0.85x for ResNet50 at 32 px.
     return "bf16-mixed" if torch.cpu._is_amx_tile_supported() else "32-true"
+
+
+def get_chip_defaults(accelerator: str) -> dict[str, str | bool]:
+    """Return the trainer settings of an accelerator that depend on its chip: `auto` in its file of configs/trainer/."""
+    if accelerator == "mps":
+        return get_mps_defaults()
+    return {"precision": get_default_cpu_precision()} if accelerator == "cpu" else {}
 
 
 def release_memory() -> None:

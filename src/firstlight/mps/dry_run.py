@@ -1,8 +1,5 @@
 """Dry run of a training step for MPS: the step runs on torch's meta device, without values."""
 
-import re
-import subprocess
-import sys
 import warnings
 from typing import Any
 
@@ -10,6 +7,7 @@ import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.utilities.seed import isolate_rng
 
+from firstlight.hardware.apple_chip import get_chip_name, parse_generation
 from firstlight.hardware.device import GIB, get_local_mps_limit
 from firstlight.model.task import Task
 from firstlight.mps.dry_run_step import DryRunStep
@@ -80,7 +78,7 @@ def check_before_training(model: LightningModule, data: LightningDataModule | No
         report = dry_run(model, data, trainer, str(trainer.precision), deterministic=strict)
     except Exception as error:  # a failure of the check must not stop the run
         return f"MPS check skipped ({type(error).__name__}: {error})"
-    if not is_m1_or_m2():
+    if parse_generation(get_chip_name()) not in (1, 2):
         report.findings = [finding for finding in report.findings if not finding.is_m1_m2_only]
     if errors := report.format_messages("error"):
         raise HardwareError(f"This run would fail on MPS: {' '.join(errors)}")
@@ -108,11 +106,3 @@ def check_memory(estimate: MemoryEstimate, batch_size: int) -> str:
     if peak > recommended:
         return f"{line}, close to the limit. {format_batch_size_advice(estimate, recommended)}"
     return f"{line}."
-
-
-def is_m1_or_m2() -> bool:
-    """Return True on a Mac with an M1 or M2."""
-    if sys.platform != "darwin":
-        return False
-    sysctl = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, timeout=10)
-    return re.search(r"\bM[12]\b", sysctl.stdout) is not None

@@ -28,13 +28,18 @@ def validate_preflight_config(cfg: DictConfig) -> None:
 def run_preflight(cfg: DictConfig) -> dict[str, Any]:
     """Return the results of the checks as plain values."""
     from firstlight.build import build
+    from firstlight.config.instantiate import validate_classes
     from firstlight.data.datamodule import LabeledDataModule
+    from firstlight.model.load import is_task
     from firstlight.mps.dry_run import dry_run
     from firstlight.preflight import format_report
     from firstlight.run.files import to_plain_dict
+    from firstlight.trainer.defaults import apply_trainer_defaults
 
     config = to_plain_dict(cfg)
+    validate_classes(config)
     trainer_config = config["trainer"]
+    apply_trainer_defaults(trainer_config, "mps", is_task(config["model"]["_target_"]))
     precision, deterministic = trainer_config["precision"], trainer_config["deterministic"] is True
     # Build the same objects as for training, but on the CPU, which every machine has.
     trainer_config |= {"accelerator": "cpu", "precision": "32-true", "deterministic": None}

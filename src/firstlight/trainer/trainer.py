@@ -48,10 +48,6 @@ class NoOpProfiler(PassThroughProfiler):
         return self.no_op
 
 
-# Planned steps from which compiling saves more time than it takes. See configs/trainer/cuda.yaml.
-COMPILE_MIN_STEPS = 2_000
-
-
 class Trainer(lightning.pytorch.Trainer):
     """Lightning's Trainer for one accelerator with one or several devices.
 

@@ -158,12 +158,12 @@ def test_long_reduction_is_warning():
     assert "linear reduces over 65,536 elements, and on M1 and M2" in get_messages(*parts, kind="warning")[0]
 
 
-@pytest.mark.parametrize("is_m1_or_m2", [True, False])
-def test_long_reduction_warning_only_on_m1_and_m2(monkeypatch, is_m1_or_m2):
+@pytest.mark.parametrize(("chip", "is_affected"), [("Apple M2 Max", True), ("Apple M4", False), ("", False)])
+def test_long_reduction_warning_only_on_m1_and_m2(monkeypatch, chip, is_affected):
     layers = nn.Unflatten(1, (1, 1, 2)), nn.Upsample(256), nn.Flatten(), nn.Linear(256 * 256, 2)
-    monkeypatch.setattr("firstlight.mps.dry_run.is_m1_or_m2", lambda: is_m1_or_m2)
+    monkeypatch.setattr("firstlight.mps.dry_run.get_chip_name", lambda: chip)
 
-    assert is_m1_or_m2 == ("M1 and M2" in check_before_training(*build_with_layers(*layers)))
+    assert is_affected == ("M1 and M2" in check_before_training(*build_with_layers(*layers)))
 
 
 def test_data_dependent_shape_is_warning():

@@ -31,6 +31,15 @@ def test_report_fits_on_one_screen(capsys, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_report_says_where_its_numbers_were_checked(capsys):
+    results = preflight.main(compose_config("preflight", OVERRIDES))
+    notes = " ".join(capsys.readouterr().out.split()).partition(" checked ")[2]
+
+    assert notes == " ".join(f"{name}: {note}" for name, note in results["checked"].items())
+    assert all(note.endswith("; not checked on a Mac") for note in results["checked"].values())
+    assert all(words in notes for words in ("arithmetic", "torch's MemTracker", "an emulated device", "assumption"))
+
+
 def test_json_prints_only_json(capsys):
     results = preflight.main(compose_config("preflight", [*OVERRIDES, "json=true"]))
 

@@ -52,7 +52,6 @@ def check_variables(machine=MAC, **values):
 
 
 PROBLEMS = {
-    "macOS 14": (rules.check_system(MAC._replace(release="14.7")), "fail", "requires macOS 15", "update macOS"),
     "Intel Mac": (rules.check_system(MAC._replace(chip="Intel(R) Core(TM) i7")), "fail", "Intel", "Apple silicon"),
     "Python 3.10": (check_python(MAC, "3.10.1"), "fail", "requires Python 3.11, 3.12 or 3.13", "install Python 3.12"),
     "Python 3.14": (check_python(MAC, "3.14.0"), "fail", "requires Python 3.11, 3.12 or 3.13", "install Python 3.12"),
@@ -78,14 +77,6 @@ PROBLEMS = {
         "requires torch==2.11.0, found 2.15.0",
         "make setup",
     ),
-    "old torch on M1": (
-        check_versions(MAC._replace(chip="Apple M1 Max"), torch="2.13.1"),
-        "fail",
-        "32768",
-        "make setup",
-    ),
-    "old torch on M2": (check_versions(MAC._replace(chip="Apple M2"), torch="2.13.1"), "fail", "32768", "make setup"),
-    "old torch on any Mac": (check_versions(torch="2.13.1"), "warn", "channels_last", "make setup"),
     "lightning 2.6.2": (check_versions(LINUX, lightning="2.6.2"), "fail", "malicious", "rotate all credentials"),
     "lightning 2.6.3": (check_versions(lightning="2.6.3"), "fail", "malicious", "make setup"),
     "lightning 2.5": (check_versions(lightning="2.5.6"), "warn", "mixed precision", "make setup"),
@@ -126,6 +117,7 @@ PROBLEMS = {
 }
 VALID = {
     "Mac": rules.check_system(MAC),
+    "newer chip": rules.check_system(MAC._replace(chip="Apple M6 Pro")),
     "Linux": rules.check_system(LINUX),
     "Windows": rules.check_system(WINDOWS),
     "Mac without tools": rules.check_system(MAC._replace(release="", chip="")),
@@ -136,7 +128,6 @@ VALID = {
     "local build of the locked version": check_packages(torch="2.15.0+cu132"),
     "no pins": check_packages(pins={}, wandb="0.99"),
     "known versions": check_versions(),
-    "old torch on Linux": check_versions(LINUX, torch="2.13.1"),
     "MPS": check_mps(MAC_TORCH),
     "no MPS on Linux": check_mps(TorchInfo(), LINUX),
     "CUDA": check_mps(TorchInfo(cuda="NVIDIA H200"), LINUX),
@@ -170,6 +161,14 @@ def test_problem_has_status_and_fix(findings, status, text, fix):
 @pytest.mark.parametrize("findings", VALID.values(), ids=VALID)
 def test_no_problem_means_ok_without_fix(findings):
     assert all((finding.status, finding.fix) == ("ok", "") for finding in to_list(findings))
+
+
+@pytest.mark.parametrize("chip", ["Apple M1", "Apple M5 Max", "Apple M6", "Apple processor"])
+def test_newer_chips_are_named(chip):
+    text = rules.check_system(MAC._replace(chip=chip)).text
+
+    assert text.startswith(f"macOS 26.1, {chip}")
+    assert ("newer than the known chips, M1 to M5" in text) is (chip == "Apple M6")
 
 
 def test_each_problem_is_one_finding():

@@ -64,8 +64,9 @@ def iter_source_messages() -> Iterator[tuple[str, int]]:
                 yield pattern, sum(len(part or "") for part in literals)
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 yield re.escape(node.value), len(node.value)
-    for text in re.findall(r'echo "(.*?)"', (ROOT / "scripts/setup.sh").read_text()):
-        yield re.escape(text), len(text)
+    for file in (ROOT / "scripts").glob("*.sh"):
+        for text in re.findall(r'echo "(.*?)"', file.read_text()):
+            yield re.sub(r"\\\$\w+", ".*", re.escape(text)), len(re.sub(r"\$\w+", "", text))
 
 
 @template_only  # Some messages belong to the examples.

@@ -9,6 +9,7 @@ import torch
 
 from firstlight import build, train
 from firstlight.config.compose import compose_config
+from firstlight.hardware import apple_chip
 from firstlight.mps.dry_run import dry_run
 from firstlight.run.errors import ConfigError
 from firstlight.trainer.compile import TorchCompile
@@ -102,6 +103,32 @@ def test_memory_format_is_contiguous(compose_cfg):
     assert all(param.is_contiguous() for param in network.parameters())
 
 
+@pytest.mark.parametrize(
+    ("first_version", "layout"), [("2.0", torch.channels_last), slow_param("9.0", torch.contiguous_format)]
+)
+def test_defaults_of_an_m5_train(compose_cfg, monkeypatch, first_version, layout):
+    monkeypatch.setattr(apple_chip, "get_chip_name", lambda: "Apple M5 Pro")
+    monkeypatch.setattr(apple_chip, "CHANNELS_LAST_TORCH", first_version)
+    overrides = [item for item in make_mps_overrides("tiny_images") if not item.startswith("trainer.precision=")]
+    network, data, trainer = build.build(compose_cfg(*overrides, "trainer.limit_train_batches=2", "callbacks=none"))
+    before = {name: param.detach().cpu().clone() for name, param in network.named_parameters()}
+    trainer.fit(network, data)
+
+    assert trainer.precision == "bf16-mixed"
+    assert network.network.block2[0].weight.is_contiguous(memory_format=layout)
+    assert all(param.isfinite().all() for param in network.parameters())
+    assert not any(torch.equal(before[name], param.cpu()) for name, param in network.named_parameters())
+
+
+@pytest.mark.parametrize(("chip", "precision"), [("Apple M5 Max", "bf16-mixed"), ("Apple M6", "32-true")])
+def test_header_has_chip_and_precision(compose_cfg, monkeypatch, capsys, chip, precision):
+    monkeypatch.setattr(apple_chip, "get_chip_name", lambda: chip)
+    overrides = [item for item in make_mps_overrides("tiny_images") if not item.startswith("trainer.precision=")]
+    train.main(compose_cfg(*overrides, "trainer.max_steps=1", "test=false", "callbacks=none"))
+
+    assert f"mps:0, {chip}, precision {precision}\n" in capsys.readouterr().out
+
+
 def test_batches_are_neither_pinned_nor_copied_asynchronously(compose_cfg):
     network, data, _ = build.build(compose_cfg(*make_mps_overrides(get_tiny_model("images"))))
     copies = []
@@ -180,3 +207,21 @@ def test_text_batches_have_few_shapes(compose_cfg):
     shapes = {batch["inputs"]["input_ids"].shape for batch in data.train_dataloader()}
 
     assert {shape[1] for shape in shapes} <= {16, 32, 48, 64}
+
+
+@pytest.mark.parametrize(("pad_to_multiple_of", "calls_per_epoch"), [(8, 1), (64, 0)])
+def test_graph_cache_is_emptied_once_per_epoch_if_lengths_vary(
+    compose_cfg, monkeypatch, pad_to_multiple_of, calls_per_epoch
+):
+    calls, empty_cache = [], torch.mps.empty_cache
+    monkeypatch.setattr(torch.mps, "empty_cache", lambda: calls.append(empty_cache()))
+    overrides = [*make_mps_overrides(get_tiny_model("text")), "trainer.max_epochs=2", "callbacks=none"]
+    overrides += ["data.max_length=64", f"data.pad_to_multiple_of={pad_to_multiple_of}"]
+    network, data, trainer = build.build(compose_cfg(*overrides))
+    # 16 texts of different lengths in 4 batches.
+    data.texts["train"] = ([" ".join(["word1"] * (4 + 4 * i)) for i in range(16)], [i % 2 for i in range(16)])
+    data.set_tokenizer(network.tokenizer)
+    trainer.fit(network, data)
+
+    assert trainer.current_epoch == 2
+    assert len(calls) == 2 * calls_per_epoch
