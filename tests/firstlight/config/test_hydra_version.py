@@ -4,7 +4,6 @@ import pickle
 import re
 import warnings
 from importlib import import_module
-from pathlib import Path
 
 import pytest
 from hydra.core.config_store import ConfigStore
@@ -69,6 +68,6 @@ def test_partial_of_a_config_can_be_pickled():
 def test_engine_does_not_use_instantiate_of_hydra():
     # Hydra 1.4 warns about calls without a whitelist. The engine has its own function, and a list of trusted packages.
     used = re.compile(r"hydra\.utils import|import hydra\.utils|hydra\.utils\.\w+\(")
-    files = [file for file in Path(ENGINE_DIR).rglob("*.py") if used.search(file.read_text(encoding="utf-8"))]
+    files = [file for file in ENGINE_DIR.rglob("*.py") if used.search(file.read_text(encoding="utf-8"))]
 
     assert files == []
