@@ -40,8 +40,12 @@ class RedactedBasicSweeper(Sweeper):
 
 def register_sweeper() -> None:
     """Make Hydra use `RedactedBasicSweeper` in place of its own sweeper."""
-    node = {"_target_": register_plugin(RedactedBasicSweeper), "max_batch_size": None, "params": None}
-    ConfigStore.instance().store("basic", node, "hydra/sweeper", **REPLACE)
+    target = register_plugin(RedactedBasicSweeper)
+    # Imported late, as above. Processes of a sweep receive this node, and import the module of its class before they
+    # look for plugins. Hydra 1.4 otherwise warns there that the name is taken.
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeperConf
+
+    ConfigStore.instance().store("basic", BasicSweeperConf(_target_=target), "hydra/sweeper", **REPLACE)
 
 
 def redact_hydra_files() -> None:
