@@ -53,6 +53,6 @@ def test_leg_is_skipped_without_uv(legs, monkeypatch, capsys):
 
 
 def test_paths_of_the_tests_exist(legs):
-    paths = [path for runs in legs.TESTS.values() for _, paths in runs for path in paths]
+    paths = [path for runs in legs.TESTS.values() for paths in runs.values() for path in paths]
 
     assert [path for path in paths if not (ROOT / path.partition("::")[0]).exists()] == []
