@@ -1,6 +1,7 @@
 """BERT: sources of weights and tokenizer, and remote code, which runs only on request."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -137,7 +138,9 @@ def remote_code_dir(tmp_path):
 
 @pytest.fixture
 def modules_cache(tmp_path, monkeypatch):
-    """Let transformers copy remote code to a temporary directory."""
+    """Let transformers copy remote code to a temporary directory, and forget the code of earlier tests."""
+    for name in [name for name in sys.modules if name.startswith("transformers_modules.")]:
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
 
 

@@ -16,6 +16,7 @@ from firstlight.cli.hydra_files import register_sweeper
 from firstlight.cli.job import run_job
 from firstlight.cli.restart import apply_restart
 from firstlight.config.compose import resolve_and_store_root_config
+from firstlight.config.hydra_version import VERSION_BASE
 from firstlight.config.options import CONFIG_DIR
 from firstlight.config.overrides import validate_hydra_overrides
 from firstlight.distributed.ranks import run_worker_rank
@@ -94,7 +95,7 @@ def compose_and_run(name: str, task: Callable[[DictConfig], Any]) -> None:
     register_sweeper()
     root, sys.argv[1:] = resolve_and_store_root_config(name, overrides)
     job = functools.partial(run_job, task, failures)
-    hydra.main(config_path=str(CONFIG_DIR), config_name=root, version_base="1.3")(job)()
+    hydra.main(config_path=str(CONFIG_DIR), config_name=root, **VERSION_BASE)(job)()
     if failures:
         sys.exit(1)
 

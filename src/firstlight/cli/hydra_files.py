@@ -3,17 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from firstlight.config.hydra_version import REPLACE, register_plugin
 from firstlight.run.files import write_atomically
 from firstlight.run.redaction import redact
-
-# Hydra's sweeper of a grid.
-BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 
 
 class RedactedBasicSweeper(Sweeper):
@@ -42,7 +40,12 @@ class RedactedBasicSweeper(Sweeper):
 
 def register_sweeper() -> None:
     """Make Hydra use `RedactedBasicSweeper` in place of its own sweeper."""
-    Plugins.instance().class_name_to_class[BASIC_SWEEPER] = RedactedBasicSweeper
+    target = register_plugin(RedactedBasicSweeper)
+    # Imported late, as above. Processes of a sweep receive this node, and import the module of its class before they
+    # look for plugins. Hydra 1.4 otherwise warns there that the name is taken.
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeperConf
+
+    ConfigStore.instance().store("basic", BasicSweeperConf(_target_=target), "hydra/sweeper", **REPLACE)
 
 
 def redact_hydra_files() -> None:

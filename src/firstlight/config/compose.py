@@ -11,6 +11,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from firstlight.config.hydra_version import REPLACE, VERSION_BASE
 from firstlight.config.options import (
     AUTO,
     CONFIG_DIR,
@@ -64,7 +65,7 @@ def compose_config(name: str, overrides: list[str], hydra: bool = False) -> Dict
     """
     root, overrides = resolve_and_store_root_config(name, overrides)
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+    with initialize_config_dir(str(CONFIG_DIR), **VERSION_BASE):
         cfg = compose(root, overrides, return_hydra_config=True)
     drop_keys_of_replaced_classes(cfg, cfg.hydra)
     if not hydra:
@@ -110,7 +111,7 @@ def resolve_and_store_root_config(name: str, overrides: list[str]) -> tuple[str,
         restore_logger_ids(Path(source), saved)
     # The saved config takes the place of configs/, so that overrides work on it as on any other config and the
     # original command need not be repeated.
-    ConfigStore.instance().store(name="saved", node=saved)
+    ConfigStore.instance().store(name="saved", node=saved, **REPLACE)
     remaining = [override for override in overrides if override.partition("=")[0] not in groups]
     return ("resume" if "resume" in given else name), remaining
 

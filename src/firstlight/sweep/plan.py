@@ -12,12 +12,12 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override
-from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 
 from firstlight.cli.errors import format_user_error
 from firstlight.config import schema
 from firstlight.config.compose import compose_config
+from firstlight.config.hydra_version import REPLACE, register_plugin
 from firstlight.config.overrides import SELECTED_PREFIX
 from firstlight.config.path_overrides import QUOTED_VALUE
 from firstlight.config.validate import validate_config, validate_node
@@ -215,12 +215,8 @@ def register_plugins(plan: SweepPlan) -> list[str]:
     for group, settings in (("launcher", plan.launcher), ("sweeper", sweeper)):
         if settings:
             module, _, name = settings["_target_"].rpartition(".")
-            # Hydra accepts only launchers and sweepers from the package hydra_plugins.
-            plugin = f"hydra_plugins.firstlight.{name}"
-            Plugins.instance().class_name_to_class[plugin] = getattr(import_module(module), name)
-            ConfigStore.instance().store(
-                f"{SELECTED_PREFIX}{group}", {**settings, "_target_": plugin}, f"hydra/{group}"
-            )
+            node = {**settings, "_target_": register_plugin(getattr(import_module(module), name))}
+            ConfigStore.instance().store(f"{SELECTED_PREFIX}{group}", node, f"hydra/{group}", **REPLACE)
             overrides.append(f"hydra/{group}={SELECTED_PREFIX}{group}")
     return overrides
 

@@ -17,10 +17,11 @@ COMPOSE = """
 import sys
 from pathlib import Path
 from hydra import compose, initialize_config_dir
+from firstlight.config.hydra_version import VERSION_BASE
 
 saved = f"hydra.searchpath=[file://{sys.argv[1]}]"
 roots = [path.stem for path in Path("configs").glob("*.yaml") if path.stem != "trusted"]
-with initialize_config_dir(str(Path("configs").resolve()), version_base="1.3"):
+with initialize_config_dir(str(Path("configs").resolve()), **VERSION_BASE):
     for root in roots:
         compose(root, [saved])
     compose("train", ["model=own"])

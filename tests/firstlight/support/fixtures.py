@@ -28,6 +28,7 @@ from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
 from firstlight.config.compose import OptionSearchPath
+from firstlight.config.hydra_version import VERSION_BASE
 from firstlight.config.options import CONFIG_DIR
 
 # Helper modules contain assertions, and some contain tests that several files import.
@@ -82,7 +83,7 @@ def compose_cfg(tmp_path: Path) -> Callable[..., DictConfig]:
     def compose_(*overrides: str, root: str = "train", run_dir: str = "run") -> DictConfig:
         has_model = root != "train" or any(override.startswith("model=") for override in overrides)
         model = [] if has_model else ["model=tiny_images"]
-        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        with initialize_config_dir(str(CONFIG_DIR), **VERSION_BASE):
             return compose(root, [f"output_dir={tmp_path / run_dir}", *model, *overrides])
 
     return compose_

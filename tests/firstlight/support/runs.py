@@ -4,6 +4,7 @@ import json
 
 from hydra import compose, initialize_config_dir
 
+from firstlight.config.hydra_version import VERSION_BASE
 from firstlight.config.options import CONFIG_DIR
 from firstlight.report.collect import collect_report
 from firstlight.report.render import render
@@ -117,5 +118,5 @@ def write_page(logs):
 
 def compose_report_config(*overrides):
     """Return the config of `make report`."""
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+    with initialize_config_dir(str(CONFIG_DIR), **VERSION_BASE):
         return compose("report", list(overrides))
