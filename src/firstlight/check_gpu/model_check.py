@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from firstlight.check_gpu.operator_check import describe_error
+from firstlight.check_gpu.operator_check import describe_error, is_unsupported
 from firstlight.check_gpu.results import CheckResult, Difference, compare_tensors, format_difference, make_result
 from firstlight.check_gpu.training_step import StepUnavailableError, TrainingStep
 
@@ -44,6 +44,8 @@ def check_model(name: str, accelerator: str) -> CheckResult:
         found = step.run(accelerator, "32-true")
     except Exception as error:  # a kernel can raise anything
         message = f"model={name} fails on {accelerator}: {describe_error(error)}"
+        if is_unsupported(error):
+            return CheckResult("model", name, "float32", "unsupported", message=message)
         return CheckResult("model", name, "float32", "failed", message=message, fix=FIX)
     worst, *others = compare_steps(step.reference, found, limits)
     num_others = sum(other.ratio > 1 for other in others)

@@ -26,8 +26,8 @@ from firstlight.trial.recorders import scale_learning_rates
 from firstlight.trial.runner import TrialRunner
 
 COMMON = ["callbacks=none", "logger=none", "output_dir=."]
-# Small inputs of each modality. A network that cannot process images of 32 px gets images of 224 px. A model of another
-# modality gets the dataset of its config.
+# Small inputs of each modality. A network that cannot process images of 32 px gets images of 224 px. Any other model
+# gets a batch of the dataset in its config.
 BATCH = ["data.batch_size=8", "data.num_samples=8", "data.num_workers=0", "data.num_classes=3"]
 DATA: dict[object, list[list[str]]] = {
     "images": [["data=fake_images", *BATCH, f"data.image_size={size}"] for size in (32, 224)],
@@ -99,8 +99,9 @@ class TrainingStep:
 
     def __init__(self, name: str) -> None:
         modality = read_signature(load_option("model", name)["model"]["_target_"]).constants.get("modality")
-        candidates = [overrides for overrides in DATA.get(modality, []) if has_dataset(overrides)] or [[]]
-        for position, overrides in enumerate(candidates, 1):
+        candidates = [overrides for overrides in DATA.get(modality, []) if has_dataset(overrides)]
+        errors: list[Exception] = []
+        for overrides in [*candidates, []]:
             self.overrides = [f"model={name}", *overrides, *COMMON]
             try:
                 with forbid_network(), suppress_messages():
@@ -109,8 +110,9 @@ class TrainingStep:
                 self.reference = self.run("cpu", "32-true")
                 return
             except Exception as error:  # a module and its data can raise anything
-                if isinstance(error, UserError | MissingMandatoryValue) or position == len(candidates):
-                    raise StepUnavailableError(describe_reason(error, name)) from error
+                errors.append(error)
+        clearest = [error for error in errors if isinstance(error, UserError | MissingMandatoryValue)]
+        raise StepUnavailableError(describe_reason([*clearest, *errors][0], name)) from errors[0]
 
     def resolve_settings(self, accelerator: str) -> Settings:
         """Return the settings of a training run on an accelerator."""
@@ -147,7 +149,7 @@ def describe_reason(error: Exception, name: str) -> str:
         return f"it requires files that are not on this machine; fetch them with `make prepare model={name}`"
     if isinstance(error, UserError):
         return " ".join(str(error).split()).rstrip(".")
-    return f"its step fails on the CPU with small inputs ({describe_error(error)})"
+    return f"its step fails on the CPU ({describe_error(error)})"
 
 
 @contextmanager

@@ -73,7 +73,7 @@ def ignore_sum(outputs: Tensor, args: tuple[Any, ...]) -> Tensor:
 
 def count_once(outputs: Tensor, args: tuple[Any, ...]) -> Tensor:
     """Write the last of several gradients of a token instead of their sum."""
-    gradients, indices, num_tokens = args[:3]
+    gradients, indices = args[:2]
     result = torch.zeros_like(outputs)
     result[indices.flatten()] = gradients.flatten(0, -2)
     return result

@@ -1,7 +1,6 @@
 """Tests of `make tune`: which settings it chooses, what it excludes, and what an interruption leaves."""
 
 import json
-import math
 import re
 from pathlib import Path
 
