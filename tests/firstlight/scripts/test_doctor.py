@@ -45,7 +45,8 @@ def copy(tmp_path):
     for name in ("Makefile", "pyproject.toml", "environment.yml"):
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin/python3").write_text(f'#!/bin/sh\nexec "{sys.executable}" -E -s -S "$@"\n')
+    # The Python that .venv was made from.
+    (tmp_path / "bin/python3").write_text(f'#!/bin/sh\nexec "{sys._base_executable}" -E -s -S "$@"\n')
     (tmp_path / "bin/python3").chmod(0o755)
     return tmp_path
 

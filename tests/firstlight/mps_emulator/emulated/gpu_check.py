@@ -141,7 +141,7 @@ def test_model_with_wrong_kernel_is_found_and_the_parameter_is_named(model, name
 @pytest.mark.slow
 def test_nothing_is_reported_without_wrong_kernels():
     progress = io.StringIO()
-    models = ["tiny_images", "tiny_text", "plain_finetuned", "plain_segmentation", "plain_gan", "plain_detector"]
+    models = ["tiny_images", "tiny_text", "tiny_mlp", "plain_segmentation", "plain_gan", "plain_detector"]
     results = run_all_checks(models, progress)
     checks = {(check["name"], check["dtype"]): check for check in results["checks"]}
 
@@ -162,4 +162,4 @@ def test_command_fails_and_names_the_wrong_kernel(capsys):
 
     assert "computes other results than the CPU (first of 2): bmm, inner dimension 32,767 (float32)" in str(error.value)
     assert "known as pytorch#195163. Keep samples x tokens, and features, at 32,766 or less." in str(error.value)
-    assert capsys.readouterr().out.splitlines()[-1].startswith("99 checks: ")
+    assert capsys.readouterr().out.splitlines()[-1].startswith("97 checks: ")
