@@ -59,9 +59,9 @@ help:
 
 setup: $(READY)
 
-# Ignore ARGS if other targets are given: ARGS then belongs to those.
+# Without ARGS and overrides if other targets are given: they then belong to those.
 doctor:
-	@$(ANY_PYTHON) scripts/doctor.py $(if $(filter-out $@ ~%,$(MAKECMDGOALS)),,$$ARGS)
+	@$(if $(filter-out $@ ~%,$(MAKECMDGOALS)),unset ARGS MAKEFLAGS DELETIONS; )$(ANY_PYTHON) scripts/make.py script $@
 
 # These commands edit the source tree.
 init new update lock:

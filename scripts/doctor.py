@@ -1,10 +1,11 @@
 """Check this machine and suggest fixes.
 
     make doctor                  print one line per check; the exit code is 1 if a check failed
+    make doctor gpu=true         also compare results of the GPU with those of the CPU
     make doctor ARGS=--json      print the results as a list of {name, status, text, fix}
 
-doctor_facts.py collects the facts, doctor_rules.py and doctor_versions.py check them. Only the standard library, and
-torch if it is installed. Also runs before `make setup`, on Python 3.9 or newer.
+doctor_facts.py collects the facts, doctor_rules.py and doctor_versions.py check them, doctor_gpu.py runs the GPU check.
+Only the standard library, and torch if it is installed. Also runs before `make setup`, on Python 3.9 or newer.
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import checkout
 import doctor_facts as facts
+import doctor_gpu
 import doctor_rules as rules
 import doctor_versions
 import pyproject
+from doctor_gpu import GpuFinding
 from doctor_rules import Finding
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,8 +51,16 @@ def get_install_command(root: Path, is_project_env: bool, is_conda: bool) -> str
     return "make clean setup" if is_complete else "make setup"
 
 
-def run_checks(root: Path, variables: Mapping[str, str]) -> Iterator[Finding]:
-    """Yield all findings; checks without torch come first, because importing torch takes seconds."""
+def run_checks(
+    root: Path, variables: Mapping[str, str], gpu_settings: Sequence[str] | None = None
+) -> Iterator[Finding | GpuFinding]:
+    """Yield all findings; checks without torch come first, because importing torch takes seconds.
+
+    Args:
+        root: Directory of the project.
+        variables: Environment variables.
+        gpu_settings: Overrides of the GPU check. If None, the GPU is not checked.
+    """
     machine, (installed, torch_requirement) = facts.read_machine(platform.system()), facts.read_versions()
     is_conda = variables.get("CONDA_DEFAULT_ENV", "") == pyproject.read_conda_name(root) != ""
     is_project_env = is_conda or Path(sys.prefix).resolve() == (root / ".venv").resolve()
@@ -73,9 +84,11 @@ def run_checks(root: Path, variables: Mapping[str, str]) -> Iterator[Finding]:
     yield rules.check_disk({name: shutil.disk_usage(directory).free for name, directory in directories.items()})
     yield rules.check_logs_writable(facts.probe_write_access(root / "logs"))
     yield from rules.check_power(machine)
+    if gpu_settings is not None:
+        yield from doctor_gpu.run_check(root, gpu_settings, install)
 
 
-def print_findings(findings: Iterable[Finding], as_json: bool) -> int:
+def print_findings(findings: Iterable[Finding | GpuFinding], as_json: bool) -> int:
     """Print the findings as they arrive, and return the exit code."""
     results = []
     for finding in findings:
@@ -95,4 +108,10 @@ def print_findings(findings: Iterable[Finding], as_json: bool) -> int:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="doctor", description="Check this machine and suggest fixes.")
     parser.add_argument("--json", action="store_true", help="print a list of {name, status, text, fix}")
-    sys.exit(print_findings(run_checks(ROOT, os.environ), parser.parse_args().json))
+    parser.add_argument("settings", nargs="*", help="gpu=true, and settings of the GPU check such as models=[timm]")
+    arguments = parser.parse_args()
+    try:
+        gpu_settings = doctor_gpu.select_settings(arguments.settings)
+    except ValueError as error:
+        sys.exit(f"doctor: {error}")
+    sys.exit(print_findings(run_checks(ROOT, os.environ, gpu_settings), arguments.json))

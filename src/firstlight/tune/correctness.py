@@ -3,6 +3,10 @@
 import math
 from dataclasses import dataclass, field
 
+import torch
+from torch import Tensor
+
+from firstlight.trial.difference import find_difference
 from firstlight.trial.recorders import StepRecorder
 
 # Compared steps, and the factor of the learning rates in them: larger steps would amplify rounding errors.
@@ -40,17 +44,18 @@ SPREAD_FACTOR = 3.0
 class Reference:
     """Losses, gradient norms and weight change in float32, each with its spread over the randomness of the model."""
 
-    values: dict[str, list[float]]
+    values: dict[str, Tensor]
     spreads: dict[str, float] = field(default_factory=dict)
 
 
-def list_values(recorder: StepRecorder) -> dict[str, list[float]]:
+def list_values(recorder: StepRecorder) -> dict[str, Tensor]:
     """Return what is compared, by name."""
-    return {
+    values = {
         "loss": recorder.losses,
         "gradient norm": recorder.gradient_norms,
         "weight change": [recorder.update_norm],
     }
+    return {name: torch.tensor(found, dtype=torch.float64) for name, found in values.items()}
 
 
 def make_reference(first: StepRecorder, second: StepRecorder) -> Reference:
@@ -61,16 +66,8 @@ def make_reference(first: StepRecorder, second: StepRecorder) -> Reference:
 
 def is_finite(reference: Reference) -> bool:
     """Return True if no value of the reference is infinite or NaN."""
-    values = [*reference.spreads.values(), *(value for found in reference.values.values() for value in found)]
-    return all(map(math.isfinite, values))
-
-
-def find_difference(expected: list[float], found: list[float]) -> float:
-    """Return the largest difference of two lists, relative to the largest expected value; inf if one is not finite."""
-    if len(expected) != len(found) or not all(map(math.isfinite, found)):
-        return math.inf
-    scale = max((abs(value) for value in expected), default=0.0) or 1.0
-    return max((abs(a - b) for a, b in zip(expected, found, strict=True)), default=0.0) / scale
+    has_finite_values = all(bool(found.isfinite().all()) for found in reference.values.values())
+    return has_finite_values and all(map(math.isfinite, reference.spreads.values()))
 
 
 def find_mismatch(reference: Reference, recorder: StepRecorder, precision: str) -> str:

@@ -1,0 +1,150 @@
+"""`make doctor gpu=true`: how doctor runs the GPU check of the engine, and what it reports."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mps_emulator import emulator
+
+ROOT = Path(__file__).parents[3]
+sys.path.insert(0, str(ROOT / "scripts"))
+import doctor_gpu  # noqa: E402
+from doctor_gpu import GpuFinding  # noqa: E402
+from doctor_rules import Finding  # noqa: E402
+
+RESULTS = {
+    "device": {"name": "Apple M2"},
+    "seconds": 21.4,
+    "checks": [
+        {"status": "equal", "message": "", "fix": ""},
+        {"status": "different", "message": "bmm differs", "fix": "Update torch."},
+        {"status": "failed", "message": "model=net fails on mps", "fix": "Use the CPU."},
+        {"status": "skipped", "message": "model=other is skipped: it requires a value", "fix": ""},
+    ],
+}
+
+
+@pytest.fixture
+def fake_check(tmp_path, monkeypatch):
+    """Return a function that replaces the check of the engine by a module with a source."""
+
+    def replace(source):
+        (tmp_path / "fake_check.py").write_text(source)
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        monkeypatch.setattr(doctor_gpu, "MODULE", "fake_check")
+
+    return replace
+
+
+def run_doctor(*arguments, **variables):
+    """Run `make doctor` with this Python."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "CONDA"))}
+    command = ["make", "--no-print-directory", "-C", str(ROOT), "READY=", f"PYTHON={sys.executable}", "doctor"]
+    return subprocess.run([*command, *arguments], capture_output=True, text=True, env=inherited | variables)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ([], None),
+        (["gpu=false"], None),
+        (["gpu=true"], []),
+        (["models=[net]", "gpu=true"], ["models=[net]"]),
+        (["gpu=true", "gpu=false"], None),
+    ],
+)
+def test_gpu_is_checked_on_request(settings, expected):
+    assert doctor_gpu.select_settings(settings) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["gpu=1"], "Invalid value for gpu: expected true or false, got '1'. Use gpu=true."),
+        (["gqu=true"], "Unknown setting 'gqu=true'. Only gpu=true has settings"),
+    ],
+)
+def test_settings_without_effect_are_rejected(settings, message):
+    with pytest.raises(ValueError) as error:
+        doctor_gpu.select_settings(settings)
+
+    assert str(error.value).startswith(message)
+
+
+def test_each_difference_is_a_finding_and_the_last_one_has_the_record():
+    *findings, summary = doctor_gpu.list_findings(RESULTS)
+
+    assert findings == [
+        Finding("gpu", "fail", "bmm differs", "Update torch"),
+        Finding("gpu", "fail", "model=net fails on mps", "Use the CPU"),
+        Finding("gpu", "ok", "model=other is skipped: it requires a value"),
+    ]
+    text = "Apple M2 compared with the CPU in 21 s: 1 different, 1 equal, 1 failed, 1 skipped"
+    assert summary == GpuFinding("gpu", "fail", text, doctor_gpu.AVOID, RESULTS)
+
+
+def test_equal_results_are_one_line():
+    (summary,) = doctor_gpu.list_findings(RESULTS | {"checks": RESULTS["checks"][:1] * 3})
+
+    assert summary[1:4] == ("ok", "Apple M2 compared with the CPU in 21 s: 3 equal", "")
+
+
+def test_results_come_from_the_output_of_the_check(fake_check, capfd):
+    fake_check(f"import sys\nprint('bmm ... equal', file=sys.stderr)\nprint({json.dumps(RESULTS)!r})\nsys.exit(1)\n")
+    findings = list(doctor_gpu.run_check(ROOT, [], "make setup"))
+
+    assert findings == list(doctor_gpu.list_findings(RESULTS))
+    assert capfd.readouterr().err == "bmm ... equal\n"
+
+
+def test_check_receives_the_settings(fake_check):
+    fake_check("import sys\nprint('check_gpu: ' + ' '.join(sys.argv[1:]) + '. Fix it.', file=sys.stderr)\n")
+
+    assert list(doctor_gpu.run_check(ROOT, ["models=[net]"], "make setup")) == [
+        Finding("gpu", "fail", "json=true models=[net]", "Fix it.")
+    ]
+
+
+def test_kernel_that_ends_the_process_is_named(fake_check):
+    fake_check("import os, sys\nprint('sum ... equal\\nbmm (float32) ...', end=' ', file=sys.stderr)\nos.abort()\n")
+    (finding,) = doctor_gpu.run_check(ROOT, [], "make setup")
+
+    assert finding[:3] == ("gpu", "fail", "the check was ended by SIGABRT during: bmm (float32) ...")
+
+
+def test_environment_is_required(monkeypatch):
+    monkeypatch.setattr(doctor_gpu, "find_spec", lambda name: None)
+    (finding,) = doctor_gpu.run_check(ROOT, [], "make setup, then make doctor")
+
+    assert finding == Finding(
+        "gpu", "fail", "the check of the GPU needs the environment of the project", "make setup, then make doctor"
+    )
+
+
+def test_make_forwards_the_settings_unless_they_belong_to_another_target():
+    process = run_doctor("gpu=maybe")
+
+    assert process.returncode == 2
+    assert "doctor: Invalid value for gpu: expected true or false, got 'maybe'. Use gpu=true." in process.stderr
+    assert "Invalid value" not in run_doctor("--dry-run", "clean", "gpu=maybe").stderr
+
+
+@pytest.mark.slow
+def test_doctor_checks_the_emulated_gpu():
+    if reason := emulator.get_skip_reason():
+        pytest.skip(reason)
+    process = run_doctor("gpu=true", "models=[tiny_mlp]", "ARGS=--json", **emulator.make_environment())
+    *_, summary = json.loads(process.stdout)
+    record = summary["record"]
+
+    assert (summary["name"], summary["status"]) == ("gpu", "ok"), process.stderr
+    assert record["device"]["accelerator"] == "mps"
+    assert {"torch", "lightning"} <= record["versions"].keys()
+    assert {"os", "machine", "python"} == record["system"].keys()
+    (model,) = [check for check in record["checks"] if check["kind"] == "model"]
+    assert (model["name"], model["status"]) == ("tiny_mlp", "equal")
+    assert all(check["difference"] <= check["limit"] for check in record["checks"] if check["status"] == "equal")

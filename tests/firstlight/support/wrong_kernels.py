@@ -1,0 +1,93 @@
+"""Replace a kernel of the emulated MPS device by one that computes a wrong result, as published faults of MPS do."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.library import Library
+from torch.utils._pytree import tree_map_only
+
+
+@contextmanager
+def plant(name: str, spoil: Callable[[Any, tuple[Any, ...]], Any]) -> Iterator[None]:
+    """Replace the kernel of an operator.
+
+    Args:
+        name: Name of the operator, with its overload, such as "sum.dim_IntList".
+        spoil: Maps the right outputs and the arguments, all on the CPU, to the outputs of the kernel.
+    """
+    base, _, overload = name.partition(".")
+    operator = getattr(getattr(torch.ops.aten, base), overload or "default")
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        host_args, host_kwargs = tree_map_only(Tensor, lambda tensor: tensor.cpu(), (args, kwargs))
+        outputs = spoil(operator(*host_args, **host_kwargs), host_args)
+        return tree_map_only(Tensor, lambda tensor: tensor.to("mps"), outputs)
+
+    library: Any = Library("aten", "IMPL")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*Overriding a previously registered")
+        library.impl(name, run, "MPS")
+    try:
+        yield
+    finally:
+        library._destroy()
+
+
+def scale_output(index: int, factor: float, condition: Callable[..., bool] = lambda *args: True) -> Callable[..., Any]:
+    """Return a function that scales one of several outputs if the arguments of the kernel meet a condition."""
+
+    def spoil(outputs: Any, args: tuple[Any, ...]) -> Any:
+        scaled = [out * factor if position == index else out for position, out in enumerate(outputs)]
+        return tuple(scaled) if condition(*args) else outputs
+
+    return spoil
+
+
+def add_one_term(outputs: Tensor, args: tuple[Any, ...]) -> Tensor:
+    """Add the first product once more to a batched matrix product over 32,767 or more elements (pytorch#195163)."""
+    left, right = args
+    return outputs if left.shape[2] < 32_767 else outputs + left[:, :, :1] @ right[:, :1]
+
+
+def drop_last_elements(outputs: Tensor, args: tuple[Any, ...]) -> Tensor:
+    """Leave the last 100 elements out of a sum over more than 65,536."""
+    is_long = args[0].shape[-1] > 2**16
+    return args[0][..., :-100].sum(*args[1:]) if is_long else outputs
+
+
+def flip_weight_gradient(outputs: Any, args: tuple[Any, ...]) -> Any:
+    """Flip the kernels in the weight gradient of a strided and grouped convolution."""
+    stride, groups = args[4], args[9]
+    to_input, to_weight, to_bias = outputs
+    return (to_input, to_weight.flip(-1, -2), to_bias) if groups > 1 and max(stride) > 1 else outputs
+
+
+def ignore_sum(outputs: Tensor, args: tuple[Any, ...]) -> Tensor:
+    """Leave the sum out of the gradient of a softmax."""
+    return args[0] * args[1]
+
+
+def count_once(outputs: Tensor, args: tuple[Any, ...]) -> Tensor:
+    """Write the last of several gradients of a token instead of their sum."""
+    gradients, indices = args[:2]
+    result = torch.zeros_like(outputs)
+    result[indices.flatten()] = gradients.flatten(0, -2)
+    return result
+
+
+def read_as_contiguous(outputs: Tensor, args: tuple[Any, ...]) -> Tensor:
+    """Read the elements of a gradient in the order of the memory (pytorch#175188)."""
+    gradients, results = args[:2]
+    if results.is_contiguous():
+        return outputs
+    in_memory_order = results.as_strided(results.shape, torch.empty(results.shape).stride())
+    return gradients * (1 - in_memory_order**2)
+
+
+def is_not_contiguous(gradient: Tensor, images: Tensor, *args: Any) -> bool:
+    """Return True if the images of a backward pass are not contiguous."""
+    return not images.is_contiguous()
