@@ -1,5 +1,6 @@
 """Commands: one-line errors, exit codes, and imports."""
 
+import argparse
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import time
 import pytest
 
 from firstlight import evaluate, predict, train
+from firstlight.cli.command import accept_lazy_help
 from firstlight.cli.errors import format_user_error
 from support.options import get_tiny_model, make_tiny_overrides
 
@@ -207,3 +209,28 @@ def test_help_into_a_closed_pipe_prints_no_error(tmp_path):
     os.close(write_end)
 
     assert (done.returncode, done.stderr) == (1, "")
+
+
+def reject_lazy_help(parser, action):
+    """Format the help text, as `_check_help` of argparse does in Python 3.14 when an argument is added."""
+    try:
+        action.help % vars(action)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError("badly formed help string") from error
+
+
+def test_hydra_can_add_its_arguments_on_python_3_14(monkeypatch):
+    check = vars(argparse._ActionsContainer).get("_check_help", reject_lazy_help)
+    monkeypatch.setattr(argparse._ActionsContainer, "_check_help", check, raising=False)
+    parser = argparse.ArgumentParser()
+    lazy = argparse.Action(["--shell-completion"], "shell_completion", help=object())
+    malformed = argparse.Action(["--key"], "key", help="%(unknown)s %")
+
+    with pytest.raises(ValueError, match="badly formed help string"):
+        parser._check_help(lazy)
+    with accept_lazy_help():
+        parser._check_help(lazy)
+        with pytest.raises(ValueError):
+            parser._check_help(malformed)
+
+    assert argparse._ActionsContainer._check_help is check
