@@ -74,15 +74,7 @@ USER_ERRORS = [
         ["model=tiny_text", "data=fake_images"],
         "train: model=tiny_text expects text, but data=fake_images provides",
     ),
-    ("train", ["trainer=mps"], "train: trainer=mps requires Apple silicon and an arm64 Python, but this is"),
-    ("train", ["trainer=cuda"], "train: trainer=cuda requires an NVIDIA GPU and driver"),
-    ("train", ["trainer.accelerator=tpu"], "train: Invalid value for trainer.accelerator: expected "),
     ("train", ["resume=logs/nope"], "train: No run found in logs/nope. Use the run directory printed by `make train`."),
-    (
-        "train",
-        ["trainer.devices=2", "output_dir=x"],
-        "train: Training on several devices (trainer.devices=2, trainer.num_nodes=1) requires a strategy.",
-    ),
     ("train", ["trainer.precision=8"], "train: Invalid value for trainer.precision: expected 32-true, bf16-mixed, "),
     (
         "train",
@@ -94,6 +86,17 @@ USER_ERRORS = [
     ("predict", ["input=x"], "predict: predict requires a trained model. Pass run=logs/train/<run> or ckpt=<file>."),
     ("export", [], "export: export requires a trained model. Pass run=logs/train/<run> or ckpt=<file>."),
     ("export", ["run=nope", "format=onnx"], "export: No run found in nope. Use the run directory printed"),
+]
+# Errors that are found after torch was imported or a thread was started. Pyodide supports neither.
+LATE_USER_ERRORS = [
+    ("train", ["trainer=mps"], "train: trainer=mps requires Apple silicon and an arm64 Python, but this is"),
+    ("train", ["trainer=cuda"], "train: trainer=cuda requires an NVIDIA GPU and driver"),
+    ("train", ["trainer.accelerator=tpu"], "train: Invalid value for trainer.accelerator: expected "),
+    (
+        "train",
+        ["trainer.devices=2", "output_dir=x"],
+        "train: Training on several devices (trainer.devices=2, trainer.num_nodes=1) requires a strategy.",
+    ),
     ("sweep", ["data.batchsize=1,2"], "train: Unknown setting 'data.batchsize'. Did you mean 'data.batch_size'?"),
     (
         "sweep",
@@ -111,6 +114,11 @@ def test_user_error_is_one_line_with_exit_code_1(run_command, name, overrides, m
     assert err.startswith(message)
     assert "Traceback" not in err
     assert out == ""
+
+
+@pytest.mark.parametrize(("name", "overrides", "message"), LATE_USER_ERRORS)
+def test_late_user_error_is_one_line_with_exit_code_1(run_command, name, overrides, message):
+    test_user_error_is_one_line_with_exit_code_1(run_command, name, overrides, message)
 
 
 def test_misspelled_key_in_experiment_file_is_rejected(run_command, tmp_path):
