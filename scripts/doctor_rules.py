@@ -67,13 +67,13 @@ def check_python(machine: MachineInfo, version: str, setup_python: str, install:
     if machine.translated or (machine.architecture == "x86_64" and "Apple" in machine.chip):
         fix = "install an arm64 Python (with conda: its arm64 installer), then run `make clean setup`"
         return Finding("python", "fail", f"{text}, translated by Rosetta, which hides the GPU", fix)
-    if (3, 11) <= parse_version(version)[:2] <= (3, 13):
+    if (3, 11) <= parse_version(version)[:2] <= (3, 14):
         return Finding("python", "ok", text)
     if setup_python:
         text += f" (used only for this check; `make setup` will use {setup_python})"
         return Finding("python", "warn", text, install)
     fix = "install Python 3.12 or uv, then run `make clean setup`"
-    return Finding("python", "fail", f"{text}, but the project requires Python 3.11, 3.12 or 3.13", fix)
+    return Finding("python", "fail", f"{text}, but the project requires Python 3.11 to 3.14", fix)
 
 
 def check_checkout(problem: str, fix: str) -> Finding:

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Print the path of the newest Python from 3.11 to 3.13 on PATH. Hydra 1.3 does not run on Python 3.14.
-for name in python3.13 python3.12 python3.11 python3 python; do
-    if "$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then
+# Print the path of the newest Python from 3.11 to 3.14 on PATH.
+for name in python3.14 python3.13 python3.12 python3.11 python3 python; do
+    if "$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null; then
         "$name" -c 'import sys; print(sys.executable)'
         exit 0
     fi

@@ -19,7 +19,7 @@ elif [ -n "$python" ]; then
     unset PIP_USER PIP_PREFIX PIP_TARGET PIP_ROOT PIP_DRY_RUN
     installer=".venv/bin/python -m pip install --progress-bar off --no-user --prefix .venv"
 else
-    echo "setup: Python 3.11, 3.12 or 3.13 was not found on PATH. Install Python 3.12, or uv, which downloads Python." >&2
+    echo "setup: Python 3.11 to 3.14 was not found on PATH. Install Python 3.12, or uv, which downloads Python." >&2
     exit 1
 fi
 locks=$(.venv/bin/python scripts/pyproject.py locks)

@@ -1,9 +1,11 @@
 """Turn functions into commands: Hydra composes the config, errors are one line, the exit code reports success."""
 
+import argparse
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,8 @@ from firstlight.run.signals import exit_on_stop_signals, get_received_signal
 
 # Flags of Hydra that print something instead of running the command.
 INFO_FLAGS = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i"}
+# Method of argparse that validates a help text; Python 3.14 or newer.
+CHECK_HELP = "_check_help"
 
 
 def command(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[..., Any]]:
@@ -95,9 +99,35 @@ def compose_and_run(name: str, task: Callable[[DictConfig], Any]) -> None:
     register_sweeper()
     root, sys.argv[1:] = resolve_and_store_root_config(name, overrides)
     job = functools.partial(run_job, task, failures)
-    hydra.main(config_path=str(CONFIG_DIR), config_name=root, **VERSION_BASE)(job)()
+    with accept_lazy_help():
+        hydra.main(config_path=str(CONFIG_DIR), config_name=root, **VERSION_BASE)(job)()
     if failures:
         sys.exit(1)
+
+
+@contextmanager
+def accept_lazy_help() -> Iterator[None]:
+    """Let argparse accept help texts that are not strings, as `hydra.main` passes one for --shell-completion.
+
+    From Python 3.14 on, argparse formats each help text when an argument is added, and rejects Hydra's object. Hydra
+    prints its help itself, so that argparse never formats this object.
+    """
+    # Remove this function once pyproject.toml requires Hydra 1.4, which does the same (hydra#3090).
+    owner: Any = next((base for base in argparse.ArgumentParser.__mro__ if CHECK_HELP in vars(base)), None)
+    if owner is None:  # Python 3.13 or older
+        yield
+        return
+    check = getattr(owner, CHECK_HELP)
+
+    def check_strings(parser: Any, action: argparse.Action) -> None:
+        if isinstance(action.help, str):
+            check(parser, action)
+
+    setattr(owner, CHECK_HELP, check_strings)
+    try:
+        yield
+    finally:
+        setattr(owner, CHECK_HELP, check)
 
 
 def run_nonzero_rank(name: str, task: Callable[[DictConfig], Any]) -> None:

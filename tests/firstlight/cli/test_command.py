@@ -1,5 +1,6 @@
 """Commands: one-line errors, exit codes, and imports."""
 
+import argparse
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import time
 import pytest
 
 from firstlight import evaluate, predict, train
+from firstlight.cli.command import accept_lazy_help
 from firstlight.cli.errors import format_user_error
 from support.options import get_tiny_model, make_tiny_overrides
 
@@ -72,15 +74,7 @@ USER_ERRORS = [
         ["model=tiny_text", "data=fake_images"],
         "train: model=tiny_text expects text, but data=fake_images provides",
     ),
-    ("train", ["trainer=mps"], "train: trainer=mps requires Apple silicon and an arm64 Python, but this is"),
-    ("train", ["trainer=cuda"], "train: trainer=cuda requires an NVIDIA GPU and driver"),
-    ("train", ["trainer.accelerator=tpu"], "train: Invalid value for trainer.accelerator: expected "),
     ("train", ["resume=logs/nope"], "train: No run found in logs/nope. Use the run directory printed by `make train`."),
-    (
-        "train",
-        ["trainer.devices=2", "output_dir=x"],
-        "train: Training on several devices (trainer.devices=2, trainer.num_nodes=1) requires a strategy.",
-    ),
     ("train", ["trainer.precision=8"], "train: Invalid value for trainer.precision: expected 32-true, bf16-mixed, "),
     (
         "train",
@@ -92,6 +86,17 @@ USER_ERRORS = [
     ("predict", ["input=x"], "predict: predict requires a trained model. Pass run=logs/train/<run> or ckpt=<file>."),
     ("export", [], "export: export requires a trained model. Pass run=logs/train/<run> or ckpt=<file>."),
     ("export", ["run=nope", "format=onnx"], "export: No run found in nope. Use the run directory printed"),
+]
+# Errors that are found after torch was imported or a thread was started. Pyodide supports neither.
+LATE_USER_ERRORS = [
+    ("train", ["trainer=mps"], "train: trainer=mps requires Apple silicon and an arm64 Python, but this is"),
+    ("train", ["trainer=cuda"], "train: trainer=cuda requires an NVIDIA GPU and driver"),
+    ("train", ["trainer.accelerator=tpu"], "train: Invalid value for trainer.accelerator: expected "),
+    (
+        "train",
+        ["trainer.devices=2", "output_dir=x"],
+        "train: Training on several devices (trainer.devices=2, trainer.num_nodes=1) requires a strategy.",
+    ),
     ("sweep", ["data.batchsize=1,2"], "train: Unknown setting 'data.batchsize'. Did you mean 'data.batch_size'?"),
     (
         "sweep",
@@ -109,6 +114,11 @@ def test_user_error_is_one_line_with_exit_code_1(run_command, name, overrides, m
     assert err.startswith(message)
     assert "Traceback" not in err
     assert out == ""
+
+
+@pytest.mark.parametrize(("name", "overrides", "message"), LATE_USER_ERRORS)
+def test_late_user_error_is_one_line_with_exit_code_1(run_command, name, overrides, message):
+    test_user_error_is_one_line_with_exit_code_1(run_command, name, overrides, message)
 
 
 def test_misspelled_key_in_experiment_file_is_rejected(run_command, tmp_path):
@@ -207,3 +217,28 @@ def test_help_into_a_closed_pipe_prints_no_error(tmp_path):
     os.close(write_end)
 
     assert (done.returncode, done.stderr) == (1, "")
+
+
+def reject_lazy_help(parser, action):
+    """Format the help text, as `_check_help` of argparse does in Python 3.14 when an argument is added."""
+    try:
+        action.help % vars(action)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError("badly formed help string") from error
+
+
+def test_hydra_can_add_its_arguments_on_python_3_14(monkeypatch):
+    check = vars(argparse._ActionsContainer).get("_check_help", reject_lazy_help)
+    monkeypatch.setattr(argparse._ActionsContainer, "_check_help", check, raising=False)
+    parser = argparse.ArgumentParser()
+    lazy = argparse.Action(["--shell-completion"], "shell_completion", help=object())
+    malformed = argparse.Action(["--key"], "key", help="%(unknown)s %")
+
+    with pytest.raises(ValueError, match="badly formed help string"):
+        parser._check_help(lazy)
+    with accept_lazy_help():
+        parser._check_help(lazy)
+        with pytest.raises(ValueError):
+            parser._check_help(malformed)
+
+    assert argparse._ActionsContainer._check_help is check

@@ -53,8 +53,8 @@ def check_variables(machine=MAC, **values):
 
 PROBLEMS = {
     "Intel Mac": (rules.check_system(MAC._replace(chip="Intel(R) Core(TM) i7")), "fail", "Intel", "Apple silicon"),
-    "Python 3.10": (check_python(MAC, "3.10.1"), "fail", "requires Python 3.11, 3.12 or 3.13", "install Python 3.12"),
-    "Python 3.14": (check_python(MAC, "3.14.0"), "fail", "requires Python 3.11, 3.12 or 3.13", "install Python 3.12"),
+    "Python 3.10": (check_python(MAC, "3.10.1"), "fail", "requires Python 3.11 to 3.14", "install Python 3.12"),
+    "Python 3.15": (check_python(MAC, "3.15.0"), "fail", "requires Python 3.11 to 3.14", "install Python 3.12"),
     "old Python before setup": (check_python(MAC, "3.9.6", "/bin/python3.12"), "warn", "/bin/python3.12", "make setup"),
     "Rosetta": (check_python(MAC._replace(translated=True)), "fail", "Rosetta", "arm64 Python"),
     "Rosetta detected by chip": (
@@ -122,7 +122,7 @@ VALID = {
     "Windows": rules.check_system(WINDOWS),
     "Mac without tools": rules.check_system(MAC._replace(release="", chip="")),
     "Python 3.11": check_python(MAC, "3.11.0"),
-    "Python 3.13": check_python(LINUX, "3.13.9"),
+    "Python 3.14": check_python(LINUX, "3.14.10"),
     "x86_64 Python on Linux": check_python(LINUX),
     "locked versions": check_packages(),
     "local build of the locked version": check_packages(torch="2.15.0+cu132"),

@@ -124,7 +124,7 @@ def test_conda_installs_the_same_extras():
 
 def write_pyproject(directory: Path, extra: str) -> None:
     (directory / "pyproject.toml").write_text(
-        '[project]\nname = "zephyr"\nversion = "1"\nrequires-python = ">=3.11,<3.14"\ndependencies = ["idna>=3"]\n'
+        '[project]\nname = "zephyr"\nversion = "1"\nrequires-python = ">=3.11,<3.15"\ndependencies = ["idna>=3"]\n'
         f"[project.optional-dependencies]\nmore = [{extra}]\n"
     )
 
