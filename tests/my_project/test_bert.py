@@ -223,7 +223,7 @@ def test_dry_run_for_mps_finds_nothing():
 @pytest.mark.slow
 def test_memory_estimate_matches_measurement():
     overrides = ["model.weights=null", "model.config_overrides={vocab_size: 30522}", "model.freeze_layers=0"]
-    check_memory(["model=bert", *overrides, "data=fake_text", "data.max_length=128", "data.batch_size=64"], 7.28)
+    check_memory(["model=bert", *overrides, "data=fake_text", "data.max_length=128", "data.batch_size=64"], 7.62)
 
 
 def test_benchmark_workload_has_batch_size_64():
