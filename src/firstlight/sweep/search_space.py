@@ -4,6 +4,7 @@ import itertools
 import math
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep, Transformer
 
@@ -102,7 +103,10 @@ def parse_range(override: Override, sweep: RangeSweep) -> NumberRange:
     Raises:
         ConfigError: If it is empty or infinite.
     """
-    bounds = (sweep.start, sweep.stop, sweep.step)
+    bounds: list[Any] = [sweep.start, sweep.stop, sweep.step]
+    # Hydra 1.3 casts the bounds of float(range(...)) itself. Hydra 1.4 casts each number that it lists.
+    for cast in getattr(sweep, "transformers", ()):
+        bounds = [cast(float(bound) if isinstance(bound, Decimal) else bound) for bound in bounds]
     # Decimal numbers, so that range(0,0.3,0.1) has the three values 0, 0.1 and 0.2.
     start, stop, step = (Decimal(str(bound)) for bound in bounds)
     is_finite = all(bound.is_finite() for bound in (start, stop, step))

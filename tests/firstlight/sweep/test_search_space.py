@@ -30,6 +30,7 @@ def parse(*overrides):
         ("range(0,0.3,0.1)", NumberRange(0.0, 0.2, 0.1)),
         ("shuffle(range(1,4))", NumberRange(1, 3, 1)),
         ("float(range(1,4))", NumberRange(1.0, 3.0, 1.0)),
+        ("int(range(1.0,4.0,1.5))", NumberRange(1, 3, 1)),
         ("16", ["16"]),
         ("null", ["null"]),
         ("4,8,4", ["4", "8"]),
