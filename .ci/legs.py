@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import xml.etree.ElementTree as ET
 from collections import Counter
 from pathlib import Path
@@ -111,10 +112,13 @@ def main(leg: str) -> int:
     if shutil.which("uv") is None:
         print(f"{leg}: skipped, because uv is not installed")
         return 0
+    start = time.monotonic()
     python = create_environment(leg)
+    installed = time.monotonic()
     with tempfile.TemporaryDirectory() as directory:
         passed = run_tests(python, leg, Path(directory))
         print_tables(leg, python, count_results(Path(directory)))
+    print(f"{leg}: installed in {installed - start:.0f} s, tested in {time.monotonic() - installed:.0f} s")
     return 0 if passed else 1
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from firstlight import train
 from firstlight.cli.errors import print_error
 from firstlight.cli.job import SWEEP_FILE
+from firstlight.config.hydra_version import OVERRIDE_DIRNAME
 from firstlight.config.overrides import validate_hydra_overrides
 from firstlight.config.path_overrides import normalize_path_overrides
 from firstlight.run.errors import ConfigError, invalid_value
@@ -198,7 +199,8 @@ def make_job_naming_overrides(overrides: list[str], plan: SweepPlan) -> list[str
     swept_values = [override.partition("=")[2] for override in overrides if is_sweep_override(override)]
     has_unsafe_value = any(re.search(r"[^\w.,+-]", value) for value in swept_values)
     is_too_long = estimate_name_bytes(plan, constant) > MAX_DIR_NAME_BYTES
-    return [*naming, "hydra.sweep.subdir=${hydra.job.num}"] if has_unsafe_value or is_too_long else naming
+    name = "" if has_unsafe_value or is_too_long else f"_{OVERRIDE_DIRNAME}"
+    return [*naming, f"hydra.sweep.subdir=${{hydra.job.num}}{name}"]
 
 
 def estimate_name_bytes(plan: SweepPlan, constant: list[str]) -> int:
