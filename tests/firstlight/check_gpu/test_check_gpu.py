@@ -128,6 +128,7 @@ def test_model_that_cannot_be_compared_is_skipped(reference, other, reason):
         find_limits(FixedStep(reference, other))
 
 
+@pytest.mark.slow
 def test_step_records_the_loss_and_each_gradient_of_an_untouched_model():
     step = TrainingStep("tiny_mlp")
     names = [name for name, _ in step.runner.model.named_parameters()]
