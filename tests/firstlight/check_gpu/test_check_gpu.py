@@ -31,7 +31,9 @@ def test_machine_without_accelerator_is_one_line():
     with pytest.raises(HardwareError) as error:
         check_gpu.main(compose_config("check_gpu", []))
 
-    assert str(error.value) == "The GPU check requires an NVIDIA GPU or Apple silicon, but torch found only the CPU."
+    problem, _, fix = str(error.value).partition(". ")
+    assert problem == "The GPU check requires an NVIDIA GPU or Apple silicon, but torch finds only the CPU"
+    assert fix == "Run `make doctor` without gpu=true to see why."
 
 
 def test_cpu_is_never_compared_with_itself():
