@@ -28,6 +28,7 @@ LAYERS = [
         "export",
         "report",
         "benchmark",
+        "check_gpu",
         "preflight",
         "prepare",
         "tune",
@@ -38,7 +39,7 @@ LAYERS = [
 ]
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 # Each of these commands can be deleted with `rm -r`.
-COMMANDS = ["sweep", "export", "report", "benchmark", "preflight", "prepare", "tune"]
+COMMANDS = ["sweep", "export", "report", "benchmark", "check_gpu", "preflight", "prepare", "tune"]
 MODULES = {
     ".".join(path.relative_to(ENGINE.parent).with_suffix("").parts).removesuffix(".__init__"): path
     for path in ENGINE.rglob("*.py")

@@ -43,10 +43,11 @@ def check_model(name: str, accelerator: str) -> CheckResult:
     try:
         found = step.run(accelerator, "32-true")
     except Exception as error:  # a kernel can raise anything
-        message = f"model={name} fails on {accelerator}: {describe_error(error)}"
+        reason = f"on {accelerator} ({describe_error(error)})"
         if is_unsupported(error):
+            message = f"model={name} is not supported {reason}"
             return CheckResult("model", name, "float32", "unsupported", message=message)
-        return CheckResult("model", name, "float32", "failed", message=message, fix=FIX)
+        return CheckResult("model", name, "float32", "failed", message=f"model={name} fails {reason}", fix=FIX)
     worst, *others = compare_steps(step.reference, found, limits)
     num_others = sum(other.ratio > 1 for other in others)
     more = f", and so do {num_others} other gradients" if num_others else ""

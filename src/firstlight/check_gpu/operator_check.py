@@ -61,9 +61,11 @@ def check_operator(case: OperatorCase, dtype: torch.dtype, device: torch.device)
     try:
         found = compute(case, dtype, device)
     except Exception as error:  # a kernel can raise anything
-        text = f"{case.name} ({label}): {describe_error(error)}"
+        subject, reason = f"{case.name} ({label})", describe_error(error)
         if is_unsupported(error):
+            text = f"{subject} is not supported ({reason})"
             return CheckResult("operator", case.name, label, "unsupported", issue=issue, message=text)
+        text = f"{subject} fails ({reason})"
         return CheckResult("operator", case.name, label, "failed", issue=issue, message=text, fix=fix)
     worst = compare_tensors(expected, found, dict.fromkeys(expected, TOLERANCES[dtype]))[0]
     known = f", known as {issue}" if issue else ""

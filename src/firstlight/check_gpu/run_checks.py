@@ -35,7 +35,10 @@ def run_all_checks(models: Sequence[str] | None, progress: TextIO) -> dict[str, 
     """
     accelerator = find_best_accelerator()
     if accelerator == "cpu":
-        raise HardwareError("The GPU check requires an NVIDIA GPU or Apple silicon, but torch found only the CPU.")
+        raise HardwareError(
+            "The GPU check requires an NVIDIA GPU or Apple silicon, but torch finds only the CPU. Run `make doctor` "
+            "without gpu=true to see why."
+        )
     device, started = torch.device(accelerator), time.perf_counter()
     results: list[CheckResult] = []
     with use_full_precision():

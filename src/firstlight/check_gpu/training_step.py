@@ -30,7 +30,9 @@ COMMON = ["callbacks=none", "logger=none", "output_dir=."]
 # gets a batch of the dataset in its config.
 BATCH = ["data.batch_size=8", "data.num_samples=8", "data.num_workers=0", "data.num_classes=3"]
 DATA: dict[object, list[list[str]]] = {
-    "images": [["data=fake_images", *BATCH, f"data.image_size={size}"] for size in (32, 224)],
+    "images": [
+        ["data=fake_images", *BATCH, f"data.image_size={size}", "data.cache_on_device=false"] for size in (32, 224)
+    ],
     "text": [["data=fake_text", *BATCH, "data.max_length=32"]],
 }
 # Neither compiled nor in mixed precision: both devices must compute the same operators.

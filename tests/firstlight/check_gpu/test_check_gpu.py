@@ -31,7 +31,9 @@ def test_machine_without_accelerator_is_one_line():
     with pytest.raises(HardwareError) as error:
         check_gpu.main(compose_config("check_gpu", []))
 
-    assert str(error.value) == "The GPU check requires an NVIDIA GPU or Apple silicon, but torch found only the CPU."
+    problem, _, fix = str(error.value).partition(". ")
+    assert problem == "The GPU check requires an NVIDIA GPU or Apple silicon, but torch finds only the CPU"
+    assert fix == "Run `make doctor` without gpu=true to see why."
 
 
 def test_cpu_is_never_compared_with_itself():
@@ -128,6 +130,7 @@ def test_model_that_cannot_be_compared_is_skipped(reference, other, reason):
         find_limits(FixedStep(reference, other))
 
 
+@pytest.mark.slow
 def test_step_records_the_loss_and_each_gradient_of_an_untouched_model():
     step = TrainingStep("tiny_mlp")
     names = [name for name, _ in step.runner.model.named_parameters()]

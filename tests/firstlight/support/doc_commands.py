@@ -32,6 +32,7 @@ DEFAULT_MODEL = "resnet50"
 SCRIPT_OPTIONS = {
     "init": {"name", "keep", "holder", "force"},
     "new": {"model", "data", "kind", "modality"},
+    "doctor": {"gpu"},
     "update": {"from", "ref", "dry_run", "force"},
 }
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Replace a kernel of the emulated MPS device by one that computes a wrong result, as published faults of MPS do."""
+"""Replace a kernel of an accelerator by one that computes a wrong result, as published faults of MPS do."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -12,12 +12,13 @@ from torch.utils._pytree import tree_map_only
 
 
 @contextmanager
-def plant(name: str, spoil: Callable[[Any, tuple[Any, ...]], Any]) -> Iterator[None]:
+def plant(name: str, spoil: Callable[[Any, tuple[Any, ...]], Any], accelerator: str = "mps") -> Iterator[None]:
     """Replace the kernel of an operator.
 
     Args:
         name: Name of the operator, with its overload, such as "sum.dim_IntList".
         spoil: Maps the right outputs and the arguments, all on the CPU, to the outputs of the kernel.
+        accelerator: "mps", also if it is emulated, or "cuda".
     """
     base, _, overload = name.partition(".")
     operator = getattr(getattr(torch.ops.aten, base), overload or "default")
@@ -25,12 +26,12 @@ def plant(name: str, spoil: Callable[[Any, tuple[Any, ...]], Any]) -> Iterator[N
     def run(*args: Any, **kwargs: Any) -> Any:
         host_args, host_kwargs = tree_map_only(Tensor, lambda tensor: tensor.cpu(), (args, kwargs))
         outputs = spoil(operator(*host_args, **host_kwargs), host_args)
-        return tree_map_only(Tensor, lambda tensor: tensor.to("mps"), outputs)
+        return tree_map_only(Tensor, lambda tensor: tensor.to(accelerator), outputs)
 
     library: Any = Library("aten", "IMPL")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*Overriding a previously registered")
-        library.impl(name, run, "MPS")
+        library.impl(name, run, accelerator.upper())
     try:
         yield
     finally:
