@@ -123,7 +123,8 @@ def create(overrides: list[str] | None = None) -> Experiment:
 def require_main_guard() -> None:
     """Exit with one line if a DataLoader worker runs the script that starts it.
 
-    macOS starts workers with `spawn`: each one imports the script, and would start a training run of its own.
+    macOS starts workers with `spawn`, and Linux with `forkserver` from Python 3.14 on: each one imports the script, and
+    would start a training run of its own.
 
     Raises:
         SystemExit: If this process is such a worker.

@@ -3,10 +3,13 @@
 import atexit
 import functools
 import multiprocessing
+import os
 import resource
 import signal
 import sys
+import threading
 from collections.abc import Callable
+from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -80,12 +83,58 @@ def get_resume_position(trainer: Any) -> tuple[int, int | None]:
     return epoch, loop.epoch_loop.batch_progress.current.processed
 
 
+def prepare_workers(num_workers: int, dataset: Any) -> None:
+    """Check that DataLoader workers can start, and prepare the server that forks them, if there is one.
+
+    Raises:
+        ConfigError: If the script that starts them has no guard.
+    """
+    validate_main_script(num_workers)
+    if num_workers and multiprocessing.get_start_method() == "forkserver":
+        start_worker_server(type(dataset).__module__)
+
+
+def start_worker_server(dataset_module: str) -> None:
+    """Start the process that forks DataLoader workers, with torch and the module of the dataset imported.
+
+    Linux uses such a server from Python 3.14 on. By default, it imports only the main script, and each worker of each
+    loader would import torch again.
+    """
+    multiprocessing.set_forkserver_preload([__name__, dataset_module])
+    resource_tracker.ensure_running()  # would unblock signals below
+    # The server inherits the blocked signals. A terminal and Slurm stop every process of a run, but it must not end
+    # before its workers.
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+
+
 def init_worker(worker_id: int) -> None:
-    """Seed a DataLoader worker, and ignore the signals that stop a run."""
+    """Seed a DataLoader worker, ignore the signals that stop a run, and end the worker with the run."""
     pl_worker_init_function(worker_id)
+    exit_with_main_process()
     # A terminal and Slurm signal every process of a run. Workers must survive to deliver the remaining batches.
     for stop_signal in STOP_SIGNALS:
         signal.signal(stop_signal, signal.SIG_IGN)
+
+
+def exit_with_main_process() -> None:
+    """End this worker once the process that uses it has ended, if another process has forked the worker.
+
+    torch ends a worker whose parent has ended. The parent may be the server that forks workers, which in turn lives as
+    long as its workers.
+    """
+    main = multiprocessing.parent_process()
+    if main is None or main.pid == os.getppid():
+        return
+
+    def wait_and_exit() -> None:
+        main.join()
+        os._exit(1)
+
+    threading.Thread(target=wait_and_exit, daemon=True, name="main-process-watch").start()
 
 
 @atexit.register
@@ -123,7 +172,8 @@ def validate_num_workers(num_workers: int | None) -> None:
 def validate_main_script(num_workers: int) -> None:
     """Check that DataLoader workers can import the script that starts them.
 
-    Except on Linux, each worker is a new interpreter that imports the script, and would run it again.
+    With every start method except fork, each worker imports the script, and would run it again. macOS uses spawn, and
+    Linux uses forkserver from Python 3.14 on.
 
     Raises:
         ConfigError: If the script has no guard against this.

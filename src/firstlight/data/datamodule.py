@@ -15,7 +15,7 @@ from firstlight.data.dataloader import (
     get_default_num_workers,
     get_resume_position,
     init_worker,
-    validate_main_script,
+    prepare_workers,
     validate_num_workers,
 )
 from firstlight.data.eval_shard import EvalShard, EvalShardSampler
@@ -176,7 +176,7 @@ class LabeledDataModule(SplitDataModule):
         num_workers = self.num_workers
         if num_workers is None:
             num_workers = 0 if self.in_memory else max(get_default_num_workers() // world_size, 1)
-        validate_main_script(num_workers)
+        prepare_workers(num_workers, dataset)
         has_full_batch = len(dataset) > self.batch_size * world_size  # type: ignore[arg-type]
         eval_sampler = None
         is_shuffled = sampler is not None and not isinstance(sampler, OverfitSampler)

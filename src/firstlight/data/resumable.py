@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.utils._pytree import tree_leaves
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, SequentialSampler
 
-from firstlight.data.dataloader import get_resume_position, init_worker, make_resumable_class
+from firstlight.data.dataloader import get_resume_position, init_worker, make_resumable_class, prepare_workers
 from firstlight.data.eval_shard import EvalShardBatchSampler, EvalShardSampler
 from firstlight.data.sampler import OverfitSampler, ResumableSampler, SequentialResumableSampler, ShuffleSampler
 from firstlight.data.seeded_dataset import SeededDataset
@@ -40,6 +40,7 @@ def load_and_adapt(hook: Callable[[], Any], is_training: bool, trainer: Trainer,
     loaders = hook()
     for position, loader in enumerate(iter_dataloaders(loaders)):
         if isinstance(loader, DataLoader):
+            prepare_workers(loader.num_workers, loader.dataset)
             ignore_stop_signals_in_workers(loader)
         if is_training:
             # Several loaders are shuffled independently.

@@ -1,5 +1,6 @@
 """Export a trained model for use in other programs:  python -m firstlight.export run=logs/train/<run> format=onnx"""
 
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -21,6 +22,8 @@ FORMATS: dict[str, tuple[str, tuple[str, ...], str, str]] = {
     "safetensors": ("safetensors", (), "", "config.json"),
     "coreml": ("coreml", ("coremltools",), "coreml", "model.mlpackage.json"),
 }
+# coremltools 9.0 has no wheel for Python 3.14. Remove this once a release has one.
+HAS_COREMLTOOLS = sys.version_info < (3, 14)
 
 
 @command("export")
@@ -69,12 +72,16 @@ def validate_format(name: str) -> None:
 
     Raises:
         ConfigError: If the format is unknown.
-        MissingPackageError: If one of its packages is not installed.
+        MissingPackageError: If one of its packages is not installed, or not available for this Python.
     """
     if name not in FORMATS:
         raise ConfigError(unknown_name("format", name, FORMATS))
     _, packages, extra, _ = FORMATS[name]
-    if missing := [package for package in packages if not is_installed(package)]:
+    missing = [package for package in packages if not is_installed(package)]
+    if missing and name == "coreml" and not HAS_COREMLTOOLS:
+        fix = "Export with Python 3.11 to 3.13, or use format=onnx."
+        raise MissingPackageError(f"format=coreml requires coremltools, which has no wheel for Python 3.14. {fix}")
+    if missing:
         raise MissingPackageError(missing_package(f"format={name}", missing[0], extra))
 
 

@@ -50,7 +50,16 @@ def test_missing_package_error_contains_install_command(monkeypatch):
     monkeypatch.setitem(export.FORMATS, "coreml", ("coreml", ("no_such_package",), "coreml", "x.json"))
     message = r"format=coreml requires the 'no_such_package' package, which is not installed. .*'.\[coreml\]'"
 
+    monkeypatch.setattr(export, "HAS_COREMLTOOLS", True)
     with pytest.raises(MissingPackageError, match=message):
+        export.validate_format("coreml")
+
+
+def test_core_ml_error_names_the_python_versions_with_a_package(monkeypatch):
+    monkeypatch.setitem(export.FORMATS, "coreml", ("coreml", ("no_such_package",), "coreml", "x.json"))
+    monkeypatch.setattr(export, "HAS_COREMLTOOLS", False)
+
+    with pytest.raises(MissingPackageError, match="no wheel for Python 3.14. Export with Python 3.11 to 3.13, or use"):
         export.validate_format("coreml")
 
 

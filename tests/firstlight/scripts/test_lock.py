@@ -1,5 +1,6 @@
 """The lock files match pyproject.toml, and can be installed together."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -195,3 +196,26 @@ def test_missing_uv_error_includes_install_command():
     done = subprocess.run(command, capture_output=True, text=True, env={"PATH": "/nowhere"})
 
     assert (done.returncode, done.stderr) == (1, "lock: `make lock` requires uv. Install it with `pip install uv`.\n")
+
+
+# torch 2.15 is tagged for macOS 14, which is newer than uv's default.
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("uv") is None, reason="requires uv")
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13", "3.14"])
+@pytest.mark.parametrize("platform", ["aarch64-apple-darwin", "x86_64-manylinux_2_28", "aarch64-manylinux_2_28"])
+def test_locked_versions_have_wheels_for_each_python_and_platform(python, platform):
+    # coremltools has no wheel for Linux on Arm.
+    is_skipped = platform == "aarch64-manylinux_2_28"
+    extras = [name for name in pyproject.read_known_extras(ROOT) if not (is_skipped and name == "coreml")]
+    command = ["uv", "pip", "compile", "--quiet", "--python-version", python, "--python-platform", platform]
+    command += ["--only-binary", ":all:", "--no-binary", "antlr4-python3-runtime"]  # pure Python, source only
+    for extra in extras:
+        command += ["--extra", extra]
+    for lock_file in sorted((ROOT / "requirements").glob("*.lock")):
+        command += ["--constraint", str(lock_file)]
+    environment = {**os.environ, "MACOSX_DEPLOYMENT_TARGET": "15.0"}
+    done = subprocess.run([*command, "pyproject.toml"], cwd=ROOT, env=environment, capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+    assert "torch==" in done.stdout
+    assert ("coremltools==" in done.stdout) == (python != "3.14" and not is_skipped)

@@ -13,6 +13,7 @@ import torch
 
 from firstlight.config.instantiate import instantiate
 from firstlight.config.options import load_option
+from firstlight.data.dataloader import start_worker_server
 from firstlight.data.normalization import normalize
 from support.datamodules import list_labels, prepare_data
 from support.fakes import explain_absence, make_fake_files, raise_unreachable
@@ -78,6 +79,24 @@ def test_worker_loads_same_batch_as_main_process(data):
 
     assert torch.equal(from_main["ids"], from_worker["ids"])
     assert torch.equal(from_main["labels"], from_worker["labels"])
+
+
+# Linux starts workers with forkserver from Python 3.14 on.
+@pytest.mark.slow
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_worker_of_a_server_loads_same_batch_as_main_process(data, split):
+    make_loader = getattr(data, f"{split}_dataloader")
+    num_workers = data.num_workers
+    data.num_workers = 0
+    from_main = next(iter(make_loader()))
+    start_worker_server(type(data.datasets[split]).__module__)
+    data.num_workers = 1
+    loader = make_loader()
+    loader.multiprocessing_context = "forkserver"
+    from_worker = next(iter(loader))
+    data.num_workers = num_workers
+
+    torch.testing.assert_close(from_worker, from_main, rtol=0, atol=0)
 
 
 def test_training_shuffles_and_drops_incomplete_batch(data):
