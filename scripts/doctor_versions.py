@@ -67,10 +67,11 @@ MAC_PROBLEMS = (
         torch=(ANY[0], (2, 14)),
         generations=range(1, 3),
     ),
-    # torch 2.14 computes other matrix products with kernels of its own. The issue is open: no fixed version is known.
+    # torch 2.14 computes other matrix products with kernels of its own from 32768 on: the condition excludes 32767.
+    # The issue is open: no fixed version is known.
     MacProblem(
-        "torch {torch} computes wrong batched matrix products on M1 and M2 if the inner dimension exceeds 32766 "
-        "(pytorch#195163)",
+        "torch {torch} computes wrong batched matrix products on M1 and M2 if the inner dimension exceeds 32766, and "
+        "others if it is 32767 (pytorch#195163)",
         "warn",
         "keep data.batch_size x data.max_length at 32766 or less; `make preflight` checks a run",
         torch=((2, 14), ANY[1]),
@@ -92,10 +93,10 @@ MAC_PROBLEMS = (
 
 
 def is_affected(problem: MacProblem, machine: MachineInfo, torch: str) -> bool:
-    """Return True if a problem concerns a Mac with a torch version; "": torch is unknown."""
+    """Return True if a problem concerns a Mac with a torch version. A version without a number is unknown."""
     ranges = ((problem.macos, machine.release), (problem.torch, torch))
     return (problem.generations == ALL_CHIPS or machine.generation in problem.generations) and all(
-        (first, fixed) == ANY or (version != "" and first <= parse_version(version) < fixed)
+        (first, fixed) == ANY or (any(parse_version(version)) and first <= parse_version(version) < fixed)
         for (first, fixed), version in ranges
     )
 
@@ -118,7 +119,7 @@ def check_mac_versions(
     for problem in problems:
         text = problem.text.format(torch=current, macos=machine.release)
         yield Finding("versions", problem.status, text, problem.fix or install)
-    for torch in [version for version in locked if version != current.split("+")[0]]:
+    for torch in [version for version in dict.fromkeys(locked) if version != current.split("+")[0]]:
         for problem in [other for other in MAC_PROBLEMS if is_affected(other, machine, torch)]:
             # While another torch is installed, only the failures of the locked torch count, as warnings.
             if problem not in problems and (not current or problem.status == "fail"):

@@ -4,8 +4,8 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning_utilities.core.apply_func import apply_to_collection
-from torch import Tensor
+
+from firstlight.data.batch import list_shapes
 
 # Batches of equal samples have at most two shapes, because the last batch of an epoch may be smaller.
 MAX_FIXED_SHAPES = 2
@@ -24,9 +24,7 @@ class EmptyMPSGraphCache(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Remember the shapes of the tensors of the batch."""
-        shapes: list[torch.Size] = []
-        apply_to_collection(batch, Tensor, lambda tensor: shapes.append(tensor.shape))
-        self.shapes.add(tuple(shapes))
+        self.shapes.add(list_shapes(batch))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Empty the cache if the shapes varied. Lightning has already validated the model."""

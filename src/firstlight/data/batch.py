@@ -1,6 +1,7 @@
-"""Type of a batch, functions that datasets share to assemble one, and the number of its samples."""
+"""Type of a batch, functions that datasets share to assemble one, the shapes of its tensors, and its sample count."""
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +20,35 @@ def identity_collate(batch: list[Any]) -> Batch:
 def to_index_tensor(indices: Sequence[int]) -> torch.Tensor:
     """Return indices as an int64 tensor of shape (batch,)."""
     return torch.as_tensor(indices, dtype=torch.int64)
+
+
+def list_shapes(batch: Any) -> tuple[torch.Size, ...]:
+    """Return the shapes of the tensors in a batch, without changing or copying the batch.
+
+    Includes the tensors in mappings, sequences, dataclasses and objects with a method `to`, such as graphs. Lightning
+    moves the same types to a device. The shape of a nested tensor is the shape of its values.
+    """
+    shapes, values = [], [batch]
+    seen: dict[int, Any] = {}  # A graph may refer to itself. The values keep their ids from being reused.
+    while values:
+        value = values.pop()
+        if isinstance(value, torch.Tensor):
+            shapes.append(value.values().shape if value.is_nested else value.shape)
+        elif id(value) not in seen:
+            seen[id(value)] = value
+            values += list_items(value)
+    return tuple(reversed(shapes))
+
+
+def list_items(value: Any) -> list[Any]:
+    """Return the items of a mapping or sequence, or the attributes of a dataclass or an object with a method `to`."""
+    if isinstance(value, Mapping):
+        return list(value.values())
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return list(value)
+    if dataclasses.is_dataclass(value):
+        return [getattr(value, field.name) for field in dataclasses.fields(value) if hasattr(value, field.name)]
+    return list(getattr(value, "__dict__", {}).values()) if hasattr(type(value), "to") else []
 
 
 def count_samples(trainer: Any, batch: Any) -> int | None:

@@ -19,11 +19,14 @@ CHANNELS_LAST_GENERATIONS, CHANNELS_LAST_TORCH = {5}, "2.15"
 
 @functools.cache
 def get_chip_name() -> str:
-    """Return the name of the chip of this Mac, such as "Apple M5 Pro"; "" on other machines."""
+    """Return the name of the chip of this Mac, such as "Apple M5 Pro"; "" on other machines, or if it is unknown."""
     if sys.platform != "darwin":
         return ""
     command = ["sysctl", "-n", "machdep.cpu.brand_string"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.strip()
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):  # e.g. a PATH without /usr/sbin
+        return ""
 
 
 def parse_generation(name: str) -> int | None:

@@ -1,5 +1,6 @@
 """Run the preflight checks. Heavy imports are inside functions, so that invalid values are reported immediately."""
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +30,7 @@ def run_preflight(cfg: DictConfig) -> dict[str, Any]:
     """Return the results of the checks as plain values."""
     from firstlight.build import build
     from firstlight.config.instantiate import validate_classes
+    from firstlight.config.options import AUTO
     from firstlight.data.datamodule import LabeledDataModule
     from firstlight.model.load import is_task
     from firstlight.mps.dry_run import dry_run
@@ -39,6 +41,7 @@ def run_preflight(cfg: DictConfig) -> dict[str, Any]:
     config = to_plain_dict(cfg)
     validate_classes(config)
     trainer_config = config["trainer"]
+    has_chip_defaults = trainer_config["precision"] == AUTO and is_task(config["model"]["_target_"])
     apply_trainer_defaults(trainer_config, "mps", is_task(config["model"]["_target_"]))
     precision, deterministic = trainer_config["precision"], trainer_config["deterministic"] is True
     # Build the same objects as for training, but on the CPU, which every machine has.
@@ -48,12 +51,26 @@ def run_preflight(cfg: DictConfig) -> dict[str, Any]:
     report = dry_run(model, data, trainer, precision, deterministic=deterministic)
     data_name = type(model if data is None else data).__name__
     run = {"model": type(model).__name__, "data": data_name, "precision": precision}
+    run["note"] = describe_other_chips() if has_chip_defaults else None
     comparison = compare_activation_checkpointing(
         model, trainer.activation_checkpointing, report, lambda: dry_run(model, data, trainer, precision, False)
     )
     batch_size = data.batch_size if isinstance(data, LabeledDataModule) else None
     results = run | format_report.summarize(report, batch_size, cfg.mac_memory_gb)
     return results | {"activation_checkpointing": comparison}
+
+
+def describe_other_chips() -> str | None:
+    """Return a line about the chips whose `auto` precision is not checked, or None on a Mac, whose chip is known.
+
+    Convolutional networks can need more memory with bf16-mixed, so that a batch fits on an M4 but not on an M5.
+    """
+    from firstlight.hardware.apple_chip import BF16_GENERATIONS
+
+    if sys.platform == "darwin":
+        return None
+    chips = " or ".join(f"M{generation}" for generation in sorted(BF16_GENERATIONS))
+    return f"An {chips} uses bf16-mixed instead: to check it, set trainer.precision=bf16-mixed."
 
 
 def compare_activation_checkpointing(

@@ -77,7 +77,7 @@ def format_text(results: dict[str, Any]) -> str:
     run = f"{results['model']} on {results['data']}, {size}, {results['precision']}"
     reproducible = "none (results are reproducible with the same seed)"
     rows = [
-        ("run", run),
+        *format_block("run", [run, *filter(None, [results["note"]])]),
         ("", "one step traced on shapes: checks operators and memory, not numerics or speed"),
         ("operators", ", ".join(counts) or "not checked"),
         *format_block("errors", results["errors"] or ["none"]),

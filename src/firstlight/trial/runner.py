@@ -10,10 +10,11 @@ import torch
 from lightning.pytorch import Callback, LightningModule, seed_everything
 from lightning.pytorch.loggers.logger import DummyLogger
 from omegaconf import OmegaConf
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_map_only
 
 from firstlight.build import Settings, build, resolve_module_settings
 from firstlight.config.instantiate import instantiate
+from firstlight.data.batch import list_shapes
 from firstlight.data.datamodule import LabeledDataModule
 from firstlight.hardware.device import release_memory
 from firstlight.model.load import build_datamodule
@@ -54,7 +55,7 @@ class TrialRunner:
             return [load_plain_batch(copy.deepcopy(self.model), self.data, "training")[0]]
         loader = iter(shallow_copy_datamodule(self.data).train_dataloader())
         batches = [batch for _, batch in zip(range(max_batches), loader, strict=False)]
-        batches = [batch for batch in batches if describe_shapes(batch) == describe_shapes(batches[0])]
+        batches = [batch for batch in batches if list_shapes(batch) == list_shapes(batches[0])]
         return tree_map_only(torch.Tensor, lambda tensor: tensor.to(self.device), batches)  # type: ignore[no-any-return]
 
     def rebuild_data(self, batch_size: int) -> None:
@@ -121,11 +122,6 @@ class TrialRunner:
         if settings["compile"] is not False:
             torch._dynamo.reset()
         release_memory()
-
-
-def describe_shapes(batch: Any) -> list[torch.Size]:
-    """Return the shapes of the tensors in a batch."""
-    return [leaf.shape for leaf in tree_leaves(batch) if isinstance(leaf, torch.Tensor)]
 
 
 def disable_dropout(model: LightningModule) -> None:

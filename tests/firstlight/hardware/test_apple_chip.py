@@ -1,5 +1,6 @@
 """The chip of a Mac and its defaults, with made-up chips and versions of torch."""
 
+import subprocess
 import sys
 
 import pytest
@@ -50,17 +51,36 @@ def test_only_chips_with_published_results_have_other_defaults(chip, version, ha
     }
 
 
-def test_chip_and_macos_are_described(tmp_path, monkeypatch):
-    (tmp_path / "sysctl").write_text("#!/bin/sh\necho Apple M5 Pro\n")
-    (tmp_path / "sysctl").chmod(0o755)
+@pytest.fixture
+def mac_path(tmp_path, monkeypatch):
+    """Return the only directory on the PATH of a pretended Mac."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr("platform.mac_ver", lambda: ("26.4", ("", "", ""), "arm64"))
     apple_chip.get_chip_name.cache_clear()
-    try:
-        assert apple_chip.describe_mac() == "Apple M5 Pro, macOS 26.4"
-    finally:
-        apple_chip.get_chip_name.cache_clear()
+    yield tmp_path
+    apple_chip.get_chip_name.cache_clear()
+
+
+def test_chip_and_macos_are_described(mac_path):
+    (mac_path / "sysctl").write_text("#!/bin/sh\necho Apple M5 Pro\n")
+    (mac_path / "sysctl").chmod(0o755)
+
+    assert apple_chip.describe_mac() == "Apple M5 Pro, macOS 26.4"
+
+
+def test_mac_without_sysctl_uses_the_safe_values(mac_path):
+    assert apple_chip.describe_mac() == "macOS 26.4"
+    assert apple_chip.get_mps_defaults() == {"precision": "32-true", "channels_last": False}
+
+
+def test_mac_with_a_hanging_sysctl_uses_the_safe_values(mac_path, monkeypatch):
+    def wait(command, timeout, **options):
+        raise subprocess.TimeoutExpired(command, timeout)
+
+    monkeypatch.setattr(subprocess, "run", wait)
+
+    assert apple_chip.describe_mac() == "macOS 26.4"
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="a Mac has a chip")

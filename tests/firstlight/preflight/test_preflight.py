@@ -6,6 +6,7 @@ import re
 import pytest
 
 from firstlight.config.compose import compose_config
+from firstlight.hardware import apple_chip
 from firstlight.preflight import __main__ as preflight
 from firstlight.run.errors import ConfigError, HardwareError
 from support.options import QUICK_OVERRIDES, get_modality, get_tiny_model, make_tiny_overrides
@@ -29,6 +30,26 @@ def test_report_fits_on_one_screen(capsys, tmp_path, monkeypatch):
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 100
     assert not list(tmp_path.iterdir())
+
+
+NOTE = "An M5 uses bf16-mixed instead: to check it, set trainer.precision=bf16-mixed."
+
+
+@pytest.mark.parametrize(
+    ("overrides", "platform", "note"),
+    [
+        ([], "linux", NOTE),
+        ([], "darwin", None),  # the chip of this Mac is known
+        (["trainer.precision=bf16-mixed"], "linux", None),
+    ],
+)
+def test_report_names_the_chips_with_another_precision(capsys, monkeypatch, overrides, platform, note):
+    monkeypatch.setattr("sys.platform", platform)
+    monkeypatch.setattr(apple_chip, "get_chip_name", lambda: "Apple M4" if platform == "darwin" else "")
+    results = preflight.main(compose_config("preflight", [*OVERRIDES, *overrides]))
+
+    assert results["note"] == note
+    assert (NOTE in capsys.readouterr().out) is (note is not None)
 
 
 def test_report_says_where_its_numbers_were_checked(capsys):

@@ -37,7 +37,13 @@ def mac(tmp_path):
 
 @pytest.mark.parametrize(
     ("release", "torch", "required"),
-    [("14.7.2", "2.15.0", 15), ("14.0", "2.16.1", 15), ("13.7.4", "2.14.1", 14), ("10.16", "2.15.0", 15)],
+    [
+        ("14.7.2", "2.15.0", 15),
+        ("14.0", "2.16.1", 15),
+        ("13.7.4", "2.14.1", 14),
+        ("14.7", "3.0.0", 15),
+        ("10.16", "2.15.0", 15),
+    ],
 )
 def test_old_macos_stops_before_the_download(mac, release, torch, required):
     run, calls = mac
@@ -58,6 +64,7 @@ def test_old_macos_stops_before_the_download(mac, release, torch, required):
         ("27.0", "2.15.0", "Darwin"),
         ("14.7.2", "2.14.1", "Darwin"),
         ("", "2.15.0", "Darwin"),
+        ("unknown", "2.15.0", "Darwin"),
         ("14.7.2", "2.15.0", "Linux"),
     ],
 )

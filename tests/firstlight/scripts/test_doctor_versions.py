@@ -37,6 +37,9 @@ def find(part: str, **facts: object):
         ("2.14.1", "14.0", None),
         ("2.15.0", "26.4", None),
         ("2.15.0", "", None),
+        ("2.15.0", "unknown", None),
+        ("unknown", "14.0", None),
+        ("3.0.0", "14.0", "torch 3.0.0 requires macOS 15 or newer, but this is macOS 14.0"),
     ],
 )
 def test_torch_requires_a_macos(torch, macos, text):
@@ -92,6 +95,14 @@ def test_long_inner_dimensions_are_wrong_on_m1_and_m2(chip, torch, issue, status
     assert ("make setup" if status == "fail" else "data.batch_size x data.max_length at 32766") in finding.fix
 
 
+@pytest.mark.parametrize("torch", ["2.14.1", "2.15.0"])
+def test_inner_dimension_32767_is_wrong_without_a_batch(torch):
+    finding = find("pytorch#195163", chip="Apple M1", torch=torch)
+
+    assert "wrong batched matrix products on M1 and M2 if the inner dimension exceeds 32766, " in finding.text
+    assert "and others if it is 32767" in finding.text
+
+
 @pytest.mark.parametrize(
     ("torch", "issue"),
     [("2.11.0", 175189), ("2.13.1", 175189), ("2.14.0", 193349), ("2.14.1", 193349), ("2.15.0", None)],
@@ -125,8 +136,12 @@ def test_locked_torch_is_a_warning_while_another_one_is_installed():
     assert "torch 2.15.0 in the lock files requires macOS 15" in findings[1].text
 
 
-def test_each_problem_is_reported_once_for_equal_versions():
-    assert len(check(torch="2.15.0+cpu", macos="26.1", locked=("2.15.0", "2.15.0"))) == 1
+@pytest.mark.parametrize(("torch", "macos"), [("2.15.0+cpu", "26.1"), ("", "14.6"), ("2.14.1", "13.7")])
+def test_each_problem_is_reported_once_for_equal_versions(torch, macos):
+    once = check(torch=torch, macos=macos, locked=("2.15.0",))
+
+    assert once
+    assert check(torch=torch, macos=macos, locked=("2.15.0", "2.15.0")) == once
 
 
 @pytest.mark.parametrize("chip", ["Apple M3", "Apple M4 Max", "Apple M5 Pro", "Apple M6", "Apple processor", ""])
