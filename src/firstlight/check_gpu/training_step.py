@@ -38,6 +38,8 @@ DATA: dict[object, list[list[str]]] = {
 # Neither compiled nor in mixed precision: both devices must compute the same operators.
 EXACT: Settings = {"matmul_precision": "highest", "compile": False, "fused_optimizer": False, "benchmark": False}
 EXACT |= {"accumulate_grad_batches": 1, "deterministic": None, "detect_anomaly": False}
+# Replaces the zeros of a norm weight. Larger values amplify the rounding errors of deep residual networks.
+FILL_VALUE = 0.1
 
 
 class StepUnavailableError(Exception):
@@ -45,7 +47,7 @@ class StepUnavailableError(Exception):
 
 
 class GradientRecorder(Callback):
-    """Record the loss and the gradients of the first training step, and stop. The weights do not change.
+    """Record the loss and the gradients of the first training step, and stop. The step does not change the weights.
 
     Args:
         accelerator: Where the step must run.
@@ -61,10 +63,11 @@ class GradientRecorder(Callback):
         self.values: dict[str, Tensor] = {}
 
     def on_train_start(self, trainer: Any, pl_module: LightningModule) -> None:
-        """Seed the hooks of the batch, and set the learning rates to 0: a second optimizer sees the same weights."""
+        """Prepare the weights, and set the learning rates to 0, so that a second optimizer sees the same weights."""
         torch.manual_seed(self.seed)
         if pl_module.device.type != self.accelerator:
             raise RuntimeError(f"the step must run on {self.accelerator}, but the module is on {pl_module.device}")
+        fill_zero_weights(pl_module)
         scale_learning_rates(trainer, 0.0)
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
@@ -136,6 +139,13 @@ class TrainingStep:
         with suppress_messages():
             self.runner.run(recorder, self.batches, values, without_dropout=True)
         return recorder.values
+
+
+def fill_zero_weights(module: LightningModule) -> None:
+    """Replace the zeros of scales, e.g. of the last norm of a residual block, behind which all gradients would be 0."""
+    for name, param in module.named_parameters():
+        if param.dim() <= 1 and not name.endswith("bias") and not bool(param.detach().cpu().any()):
+            torch.nn.init.constant_(param, FILL_VALUE)
 
 
 def has_dataset(overrides: list[str]) -> bool:

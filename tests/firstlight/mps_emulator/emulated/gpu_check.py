@@ -69,6 +69,13 @@ PLANTED = {
 }
 
 
+def zero_norm_weights(norm):
+    """Initialize the last norm of a residual block, so that the block is the identity function at first."""
+    norm.reset_running_stats()
+    torch.nn.init.zeros_(norm.weight)
+    torch.nn.init.zeros_(norm.bias)
+
+
 def check_operators(first_words):
     """Return the results in float32 of the operators whose names start with these words."""
     cases = [case for case in OPERATORS if case.name.startswith(first_words)]
@@ -137,6 +144,16 @@ def test_model_with_wrong_kernel_is_found_and_the_parameter_is_named(model, name
     assert result.status == "different"
     assert result.quantity == f"gradient of network.{parameter}"
     assert result.message.startswith(f"model={model}: gradient of network.{parameter} differs by ")
+
+
+@pytest.mark.slow
+def test_wrong_kernel_is_found_behind_a_norm_whose_weights_are_zero(monkeypatch):
+    monkeypatch.setattr(torch.nn.BatchNorm2d, "reset_parameters", zero_norm_weights)
+    assert check_model("tiny_images", "mps").status == "equal"
+    with wrong.plant("convolution_backward", wrong.flip_input_gradient):
+        result = check_model("tiny_images", "mps")
+
+    assert (result.status, result.quantity) == ("different", "gradient of network.block1.1.bias")
 
 
 @pytest.mark.slow
