@@ -32,15 +32,16 @@ def accumulate(values: Tensor) -> Tensor:
 
 
 def copy_rows(target: Tensor, source: Tensor) -> Tensor:
-    """Replace every second row of a tensor."""
-    return target.index_copy(0, torch.arange(0, len(target), 2, device=target.device), source)
+    """Replace rows of a transposed tensor. The indices of the rows are also not contiguous."""
+    indices = torch.arange(2 * len(source), device=target.device)[::2]
+    return target.t().index_copy(0, indices, source)
 
 
-def scatter_after_permute(values: Tensor) -> Tensor:
+def scatter_into_permuted(values: Tensor) -> Tensor:
     """Scatter along the last dimension of a permuted tensor."""
     permuted = values.permute(0, 2, 1)
     indices = torch.arange(permuted.shape[2], device=values.device).flip(0).expand(permuted.shape)
-    return torch.zeros_like(permuted).scatter(2, indices, permuted)
+    return torch.zeros_like(permuted).scatter_(2, indices, permuted)
 
 
 def step_adamw(weights: Tensor, gradients: Tensor, is_fused: bool = False) -> Tensor:
@@ -92,10 +93,18 @@ TEXT = [
     ),
     OperatorCase("accumulation at repeated indices", accumulate, {"values": (300, 4)}, FLOAT32),
     OperatorCase(
-        "index_copy", copy_rows, {"target": (6, 4), "source": (3, 4)}, mps_issue=166237, workaround="Update torch."
+        "index_copy, not contiguous",
+        copy_rows,
+        {"target": (4, 6), "source": (3, 4)},
+        mps_issue=160993,
+        workaround="Update torch.",
     ),
     OperatorCase(
-        "scatter, permuted", scatter_after_permute, {"values": (2, 7, 5)}, mps_issue=115152, workaround=CALL_CONTIGUOUS
+        "scatter into a permuted tensor",
+        scatter_into_permuted,
+        {"values": (2, 7, 5)},
+        mps_issue=115152,
+        workaround=CALL_CONTIGUOUS,
     ),
 ]
 

@@ -59,6 +59,34 @@ PLANTED = {
         "gradient of weight",
         "",
     ),
+    "convolution": (
+        wrong.ignore_last_row,
+        "convolution, depthwise",
+        ["convolution, depthwise, kernel of the full height"],
+        "output",
+        "pytorch#188335",
+    ),
+    "native_layer_norm": (
+        wrong.clamp_small_variance,
+        "layer norm",
+        ["layer norm, small variance"],
+        "output",
+        "pytorch#186367",
+    ),
+    "index_copy": (
+        wrong.write_as_contiguous,
+        "index_copy",
+        ["index_copy, not contiguous"],
+        "output",
+        "pytorch#160993",
+    ),
+    "scatter_.src": (
+        wrong.write_as_contiguous,
+        "scatter",
+        ["scatter into a permuted tensor"],
+        "output",
+        "pytorch#115152",
+    ),
     "tanh_backward": (
         wrong.read_as_contiguous,
         "tanh",
@@ -94,6 +122,24 @@ def test_wrong_kernel_is_found_and_named(name):
     assert all(result.difference > result.limit == 0.001 for result in results)
     assert issue in {result.issue for result in results}
     assert all(f"(float32): {quantity} differs by" in result.message for result in results)
+
+
+@pytest.mark.parametrize(
+    ("name", "first_words", "function"),
+    [
+        ("mean.dim", "mean of", lambda values: values.mean(-1)),
+        ("var.correction", "variance of", lambda values: values.var(-1)),
+        ("linalg_vector_norm", "norm of", torch.linalg.vector_norm),
+    ],
+)
+def test_long_reduction_without_its_last_tile_is_found(name, first_words, function):
+    (case,) = [case for case in OPERATORS if case.name.startswith(first_words)]
+    assert [check_operator(case, dtype, MPS).status for dtype in case.dtypes] == ["equal", "equal"]
+    with wrong.plant(name, wrong.drop_last_tile(function)):
+        results = [check_operator(case, dtype, MPS) for dtype in case.dtypes]
+
+    assert [result.status for result in results] == ["different", "different"]
+    assert all(result.difference > 1.5 * result.limit for result in results)
 
 
 def test_wrong_kernel_that_returns_nan_is_found():
