@@ -10,6 +10,7 @@ from omegaconf import MissingMandatoryValue, OmegaConf
 from firstlight.check_gpu import __main__ as check_gpu
 from firstlight.check_gpu import format_results, model_check, operator_check, run_checks, training_step
 from firstlight.check_gpu.model_check import LOSS_LIMIT, check_model, compare_steps, find_limits
+from firstlight.check_gpu.operator_check import OperatorCase
 from firstlight.check_gpu.operators import OPERATORS
 from firstlight.check_gpu.results import CheckResult
 from firstlight.check_gpu.training_step import StepUnavailableError, TrainingStep, describe_reason, forbid_network
@@ -76,6 +77,19 @@ def test_reference_is_computed_in_float64_from_rounded_inputs():
     expected = values.to(torch.bfloat16).double().sum(-1)
 
     assert torch.equal(expected, operator_check.compute(case, torch.bfloat16, torch.device("cpu"))["output"])
+
+
+def test_random_values_follow_each_input_in_memory():
+    behind = []
+
+    def read_behind(left, right):
+        behind.extend(tensor.detach().as_strided((512,), (1,), tensor.numel()) for tensor in (left, right))
+        return left @ right
+
+    shapes = {"left": (3, 5), "right": (5, 2)}
+    operator_check.compute(OperatorCase("product", read_behind, shapes), torch.float32, torch.device("cpu"))
+
+    assert [round(float(values.std())) for values in behind] == [1, 1]
 
 
 def test_steps_are_compared_by_loss_and_gradients():
