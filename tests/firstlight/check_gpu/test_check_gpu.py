@@ -1,5 +1,6 @@
 """The GPU check: what it compares, what it skips and why, and the machines without an accelerator."""
 
+import io
 import json
 import socket
 
@@ -52,6 +53,8 @@ def test_cpu_is_never_compared_with_itself():
             ["models=tiny_mlp"],
             "Invalid value for models: expected a non-empty list of models, or null, got 'tiny_mlp'.",
         ),
+        (["models=5"], "Invalid value for models: expected a non-empty list of models, or null, got 5."),
+        (["models=[5]"], "Invalid value for models: expected a non-empty list of models, or null, got [5]."),
         (["models=[]"], "Invalid value for models: expected a non-empty list of models, or null"),
         (["json=1"], "Invalid value for json: expected true or false, got 1."),
     ],
@@ -208,15 +211,20 @@ def test_results_are_printed_as_text_and_json(monkeypatch, capsys):
         "system": {"os": "macOS 15"},
         "versions": {"torch": "2"},
     }
-    record = machine | {"checks": [vars(result) for result in results]}
-    monkeypatch.setattr(run_checks, "run_all_checks", lambda models, progress: record)
+    checks = [vars(result) for result in results]
+    record = machine | {"checks": checks, "counts": format_results.count_statuses(checks)}
 
+    def run(models, progress, report):
+        report(machine)
+        return record
+
+    monkeypatch.setattr(run_checks, "run_all_checks", run)
     for is_json in (False, True):
         with pytest.raises(HardwareError, match="^Chip computes other results than the CPU: bmm differs. Update.$"):
             check_gpu.main(compose_config("check_gpu", [f"json={is_json}"]))
         output = capsys.readouterr().out
         assert (
-            json.loads(output) == record
+            json.loads(output) == machine
             if is_json
             else output.splitlines()
             == [
@@ -226,6 +234,21 @@ def test_results_are_printed_as_text_and_json(monkeypatch, capsys):
                 "3 checks: 1 different, 1 equal, 1 skipped",
             ]
         )
+
+
+@requires_no_gpu
+def test_each_result_is_reported_after_its_name(monkeypatch):
+    check = CheckResult("operator", "sum", "float32", "equal")
+    monkeypatch.setattr(run_checks, "find_best_accelerator", lambda: "mps")
+    monkeypatch.setattr(run_checks, "describe_machine", lambda device: {"device": {"name": "Chip"}})
+    monkeypatch.setattr(run_checks, "iter_checks", lambda models, device: iter([("sum", lambda: check)]))
+    entries, progress = [], io.StringIO()
+    results = run_checks.run_all_checks(None, progress, entries.append)
+
+    assert [next(iter(entry)) for entry in entries] == ["device", "running", "kind", "seconds"]
+    assert (entries[1], entries[2]) == ({"running": "sum"}, vars(check))
+    assert (results["checks"], results["counts"]) == ([vars(check)], {"equal": 1})
+    assert progress.getvalue() == "sum ... equal\n"
 
 
 @requires_no_gpu
