@@ -182,6 +182,65 @@ def test_model_whose_files_are_missing_is_skipped(monkeypatch):
     assert (result.status, result.message) == ("skipped", "model=tiny_mlp is skipped: no file")
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (RuntimeError("the kernel is too large"), "its step fails on the CPU (RuntimeError: the kernel is too large)"),
+        (ConfigError("It expects boxes."), "no file"),
+    ],
+)
+def test_missing_dataset_does_not_hide_why_generated_data_fail(monkeypatch, error, reason):
+    def raise_error(cfg):
+        raise error if "num_samples" in cfg.data else DataError("no file.")
+
+    monkeypatch.setattr(training_step, "validate_config", raise_error)
+    monkeypatch.setattr(training_step, "limit_batch_size", lambda name: ["~data.num_samples"])
+    with pytest.raises(StepUnavailableError) as unavailable:
+        TrainingStep("tiny_images")
+
+    assert str(unavailable.value) == reason
+
+
+@pytest.mark.parametrize(
+    ("model", "overrides"),
+    [
+        ("plain_tabular", ["data.batch_size=8"]),
+        ("plain_gan", []),  # its batch size is 8
+        ("plain_transformer", []),  # its batch size has another name
+    ],
+)
+def test_batch_of_the_dataset_in_the_config_is_small(model, overrides):
+    assert training_step.limit_batch_size(model) == overrides
+
+
+@pytest.mark.slow
+def test_step_of_any_module_has_a_small_batch():
+    (batch,) = TrainingStep("plain_tabular").batches
+
+    assert len(batch[0]) == 8
+
+
+class FixedAccelerator(FixedStep):
+    """A step whose values on the accelerator differ from the CPU."""
+
+    def run(self, accelerator, precision, seed=0):
+        return self.reference if accelerator == "cpu" else self.other
+
+
+def test_difference_of_a_model_names_the_number_of_others_and_the_fix(monkeypatch):
+    step = FixedAccelerator(make_step(1, 1, 1), make_step(1.5, 2, 1))
+    monkeypatch.setattr(model_check, "TrainingStep", lambda name: step)
+    result = check_model("net", "mps")
+
+    assert result.message == (
+        "model=net: loss differs by 50 % from the CPU (limit 0.1 %); 2 of 3 compared values differ"
+    )
+    assert result.fix == (
+        "Train it with trainer=cpu. If no operator of it differs, report it to PyTorch, with the output of "
+        "`make doctor gpu=true ARGS=--json`."
+    )
+
+
 def test_missing_value_is_named():
     with pytest.raises(MissingMandatoryValue) as error:
         OmegaConf.to_container(OmegaConf.create({"model": {"name": "???"}}), throw_on_missing=True)
