@@ -20,12 +20,12 @@ def to_channels_last(images: Tensor) -> Tensor:
     return images.contiguous(memory_format=torch.channels_last)
 
 
-def normalize(images: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def apply_batch_norm(images: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Normalize images with the statistics of the batch."""
     return functional.batch_norm(images, None, None, weight, bias, training=True)
 
 
-def normalize_with_running_statistics(images: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def apply_batch_norm_in_evaluation(images: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Normalize images with stored statistics, as in evaluation."""
     mean, variance = (images.new_full((images.shape[1],), value) for value in (0.5, 2.0))
     return functional.batch_norm(images, mean, variance, weight, bias, training=False)
@@ -86,29 +86,29 @@ CONVOLUTIONS = [
 ]
 
 NORMALIZATION = [
-    OperatorCase("batch norm", normalize, {**IMAGES, **NORM}),
+    OperatorCase("batch norm", apply_batch_norm, {**IMAGES, **NORM}),
     OperatorCase(
         "batch norm, channels_last",
-        lambda x, w, b: normalize(to_channels_last(x), w, b),
+        lambda x, w, b: apply_batch_norm(to_channels_last(x), w, b),
         {**IMAGES, **NORM},
         mps_issue=175189,
         workaround=NO_CHANNELS_LAST,
     ),
     OperatorCase(
         "batch norm, input not contiguous",
-        lambda x, w, b: normalize(x.permute(1, 3, 0, 2), w, b),
+        lambda x, w, b: apply_batch_norm(x.permute(1, 3, 0, 2), w, b),
         {"input": (7, 4, 5, 6), **NORM},
         mps_issue=175189,
         workaround=CALL_CONTIGUOUS,
     ),
     OperatorCase(
         "batch norm, gradient not contiguous",
-        lambda x, w, b: normalize(x, w, b).permute(3, 0, 2, 1),
+        lambda x, w, b: apply_batch_norm(x, w, b).permute(3, 0, 2, 1),
         {**IMAGES, **NORM},
         mps_issue=175189,
         workaround="Update torch.",
     ),
-    OperatorCase("batch norm, evaluation", normalize_with_running_statistics, {**IMAGES, **NORM}),
+    OperatorCase("batch norm, evaluation", apply_batch_norm_in_evaluation, {**IMAGES, **NORM}),
     OperatorCase("layer norm", lambda x, w, b: functional.layer_norm(x, (6,), w, b), {"input": (4, 5, 6), **NORM}),
     OperatorCase(
         "layer norm, slice of a tensor",

@@ -19,13 +19,13 @@ def make_indices(like: Tensor, length: int, num_values: int) -> Tensor:
     return torch.arange(length, device=like.device) ** 2 % num_values
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def apply_masked_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Attend to all but the last tokens, as in a padded batch."""
     mask = (torch.arange(key.shape[2], device=key.device) < key.shape[2] - 4)[None, None, None]
     return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
 
 
-def accumulate(values: Tensor) -> Tensor:
+def add_at_repeated_indices(values: Tensor) -> Tensor:
     """Add rows at repeated indices, (5, columns)."""
     indices = make_indices(values, len(values), 5)
     return values.new_zeros(5, values.shape[1]).index_put((indices,), values, accumulate=True)
@@ -80,7 +80,7 @@ TEXT = [
         mps_issue=94043,
         workaround="Update torch.",
     ),
-    OperatorCase("attention, masked", attend, TOKENS),
+    OperatorCase("attention, masked", apply_masked_attention, TOKENS),
     OperatorCase(
         "attention, causal",
         lambda q, k, v: functional.scaled_dot_product_attention(q, k, v, is_causal=True),
@@ -91,7 +91,7 @@ TEXT = [
         lambda w: functional.embedding(make_indices(w, 60, 11), w, padding_idx=0),
         {"weight": (11, 8)},
     ),
-    OperatorCase("accumulation at repeated indices", accumulate, {"values": (300, 4)}, FLOAT32),
+    OperatorCase("accumulation at repeated indices", add_at_repeated_indices, {"values": (300, 4)}, FLOAT32),
     OperatorCase(
         "index_copy, not contiguous",
         copy_rows,

@@ -12,12 +12,14 @@ from torch.utils._pytree import tree_map_only
 
 
 @contextmanager
-def plant(name: str, spoil: Callable[[Any, tuple[Any, ...]], Any], accelerator: str = "mps") -> Iterator[None]:
+def replace_kernel(
+    name: str, corrupt: Callable[[Any, tuple[Any, ...]], Any], accelerator: str = "mps"
+) -> Iterator[None]:
     """Replace the kernel of an operator.
 
     Args:
         name: Name of the operator, with its overload, such as "sum.dim_IntList".
-        spoil: Maps the right outputs and the arguments, all on the CPU, to the outputs of the kernel.
+        corrupt: Maps the right outputs and the arguments, all on the CPU, to the outputs of the kernel.
         accelerator: "mps", also if it is emulated, or "cuda".
     """
     base, _, overload = name.partition(".")
@@ -25,7 +27,7 @@ def plant(name: str, spoil: Callable[[Any, tuple[Any, ...]], Any], accelerator: 
 
     def run(*args: Any, **kwargs: Any) -> Any:
         host_args, host_kwargs = tree_map_only(Tensor, lambda tensor: tensor.cpu(), (args, kwargs))
-        outputs = spoil(operator(*host_args, **host_kwargs), host_args)
+        outputs = corrupt(operator(*host_args, **host_kwargs), host_args)
         if base.endswith("_"):  # writes into its first argument
             return args[0].copy_(outputs)
         return tree_map_only(Tensor, lambda tensor: tensor.to(accelerator), outputs)
@@ -43,11 +45,11 @@ def plant(name: str, spoil: Callable[[Any, tuple[Any, ...]], Any], accelerator: 
 def scale_output(index: int, factor: float, condition: Callable[..., bool] = lambda *args: True) -> Callable[..., Any]:
     """Return a function that scales one of several outputs if the arguments of the kernel meet a condition."""
 
-    def spoil(outputs: Any, args: tuple[Any, ...]) -> Any:
+    def corrupt(outputs: Any, args: tuple[Any, ...]) -> Any:
         scaled = [out * factor if position == index else out for position, out in enumerate(outputs)]
         return tuple(scaled) if condition(*args) else outputs
 
-    return spoil
+    return corrupt
 
 
 def add_one_term(outputs: Tensor, args: tuple[Any, ...]) -> Tensor:
@@ -79,10 +81,10 @@ def flip_input_gradient(outputs: Any, args: tuple[Any, ...]) -> Any:
 def drop_last_tile(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Return a function that leaves the last 64 elements out of a long mean, variance or norm."""
 
-    def spoil(outputs: Tensor, args: tuple[Any, ...]) -> Tensor:
+    def corrupt(outputs: Tensor, args: tuple[Any, ...]) -> Tensor:
         return function(args[0][..., :-64]).reshape(outputs.shape)
 
-    return spoil
+    return corrupt
 
 
 def ignore_last_row(outputs: Tensor, args: tuple[Any, ...]) -> Tensor:

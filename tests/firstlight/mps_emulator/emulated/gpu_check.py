@@ -1,4 +1,4 @@
-"""`make doctor gpu=true` on the emulated device: it finds each planted wrong kernel, and reports none without one."""
+"""`make doctor gpu=true` on the emulated device: it finds each wrong kernel that a test registers, and reports none without one."""
 
 import io
 import math
@@ -20,7 +20,7 @@ LONG_BMM = ["bmm, inner dimension 32,767", "bmm, inner dimension 32,769"]
 STRIDED = ["convolution, strided and grouped", "convolution, depthwise, strided"]
 # By the name of the operator: the wrong kernel, the first words of the checks that run, and the checks that find it,
 # with the quantity that differs most, and the known issue.
-PLANTED = {
+WRONG_KERNELS = {
     "native_batch_norm_backward": (
         wrong.scale_output(1, 0.8, wrong.is_not_contiguous),
         "batch norm",
@@ -110,11 +110,11 @@ def check_operators(first_words):
     return [check_operator(case, torch.float32, MPS) for case in cases]
 
 
-@pytest.mark.parametrize("name", PLANTED)
+@pytest.mark.parametrize("name", WRONG_KERNELS)
 def test_wrong_kernel_is_found_and_named(name):
-    spoil, first_words, expected, quantity, issue = PLANTED[name]
+    corrupt, first_words, expected, quantity, issue = WRONG_KERNELS[name]
     assert {result.status for result in check_operators(first_words)} <= {"equal", "unsupported"}
-    with wrong.plant(name, spoil):
+    with wrong.replace_kernel(name, corrupt):
         results = [result for result in check_operators(first_words) if result.status == "different"]
 
     assert expected == [result.name for result in results]
@@ -135,7 +135,7 @@ def test_wrong_kernel_is_found_and_named(name):
 def test_long_reduction_without_its_last_tile_is_found(name, first_words, function):
     (case,) = [case for case in OPERATORS if case.name.startswith(first_words)]
     assert [check_operator(case, dtype, MPS).status for dtype in case.dtypes] == ["equal", "equal"]
-    with wrong.plant(name, wrong.drop_last_tile(function)):
+    with wrong.replace_kernel(name, wrong.drop_last_tile(function)):
         results = [check_operator(case, dtype, MPS) for dtype in case.dtypes]
 
     assert [result.status for result in results] == ["different", "different"]
@@ -143,7 +143,7 @@ def test_long_reduction_without_its_last_tile_is_found(name, first_words, functi
 
 
 def test_wrong_kernel_that_returns_nan_is_found():
-    with wrong.plant("gelu_backward", lambda outputs, args: outputs * math.nan):
+    with wrong.replace_kernel("gelu_backward", lambda outputs, args: outputs * math.nan):
         (result,) = check_operators("gelu")
 
     assert (result.status, result.difference) == ("different", None)
@@ -161,8 +161,8 @@ def test_kernel_that_raises_has_failed_unless_it_is_unsupported():
         raise NotImplementedError("aten::gelu is not currently implemented. Wait.")
 
     found = {}
-    for spoil in (raise_error, raise_unsupported):
-        with wrong.plant("gelu", spoil):
+    for corrupt in (raise_error, raise_unsupported):
+        with wrong.replace_kernel("gelu", corrupt):
             (result,) = check_operators("gelu")
         found[result.status] = result.message
 
@@ -176,15 +176,15 @@ def test_kernel_that_raises_has_failed_unless_it_is_unsupported():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("model", "name", "spoil", "parameter"),
+    ("model", "name", "corrupt", "parameter"),
     [
         ("tiny_images", "native_batch_norm_backward", wrong.scale_output(1, 0.8), "block2.1.weight"),
         ("tiny_text", "embedding_dense_backward", wrong.count_once, "embedding.words.weight"),
     ],
 )
-def test_model_with_wrong_kernel_is_found_and_the_parameter_is_named(model, name, spoil, parameter):
+def test_model_with_wrong_kernel_is_found_and_the_parameter_is_named(model, name, corrupt, parameter):
     assert check_model(model, "mps").status == "equal"
-    with wrong.plant(name, spoil):
+    with wrong.replace_kernel(name, corrupt):
         result = check_model(model, "mps")
 
     assert result.status == "different"
@@ -196,7 +196,7 @@ def test_model_with_wrong_kernel_is_found_and_the_parameter_is_named(model, name
 def test_wrong_kernel_is_found_behind_a_norm_whose_weights_are_zero(monkeypatch):
     monkeypatch.setattr(torch.nn.BatchNorm2d, "reset_parameters", zero_norm_weights)
     assert check_model("tiny_images", "mps").status == "equal"
-    with wrong.plant("convolution_backward", wrong.flip_input_gradient):
+    with wrong.replace_kernel("convolution_backward", wrong.flip_input_gradient):
         result = check_model("tiny_images", "mps")
 
     assert (result.status, result.quantity) == ("different", "gradient of network.block1.1.bias")
@@ -221,7 +221,7 @@ def test_nothing_is_reported_without_wrong_kernels():
 
 @pytest.mark.slow
 def test_command_fails_and_names_the_wrong_kernel(capsys):
-    with wrong.plant("bmm", wrong.add_one_term), pytest.raises(HardwareError) as error:
+    with wrong.replace_kernel("bmm", wrong.add_one_term), pytest.raises(HardwareError) as error:
         check_gpu.main(compose_config("check_gpu", ["models=[tiny_mlp]"]))
 
     assert "computes other results than the CPU (first of 2): bmm, inner dimension 32,767 (float32)" in str(error.value)
