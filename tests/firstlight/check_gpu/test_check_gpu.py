@@ -2,30 +2,20 @@
 
 import io
 import json
-import socket
 
 import pytest
 import torch
-from omegaconf import MissingMandatoryValue, OmegaConf
 
 from firstlight.check_gpu import __main__ as check_gpu
-from firstlight.check_gpu import format_results, model_check, operator_check, run_checks, training_step
-from firstlight.check_gpu.model_check import LOSS_LIMIT, check_model, compare_steps, find_limits
+from firstlight.check_gpu import format_results, operator_check, run_checks
+from firstlight.check_gpu.model_check import check_model
 from firstlight.check_gpu.operator_check import OperatorCase
 from firstlight.check_gpu.operators import OPERATORS
 from firstlight.check_gpu.results import CheckResult
-from firstlight.check_gpu.training_step import StepUnavailableError, TrainingStep, describe_reason, forbid_network
 from firstlight.config.compose import compose_config
-from firstlight.run.errors import ConfigError, DataError, HardwareError
+from firstlight.run.errors import ConfigError, HardwareError
 
 requires_no_gpu = pytest.mark.skipif(torch.accelerator.is_available(), reason="this machine has an accelerator")
-
-
-def make_step(*factors):
-    """Return the values of a step, with a factor for the loss, for a large gradient and for one of rounding errors."""
-    loss, large, tiny = factors
-    values = {"loss": 2.0 * loss, "gradient of weight": 0.5 * large, "gradient of bias": 1e-9 * tiny}
-    return {name: torch.tensor([value]) for name, value in values.items()}
 
 
 @requires_no_gpu
@@ -93,168 +83,6 @@ def test_random_values_follow_each_input_in_memory():
     operator_check.compute(OperatorCase("product", read_behind, shapes), torch.float32, torch.device("cpu"))
 
     assert [round(float(values.std())) for values in behind] == [1, 1]
-
-
-def test_steps_are_compared_by_loss_and_gradients():
-    limits = dict.fromkeys(make_step(1, 1, 1), 0.01)
-    differences = compare_steps(make_step(1, 1, 1), make_step(1.02, 1.005, 5), limits)
-
-    assert [difference.quantity for difference in differences if difference.ratio > 1] == ["loss"]
-    assert {difference.quantity: pytest.approx(difference.value, rel=1e-4) for difference in differences} == {
-        "loss": 0.02,
-        "gradient of weight": 0.005,
-        # Rounding errors are related to the largest gradient.
-        "gradient of bias": 4e-9 / (0.5 * model_check.MIN_SCALE),
-    }
-
-
-def test_missing_gradient_differs():
-    found = make_step(1, 1, 1)
-    del found["gradient of weight"]
-    worst = compare_steps(make_step(1, 1, 1), found, dict.fromkeys(make_step(1, 1, 1), 0.01))[0]
-
-    assert (worst.quantity, worst.value) == ("gradient of weight", torch.inf)
-
-
-class FixedStep:
-    """A step with the values of a float32 run and of another run on the CPU."""
-
-    def __init__(self, reference, other):
-        self.reference, self.other = reference, other
-
-    def run(self, accelerator, precision, seed=0):
-        assert (accelerator, precision, seed) == ("cpu", "64-true", 1)
-        return self.other
-
-
-def test_limits_grow_with_the_rounding_errors_of_a_model():
-    limits = find_limits(FixedStep(make_step(1, 1, 1), make_step(1.01, 1, 1)))
-
-    assert limits["loss"] == pytest.approx(LOSS_LIMIT + 3 * 0.01, rel=1e-4)
-    assert limits["gradient of weight"] == 0.02
-
-
-@pytest.mark.parametrize(
-    ("reference", "other", "reason"),
-    [
-        (make_step(1, 1, 1), make_step(1, 1.5, 1), "its gradient of weight depends on random numbers"),
-        ({}, {}, "returns no loss and no gradients"),
-        (make_step(torch.nan, 1, 1), make_step(1, 1, 1), "or values that are not finite"),
-    ],
-)
-def test_model_that_cannot_be_compared_is_skipped(reference, other, reason):
-    with pytest.raises(StepUnavailableError, match=reason):
-        find_limits(FixedStep(reference, other))
-
-
-@pytest.mark.slow
-def test_step_records_the_loss_and_each_gradient_of_an_untouched_model():
-    step = TrainingStep("tiny_mlp")
-    names = [name for name, _ in step.runner.model.named_parameters()]
-
-    assert step.reference.keys() == {"loss", *(f"gradient of {name}" for name in names)}
-    assert all(param.grad is None for param in step.runner.model.parameters())
-    assert find_limits(step)["loss"] < 2 * LOSS_LIMIT
-
-
-@pytest.mark.parametrize(
-    ("error", "reason"),
-    [
-        (DataError("data.root=x does not exist. Set it."), "data.root=x does not exist. Set it"),
-        (RuntimeError("shapes differ\nat 1"), "its step fails on the CPU (RuntimeError: shapes differ)"),
-        (
-            socket.gaierror("no"),
-            "it requires files that are not on this machine; fetch them with `make prepare model=x`",
-        ),
-    ],
-)
-def test_reason_of_a_skipped_model(error, reason):
-    assert describe_reason(error, "x") == reason
-
-
-def test_model_whose_files_are_missing_is_skipped(monkeypatch):
-    def raise_data_error(cfg):
-        raise DataError("no file.")
-
-    monkeypatch.setattr(training_step, "validate_config", raise_data_error)
-    result = check_model("tiny_mlp", "mps")
-
-    assert (result.status, result.message) == ("skipped", "model=tiny_mlp is skipped: no file")
-
-
-@pytest.mark.parametrize(
-    ("error", "reason"),
-    [
-        (RuntimeError("the kernel is too large"), "its step fails on the CPU (RuntimeError: the kernel is too large)"),
-        (ConfigError("It expects boxes."), "no file"),
-    ],
-)
-def test_missing_dataset_does_not_hide_why_generated_data_fail(monkeypatch, error, reason):
-    def raise_error(cfg):
-        raise error if "num_samples" in cfg.data else DataError("no file.")
-
-    monkeypatch.setattr(training_step, "validate_config", raise_error)
-    monkeypatch.setattr(training_step, "limit_batch_size", lambda name: ["~data.num_samples"])
-    with pytest.raises(StepUnavailableError) as unavailable:
-        TrainingStep("tiny_images")
-
-    assert str(unavailable.value) == reason
-
-
-@pytest.mark.parametrize(
-    ("model", "overrides"),
-    [
-        ("plain_tabular", ["data.batch_size=8"]),
-        ("plain_gan", []),  # its batch size is 8
-        ("plain_transformer", []),  # its batch size has another name
-    ],
-)
-def test_batch_of_the_dataset_in_the_config_is_small(model, overrides):
-    assert training_step.limit_batch_size(model) == overrides
-
-
-@pytest.mark.slow
-def test_step_of_any_module_has_a_small_batch():
-    (batch,) = TrainingStep("plain_tabular").batches
-
-    assert len(batch[0]) == 8
-
-
-class FixedAccelerator(FixedStep):
-    """A step whose values on the accelerator differ from the CPU."""
-
-    def run(self, accelerator, precision, seed=0):
-        return self.reference if accelerator == "cpu" else self.other
-
-
-def test_difference_of_a_model_names_the_number_of_others_and_the_fix(monkeypatch):
-    step = FixedAccelerator(make_step(1, 1, 1), make_step(1.5, 2, 1))
-    monkeypatch.setattr(model_check, "TrainingStep", lambda name: step)
-    result = check_model("net", "mps")
-
-    assert result.message == (
-        "model=net: loss differs by 50 % from the CPU (limit 0.1 %); 2 of 3 compared values differ"
-    )
-    assert result.fix == (
-        "Train it with trainer=cpu. If no operator of it differs, report it to PyTorch, with the output of "
-        "`make doctor gpu=true ARGS=--json`."
-    )
-
-
-def test_missing_value_is_named():
-    with pytest.raises(MissingMandatoryValue) as error:
-        OmegaConf.to_container(OmegaConf.create({"model": {"name": "???"}}), throw_on_missing=True)
-
-    assert describe_reason(error.value, "x") == "it requires a value for model.name"
-
-
-def test_nothing_is_downloaded_during_the_check(monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
-    before = socket.getaddrinfo
-    with forbid_network(), pytest.raises(OSError, match="no downloads"):
-        socket.create_connection(("localhost", 1))
-
-    assert socket.getaddrinfo is before
 
 
 def test_results_are_printed_as_text_and_json(monkeypatch, capsys):

@@ -1,4 +1,4 @@
-"""`make doctor gpu=true` on the emulated device: it finds each wrong kernel that a test registers, and reports none without one."""
+"""`make doctor gpu=true` on the emulated device: it finds each wrong kernel, and reports none without one."""
 
 import io
 import math
