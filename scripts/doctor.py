@@ -109,7 +109,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="doctor", description="Check this machine and suggest fixes.")
     parser.add_argument("--json", action="store_true", help="print a list of {name, status, text, fix}")
     parser.add_argument("settings", nargs="*", help="gpu=true, and settings of the GPU check such as models=[timm]")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()  # settings may stand before and after --json
     try:
         gpu_settings = doctor_gpu.select_settings(arguments.settings)
     except ValueError as error:

@@ -18,12 +18,11 @@ from typing import Any, Literal, NamedTuple
 from doctor_rules import Finding
 
 MODULE = "firstlight.check_gpu"
-FAILURES = ("different", "failed")
 AVOID = "training runs on this device may be wrong; use trainer=cpu"
 
 
 class GpuFinding(NamedTuple):
-    """The last finding of the GPU check; `record` contains the versions, the device, and the numbers of each check."""
+    """The last finding of the GPU check; `record` contains the versions, the device, and the result of each check."""
 
     name: str
     status: Literal["ok", "warn", "fail"]
@@ -73,34 +72,67 @@ def run_check(root: Path, settings: Sequence[str], install: str) -> Iterator[Fin
         code = process.wait()
         output.seek(0)
         text = output.read()
-    if text.strip():
-        yield from list_findings(json.loads(text))
-    else:
-        yield describe_failure(code, last_line.strip())
+    yield from list_findings(read_record(text), code, last_line.strip())
 
 
-def describe_failure(code: int, last_line: str) -> Finding:
-    """Return the finding about a check without results.
+def read_record(text: str) -> dict[str, Any]:
+    """Return the results in the output of the check, which may be incomplete.
 
     Args:
+        text: Lines of JSON, and what libraries print.
+    """
+    record: dict[str, Any] = {"checks": []}
+    for line in text.splitlines():
+        try:
+            entries = json.loads(line[line.index("{") :])
+        except ValueError:  # a line of a library
+            continue
+        if "status" in entries:
+            record["checks"].append(entries)
+        else:
+            record.update(entries)
+    if "counts" in record:
+        record.pop("running", None)
+    return record
+
+
+def list_findings(record: dict[str, Any], code: int, last_line: str) -> Iterator[Finding | GpuFinding]:
+    """Yield a finding for each check that is not equal, and a last one with the record.
+
+    Args:
+        record: Results of the check.
         code: Exit code of the process; negative: the number of the signal that ended it.
-        last_line: Its last line, which names the running check or the error.
+        last_line: Last line of its messages.
+    """
+    num_failed = 0
+    for check in record["checks"]:
+        if check["message"]:
+            num_failed += bool(check["fix"])
+            yield Finding("gpu", "fail" if check["fix"] else "ok", check["message"], check["fix"].rstrip("."))
+    failure = describe_failure(record.get("running", ""), code, last_line)
+    if "counts" not in record:
+        yield GpuFinding(*failure, record) if record["checks"] else failure
+        return
+    if code < 0 or (code > 0 and not num_failed):
+        yield failure
+    counts = ", ".join(f"{count} {status}" for status, count in record["counts"].items())
+    text = f"{record['device']['name']} compared with the CPU in {record['seconds']:.0f} s: {counts}"
+    yield GpuFinding("gpu", "fail" if num_failed else "ok", text, AVOID if num_failed else "", record)
+
+
+def describe_failure(running: str, code: int, last_line: str) -> Finding:
+    """Return the finding about a process that failed or was ended.
+
+    Args:
+        running: Name of the running check; empty before the first check and after the last one.
+        code: Exit code; negative: the number of the signal that ended the process.
+        last_line: Last line of its messages, which may name the error.
     """
     if code < 0:
-        text = f"the check was ended by {signal.Signals(-code).name} during: {last_line}"
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+        reason = "" if last_line.startswith(f"{running} ...") else f": {last_line}"
+        text = f"the check was ended by {name} during {running}{reason}" if running else f"{name} ended the check"
         return Finding("gpu", "fail", text, "update torch and the operating system, or use trainer=cpu")
     problem, _, fix = last_line.partition(". ")
-    return Finding("gpu", "fail", problem.replace("check_gpu: ", "", 1), fix or "see the lines above")
-
-
-def list_findings(results: dict[str, Any]) -> Iterator[Finding | GpuFinding]:
-    """Yield a finding for each check that is not equal, and a summary with the complete results."""
-    checks, statuses = results["checks"], [check["status"] for check in results["checks"]]
-    for check in checks:
-        status: Literal["ok", "fail"] = "fail" if check["status"] in FAILURES else "ok"
-        if check["message"]:
-            yield Finding("gpu", status, check["message"], check["fix"].rstrip("."))
-    num_failed = sum(status in FAILURES for status in statuses)
-    counts = ", ".join(f"{statuses.count(status)} {status}" for status in sorted(set(statuses)))
-    text = f"{results['device']['name']} compared with the CPU in {results['seconds']:.0f} s: {counts}"
-    yield GpuFinding("gpu", "fail" if num_failed else "ok", text, AVOID if num_failed else "", results)
+    problem = problem.replace("check_gpu: ", "", 1) or "the check printed neither results nor an error"
+    return Finding("gpu", "fail", problem, fix or "see the lines above")

@@ -4,7 +4,7 @@ import json
 import sys
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 from firstlight.cli.command import command
 from firstlight.config.options import format_unknown_option, list_option_files
@@ -24,14 +24,20 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     validate_models(cfg)
     from firstlight.check_gpu import format_results, run_checks
 
-    results = run_checks.run_all_checks(cfg.models, sys.stderr)
+    results = run_checks.run_all_checks(cfg.models, sys.stderr, print_json if cfg.json else lambda entries: None)
 
-    print(json.dumps(results, indent=2) if cfg.json else format_results.format_text(results), flush=True)
+    if not cfg.json:
+        print(format_results.format_text(results), flush=True)
     if failures := format_results.list_failures(results):
         more = f" (first of {len(failures)})" if len(failures) > 1 else ""
         problem = f"{results['device']['name']} computes other results than the CPU{more}"
         raise HardwareError(f"{problem}: {failures[0]['message']}. {failures[0]['fix']}")
     return results
+
+
+def print_json(entries: dict[str, Any]) -> None:
+    """Print entries of the results as a line of JSON."""
+    print(json.dumps(entries), flush=True)
 
 
 def validate_models(cfg: DictConfig) -> None:
@@ -43,7 +49,8 @@ def validate_models(cfg: DictConfig) -> None:
     if cfg.models is None:
         return
     known = list(list_option_files("model"))
-    if isinstance(cfg.models, str) or not cfg.models:
+    is_list = isinstance(cfg.models, ListConfig) and all(isinstance(name, str) for name in cfg.models)
+    if not is_list or not cfg.models:
         fix = f"Use e.g. models=[{known[0]}]." if known else ""
         raise ConfigError(invalid_value("models", cfg.models, "a non-empty list of models, or null", fix))
     for name in cfg.models:

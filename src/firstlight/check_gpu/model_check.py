@@ -5,7 +5,14 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from firstlight.check_gpu.operator_check import describe_error, is_unsupported
-from firstlight.check_gpu.results import CheckResult, Difference, compare_tensors, format_difference, make_result
+from firstlight.check_gpu.results import (
+    REPORT,
+    CheckResult,
+    Difference,
+    compare_tensors,
+    format_difference,
+    make_result,
+)
 from firstlight.check_gpu.training_step import StepUnavailableError, TrainingStep
 
 LOSS = "loss"
@@ -20,7 +27,7 @@ MAX_SPREAD = 0.1
 # A gradient that is smaller than this fraction of the largest gradient of the model is related to this fraction. The
 # gradient of a bias before batch norm, for example, is 0 in exact arithmetic, and consists of rounding errors.
 MIN_SCALE = 0.001
-FIX = "Train it with trainer=cpu, and look for an operator of it among the other results."
+FIX = f"Train it with trainer=cpu. If no operator of it differs, {REPORT.replace('Report', 'report')}"
 
 
 def check_model(name: str, accelerator: str) -> CheckResult:
@@ -50,7 +57,7 @@ def check_model(name: str, accelerator: str) -> CheckResult:
         return CheckResult("model", name, "float32", "failed", message=f"model={name} fails {reason}", fix=FIX)
     worst, *others = compare_steps(step.reference, found, limits)
     num_others = sum(other.ratio > 1 for other in others)
-    more = f", and so do {num_others} other gradients" if num_others else ""
+    more = f"; {num_others + 1} of {len(others) + 1} compared values differ" if num_others else ""
     return make_result("model", name, "float32", worst, f"model={name}: {format_difference(worst)}{more}", FIX)
 
 

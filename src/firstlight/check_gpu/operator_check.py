@@ -16,6 +16,9 @@ from firstlight.check_gpu.results import REPORT, CheckResult, compare_tensors, f
 TOLERANCES = {torch.float32: 0.001, torch.float16: 0.005, torch.bfloat16: 0.03}
 DTYPES = (torch.float32, torch.bfloat16)
 Shapes = dict[str, tuple[int, ...]]
+# Random values behind each input. A kernel that reads beyond its input adds them; it would not be found in new memory,
+# which is full of zeros.
+NUM_VALUES_BEHIND = 4_096
 UNSUPPORTED = ("not implemented", "not currently implemented", "not supported", "must be divisible by")
 
 
@@ -81,11 +84,13 @@ def compute(case: OperatorCase, dtype: torch.dtype, device: torch.device) -> dic
         dtype: Dtype to which the inputs are rounded.
         device: Where to compute: the CPU in float64, an accelerator in the dtype.
     """
-    generator = torch.Generator().manual_seed(0)
+    generator, is_reference = torch.Generator().manual_seed(0), device.type == "cpu"
 
     def sample(shape: tuple[int, ...]) -> Tensor:
-        values = torch.randn(shape, generator=generator).to(dtype)
-        return values.double() if device.type == "cpu" else values.to(device)
+        values = torch.randn(shape, generator=generator)
+        behind = torch.randn(NUM_VALUES_BEHIND, generator=generator)
+        memory = torch.cat([values.flatten(), behind]).to(dtype).to(device, torch.float64 if is_reference else dtype)
+        return memory[: values.numel()].view(shape)
 
     inputs = {name: sample(shape).requires_grad_() for name, shape in case.shapes.items()}
     output = case.run(*inputs.values())

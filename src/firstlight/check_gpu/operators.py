@@ -19,28 +19,29 @@ def make_indices(like: Tensor, length: int, num_values: int) -> Tensor:
     return torch.arange(length, device=like.device) ** 2 % num_values
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def apply_masked_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Attend to all but the last tokens, as in a padded batch."""
     mask = (torch.arange(key.shape[2], device=key.device) < key.shape[2] - 4)[None, None, None]
     return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
 
 
-def accumulate(values: Tensor) -> Tensor:
+def add_at_repeated_indices(values: Tensor) -> Tensor:
     """Add rows at repeated indices, (5, columns)."""
     indices = make_indices(values, len(values), 5)
     return values.new_zeros(5, values.shape[1]).index_put((indices,), values, accumulate=True)
 
 
 def copy_rows(target: Tensor, source: Tensor) -> Tensor:
-    """Replace every second row of a tensor."""
-    return target.index_copy(0, torch.arange(0, len(target), 2, device=target.device), source)
+    """Replace rows of a transposed tensor. The indices of the rows are also not contiguous."""
+    indices = torch.arange(2 * len(source), device=target.device)[::2]
+    return target.t().index_copy(0, indices, source)
 
 
-def scatter_after_permute(values: Tensor) -> Tensor:
+def scatter_into_permuted(values: Tensor) -> Tensor:
     """Scatter along the last dimension of a permuted tensor."""
     permuted = values.permute(0, 2, 1)
     indices = torch.arange(permuted.shape[2], device=values.device).flip(0).expand(permuted.shape)
-    return torch.zeros_like(permuted).scatter(2, indices, permuted)
+    return torch.zeros_like(permuted).scatter_(2, indices, permuted)
 
 
 def step_adamw(weights: Tensor, gradients: Tensor, is_fused: bool = False) -> Tensor:
@@ -79,7 +80,7 @@ TEXT = [
         mps_issue=94043,
         workaround="Update torch.",
     ),
-    OperatorCase("attention, masked", attend, TOKENS),
+    OperatorCase("attention, masked", apply_masked_attention, TOKENS),
     OperatorCase(
         "attention, causal",
         lambda q, k, v: functional.scaled_dot_product_attention(q, k, v, is_causal=True),
@@ -90,12 +91,20 @@ TEXT = [
         lambda w: functional.embedding(make_indices(w, 60, 11), w, padding_idx=0),
         {"weight": (11, 8)},
     ),
-    OperatorCase("accumulation at repeated indices", accumulate, {"values": (300, 4)}, FLOAT32),
+    OperatorCase("accumulation at repeated indices", add_at_repeated_indices, {"values": (300, 4)}, FLOAT32),
     OperatorCase(
-        "index_copy", copy_rows, {"target": (6, 4), "source": (3, 4)}, mps_issue=166237, workaround="Update torch."
+        "index_copy, not contiguous",
+        copy_rows,
+        {"target": (4, 6), "source": (3, 4)},
+        mps_issue=160993,
+        workaround="Update torch.",
     ),
     OperatorCase(
-        "scatter, permuted", scatter_after_permute, {"values": (2, 7, 5)}, mps_issue=115152, workaround=CALL_CONTIGUOUS
+        "scatter into a permuted tensor",
+        scatter_into_permuted,
+        {"values": (2, 7, 5)},
+        mps_issue=115152,
+        workaround=CALL_CONTIGUOUS,
     ),
 ]
 

@@ -43,7 +43,8 @@ class CheckResult:
         limit: Largest difference that is no error.
         issue: Known issue of this accelerator, such as "pytorch#175189".
         message: What differs or fails, or why nothing was compared, without a period; empty if the status is "equal".
-        fix: What to do about it: an imperative sentence with a period.
+        fix: What to do about it: an imperative sentence with a period; empty unless the status is "different" or
+            "failed".
     """
 
     kind: Kind

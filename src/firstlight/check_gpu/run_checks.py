@@ -3,15 +3,16 @@
 import dataclasses
 import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TextIO
 
 import torch
 
 from firstlight.check_gpu import model_check, operator_check
-from firstlight.check_gpu.format_results import format_result
+from firstlight.check_gpu.format_results import count_statuses, format_result
 from firstlight.check_gpu.operators import OPERATORS
 from firstlight.check_gpu.results import CheckResult
 from firstlight.config.options import list_option_files
@@ -22,13 +23,16 @@ from firstlight.run.provenance import get_package_versions
 from firstlight.trial.tuned import describe_system
 
 
-def run_all_checks(models: Sequence[str] | None, progress: TextIO) -> dict[str, Any]:
+def run_all_checks(
+    models: Sequence[str] | None, progress: TextIO, report: Callable[[dict[str, Any]], None] = lambda entries: None
+) -> dict[str, Any]:
     """Return the results of all checks as plain values.
 
     Args:
         models: Options of configs/model. If None, all of them.
-        progress: Receives a line per check. Its beginning is written before the check, because a kernel may end the
-            process.
+        progress: Receives a line per check.
+        report: Receives the machine, then the name of each check before its result, because a kernel may end the
+            process, and then the counts.
 
     Raises:
         HardwareError: If this machine has no accelerator.
@@ -40,22 +44,31 @@ def run_all_checks(models: Sequence[str] | None, progress: TextIO) -> dict[str, 
             "without gpu=true to see why."
         )
     device, started = torch.device(accelerator), time.perf_counter()
-    results: list[CheckResult] = []
+    machine, checks = describe_machine(device) | {"limits": describe_limits()}, []
+    report(machine)
     with use_full_precision():
-        for case in OPERATORS:
-            for dtype in case.dtypes:
-                print(f"{case.name} ({str(dtype).removeprefix('torch.')}) ...", end=" ", file=progress, flush=True)
-                results.append(operator_check.check_operator(case, dtype, device))
-                print(format_result(results[-1]), file=progress, flush=True)
-        for name in models or list_option_files("model"):
-            print(f"model={name} ...", end=" ", file=progress, flush=True)
-            results.append(model_check.check_model(name, accelerator))
-            print(format_result(results[-1]), file=progress, flush=True)
-            release_memory()
-    return {**describe_machine(device), "seconds": time.perf_counter() - started} | {
-        "limits": describe_limits(),
-        "checks": [dataclasses.asdict(result) for result in results],
-    }
+        for name, check in iter_checks(models, device):
+            report({"running": name})
+            print(f"{name} ...", end=" ", file=progress, flush=True)
+            result = check()
+            print(format_result(result), file=progress, flush=True)
+            checks.append(dataclasses.asdict(result))
+            report(checks[-1])
+            if result.kind == "model":
+                release_memory()
+    summary = {"seconds": time.perf_counter() - started, "counts": count_statuses(checks)}
+    report(summary)
+    return machine | summary | {"checks": checks}
+
+
+def iter_checks(models: Sequence[str] | None, device: torch.device) -> Iterator[tuple[str, Callable[[], CheckResult]]]:
+    """Yield the name of each check, and the check."""
+    for case in OPERATORS:
+        for dtype in case.dtypes:
+            label = f"{case.name} ({str(dtype).removeprefix('torch.')})"
+            yield label, partial(operator_check.check_operator, case, dtype, device)
+    for name in models or list_option_files("model"):
+        yield f"model={name}", partial(model_check.check_model, name, device.type)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule
+from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 from torch import Tensor
 
@@ -27,8 +28,9 @@ from firstlight.trial.runner import TrialRunner
 
 COMMON = ["callbacks=none", "logger=none", "output_dir=."]
 # Small inputs of each modality. A network that cannot process images of 32 px gets images of 224 px. Any other model
-# gets a batch of the dataset in its config.
-BATCH = ["data.batch_size=8", "data.num_samples=8", "data.num_workers=0", "data.num_classes=3"]
+# gets a small batch of the dataset in its config.
+MAX_BATCH_SIZE = 8
+BATCH = [f"data.batch_size={MAX_BATCH_SIZE}", "data.num_samples=8", "data.num_workers=0", "data.num_classes=3"]
 DATA: dict[object, list[list[str]]] = {
     "images": [
         ["data=fake_images", *BATCH, f"data.image_size={size}", "data.cache_on_device=false"] for size in (32, 224)
@@ -38,6 +40,8 @@ DATA: dict[object, list[list[str]]] = {
 # Neither compiled nor in mixed precision: both devices must compute the same operators.
 EXACT: Settings = {"matmul_precision": "highest", "compile": False, "fused_optimizer": False, "benchmark": False}
 EXACT |= {"accumulate_grad_batches": 1, "deterministic": None, "detect_anomaly": False}
+# Replaces the zeros of a norm weight. Larger values amplify the rounding errors of deep residual networks.
+FILL_VALUE = 0.1
 
 
 class StepUnavailableError(Exception):
@@ -45,7 +49,7 @@ class StepUnavailableError(Exception):
 
 
 class GradientRecorder(Callback):
-    """Record the loss and the gradients of the first training step, and stop. The weights do not change.
+    """Record the loss and the gradients of the first training step, and stop. The step does not change the weights.
 
     Args:
         accelerator: Where the step must run.
@@ -61,10 +65,11 @@ class GradientRecorder(Callback):
         self.values: dict[str, Tensor] = {}
 
     def on_train_start(self, trainer: Any, pl_module: LightningModule) -> None:
-        """Seed the hooks of the batch, and set the learning rates to 0: a second optimizer sees the same weights."""
+        """Prepare the weights, and set the learning rates to 0, so that a second optimizer sees the same weights."""
         torch.manual_seed(self.seed)
         if pl_module.device.type != self.accelerator:
             raise RuntimeError(f"the step must run on {self.accelerator}, but the module is on {pl_module.device}")
+        fill_zero_weights(pl_module)
         scale_learning_rates(trainer, 0.0)
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
@@ -103,9 +108,10 @@ class TrainingStep:
         modality = read_signature(load_option("model", name)["model"]["_target_"]).constants.get("modality")
         candidates = [overrides for overrides in DATA.get(modality, []) if has_dataset(overrides)]
         errors: list[Exception] = []
-        for overrides in [*candidates, []]:
-            self.overrides = [f"model={name}", *overrides, *COMMON]
+        for overrides in [*candidates, None]:
             try:
+                overrides = limit_batch_size(name) if overrides is None else overrides
+                self.overrides = [f"model={name}", *overrides, *COMMON]
                 with forbid_network(), suppress_messages():
                     self.runner = TrialRunner(self.resolve_settings("cpu"))
                     self.batches = self.runner.load_batches(1)
@@ -113,8 +119,11 @@ class TrainingStep:
                 return
             except Exception as error:  # a module and its data can raise anything
                 errors.append(error)
-        clearest = [error for error in errors if isinstance(error, UserError | MissingMandatoryValue)]
-        raise StepUnavailableError(describe_reason([*clearest, *errors][0], name)) from errors[0]
+        *generated, own = errors
+        # If the model rejects generated data, its own dataset is the reason. Otherwise, that may only be missing here.
+        is_rejected = not generated or isinstance(generated[-1], UserError | MissingMandatoryValue)
+        reason = own if is_rejected else generated[-1]
+        raise StepUnavailableError(describe_reason(reason, name)) from reason
 
     def resolve_settings(self, accelerator: str) -> Settings:
         """Return the settings of a training run on an accelerator."""
@@ -136,6 +145,20 @@ class TrainingStep:
         with suppress_messages():
             self.runner.run(recorder, self.batches, values, without_dropout=True)
         return recorder.values
+
+
+def fill_zero_weights(module: LightningModule) -> None:
+    """Replace the zeros of scales, e.g. of the last norm of a residual block, behind which all gradients would be 0."""
+    for name, param in module.named_parameters():
+        if param.dim() <= 1 and not name.endswith("bias") and not bool(param.detach().cpu().any()):
+            torch.nn.init.constant_(param, FILL_VALUE)
+
+
+def limit_batch_size(name: str) -> list[str]:
+    """Return the override that reduces the batch size of the dataset in the config of a model, if it is large."""
+    batch_size = OmegaConf.select(compose_config("train", [f"model={name}"]), "data.batch_size")
+    is_large = isinstance(batch_size, int) and batch_size > MAX_BATCH_SIZE
+    return [f"data.batch_size={MAX_BATCH_SIZE}"] if is_large else []
 
 
 def has_dataset(overrides: list[str]) -> bool:

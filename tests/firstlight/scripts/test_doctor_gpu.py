@@ -19,6 +19,7 @@ from doctor_rules import Finding  # noqa: E402
 RESULTS = {
     "device": {"name": "Apple M2"},
     "seconds": 21.4,
+    "counts": {"different": 1, "equal": 1, "failed": 1, "skipped": 1},
     "checks": [
         {"status": "equal", "message": "", "fix": ""},
         {"status": "different", "message": "bmm differs", "fix": "Update torch."},
@@ -26,6 +27,28 @@ RESULTS = {
         {"status": "skipped", "message": "model=other is skipped: it requires a value", "fix": ""},
     ],
 }
+
+
+# The output of the check: the machine, the name of each check before its result, and the counts.
+LINES = [
+    {"device": {"name": "Apple M2"}},
+    *[line for check in RESULTS["checks"] for line in ({"running": "name"}, check)],
+    {"seconds": RESULTS["seconds"], "counts": RESULTS["counts"]},
+]
+RUNNING = [*LINES[:3], {"running": "bmm (float32)"}]
+# What MPS prints before it ends the process.
+ABORT = 'loc("mps_matmul"): error: incompatible dimensions\nLLVM ERROR: Failed to infer result type(s).'
+
+
+def make_source(lines, statement):
+    """Return the source of a check that prints lines of JSON and then runs a statement."""
+    output = "\n".join(map(json.dumps, lines))
+    return f"import os, sys\nprint({output!r}, flush=True)\n{statement}\n"
+
+
+def print_error(text):
+    """Return a statement that prints a text to the standard error."""
+    return f"print({text!r}, end='', file=sys.stderr, flush=True)"
 
 
 @pytest.fixture
@@ -76,7 +99,7 @@ def test_settings_without_effect_are_rejected(settings, message):
 
 
 def test_each_difference_is_a_finding_and_the_last_one_has_the_record():
-    *findings, summary = doctor_gpu.list_findings(RESULTS)
+    *findings, summary = doctor_gpu.list_findings(RESULTS, 1, "")
 
     assert findings == [
         Finding("gpu", "fail", "bmm differs", "Update torch"),
@@ -88,17 +111,25 @@ def test_each_difference_is_a_finding_and_the_last_one_has_the_record():
 
 
 def test_equal_results_are_one_line():
-    (summary,) = doctor_gpu.list_findings(RESULTS | {"checks": RESULTS["checks"][:1] * 3})
+    (summary,) = doctor_gpu.list_findings(
+        RESULTS | {"checks": RESULTS["checks"][:1] * 3, "counts": {"equal": 3}}, 0, ""
+    )
 
     assert summary[1:4] == ("ok", "Apple M2 compared with the CPU in 21 s: 3 equal", "")
 
 
 def test_results_come_from_the_output_of_the_check(fake_check, capfd):
-    fake_check(f"import sys\nprint('bmm ... equal', file=sys.stderr)\nprint({json.dumps(RESULTS)!r})\nsys.exit(1)\n")
+    fake_check(make_source(LINES, f"{print_error('bmm ... equal')}\nsys.exit(1)"))
     findings = list(doctor_gpu.run_check(ROOT, [], "make setup"))
 
-    assert findings == list(doctor_gpu.list_findings(RESULTS))
-    assert capfd.readouterr().err == "bmm ... equal\n"
+    assert findings == list(doctor_gpu.list_findings(RESULTS, 1, ""))
+    assert capfd.readouterr().err == "bmm ... equal"
+
+
+def test_lines_of_libraries_are_not_results(fake_check):
+    fake_check("print('A library.\\n{broken}')\n" + make_source(LINES, "sys.exit(1)"))
+
+    assert list(doctor_gpu.run_check(ROOT, [], "make setup")) == list(doctor_gpu.list_findings(RESULTS, 1, ""))
 
 
 def test_check_receives_the_settings(fake_check):
@@ -109,11 +140,44 @@ def test_check_receives_the_settings(fake_check):
     ]
 
 
-def test_kernel_that_ends_the_process_is_named(fake_check):
-    fake_check("import os, sys\nprint('sum ... equal\\nbmm (float32) ...', end=' ', file=sys.stderr)\nos.abort()\n")
+@pytest.mark.parametrize(("message", "reason"), [("", ""), (ABORT, ": LLVM ERROR: Failed to infer result type(s).")])
+def test_kernel_that_ends_the_process_is_named_and_results_are_kept(fake_check, message, reason):
+    messages = f"sum ... equal\nbmm (float32) ... {message}"
+    fake_check(make_source(RUNNING, f"{print_error(messages)}\nos.abort()"))
     (finding,) = doctor_gpu.run_check(ROOT, [], "make setup")
 
-    assert finding[:3] == ("gpu", "fail", "the check was ended by SIGABRT during: bmm (float32) ...")
+    assert finding[:3] == ("gpu", "fail", f"the check was ended by SIGABRT during bmm (float32){reason}")
+    assert finding.record == {"device": {"name": "Apple M2"}, "checks": RESULTS["checks"][:1], **RUNNING[-1]}
+
+
+def test_signal_without_a_name_is_reported():
+    finding = doctor_gpu.describe_failure("bmm", -63, "bmm ...")
+
+    assert finding.text == "the check was ended by signal 63 during bmm"
+
+
+@pytest.mark.parametrize(
+    ("statement", "text"),
+    [
+        ("os.abort()", "SIGABRT ended the check"),
+        (f"{print_error('check_gpu: Out of memory. Free some.')}\nsys.exit(1)", "Out of memory"),
+    ],
+)
+def test_failure_after_the_last_check_is_reported(fake_check, statement, text):
+    lines = [*LINES[:3], {"seconds": 2.0, "counts": {"equal": 1}}]
+    fake_check(make_source(lines, statement))
+    failure, summary = doctor_gpu.run_check(ROOT, [], "make setup")
+
+    assert failure[:3] == ("gpu", "fail", text)
+    assert summary[1:3] == ("ok", "Apple M2 compared with the CPU in 2 s: 1 equal")
+
+
+def test_check_without_output_has_failed(fake_check):
+    fake_check("")
+
+    assert list(doctor_gpu.run_check(ROOT, [], "make setup")) == [
+        Finding("gpu", "fail", "the check printed neither results nor an error", "see the lines above")
+    ]
 
 
 def test_environment_is_required(monkeypatch):
@@ -125,12 +189,18 @@ def test_environment_is_required(monkeypatch):
     )
 
 
-def test_make_forwards_the_settings_unless_they_belong_to_another_target():
+def test_settings_may_follow_the_option_json():
+    command = [sys.executable, ROOT / "scripts/doctor.py", "gpu=maybe", "--json", "models=[net]"]
+    process = subprocess.run(command, capture_output=True, text=True)
+
+    assert process.stderr.startswith("doctor: Invalid value for gpu: expected true or false, got 'maybe'.")
+
+
+def test_make_forwards_the_settings():
     process = run_doctor("gpu=maybe")
 
     assert process.returncode == 2
     assert "doctor: Invalid value for gpu: expected true or false, got 'maybe'. Use gpu=true." in process.stderr
-    assert "Invalid value" not in run_doctor("--dry-run", "clean", "gpu=maybe").stderr
 
 
 @pytest.mark.slow

@@ -12,12 +12,14 @@ from torch.utils._pytree import tree_map_only
 
 
 @contextmanager
-def plant(name: str, spoil: Callable[[Any, tuple[Any, ...]], Any], accelerator: str = "mps") -> Iterator[None]:
+def replace_kernel(
+    name: str, corrupt: Callable[[Any, tuple[Any, ...]], Any], accelerator: str = "mps"
+) -> Iterator[None]:
     """Replace the kernel of an operator.
 
     Args:
         name: Name of the operator, with its overload, such as "sum.dim_IntList".
-        spoil: Maps the right outputs and the arguments, all on the CPU, to the outputs of the kernel.
+        corrupt: Maps the right outputs and the arguments, all on the CPU, to the outputs of the kernel.
         accelerator: "mps", also if it is emulated, or "cuda".
     """
     base, _, overload = name.partition(".")
@@ -25,7 +27,9 @@ def plant(name: str, spoil: Callable[[Any, tuple[Any, ...]], Any], accelerator: 
 
     def run(*args: Any, **kwargs: Any) -> Any:
         host_args, host_kwargs = tree_map_only(Tensor, lambda tensor: tensor.cpu(), (args, kwargs))
-        outputs = spoil(operator(*host_args, **host_kwargs), host_args)
+        outputs = corrupt(operator(*host_args, **host_kwargs), host_args)
+        if base.endswith("_"):  # writes into its first argument
+            return args[0].copy_(outputs)
         return tree_map_only(Tensor, lambda tensor: tensor.to(accelerator), outputs)
 
     library: Any = Library("aten", "IMPL")
@@ -41,11 +45,11 @@ def plant(name: str, spoil: Callable[[Any, tuple[Any, ...]], Any], accelerator: 
 def scale_output(index: int, factor: float, condition: Callable[..., bool] = lambda *args: True) -> Callable[..., Any]:
     """Return a function that scales one of several outputs if the arguments of the kernel meet a condition."""
 
-    def spoil(outputs: Any, args: tuple[Any, ...]) -> Any:
+    def corrupt(outputs: Any, args: tuple[Any, ...]) -> Any:
         scaled = [out * factor if position == index else out for position, out in enumerate(outputs)]
         return tuple(scaled) if condition(*args) else outputs
 
-    return spoil
+    return corrupt
 
 
 def add_one_term(outputs: Tensor, args: tuple[Any, ...]) -> Tensor:
@@ -65,6 +69,47 @@ def flip_weight_gradient(outputs: Any, args: tuple[Any, ...]) -> Any:
     stride, groups = args[4], args[9]
     to_input, to_weight, to_bias = outputs
     return (to_input, to_weight.flip(-1, -2), to_bias) if groups > 1 and max(stride) > 1 else outputs
+
+
+def flip_input_gradient(outputs: Any, args: tuple[Any, ...]) -> Any:
+    """Flip and triple the input gradient of a convolution with kernels of 3 x 3."""
+    to_input, *others = outputs
+    is_wrong = to_input is not None and args[2].shape[-1] == 3
+    return (3 * to_input.flip(-1) if is_wrong else to_input, *others)
+
+
+def drop_last_tile(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Return a function that leaves the last 64 elements out of a long mean, variance or norm."""
+
+    def corrupt(outputs: Tensor, args: tuple[Any, ...]) -> Tensor:
+        return function(args[0][..., :-64]).reshape(outputs.shape)
+
+    return corrupt
+
+
+def ignore_last_row(outputs: Tensor, args: tuple[Any, ...]) -> Tensor:
+    """Leave the last row out of a convolution with kernels of 256 or more rows (pytorch#188335)."""
+    images, kernels, *others = args
+    if kernels.shape[2] < 256:
+        return outputs
+    kernels = kernels.clone()
+    kernels[:, :, 255:] = 0
+    return torch.ops.aten.convolution(images, kernels, *others)
+
+
+def clamp_small_variance(outputs: Any, args: tuple[Any, ...]) -> Any:
+    """Compute the variance of a layer norm in one pass, and replace values below 1e-6 by 0 (pytorch#186367)."""
+    values, _, weight, bias, eps = args
+    mean = values.mean(-1, keepdim=True)
+    variance = (values * values).mean(-1, keepdim=True) - mean * mean
+    variance = torch.where(variance < 1e-6, 0.0, variance)
+    return ((values - mean) * torch.rsqrt(variance + eps) * weight + bias, *outputs[1:])
+
+
+def write_as_contiguous(outputs: Tensor, args: tuple[Any, ...]) -> Tensor:
+    """Write the elements of a result into the memory as if it were contiguous (pytorch#115152, pytorch#160993)."""
+    target = args[0]
+    return outputs if target.is_contiguous() else outputs.flatten().as_strided(target.shape, target.stride())
 
 
 def ignore_sum(outputs: Tensor, args: tuple[Any, ...]) -> Tensor:

@@ -1,4 +1,4 @@
-"""`make doctor gpu=true` on the emulated device: it finds each planted wrong kernel, and reports none without one."""
+"""`make doctor gpu=true` on the emulated device: it finds each wrong kernel, and reports none without one."""
 
 import io
 import math
@@ -20,7 +20,7 @@ LONG_BMM = ["bmm, inner dimension 32,767", "bmm, inner dimension 32,769"]
 STRIDED = ["convolution, strided and grouped", "convolution, depthwise, strided"]
 # By the name of the operator: the wrong kernel, the first words of the checks that run, and the checks that find it,
 # with the quantity that differs most, and the known issue.
-PLANTED = {
+WRONG_KERNELS = {
     "native_batch_norm_backward": (
         wrong.scale_output(1, 0.8, wrong.is_not_contiguous),
         "batch norm",
@@ -59,6 +59,34 @@ PLANTED = {
         "gradient of weight",
         "",
     ),
+    "convolution": (
+        wrong.ignore_last_row,
+        "convolution, depthwise",
+        ["convolution, depthwise, kernel of the full height"],
+        "output",
+        "pytorch#188335",
+    ),
+    "native_layer_norm": (
+        wrong.clamp_small_variance,
+        "layer norm",
+        ["layer norm, small variance"],
+        "output",
+        "pytorch#186367",
+    ),
+    "index_copy": (
+        wrong.write_as_contiguous,
+        "index_copy",
+        ["index_copy, not contiguous"],
+        "output",
+        "pytorch#160993",
+    ),
+    "scatter_.src": (
+        wrong.write_as_contiguous,
+        "scatter",
+        ["scatter into a permuted tensor"],
+        "output",
+        "pytorch#115152",
+    ),
     "tanh_backward": (
         wrong.read_as_contiguous,
         "tanh",
@@ -69,17 +97,24 @@ PLANTED = {
 }
 
 
+def zero_norm_weights(norm):
+    """Initialize the last norm of a residual block, so that the block is the identity function at first."""
+    norm.reset_running_stats()
+    torch.nn.init.zeros_(norm.weight)
+    torch.nn.init.zeros_(norm.bias)
+
+
 def check_operators(first_words):
     """Return the results in float32 of the operators whose names start with these words."""
     cases = [case for case in OPERATORS if case.name.startswith(first_words)]
     return [check_operator(case, torch.float32, MPS) for case in cases]
 
 
-@pytest.mark.parametrize("name", PLANTED)
+@pytest.mark.parametrize("name", WRONG_KERNELS)
 def test_wrong_kernel_is_found_and_named(name):
-    spoil, first_words, expected, quantity, issue = PLANTED[name]
+    corrupt, first_words, expected, quantity, issue = WRONG_KERNELS[name]
     assert {result.status for result in check_operators(first_words)} <= {"equal", "unsupported"}
-    with wrong.plant(name, spoil):
+    with wrong.replace_kernel(name, corrupt):
         results = [result for result in check_operators(first_words) if result.status == "different"]
 
     assert expected == [result.name for result in results]
@@ -89,8 +124,26 @@ def test_wrong_kernel_is_found_and_named(name):
     assert all(f"(float32): {quantity} differs by" in result.message for result in results)
 
 
+@pytest.mark.parametrize(
+    ("name", "first_words", "function"),
+    [
+        ("mean.dim", "mean of", lambda values: values.mean(-1)),
+        ("var.correction", "variance of", lambda values: values.var(-1)),
+        ("linalg_vector_norm", "norm of", torch.linalg.vector_norm),
+    ],
+)
+def test_long_reduction_without_its_last_tile_is_found(name, first_words, function):
+    (case,) = [case for case in OPERATORS if case.name.startswith(first_words)]
+    assert [check_operator(case, dtype, MPS).status for dtype in case.dtypes] == ["equal", "equal"]
+    with wrong.replace_kernel(name, wrong.drop_last_tile(function)):
+        results = [check_operator(case, dtype, MPS) for dtype in case.dtypes]
+
+    assert [result.status for result in results] == ["different", "different"]
+    assert all(result.difference > 1.5 * result.limit for result in results)
+
+
 def test_wrong_kernel_that_returns_nan_is_found():
-    with wrong.plant("gelu_backward", lambda outputs, args: outputs * math.nan):
+    with wrong.replace_kernel("gelu_backward", lambda outputs, args: outputs * math.nan):
         (result,) = check_operators("gelu")
 
     assert (result.status, result.difference) == ("different", None)
@@ -108,8 +161,8 @@ def test_kernel_that_raises_has_failed_unless_it_is_unsupported():
         raise NotImplementedError("aten::gelu is not currently implemented. Wait.")
 
     found = {}
-    for spoil in (raise_error, raise_unsupported):
-        with wrong.plant("gelu", spoil):
+    for corrupt in (raise_error, raise_unsupported):
+        with wrong.replace_kernel("gelu", corrupt):
             (result,) = check_operators("gelu")
         found[result.status] = result.message
 
@@ -123,20 +176,30 @@ def test_kernel_that_raises_has_failed_unless_it_is_unsupported():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("model", "name", "spoil", "parameter"),
+    ("model", "name", "corrupt", "parameter"),
     [
         ("tiny_images", "native_batch_norm_backward", wrong.scale_output(1, 0.8), "block2.1.weight"),
         ("tiny_text", "embedding_dense_backward", wrong.count_once, "embedding.words.weight"),
     ],
 )
-def test_model_with_wrong_kernel_is_found_and_the_parameter_is_named(model, name, spoil, parameter):
+def test_model_with_wrong_kernel_is_found_and_the_parameter_is_named(model, name, corrupt, parameter):
     assert check_model(model, "mps").status == "equal"
-    with wrong.plant(name, spoil):
+    with wrong.replace_kernel(name, corrupt):
         result = check_model(model, "mps")
 
     assert result.status == "different"
     assert result.quantity == f"gradient of network.{parameter}"
     assert result.message.startswith(f"model={model}: gradient of network.{parameter} differs by ")
+
+
+@pytest.mark.slow
+def test_wrong_kernel_is_found_behind_a_norm_whose_weights_are_zero(monkeypatch):
+    monkeypatch.setattr(torch.nn.BatchNorm2d, "reset_parameters", zero_norm_weights)
+    assert check_model("tiny_images", "mps").status == "equal"
+    with wrong.replace_kernel("convolution_backward", wrong.flip_input_gradient):
+        result = check_model("tiny_images", "mps")
+
+    assert (result.status, result.quantity) == ("different", "gradient of network.block1.1.bias")
 
 
 @pytest.mark.slow
@@ -158,7 +221,7 @@ def test_nothing_is_reported_without_wrong_kernels():
 
 @pytest.mark.slow
 def test_command_fails_and_names_the_wrong_kernel(capsys):
-    with wrong.plant("bmm", wrong.add_one_term), pytest.raises(HardwareError) as error:
+    with wrong.replace_kernel("bmm", wrong.add_one_term), pytest.raises(HardwareError) as error:
         check_gpu.main(compose_config("check_gpu", ["models=[tiny_mlp]"]))
 
     assert "computes other results than the CPU (first of 2): bmm, inner dimension 32,767 (float32)" in str(error.value)
