@@ -43,6 +43,7 @@ class ResumableOptunaSweeper(Sweeper):
     """
 
     package = "optuna"
+    min_version = "4.7"
     extra = "optuna"
 
     def __init__(

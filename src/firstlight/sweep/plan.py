@@ -13,6 +13,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override
 from omegaconf import OmegaConf
+from packaging.version import Version
 
 from firstlight.cli.errors import format_user_error
 from firstlight.config import schema
@@ -22,6 +23,7 @@ from firstlight.config.overrides import SELECTED_PREFIX
 from firstlight.config.path_overrides import QUOTED_VALUE
 from firstlight.config.validate import validate_config, validate_node
 from firstlight.run.errors import ConfigError, HardwareError, MissingPackageError, missing_package
+from firstlight.run.packages import get_install_hint
 from firstlight.run.progress import track
 from firstlight.sweep.launcher.setup_commands import validate_setup
 from firstlight.sweep.objectives import as_list, resolve_directions
@@ -107,7 +109,7 @@ def make_plan(sweep_overrides: list[str], overrides: list[str]) -> SweepPlan:
 
 
 def validate_installed(option: str, target: str) -> None:
-    """Check that the package and the program of a launcher or sweeper are installed.
+    """Check that the package, in a supported version, and the program of a launcher or sweeper are installed.
 
     Args:
         option: The option, such as "launcher=slurm".
@@ -115,13 +117,17 @@ def validate_installed(option: str, target: str) -> None:
 
     Raises:
         HardwareError: If the program is not on PATH.
-        MissingPackageError: If the package is not installed.
+        MissingPackageError: If the package is not installed, or too old.
     """
     constants = {name: str(value) for name, value in schema.read_signature(target).constants.items()}
     try:
-        importlib.metadata.version(constants["package"])
+        installed = importlib.metadata.version(constants["package"])
     except importlib.metadata.PackageNotFoundError as error:
         raise MissingPackageError(missing_package(option, constants["package"], constants["extra"])) from error
+    minimum = constants.get("min_version", installed)
+    if Version(installed) < Version(minimum):
+        problem = f"{option} requires {constants['package']} {minimum} or newer, but version {installed} is installed."
+        raise MissingPackageError(f"{problem} {get_install_hint(constants['package'], constants['extra'])}")
     if "program" in constants and shutil.which(constants["program"]) is None:
         raise HardwareError(
             f"{option} requires Slurm, but {constants['program']} was not found on PATH. Run `make sweep` on a login "

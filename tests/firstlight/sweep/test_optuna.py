@@ -1,17 +1,22 @@
 """Optuna searches: they survive failed trials and interruptions, and print the best trials."""
 
 import csv
+import importlib.metadata
 import json
 import re
 import signal
-from importlib.util import find_spec
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
-from firstlight.run.errors import ConfigError
+from firstlight.config.schema import read_signature
+from firstlight.run.errors import ConfigError, MissingPackageError
+from firstlight.run.packages import is_installed
 from firstlight.sweep.plan import expand_jobs_or_corners, make_plan
 from support import sweep_process
+from support.checkout import ROOT
 from support.sweep_in_process import make_sweep_runner
 from support.tiny_training import NO_PLOTS, make_faulty_overrides
 
@@ -21,12 +26,16 @@ COMMON_OVERRIDES = [
     "sweeper=optuna",
 ]
 
-requires_optuna = pytest.mark.skipif(find_spec("optuna") is None, reason="the extra optuna is not installed")
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+OPTUNA = Requirement(EXTRAS["optuna"][0])
+HAS_OPTUNA = is_installed("optuna") and importlib.metadata.version("optuna") in OPTUNA.specifier
+requires_optuna = pytest.mark.skipif(not HAS_OPTUNA, reason="the extra optuna is not installed")
 
 
 @pytest.fixture
 def run_sweep(monkeypatch, tmp_path, capsys):
-    pytest.importorskip("optuna")
+    if not HAS_OPTUNA:
+        pytest.skip("the extra optuna is not installed")
     return make_sweep_runner(monkeypatch, tmp_path, capsys, *COMMON_OVERRIDES)
 
 
@@ -75,6 +84,21 @@ def test_invalid_search_is_rejected(overrides, message):
     rest = [override for override in overrides if override not in sweep_overrides]
     with pytest.raises(ConfigError, match=re.escape(message)):
         make_plan(sweep_overrides, ["model=tiny_images", *rest])
+
+
+def test_old_optuna_is_rejected_before_the_sweep(monkeypatch):
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "4.6.0")
+    message = (
+        "sweeper=optuna requires optuna 4.7 or newer, but version 4.6.0 is installed. "
+        "Install it with `uv pip install -e '.[optuna]'`"
+    )
+    with pytest.raises(MissingPackageError, match=re.escape(message)):
+        make_plan(["sweeper=optuna"], ["model=tiny_images", *SEARCH_SPACE])
+
+
+def test_required_version_of_optuna_is_the_version_in_pyproject():
+    target = "firstlight.sweep.optuna.ResumableOptunaSweeper"
+    assert OPTUNA.specifier == f">={read_signature(target).constants['min_version']}"
 
 
 @requires_optuna
