@@ -9,8 +9,9 @@ import pytest
 
 from firstlight.run.errors import CheckpointError, ConfigError
 
-optuna = pytest.importorskip("optuna", reason="the extra optuna is not installed")
-optuna_sweep = pytest.importorskip("firstlight.sweep.optuna", reason="the extra optuna is not installed")
+optuna = pytest.importorskip("optuna", minversion="4.7", reason="the extra optuna is not installed")
+
+from firstlight.sweep import optuna as optuna_sweep  # noqa: E402
 
 SPACE = ["lr=tag(log,interval(1e-4,1e-1))", "size=range(8,33,8)", "act=relu,gelu", "seed=3"]
 
