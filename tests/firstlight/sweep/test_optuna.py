@@ -172,6 +172,18 @@ def test_second_process_resumes_killed_search(tmp_path):
 
 
 @pytest.mark.slow
+def test_search_with_corrupt_study_prints_one_line_and_results(run_sweep):
+    run_sweep(*SEARCH_SPACE, "sweeper.n_trials=1")
+    (find_sweep_dir() / "study.jsonl").write_text("{}\n")
+    code, output = run_sweep(*SEARCH_SPACE, "sweeper.n_trials=2")
+
+    assert code == 1
+    assert output.count("study.jsonl is corrupt (KeyError: ") == 1
+    assert "Traceback" not in output
+    assert "1 of 2 jobs remaining. Run the same command again to continue." in output
+
+
+@pytest.mark.slow
 def test_multi_objective_search_prints_best_trials(run_sweep):
     metrics = "sweeper.metric=[val/loss,speed/samples_per_s]"
     code, output = run_sweep(*SEARCH_SPACE, metrics, "sweeper.n_trials=3", "sweeper.n_jobs=2")

@@ -233,14 +233,39 @@ def test_search_killed_while_it_wrote_to_the_study_resumes(tmp_path, number):
 @pytest.mark.parametrize(
     "line", [b"\0\n", b"{}\n", b"[]\n", b'{"op_code":4}\n', b'{"op_code":4,"study_id":7}\n', b"\xff\n"]
 )
-@pytest.mark.parametrize("index", [0, 2])
+@pytest.mark.parametrize("index", [0, 2, None])
 def test_corrupt_study_of_a_search_is_named(tmp_path, line, index):
     run_search(tmp_path, n_trials=2)
     study_path = tmp_path / optuna_sweep.STUDY_FILE
     lines = study_path.read_bytes().splitlines(keepends=True)
-    study_path.write_bytes(b"".join([*lines[:index], line, *lines[index:]]))
+    lines.insert(len(lines) if index is None else index, line)
+    study_path.write_bytes(b"".join(lines))
     with pytest.raises(CheckpointError, match=r"study\.jsonl is corrupt \(.+\)\. Restore the file, or pass force=true"):
         run_search(tmp_path, n_trials=3)
+
+
+@pytest.mark.parametrize("content", [None, b"", b'{"op_co'])
+def test_search_without_its_study_does_not_start(tmp_path, content):
+    run_search(tmp_path, n_trials=2)
+    study_path = tmp_path / optuna_sweep.STUDY_FILE
+    study_path.unlink()
+    if content is not None:
+        study_path.write_bytes(content)
+    message = (
+        r"contains trials, but study\.jsonl is missing or empty\. Restore the file, or pass force=true to start over"
+    )
+    with pytest.raises(CheckpointError, match=message):
+        run_search(tmp_path, n_trials=3, seed=5)
+    assert not study_path.exists() or study_path.read_bytes() == b""
+
+
+def test_other_errors_of_optuna_are_not_called_corrupt_file(tmp_path, monkeypatch):
+    def fail(*args, **kwargs):
+        raise TypeError("unexpected argument")
+
+    monkeypatch.setattr(optuna, "create_study", fail)
+    with pytest.raises(TypeError, match="unexpected argument"):
+        run_search(tmp_path, n_trials=1)
 
 
 def test_unreadable_study_is_not_called_corrupt(tmp_path):
