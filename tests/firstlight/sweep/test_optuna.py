@@ -76,11 +76,13 @@ def test_search_space_corners():
             "Invalid value for optimizer.lr: expected low <= high, got 'inter",
         ),
         (["optimizer=glob(*)"], "optimizer=glob(*) is not supported. List the options, separated by commas."),
+        (["+sweeper.seed=5", *SEARCH_SPACE], "sweeper.seed has no effect, because the search uses the seed of "),
         (["sweeper.direction=[minimize,minimize]", *SEARCH_SPACE], "got ['minimize', 'minimize']."),
     ],
 )
 def test_invalid_search_is_rejected(overrides, message):
-    sweep_overrides = ["sweeper=optuna", *(override for override in overrides if override.startswith("sweeper."))]
+    sweeper = [override for override in overrides if override.lstrip("+").startswith("sweeper.")]
+    sweep_overrides = ["sweeper=optuna", *sweeper]
     rest = [override for override in overrides if override not in sweep_overrides]
     with pytest.raises(ConfigError, match=re.escape(message)):
         make_plan(sweep_overrides, ["model=tiny_images", *rest])
