@@ -25,7 +25,7 @@ from firstlight.run.packages import get_install_hint
 from firstlight.run.progress import track
 from firstlight.sweep.launcher.setup_commands import validate_setup
 from firstlight.sweep.objectives import as_list, resolve_directions
-from firstlight.sweep.search_space import get_corners, parse_search_space
+from firstlight.sweep.search_space import get_corners, parse_search_space, validate_list
 
 # Config groups that belong to the sweep, not to its training jobs.
 SWEEP_GROUPS = ("launcher", "sweeper")
@@ -201,12 +201,13 @@ def parse_job_overrides(overrides: list[str]) -> list[Override]:
     """Return the overrides without those of Hydra itself.
 
     Raises:
-        ConfigError: If an override is a glob.
+        ConfigError: If an override is a glob, or a list of values contains an interval.
     """
     parsed = [item for item in OverridesParser.create().parse_overrides(overrides) if not item.is_hydra_override()]
     for override in parsed:
         if isinstance(override.value(), Glob):
             raise ConfigError(f"{override.input_line} is not supported. List the options, separated by commas.")
+        validate_list(override)
     return parsed
 
 

@@ -73,7 +73,7 @@ def test_search_space_corners():
         ),
         (
             ["optimizer.lr=interval(1,0.1)"],
-            "Invalid value for optimizer.lr: expected low <= high, got 'inter",
+            "Invalid value for optimizer.lr: expected low < high, got 'inter",
         ),
         (["optimizer=glob(*)"], "optimizer=glob(*) is not supported. List the options, separated by commas."),
         (["+sweeper.seed=5", *SEARCH_SPACE], "sweeper.seed has no effect, because the search uses the seed of "),

@@ -160,6 +160,13 @@ def test_glob_with_experiment_is_rejected():
         expand_jobs_or_corners(["model=glob(*)", "experiment=smoke"])
 
 
+@pytest.mark.parametrize("sweeper", [[], ["sweeper=optuna"]])
+def test_interval_in_a_list_is_rejected(sweeper):
+    message = r"Invalid value for a: expected either one interval or a list of values, got 'interval\(0,1\),2'\."
+    with pytest.raises(ConfigError, match=message):
+        expand_jobs_or_corners([*sweeper, "a=interval(0,1),2"])
+
+
 def test_sweep_of_experiment_config_is_expanded():
     jobs = expand_jobs_or_corners(["model=tiny_images", "experiment=batch_size_sweep", "seed=1,2"])
 
