@@ -92,7 +92,8 @@ def make_plan(sweep_overrides: list[str], overrides: list[str]) -> SweepPlan:
         if keys and options.get(group, "none") in ("none", "grid"):
             raise ConfigError(f"{keys[0]} requires a {group}. Use {group}=<option> (see configs/{group}).")
     if "sweeper.seed" in options:
-        raise ConfigError("sweeper.seed has no effect, because the search uses the seed of training. Use seed=5.")
+        fix = f"Use seed={options['sweeper.seed']}."
+        raise ConfigError(f"sweeper.seed has no effect, because a search is seeded with `seed`. {fix}")
     settings: dict[str, Any] = {}
     try:
         settings = OmegaConf.to_container(compose_config("sweep", sweep_overrides), resolve=True)  # type: ignore[assignment]

@@ -76,7 +76,10 @@ def test_search_space_corners():
             "Invalid value for optimizer.lr: expected low < high, got 'inter",
         ),
         (["optimizer=glob(*)"], "optimizer=glob(*) is not supported. List the options, separated by commas."),
-        (["+sweeper.seed=5", *SEARCH_SPACE], "sweeper.seed has no effect, because the search uses the seed of "),
+        (
+            ["+sweeper.seed=5", *SEARCH_SPACE],
+            "sweeper.seed has no effect, because a search is seeded with `seed`. Use seed=5.",
+        ),
         (["sweeper.direction=[minimize,minimize]", *SEARCH_SPACE], "got ['minimize', 'minimize']."),
     ],
 )
