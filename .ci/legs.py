@@ -63,7 +63,9 @@ def create_environment(leg: str) -> Path:
         requirements.write_text(run_uv("pip", "compile", "pyproject.toml", *options, *extras))
         run_uv(*install, "-r", str(requirements))
     else:
-        run_uv(*install, "--require-hashes", *(f"-r{file}" for file in get_required_lock_files()))
+        # The Optuna sweeper depends on Hydra, but `make setup` does not install Optuna.
+        files = dict.fromkeys([*get_required_lock_files(), ROOT / "requirements/optuna.lock"])
+        run_uv(*install, "--require-hashes", *(f"-r{file}" for file in files))
         upgrades = [f"--upgrade-package={name}" for name in NEWEST]
         run_uv(*install, "--prerelease=allow", *upgrades, *NEWEST)
     run_uv(*install, "--no-deps", "--editable", ".")
@@ -96,7 +98,9 @@ def count_results(report_dir: Path) -> dict[str, Counter[str]]:
 def print_tables(leg: str, python: Path, counts: dict[str, Counter[str]]) -> None:
     """Print the versions of the direct dependencies (oldest) or of `NEWEST`, and the results by directory."""
     direct = re.findall(r'"([A-Za-z][\w-]*)[><=]=', (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    names = direct if leg == "oldest" else [*NEWEST, *(name for name in direct if "launcher" in name), "submitit"]
+    names = (
+        direct if leg == "oldest" else [*NEWEST, *(name for name in direct if "launcher" in name), "submitit", "optuna"]
+    )
     frozen = run_uv("pip", "freeze", "--quiet", "--python", str(python)).split()
     installed = dict(line.split("==") for line in frozen if "==" in line)
     print(f"\n{leg}\n{'package':32} version")

@@ -7,6 +7,7 @@ launcher=joblib, slurm or submitit_local runs jobs in parallel; sweeper=optuna s
 import json
 import re
 import sys
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from firstlight.cli.job import SWEEP_FILE
 from firstlight.config.hydra_version import OVERRIDE_DIRNAME
 from firstlight.config.overrides import validate_hydra_overrides
 from firstlight.config.path_overrides import normalize_path_overrides
-from firstlight.run.errors import ConfigError, invalid_value
+from firstlight.run.errors import CheckpointError, ConfigError, invalid_value
 from firstlight.run.files import read_json_or_empty, write_atomically
 from firstlight.run.lock import acquire_run_lock
 from firstlight.run.output_path import validate_writable
@@ -110,11 +111,13 @@ def run_remaining_jobs_and_exit(sweep_dir: Path, overrides: list[str], plan: Swe
 
 
 def print_best_trial_summary(sweep_dir: Path, plan: SweepPlan) -> None:
-    """Print the best trials of a search that has at least one finished job."""
+    """Print the best trials of a search that has at least one finished job and a readable study."""
     if plan.is_search and count_jobs(sweep_dir, "finished"):
         from firstlight.sweep.optuna import print_best_trial_commands
 
-        print_best_trial_commands(sweep_dir, plan.objective_metrics)
+        # The search reads the study first, and has already reported this error.
+        with suppress(CheckpointError, OSError):
+            print_best_trial_commands(sweep_dir, plan.objective_metrics)
 
 
 def pop_force_flag(overrides: list[str]) -> tuple[list[str], bool]:

@@ -1,5 +1,6 @@
 """Hyperparameter search with Optuna; the study is stored in the sweep directory."""
 
+import json
 import math
 import os
 import threading
@@ -25,6 +26,7 @@ from firstlight.sweep.objectives import as_list, resolve_directions
 from firstlight.sweep.search_space import NumberRange, parse_search_space
 
 STUDY_FILE, STUDY_NAME = "study.jsonl", "sweep"
+RESTORE_STUDY = "Restore the file, or pass force=true to start over."
 
 
 # The sweeper of hydra-optuna-sweeper 1.3 requires Optuna 2 and aborts the search when one trial fails.
@@ -43,6 +45,7 @@ class ResumableOptunaSweeper(Sweeper):
     """
 
     package = "optuna"
+    min_version = "4.7"
     extra = "optuna"
 
     def __init__(
@@ -131,34 +134,41 @@ def load_or_create_study(sweep_dir: Path, directions: list[str]) -> optuna.Study
     Args:
         sweep_dir: The sweep directory.
         directions: "maximize" or "minimize" for each metric.
-
-    Raises:
-        CheckpointError: If the study is corrupt.
-        OSError: If the study cannot be read or written.
     """
-    try:
-        return optuna.create_study(
-            storage=open_study_storage(sweep_dir), study_name=STUDY_NAME, directions=directions, load_if_exists=True
-        )
-    except OSError:
-        raise
-    except Exception as error:  # JournalStorage does not check the records: they raise errors of many classes.
-        fix = "Restore the file, or pass force=true to start over."
-        detail = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise CheckpointError(corrupt_file(str(sweep_dir / STUDY_FILE), detail, fix)) from error
+    return optuna.create_study(
+        storage=open_study_storage(sweep_dir), study_name=STUDY_NAME, directions=directions, load_if_exists=True
+    )
 
 
 def open_study_storage(sweep_dir: Path) -> JournalStorage:
-    """Return the storage in a sweep directory: a file with one line of JSON for each change of the study."""
+    """Return the storage in a sweep directory: a file with one line of JSON for each change of the study.
+
+    Raises:
+        CheckpointError: If the study is corrupt, or missing although trials have started.
+        OSError: If the study cannot be read or written.
+    """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     path = sweep_dir / STUDY_FILE
     content = path.read_bytes() if path.exists() else b""
     if content and not content.endswith(b"\n"):
         # The process was killed while it wrote this line. Optuna would append the next line to it.
-        os.truncate(path, content.rfind(b"\n") + 1)
-    # The lock of the sweep directory keeps other processes out, and the OS releases it when a process is killed.
-    # Optuna's own lock file would remain, and the next process would wait 30 s for it.
-    return JournalStorage(JournalFileBackend(str(path), lock_obj=threading.Lock()))
+        content = content[: content.rfind(b"\n") + 1]
+        os.truncate(path, len(content))
+    if not content and any(sweep_dir.glob("*/run.json")):
+        # A new study would sample other values for the trials that have already run.
+        raise CheckpointError(f"{sweep_dir} contains trials, but {STUDY_FILE} is missing or empty. {RESTORE_STUDY}")
+    try:
+        # Optuna reads an invalid last line only after it has appended another line.
+        for line in content.splitlines():
+            json.loads(line)
+        # The lock of the sweep directory keeps other processes out, and the OS releases it when a process is killed.
+        # Optuna's own lock file would remain, and the next process would wait 30 s for it.
+        return JournalStorage(JournalFileBackend(str(path), lock_obj=threading.Lock()))
+    except OSError:
+        raise
+    except Exception as error:  # JournalStorage does not check the records: they raise errors of many classes.
+        detail = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise CheckpointError(corrupt_file(str(path), detail, RESTORE_STUDY)) from error
 
 
 def sample_trial(study: optuna.Study, space: dict[str, BaseDistribution], seed: int) -> int:

@@ -1,7 +1,6 @@
 """The plan of a sweep: its jobs, the launcher that runs them, and the sweeper of a search."""
 
 import importlib.metadata
-import itertools
 import shutil
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -13,19 +12,20 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override
 from omegaconf import OmegaConf
+from packaging.version import Version
 
 from firstlight.cli.errors import format_user_error
 from firstlight.config import schema
 from firstlight.config.compose import compose_config
 from firstlight.config.hydra_version import REPLACE, register_plugin
 from firstlight.config.overrides import SELECTED_PREFIX
-from firstlight.config.path_overrides import QUOTED_VALUE
 from firstlight.config.validate import validate_config, validate_node
 from firstlight.run.errors import ConfigError, HardwareError, MissingPackageError, missing_package
+from firstlight.run.packages import get_install_hint
 from firstlight.run.progress import track
 from firstlight.sweep.launcher.setup_commands import validate_setup
 from firstlight.sweep.objectives import as_list, resolve_directions
-from firstlight.sweep.search_space import get_corners, parse_search_space
+from firstlight.sweep.search_space import get_corners, parse_search_space, validate_list
 
 # Config groups that belong to the sweep, not to its training jobs.
 SWEEP_GROUPS = ("launcher", "sweeper")
@@ -91,6 +91,9 @@ def make_plan(sweep_overrides: list[str], overrides: list[str]) -> SweepPlan:
         keys = [key for key in options if key.startswith(f"{group}.")]
         if keys and options.get(group, "none") in ("none", "grid"):
             raise ConfigError(f"{keys[0]} requires a {group}. Use {group}=<option> (see configs/{group}).")
+    if "sweeper.seed" in options:
+        fix = f"Use seed={options['sweeper.seed']}."
+        raise ConfigError(f"sweeper.seed has no effect, because a search is seeded with `seed`. {fix}")
     settings: dict[str, Any] = {}
     try:
         settings = OmegaConf.to_container(compose_config("sweep", sweep_overrides), resolve=True)  # type: ignore[assignment]
@@ -107,7 +110,7 @@ def make_plan(sweep_overrides: list[str], overrides: list[str]) -> SweepPlan:
 
 
 def validate_installed(option: str, target: str) -> None:
-    """Check that the package and the program of a launcher or sweeper are installed.
+    """Check that the package, in a supported version, and the program of a launcher or sweeper are installed.
 
     Args:
         option: The option, such as "launcher=slurm".
@@ -115,13 +118,17 @@ def validate_installed(option: str, target: str) -> None:
 
     Raises:
         HardwareError: If the program is not on PATH.
-        MissingPackageError: If the package is not installed.
+        MissingPackageError: If the package is not installed, or too old.
     """
     constants = {name: str(value) for name, value in schema.read_signature(target).constants.items()}
     try:
-        importlib.metadata.version(constants["package"])
+        installed = importlib.metadata.version(constants["package"])
     except importlib.metadata.PackageNotFoundError as error:
         raise MissingPackageError(missing_package(option, constants["package"], constants["extra"])) from error
+    minimum = constants.get("min_version", installed)
+    if Version(installed) < Version(minimum):
+        problem = f"{option} requires {constants['package']} {minimum} or newer, but version {installed} is installed."
+        raise MissingPackageError(f"{problem} {get_install_hint(constants['package'], constants['extra'])}")
     if "program" in constants and shutil.which(constants["program"]) is None:
         raise HardwareError(
             f"{option} requires Slurm, but {constants['program']} was not found on PATH. Run `make sweep` on a login "
@@ -173,17 +180,14 @@ def expand_jobs_or_corners(overrides: list[str]) -> list[list[str]]:
     For a search, whose jobs are not known yet, return the corners of the search space.
     """
     sweep_overrides, overrides = split_sweep_and_job_overrides(overrides)
+    parse_job_overrides(overrides)
     stored: Any = {}
     if experiment := [item for item in overrides if item.startswith("experiment=") and not is_sweep_override(item)]:
         # Composing requires a model, and a project may have no default model: use the first value of model=.
         model = [item.partition(",")[0] for item in overrides if item.startswith("model=")]
         stored = compose_config("train", [*experiment, *model], hydra=True).hydra.sweeper.params or {}
     overrides = [*(f"{key}={value}" for key, value in stored.items()), *overrides]
-    parsed = OverridesParser.create().parse_overrides(overrides)
-    job_overrides = [override for override in parsed if not override.is_hydra_override()]
-    for override in job_overrides:
-        if isinstance(override.value(), Glob):
-            raise ConfigError(f"{override.input_line} is not supported. List the options, separated by commas.")
+    job_overrides = parse_job_overrides(overrides)
     if "sweeper=optuna" in sweep_overrides:
         return list_search_space_corners(job_overrides)
     for override in job_overrides:
@@ -192,6 +196,20 @@ def expand_jobs_or_corners(overrides: list[str]) -> list[list[str]]:
                 f"{override.input_line} requires sweeper=optuna. Add it, or list the values as in lr=1,2."
             )
     return BasicSweeper.split_arguments(job_overrides, max_batch_size=None)[0]
+
+
+def parse_job_overrides(overrides: list[str]) -> list[Override]:
+    """Return the overrides without those of Hydra itself.
+
+    Raises:
+        ConfigError: If an override is a glob, or a list of values contains an interval.
+    """
+    parsed = [item for item in OverridesParser.create().parse_overrides(overrides) if not item.is_hydra_override()]
+    for override in parsed:
+        if isinstance(override.value(), Glob):
+            raise ConfigError(f"{override.input_line} is not supported. List the options, separated by commas.")
+        validate_list(override)
+    return parsed
 
 
 def list_search_space_corners(overrides: list[Override]) -> list[list[str]]:
@@ -223,8 +241,4 @@ def register_plugins(plan: SweepPlan) -> list[str]:
 
 def is_sweep_override(override: str) -> bool:
     """Return True if an override has several values to sweep over."""
-    value = QUOTED_VALUE.sub("", override.partition("=")[2])
-    steps = [(char in "[{(") - (char in "]})") for char in value]
-    depths = itertools.accumulate(steps)
-    top_level = "".join(char for char, depth in zip(value, depths, strict=True) if depth == 0)
-    return "," in top_level or value.startswith(("range(", "choice(", "glob(", "interval(", "tag(", "shuffle("))
+    return bool(OverridesParser.create().parse_overrides([override])[0].is_sweep_override())

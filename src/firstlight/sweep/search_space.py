@@ -48,13 +48,34 @@ def parse_search_space(overrides: list[Override]) -> SearchSpace:
     return {override.get_key_element(): parse_values(override) for override in overrides}
 
 
+def validate_list(override: Override) -> None:
+    """Check that a list of values does not contain an interval.
+
+    Raises:
+        ConfigError: If it does.
+    """
+    value = override.value()
+    if isinstance(value, ChoiceSweep) and any(isinstance(item, IntervalSweep) for item in value.list):
+        raise invalid_search_range(override, "either one interval or a list of values", "interval(1e-4,1e-2)")
+
+
 def get_corners(space: SearchSpace) -> list[list[str]]:
-    """Return up to `MAX_CORNERS` combinations of the bounds and choices of a search space, as overrides."""
+    """Return up to `MAX_CORNERS` combinations of the bounds and choices of a search space, as overrides.
+
+    The first ones contain each bound and choice at least once.
+    """
     overrides = [
         [f"{key}={value}" for value in (values.get_bounds() if isinstance(values, NumberRange) else values)]
         for key, values in space.items()
     ]
-    return [list(corner) for corner in itertools.islice(itertools.product(*overrides), MAX_CORNERS)]
+    num_choices = max(map(len, overrides), default=0)
+    diagonals = (tuple(values[index % len(values)] for values in overrides) for index in range(num_choices))
+    corners = dict.fromkeys(itertools.islice(diagonals, MAX_CORNERS))
+    for corner in itertools.product(*overrides):
+        if len(corners) >= MAX_CORNERS:
+            break
+        corners[corner] = None
+    return [list(corner) for corner in corners]
 
 
 def parse_values(override: Override) -> NumberRange | list[str]:
@@ -82,18 +103,22 @@ def parse_interval(override: Override, interval: IntervalSweep) -> NumberRange:
     """Return the numbers of interval(low,high).
 
     Raises:
-        ConfigError: If it is empty, not positive on a log scale, or has an unknown tag.
+        ConfigError: If it is infinite, contains less than two numbers, is not positive on a log scale, or has an
+            unknown tag.
     """
     low, high, is_log = interval.start, interval.end, "log" in interval.tags
     assert low is not None
     assert high is not None
     for tag in sorted(interval.tags - {"log"}):
         raise ConfigError(f"Unknown tag '{tag}' of {override.input_line}. Use tag(log,...), or remove the tag.")
-    if not low <= high:
-        raise invalid_search_range(override, "low <= high", f"interval({high},{low})")
+    is_int = isinstance(low, int) and isinstance(high, int)
+    if not low < high:
+        example = "int(interval(1,8))" if is_int else "interval(1e-4,1e-2)"
+        raise invalid_search_range(override, f"{'integers with ' if is_int else ''}low < high", example)
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise invalid_search_range(override, "finite bounds", "interval(1e-4,1e-2)")
     if is_log and low <= 0:
         raise invalid_search_range(override, "low > 0 on a log scale", "tag(log,interval(1e-4,1e-2))")
-    is_int = isinstance(low, int) and isinstance(high, int)
     return NumberRange(low, high, 1 if is_int else None, is_log)
 
 
@@ -101,12 +126,15 @@ def parse_range(override: Override, sweep: RangeSweep) -> NumberRange:
     """Return the numbers of range(start,stop,step), without `stop`, as in a grid.
 
     Raises:
-        ConfigError: If it is empty or infinite.
+        ConfigError: If it is empty or infinite, or int(...) contains numbers that are not integers.
     """
     bounds: list[Any] = [sweep.start, sweep.stop, sweep.step]
     # Hydra 1.3 casts the bounds of float(range(...)) itself. Hydra 1.4 casts each number that it lists.
     for cast in getattr(sweep, "transformers", ()):
-        bounds = [cast(float(bound) if isinstance(bound, Decimal) else bound) for bound in bounds]
+        numbers = [float(bound) if isinstance(bound, Decimal) else bound for bound in bounds]
+        bounds = [cast(number) for number in numbers]
+        if bounds != numbers:
+            raise invalid_search_range(override, "a range of integers", "range(8,33,8)")
     # Decimal numbers, so that range(0,0.3,0.1) has the three values 0, 0.1 and 0.2.
     start, stop, step = (Decimal(str(bound)) for bound in bounds)
     is_finite = all(bound.is_finite() for bound in (start, stop, step))

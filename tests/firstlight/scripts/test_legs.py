@@ -45,6 +45,16 @@ def test_versions_and_total_are_printed(legs, monkeypatch, capsys):
     assert not any("other" in line for line in lines)
 
 
+def test_prerelease_leg_installs_optuna(legs, monkeypatch, capsys):
+    calls = []
+    monkeypatch.setattr(legs, "run_uv", lambda *arguments: calls.append(arguments) or "optuna==5.0.0\n")
+    legs.create_environment("prerelease")
+    legs.print_tables("prerelease", "python", {})
+
+    assert any(f"-r{ROOT / 'requirements/optuna.lock'}" in call for call in calls)
+    assert ["optuna", "5.0.0"] in [line.split() for line in capsys.readouterr().out.splitlines()]
+
+
 def test_leg_is_skipped_without_uv(legs, monkeypatch, capsys):
     monkeypatch.setattr("shutil.which", lambda name: None)
 

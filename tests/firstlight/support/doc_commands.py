@@ -73,7 +73,7 @@ def parse_command(line: str) -> list[str]:
 def pretend_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pretend that this machine has Slurm and all packages."""
     monkeypatch.setattr(sweep_plan.shutil, "which", lambda program: program)
-    monkeypatch.setattr(sweep_plan.importlib.metadata, "version", lambda package: "1")
+    monkeypatch.setattr(sweep_plan.importlib.metadata, "version", lambda package: "99")
     monkeypatch.setattr(schema, "is_installed", lambda package: True)
 
 

@@ -1,17 +1,22 @@
 """Optuna searches: they survive failed trials and interruptions, and print the best trials."""
 
 import csv
+import importlib.metadata
 import json
 import re
 import signal
-from importlib.util import find_spec
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
-from firstlight.run.errors import ConfigError
+from firstlight.config.schema import read_signature
+from firstlight.run.errors import ConfigError, MissingPackageError
+from firstlight.run.packages import is_installed
 from firstlight.sweep.plan import expand_jobs_or_corners, make_plan
 from support import sweep_process
+from support.checkout import ROOT
 from support.sweep_in_process import make_sweep_runner
 from support.tiny_training import NO_PLOTS, make_faulty_overrides
 
@@ -21,12 +26,16 @@ COMMON_OVERRIDES = [
     "sweeper=optuna",
 ]
 
-requires_optuna = pytest.mark.skipif(find_spec("optuna") is None, reason="the extra optuna is not installed")
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+OPTUNA = Requirement(EXTRAS["optuna"][0])
+HAS_OPTUNA = is_installed("optuna") and importlib.metadata.version("optuna") in OPTUNA.specifier
+requires_optuna = pytest.mark.skipif(not HAS_OPTUNA, reason="the extra optuna is not installed")
 
 
 @pytest.fixture
 def run_sweep(monkeypatch, tmp_path, capsys):
-    pytest.importorskip("optuna")
+    if not HAS_OPTUNA:
+        pytest.skip("the extra optuna is not installed")
     return make_sweep_runner(monkeypatch, tmp_path, capsys, *COMMON_OVERRIDES)
 
 
@@ -64,17 +73,37 @@ def test_search_space_corners():
         ),
         (
             ["optimizer.lr=interval(1,0.1)"],
-            "Invalid value for optimizer.lr: expected low <= high, got 'inter",
+            "Invalid value for optimizer.lr: expected low < high, got 'inter",
         ),
         (["optimizer=glob(*)"], "optimizer=glob(*) is not supported. List the options, separated by commas."),
+        (
+            ["+sweeper.seed=5", *SEARCH_SPACE],
+            "sweeper.seed has no effect, because a search is seeded with `seed`. Use seed=5.",
+        ),
         (["sweeper.direction=[minimize,minimize]", *SEARCH_SPACE], "got ['minimize', 'minimize']."),
     ],
 )
 def test_invalid_search_is_rejected(overrides, message):
-    sweep_overrides = ["sweeper=optuna", *(override for override in overrides if override.startswith("sweeper."))]
+    sweeper = [override for override in overrides if override.lstrip("+").startswith("sweeper.")]
+    sweep_overrides = ["sweeper=optuna", *sweeper]
     rest = [override for override in overrides if override not in sweep_overrides]
     with pytest.raises(ConfigError, match=re.escape(message)):
         make_plan(sweep_overrides, ["model=tiny_images", *rest])
+
+
+def test_old_optuna_is_rejected_before_the_sweep(monkeypatch):
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "4.6.0")
+    message = (
+        "sweeper=optuna requires optuna 4.7 or newer, but version 4.6.0 is installed. "
+        "Install it with `uv pip install -e '.[optuna]'`"
+    )
+    with pytest.raises(MissingPackageError, match=re.escape(message)):
+        make_plan(["sweeper=optuna"], ["model=tiny_images", *SEARCH_SPACE])
+
+
+def test_required_version_of_optuna_is_the_version_in_pyproject():
+    target = "firstlight.sweep.optuna.ResumableOptunaSweeper"
+    assert OPTUNA.specifier == f">={read_signature(target).constants['min_version']}"
 
 
 @requires_optuna
@@ -145,6 +174,18 @@ def test_second_process_resumes_killed_search(tmp_path):
     rates = [row["optimizer.lr"] for row in results]
     assert all(f"optimizer.lr={rates[number]}" in records[number]["overrides"] for number in (0, 1))
     assert len(set(rates)) == 3
+
+
+@pytest.mark.slow
+def test_search_with_corrupt_study_prints_one_line_and_results(run_sweep):
+    run_sweep(*SEARCH_SPACE, "sweeper.n_trials=1")
+    (find_sweep_dir() / "study.jsonl").write_text("{}\n")
+    code, output = run_sweep(*SEARCH_SPACE, "sweeper.n_trials=2")
+
+    assert code == 1
+    assert output.count("study.jsonl is corrupt (KeyError: ") == 1
+    assert "Traceback" not in output
+    assert "1 of 2 jobs remaining. Run the same command again to continue." in output
 
 
 @pytest.mark.slow

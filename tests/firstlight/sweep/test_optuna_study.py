@@ -1,73 +1,16 @@
 """The study of an Optuna search: what is sampled, how results are reported, and how a stopped search resumes."""
 
 import json
-import os
 import re
-from contextlib import suppress
 
 import pytest
 
-from firstlight.run.errors import CheckpointError, ConfigError
+from firstlight.run.errors import ConfigError
+from support.optuna_search import SPACE, end_at, finish, load_trials, parse_values, run_search
 
-optuna = pytest.importorskip("optuna", reason="the extra optuna is not installed")
-optuna_sweep = pytest.importorskip("firstlight.sweep.optuna", reason="the extra optuna is not installed")
+optuna = pytest.importorskip("optuna", minversion="4.7", reason="the extra optuna is not installed")
 
-SPACE = ["lr=tag(log,interval(1e-4,1e-1))", "size=range(8,33,8)", "act=relu,gelu", "seed=3"]
-
-
-class RecordingLauncher:
-    """Records the overrides of each batch of jobs by job number, and writes the run.json of each job.
-
-    Args:
-        sweep_dir: The sweep directory.
-        get_result: Function of a job's number and values that returns its status and its metrics.
-    """
-
-    def __init__(self, sweep_dir, get_result):
-        self.sweep_dir, self.get_result, self.batches = sweep_dir, get_result, []
-
-    def launch(self, job_overrides, initial_job_idx):
-        jobs = dict(enumerate(job_overrides, initial_job_idx))
-        self.batches.append(jobs)
-        for number, overrides in jobs.items():
-            status, metrics = self.get_result(number, parse_values(overrides))
-            run_dir = self.sweep_dir / str(number)
-            run_dir.mkdir(exist_ok=True)
-            record = {"status": status, "metrics": metrics, "overrides": overrides}
-            (run_dir / "run.json").write_text(json.dumps(record))
-
-
-def parse_values(overrides):
-    return dict(override.split("=") for override in overrides)
-
-
-def finish(number, values):
-    return "finished", {"val/accuracy": 1 - float(values["lr"]), "val/loss": float(values["size"])}
-
-
-def end_at(number, status):
-    """Return a function whose job with this number ends with a status, or with an exception."""
-
-    def get_result(job_number, values):
-        if job_number == number and isinstance(status, BaseException):
-            raise status
-        return (status, {}) if job_number == number else finish(job_number, values)
-
-    return get_result
-
-
-def run_search(sweep_dir, get_result=finish, space=SPACE, **settings):
-    """Run a search as a new process does, and return its batches of jobs."""
-    sweep_dir.mkdir(exist_ok=True)
-    sweeper = optuna_sweep.ResumableOptunaSweeper(**settings)
-    sweeper.sweep_dir, sweeper.job_launcher = sweep_dir, RecordingLauncher(sweep_dir, get_result)
-    with suppress(KeyboardInterrupt):
-        sweeper.sweep(list(space))
-    return sweeper.job_launcher.batches
-
-
-def load_trials(sweep_dir):
-    return optuna_sweep.load_or_create_study(sweep_dir, ["maximize"]).trials
+from firstlight.sweep import optuna as optuna_sweep  # noqa: E402
 
 
 def test_distributions_of_overrides():
@@ -207,42 +150,3 @@ def test_study_is_the_only_file_of_the_search(tmp_path):
     run_search(tmp_path, end_at(0, KeyboardInterrupt()), n_trials=1)
 
     assert [path.name for path in tmp_path.iterdir()] == [optuna_sweep.STUDY_FILE]
-
-
-@pytest.mark.parametrize("number", [0, 1])
-def test_search_killed_while_it_wrote_to_the_study_resumes(tmp_path, number):
-    study_path = tmp_path / optuna_sweep.STUDY_FILE
-    run_search(tmp_path, n_trials=number)
-    size = study_path.stat().st_size
-    run_search(tmp_path, end_at(number, KeyboardInterrupt()), n_trials=number + 1)
-    content = study_path.read_bytes()
-    # Each line complete, without its end, and with its first byte only.
-    starts = [match.end() for match in re.finditer(b"\n", content)]
-    ends = sorted({*starts, *(start - 1 for start in starts), *(start + 1 for start in starts[:-1])})
-    for end in [end for end in ends if end >= size]:
-        study_path.write_bytes(content[:end])
-        (((resumed, job),),) = (batch.items() for batch in run_search(tmp_path, n_trials=number + 1))
-
-        assert resumed == number
-        assert list(parse_values(job)) == ["seed", "lr", "size", "act"]
-        assert [trial.state.name for trial in load_trials(tmp_path)] == ["COMPLETE"] * (number + 1)
-        os.remove(tmp_path / str(number) / "run.json")
-
-
-@pytest.mark.parametrize(
-    "line", [b"\0\n", b"{}\n", b"[]\n", b'{"op_code":4}\n', b'{"op_code":4,"study_id":7}\n', b"\xff\n"]
-)
-@pytest.mark.parametrize("index", [0, 2])
-def test_corrupt_study_of_a_search_is_named(tmp_path, line, index):
-    run_search(tmp_path, n_trials=2)
-    study_path = tmp_path / optuna_sweep.STUDY_FILE
-    lines = study_path.read_bytes().splitlines(keepends=True)
-    study_path.write_bytes(b"".join([*lines[:index], line, *lines[index:]]))
-    with pytest.raises(CheckpointError, match=r"study\.jsonl is corrupt \(.+\)\. Restore the file, or pass force=true"):
-        run_search(tmp_path, n_trials=3)
-
-
-def test_unreadable_study_is_not_called_corrupt(tmp_path):
-    (tmp_path / optuna_sweep.STUDY_FILE).mkdir()
-    with pytest.raises(IsADirectoryError):
-        run_search(tmp_path, n_trials=1)

@@ -82,7 +82,10 @@ def test_directory_that_cannot_be_written_is_reported():
 
 @pytest.mark.parametrize(
     ("override", "expected"),
-    [("a=1,2", True), ("a=[1,2]", False), ("a=[1,2],[3]", True), ("a=range(1,5)", True), ("a=1", False), ("a=", False)],
+    [
+        *[(f"a={value}", True) for value in ("1,2", "[1,2],[3]", "range(1,5)", "int(interval(4,8))", "sort(3,1)")],
+        *[(f"a={value}", False) for value in ("[1,2]", "1", "", "'1,2'")],
+    ],
 )
 def test_is_sweep_override(override, expected):
     assert expected == sweep.is_sweep_override(override)
@@ -106,7 +109,8 @@ KEYS += ["trainer.gradient_clip_val", "callbacks.loss_guard.spike_factor"]
         ("0.00012345678901234567,0.0012345678901234567", 3, {}, False),
         ("interval(0,1)", 3, {"n_trials": 9}, False),
         ("interval(0,1)", 6, {"n_trials": 9}, True),
-        ("\u4e2d" * 70 + ",b", 1, {}, True),
+        # Hydra requires quotes, and values in quotes are not part of a name.
+        ("'" + "\u4e2d" * 70 + "',b", 1, {}, True),
     ],
 )
 def test_jobs_with_long_names_are_named_by_number(values, num_keys, sweeper, by_number):
@@ -149,6 +153,18 @@ def test_results_of_very_many_jobs_have_bounded_table_and_plots(tmp_path, capsys
 
 def test_experiments_can_be_swept():
     assert len(expand_jobs_or_corners(["model=tiny_images", "experiment=smoke,overfit"])) == 2
+
+
+def test_glob_with_experiment_is_rejected():
+    with pytest.raises(ConfigError, match=r"model=glob\(\*\) is not supported\. List the options"):
+        expand_jobs_or_corners(["model=glob(*)", "experiment=smoke"])
+
+
+@pytest.mark.parametrize("sweeper", [[], ["sweeper=optuna"]])
+def test_interval_in_a_list_is_rejected(sweeper):
+    message = r"Invalid value for a: expected either one interval or a list of values, got 'interval\(0,1\),2'\."
+    with pytest.raises(ConfigError, match=message):
+        expand_jobs_or_corners([*sweeper, "a=interval(0,1),2"])
 
 
 def test_sweep_of_experiment_config_is_expanded():

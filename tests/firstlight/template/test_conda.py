@@ -70,6 +70,6 @@ def test_pip_part_resolves(tmp_path):
     assert re.search(rf"^ \+ {PROJECT['name']}\b", planned, re.MULTILINE)
     assert re.search(r"^torch==", resolved, re.MULTILINE)
     # The parser of a conda client, without its channels.
-    run_uv("pip", "install", "--quiet", "--python", str(tmp_path / "env"), "py-rattler")
+    run_uv("pip", "install", "--quiet", "--python", str(tmp_path / "env"), "py-rattler==0.28.0")
     parse = "import sys; from rattler import MatchSpec; [MatchSpec(spec) for spec in sys.argv[1:]]"
     subprocess.run([tmp_path / "env" / "bin" / "python", "-c", parse, *CONDA_SPECS], check=True)

@@ -39,7 +39,7 @@ def test_commands_in_config_comments_are_valid(command, monkeypatch):
 )
 def test_every_launcher_and_sweeper_composes(group, name, monkeypatch):
     monkeypatch.setattr(sweep_plan.shutil, "which", lambda name: name)
-    monkeypatch.setattr(sweep_plan.importlib.metadata, "version", lambda name: "1")
+    monkeypatch.setattr(sweep_plan.importlib.metadata, "version", lambda name: "99")
 
     assert make_plan([f"{group}={name}"], JOBS).num_jobs > 1
 
