@@ -65,9 +65,9 @@ def make_dataset(paths, **kwargs) -> ImageFileDataset:
 
 
 def load_batches(dataset, num_workers: int, epochs: int = 1) -> list:
-    loader = DataLoader(
-        dataset, batch_size=3, num_workers=num_workers, collate_fn=identity_collate, persistent_workers=num_workers > 0
-    )
+    # A server that forks workers would not write to the captured streams.
+    workers = {"persistent_workers": True, "multiprocessing_context": "fork"} if num_workers else {}
+    loader = DataLoader(dataset, batch_size=3, num_workers=num_workers, collate_fn=identity_collate, **workers)
     return [batch for _ in range(epochs) for batch in loader]
 
 

@@ -24,6 +24,7 @@ import omegaconf.omegaconf
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
@@ -54,7 +55,7 @@ def parse_once(stream: TextIO | str, Loader: type) -> Any:  # noqa: N803
 Plugins.instance().register(OptionSearchPath)
 omegaconf.omegaconf.yaml = SimpleNamespace(load=parse_once, dump=yaml.dump)
 
-__all__ = ["compose_cfg", "requires_text_packages", "restore_determinism", "restore_environment"]
+__all__ = ["compose_cfg", "requires_text_packages", "restore_determinism", "restore_environment", "restore_hydra"]
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +64,13 @@ def restore_determinism() -> Iterator[None]:
     yield
     if "torch" in sys.modules:
         sys.modules["torch"].use_deterministic_algorithms(False)
+
+
+@pytest.fixture(autouse=True)
+def restore_hydra() -> Iterator[None]:
+    """Forget the overrides of a command that a test has run in this process."""
+    yield
+    HydraConfig.instance().cfg = None
 
 
 @pytest.fixture(autouse=True)
