@@ -97,6 +97,7 @@ def test_dry_run_in_half_precision_finds_no_error(compose_cfg, name):
     assert dry_run(model, data, trainer, "16-mixed", deterministic=False).format_messages("error") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_run_directory_contains_predictions(compose_cfg, tmp_path, name):
     train_four_steps(compose_cfg, "run", make_tiny_overrides(name), "callbacks=default")

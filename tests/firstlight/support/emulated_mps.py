@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,7 +27,7 @@ def make_mps_overrides(model: str) -> list[str]:
     return [override for override in make_tiny_overrides(model) if override != "trainer=cpu"] + ["trainer=mps"]
 
 
-def slow_param(*values: str) -> object:
+def slow_param(*values: Any) -> object:
     """Return a parameter set that .ci/run tests and `make test` skips."""
     return pytest.param(*values, marks=pytest.mark.slow)
 

@@ -16,7 +16,7 @@ from firstlight.run.errors import HardwareError
 from support.options import HAS_TEXT, get_tiny_model
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from support.emulated_mps import check_memory_estimate, make_mps_overrides
+from support.emulated_mps import check_memory_estimate, make_mps_overrides, slow_param
 
 # Activations of 4 MiB per sample of 64 px, so that they exceed the workspaces of the kernels.
 WIDE = ["model.width=64"]
@@ -33,7 +33,7 @@ LARGE += ["data.image_size=64", "data.num_samples=256", "data.num_classes=2"]
     [
         ("tiny_images", []),
         ("tiny_images", ["optimizer=sgd", "trainer.gradient_clip_val=null"]),
-        ("tiny_images", ["data.image_size=96", "trainer.precision=16-mixed"]),
+        slow_param("tiny_images", ["data.image_size=96", "trainer.precision=16-mixed"]),
         *([("tiny_text", []), ("tiny_text", ["trainer.precision=bf16-mixed"])] if HAS_TEXT else []),
     ],
 )
@@ -41,6 +41,7 @@ def test_memory_estimate_matches_allocations(tmp_path, model, overrides):
     check_memory_estimate(model, [*WIDE, *overrides], tmp_path)
 
 
+@pytest.mark.slow
 def test_run_header_shows_memory_estimate(tmp_path, capsys):
     train.main(
         compose_config(

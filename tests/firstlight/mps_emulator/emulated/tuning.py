@@ -23,6 +23,7 @@ def make_runner(*overrides):
     return TrialRunner(to_plain_dict(resolve_auto_settings(cfg))), to_plain_dict(cfg)["trainer"]
 
 
+@pytest.mark.slow
 def test_search_covers_the_settings_of_mps():
     runner, trainer = make_runner()
     axes = list_axes(runner, trainer, minutes=2)
@@ -47,6 +48,7 @@ def test_fastest_correct_memory_format_is_chosen(slow, wrong, expected, monkeypa
     assert ("differs by" in problems[1]) is (wrong is not None)
 
 
+@pytest.mark.slow
 def test_batch_size_is_that_of_the_dry_run():
     runner, _ = make_runner("data.num_samples=200000", "data.image_size=2", "trainer.precision=32-true")
     found, reason = find_batch_size(runner.settings, 4)
