@@ -19,7 +19,9 @@ TESTS_OF_COMMANDS = re.compile(
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the tests of one of the networks by name with the slow tests, and those of the others with the exhaustive."""
     for item in items:
+        is_of_command = item.path.name == "test_every_command.py" and TESTS_OF_COMMANDS.match(item.name)
         if item.path.name in SLOW_FILES and (match := NETWORKS_BY_NAME.search(item.name)):
-            item.add_marker(pytest.mark.slow if match.group(1) == "torchvision" else pytest.mark.exhaustive)
-        elif item.path.name == "test_every_command.py" and TESTS_OF_COMMANDS.match(item.name):
+            is_slow = match.group(1) == "torchvision" and not is_of_command
+            item.add_marker(pytest.mark.slow if is_slow else pytest.mark.exhaustive)
+        elif is_of_command:
             item.add_marker(pytest.mark.slow)
