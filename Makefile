@@ -48,8 +48,7 @@ export DELETIONS
 # the tests of the engine.
 override PACKAGE = $(filter-out firstlight,$(patsubst src/%/__init__.py,%,$(wildcard src/*/__init__.py)))
 override IS_PROJECT = $(shell sed -n '/^\[tool\.firstlight\.template\]/p' pyproject.toml)
-# The longest files come first, so that both processes end at about the same time.
-override TESTS = $(addprefix tests/,$(PACKAGE) $(if $(IS_PROJECT),,firstlight))
+override TESTS = $(if $(IS_PROJECT),$(addprefix tests/,$(PACKAGE)),tests)
 override PYTEST = @$(PYTHON) scripts/make.py pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not slow and not exhaustive"
 
 .PHONY: $(COMMANDS) belongs

@@ -114,7 +114,8 @@ def test_weights_are_exported(trained, tmp_path):
     assert len(paths) == 2
 
 
-@pytest.mark.parametrize("name", EXACT)
+# The first three of them quickly.
+@pytest.mark.parametrize("name", [*EXACT[:3], *(pytest.param(name, marks=pytest.mark.slow) for name in EXACT[3:])])
 def test_resumed_run_equals_undisturbed_run(name, tmp_path):
     check_exact_resume(name, tmp_path)
 

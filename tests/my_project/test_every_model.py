@@ -42,6 +42,7 @@ def test_model_starts_in_train_mode(compose_cfg, name):
 
 
 @pytest.mark.parametrize("name", MODELS)
+@pytest.mark.slow
 def test_dropout_and_batch_norm_are_active_only_in_training(compose_cfg, name):
     cfg = compose_cfg(*make_unfrozen_overrides(name), "trainer.limit_train_batches=1", "test=false")
     model, data, trainer = build.build(cfg)

@@ -97,6 +97,7 @@ def test_model_is_rebuilt_from_checkpoint(trained_run):
     assert all(torch.equal(value, state_dict[name]) for name, value in model.state_dict().items())
 
 
+@pytest.mark.slow
 def test_run_is_evaluated_without_overrides(trained_run):
     option, run_dir, _ = trained_run
     load_checkpoint(option, run_dir / "checkpoints" / "best.ckpt")
@@ -106,6 +107,7 @@ def test_run_is_evaluated_without_overrides(trained_run):
     assert metrics["test/loss"] >= 0
 
 
+@pytest.mark.slow
 def test_preflight_passes(trained_run):
     _, _, overrides = trained_run
     preflight = pytest.importorskip("firstlight.preflight.__main__")

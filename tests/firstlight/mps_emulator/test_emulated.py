@@ -12,7 +12,7 @@ FILES = sorted((Path(__file__).parent / "emulated").glob("*.py"))
 @pytest.mark.parametrize(
     ("files", "marker"),
     [
-        pytest.param(FILES, "not slow", id="quick"),
+        pytest.param(FILES, "not slow", marks=SLOW, id="all"),
         *(pytest.param([file], "slow", marks=SLOW, id=file.stem) for file in select_slow_files(FILES)),
     ],
 )

@@ -153,6 +153,7 @@ def test_remaining_configs_compose(copy, keep):
 
 
 @pytest.mark.parametrize("name", ["a", "zephyr", "a_rather_long_name_for_a_small_project"])
+@pytest.mark.slow
 def test_code_style_with_any_name(copy, name):
     init.init(copy, [f"name={name}", "keep=bert,bbc_news,digits"])
     for arguments in (["check", "--quiet"], ["format", "--check", "--quiet"]):
@@ -162,6 +163,7 @@ def test_code_style_with_any_name(copy, name):
         assert done.returncode == 0, done.stdout.decode()
 
 
+@pytest.mark.slow
 def test_init_runs_again_with_another_name_and_fewer_examples(copy):
     init.init(copy, ["name=news", "keep=bert,resnet50,bbc_news"])
     (copy / "README.md").write_text("# news\n\nIt reads news.\n")

@@ -2,7 +2,12 @@
 
 import shutil
 
+import pytest
+
 from support.template_update import TRAINER, commit, git, release, run_update, try_update, write_files
+
+# Each test runs git and `make update` several times.
+pytestmark = pytest.mark.slow
 
 
 def test_engine_files_are_changed_added_and_deleted(project, template):

@@ -61,6 +61,7 @@ def run_dir(tmp_path, config):
 
 
 @pytest.mark.parametrize("line", [*iter_commands(), *HELP_COMMANDS])
+@pytest.mark.slow
 def test_command_is_valid(line, run_dir, monkeypatch):
     if line in CLONE:
         return

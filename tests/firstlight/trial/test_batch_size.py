@@ -79,6 +79,7 @@ def test_probe_of_another_datamodule_builds_it_with_the_size():
     assert probe(runner, 12, {"compile": False})
 
 
+@pytest.mark.slow
 def test_trials_do_not_change_the_model_and_its_random_numbers():
     runner = make_runner(*OVERRIDES, "trainer.accelerator=cpu")
     before = {name: value.clone() for name, value in runner.model.state_dict().items()}
@@ -106,6 +107,7 @@ def test_probe_compiles_if_the_run_does(trainer, expected):
     assert compiles_planned_run(trainer, steps_per_epoch=10) is expected
 
 
+@pytest.mark.slow
 def test_run_stores_the_number(tmp_path, capsys):
     train.main(
         compose_config("train", [*AUTO_SIZE, f"output_dir={tmp_path / 'run'}", "test=false", "data.num_samples=64"])
@@ -117,6 +119,7 @@ def test_run_stores_the_number(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("rule", "factor"), [("null", 1), ("linear", 4), ("sqrt", 2)])
+@pytest.mark.slow
 def test_learning_rate_is_scaled_if_asked(rule, factor, monkeypatch):
     from firstlight.trial import batch_size
 
