@@ -91,7 +91,7 @@ def restore_loop_state(trainer: Any, state: State, metrics: dict[str, float]) ->
     device = trainer.strategy.root_device if trainer.strategy.root_device.type != "mps" else torch.device("cpu")
     for name, tensor in tensors.items():
         connector._callback_metrics[name] = tensor.to(device, torch.float32 if is_single[name] else torch.float64)
-    setattr(loop.epoch_loop.val_loop, RESTORED_METRICS, state.get("validation_metrics", []))
+    setattr(loop.epoch_loop.val_loop, RESTORED_METRICS, state["validation_metrics"])
     restore_metric_states(trainer.lightning_module, state["metric_states"][trainer.global_rank])
     restore_results(trainer, state["results"][trainer.global_rank])
     is_done = state["is_partial"] and loop.done  # the limit that ended the epoch still holds
