@@ -1,7 +1,7 @@
 """Check this machine and suggest fixes.
 
     make doctor                  print one line per check; the exit code is 1 if a check failed
-    make doctor gpu=true         also compare results of the GPU with those of the CPU
+    make doctor gpu=true         also compare GPU results with CPU results
     make doctor ARGS=--json      print the results as a list of {name, status, text, fix}
 
 doctor_facts.py collects the facts, doctor_rules.py and doctor_versions.py check them, doctor_gpu.py runs the GPU check.

@@ -105,7 +105,7 @@ def check_packages(
 
 
 def check_versions(machine: MachineInfo, installed: Mapping[str, str], install: str) -> Iterator[Finding]:
-    """Yield the known problems of the installed versions; doctor_versions.py has those of torch on Macs."""
+    """Yield the known problems of installed versions, except torch on Macs, which doctor_versions.py checks."""
     lightning = installed.get("lightning", "999")
     if lightning in ("2.6.2", "2.6.3"):
         fix = f"{install}, then rotate all credentials stored on this machine"

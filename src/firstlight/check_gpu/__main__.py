@@ -1,4 +1,4 @@
-"""Compare the results of the GPU with those of the CPU:  python -m firstlight.check_gpu models=[torchvision]"""
+"""Compare GPU results with CPU results:  python -m firstlight.check_gpu models=[torchvision]"""
 
 import json
 import sys

@@ -62,7 +62,7 @@ def check_model(name: str, accelerator: str) -> CheckResult:
 
 
 def find_limits(step: TrainingStep) -> dict[str, float]:
-    """Return the largest difference of the loss and of each gradient that is no error.
+    """Return the largest accepted difference of the loss and of each gradient.
 
     Raises:
         StepUnavailableError: If the model differs too much from itself, or returns neither a loss nor gradients.

@@ -40,7 +40,7 @@ class CheckResult:
         status: "equal" within the limits, "different", "failed" on the accelerator, "unsupported" by it, or "skipped".
         quantity: The result with the largest difference in relation to its limit, such as "gradient of weight".
         difference: Its largest difference, relative to its largest value; None if a value is not finite.
-        limit: Largest difference that is no error.
+        limit: Largest accepted difference.
         issue: Known issue of this accelerator, such as "pytorch#175189".
         message: What differs or fails, or why nothing was compared, without a period; empty if the status is "equal".
         fix: What to do about it: an imperative sentence with a period; empty unless the status is "different" or

@@ -96,6 +96,6 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
 
 
 def describe_limits() -> dict[str, float]:
-    """Return the largest relative differences that are no errors. Those of models also depend on the model."""
+    """Return the largest accepted relative differences. The limits of a model also depend on the model."""
     operators = {str(dtype).removeprefix("torch."): limit for dtype, limit in operator_check.TOLERANCES.items()}
     return operators | {"loss": model_check.LOSS_LIMIT, "gradient": model_check.GRADIENT_LIMIT}

@@ -197,7 +197,7 @@ def forbid_network() -> Iterator[None]:
 
 @contextmanager
 def suppress_messages() -> Iterator[None]:
-    """Context manager that drops warnings and what is printed, such as how many weights were loaded."""
+    """Context manager that drops warnings and printed lines, such as the number of loaded weights."""
     output = io.StringIO()
     with warnings.catch_warnings(action="ignore"), redirect_stdout(output), redirect_stderr(output):
         yield

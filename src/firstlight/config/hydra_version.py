@@ -9,7 +9,7 @@ from hydra.plugins.plugin import Plugin
 IS_HYDRA_1_3 = __version__.startswith("1.3.")
 # Hydra 1.3 assumes the defaults of 1.1 without it. Hydra 1.4 deprecates it.
 VERSION_BASE: dict[str, Any] = {"version_base": "1.3"} if IS_HYDRA_1_3 else {}
-# Of ConfigStore.store: Hydra 1.3 always replaces a config of the same name. Hydra 1.4 warns without this argument.
+# `ConfigStore.store` of Hydra 1.3 always replaces a config of the same name. Hydra 1.4 warns without this argument.
 REPLACE: dict[str, Any] = {} if IS_HYDRA_1_3 else {"replace": True}
 # The overrides of a sweep job as a directory name: a key in Hydra 1.3, which Hydra 1.4 replaces with a resolver.
 OVERRIDE_DIRNAME = "${hydra.job.override_dirname}" if IS_HYDRA_1_3 else "${hydra_override_dirname:}"

@@ -21,7 +21,7 @@ NETWORK_ERROR_NAMES = {
 def is_network_error(error: BaseException) -> bool:
     """Return True if an error, or one that it was raised from, says that an address cannot be reached."""
     causes = list(iter_error_chain(error))
-    # An answer such as 404 is no failure of the network, and the timeout of a file lock is none.
+    # An answer such as 404 does not mean a failed network, and neither does the timeout of a file lock.
     if any(isinstance(cause, HTTPError) or type(cause).__module__.startswith("filelock") for cause in causes):
         return False
     return any(

@@ -199,7 +199,7 @@ def expand_jobs_or_corners(overrides: list[str]) -> list[list[str]]:
 
 
 def parse_job_overrides(overrides: list[str]) -> list[Override]:
-    """Return the overrides without those of Hydra itself.
+    """Return the overrides of the jobs, without overrides of Hydra itself.
 
     Raises:
         ConfigError: If an override is a glob, or a list of values contains an interval.

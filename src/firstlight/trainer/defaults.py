@@ -1,4 +1,4 @@
-"""The `auto` values of configs/trainer/: those of an accelerator, of its chip, and of the kind of module."""
+"""The `auto` values of configs/trainer/: they depend on the accelerator, its chip, and the kind of module."""
 
 from typing import Any
 
@@ -7,12 +7,12 @@ from firstlight.hardware.device import get_chip_defaults
 
 # Planned steps from which compiling saves more time than it takes. See configs/trainer/cuda.yaml.
 COMPILE_MIN_STEPS = 2_000
-# Settings of modules that are no `Task`: how they react to other values is unknown.
+# Settings of modules that are not a `Task`: how they react to other values is unknown.
 PLAIN_MODULE_DEFAULTS = {"compile": False, "channels_last": False}
 
 
 def apply_trainer_defaults(trainer: dict[str, Any], accelerator: str, is_task: bool) -> None:
-    """Replace `auto` values of the trainer by those of configs/trainer/<accelerator>.yaml.
+    """Replace `auto` values of the trainer by the values of configs/trainer/<accelerator>.yaml.
 
     Args:
         trainer: Settings of the trainer, changed in place.

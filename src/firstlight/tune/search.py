@@ -164,7 +164,7 @@ class CoordinateSearch:
         return recorder
 
     def measure(self, recorder: StepTimer, batches: list[Any] | None, values: Settings) -> float:
-        """Return the duration of a step with these batches, or with those of the dataloader.
+        """Return the duration of a step with these batches; None: with batches of the dataloader.
 
         Raises:
             TrainingError: If the training ends before the timed steps.

@@ -1,4 +1,4 @@
-"""The GPU check: what it compares, what it skips and why, and the machines without an accelerator."""
+"""The GPU check: comparisons, skipped models and reasons, and machines without an accelerator."""
 
 import io
 import json

@@ -136,7 +136,7 @@ def test_terminal_keeps_its_streams_if_the_work_redirects_its_output():
 
 
 def run_in_terminal(code: str) -> str:
-    """Run Python code in a terminal, and return what it shows; the code must succeed."""
+    """Run Python code in a terminal, and return the shown text; the code must succeed."""
     reader, writer = pty.openpty()
     process = subprocess.Popen([sys.executable, "-c", code], stdout=writer, stderr=writer, env={**os.environ})
     os.close(writer)

@@ -1,4 +1,4 @@
-"""`make setup` checks the version of macOS before it downloads; planted commands stand for those of a Mac."""
+"""`make setup` checks the version of macOS before it downloads; planted commands answer as on a Mac."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""`make doctor gpu=true`: how doctor runs the GPU check of the engine, and what it reports."""
+"""`make doctor gpu=true`: doctor runs the GPU check of the engine and reports its results."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The study of an Optuna search: what is sampled, how results are reported, and how a stopped search resumes."""
+"""The study of an Optuna search: samples, reported results, and the resume of a stopped search."""
 
 import json
 import re
