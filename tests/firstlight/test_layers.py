@@ -16,8 +16,8 @@ LAYERS = [
     ["checkpoint", "data", "logger"],
     ["config", "distributed"],
     ["model"],
-    ["trainer"],
-    ["callbacks", "mps"],
+    ["run_data", "trainer"],
+    ["callbacks", "mps", "page"],
     ["build", "cli"],
     ["trial"],
     [

@@ -18,19 +18,17 @@ from firstlight.config.options import load_trusted_packages
 from firstlight.config.untrusted import select_run_config
 from firstlight.config.validate import validate_config, validate_node
 from firstlight.model.load import load_model
+from firstlight.page.render import render
 from firstlight.run.errors import CheckpointError, ConfigError
 from firstlight.run.files import ENGINE_KEY, append_checksum
 from firstlight.run.redaction import PLACEHOLDER
 from firstlight.run.secret_values import is_distinctive
+from firstlight.run_data.collect import collect_report
 from support.checkout import ROOT
 from support.fake_secrets import iter_secrets
 from support.options import get_tiny_model, make_tiny_overrides
 from support.pickles import MaliciousPickle
 from support.tiny_training import OVERRIDES
-
-# Skipped in a project that has deleted this command.
-collect_report = pytest.importorskip("firstlight.report.collect").collect_report
-render = pytest.importorskip("firstlight.report.render").render
 
 UNTRUSTED_TARGETS = [
     "os.system",

@@ -22,8 +22,8 @@ def main(cfg: DictConfig) -> Path:
     run_dirs = validate_search_dirs(cfg)
     output_path = prepare_output_path(cfg, run_dirs)
     # Imported after the checks, so that errors in the arguments are reported immediately.
-    from firstlight.report.collect import collect_report
-    from firstlight.report.render import render
+    from firstlight.page.render import render
+    from firstlight.run_data.collect import collect_report
 
     content = collect_report(run_dirs)
     write_atomically(output_path, render(content))

@@ -56,8 +56,8 @@ def test_missing_best_checkpoint_is_reported(tmp_path, capsys):
 
 
 def test_changed_code_is_reported_and_recorded(tmp_path, capsys, monkeypatch):
-    from firstlight.report.run_info import load_run_info
     from firstlight.run import record
+    from firstlight.run_data.run_info import load_run_info
 
     commits = iter([{"commit": "1" * 40, "dirty": False}, {"commit": "2" * 40, "dirty": True, "diff": "abc"}])
     versions = iter([{"torch": "2.14", "lightning": "2.6.6"}, {"torch": "2.15", "lightning": "2.6.6"}])

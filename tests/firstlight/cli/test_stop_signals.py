@@ -14,7 +14,7 @@ from firstlight.benchmark import suite  # noqa: F401
 from firstlight.cli import summary  # noqa: F401
 from firstlight.export import source  # noqa: F401
 from firstlight.preflight import checks  # noqa: F401
-from firstlight.report import collect  # noqa: F401
+from firstlight.run_data import collect  # noqa: F401
 from support.signal_trials import find_problem, run_in_fork
 from support.tiny_training import NO_PLOTS, OVERRIDES, make_command
 

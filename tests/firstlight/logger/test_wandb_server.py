@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from firstlight.run_data.collect import collect_report
 from support.wandb_server import (
     OPENWANDB_PYTHON,
     SKIP_REASON,
@@ -16,9 +17,6 @@ from support.wandb_server import (
     make_python_args,
     wait_until,
 )
-
-# A project may delete this command; its tests are then skipped.
-collect_report = pytest.importorskip("firstlight.report.collect").collect_report
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not OPENWANDB_PYTHON.is_file(), reason=SKIP_REASON)]
 

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
+from firstlight.page.render import PLOTLY, read_resource, to_embedded_json
 from firstlight.report import __main__ as report
-from firstlight.report.render import PLOTLY, read_resource, to_embedded_json
 from firstlight.run.errors import UserError
 from support.runs import HOSTILE, compose_report_config, write_logs, write_page, write_run
 

@@ -98,7 +98,7 @@ def prepare(parent):
     Image.new("RGB", (8, 8)).save(parent / "inputs" / "a.png")
     for name in COMMANDS:
         import_module(f"firstlight.{name}")
-    import_module("firstlight.report.collect"), import_module("firstlight.report.render")
+    import_module("firstlight.run_data.collect"), import_module("firstlight.page.render")
 
 
 def with_exit(function):

@@ -6,8 +6,8 @@ from hydra import compose, initialize_config_dir
 
 from firstlight.config.hydra_version import VERSION_BASE
 from firstlight.config.options import CONFIG_DIR
-from firstlight.report.collect import collect_report
-from firstlight.report.render import render
+from firstlight.page.render import render
+from firstlight.run_data.collect import collect_report
 
 HOSTILE = "<script>alert(1)</script>"
 # The smallest PNG: one gray pixel.

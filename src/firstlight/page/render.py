@@ -8,7 +8,7 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-from firstlight.report.collect import ReportContent
+from firstlight.run_data.collect import ReportContent
 
 # Concatenated in this order to one script.
 SCRIPTS = ("table.js", "charts.js", "sweep.js", "evaluations.js", "run.js")
@@ -49,8 +49,8 @@ def render_details(content: ReportContent, indices: list[int]) -> str:
 
 
 def read_resource(name: str) -> str:
-    """Return the contents of a file in page/, with Unix line endings."""
-    return files("firstlight.report").joinpath("page").joinpath(name).read_text(encoding="utf-8").replace("\r\n", "\n")
+    """Return the contents of a file of this package, with Unix line endings."""
+    return files("firstlight.page").joinpath(name).read_text(encoding="utf-8").replace("\r\n", "\n")
 
 
 def to_embedded_json(value: Any) -> str:

@@ -5,12 +5,12 @@ import os
 
 import pytest
 
-from firstlight.report import collect
-from firstlight.report.collect import collect_report
-from firstlight.report.evaluation import ImageEmbedder, load_evaluation
-from firstlight.report.learning_curves import load_curves
-from firstlight.report.render import render
-from firstlight.report.run_info import load_run_info
+from firstlight.page.render import render
+from firstlight.run_data import collect
+from firstlight.run_data.collect import collect_report
+from firstlight.run_data.evaluation import ImageEmbedder, load_evaluation
+from firstlight.run_data.learning_curves import load_curves
+from firstlight.run_data.run_info import load_run_info
 from support.runs import HOSTILE, PNG, write_logs, write_run
 
 

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from firstlight.report.collect import collect_report
-from firstlight.report.evaluations import MAX_EVALUATIONS, list_evaluation_dirs, load_evaluation_info
-from firstlight.report.render import render
+from firstlight.page.render import render
+from firstlight.run_data.collect import collect_report
+from firstlight.run_data.evaluations import MAX_EVALUATIONS, list_evaluation_dirs, load_evaluation_info
 from support.runs import HOSTILE, write_evaluation, write_run, write_test_results
 
 

@@ -6,22 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from firstlight.report.benchmarks import load_speedup_bars
-from firstlight.report.comparison import (
-    aggregate_seeds,
-    get_default_selection,
-    list_varying_hyperparameters,
-    make_columns,
-)
-from firstlight.report.evaluation import ImageEmbedder, load_evaluation
-from firstlight.report.evaluations import group_by_run, load_evaluation_details, load_evaluation_info
-from firstlight.report.learning_curves import load_curves
-from firstlight.report.run_info import load_run_info
 from firstlight.run.errors import CheckpointError
 from firstlight.run.evaluation import EVALUATION_FILE
 from firstlight.run.files import utc_now
 from firstlight.run.metrics import select_comparison_metrics
 from firstlight.run.progress import track
+from firstlight.run_data.benchmarks import load_speedup_bars
+from firstlight.run_data.comparison import (
+    aggregate_seeds,
+    get_default_selection,
+    list_varying_hyperparameters,
+    make_columns,
+)
+from firstlight.run_data.evaluation import ImageEmbedder, load_evaluation
+from firstlight.run_data.evaluations import group_by_run, load_evaluation_details, load_evaluation_info
+from firstlight.run_data.learning_curves import load_curves
+from firstlight.run_data.run_info import load_run_info
 
 # Directories inside or next to run directories that contain no runs of their own.
 SKIPPED_DIRS = ("wandb", "checkpoints", "predictions")

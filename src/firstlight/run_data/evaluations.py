@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from firstlight.report.evaluation import ImageEmbedder, load_evaluation
-from firstlight.report.run_info import get_dict, to_json_number, to_text
 from firstlight.run.evaluation import EVALUATION_FILE, EVALUATIONS_DIR
 from firstlight.run.files import read_json_or_empty
+from firstlight.run_data.evaluation import ImageEmbedder, load_evaluation
+from firstlight.run_data.run_info import get_dict, to_json_number, to_text
 
 # The newest evaluations of a run. A page with all evaluations of a nightly job would not open.
 MAX_EVALUATIONS = 20

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from firstlight.model.per_class_metrics import compute_class_metrics
-from firstlight.report.run_info import to_json_number, to_text
 from firstlight.run.containment import open_inside, read_text_inside
+from firstlight.run_data.run_info import to_json_number, to_text
 
 # What parsing a file with unexpected contents raises.
 DAMAGE = (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError)
