@@ -13,6 +13,14 @@ from firstlight.run.signals import defer_stop_signals, exit_on_stop_signals, get
 NUMBERS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2]
 
 
+@pytest.fixture(autouse=True)
+def _hangup_is_not_ignored():
+    """Let SIGHUP have an effect, also if the tests run under nohup."""
+    previous = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, previous)
+
+
 def send(number):
     os.kill(os.getpid(), number)
     time.sleep(0)  # the handler runs at the latest here
