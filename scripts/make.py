@@ -5,6 +5,7 @@
     python scripts/make.py pytest -n 2              run pytest with these options and ARGS
     python scripts/make.py help                     print help.txt, the list of commands
     python scripts/make.py unknown trian            print which command was probably meant
+    python scripts/make.py setup 0                  print that setup is complete, or the JSON object of json=true
 
 If a recipe contained $(MAKEOVERRIDES), the shell would expand `$`, `;` and `*`. MAKEFLAGS in the recipe's environment
 contains the same arguments unexpanded. GNU Make 3.81 and 4.x escape them in the same way.
@@ -21,6 +22,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 import checkout
+import json_output
 
 SCRIPTS = Path(__file__).resolve().parent
 ENGINE = SCRIPTS.parent / "src/firstlight"
@@ -103,6 +105,23 @@ def run_pytest(*options: str) -> None:
     exec_python("-m", "pytest", *options, forwards_overrides=False)
 
 
+def report_setup(code: str) -> None:
+    """Print where the environment is, or, with json=true, the object of the command; after a failure only the object.
+
+    Args:
+        code: Exit code of the installation.
+    """
+    _, is_json = json_output.pop_json_argument(parse_makeflags(os.environ.get("MAKEFLAGS", "")))
+    environment = sys.prefix if sys.prefix != sys.base_prefix else str(SCRIPTS.parent / ".venv")
+    if code == "0":
+        json_output.update_result(environment=environment)
+    if is_json:
+        message = "" if code == "0" else "The dependencies could not be installed. Use the messages on stderr."
+        json_output.write_object(1, "setup", int(code), message, "")
+    elif code == "0":
+        print(f"setup: the environment in {environment} is ready")
+
+
 def print_help() -> None:
     """Print the list of commands."""
     print(read_available_help(), end="")
@@ -121,6 +140,7 @@ if __name__ == "__main__":
         "run": run_module,
         "script": run_script,
         "pytest": run_pytest,
+        "setup": report_setup,
         "help": print_help,
         "unknown": print_unknown_target,
     }

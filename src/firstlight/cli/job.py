@@ -20,6 +20,7 @@ from firstlight.config.run_config import has_checkpoint
 from firstlight.distributed.ranks import run_worker_rank
 from firstlight.run.errors import shorten
 from firstlight.run.files import read_json_or_empty
+from firstlight.run.json_output import add_job, set_result
 from firstlight.run.lock import WORKER_EXIT_TIMEOUT_S, acquire_run_lock, is_unlocked
 from firstlight.run.overrides import list_overrides
 from firstlight.run.parent import SWEEP_PID_VARIABLE
@@ -33,12 +34,12 @@ SWEEP_FILE = "sweep.json"
 MAX_NAME_CHARACTERS = 120
 
 
-def run_job(task: Callable[[DictConfig], Any], failures: list[str], cfg: DictConfig) -> Any:
+def run_job(task: Callable[[DictConfig], Any], failures: list[int], cfg: DictConfig) -> Any:
     """Run one job. Failures are printed and counted, so that the remaining sweep jobs still run.
 
     Args:
         task: The command.
-        failures: Receives the name of the command if the job fails.
+        failures: Receives the exit code of the job if it fails.
         cfg: Config of the job.
     """
     if is_nonzero_rank():  # Slurm may run one job in several processes
@@ -57,12 +58,19 @@ def run_job(task: Callable[[DictConfig], Any], failures: list[str], cfg: DictCon
     try:
         if is_sweep_job and needs_subprocess(cfg):
             return run_job_in_subprocess(cfg, failures)
-        return task(prepare_resume_or_restart(cfg) if is_sweep_job and is_managed_sweep() else cfg)
+        result = task(prepare_resume_or_restart(cfg) if is_sweep_job and is_managed_sweep() else cfg)
+        if is_sweep_job:
+            add_job(cfg.output_dir, 0, result)
+        else:
+            set_result(result)
+        return result
     except Exception as error:
         if number := get_received_signal():
             raise SystemExit(128 + number) from error
-        print_error(error, cfg.command)
-        failures.append(cfg.command)
+        code = print_error(error, cfg.command)
+        failures.append(1 if is_sweep_job else code)
+        if is_sweep_job:
+            add_job(cfg.output_dir, code)
     # Outside the handler, because the traceback of the error references the model of the job.
     if "torch" in sys.modules:
         from firstlight.hardware.device import release_memory
@@ -76,7 +84,7 @@ def needs_subprocess(cfg: DictConfig) -> bool:
     return "trainer" in cfg and cfg.trainer.strategy != AUTO and get_launcher() != "Slurm"
 
 
-def run_job_in_subprocess(cfg: DictConfig, failures: list[str]) -> None:
+def run_job_in_subprocess(cfg: DictConfig, failures: list[int]) -> None:
     """Run a job as a command in a process of its own, which prints its own errors."""
     run_dir = Path(cfg.output_dir)
     overrides = [format_override("resume", run_dir), *list_place_overrides()]
@@ -95,7 +103,8 @@ def run_job_in_subprocess(cfg: DictConfig, failures: list[str]) -> None:
             process.terminate()
         process.wait()
         raise
-    failures += [cfg.command] if code else []
+    failures += [1] if code else []
+    add_job(str(run_dir), code)
 
 
 def get_skip_reason(run_dir: Path) -> str:

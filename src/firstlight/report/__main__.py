@@ -3,6 +3,7 @@
 import webbrowser
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -17,8 +18,12 @@ GENERATOR = b'<meta name="generator" content="firstlight report">'
 
 
 @command("report")
-def main(cfg: DictConfig) -> Path:
-    """Write the report, print its path and contents, and return the path."""
+def main(cfg: DictConfig) -> dict[str, Any]:
+    """Write the report, and print its path and contents.
+
+    Returns:
+        The path, the number of runs with each status, and the number of benchmarks.
+    """
     run_dirs = validate_search_dirs(cfg)
     output_path = prepare_output_path(cfg, run_dirs)
     # Imported after the checks, so that errors in the arguments are reported immediately.
@@ -36,7 +41,8 @@ def main(cfg: DictConfig) -> Path:
     print(f"Report: {' · '.join(parts)}")
     if cfg.open_browser and not webbrowser.open(output_path.resolve().as_uri()):
         print(f"No browser found. Open {output_path} in a browser.")
-    return output_path
+    num_benchmarks = len(content.report["benchmarks"])
+    return {"output": str(output_path), "num_runs": dict(counts), "num_benchmarks": num_benchmarks}
 
 
 def format_count(count: int, noun: str) -> str:
@@ -61,7 +67,7 @@ def validate_search_dirs(cfg: DictConfig) -> list[Path]:
         if run_dir.is_file():
             raise ConfigError(f"{run_dir} is a file, but runs= expects a directory. Use runs={run_dir.parent}.")
         if not run_dir.is_dir():
-            raise ConfigError(not_found(f"Directory {run_dir}", suggest_dir(run_dir)))
+            raise ConfigError(not_found(f"Directory {run_dir}", suggest_dir(run_dir), "runs", str(run_dir)))
     return [Path(value) for value in values]
 
 

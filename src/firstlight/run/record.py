@@ -15,7 +15,15 @@ from firstlight.run.console_log import tee_to_file
 from firstlight.run.errors import ConfigError, TrainingError
 from firstlight.run.exit_actions import run_exit_actions
 from firstlight.run.failure import describe_failure, describe_stop
-from firstlight.run.files import append_checksum, read_json_or_empty, to_plain_dict, utc_now, write_atomically
+from firstlight.run.files import (
+    append_checksum,
+    list_checkpoints,
+    read_json_or_empty,
+    to_plain_dict,
+    utc_now,
+    write_atomically,
+)
+from firstlight.run.json_output import update_result
 from firstlight.run.lock import WORKER_EXIT_TIMEOUT_S, acquire_run_lock
 from firstlight.run.output_path import validate_run_dir
 from firstlight.run.overrides import list_overrides
@@ -95,9 +103,9 @@ class RunRecord:
         end = {"ended": utc_now(), "status": status, "reason": reason}
         attempts = [*self.fields["attempts"][:-1], {**self.fields["attempts"][-1], **end, "duration_s": duration_s}]
         # The duration of a killed attempt is unknown.
-        durations = [attempt.get("duration_s") for attempt in attempts]
-        total = round(sum(duration for duration in durations if isinstance(duration, float)), 3)
+        total = round(sum(s for attempt in attempts if isinstance(s := attempt.get("duration_s"), float)), 3)
         self.update(**end, duration_s=total, attempts=attempts)
+        update_result(run_dir=str(self.run_dir), status=status, checkpoints=list_checkpoints(self.run_dir))
         self.reserve.unlink(missing_ok=True)
 
 
