@@ -71,7 +71,7 @@ def run_and_print_error(
         return function(arguments) or 0, "", ""
     except ValueError as error:
         print(f"{name}: {error}", file=sys.stderr)
-        is_input = not isinstance(error, (ScriptError, UnicodeError, json.JSONDecodeError))
+        is_input = not isinstance(error, ScriptError) and not isinstance(error.__cause__, (OSError, KeyboardInterrupt))
         return (2 if is_input else 1), str(error), "ConfigError" if is_input else type(error).__name__
     except KeyboardInterrupt:
         return 130, "stopped by SIGINT", "Stopped"
@@ -79,11 +79,8 @@ def run_and_print_error(
         code = stop.code if isinstance(stop.code, int) else 1
         if code > 128:
             return code, f"stopped by {signal.Signals(code - 128).name}", "Stopped"
-        return (
-            code,
-            "Invalid command line. Use only the arguments that the script lists." if code else "",
-            "ConfigError",
-        )
+        message = "Invalid command line. Use only the arguments that the usage on stderr lists." if code else ""
+        return code, message, "ConfigError"
     except Exception as error:
         import traceback
 

@@ -20,6 +20,7 @@ import sys
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
+from typing import NoReturn
 
 import checkout
 import json_output
@@ -74,6 +75,18 @@ def exec_python(*program: str, forwards_overrides: bool = True) -> None:
     os.execve(sys.executable, [sys.executable, *program, *overrides, *flags], environment)
 
 
+def exit_with_error(command: str, code: int, message: str) -> NoReturn:
+    """Print an error, and, with json=true, the object of the command; then exit.
+
+    Raises:
+        SystemExit: Always.
+    """
+    print(message, file=sys.stderr)
+    if json_output.pop_json_argument(parse_makeflags(os.environ.get("MAKEFLAGS", "")))[1]:
+        json_output.write_object(1, command, code, message, "ConfigError" if code == 2 else "")
+    sys.exit(code)
+
+
 def split_flags(args: str) -> list[str]:
     """Return the words of ARGS as a shell splits them; nothing is expanded or run.
 
@@ -83,14 +96,15 @@ def split_flags(args: str) -> list[str]:
     try:
         return shlex.split(args)
     except ValueError as error:
-        sys.exit(f"Invalid value for ARGS: {args!r} ({error}). Close each quote, and pass e.g. ARGS='-k \"one test\"'.")
+        fix = "Close each quote, and pass e.g. ARGS='-k \"one test\"'."
+        exit_with_error("make", 2, f"Invalid value for ARGS: {args!r} ({error}). {fix}")
 
 
 def run_module(name: str) -> None:
     """Run a module with the arguments of the make command."""
     problem = checkout.find_problem(SCRIPTS.parent)
     if problem:
-        sys.exit(f"make: {problem}. Fix: {checkout.get_fix(SCRIPTS.parent)}.")
+        exit_with_error(name.rpartition(".")[2], 1, f"make: {problem}. Fix: {checkout.get_fix(SCRIPTS.parent)}.")
     # -P: a file of yours with the name of a standard module, such as types.py, must not take its place.
     exec_python("-P", "-m", name)
 

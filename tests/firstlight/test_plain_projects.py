@@ -141,7 +141,7 @@ def test_predictions_are_saved(tmp_path):
     output = tmp_path / "predictions.pt"
     result = predict.main(compose_config("predict", [f"run={tmp_path / 'run'}", f"output={output}"]))
 
-    assert count == 2
+    assert result["num_predictions"] == 2
     assert [tuple(batch.shape) for batch in torch.load(output)] == [(8, 1, 8, 8), (2, 1, 8, 8)]
     # Any existing .pt file may be a checkpoint, and tensors are not CSV.
     for taken, message in ((output, "already exists"), (tmp_path / "p.csv", "expected a file name ending in .pt")):

@@ -35,8 +35,7 @@ def test_profile_writes_report(compose_cfg, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_overfit_reaches_perfect_accuracy(compose_cfg, model):
-    metrics = train.main(compose_cfg(*make_tiny_overrides(model), "experiment=overfit", "trainer.max_epochs=10"))[
-        "metrics"
-    ]
+    overrides = [*make_tiny_overrides(model), "experiment=overfit", "trainer.max_epochs=10"]
+    metrics = train.main(compose_cfg(*overrides))["metrics"]
 
     assert metrics["train/accuracy"] == 1.0

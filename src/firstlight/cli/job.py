@@ -59,24 +59,28 @@ def run_job(task: Callable[[DictConfig], Any], failures: list[int], cfg: DictCon
         if is_sweep_job and needs_subprocess(cfg):
             return run_job_in_subprocess(cfg, failures)
         result = task(prepare_resume_or_restart(cfg) if is_sweep_job and is_managed_sweep() else cfg)
-        if is_sweep_job:
-            add_job(cfg.output_dir, 0, result)
-        else:
-            set_result(result)
+        report_result(cfg, 0, result)
         return result
     except Exception as error:
         if number := get_received_signal():
             raise SystemExit(128 + number) from error
         code = print_error(error, cfg.command)
         failures.append(1 if is_sweep_job else code)
-        if is_sweep_job:
-            add_job(cfg.output_dir, code)
+        report_result(cfg, code, None)
     # Outside the handler, because the traceback of the error references the model of the job.
     if "torch" in sys.modules:
         from firstlight.hardware.device import release_memory
 
         release_memory()
     return None
+
+
+def report_result(cfg: DictConfig, code: int, result: dict[str, Any] | None) -> None:
+    """Add the result of a job to the JSON object of the command."""
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        add_job(str(cfg.output_dir), code, result)
+    elif result is not None:
+        set_result(result)
 
 
 def needs_subprocess(cfg: DictConfig) -> bool:
@@ -104,7 +108,7 @@ def run_job_in_subprocess(cfg: DictConfig, failures: list[int]) -> None:
         process.wait()
         raise
     failures += [1] if code else []
-    add_job(str(run_dir), code)
+    report_result(cfg, code, None)
 
 
 def get_skip_reason(run_dir: Path) -> str:

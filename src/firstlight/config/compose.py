@@ -95,8 +95,7 @@ def resolve_and_store_root_config(name: str, overrides: list[str]) -> tuple[str,
     source = given.get("resume") or given.get("run") or given.get("ckpt")
     if source in (None, "null"):
         if name in ("evaluate", "predict", "export") and not set(overrides) & {"--help", "-h", "--hydra-help"}:
-            fix = "Pass run=logs/train/<run> or ckpt=<file>."
-            raise ConfigError(Message(f"{name} requires a trained model. {fix}", "run", fix=fix))
+            raise ConfigError(format_missing_run(name))
         return name, overrides
     groups = select_groups(name, given)
     run_groups = {"train": ("callbacks", "logger"), "evaluate": ("callbacks",)}.get(name, ())
@@ -115,6 +114,12 @@ def resolve_and_store_root_config(name: str, overrides: list[str]) -> tuple[str,
     ConfigStore.instance().store(name="saved", node=saved, **REPLACE)
     remaining = [override for override in overrides if override.partition("=")[0] not in groups]
     return ("resume" if "resume" in given else name), remaining
+
+
+def format_missing_run(name: str) -> Message:
+    """Return the message for a command that was not given a trained model."""
+    fix = "Pass run=logs/train/<run> or ckpt=<file>."
+    return Message(f"{name} requires a trained model. {fix}", "run", fix=fix)
 
 
 def select_groups(name: str, given: dict[str, str]) -> dict[str, str]:

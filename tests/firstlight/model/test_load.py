@@ -21,10 +21,9 @@ def trained(tmp_path_factory):
 
 def test_evaluation_loads_the_weights_after_setup(trained):
     run_dir, metrics = trained
+    evaluated = evaluate.main(compose_config("evaluate", [f"run={run_dir}"]))["metrics"]
 
-    assert evaluate.main(compose_config("evaluate", [f"run={run_dir}"]))["metrics"] == {
-        "test_loss": metrics["test_loss"]
-    }
+    assert evaluated == {"test_loss": metrics["test_loss"]}
 
 
 def test_state_of_the_scheduler_is_resumed(trained):

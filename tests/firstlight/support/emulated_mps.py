@@ -72,9 +72,8 @@ def check_all_commands(model: str, precision: str, parent: Path) -> None:
     metrics = train.main(compose_config("train", overrides))["metrics"]
     record = json.loads((run_dir / "run.json").read_text())
     evaluated = evaluate.main(compose_config("evaluate", [f"run={run_dir}"]))["metrics"]
-    on_cpu = evaluate.main(compose_config("evaluate", [f"run={run_dir}", "trainer=cpu", "trainer.precision=32-true"]))[
-        "metrics"
-    ]
+    cpu_overrides = [f"run={run_dir}", "trainer=cpu", "trainer.precision=32-true"]
+    on_cpu = evaluate.main(compose_config("evaluate", cpu_overrides))["metrics"]
     (parent / "inputs").mkdir()
     inputs = make_inputs(model, parent / "inputs")
     overrides = [f"run={run_dir}", f"input={inputs}", f"output={parent / 'predictions.csv'}"]

@@ -81,9 +81,8 @@ def test_evaluate_needs_only_the_checkpoint(trained_run, tmp_path):
     run_dir, metrics, _ = trained_run
     copy = tmp_path / "copy.ckpt"
     copy.write_bytes((run_dir / "checkpoints" / "best.ckpt").read_bytes())
-    evaluated = evaluate.main(compose_config("evaluate", [f"ckpt={copy}", f"output_dir={tmp_path / 'results'}"]))[
-        "metrics"
-    ]
+    overrides = [f"ckpt={copy}", f"output_dir={tmp_path / 'results'}"]
+    evaluated = evaluate.main(compose_config("evaluate", overrides))["metrics"]
 
     assert {name: metrics[name] for name in evaluated} == evaluated
 
