@@ -18,7 +18,7 @@ from support.checkout import IS_TEMPLATE, PROJECT, ROOT
 
 # The README of a project belongs to its author.
 PAGES = [ROOT / "README.md"] if IS_TEMPLATE else []
-PAGES += [ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES += [ROOT / "AGENTS.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 template_only = pytest.mark.skipif(not IS_TEMPLATE, reason="the docs describe the examples of the template")
 HELP = (ROOT / "scripts/help.txt").read_text()
 COMMANDS = {"help", *re.findall(r"\bmake ([a-z-]+)", HELP)}
@@ -83,6 +83,7 @@ def validate_command(command: str, arguments: list[str]) -> None:
     Raises:
         ValueError: If the command would reject the arguments.
     """
+    arguments = [argument for argument in arguments if argument != "json=true"]
     if command == "sweep":
         overrides = [argument for argument in arguments if not argument.startswith("force=")]
         sweep_overrides, job_overrides = split_sweep_and_job_overrides(overrides)
