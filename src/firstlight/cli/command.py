@@ -27,7 +27,7 @@ from firstlight.run.checkout import validate_checkout
 from firstlight.run.environment import prepare_process
 from firstlight.run.errors import ConfigError, Message
 from firstlight.run.failure import describe_stop
-from firstlight.run.json_output import pop_json_argument, print_as_json
+from firstlight.run.json_output import pop_json_argument, print_as_json, redirect_output
 from firstlight.run.parent import stop_with_sweep_of_environment
 from firstlight.run.rank import get_launcher, is_nonzero_rank
 from firstlight.run.record import end_open_runs
@@ -65,7 +65,10 @@ def run_cli(name: str, task: Callable[[DictConfig], Any]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     stop_with_sweep_of_environment()
     sys.argv[1:], is_json = pop_json_argument(sys.argv[1:])
-    with print_as_json(name, is_json and not is_nonzero_rank()), exit_on_stop_signals(name):
+    is_rank_zero = not is_nonzero_rank()
+    if is_json and not is_rank_zero:
+        redirect_output()  # Rank 0 prints the object, maybe to the same stdout.
+    with print_as_json(name, is_json and is_rank_zero), exit_on_stop_signals(name):
         try:
             compose_and_run(name, task)
         except (KeyboardInterrupt, SystemExit) as stop:

@@ -50,7 +50,7 @@ def test_every_command_has_json_or_runs_tests():
 
 
 @template_only
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_commands_work_in_a_project(tmp_path):
     copy = copy_checkout(tmp_path)
     run_make(copy, "init", "name=zephyr", "keep=none")
