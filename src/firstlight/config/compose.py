@@ -196,9 +196,11 @@ def validate_resume(run_dir: Path, given: dict[str, str], saved: DictConfig) -> 
         if name.startswith(RESUME_IMMUTABLE_KEYS) or not name.startswith((*RESUME_MUTABLE_KEYS, "hydra.")):
             before = OmegaConf.select(saved, name.lstrip("+"))
             if OmegaConf.from_dotlist([f"value={value}"]).value != before:
-                fix = f"Start a new run, or change only: {', '.join(RESUME_MUTABLE_KEYS[1:])}."
-                problem = f"Cannot change {name} from {format_value(before)} to {value} when resuming."
-                raise ConfigError(Message(f"{problem} {fix}", name, value, fix))
+                text = (
+                    f"Cannot change {name} from {format_value(before)} to {value} when resuming. Start a new run, or "
+                    f"change only: {', '.join(RESUME_MUTABLE_KEYS[1:])}."
+                )
+                raise ConfigError(Message(text, name, value, Message.parse(text).fix))
     has_finished = read_json_or_empty(run_dir / "run.json").get("status") == "finished"
     if has_finished and not any(name.startswith("trainer.max_") for name in given):
         raise CheckpointError(f"{run_dir} has already finished. To train longer, increase trainer.max_epochs.")
