@@ -8,7 +8,7 @@ from typing import Any
 
 from firstlight.run.errors import CheckpointError
 from firstlight.run.evaluation import EVALUATION_FILE
-from firstlight.run.files import utc_now
+from firstlight.run.files import SWEEP_FILE, utc_now
 from firstlight.run.metrics import select_comparison_metrics
 from firstlight.run.progress import track
 from firstlight.run_data.benchmarks import load_speedup_bars
@@ -117,7 +117,7 @@ def load_run_details(
 
 
 def find_records(roots: list[Path]) -> Iterator[tuple[Path, str]]:
-    """Yield each directory with a run, a benchmark or an evaluation, without duplicates, and the name of its file."""
+    """Yield each directory with a run, benchmark, evaluation or sweep, without duplicates, and the name of its file."""
     seen: set[Path] = set()
     for root in roots:
         for parent, subdirs, files in os.walk(root):
@@ -125,7 +125,7 @@ def find_records(roots: list[Path]) -> Iterator[tuple[Path, str]]:
             subdirs[:] = sorted(name for name in subdirs if name not in SKIPPED_DIRS and not name.startswith("."))
             if "run.json" in files:
                 subdirs.clear()
-            for name in ("run.json", "benchmark.json", EVALUATION_FILE):
+            for name in ("run.json", "benchmark.json", EVALUATION_FILE, SWEEP_FILE):
                 if name in files and directory.resolve() / name not in seen:
                     seen.add(directory.resolve() / name)
                     yield directory, name
