@@ -105,17 +105,17 @@ def load_sweep(sweep_dir: Path, runs: list[dict[str, Any]]) -> dict[str, Any]:
             }
     # A search has no planned jobs: its sweeper samples them.
     planned = definition.get("jobs")
-    for number, overrides in enumerate(planned if isinstance(planned, list) else []):
+    for index, overrides in enumerate(planned if isinstance(planned, list) else []):
         texts = [str(override) for override in overrides] if isinstance(overrides, list) else []
         not_started = {"status": NOT_STARTED, "reason": "", "run_dir": None, "resumable": False}
-        jobs.setdefault(number, {"overrides": texts, **not_started})
+        jobs.setdefault(index, {"overrides": texts, **not_started})
     search = definition.get("search")
     return {
         "sweep_dir": str(sweep_dir),
         "num_jobs": len(jobs),
         "statuses": dict(Counter(job["status"] for job in jobs.values())),
         "unfinished_jobs": [
-            {"job": number, **jobs[number]} for number in sorted(jobs) if jobs[number]["status"] != "finished"
+            {"job": index, **jobs[index]} for index in sorted(jobs) if jobs[index]["status"] != "finished"
         ],
         "search": search if isinstance(search, dict) else None,
     }
