@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from firstlight.run_data.comparison import (
 from firstlight.run_data.evaluation import ImageEmbedder, load_evaluation
 from firstlight.run_data.evaluations import group_by_run, load_evaluation_details, load_evaluation_info
 from firstlight.run_data.learning_curves import load_curves
+from firstlight.run_data.provenance import collect_provenance
 from firstlight.run_data.run_info import load_run_info
 
 # Directories inside or next to run directories that contain no runs of their own.
@@ -41,10 +42,12 @@ class ReportContent:
     Attributes:
         report: Data that the browser parses when the page opens.
         details: Data of each run, which the browser parses when the run is selected.
+        provenance: Uncommitted changes, packages and configs, which the browser parses when they are shown.
     """
 
     report: dict[str, Any]
     details: list[dict[str, Any]]
+    provenance: dict[str, Any] = field(default_factory=dict)
 
 
 def collect_report(roots: list[Path]) -> ReportContent:
@@ -80,7 +83,7 @@ def collect_report(roots: list[Path]) -> ReportContent:
     for index, (run, detail) in enumerate(zip(runs, details, strict=True)):
         run["selected"] = index in selected
         run["curve_metrics"] = [name for group in detail["curves"] for name in group["metrics"]]
-    return ReportContent(report, details)
+    return ReportContent(report, details, collect_provenance(runs, list_detailed_runs(runs, selected)))
 
 
 def make_evaluation_rows(evaluated: dict[Path | None, list[Path]], runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -99,8 +102,8 @@ def load_run_details(
     `MAX_DETAILED_RUNS`, these are the selected runs and the newest ones. The others have a remark.
     """
     embedder = ImageEmbedder()
-    order = [*selected, *(index for index in range(len(runs)) if index not in selected)]
-    order, others = order[:MAX_DETAILED_RUNS], order[MAX_DETAILED_RUNS:]
+    order = list_detailed_runs(runs, selected)
+    others = sorted({*range(len(runs))} - {*order})
     points = max(MIN_CURVE_POINTS, min(MAX_CURVE_POINTS, MAX_TOTAL_POINTS // max(len(order), 1)))
     fix = " Use runs=<its directory>."
     remark = {"curves": [], "epochs": [], "remarks": [NO_DETAILS + fix], "missing": {}, "evaluations": []}
@@ -114,6 +117,11 @@ def load_run_details(
         paths = evaluated.get(Path(runs[index]["run_dir"]), [])
         details[index]["evaluations"] = load_evaluation_details(paths, embedder)
     return [details[index] for index in range(len(runs))]
+
+
+def list_detailed_runs(runs: list[dict[str, Any]], selected: list[int]) -> list[int]:
+    """Return the indices of the runs with details, the selected ones first."""
+    return [*selected, *(index for index in range(len(runs)) if index not in selected)][:MAX_DETAILED_RUNS]
 
 
 def find_records(roots: list[Path]) -> Iterator[tuple[Path, str]]:

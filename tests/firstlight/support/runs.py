@@ -54,6 +54,18 @@ def write_test_results(run_dir, class_names=("a", "b")):
     (run_dir / "predictions.json").write_text(json.dumps([correct, wrong]))
 
 
+def write_provenance(run_dir, diff, packages, config="", **fields):
+    """Write the uncommitted changes, the packages and the config of a run that `write_run` has written."""
+    (run_dir / "provenance").mkdir()
+    (run_dir / "provenance/uncommitted.diff").write_text(diff)
+    (run_dir / "provenance/packages.txt").write_text(packages)
+    (run_dir / "config.yaml").write_text(config)
+    record = json.loads((run_dir / "run.json").read_text())
+    names = {"diff": "provenance/uncommitted.diff", "packages": "provenance/packages.txt"}
+    (run_dir / "run.json").write_text(json.dumps({**record, "attempts": [{"provenance": names}], **fields}))
+    return run_dir
+
+
 def write_evaluation(directory, run_dir, accuracy=0.5, **fields):
     """Write the results of `make evaluate`; return their directory."""
     directory.mkdir(parents=True)
