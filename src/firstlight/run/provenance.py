@@ -83,12 +83,12 @@ def record_text(run_dir: Path, attempts: list[dict[str, Any]], kind: str, text: 
     provenance = attempts[-1]["provenance"]
     if previous is not None and kind == "packages":
         provenance["num_changed_packages"] = count_changed_packages(previous, text)
+    if text == previous:
+        provenance[kind] = previous_name
+        return
     number = f"_{len(attempts)}" if len(attempts) > 1 else ""
     name = f"{PROVENANCE_DIR}/{FILE_NAMES[kind].format(number)}"
-    if text == previous:
-        name = previous_name
-    else:
-        write_atomically(run_dir / name, text)
+    write_atomically(run_dir / name, text)
     provenance[kind] = name
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from firstlight.config.run_config import YAML_LOADER
+from firstlight.config.run_config import YAML_LOADER, validate_yaml_structure
 from firstlight.run.containment import open_inside
 from firstlight.run.files import read_json_or_empty
 from firstlight.run.installed_packages import parse_packages
@@ -82,9 +82,7 @@ def load_flat_config(run_dir: Path) -> dict[str, str]:
     """Return the values of config.yaml by dotted key, with paths relative to the run directory; empty if corrupt."""
     text = read_bounded_text(run_dir / "config.yaml", run_dir) or ""
     try:
-        # A few nested aliases describe billions of values; a run writes none.
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, YAML_LOADER)):
-            return {}
+        validate_yaml_structure(text)
         config = yaml.load(text, YAML_LOADER)
     except (yaml.YAMLError, ValueError, RecursionError):
         return {}

@@ -16,10 +16,14 @@ from firstlight.run_data.search_dirs import validate_search_dirs
 
 @command("runs")
 def main(cfg: DictConfig) -> dict[str, Any]:
-    """Print the table of runs, and return the runs with their comparison."""
+    """Print the table of runs, or how two runs differ, and return what is printed with more details."""
     search_dirs = validate_search_dirs(cfg.runs)
     settings = to_plain_dict(cfg)
     limit = validate_limit(settings["limit"])
+    if settings["compare"] is not None:
+        from firstlight.runs.compare import compare_runs
+
+        return compare_runs(settings["compare"], search_dirs)
     # Imported after the checks, so that errors in the arguments are reported immediately.
     from firstlight.runs.columns import select_columns
     from firstlight.runs.load import load_runs_and_sweeps

@@ -7,13 +7,12 @@ import sys
 import pytest
 from filelock import FileLock
 
-from firstlight.config.compose import compose_config
 from firstlight.run.errors import ConfigError
 from firstlight.run.files import SWEEP_FILE
 from firstlight.runs import __main__ as runs
 from firstlight.runs import table
 from firstlight.runs.load import load_run, read_progress
-from support.runs import HOSTILE, write_logs, write_run
+from support.runs import HOSTILE, list_runs, write_logs, write_run
 
 
 @pytest.fixture(scope="module")
@@ -22,10 +21,6 @@ def logs(tmp_path_factory):
     jobs = [[f"data.batch_size={size}", f"seed={seed}"] for size in (16, 32, 64) for seed in (0, 1)]
     (root / "sweep/now" / SWEEP_FILE).write_text(json.dumps({"overrides": [], "jobs": jobs}))
     return root
-
-
-def list_runs(*overrides):
-    return runs.main(compose_config("runs", list(overrides)))
 
 
 def list_names(*overrides):

@@ -4,6 +4,7 @@ import json
 
 from hydra import compose, initialize_config_dir
 
+from firstlight.config.compose import compose_config
 from firstlight.config.hydra_version import VERSION_BASE
 from firstlight.config.options import CONFIG_DIR
 from firstlight.page.render import render
@@ -132,3 +133,10 @@ def compose_report_config(*overrides):
     """Return the config of `make report`."""
     with initialize_config_dir(str(CONFIG_DIR), **VERSION_BASE):
         return compose("report", list(overrides))
+
+
+def list_runs(*overrides):
+    """Return the result of `make runs`."""
+    from firstlight.runs import __main__ as runs  # a command that can be deleted
+
+    return runs.main(compose_config("runs", list(overrides)))
