@@ -47,15 +47,15 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     return {**summarize(matched, runs), "sweeps": sweeps}
 
 
-def validate_limit(value: Any) -> int | None:
+def validate_limit(value: Any) -> int:
     """Return the maximum number of rows.
 
     Raises:
-        ConfigError: If it is not a positive integer or null.
+        ConfigError: If it is not a positive integer.
     """
-    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return value
-    raise ConfigError(invalid_value("limit", value, "a positive integer or null", "Use e.g. limit=50."))
+    raise ConfigError(invalid_value("limit", value, "a positive integer", "Use e.g. limit=50."))
 
 
 def summarize(matched: list[dict[str, Any]], listed: list[dict[str, Any]]) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def print_counts(matched: list[dict[str, Any]], listed: list[dict[str, Any]], ru
     """Print how many runs match the filter, and how many of them the table lists."""
     statuses = ", ".join(f"{count} {status}" for status, count in Counter(run["status"] for run in matched).items())
     of_all = f" of {len(runs):,}" if len(matched) < len(runs) else ""
-    listing = f"; {len(listed):,} listed, use limit=null for all" if len(listed) < len(matched) else ""
+    listing = f"; {len(listed):,} listed, use limit={len(matched)} for all" if len(listed) < len(matched) else ""
     noun = "run" if len(runs) == 1 else "runs"
     print(f"{len(matched):,}{of_all} {noun}" + (f" ({format_printable(statuses)})" if statuses else "") + listing)
 

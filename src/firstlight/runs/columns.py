@@ -65,13 +65,11 @@ def select_columns(value: Any, runs: list[dict[str, Any]]) -> list[dict[str, str
     Raises:
         ConfigError: If it is not a list of columns.
     """
-    if value == "auto":
+    if value is None:
         return list_default_columns(runs)
     names = [value] if isinstance(value, str) else list(value) if isinstance(value, list) else []
     if not names or not all(isinstance(name, str) and name for name in names):
-        raise ConfigError(
-            invalid_value("columns", value, "auto or a list of columns", "Use e.g. columns=[name,status].")
-        )
+        raise ConfigError(invalid_value("columns", value, "a list of columns", "Use e.g. columns=[name,status]."))
     return [find_column(name, runs) for name in names]
 
 

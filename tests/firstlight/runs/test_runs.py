@@ -93,7 +93,7 @@ def test_limit_and_columns_select_rows_and_columns(logs, capsys):
         "sweep/now/0_x    19        0.5",
         "sweep/now/1_x    19        0.4",
     ]
-    assert lines[3] == "4 of 7 runs (4 finished); 2 listed, use limit=null for all"
+    assert lines[3] == "4 of 7 runs (4 finished); 2 listed, use limit=4 for all"
     assert (len(result["runs"]), result["num_runs"]) == (2, 4)
 
 
@@ -204,9 +204,9 @@ def test_directory_without_runs_is_one_line(tmp_path, capsys):
         ("columns=[name,sed]", "Unknown column 'sed'. Did you mean 'seed'?"),
         (
             "columns=3",
-            "Invalid value for columns: expected auto or a list of columns, got 3. Use e.g. columns=[name,status].",
+            "Invalid value for columns: expected a list of columns, got 3. Use e.g. columns=[name,status].",
         ),
-        ("limit=0", "Invalid value for limit: expected a positive integer or null, got 0. Use e.g. limit=50."),
+        ("limit=0", "Invalid value for limit: expected a positive integer, got 0. Use e.g. limit=50."),
         ("sort=null", "Invalid value for sort: expected a column, got null. Use e.g. sort=test/accuracy."),
         (
             "filter=[a]",
