@@ -19,7 +19,7 @@ from firstlight.config.overrides import drop_keys_of_replaced_classes
 from firstlight.config.run_config import has_checkpoint
 from firstlight.distributed.ranks import run_worker_rank
 from firstlight.run.errors import shorten
-from firstlight.run.files import read_json_or_empty
+from firstlight.run.files import SWEEP_FILE, read_json_or_empty
 from firstlight.run.json_output import add_job, set_result
 from firstlight.run.lock import WORKER_EXIT_TIMEOUT_S, acquire_run_lock, is_unlocked
 from firstlight.run.overrides import list_overrides
@@ -28,8 +28,6 @@ from firstlight.run.rank import get_launcher, is_nonzero_rank
 from firstlight.run.signals import get_received_signal
 from firstlight.run.text import format_override
 
-# In the sweep directory: the overrides and jobs of `make sweep`.
-SWEEP_FILE = "sweep.json"
 # W&B accepts names of up to 128 characters.
 MAX_NAME_CHARACTERS = 120
 

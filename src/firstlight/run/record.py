@@ -27,7 +27,7 @@ from firstlight.run.json_output import update_result
 from firstlight.run.lock import WORKER_EXIT_TIMEOUT_S, acquire_run_lock
 from firstlight.run.output_path import validate_run_dir
 from firstlight.run.overrides import list_overrides
-from firstlight.run.provenance import describe_source_changes, get_git_info, get_package_versions
+from firstlight.run.provenance import describe_source_changes, get_git_info, get_package_versions, record_provenance
 from firstlight.run.rank import is_nonzero_rank
 from firstlight.run.redaction import redact, redact_override
 from firstlight.run.signals import defer_stop_signals, get_received_signal
@@ -87,6 +87,7 @@ class RunRecord:
         attempt = {"started": utc_now(), "ended": None, "status": "running", "reason": None}
         attempt |= {name: fields[name] for name in ("overrides", "git", "versions")}
         attempts = [*self.fields.get("attempts", []), attempt]
+        record_provenance(self.run_dir, attempts)
         if len(attempts) > 1 and (changes := describe_source_changes(*attempts[-2:])):
             print(f"Warning: changed since the previous attempt: {', '.join(changes)}.", flush=True)
         self.update(status="running", reason=None, ended=None, attempts=attempts)

@@ -14,12 +14,11 @@ from typing import Any
 
 from firstlight import train
 from firstlight.cli.errors import print_error
-from firstlight.cli.job import SWEEP_FILE
 from firstlight.config.hydra_version import OVERRIDE_DIRNAME
 from firstlight.config.overrides import validate_hydra_overrides
 from firstlight.config.path_overrides import normalize_path_overrides
 from firstlight.run.errors import CheckpointError, ConfigError, invalid_value
-from firstlight.run.files import read_json_or_empty, write_atomically
+from firstlight.run.files import SWEEP_FILE, read_json_or_empty, write_atomically
 from firstlight.run.json_output import pop_json_argument, print_as_json, set_error, set_result
 from firstlight.run.lock import acquire_run_lock
 from firstlight.run.output_path import validate_writable

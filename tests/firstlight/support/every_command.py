@@ -35,7 +35,7 @@ def test_run_directory_contents(trained_run):
     run_dir, metrics, model = trained_run
     record = read_record(run_dir)
     always = {"config.yaml", "run.json", "output.log", "metrics.csv", "learning_curves.png", "checkpoints", "best.json"}
-    always |= {"confusion_matrix.png", "confusion_matrix.json", "predictions.json"}
+    always |= {"confusion_matrix.png", "confusion_matrix.json", "predictions.json", "provenance"}
     image_files = {"first_batch.png", "predictions"} if get_modality("model", model) == "images" else set()
 
     assert always | image_files == {path.name for path in run_dir.iterdir()} - {".lock"}
