@@ -94,20 +94,15 @@ class RunRecord:
         self.has_begun = True
 
     def end(self, status: str, reason: str | None = None) -> None:
-        """Record the end of this attempt.
-
-        Args:
-            status: "finished", "interrupted" or "failed".
-            reason: Why the run did not finish.
-        """
+        """Record the end of this attempt: "finished", "interrupted" or "failed", and why the run did not finish."""
         duration_s = round(time.perf_counter() - self.started, 3)
         end = {"ended": utc_now(), "status": status, "reason": reason}
         attempts = [*self.fields["attempts"][:-1], {**self.fields["attempts"][-1], **end, "duration_s": duration_s}]
-        # The duration of a killed attempt is unknown.
-        total = round(sum(s for attempt in attempts if isinstance(s := attempt.get("duration_s"), float)), 3)
+        durations = [attempt.get("duration_s") for attempt in attempts]  # None: a killed attempt
+        total = round(sum(duration for duration in durations if isinstance(duration, float)), 3)
         self.update(**end, duration_s=total, attempts=attempts)
-        update_result(run_dir=str(self.run_dir), status=status, checkpoints=list_checkpoints(self.run_dir))
         self.reserve.unlink(missing_ok=True)
+        update_result(run_dir=str(self.run_dir), status=status, checkpoints=list_checkpoints(self.run_dir))
 
 
 class WorkerRunRecord:
