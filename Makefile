@@ -58,6 +58,7 @@ help:
 	@$(ANY_PYTHON) scripts/make.py help
 
 setup: $(READY)
+	@$(ANY_PYTHON) scripts/make.py setup 0
 
 # Without ARGS and overrides if other targets are given: they then belong to those.
 doctor:
@@ -102,7 +103,7 @@ clean:
 	@:
 
 .venv/ready: $(wildcard requirements/*.lock) pyproject.toml
-	@sh scripts/setup.sh
+	@sh scripts/setup.sh >&2 || { code=$$?; python3 scripts/make.py setup $$code; exit 1; }
 	@touch $@
 
 # Your own targets. Name each one in OWN above. To forward the arguments of `make prune` to a module of your package:

@@ -2,7 +2,7 @@
 
     make doctor                  print one line per check; the exit code is 1 if a check failed
     make doctor gpu=true         also compare GPU results with CPU results
-    make doctor ARGS=--json      print the results as a list of {name, status, text, fix}
+    make doctor json=true        print one JSON object, whose result lists {name, status, text, fix}
 
 doctor_facts.py collects the facts, doctor_rules.py and doctor_versions.py check them, doctor_gpu.py runs the GPU check.
 Only the standard library, and torch if it is installed. Also runs before `make setup`, on Python 3.9 or newer.
@@ -11,7 +11,6 @@ Only the standard library, and torch if it is installed. Also runs before `make 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import shutil
@@ -27,6 +26,7 @@ import doctor_versions
 import pyproject
 from doctor_gpu import GpuFinding
 from doctor_rules import Finding
+from json_output import run_script, update_result
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -88,30 +88,31 @@ def run_checks(
         yield from doctor_gpu.run_check(root, gpu_settings, install)
 
 
-def print_findings(findings: Iterable[Finding | GpuFinding], as_json: bool) -> int:
-    """Print the findings as they arrive, and return the exit code."""
+def print_findings(findings: Iterable[Finding | GpuFinding]) -> int:
+    """Print the findings as they arrive, add them to the result, and return the exit code."""
     results = []
     for finding in findings:
         results.append(finding)
-        if not as_json:
-            fix = f"  ->  {finding.fix}" if finding.fix else ""
-            print(f"{finding.status:4}  {finding.name:9}  {finding.text}{fix}", flush=True)
+        update_result(findings=[finding._asdict() for finding in results])
+        fix = f"  ->  {finding.fix}" if finding.fix else ""
+        print(f"{finding.status:4}  {finding.name:9}  {finding.text}{fix}", flush=True)
     num_failed, num_warnings = (sum(finding.status == status for finding in results) for status in ("fail", "warn"))
-    if as_json:
-        print(json.dumps([finding._asdict() for finding in results], indent=2))
-    else:
-        counts = f"{num_failed} failed, {num_warnings} warning{'' if num_warnings == 1 else 's'}"
-        print("doctor:", counts if num_failed or num_warnings else "all checks passed")
+    counts = f"{num_failed} failed, {num_warnings} warning{'' if num_warnings == 1 else 's'}"
+    print("doctor:", counts if num_failed or num_warnings else "all checks passed")
     return int(num_failed > 0)
 
 
-if __name__ == "__main__":
+def doctor(arguments: list[str]) -> int:
+    """Check this machine, and return the exit code.
+
+    Raises:
+        ValueError: If an argument has no effect.
+    """
     parser = argparse.ArgumentParser(prog="doctor", description="Check this machine and suggest fixes.")
-    parser.add_argument("--json", action="store_true", help="print a list of {name, status, text, fix}")
     parser.add_argument("settings", nargs="*", help="gpu=true, and settings of the GPU check such as models=[timm]")
-    arguments = parser.parse_intermixed_args()  # settings may stand before and after --json
-    try:
-        gpu_settings = doctor_gpu.select_settings(arguments.settings)
-    except ValueError as error:
-        sys.exit(f"doctor: {error}")
-    sys.exit(print_findings(run_checks(ROOT, os.environ, gpu_settings), arguments.json))
+    gpu_settings = doctor_gpu.select_settings(parser.parse_args(arguments).settings)
+    return print_findings(run_checks(ROOT, os.environ, gpu_settings))
+
+
+if __name__ == "__main__":
+    run_script("doctor", doctor)

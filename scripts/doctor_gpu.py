@@ -61,31 +61,29 @@ def run_check(root: Path, settings: Sequence[str], install: str) -> Iterator[Fin
     if find_spec("firstlight") is None or find_spec("torch") is None:
         yield Finding("gpu", "fail", "the check of the GPU needs the environment of the project", install)
         return
-    command = [sys.executable, "-P", "-m", MODULE, "json=true", *settings]
-    # A file, because nobody reads a pipe before the end.
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
-        process = subprocess.Popen(command, cwd=root, stdout=output, stderr=subprocess.PIPE, text=True)
+    with tempfile.NamedTemporaryFile("r", encoding="utf-8", suffix=".jsonl") as records:
+        command = [sys.executable, "-P", "-m", MODULE, f"records_file={records.name}", *settings]
+        process = subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         last_line = ""
         for character in iter(lambda: process.stderr.read(1), ""):  # type: ignore[union-attr]
             print(character, end="", file=sys.stderr, flush=True)
             last_line = character if last_line.endswith("\n") else last_line + character
         code = process.wait()
-        output.seek(0)
-        text = output.read()
+        text = records.read()
     yield from list_findings(read_record(text), code, last_line.strip())
 
 
 def read_record(text: str) -> dict[str, Any]:
-    """Return the results in the output of the check, which may be incomplete.
+    """Return the results of the check, which may be incomplete.
 
     Args:
-        text: Lines of JSON, and what libraries print.
+        text: Lines of JSON.
     """
     record: dict[str, Any] = {"checks": []}
     for line in text.splitlines():
         try:
-            entries = json.loads(line[line.index("{") :])
-        except ValueError:  # a line of a library
+            entries = json.loads(line)
+        except ValueError:  # the process has ended while it wrote the line
             continue
         if "status" in entries:
             record["checks"].append(entries)

@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import project
+from json_output import run_script, update_result
 from project import ENGINE, ENGINE_DIRS, GROUPS, TEMPLATE_TABLE, Files
 from repository import get_git_output
 
@@ -225,13 +226,14 @@ def init(root: Path, arguments: list[str]) -> str:
     """Edit the checkout, and return the text to print: a summary and the next steps."""
     before, after, name = plan_edits(root, arguments)
     project.write_files(root, before, after)
-    num_written = sum(before.get(path) != text for path, text in after.items())
     deleted = before.keys() - after.keys()
+    written = sorted(path for path, text in after.items() if before.get(path) != text)
+    update_result(name=name, written=written, deleted=sorted(deleted))
     dependents = sorted(path for path in deleted if path.startswith(("configs/experiment/", "notebooks/")))
     model = project.find_default_option(after, "model")
     train = "" if model == "???" else f"train {model} on {project.find_default_dataset(after, model)}"
     lines = [
-        f"Initialized project {name}: {num_written} files written, {len(deleted)} moved or deleted.",
+        f"Initialized project {name}: {len(written)} files written, {len(deleted)} moved or deleted.",
         *(f"Deleted {path}, which uses a deleted example." for path in dependents),
         "Next:",
         "  make setup check test   install the dependencies, and test everything",
@@ -244,7 +246,4 @@ def init(root: Path, arguments: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        print(init(ROOT, sys.argv[1:]))
-    except ValueError as error:
-        sys.exit(f"init: {error}")
+    run_script("init", lambda arguments: print(init(ROOT, arguments)))

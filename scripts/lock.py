@@ -10,11 +10,11 @@ import argparse
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import pyproject
+from json_output import ScriptError, run_script, update_result
 from progress import show_status
 from pyproject import ROOT
 
@@ -53,7 +53,7 @@ def resolve(root: Path, extra: str, output: Path, constraints: list[Path]) -> st
     """Return the lock file of the base and one extra, with the versions that the constraint files pin.
 
     Raises:
-        ValueError: If uv finds no compatible versions.
+        ScriptError: If uv finds no compatible versions.
     """
     command = [*COMPILE, "--annotation-style=line", f"--python-version={pyproject.read_minimum_python(root)}"]
     command += ["pyproject.toml", "--output-file", str(output), *(["--extra", extra] if extra else [])]
@@ -64,7 +64,7 @@ def resolve(root: Path, extra: str, output: Path, constraints: list[Path]) -> st
     if result.returncode:
         subject = f"the extra {extra!r}" if extra else "the base dependencies"
         fix = "Change the requirements in pyproject.toml. Output of uv"
-        raise ValueError(f"uv cannot resolve {subject}. {fix}:\n{result.stderr.strip()}")
+        raise ScriptError(f"uv cannot resolve {subject}. {fix}:\n{result.stderr.strip()}")
     return remove_constraints(output.read_text(encoding="utf-8"))
 
 
@@ -74,7 +74,7 @@ def lock(root: Path, upgrade: bool) -> list[str]:
     Each lock file is constrained by the previous ones, so that all extras can be installed together.
 
     Raises:
-        ValueError: If an extra conflicts with the base or a previous extra. No file is written then.
+        ScriptError: If an extra conflicts with the base or a previous extra. No file is written then.
     """
     directory = root / "requirements"
     written: dict[str, str] = {}
@@ -95,20 +95,28 @@ def lock(root: Path, upgrade: bool) -> list[str]:
     obsolete = [file for file in sorted(directory.glob("*.lock")) if file.stem not in written]
     for file in obsolete:
         file.unlink()
+    num_packages = {name: len(split_entries(text)) for name, text in written.items()}
+    update_result(num_packages=num_packages, deleted=[file.stem for file in obsolete])
     lines = [f"Deleted {file.relative_to(root).as_posix()}" for file in obsolete]
     for name, text in written.items():
         (directory / f"{name}.lock").write_text(text, encoding="utf-8")
-        lines.append(f"Wrote requirements/{name}.lock: {len(split_entries(text))} packages")
+        lines.append(f"Wrote requirements/{name}.lock: {num_packages[name]} packages")
     return lines
 
 
-if __name__ == "__main__":
+def main(arguments: list[str]) -> None:
+    """Write all lock files, and print the changes.
+
+    Raises:
+        ScriptError: If uv is not installed, or finds no compatible versions.
+    """
     parser = argparse.ArgumentParser(prog="make lock", description="Lock the dependencies in pyproject.toml.")
     parser.add_argument("--upgrade", action="store_true", help="select the newest versions that pyproject.toml allows")
-    arguments = parser.parse_args()
+    is_upgrade = parser.parse_args(arguments).upgrade
     if shutil.which("uv") is None:
-        sys.exit("lock: `make lock` requires uv. Install it with `pip install uv`.")
-    try:
-        print("\n".join(lock(ROOT, arguments.upgrade)))
-    except ValueError as error:
-        sys.exit(f"lock: {error}")
+        raise ScriptError("`make lock` requires uv. Install it with `pip install uv`.")
+    print("\n".join(lock(ROOT, is_upgrade)))
+
+
+if __name__ == "__main__":
+    run_script("lock", main)

@@ -5,6 +5,7 @@
     python scripts/make.py pytest -n 2              run pytest with these options and ARGS
     python scripts/make.py help                     print help.txt, the list of commands
     python scripts/make.py unknown trian            print which command was probably meant
+    python scripts/make.py setup 0                  print that setup is complete, or the JSON object of json=true
 
 If a recipe contained $(MAKEOVERRIDES), the shell would expand `$`, `;` and `*`. MAKEFLAGS in the recipe's environment
 contains the same arguments unexpanded. GNU Make 3.81 and 4.x escape them in the same way.
@@ -19,8 +20,10 @@ import sys
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
+from typing import NoReturn
 
 import checkout
+import json_output
 
 SCRIPTS = Path(__file__).resolve().parent
 ENGINE = SCRIPTS.parent / "src/firstlight"
@@ -72,6 +75,18 @@ def exec_python(*program: str, forwards_overrides: bool = True) -> None:
     os.execve(sys.executable, [sys.executable, *program, *overrides, *flags], environment)
 
 
+def exit_with_error(command: str, code: int, message: str) -> NoReturn:
+    """Print an error, and, with json=true, the object of the command; then exit.
+
+    Raises:
+        SystemExit: Always.
+    """
+    print(message, file=sys.stderr)
+    if json_output.pop_json_argument(parse_makeflags(os.environ.get("MAKEFLAGS", "")))[1]:
+        json_output.write_object(1, command, code, message, "ConfigError" if code == 2 else "")
+    sys.exit(code)
+
+
 def split_flags(args: str) -> list[str]:
     """Return the words of ARGS as a shell splits them; nothing is expanded or run.
 
@@ -81,14 +96,15 @@ def split_flags(args: str) -> list[str]:
     try:
         return shlex.split(args)
     except ValueError as error:
-        sys.exit(f"Invalid value for ARGS: {args!r} ({error}). Close each quote, and pass e.g. ARGS='-k \"one test\"'.")
+        fix = "Close each quote, and pass e.g. ARGS='-k \"one test\"'."
+        exit_with_error("make", 2, f"Invalid value for ARGS: {args!r} ({error}). {fix}")
 
 
 def run_module(name: str) -> None:
     """Run a module with the arguments of the make command."""
     problem = checkout.find_problem(SCRIPTS.parent)
     if problem:
-        sys.exit(f"make: {problem}. Fix: {checkout.get_fix(SCRIPTS.parent)}.")
+        exit_with_error(name.rpartition(".")[2], 1, f"make: {problem}. Fix: {checkout.get_fix(SCRIPTS.parent)}.")
     # -P: a file of yours with the name of a standard module, such as types.py, must not take its place.
     exec_python("-P", "-m", name)
 
@@ -101,6 +117,23 @@ def run_script(name: str) -> None:
 def run_pytest(*options: str) -> None:
     """Run pytest with these options and the flags in ARGS."""
     exec_python("-m", "pytest", *options, forwards_overrides=False)
+
+
+def report_setup(code: str) -> None:
+    """Print where the environment is, or, with json=true, the object of the command; after a failure only the object.
+
+    Args:
+        code: Exit code of the installation.
+    """
+    _, is_json = json_output.pop_json_argument(parse_makeflags(os.environ.get("MAKEFLAGS", "")))
+    environment = sys.prefix if sys.prefix != sys.base_prefix else str(SCRIPTS.parent / ".venv")
+    if code == "0":
+        json_output.update_result(environment=environment)
+    if is_json:
+        message = "" if code == "0" else "The dependencies could not be installed. Use the messages on stderr."
+        json_output.write_object(1, "setup", int(code), message, "")
+    elif code == "0":
+        print(f"setup: the environment in {environment} is ready")
 
 
 def print_help() -> None:
@@ -121,6 +154,7 @@ if __name__ == "__main__":
         "run": run_module,
         "script": run_script,
         "pytest": run_pytest,
+        "setup": report_setup,
         "help": print_help,
         "unknown": print_unknown_target,
     }

@@ -10,10 +10,10 @@ If modality= of a model or kind= of a dataset is omitted, the default model dete
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import project
+from json_output import run_script, update_result
 from project import GROUPS, Files
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -201,12 +201,10 @@ def new(root: Path, arguments: list[str]) -> str:
     files = project.read_sources(root)
     written, command = plan_files(files, arguments)
     project.write_files(root, files, {**files, **written})
+    update_result(written=list(written), next=command)
     created = [f"{'Updated' if path in files else 'Created'} {path}" for path in written]
     return "\n".join([*created, f"Next: {command}, then make test"])
 
 
 if __name__ == "__main__":
-    try:
-        print(new(ROOT, sys.argv[1:]))
-    except ValueError as error:
-        sys.exit(f"new: {error}")
+    run_script("new", lambda arguments: print(new(ROOT, arguments)))

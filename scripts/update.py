@@ -12,11 +12,11 @@ import json
 import os
 import re
 import shutil
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from json_output import run_script, update_result
 from manifest import MANIFEST, normalize_line_endings
 from project import ENGINE_DIRS, TEMPLATE_TABLE, list_packages, suggest_name
 from update_plan import Inputs, Plan, find_deleted_commands, find_unlisted_files, plan_update
@@ -234,6 +234,8 @@ def update(command_line: list[str]) -> int:
     plan_template_record(plan, arguments, new.commit, new_version, list(inputs.removed))
     if not arguments.dry_run:
         write_files(plan, new.modes)
+    update_result(changes=plan.changes, attention=plan.attention, from_version=old_version, to_version=new_version)
+    update_result(commit=new.commit, dry_run=arguments.dry_run)
     print("\n".join(plan.changes))
     versions = f"{old_version} ({base.commit[:7] if base else 'unknown commit'}) to {new_version} ({new.commit[:7]})"
     print(f"{'Would update' if arguments.dry_run else 'Updated'} firstlight from {versions}")
@@ -244,7 +246,4 @@ def update(command_line: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(update(sys.argv[1:]))
-    except UpdateError as error:
-        sys.exit(f"update: {error}")
+    run_script("update", update)

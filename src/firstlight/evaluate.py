@@ -15,8 +15,12 @@ if TYPE_CHECKING:
 
 
 @command("evaluate")
-def main(cfg: DictConfig) -> dict[str, float]:
-    """Evaluate a checkpoint on a split of its dataset, and return the metrics."""
+def main(cfg: DictConfig) -> dict[str, Any]:
+    """Evaluate a checkpoint on a split of its dataset.
+
+    Returns:
+        The directory of the results, the checkpoint, the split, its number of samples if it is known, and the metrics.
+    """
     validate_config(cfg)
     if cfg.split not in ("train", "val", "test"):
         raise ConfigError(invalid_value("split", cfg.split, "train, val or test", "Use e.g. split=test."))
@@ -36,12 +40,13 @@ def main(cfg: DictConfig) -> dict[str, float]:
         console.print_fields({"checkpoint": checkpoint, "data": data_line, "device": device})
         loop = select_loop(cfg.split, model, data)
         metrics = run_loop(cfg.split, loop, model, data, trainer)
-        record.write(split=cfg.split, samples=count_samples(data), metrics=metrics)
+        results = {"split": cfg.split, "samples": count_samples(data), "metrics": metrics}
+        record.write(**results)
     # All digits, because the metrics of the training run are reproduced exactly.
     samples = f"{describe_evaluated_samples(trainer, loop)} ({cfg.split})"
     console.print_fields({"samples": samples} | {name: repr(value) for name, value in metrics.items()})
     console.print_fields({"written": str(record.directory)})
-    return metrics
+    return {"output_dir": str(record.directory), "checkpoint": checkpoint, **results}
 
 
 def select_loop(split: str, model: "LightningModule", data: "LightningDataModule | None") -> str:

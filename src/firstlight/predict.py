@@ -19,6 +19,7 @@ from firstlight.data.predict_inputs import find_input_paths
 from firstlight.run.errors import ConfigError, DataError, invalid_value
 from firstlight.run.evaluation import open_evaluation
 from firstlight.run.files import to_plain_dict, write_atomically
+from firstlight.run.json_output import is_json_requested
 from firstlight.run.output_path import is_stream, join_names, read_first_line, validate_output_file
 
 if TYPE_CHECKING:
@@ -32,10 +33,14 @@ TENSOR_SUFFIXES = (".pt",)
 
 
 @command("predict")
-def main(cfg: DictConfig) -> int:
-    """Write the prediction for each input, and return the number of predictions.
+def main(cfg: DictConfig) -> dict[str, Any]:
+    """Write the prediction for each input.
 
     A `Task` predicts the inputs of `input=`. Any other module predicts the `predict_dataloader` of its data.
+
+    Returns:
+        The file, the checkpoint, the number of predictions (of batches, if a module predicts its own dataloader), and
+        the inputs that could not be read.
     """
     validate_config(cfg)
     inputs = [] if cfg.input is None else find_input_paths(cfg.input)
@@ -57,13 +62,15 @@ def main(cfg: DictConfig) -> int:
         path = output or Path(cfg.output_dir) / f"predictions{suffixes[0]}"
         validate_suffix(path, suffixes, type(model).__name__)
         if is_task:
-            count, read = predict_inputs(cfg, path, model, data, trainer)  # type: ignore[arg-type]
+            count, unreadable = predict_inputs(cfg, path, model, data, trainer)  # type: ignore[arg-type]
+            read = f"{count} of {count + len(unreadable)} inputs"
         else:
-            count, read = predict_dataloader(cfg, path, model, data, trainer)
+            count, unreadable = predict_dataloader(cfg, path, model, data, trainer), []
+            read = f"{count} batches"
         if record is not None:
             record.write(input=to_plain_dict(cfg)["input"], samples=count)
         console.print_fields({"checkpoint": checkpoint, "read": read, "written": str(path)})
-    return count
+    return {"output": str(path), "checkpoint": checkpoint, "num_predictions": count, "unreadable": unreadable}
 
 
 def validate_output(cfg: DictConfig, inputs: list[Path]) -> Path | None:
@@ -76,6 +83,8 @@ def validate_output(cfg: DictConfig, inputs: list[Path]) -> Path | None:
         return None
     if cfg.output_dir != AUTO:
         raise ConfigError(f"output_dir={cfg.output_dir} has no effect with output=. Remove one of them.")
+    if is_json_requested() and cfg.output != "/dev/null" and is_stream(Path(str(cfg.output))):
+        raise ConfigError(f"output={cfg.output} cannot be combined with json=true. Use e.g. output=predictions.csv.")
     used = [Path(value) for value in iter_strings(to_plain_dict(cfg)) if os.path.isfile(value)]
     path = validate_output_file(cfg.output, (*TABLE_SUFFIXES, *TENSOR_SUFFIXES), [*inputs, *used], is_predictions_file)
     cfg.output_dir = str(path.parent)
@@ -122,11 +131,11 @@ def validate_suffix(path: Path, suffixes: tuple[str, ...], name: str) -> None:
 
 def predict_inputs(
     cfg: DictConfig, path: Path, model: "Task", data: "LabeledDataModule", trainer: "Trainer"
-) -> tuple[int, str]:
+) -> tuple[int, list[str]]:
     """Write the prediction for each input to a file, and report unreadable inputs.
 
     Returns:
-        The number of predictions, and the text of the line that states it.
+        The number of predictions, and the unreadable inputs.
 
     Raises:
         ConfigError: If no input is given.
@@ -154,14 +163,14 @@ def predict_inputs(
         print(f"predict: {data.get_read_error(name)}", file=sys.stderr)
     if not writer.written:
         raise DataError(f"Cannot read any of the {len(names)} inputs in {cfg.input}. Repair the inputs listed above.")
-    return len(writer.written), f"{len(writer.written)} of {len(names)} inputs"
+    return len(writer.written), unreadable
 
 
-def predict_dataloader(cfg: DictConfig, path: Path, model: Any, data: Any, trainer: "Trainer") -> tuple[int, str]:
+def predict_dataloader(cfg: DictConfig, path: Path, model: Any, data: Any, trainer: "Trainer") -> int:
     """Save what `predict_step` returns for each batch with torch.save. If a batch fails, the others are saved.
 
     Returns:
-        The number of batches, and the text of the line that states it.
+        The number of batches.
 
     Raises:
         ConfigError: If an input is given, or there is no predict_dataloader.
@@ -192,7 +201,7 @@ def predict_dataloader(cfg: DictConfig, path: Path, model: Any, data: Any, train
         if any(collector.batches):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, partial(torch.save, batches))
-    return len(batches), f"{len(batches)} batches"
+    return len(batches)
 
 
 if __name__ == "__main__":

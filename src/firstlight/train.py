@@ -1,5 +1,7 @@
 """Train a model:  python -m firstlight.train model=bert trainer=mps"""
 
+from typing import Any
+
 from omegaconf import DictConfig
 
 from firstlight.cli.command import command
@@ -8,8 +10,12 @@ from firstlight.run.record import record_run
 
 
 @command("train")
-def main(cfg: DictConfig) -> dict[str, float]:
-    """Train the model, test the best checkpoint, and return the metrics."""
+def main(cfg: DictConfig) -> dict[str, Any]:
+    """Train the model, and test the best checkpoint.
+
+    Returns:
+        The run directory, the status of the run, its metrics and its checkpoints.
+    """
     validate_config(cfg)
     with record_run(cfg) as record:
         # Imported late, so that config errors are reported before torch is imported.
@@ -17,7 +23,7 @@ def main(cfg: DictConfig) -> dict[str, float]:
         from firstlight.checkpoint.resolve import find_latest_checkpoint
         from firstlight.cli import summary
         from firstlight.distributed import ranks
-        from firstlight.run.files import get_best_or_last_checkpoint
+        from firstlight.run.files import get_best_or_last_checkpoint, list_checkpoints
         from firstlight.trainer.loops import find_missing_hooks
         from firstlight.trial.resolve import resolve_measured_settings
 
@@ -37,7 +43,12 @@ def main(cfg: DictConfig) -> dict[str, float]:
                 trainer.test(model, data, ckpt_path=tested_path, weights_only=True, verbose=False)
                 tested = summary.read_latest_metrics(trainer)
         summary.record_and_print_results(record, metrics | tested, tested)
-    return metrics | tested
+    return {
+        "run_dir": str(record.run_dir),
+        "status": "finished",
+        "metrics": metrics | tested,
+        "checkpoints": list_checkpoints(record.run_dir),
+    }
 
 
 if __name__ == "__main__":

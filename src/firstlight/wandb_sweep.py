@@ -20,11 +20,11 @@ METHODS = ("bayes", "random", "grid")
 
 
 @command("wandb_sweep")
-def main(cfg: DictConfig) -> str | None:
+def main(cfg: DictConfig) -> dict[str, Any]:
     """Validate all values of a sweep, create the sweep, and run `count` of its jobs.
 
     Returns:
-        The sweep ID; None if `dry_run` is true.
+        The file, the sweep ID (None if `dry_run` is true), and the command of a job.
 
     Raises:
         ConfigError: If the config, the sweep file or one of its values is invalid, or W&B is offline.
@@ -37,8 +37,10 @@ def main(cfg: DictConfig) -> str | None:
     for overrides in jobs:
         validate_training_config(overrides)
     print(f"sweep     {cfg.file}, {sweep['method']} over {', '.join(sweep['parameters'])}")
-    print(f"job       {format_command('python', '-m', 'firstlight.train', *jobs[0])}", flush=True)
-    return None if cfg.dry_run else create_sweep_and_run_agent(sweep, cfg.count)
+    command = format_command("python", "-m", "firstlight.train", *jobs[0])
+    print(f"job       {command}", flush=True)
+    sweep_id = None if cfg.dry_run else create_sweep_and_run_agent(sweep, cfg.count)
+    return {"file": cfg.file, "sweep_id": sweep_id, "job_command": command}
 
 
 def create_sweep_and_run_agent(sweep: dict[str, Any], count: int) -> str:
@@ -77,7 +79,8 @@ def load_sweep_config(file: Path) -> dict[str, Any]:
         ConfigError: If the file does not exist or is not a valid sweep config.
     """
     if not file.is_file():
-        raise ConfigError(not_found(f"Sweep file {file}", "Pass file=<YAML file>, e.g. file=sweeps/optimizer.yaml."))
+        fix = "Pass file=<YAML file>, e.g. file=sweeps/optimizer.yaml."
+        raise ConfigError(not_found(f"Sweep file {file}", fix, "file", str(file)))
     try:
         # OmegaConf parses 1e-5 as a number, PyYAML as a string.
         sweep: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)

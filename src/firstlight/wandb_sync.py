@@ -1,6 +1,7 @@
 """Upload stored runs to W&B:  python -m firstlight.wandb_sync runs=logs/train dry_run=true"""
 
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -8,14 +9,15 @@ from firstlight.cli.command import command
 from firstlight.config.validate import validate_config
 from firstlight.logger.wandb_offline import RunSegment, find_pending, upload_segments
 from firstlight.run.errors import ConfigError, UserError
+from firstlight.run.json_output import update_result
 
 
 @command("wandb_sync")
-def main(cfg: DictConfig) -> dict[str, str]:
+def main(cfg: DictConfig) -> dict[str, Any]:
     """Upload offline and interrupted runs in chronological order.
 
     Returns:
-        The URL of each uploaded run by run ID.
+        The URL of each uploaded run by run ID, and the directories of the runs that `dry_run` lists.
 
     Raises:
         ConfigError: If the config is invalid or there is no API key.
@@ -31,8 +33,8 @@ def main(cfg: DictConfig) -> dict[str, str]:
         print_runs("pending", runs)
     else:
         validate_api_key()
-        return upload_all(runs)
-    return {}
+    pending = [str(segments[-1].run_dir) for segments in runs.values()] if cfg.dry_run else []
+    return {"uploaded": {} if cfg.dry_run or not runs else upload_all(runs), "pending": pending}
 
 
 def exclude_unsafe_runs(runs: dict[str, list[RunSegment]]) -> dict[str, list[RunSegment]]:
@@ -61,11 +63,14 @@ def upload_all(runs: dict[str, list[RunSegment]]) -> dict[str, str]:
     Raises:
         UserError: If an upload fails; the remaining runs are uploaded first.
     """
-    urls, num_failed = {}, 0
+    urls: dict[str, str] = {}
+    num_failed = 0
     for run_id, segments in runs.items():
-        is_uploaded, urls[run_id] = upload_segments(segments)
+        is_uploaded, url = upload_segments(segments)
         num_failed += not is_uploaded
-        print(f"{'uploaded' if is_uploaded else 'failed':<10}  {segments[-1].run_dir}  {urls[run_id]}", flush=True)
+        urls |= {run_id: url} if is_uploaded else {}
+        update_result(uploaded=urls, pending=[])
+        print(f"{'uploaded' if is_uploaded else 'failed':<10}  {segments[-1].run_dir}  {url}", flush=True)
     if num_failed:
         raise UserError(
             f"{num_failed} of {len(runs)} runs could not be uploaded. These runs remain on disk. Run `make wandb-sync` "

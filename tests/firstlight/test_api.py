@@ -41,7 +41,7 @@ def test_loaded_model_matches_evaluate(run_dir, path):
 
     assert not loaded.model.training
     assert not loaded.data.datasets
-    expected = evaluate.main(compose_config("evaluate", [f"run={run_dir}"]))
+    expected = evaluate.main(compose_config("evaluate", [f"run={run_dir}"]))["metrics"]
     # The command uses another memory format, which changes the order of summation.
     assert expected == pytest.approx(compute_test_metrics(loaded.model, loaded.data), rel=1e-5)
     assert loaded.config.data.batch_size == 4

@@ -10,7 +10,7 @@ import pytest
 
 from support.checkout import ROOT
 
-COMMANDS = ["sweep", "export", "report", "benchmark", "check_gpu", "preflight", "prepare", "tune"]
+COMMANDS = ["sweep", "export", "report", "runs", "benchmark", "check_gpu", "preflight", "prepare", "tune"]
 EXISTING = [name for name in COMMANDS if (ROOT / "src" / "firstlight" / name).is_dir()]
 # In each copy without one command: import all modules of the engine, and compose the root configs.
 # The libraries are imported once, before the process forks.

@@ -35,7 +35,7 @@ def trained(request, tmp_path_factory):
     """Return the name of a project, the directory of its finished run, and its metrics."""
     run_dir = tmp_path_factory.mktemp(request.param) / "run"
     cfg = compose_config("train", [*make_overrides(request.param), "logger=none", f"output_dir={run_dir}"])
-    return request.param, run_dir, train.main(cfg)
+    return request.param, run_dir, train.main(cfg)["metrics"]
 
 
 def read_columns(run_dir):
@@ -63,7 +63,7 @@ def test_evaluation_repeats_the_metrics_of_the_run(trained):
         with pytest.raises(ConfigError, match="has no test_step"):
             evaluate.main(compose_config("evaluate", [f"run={run_dir}"]))
         return
-    evaluated = evaluate.main(compose_config("evaluate", [f"run={run_dir}"]))
+    evaluated = evaluate.main(compose_config("evaluate", [f"run={run_dir}"]))["metrics"]
 
     assert evaluated
     assert evaluated == {key: metrics[key] for key in evaluated}
@@ -80,7 +80,7 @@ def test_validation_split_is_evaluated(trained):
         with pytest.raises(ValueError, match="unexpected stage"):
             evaluate.main(cfg)
     else:
-        assert evaluate.main(cfg)
+        assert evaluate.main(cfg)["metrics"]
 
 
 def test_loaded_model_has_the_weights_of_the_checkpoint(trained):
@@ -109,9 +109,9 @@ def test_preflight_answers(trained, capsys):
 
 def test_weights_are_exported(trained, tmp_path):
     _, run_dir, _ = trained
-    paths = export.main(compose_config("export", [f"run={run_dir}", "format=safetensors", f"output={tmp_path / 'x'}"]))
+    overrides = [f"run={run_dir}", "format=safetensors", f"output={tmp_path / 'x'}"]
 
-    assert len(paths) == 2
+    assert len(export.main(compose_config("export", overrides))["files"]) == 2
 
 
 # The first three of them quickly.
@@ -139,9 +139,9 @@ def test_predictions_are_saved(tmp_path):
         compose_config("train", [*make_overrides("autoencoder"), "logger=none", f"output_dir={tmp_path / 'run'}"])
     )
     output = tmp_path / "predictions.pt"
-    count = predict.main(compose_config("predict", [f"run={tmp_path / 'run'}", f"output={output}"]))
+    result = predict.main(compose_config("predict", [f"run={tmp_path / 'run'}", f"output={output}"]))
 
-    assert count == 2
+    assert result["num_predictions"] == 2
     assert [tuple(batch.shape) for batch in torch.load(output)] == [(8, 1, 8, 8), (2, 1, 8, 8)]
     # Any existing .pt file may be a checkpoint, and tensors are not CSV.
     for taken, message in ((output, "already exists"), (tmp_path / "p.csv", "expected a file name ending in .pt")):

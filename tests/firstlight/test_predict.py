@@ -35,7 +35,8 @@ def photos(tmp_path):
 
 
 def run_predict(run_dir, photos, *overrides):
-    return predict.main(compose_config("predict", [f"run={run_dir}", f"input={photos}", *overrides]))
+    overrides = [f"run={run_dir}", f"input={photos}", *overrides]
+    return predict.main(compose_config("predict", overrides))["num_predictions"]
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

@@ -30,9 +30,9 @@ def test_run_of_any_name_is_evaluated_and_resumed(tmp_path, capsys, monkeypatch,
     if name.isprintable():  # otherwise the command has the form $'...', which only a shell reads
         command, overrides = find_printed_overrides(capsys.readouterr().out, "next")
         assert command == "evaluate"
-        assert evaluate.main(compose_config(command, overrides))
+        assert evaluate.main(compose_config(command, overrides))["metrics"]
 
-    assert evaluate.main(compose_config("evaluate", [f"run=runs/{name}"]))
+    assert evaluate.main(compose_config("evaluate", [f"run=runs/{name}"]))["metrics"]
     assert os.listdir(tmp_path) == ["runs"]
     assert os.listdir(tmp_path / "runs") == [name]
     # The last path that was recorded is the one that is read again.

@@ -171,6 +171,18 @@ def find_files_containing(directory, texts):
     return sorted(str(path.relative_to(directory)) for path in matches)
 
 
+def plant_secrets_in_sources(root, packages, secrets):
+    """Create a repository with an uncommitted file that contains secrets, and a package from a URL with a token."""
+    (root / "src").mkdir(parents=True)
+    git = ["git", "-C", str(root), "-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "commit.gpgsign=false"]
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    subprocess.run([*git, "commit", "--quiet", "--allow-empty", "--message=first"], check=True)
+    (root / "src/net.py").write_text("\n".join([f"wandb.login({secrets[0]})", *secrets]))
+    (packages / "private-1.dist-info").mkdir(parents=True)
+    url = f"https://{secrets[0]}@example.com/x.whl?token={secrets[0]}"
+    (packages / "private-1.dist-info/direct_url.json").write_text(json.dumps({"url": url}))
+
+
 def test_no_file_of_a_run_contains_secrets(tmp_path, monkeypatch):
     key, token = SECRETS.values()
     overrides = [override for override in OVERRIDES if override != "logger=none"]
@@ -188,12 +200,17 @@ def test_no_file_of_a_run_contains_secrets(tmp_path, monkeypatch):
     with open_dict(cfg):
         del cfg.hydra
         cfg.logger.wandb.notes = "\n".join([cfg.logger.wandb.notes, *(text for text, _ in iter_secrets())])
+    plant_secrets_in_sources(tmp_path / "project", tmp_path / "packages", [key, *(text for text, _ in iter_secrets())])
+    monkeypatch.chdir(tmp_path / "project")
+    monkeypatch.syspath_prepend(tmp_path / "packages")
     train.main(cfg)
     (tmp_path / "run" / "report.html").write_text(render(collect_report([tmp_path / "run"])))
 
     formats = [secret for text, secret in iter_secrets() if is_distinctive(secret)]
     assert len(formats) > 40
     assert find_files_containing(tmp_path / "run", [*SECRETS.values(), *formats]) == []
+    assert "+wandb.login(***)" in (tmp_path / "run" / "provenance" / "uncommitted.diff").read_text()
+    assert "\nprivate @ https://example.com/x.whl # 1\n" in (tmp_path / "run/provenance/packages.txt").read_text()
     assert "of-***" in (tmp_path / "run" / "config.yaml").read_text()
     assert list(tmp_path.glob("run/wandb/offline-run-*/run-*.wandb"))
     assert (tmp_path / "run" / "checkpoints" / "best.ckpt").is_file()

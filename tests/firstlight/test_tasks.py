@@ -52,13 +52,12 @@ def test_model_learns_real_labels(compose_cfg, files, tmp_path, combination):
     if combination[0] == "text":
         pytest.importorskip("transformers", reason="the extra text is not installed")
     name, minimum = COMBINATIONS[combination]
-    metrics = train.main(
-        compose_cfg(*make_overrides(files, *combination), f"trainer.max_epochs={EPOCHS[combination[0]]}")
-    )
+    overrides = [*make_overrides(files, *combination), f"trainer.max_epochs={EPOCHS[combination[0]]}"]
+    metrics = train.main(compose_cfg(*overrides))["metrics"]
     print({key: round(value, 4) for key, value in metrics.items() if key.startswith("test/")})
 
     assert metrics[name] > minimum
-    evaluated = evaluate.main(compose_config("evaluate", [f"run={tmp_path / 'run'}"]))
+    evaluated = evaluate.main(compose_config("evaluate", [f"run={tmp_path / 'run'}"]))["metrics"]
     assert evaluated[name] == metrics[name]
     check_result_files(tmp_path / "run", combination[1], metrics)
     check_predictions(files[combination[0]], tmp_path, combination)

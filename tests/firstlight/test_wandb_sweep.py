@@ -34,7 +34,7 @@ def write_sweep_file(directory, **changes):
 
 
 def run_wandb_sweep(file, *overrides):
-    return wandb_sweep.main(compose_config("wandb_sweep", [f"file={file}", *overrides]))
+    return wandb_sweep.main(compose_config("wandb_sweep", [f"file={file}", *overrides]))["sweep_id"]
 
 
 def test_sweep_is_validated_without_server(tmp_path, capsys):

@@ -25,7 +25,7 @@ def write_segment(run_dir, name, synced=False, content=b"something"):
 
 
 def run_wandb_sync(directory, *overrides):
-    return wandb_sync.main(compose_config("wandb_sync", [f"runs={directory}", *overrides]))
+    return wandb_sync.main(compose_config("wandb_sync", [f"runs={directory}", *overrides]))["uploaded"]
 
 
 def test_pending_runs_are_listed_in_chronological_order(tmp_path, capsys):

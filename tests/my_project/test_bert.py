@@ -162,12 +162,12 @@ def test_remote_code_runs_on_request(tmp_path, remote_code_dir):
 def test_each_command_needs_permission_for_remote_code(tmp_path, remote_code_dir):
     overrides = [*make_tiny_overrides("bert"), f"model.weights={remote_code_dir}", "model.trust_remote_code=true"]
     overrides += ["model.freeze_layers=0", f"output_dir={tmp_path / 'run'}"]
-    metrics = train.main(compose_config("train", overrides))
+    metrics = train.main(compose_config("train", overrides))["metrics"]
     run = f"run={tmp_path / 'run'}"
 
     with pytest.raises(ConfigError, match="contains custom Python code"):
         evaluate.main(compose_config("evaluate", [run]))
-    evaluated = evaluate.main(compose_config("evaluate", [run, "model.trust_remote_code=true"]))
+    evaluated = evaluate.main(compose_config("evaluate", [run, "model.trust_remote_code=true"]))["metrics"]
     assert evaluated["test/loss"] == metrics["test/loss"]
 
 

@@ -29,7 +29,7 @@ def test_model_overfits_single_batch(compose_cfg, name, precision):
     # Half of the default learning rate, because batch statistics of so few samples vary. 16 bits require more steps.
     steps = ["trainer.max_epochs=12", "trainer.log_every_n_steps=1", f"trainer.precision={precision}"]
     optimizer = ["optimizer.lr=0.0005", "scheduler=constant"]
-    metrics = train.main(compose_cfg(*make_tiny_overrides(name), *SINGLE_BATCH, *steps, *optimizer))
+    metrics = train.main(compose_cfg(*make_tiny_overrides(name), *SINGLE_BATCH, *steps, *optimizer))["metrics"]
 
     assert metrics["train/accuracy"] == 1.0
 

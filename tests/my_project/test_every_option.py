@@ -101,7 +101,7 @@ def test_model_is_rebuilt_from_checkpoint(trained_run):
 def test_run_is_evaluated_without_overrides(trained_run):
     option, run_dir, _ = trained_run
     load_checkpoint(option, run_dir / "checkpoints" / "best.ckpt")
-    metrics = evaluate.main(compose_config("evaluate", [f"run={run_dir}"]))
+    metrics = evaluate.main(compose_config("evaluate", [f"run={run_dir}"]))["metrics"]
 
     assert 0 <= metrics["test/accuracy"] <= 1
     assert metrics["test/loss"] >= 0

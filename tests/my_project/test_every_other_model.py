@@ -17,7 +17,7 @@ def trained_run(request, tmp_path_factory):
     """Return the run directory of a training run of one step, and its metrics."""
     run_dir = tmp_path_factory.mktemp(request.param) / "run"
     overrides = [f"model={request.param}", *QUICK_OVERRIDES, *ONE_BATCH, f"output_dir={run_dir}"]
-    return run_dir, train.main(compose_config("train", overrides))
+    return run_dir, train.main(compose_config("train", overrides))["metrics"]
 
 
 def test_checkpoint_loads_with_weights_only(trained_run):
@@ -38,7 +38,7 @@ def test_run_is_evaluated(trained_run):
     run_dir, metrics = trained_run
     for split in ("test", "val"):
         try:
-            evaluated = evaluate.main(compose_config("evaluate", [f"run={run_dir}", f"split={split}"]))
+            evaluated = evaluate.main(compose_config("evaluate", [f"run={run_dir}", f"split={split}"]))["metrics"]
         except ConfigError as error:
             if "Cannot evaluate" in str(error):
                 continue  # the module has no such step

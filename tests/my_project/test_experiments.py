@@ -19,7 +19,7 @@ def test_smoke_runs_every_stage(compose_cfg, model):
     overrides = [
         override for override in make_tiny_overrides(model) if not override.startswith(("trainer.", "data.batch"))
     ]
-    metrics = train.main(compose_cfg(*overrides, "experiment=smoke"))
+    metrics = train.main(compose_cfg(*overrides, "experiment=smoke"))["metrics"]
 
     assert {"train/loss", "val/loss", "test/loss"} <= set(metrics)
 
@@ -35,6 +35,7 @@ def test_profile_writes_report(compose_cfg, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_overfit_reaches_perfect_accuracy(compose_cfg, model):
-    metrics = train.main(compose_cfg(*make_tiny_overrides(model), "experiment=overfit", "trainer.max_epochs=10"))
+    overrides = [*make_tiny_overrides(model), "experiment=overfit", "trainer.max_epochs=10"]
+    metrics = train.main(compose_cfg(*overrides))["metrics"]
 
     assert metrics["train/accuracy"] == 1.0

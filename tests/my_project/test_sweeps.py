@@ -18,5 +18,5 @@ def test_sweep_composes(file, capsys):
     if missing := models - set(list_project_options("model")):
         pytest.skip(f"configs/model has no {', '.join(map(str, sorted(missing)))}")
 
-    assert wandb_sweep.main(compose_config("wandb_sweep", [f"file={file}", "dry_run=true"])) is None
+    assert wandb_sweep.main(compose_config("wandb_sweep", [f"file={file}", "dry_run=true"]))["sweep_id"] is None
     assert "python -m firstlight.train " in capsys.readouterr().out

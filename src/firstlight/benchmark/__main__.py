@@ -9,6 +9,7 @@ from firstlight.cli.command import command
 from firstlight.config.compose import compose_config
 from firstlight.config.validate import validate_config
 from firstlight.run.errors import TrainingError
+from firstlight.run.json_output import update_result
 from firstlight.run.output_path import validate_new_dir
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     """Measure each workload on each accelerator, with the Trainer and a plain loop; print, save and plot the results.
 
     Returns:
-        The contents of benchmark.json.
+        The directory of the results, and the contents of benchmark.json.
 
     Raises:
         ConfigError: If the config is invalid.
@@ -34,7 +35,8 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     if len(errors) == len(workloads):
         raise next(iter(errors.values()))
     suite = measure_workloads(cfg, workloads, errors)
-    results = suite.finalize()
+    results = {"output_dir": str(cfg.output_dir), **suite.finalize()}
+    update_result(**results)
     if cfg.compare:
         from firstlight.benchmark.published import print_comparison
 

@@ -2,6 +2,8 @@
 
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig
@@ -10,6 +12,7 @@ from firstlight.cli.command import command
 from firstlight.config.options import format_unknown_option, list_option_files
 from firstlight.config.validate import validate_config
 from firstlight.run.errors import ConfigError, HardwareError, invalid_value
+from firstlight.run.json_output import update_result
 
 
 # Not in scripts/help.txt: `make doctor gpu=true` runs this command, after the other checks of the machine.
@@ -24,10 +27,10 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     validate_models(cfg)
     from firstlight.check_gpu import format_results, run_checks
 
-    results = run_checks.run_all_checks(cfg.models, sys.stderr, print_json if cfg.json else lambda entries: None)
-
-    if not cfg.json:
-        print(format_results.format_text(results), flush=True)
+    with open_records(cfg.records_file) as report:
+        results = run_checks.run_all_checks(cfg.models, sys.stderr, report)
+    update_result(**results)
+    print(format_results.format_text(results), flush=True)
     if failures := format_results.list_failures(results):
         more = f" (first of {len(failures)})" if len(failures) > 1 else ""
         problem = f"{results['device']['name']} computes other results than the CPU{more}"
@@ -35,9 +38,18 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     return results
 
 
-def print_json(entries: dict[str, Any]) -> None:
-    """Print entries of the results as a line of JSON."""
-    print(json.dumps(entries), flush=True)
+@contextmanager
+def open_records(path: str | None) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Yield a function that appends entries of the results to a file as a line of JSON, at once.
+
+    Args:
+        path: The file. If None, nothing is written.
+    """
+    if path is None:
+        yield lambda entries: None
+        return
+    with open(path, "w", encoding="utf-8") as file:
+        yield lambda entries: print(json.dumps(entries), file=file, flush=True)
 
 
 def validate_models(cfg: DictConfig) -> None:

@@ -11,7 +11,7 @@ from firstlight.trial.difference import find_difference
 
 Kind = Literal["operator", "model"]
 # What to do about a difference without a known reason.
-REPORT = "Report it to PyTorch, with the output of `make doctor gpu=true ARGS=--json`."
+REPORT = "Report it to PyTorch, with the output of `make doctor gpu=true json=true`."
 Status = Literal["equal", "different", "failed", "unsupported", "skipped"]
 
 

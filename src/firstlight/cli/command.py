@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 from omegaconf import DictConfig
@@ -25,7 +25,9 @@ from firstlight.distributed.ranks import run_worker_rank
 from firstlight.hardware.mps_watermarks import set_watermarks
 from firstlight.run.checkout import validate_checkout
 from firstlight.run.environment import prepare_process
+from firstlight.run.errors import ConfigError, Message
 from firstlight.run.failure import describe_stop
+from firstlight.run.json_output import pop_json_argument, print_as_json, redirect_output
 from firstlight.run.parent import stop_with_sweep_of_environment
 from firstlight.run.rank import get_launcher, is_nonzero_rank
 from firstlight.run.record import end_open_runs
@@ -62,7 +64,11 @@ def run_cli(name: str, task: Callable[[DictConfig], Any]) -> None:
     # Makes Hydra raise its errors instead of printing them, so that they can be formatted here.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     stop_with_sweep_of_environment()
-    with exit_on_stop_signals(name):
+    sys.argv[1:], is_json = pop_json_argument(sys.argv[1:])
+    is_rank_zero = not is_nonzero_rank()
+    if is_json and not is_rank_zero:
+        redirect_output()  # Rank 0 prints the object, maybe to the same stdout.
+    with print_as_json(name, is_json and is_rank_zero), exit_on_stop_signals(name):
         try:
             compose_and_run(name, task)
         except (KeyboardInterrupt, SystemExit) as stop:
@@ -72,9 +78,8 @@ def run_cli(name: str, task: Callable[[DictConfig], Any]) -> None:
             if isinstance(error, BrokenPipeError) and INFO_FLAGS & {*sys.argv[1:]}:
                 # `make train ARGS=--help | head` has all it wants. Python would report the closed pipe at its end, too.
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            elif not get_received_signal():
-                print_error(error, name)
-            sys.exit(1)
+                sys.exit(1)
+            sys.exit(1 if get_received_signal() else print_error(error, name))
 
 
 def compose_and_run(name: str, task: Callable[[DictConfig], Any]) -> None:
@@ -91,7 +96,7 @@ def compose_and_run(name: str, task: Callable[[DictConfig], Any]) -> None:
     if is_nonzero_rank():
         run_nonzero_rank(name, task)
         return
-    failures: list[str] = []
+    failures: list[int] = []
     set_watermarks(os.environ)  # before torch is imported
     overrides = move_secrets_to_environment(sys.argv[1:])
     validate_hydra_overrides(overrides)
@@ -99,10 +104,27 @@ def compose_and_run(name: str, task: Callable[[DictConfig], Any]) -> None:
     register_sweeper()
     root, sys.argv[1:] = resolve_and_store_root_config(name, overrides)
     job = functools.partial(run_job, task, failures)
-    with accept_lazy_help():
+    with adapt_argparse():
         hydra.main(config_path=str(CONFIG_DIR), config_name=root, **VERSION_BASE)(job)()
     if failures:
-        sys.exit(1)
+        sys.exit(max(failures))
+
+
+@contextmanager
+def adapt_argparse() -> Iterator[None]:
+    """Let Hydra's parser accept its own help texts, and raise an error for an unknown flag instead of exiting."""
+
+    def raise_error(parser: argparse.ArgumentParser, message: str) -> NoReturn:
+        fix = "Pass overrides as key=value, and list the flags with --hydra-help."
+        raise ConfigError(Message(f"Invalid command line: {message}. {fix}", fix=fix))
+
+    parser: Any = argparse.ArgumentParser
+    exit_with_usage, parser.error = parser.error, raise_error
+    try:
+        with accept_lazy_help():
+            yield
+    finally:
+        parser.error = exit_with_usage
 
 
 @contextmanager

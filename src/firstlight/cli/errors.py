@@ -23,29 +23,47 @@ from firstlight.config.options import (
     load_trusted_packages,
     load_yaml,
 )
-from firstlight.run.errors import MAX_MESSAGE_CHARACTERS, UserError, shorten
-from firstlight.run.failure import find_known_reason, unwrap_worker_error
+from firstlight.run.errors import MAX_MESSAGE_CHARACTERS, ConfigError, Message, UserError, shorten, split_setting
+from firstlight.run.failure import find_known_reason, is_oom_error, unwrap_worker_error
+from firstlight.run.json_output import set_error
+from firstlight.run.network import is_network_error
+from firstlight.run.redaction import redact
 
 
-def format_user_error(error: BaseException, name: str, overrides: list[str]) -> str | None:
-    """Return the one-line message for an error, or None if only a traceback helps.
+def format_user_error(error: BaseException, name: str, overrides: list[str]) -> Message | None:
+    """Return the one-line message for an error, with its parts, or None if only a traceback helps.
 
     Args:
         error: The raised error.
         name: The command.
         overrides: Its command-line arguments.
     """
-    if (reason := find_known_reason(error)) is not None:
-        return reason
     text = unwrap_worker_error(error)
+    if (reason := find_known_reason(error)) is not None:
+        return Message(reason, "data.batch_size" if is_oom_error(error) else None, None, Message.parse(reason).fix)
+    if isinstance(error, UserError) and text == str(error).strip():
+        return error.message
+    formatted = _format_config_error(error, text, name, overrides)
+    return formatted if formatted is None or isinstance(formatted, Message) else Message.parse(formatted)
+
+
+def _format_config_error(error: BaseException, text: str, name: str, overrides: list[str]) -> str | None:
+    """Return the message for an error of Hydra, OmegaConf, YAML or Lightning about the config, or None.
+
+    Args:
+        error: The raised error.
+        text: Its text.
+        name: The command.
+        overrides: Its command-line arguments.
+    """
     one_line = " ".join(text.split())
     match error:
         case UserError():
             return one_line
         case OverrideParseException():
-            detail = text.splitlines()[0]
             fix = "Use the form key=value, and quote special characters."
-            return f"Cannot parse override {error.override!r} ({detail}). {fix}"
+            message = f"Cannot parse override {error.override!r} ({text.splitlines()[0]}). {fix}"
+            return Message(message, value=error.override, fix=fix)
         case MissingConfigException():
             return _format_unknown_option(text)
         case ConfigCompositionException():
@@ -123,7 +141,8 @@ def _format_unknown_key(text: str, name: str, overrides: list[str]) -> str:
     if "Ambiguous value" in text or "requires --multirun" in text:
         match = re.search(r"'([^']+)'", text)
         subject = match.group(1) if match else "An override"
-        return f"{subject} is a sweep over several values. Run `make sweep`, or pass a list with key=[a,b]."
+        fix = "Run `make sweep`, or pass a list with key=[a,b]."
+        return Message(f"{subject} is a sweep over several values. {fix}", *split_setting(subject), fix)
     if match := re.match(r"You must specify '(\w+)'", text):
         return _format_missing_default(match.group(1))
     match = re.search(r"Could not (?:override|delete from config\.) '([^']+)'", text)
@@ -132,7 +151,8 @@ def _format_unknown_key(text: str, name: str, overrides: list[str]) -> str:
     path = match.group(1)
     group = path.partition(".")[0]
     if group in ("launcher", "sweeper") and name != "sweep":
-        return f"'{group}' is only valid for sweeps. Run `make sweep`, or remove {path}."
+        fix = f"Run `make sweep`, or remove {path}."
+        return Message(f"'{group}' is only valid for sweeps. {fix}", path, fix=fix)
     try:
         cfg = _compose_without(path, name, overrides)
     except Exception:  # there is another error
@@ -148,11 +168,13 @@ def _suggest_key(path: str, cfg: DictConfig) -> str:
         known = _list_known_keys(OmegaConf.select(cfg, parent.rpartition(".")[0]) if parent else cfg)
         return format_unknown_key(parent or path, known)
     if "_target_" in node and last in schema.read_signature(node["_target_"]).parameters:
-        return f"'{path}' is accepted by the class but not set in the config. To add the key, pass +{path}=<value>."
+        fix = f"To add the key, pass +{path}=<value>."
+        return Message(f"'{path}' is accepted by the class but not set in the config. {fix}", path, fix=fix)
     if not parent:
         for section, value in cfg.items_ex(resolve=False):
             if last in _list_known_keys(value):
-                return f"Unknown setting '{path}'. Did you mean '{section!s}.{path}'?"
+                fix = f"Did you mean '{section!s}.{path}'?"
+                return Message(f"Unknown setting '{path}'. {fix}", path, fix=fix)
     return format_unknown_key(path, [*_list_known_keys(node), *([] if parent else list_groups())])
 
 
@@ -180,10 +202,33 @@ def _compose_without(path: str, name: str, overrides: list[str]) -> DictConfig:
     return compose_config(name, [*options, *sources])
 
 
-def print_error(error: Exception, name: str) -> None:
-    """Print a user error as one line, and any other error with its traceback."""
-    text = format_user_error(error, name, sys.argv[1:])
-    if text is None:
+def print_error(error: Exception, name: str) -> int:
+    """Print a user error as one line, and any other error with its traceback; return the exit code of the command.
+
+    The parts of the message are stored for json=true.
+    """
+    message = format_user_error(error, name, sys.argv[1:])
+    if message is None:
         traceback.print_exception(error)
-    else:
-        print(f"{name}: {shorten(text, MAX_MESSAGE_CHARACTERS)}", file=sys.stderr, flush=True)
+        set_error(type(error).__name__, " ".join(str(error).split()))
+        return 1
+    line = shorten(message, MAX_MESSAGE_CHARACTERS)
+    print(f"{name}: {line}", file=sys.stderr, flush=True)
+    kind, code = classify_error(error)
+    value = redact({message.key: message.value})[message.key] if message.key else message.value
+    set_error(kind, line, message.key, value, message.fix)
+    return code
+
+
+def classify_error(error: Exception) -> tuple[str, int]:
+    """Return the name of the class of an error that `format_user_error` explains, and the exit code of the command.
+
+    The code is 2 if the arguments, the config, or the files that they name are invalid, and otherwise 1.
+    """
+    if is_oom_error(error) and not isinstance(error, UserError):
+        return "OutOfMemoryError", 1
+    if find_known_reason(error) is not None or is_network_error(error):
+        return type(error).__name__, 1
+    if isinstance(error, UserError):
+        return type(error).__name__, error.exit_code
+    return ConfigError.__name__, ConfigError.exit_code

@@ -19,7 +19,8 @@ from firstlight.config.overrides import drop_keys_of_replaced_classes
 from firstlight.config.run_config import has_checkpoint
 from firstlight.distributed.ranks import run_worker_rank
 from firstlight.run.errors import shorten
-from firstlight.run.files import read_json_or_empty
+from firstlight.run.files import SWEEP_FILE, read_json_or_empty
+from firstlight.run.json_output import add_job, set_result
 from firstlight.run.lock import WORKER_EXIT_TIMEOUT_S, acquire_run_lock, is_unlocked
 from firstlight.run.overrides import list_overrides
 from firstlight.run.parent import SWEEP_PID_VARIABLE
@@ -27,18 +28,16 @@ from firstlight.run.rank import get_launcher, is_nonzero_rank
 from firstlight.run.signals import get_received_signal
 from firstlight.run.text import format_override
 
-# In the sweep directory: the overrides and jobs of `make sweep`.
-SWEEP_FILE = "sweep.json"
 # W&B accepts names of up to 128 characters.
 MAX_NAME_CHARACTERS = 120
 
 
-def run_job(task: Callable[[DictConfig], Any], failures: list[str], cfg: DictConfig) -> Any:
+def run_job(task: Callable[[DictConfig], Any], failures: list[int], cfg: DictConfig) -> Any:
     """Run one job. Failures are printed and counted, so that the remaining sweep jobs still run.
 
     Args:
         task: The command.
-        failures: Receives the name of the command if the job fails.
+        failures: Receives the exit code of the job if it fails.
         cfg: Config of the job.
     """
     if is_nonzero_rank():  # Slurm may run one job in several processes
@@ -57,12 +56,15 @@ def run_job(task: Callable[[DictConfig], Any], failures: list[str], cfg: DictCon
     try:
         if is_sweep_job and needs_subprocess(cfg):
             return run_job_in_subprocess(cfg, failures)
-        return task(prepare_resume_or_restart(cfg) if is_sweep_job and is_managed_sweep() else cfg)
+        result = task(prepare_resume_or_restart(cfg) if is_sweep_job and is_managed_sweep() else cfg)
+        report_result(cfg, 0, result)
+        return result
     except Exception as error:
         if number := get_received_signal():
             raise SystemExit(128 + number) from error
-        print_error(error, cfg.command)
-        failures.append(cfg.command)
+        code = print_error(error, cfg.command)
+        failures.append(1 if is_sweep_job else code)
+        report_result(cfg, code, None)
     # Outside the handler, because the traceback of the error references the model of the job.
     if "torch" in sys.modules:
         from firstlight.hardware.device import release_memory
@@ -71,12 +73,20 @@ def run_job(task: Callable[[DictConfig], Any], failures: list[str], cfg: DictCon
     return None
 
 
+def report_result(cfg: DictConfig, code: int, result: dict[str, Any] | None) -> None:
+    """Add the result of a job to the JSON object of the command."""
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        add_job(str(cfg.output_dir), code, result)
+    elif result is not None:
+        set_result(result)
+
+
 def needs_subprocess(cfg: DictConfig) -> bool:
     """Return True if a job starts processes for several devices, which the process of the sweep cannot join."""
     return "trainer" in cfg and cfg.trainer.strategy != AUTO and get_launcher() != "Slurm"
 
 
-def run_job_in_subprocess(cfg: DictConfig, failures: list[str]) -> None:
+def run_job_in_subprocess(cfg: DictConfig, failures: list[int]) -> None:
     """Run a job as a command in a process of its own, which prints its own errors."""
     run_dir = Path(cfg.output_dir)
     overrides = [format_override("resume", run_dir), *list_place_overrides()]
@@ -95,7 +105,8 @@ def run_job_in_subprocess(cfg: DictConfig, failures: list[str]) -> None:
             process.terminate()
         process.wait()
         raise
-    failures += [cfg.command] if code else []
+    failures += [1] if code else []
+    report_result(cfg, code, None)
 
 
 def get_skip_reason(run_dir: Path) -> str:

@@ -26,7 +26,7 @@ from firstlight.config.path_overrides import normalize_path_overrides
 from firstlight.config.run_config import has_checkpoint, load_run_config, rebase_paths
 from firstlight.config.untrusted import is_run_id, select_run_config
 from firstlight.run.containment import find_run_dir
-from firstlight.run.errors import CheckpointError, ConfigError, format_value
+from firstlight.run.errors import CheckpointError, ConfigError, Message, format_value
 from firstlight.run.files import read_json_or_empty
 from firstlight.run.lock import is_unlocked
 from firstlight.run.text import unquote_hydra
@@ -95,7 +95,7 @@ def resolve_and_store_root_config(name: str, overrides: list[str]) -> tuple[str,
     source = given.get("resume") or given.get("run") or given.get("ckpt")
     if source in (None, "null"):
         if name in ("evaluate", "predict", "export") and not set(overrides) & {"--help", "-h", "--hydra-help"}:
-            raise ConfigError(f"{name} requires a trained model. Pass run=logs/train/<run> or ckpt=<file>.")
+            raise ConfigError(format_missing_run(name))
         return name, overrides
     groups = select_groups(name, given)
     run_groups = {"train": ("callbacks", "logger"), "evaluate": ("callbacks",)}.get(name, ())
@@ -114,6 +114,12 @@ def resolve_and_store_root_config(name: str, overrides: list[str]) -> tuple[str,
     ConfigStore.instance().store(name="saved", node=saved, **REPLACE)
     remaining = [override for override in overrides if override.partition("=")[0] not in groups]
     return ("resume" if "resume" in given else name), remaining
+
+
+def format_missing_run(name: str) -> Message:
+    """Return the message for a command that was not given a trained model."""
+    fix = "Pass run=logs/train/<run> or ckpt=<file>."
+    return Message(f"{name} requires a trained model. {fix}", "run", fix=fix)
 
 
 def select_groups(name: str, given: dict[str, str]) -> dict[str, str]:
@@ -190,10 +196,11 @@ def validate_resume(run_dir: Path, given: dict[str, str], saved: DictConfig) -> 
         if name.startswith(RESUME_IMMUTABLE_KEYS) or not name.startswith((*RESUME_MUTABLE_KEYS, "hydra.")):
             before = OmegaConf.select(saved, name.lstrip("+"))
             if OmegaConf.from_dotlist([f"value={value}"]).value != before:
-                raise ConfigError(
+                text = (
                     f"Cannot change {name} from {format_value(before)} to {value} when resuming. Start a new run, or "
                     f"change only: {', '.join(RESUME_MUTABLE_KEYS[1:])}."
                 )
+                raise ConfigError(Message(text, name, value, Message.parse(text).fix))
     has_finished = read_json_or_empty(run_dir / "run.json").get("status") == "finished"
     if has_finished and not any(name.startswith("trainer.max_") for name in given):
         raise CheckpointError(f"{run_dir} has already finished. To train longer, increase trainer.max_epochs.")

@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from firstlight.run.errors import ConfigError, unknown_name
+from firstlight.run.errors import ConfigError, Message, unknown_name
 
 CONFIG_DIR = next(
     folder
@@ -110,15 +110,16 @@ def load_yaml(file: Path) -> dict[str, Any]:
         raise ConfigError(f"Cannot parse {file}: {why}. Fix the file, or restore it with git.") from error
 
 
-def format_unknown_option(group: str, name: str) -> str:
+def format_unknown_option(group: str, name: str) -> Message:
     """Return the message for an option that does not exist, with the nearest existing one."""
     known = list(list_option_files(group))
     nearest = SIMILAR_OPTIONS.get((group, name), get_close_matches(name, known, n=1, cutoff=0.4))
     hint = f"Did you mean {' or '.join(f'{group}={option}' for option in nearest)}? " if nearest else ""
-    return f"Unknown option {group}={name}. {hint}Available: {', '.join(known)}."
+    fix = f"{hint}Available: {', '.join(known)}."
+    return Message(f"Unknown option {group}={name}. {fix}", group, name, fix)
 
 
-def format_unknown_key(path: str, known: list[str]) -> str:
+def format_unknown_key(path: str, known: list[str]) -> Message:
     """Return the message for a config key that does not exist, with the nearest existing one."""
     parent, _, name = path.rpartition(".")
     keys = sorted({key for key in known if not key.startswith("_")})

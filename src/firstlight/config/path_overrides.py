@@ -5,8 +5,9 @@ import re
 
 from firstlight.run.text import format_override, unquote_hydra
 
+# The filter of `make runs` contains characters that Hydra's grammar does not allow either: "test/accuracy>0.9".
 PATH_KEY = re.compile(
-    r"\+{0,2}(?:(?:[\w.]*[._])?(?:dir|path|file|root|weights)|run|runs|resume|ckpt|input|output|init_from)"
+    r"\+{0,2}(?:(?:[\w.]*[._])?(?:dir|path|file|root|weights)|run|runs|resume|ckpt|input|output|init_from)|filter"
 )
 # Hydra reads these values as they are.
 PLAIN_VALUE = re.compile(r"[\w./@+:-]*", re.ASCII)

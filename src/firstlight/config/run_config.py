@@ -11,6 +11,7 @@ from firstlight.run.errors import CheckpointError, corrupt_file
 from firstlight.run.files import ENGINE_KEY, has_valid_checksum
 
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+MAX_YAML_DEPTH = 100
 # Last sentence of messages about an unreadable config.yaml.
 RESTORE_CONFIG = "Restore the file, or start a new run."
 
@@ -61,9 +62,7 @@ def load_verified_config(file: Path) -> DictConfig:
     """
     try:
         text = read_text_inside(file)
-        # A few nested aliases describe billions of values; a run writes none.
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, YAML_LOADER)):
-            raise ValueError("the file contains an alias")
+        validate_yaml_structure(text)
         config = OmegaConf.create(text)
     except Exception as error:  # YAML and OmegaConf raise many kinds
         raise CheckpointError(corrupt_file(str(file), type(error).__name__, RESTORE_CONFIG)) from error
@@ -72,6 +71,24 @@ def load_verified_config(file: Path) -> DictConfig:
     if not has_valid_checksum(text):
         raise CheckpointError(f"{file} was modified after the run wrote it (checksum mismatch). {RESTORE_CONFIG}")
     return config
+
+
+def validate_yaml_structure(text: str) -> None:
+    """Check that a YAML text, which may come from a stranger, can be loaded within milliseconds.
+
+    Raises:
+        ValueError: If the text contains an alias, or is nested more deeply than the config of a run.
+        yaml.YAMLError: If the text is not valid YAML.
+    """
+    depth = 0
+    for event in yaml.parse(text, YAML_LOADER):
+        # A few nested aliases describe billions of values; a run writes none.
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError("the file contains an alias")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        # libyaml takes half a minute for 100,000 brackets.
+        if depth > MAX_YAML_DEPTH:
+            raise ValueError(f"the file has more than {MAX_YAML_DEPTH} levels")
 
 
 def rebase_paths(saved: Any, run_dir: Path | str) -> DictConfig:

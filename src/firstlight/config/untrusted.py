@@ -76,7 +76,7 @@ def list_denied_keys() -> set[str]:
     """Return the root keys that a run does not state: keys of Hydra, and of commands other than `train`."""
     roots = {file.stem: load_yaml(file) for file in list_root_configs()}
     others = {name for root in roots.values() for name in root} - {*roots["train"], "callbacks", "logger"}
-    return others | {"defaults", "hydra", "resume"}
+    return others | {"defaults", "hydra", "resume", "json"}
 
 
 def validate_plain_values(value: Any, run_dir: Path) -> None:

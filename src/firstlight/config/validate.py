@@ -58,7 +58,8 @@ def validate_config(cfg: DictConfig) -> None:
 def validate_root_keys(settings: dict[str, Any]) -> None:
     """Check that each root key exists in the config of a command and that its value has the right type."""
     known: dict[str, Any] = {"model": {}, "data": {}, "resume": None}
-    for file in list_root_configs():
+    # The command's own config comes last: `compare` has another type in benchmark than in runs.
+    for file in sorted(list_root_configs(), key=lambda file: file.stem == settings.get("command")):
         root = load_yaml(file)
         groups = [group for entry in root.pop("defaults") if isinstance(entry, dict) for group in entry]
         known |= {group: {} for group in groups if " " not in group and group != "hydra"} | root

@@ -11,6 +11,7 @@ from typing import Any
 from firstlight.run.errors import CheckpointError, TrainingError, iter_error_chain
 from firstlight.run.failure import describe_failure
 from firstlight.run.files import read_json_or_empty
+from firstlight.run.json_output import print_before_exit, set_error
 from firstlight.run.lock import acquire_run_lock
 from firstlight.run.record import RunRecord, WorkerRunRecord
 
@@ -150,6 +151,9 @@ class RankWatchdog(threading.Thread):
                 print(f"train: {self.peer_failure}", file=sys.stderr, flush=True)
         for process in getattr(self.trainer.strategy.launcher, "procs", []):
             process.kill()
+        if isinstance(self.record, RunRecord):
+            set_error("TrainingError", self.peer_failure)
+            print_before_exit("train", 1)
         os._exit(1)
 
     def record_rank_zero_failure(self) -> None:

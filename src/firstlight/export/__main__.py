@@ -3,6 +3,7 @@
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -27,8 +28,12 @@ HAS_COREMLTOOLS = sys.version_info < (3, 14)
 
 
 @command("export")
-def main(cfg: DictConfig) -> list[str]:
-    """Write the model of a run and its metadata file; return the paths."""
+def main(cfg: DictConfig) -> dict[str, Any]:
+    """Write the model of a run and its metadata file.
+
+    Returns:
+        The directory, the files in it, the checkpoint, the format, and how the export was compared with the model.
+    """
     validate_config(cfg)
     validate_format(cfg.format)
     from firstlight.checkpoint.resolve import resolve_checkpoint
@@ -48,7 +53,13 @@ def main(cfg: DictConfig) -> list[str]:
     paths = [output_dir / name for name in names]
     files = {f"  {path.name}": atomic_dir.format_size(path) for path in paths}
     console.print_fields({"checkpoint": checkpoint, "output": str(output_dir), **files, "verified": verified})
-    return [str(path) for path in paths]
+    return {
+        "output_dir": str(output_dir),
+        "files": [str(path) for path in paths],
+        "checkpoint": checkpoint,
+        "format": cfg.format,
+        "verified": verified,
+    }
 
 
 def get_output_dir(cfg: DictConfig, checkpoint: str) -> Path:

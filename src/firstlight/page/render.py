@@ -11,7 +11,7 @@ from typing import Any
 from firstlight.run_data.collect import ReportContent
 
 # Concatenated in this order to one script.
-SCRIPTS = ("table.js", "charts.js", "sweep.js", "evaluations.js", "run.js")
+SCRIPTS = ("table.js", "charts.js", "sweep.js", "evaluations.js", "provenance.js", "run.js")
 # The bundle of plotly.js for cartesian plots: plotly.js-cartesian-dist-min 4.1.1, MIT, with its license next to it.
 # A browser draws the first chart after 0.8 to 1.2 s; with the full library after 2 s (Chromium 156, 2 shared cores).
 PLOTLY = "plotly/plotly-cartesian.min.js"
@@ -34,6 +34,7 @@ def render(content: ReportContent) -> str:
         # The first chart needs only the selected runs. The browser parses the others after it has drawn that chart.
         selected=render_details(content, selected),
         others=render_details(content, others),
+        provenance=to_embedded_json(content.provenance),
         script=script,
         plotly=plotly,
         start=start,

@@ -26,6 +26,7 @@ function showRun(run, scroll = false) {
   byId("run-remarks").replaceChildren(...remarks.map((text) => createElement("li", {}, text)));
   byId("first-batch").hidden = !firstBatch;
   if (firstBatch) byId("first-batch-image").src = firstBatch;
+  showProvenance(run);
   fillResults(run);
   showResults();
   if (scroll) {
@@ -179,6 +180,7 @@ function start() {
   buildHyperparameters();
   buildBenchmarks();
   buildRun();
+  buildDifferences();
   buildHeader();
   if (charts.has("curves-chart")) visible.add("curves-chart");
   observeCharts();

@@ -1,6 +1,5 @@
 """Check whether a run would work on a Mac:  python -m firstlight.preflight model=bert data.batch_size=64"""
 
-import json
 from typing import Any
 
 from omegaconf import DictConfig
@@ -8,6 +7,7 @@ from omegaconf import DictConfig
 from firstlight.cli.command import command
 from firstlight.config.validate import validate_config
 from firstlight.preflight import checks
+from firstlight.run.json_output import update_result
 
 
 @command("preflight")
@@ -19,7 +19,8 @@ def main(cfg: DictConfig) -> dict[str, Any]:
 
     results = checks.run_preflight(cfg)
 
-    print(json.dumps(results, indent=2) if cfg.json else format_report.format_text(results), flush=True)
+    update_result(**results)
+    print(format_report.format_text(results), flush=True)
     checks.raise_if_unsupported(results)
     return results
 

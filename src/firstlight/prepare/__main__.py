@@ -1,6 +1,7 @@
 """Fetch and compute what a training run needs:  python -m firstlight.prepare model=bert data=imdb"""
 
 import os
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -11,8 +12,12 @@ from firstlight.prepare.used_files import UsedFiles
 
 
 @command("prepare")
-def main(cfg: DictConfig) -> list[str]:
-    """Prepare a training run, print the used files and directories, and return their paths."""
+def main(cfg: DictConfig) -> dict[str, Any]:
+    """Prepare a training run, and print the used files and directories.
+
+    Returns:
+        Their paths, and the command that trains without network access.
+    """
     validate_config(cfg)
     used = UsedFiles(list_config_paths(cfg), os.environ)
     with used, convert_network_errors(used):
@@ -21,8 +26,9 @@ def main(cfg: DictConfig) -> list[str]:
         if (tokens_dir := run_hooks(cfg)) is not None:
             used.add(tokens_dir)
     print_stores(used)
-    print(f"Train with: {format_train_command(used)}", flush=True)
-    return list(used.stores)
+    command = format_train_command(used)
+    print(f"Train with: {command}", flush=True)
+    return {"paths": list(used.stores), "train_command": command}
 
 
 if __name__ == "__main__":

@@ -3,13 +3,15 @@
 import webbrowser
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from firstlight.cli.command import command
-from firstlight.run.errors import ConfigError, invalid_value, not_found
+from firstlight.run.errors import ConfigError, invalid_value
 from firstlight.run.files import write_atomically
 from firstlight.run.output_path import validate_output_file
+from firstlight.run_data.search_dirs import validate_search_dirs
 
 SUFFIXES = (".html", ".htm")
 # At the start of page.html.
@@ -17,9 +19,16 @@ GENERATOR = b'<meta name="generator" content="firstlight report">'
 
 
 @command("report")
-def main(cfg: DictConfig) -> Path:
-    """Write the report, print its path and contents, and return the path."""
-    run_dirs = validate_search_dirs(cfg)
+def main(cfg: DictConfig) -> dict[str, Any]:
+    """Write the report, and print its path and contents.
+
+    Returns:
+        The path, the number of runs with each status, and the number of benchmarks.
+    """
+    run_dirs = validate_search_dirs(cfg.runs)
+    if not isinstance(cfg.open_browser, bool):
+        fix = "Use open_browser=true."
+        raise ConfigError(invalid_value("open_browser", cfg.open_browser, "true or false", fix))
     output_path = prepare_output_path(cfg, run_dirs)
     # Imported after the checks, so that errors in the arguments are reported immediately.
     from firstlight.page.render import render
@@ -36,44 +45,13 @@ def main(cfg: DictConfig) -> Path:
     print(f"Report: {' · '.join(parts)}")
     if cfg.open_browser and not webbrowser.open(output_path.resolve().as_uri()):
         print(f"No browser found. Open {output_path} in a browser.")
-    return output_path
+    num_benchmarks = len(content.report["benchmarks"])
+    return {"output": str(output_path), "num_runs": dict(counts), "num_benchmarks": num_benchmarks}
 
 
 def format_count(count: int, noun: str) -> str:
     """Return a number with its noun, in the plural if needed."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def validate_search_dirs(cfg: DictConfig) -> list[Path]:
-    """Return the directories to search for runs.
-
-    Raises:
-        ConfigError: If one of them is not a directory, or an argument has the wrong type.
-    """
-    values = list(cfg.runs) if OmegaConf.is_list(cfg.runs) else [cfg.runs]
-    if not values or not all(isinstance(value, str) and value for value in values):
-        fix = "Use e.g. runs=logs/sweep/<sweep>."
-        raise ConfigError(invalid_value("runs", cfg.runs, "a directory or a list of directories", fix))
-    if not isinstance(cfg.open_browser, bool):
-        fix = "Use open_browser=true."
-        raise ConfigError(invalid_value("open_browser", cfg.open_browser, "true or false", fix))
-    for run_dir in map(Path, values):
-        if run_dir.is_file():
-            raise ConfigError(f"{run_dir} is a file, but runs= expects a directory. Use runs={run_dir.parent}.")
-        if not run_dir.is_dir():
-            raise ConfigError(not_found(f"Directory {run_dir}", suggest_dir(run_dir)))
-    return [Path(value) for value in values]
-
-
-def suggest_dir(missing: Path) -> str:
-    """Return the fix for a directory that does not exist."""
-    # The project's root directory contains no runs.
-    is_known = missing.parent != Path() and missing.parent.is_dir()
-    siblings = [path for path in missing.parent.glob("*") if path.is_dir()] if is_known else []
-    newest = max(siblings, key=lambda path: path.stat().st_mtime, default=None)
-    if newest is None:
-        return "Use runs=logs, or the run directory printed by `make train`."
-    return f"Use e.g. runs={newest}."
 
 
 def prepare_output_path(cfg: DictConfig, run_dirs: list[Path]) -> Path:

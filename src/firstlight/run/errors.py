@@ -1,7 +1,9 @@
 """Errors that a user can fix, and the wording of their messages: the problem, the value, the fix, in one line."""
 
+import re
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
+from typing import Self
 
 from firstlight.run.packages import get_install_hint
 
@@ -9,20 +11,82 @@ from firstlight.run.packages import get_install_hint
 MAX_MESSAGE_CHARACTERS = 2_000
 
 
+# Verbs with which the fix of a message begins.
+FIX_VERBS = (
+    "Add|Call|Change|Check|Choose|Close|Compare|Copy|Create|Decrease|Define|Delete|Disable|Export|Fix|Free|Halve|Increase"
+    "|Install|Leave|List|Make|Move|Open|Pass|Put|Raise|Read|Reduce|Remove|Rename|Repair|Replace|Report|Restore|Resume|Return"
+    "|Review|Run|Save|Select|Set|Start|Stop|Submit|Train|Try|Unset|Update|Use|Wait|Write"
+)
+FIX = re.compile(rf"(?:(?<=[.?!)] )|(?<=: ))(?:(?:{FIX_VERBS}|Did you mean|Available:|To \w+)\b|If [^,.]+, ).*")
+# The key and the value at the beginning of a message, such as "trainer=mps requires ...".
+SETTING = re.compile(r"([a-z_][\w.]*)=(\S*?)(?:[.,:;](?= )| )")
+
+
+class Message(str):
+    """A message in one line, with its parts for programs.
+
+    Attributes:
+        key: The config key or argument that caused the error, or None.
+        value: Its value, or None.
+        fix: The part of the message that says what to do, or None.
+    """
+
+    key: str | None
+    value: object
+    fix: str | None
+
+    def __new__(cls, text: str, key: str | None = None, value: object = None, fix: str | None = None) -> Self:
+        """Return a message with these parts."""
+        message = super().__new__(cls, text)
+        message.key, message.value, message.fix = key, value, fix or None
+        return message
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return a message whose parts are read from its text: `key=value` at its beginning, the fix at its end."""
+        setting, fix = SETTING.match(text), FIX.search(text)
+        key, value = setting.groups() if setting else (None, None)
+        return cls(text, key, value, fix.group() if fix else None)
+
+
 class UserError(ValueError):
-    """An error whose message is enough to fix it: commands print that line instead of a traceback."""
+    """An error whose message is enough to fix it: commands print that line instead of a traceback.
+
+    Attributes:
+        exit_code: Exit code of the command: 2 if its arguments, or the files that they name, are invalid; otherwise 1.
+    """
+
+    exit_code = 1
+
+    @property
+    def message(self) -> Message:
+        """The message in one line, with its parts."""
+        text, parts = " ".join(str(self).split()), self.args[0] if self.args else ""
+        return Message(text, parts.key, parts.value, parts.fix) if isinstance(parts, Message) else Message.parse(text)
 
 
 class ConfigError(UserError):
     """The config or the command line is invalid."""
 
+    exit_code = 2
+
 
 class DataError(UserError):
     """A dataset or an input file cannot be read or has invalid contents."""
 
+    exit_code = 2
+
 
 class CheckpointError(UserError):
     """A checkpoint or a run directory is missing, corrupt or does not fit."""
+
+    exit_code = 2
+
+
+class RunInUseError(CheckpointError):
+    """Another process uses a run directory."""
+
+    exit_code = 1
 
 
 class HardwareError(UserError):
@@ -51,7 +115,7 @@ def shorten(text: str, max_characters: int) -> str:
     return f"{text[: max_characters - end - 5]} ... {text[-end:]}"
 
 
-def invalid_value(key: str, value: object, expected: str, fix: str = "") -> str:
+def invalid_value(key: str, value: object, expected: str, fix: str = "") -> Message:
     """Return the message for a value of the wrong type or outside its range.
 
     Args:
@@ -60,10 +124,11 @@ def invalid_value(key: str, value: object, expected: str, fix: str = "") -> str:
         expected: What is valid, such as "an integer" or "a value between 1 and 1,000".
         fix: An imperative sentence with a period.
     """
-    return " ".join(filter(None, [f"Invalid value for {key}: expected {expected}, got {format_value(value)}.", fix]))
+    problem = f"Invalid value for {key}: expected {expected}, got {format_value(value)}."
+    return Message(" ".join(filter(None, [problem, fix])), key, value, fix)
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str], prefix: str = "") -> str:
+def unknown_name(kind: str, name: str, known: Iterable[str], prefix: str = "") -> Message:
     """Return the message for a name that does not exist, with the nearest existing name.
 
     Args:
@@ -75,10 +140,11 @@ def unknown_name(kind: str, name: str, known: Iterable[str], prefix: str = "") -
     names = list(dict.fromkeys(known))
     nearest = get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"Did you mean '{prefix}{nearest[0]}'?" if nearest else f"Available: {', '.join(names)}."
-    return f"Unknown {kind} '{prefix}{name}'. {hint}"
+    key, value = (f"{prefix}{name}", None) if kind == "setting" else (kind, name)
+    return Message(f"Unknown {kind} '{prefix}{name}'. {hint}", key, value, hint)
 
 
-def missing_package(feature: str, package: str, extra: str = "") -> str:
+def missing_package(feature: str, package: str, extra: str = "") -> Message:
     """Return the message for a package that is not installed.
 
     Args:
@@ -86,22 +152,31 @@ def missing_package(feature: str, package: str, extra: str = "") -> str:
         package: Name of the package or of its module.
         extra: The extra that includes the package; if omitted, it is looked up in the lock files.
     """
-    return f"{feature} requires the '{package}' package, which is not installed. {get_install_hint(package, extra)}"
+    fix = get_install_hint(package, extra)
+    text = f"{feature} requires the '{package}' package, which is not installed. {fix}"
+    return Message(text, *split_setting(feature), fix)
 
 
-def incompatible(first: str, expected: str, second: str, provided: str, fix: str) -> str:
+def incompatible(first: str, expected: str, second: str, provided: str, fix: str) -> Message:
     """Return the message for two parts that do not fit: `first` expects one thing, `second` provides another."""
-    return f"{first} expects {expected}, but {second} provides {provided}. {fix}"
+    text = f"{first} expects {expected}, but {second} provides {provided}. {fix}"
+    return Message(text, *split_setting(first), fix)
 
 
-def not_found(what: str, fix: str) -> str:
-    """Return the message for a file, directory or run that does not exist."""
-    return f"{what} does not exist. {fix}"
+def split_setting(text: str) -> tuple[str | None, str | None]:
+    """Return the key and the value of a text such as "model=bert", or None twice for any other text."""
+    key, separator, value = text.partition("=")
+    return (key, value) if separator else (None, None)
 
 
-def corrupt_file(what: str, detail: str, fix: str) -> str:
+def not_found(what: str, fix: str, key: str | None = None, value: object = None) -> Message:
+    """Return the message for a file, directory or run that does not exist, and that a key names."""
+    return Message(f"{what} does not exist. {fix}", key, value, fix)
+
+
+def corrupt_file(what: str, detail: str, fix: str) -> Message:
     """Return the message for a file that exists but is not valid."""
-    return f"{what} is corrupt ({detail}). {fix}"
+    return Message(f"{what} is corrupt ({detail}). {fix}", fix=fix)
 
 
 def iter_error_chain(error: BaseException) -> Iterator[BaseException]:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # In the run directory: which checkpoint is the best one.
 BEST_CHECKPOINT_FILE = "best.json"
+# In the sweep directory: the overrides and jobs of `make sweep`.
+SWEEP_FILE = "sweep.json"
 # In a checkpoint: what the engine adds. One key, because a module may add keys of any other name.
 ENGINE_KEY = "firstlight"
 CHECKSUM_PREFIX = "# sha256 of the above: "

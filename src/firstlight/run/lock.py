@@ -7,7 +7,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from firstlight.run.errors import CheckpointError
+from firstlight.run.errors import CheckpointError, RunInUseError
 from firstlight.run.progress import show_progress
 
 # Answers of file systems without locks, mostly network drives. For ENOSYS, filelock uses a lock without flock, or in
@@ -26,13 +26,13 @@ def acquire_run_lock(run_dir: Path, timeout_s: float = 0) -> Iterator[None]:
         timeout_s: Seconds to wait for another process to release the lock.
 
     Raises:
-        CheckpointError: If another process holds the lock.
+        RunInUseError: If another process holds the lock.
     """
     lock = FileLock(run_dir / ".lock", timeout=timeout_s)
     try:
         lock.acquire()
     except Timeout as error:
-        raise CheckpointError(
+        raise RunInUseError(
             f"{run_dir} is locked by another process. Wait for the process to finish, or stop it."
         ) from error
     except (NotImplementedError, OSError) as error:

@@ -15,11 +15,19 @@ from firstlight.run.console_log import tee_to_file
 from firstlight.run.errors import ConfigError, TrainingError
 from firstlight.run.exit_actions import run_exit_actions
 from firstlight.run.failure import describe_failure, describe_stop
-from firstlight.run.files import append_checksum, read_json_or_empty, to_plain_dict, utc_now, write_atomically
+from firstlight.run.files import (
+    append_checksum,
+    list_checkpoints,
+    read_json_or_empty,
+    to_plain_dict,
+    utc_now,
+    write_atomically,
+)
+from firstlight.run.json_output import update_result
 from firstlight.run.lock import WORKER_EXIT_TIMEOUT_S, acquire_run_lock
 from firstlight.run.output_path import validate_run_dir
 from firstlight.run.overrides import list_overrides
-from firstlight.run.provenance import describe_source_changes, get_git_info, get_package_versions
+from firstlight.run.provenance import describe_source_changes, get_git_info, get_package_versions, record_provenance
 from firstlight.run.rank import is_nonzero_rank
 from firstlight.run.redaction import redact, redact_override
 from firstlight.run.signals import defer_stop_signals, get_received_signal
@@ -79,26 +87,22 @@ class RunRecord:
         attempt = {"started": utc_now(), "ended": None, "status": "running", "reason": None}
         attempt |= {name: fields[name] for name in ("overrides", "git", "versions")}
         attempts = [*self.fields.get("attempts", []), attempt]
+        record_provenance(self.run_dir, attempts)
         if len(attempts) > 1 and (changes := describe_source_changes(*attempts[-2:])):
             print(f"Warning: changed since the previous attempt: {', '.join(changes)}.", flush=True)
         self.update(status="running", reason=None, ended=None, attempts=attempts)
         self.has_begun = True
 
     def end(self, status: str, reason: str | None = None) -> None:
-        """Record the end of this attempt.
-
-        Args:
-            status: "finished", "interrupted" or "failed".
-            reason: Why the run did not finish.
-        """
+        """Record the end of this attempt: "finished", "interrupted" or "failed", and why the run did not finish."""
         duration_s = round(time.perf_counter() - self.started, 3)
         end = {"ended": utc_now(), "status": status, "reason": reason}
         attempts = [*self.fields["attempts"][:-1], {**self.fields["attempts"][-1], **end, "duration_s": duration_s}]
-        # The duration of a killed attempt is unknown.
-        durations = [attempt.get("duration_s") for attempt in attempts]
+        durations = [attempt.get("duration_s") for attempt in attempts]  # None: a killed attempt
         total = round(sum(duration for duration in durations if isinstance(duration, float)), 3)
         self.update(**end, duration_s=total, attempts=attempts)
         self.reserve.unlink(missing_ok=True)
+        update_result(run_dir=str(self.run_dir), status=status, checkpoints=list_checkpoints(self.run_dir))
 
 
 class WorkerRunRecord:

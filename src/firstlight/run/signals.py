@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
+from firstlight.run.json_output import print_before_exit
+
 # Ctrl-C, `kill`, a closed terminal, and Slurm before its time limit.
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 # A library may swallow the exception of a stop signal, for example in a destructor. The signal is then repeated.
@@ -61,6 +63,7 @@ def exit_on_signals_during_import() -> None:
     def exit_immediately(number: int, frame: FrameType | None) -> None:
         # Not with print, which fails if the signal arrives during another print.
         os.write(2, f"{format_stop(name, number)}\n".encode())
+        print_before_exit(name, 128 + number)
         os._exit(128 + number)
 
     install_signal_handler(STOP_SIGNALS, exit_immediately)
@@ -115,6 +118,7 @@ def _exit(name: str, code: int) -> None:
     if _state.is_command:
         with suppress(OSError, ValueError):
             sys.stdout.flush()
+        print_before_exit(name, code)
         os._exit(code)
     raise SystemExit(code)
 

@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from firstlight.run.errors import CheckpointError
 from firstlight.run.evaluation import EVALUATION_FILE
-from firstlight.run.files import utc_now
+from firstlight.run.files import SWEEP_FILE, utc_now
 from firstlight.run.metrics import select_comparison_metrics
 from firstlight.run.progress import track
 from firstlight.run_data.benchmarks import load_speedup_bars
@@ -21,6 +21,7 @@ from firstlight.run_data.comparison import (
 from firstlight.run_data.evaluation import ImageEmbedder, load_evaluation
 from firstlight.run_data.evaluations import group_by_run, load_evaluation_details, load_evaluation_info
 from firstlight.run_data.learning_curves import load_curves
+from firstlight.run_data.provenance import collect_provenance
 from firstlight.run_data.run_info import load_run_info
 
 # Directories inside or next to run directories that contain no runs of their own.
@@ -41,10 +42,12 @@ class ReportContent:
     Attributes:
         report: Data that the browser parses when the page opens.
         details: Data of each run, which the browser parses when the run is selected.
+        provenance: Uncommitted changes, packages and configs, which the browser parses when they are shown.
     """
 
     report: dict[str, Any]
     details: list[dict[str, Any]]
+    provenance: dict[str, Any] = field(default_factory=dict)
 
 
 def collect_report(roots: list[Path]) -> ReportContent:
@@ -80,7 +83,7 @@ def collect_report(roots: list[Path]) -> ReportContent:
     for index, (run, detail) in enumerate(zip(runs, details, strict=True)):
         run["selected"] = index in selected
         run["curve_metrics"] = [name for group in detail["curves"] for name in group["metrics"]]
-    return ReportContent(report, details)
+    return ReportContent(report, details, collect_provenance(runs, list_detailed_runs(runs, selected)))
 
 
 def make_evaluation_rows(evaluated: dict[Path | None, list[Path]], runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -99,8 +102,8 @@ def load_run_details(
     `MAX_DETAILED_RUNS`, these are the selected runs and the newest ones. The others have a remark.
     """
     embedder = ImageEmbedder()
-    order = [*selected, *(index for index in range(len(runs)) if index not in selected)]
-    order, others = order[:MAX_DETAILED_RUNS], order[MAX_DETAILED_RUNS:]
+    order = list_detailed_runs(runs, selected)
+    others = sorted({*range(len(runs))} - {*order})
     points = max(MIN_CURVE_POINTS, min(MAX_CURVE_POINTS, MAX_TOTAL_POINTS // max(len(order), 1)))
     fix = " Use runs=<its directory>."
     remark = {"curves": [], "epochs": [], "remarks": [NO_DETAILS + fix], "missing": {}, "evaluations": []}
@@ -116,8 +119,13 @@ def load_run_details(
     return [details[index] for index in range(len(runs))]
 
 
+def list_detailed_runs(runs: list[dict[str, Any]], selected: list[int]) -> list[int]:
+    """Return the indices of the runs with details, the selected ones first."""
+    return [*selected, *(index for index in range(len(runs)) if index not in selected)][:MAX_DETAILED_RUNS]
+
+
 def find_records(roots: list[Path]) -> Iterator[tuple[Path, str]]:
-    """Yield each directory with a run, a benchmark or an evaluation, without duplicates, and the name of its file."""
+    """Yield each directory with a run, benchmark, evaluation or sweep, without duplicates, and the name of its file."""
     seen: set[Path] = set()
     for root in roots:
         for parent, subdirs, files in os.walk(root):
@@ -125,7 +133,7 @@ def find_records(roots: list[Path]) -> Iterator[tuple[Path, str]]:
             subdirs[:] = sorted(name for name in subdirs if name not in SKIPPED_DIRS and not name.startswith("."))
             if "run.json" in files:
                 subdirs.clear()
-            for name in ("run.json", "benchmark.json", EVALUATION_FILE):
+            for name in ("run.json", "benchmark.json", EVALUATION_FILE, SWEEP_FILE):
                 if name in files and directory.resolve() / name not in seen:
                     seen.add(directory.resolve() / name)
                     yield directory, name

@@ -14,12 +14,12 @@ from typing import Any
 
 from firstlight import train
 from firstlight.cli.errors import print_error
-from firstlight.cli.job import SWEEP_FILE
 from firstlight.config.hydra_version import OVERRIDE_DIRNAME
 from firstlight.config.overrides import validate_hydra_overrides
 from firstlight.config.path_overrides import normalize_path_overrides
 from firstlight.run.errors import CheckpointError, ConfigError, invalid_value
-from firstlight.run.files import read_json_or_empty, write_atomically
+from firstlight.run.files import SWEEP_FILE, read_json_or_empty, write_atomically
+from firstlight.run.json_output import pop_json_argument, print_as_json, set_error, set_result
 from firstlight.run.lock import acquire_run_lock
 from firstlight.run.output_path import validate_writable
 from firstlight.run.redaction import redact
@@ -35,6 +35,7 @@ from firstlight.sweep.plan import (
     validate_jobs,
 )
 from firstlight.sweep.results import collect_results, print_results, write_results_and_plots
+from firstlight.sweep.summary import summarize_sweep
 
 # File systems allow 255 bytes; the job number is added to the name.
 MAX_DIR_NAME_BYTES = 200
@@ -45,18 +46,26 @@ MAX_NUMBER_CHARACTERS = 24
 def main() -> None:
     """Run the jobs of a sweep. A failed job becomes a row of the results, and the exit code reports it."""
     # Hydra's own flag for several values: `make sweep` implies it.
-    arguments = [argument for argument in sys.argv[1:] if argument not in ("-m", "--multirun")]
+    arguments, is_json = pop_json_argument(sys.argv[1:])
+    with print_as_json("sweep", is_json), exit_on_stop_signals("sweep"):
+        run_command([argument for argument in arguments if argument not in ("-m", "--multirun")])
+
+
+def run_command(arguments: list[str]) -> None:
+    """Run the jobs, or print what a flag of Hydra asks for, and exit.
+
+    Args:
+        arguments: Arguments of the command, except those about its output.
+    """
     overrides = move_secrets_to_environment(normalize_path_overrides(arguments, is_sweep=True))
     if any(argument in ("--help", "-h", "--cfg", "-c", "--info", "-i") for argument in overrides):
+        sys.argv[1:] = arguments
         train.main()
         return
-    with exit_on_stop_signals("sweep"):
-        try:
-            plan_and_run(overrides, Path("logs/sweep"))
-        except Exception as error:
-            if not get_received_signal():
-                print_error(error, "train")
-            sys.exit(1)
+    try:
+        plan_and_run(overrides, Path("logs/sweep"))
+    except Exception as error:
+        sys.exit(1 if get_received_signal() else print_error(error, "train"))
 
 
 def plan_and_run(overrides: list[str], parent: Path) -> None:
@@ -104,8 +113,12 @@ def run_remaining_jobs_and_exit(sweep_dir: Path, overrides: list[str], plan: Swe
             print_results(sweep_dir, rows, plan.objective_metrics)
             print_best_trial_summary(sweep_dir, plan)
         remaining = plan.num_jobs - count_settled_jobs(sweep_dir, plan)
+        set_result(summarize_sweep(sweep_dir, plan, remaining))
         if remaining:
             print(f"{remaining} of {plan.num_jobs} jobs remaining. Run the same command again to continue.")
+    if remaining:
+        fix = "Run the same command again to continue."
+        set_error("TrainingError", f"{remaining} of {plan.num_jobs} jobs remaining. {fix}", fix=fix)
     # A sweep that was stopped from outside keeps its exit code; otherwise the results decide.
     sys.exit(code if code not in (0, 1) else 1 if remaining or not count_jobs(sweep_dir, "finished") else 0)
 

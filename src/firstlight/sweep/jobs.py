@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from firstlight.cli.job import SWEEP_FILE
-from firstlight.run.files import read_json_or_empty
+from firstlight.run.files import SWEEP_FILE, read_json_or_empty
 from firstlight.run.lock import is_unlocked
 
 # Status of a job without a run.json, and of a job that is marked as running although its process is gone.

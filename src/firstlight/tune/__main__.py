@@ -14,7 +14,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     """Time trainer settings, print the results, and write the fastest correct ones to the file that trainer=auto reads.
 
     Returns:
-        The entry of the file.
+        The path of the file, None if it cannot be written, and its entry.
 
     Raises:
         ConfigError: If the config is invalid, or leaves nothing to choose.

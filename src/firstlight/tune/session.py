@@ -30,7 +30,7 @@ MAX_BATCH_FACTOR = 4
 
 
 def tune(cfg: DictConfig) -> Settings:
-    """Search the fastest correct settings, write them to the file, and return its entry.
+    """Search the fastest correct settings, write them to the file, and return its entry and the path of the file.
 
     Raises:
         ConfigError: If the config leaves nothing to choose.
@@ -58,7 +58,7 @@ class TuningSession:
         self.runner = TrialRunner(self.settings)
 
     def run(self) -> Settings:
-        """Search, print the results, and return the entry.
+        """Search, print the results, and return the entry and its file.
 
         Raises:
             ConfigError: If the config leaves nothing to choose.
@@ -82,7 +82,7 @@ class TuningSession:
         self.entry["is_complete"] = True
         self.write()
         self.report(search, best, defaults, time.monotonic() - started)
-        return self.entry
+        return {"file": str(TUNED_FILE) if self.is_writable else None, **self.entry}
 
     def set_best(self, search: CoordinateSearch, best: Settings, axes: dict[str, Any]) -> None:
         """Store the best settings in the entry: those that were searched, and from when on compiling pays off."""

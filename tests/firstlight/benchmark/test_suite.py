@@ -52,7 +52,7 @@ def test_results_contain_conditions_of_measurement(finished_benchmark):
         assert 0 < result["matmul_share"] < 3  # The machine is shared, so its measured peak is not a limit.
     assert results["machine"]["cores"] >= 1
     assert results["versions"]["torch"] == torch.__version__.partition("+")[0]
-    assert json.loads((output_dir / "benchmark.json").read_text()) == results
+    assert {"output_dir": str(output_dir), **json.loads((output_dir / "benchmark.json").read_text())} == results
 
 
 def test_training_step_has_two_to_three_times_the_flops_of_evaluation(finished_benchmark):

@@ -29,7 +29,7 @@ def get_overrides(row):
 def test_evaluate_and_load_use_the_weights_that_the_run_tested(row, tmp_path):
     run_dir = tmp_path / "run"
     run_attempt(compose_run(get_overrides(row), run_dir), Observer())
-    evaluated = evaluate.main(compose_config("evaluate", [f"run={run_dir}"]))
+    evaluated = evaluate.main(compose_config("evaluate", [f"run={run_dir}"]))["metrics"]
     path = read_record(run_dir)["checkpoints"]["best"]
     saved = torch.load(path, weights_only=True)
     weights = firstlight.load(run_dir).model.state_dict()

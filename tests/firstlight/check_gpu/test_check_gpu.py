@@ -85,7 +85,7 @@ def test_random_values_follow_each_input_in_memory():
     assert [round(float(values.std())) for values in behind] == [1, 1]
 
 
-def test_results_are_printed_as_text_and_json(monkeypatch, capsys):
+def test_results_are_printed_and_recorded(monkeypatch, capsys, tmp_path):
     results = [
         CheckResult(
             "operator", "bmm", "float32", "different", "output", 0.5, 0.001, "pytorch#1", "bmm differs", "Update."
@@ -106,21 +106,16 @@ def test_results_are_printed_as_text_and_json(monkeypatch, capsys):
         return record
 
     monkeypatch.setattr(run_checks, "run_all_checks", run)
-    for is_json in (False, True):
-        with pytest.raises(HardwareError, match="^Chip computes other results than the CPU: bmm differs. Update.$"):
-            check_gpu.main(compose_config("check_gpu", [f"json={is_json}"]))
-        output = capsys.readouterr().out
-        assert (
-            json.loads(output) == machine
-            if is_json
-            else output.splitlines()
-            == [
-                "Chip (mps), macOS 15, torch 2",
-                "different   bmm differs. Update.",
-                "skipped     model=net is skipped: it requires a value.",
-                "3 checks: 1 different, 1 equal, 1 skipped",
-            ]
-        )
+    with pytest.raises(HardwareError, match="^Chip computes other results than the CPU: bmm differs. Update.$"):
+        check_gpu.main(compose_config("check_gpu", [f"records_file={tmp_path}/records.jsonl"]))
+
+    assert json.loads((tmp_path / "records.jsonl").read_text()) == machine
+    assert capsys.readouterr().out.splitlines() == [
+        "Chip (mps), macOS 15, torch 2",
+        "different   bmm differs. Update.",
+        "skipped     model=net is skipped: it requires a value.",
+        "3 checks: 1 different, 1 equal, 1 skipped",
+    ]
 
 
 @requires_no_gpu

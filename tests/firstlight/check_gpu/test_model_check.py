@@ -84,5 +84,5 @@ def test_difference_of_a_model_names_the_number_of_others_and_the_fix(monkeypatc
     )
     assert result.fix == (
         "Train it with trainer=cpu. If no operator of it differs, report it to PyTorch, with the output of "
-        "`make doctor gpu=true ARGS=--json`."
+        "`make doctor gpu=true json=true`."
     )

@@ -25,7 +25,7 @@ def run_command(directory, *arguments, **variables):
 def test_single_rank_variable_does_not_silence_a_command(tmp_path, variables):
     process = run_command(tmp_path, "firstlight.evaluate", **variables)
 
-    assert process.returncode == 1
+    assert process.returncode == 2
     first, second = process.stderr.splitlines()
     assert first.startswith(f"Ignored {next(iter(variables))}=")
     assert second.startswith("evaluate: evaluate requires a trained model.")

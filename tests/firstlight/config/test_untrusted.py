@@ -42,7 +42,7 @@ def test_config_of_own_run_is_complete(run_dir):
     config = make_config(run_dir, {}, "logger=wandb", "+callbacks.x._target_=lightning.pytorch.callbacks.Timer")
     selected = select_run_config(config, run_dir, (), GROUPS)
 
-    assert {*config} - {*selected} == {"resume"}
+    assert {*config} - {*selected} == {"json", "resume"}
     assert {name: selected[name] for name in selected if name != "command"} == {
         name: config[name] for name in selected if name != "command"
     }
@@ -112,6 +112,7 @@ def test_commands_without_callbacks_ignore_those_of_the_run(run_dir):
 
 def test_run_states_no_keys_of_commands(run_dir):
     denied = {"hydra.run.dir": "/x", "defaults": ["x"], "output": "/x.csv", "input": "/x", "resume": "/x", "runs": "/"}
+    denied |= {"json": True}
     selected = select(run_dir, {**denied, "output_dir": "/elsewhere"})
 
     assert {*denied, "hydra"}.isdisjoint(selected)

@@ -215,3 +215,9 @@ def test_callback_keys_of_the_command_line_need_the_callback():
             validate_config(cfg)
     finally:
         HydraConfig.instance().cfg = None
+
+
+def test_key_of_two_commands_has_the_type_of_the_composed_command():
+    with pytest.raises(ConfigError, match="Invalid value for compare: expected true or false, got 3"):
+        validate_config(compose_config("benchmark", ["compare=3"]))
+    validate_config(compose_config("runs", ["compare=[a,b]"]))

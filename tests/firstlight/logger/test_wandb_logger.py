@@ -38,7 +38,7 @@ def read_wandb_records(run_dir: Path) -> dict[str, list[dict]]:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_offline_run_contains_all_data(compose_cfg, tmp_path, model, capfd):
-    metrics = train.main(compose_cfg(*make_wandb_overrides(model), "tags=[a,b]"))
+    metrics = train.main(compose_cfg(*make_wandb_overrides(model), "tags=[a,b]"))["metrics"]
     records = read_wandb_records(tmp_path / "run")
     text = json.dumps(records)
     run = json.loads((tmp_path / "run" / "run.json").read_text())

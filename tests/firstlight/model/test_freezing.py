@@ -54,7 +54,7 @@ def test_resumed_and_evaluated_models_are_frozen(compose_cfg):
 
     assert list_trainable(resumed) == ["network.block2.0.weight", "network.head.1.weight", "network.head.1.bias"]
     assert not resumed.network.block1[1].training
-    assert 0 <= evaluate.main(compose_config("evaluate", [f"run={cfg.output_dir}"]))["test/accuracy"] <= 1
+    assert 0 <= evaluate.main(compose_config("evaluate", [f"run={cfg.output_dir}"]))["metrics"]["test/accuracy"] <= 1
 
 
 @pytest.mark.parametrize(

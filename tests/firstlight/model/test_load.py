@@ -16,13 +16,14 @@ def trained(tmp_path_factory):
     """Return the directory and the metrics of a finished run."""
     run_dir = tmp_path_factory.mktemp("layers") / "run"
     overrides = ["model=plain_layers_in_setup", "trainer=cpu", "trainer.max_epochs=2", "logger=none"]
-    return run_dir, train.main(compose_config("train", [*overrides, f"output_dir={run_dir}"]))
+    return run_dir, train.main(compose_config("train", [*overrides, f"output_dir={run_dir}"]))["metrics"]
 
 
 def test_evaluation_loads_the_weights_after_setup(trained):
     run_dir, metrics = trained
+    evaluated = evaluate.main(compose_config("evaluate", [f"run={run_dir}"]))["metrics"]
 
-    assert evaluate.main(compose_config("evaluate", [f"run={run_dir}"])) == {"test_loss": metrics["test_loss"]}
+    assert evaluated == {"test_loss": metrics["test_loss"]}
 
 
 def test_state_of_the_scheduler_is_resumed(trained):

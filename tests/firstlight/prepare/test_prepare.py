@@ -59,7 +59,7 @@ def test_training_after_prepare_reads_the_tokens(tmp_path, monkeypatch, capsys, 
         token_cache, "tokenize", lambda texts, *args: tokenized.append(len(texts)) or tokenize(texts, *args)
     )
     block_network()
-    metrics = train.main(compose_config("train", [*overrides, "test=false", "output_dir=run"]))
+    metrics = train.main(compose_config("train", [*overrides, "test=false", "output_dir=run"]))["metrics"]
     assert "val/loss" in metrics
     assert sorted(tokenized) == [124, 126]  # val and test, which are too small for the cache
 
@@ -77,7 +77,7 @@ def test_prepare_data_of_any_datamodule_is_run_once(tmp_path, monkeypatch, capsy
     assert second[0] == "present   datasets/rows  (4 B, 1 file)"
     assert first[-1] == "Train with: HF_HUB_OFFLINE=1 make train"  # an address was asked for
     assert second[-1] == "Train with: make train"
-    assert train.main(compose_config("train", [*overrides, "trainer.max_steps=1", "output_dir=run"]))
+    assert train.main(compose_config("train", [*overrides, "trainer.max_steps=1", "output_dir=run"]))["metrics"]
 
 
 def test_address_that_cannot_be_reached_is_one_line(tmp_path, monkeypatch):

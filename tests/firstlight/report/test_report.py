@@ -65,7 +65,7 @@ def test_default_output_is_in_run_directory(tmp_path):
     write_run(tmp_path / "a")
 
     for _ in range(2):  # its own report is replaced
-        assert report.main(compose_report_config(f"runs={tmp_path}")) == tmp_path / "report.html"
+        assert report.main(compose_report_config(f"runs={tmp_path}"))["output"] == str(tmp_path / "report.html")
 
 
 USE_LOGS = "does not exist. Use runs=logs, or the run directory printed by `make train`."

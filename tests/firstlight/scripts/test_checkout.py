@@ -59,7 +59,7 @@ def test_fixes_for_a_path_variable_and_conda(tmp_path, monkeypatch):
 def test_commands_of_a_copied_checkout_name_the_fix(tmp_path, arguments):
     copy = write_sources(tmp_path, "firstlight")
     (copy / "scripts").mkdir()
-    for name in ("checkout.py", "make.py", "help.txt"):
+    for name in ("checkout.py", "json_output.py", "make.py", "help.txt"):
         (copy / "scripts" / name).write_text((ROOT / "scripts" / name).read_text())
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     process = subprocess.run([sys.executable, *arguments], cwd=copy, capture_output=True, text=True, env=environment)

@@ -17,6 +17,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 import doctor  # noqa: E402
 import doctor_facts as facts  # noqa: E402
 import doctor_rules as rules  # noqa: E402
+import json_output  # noqa: E402
 from doctor_facts import TorchInfo  # noqa: E402
 from doctor_rules import Finding  # noqa: E402
 
@@ -182,16 +183,14 @@ def test_conda_environment_name_comes_from_environment_yml(tmp_path, monkeypatch
     ],
 )
 def test_only_failures_change_exit_code(capsys, statuses, code, summary):
-    exit_code = doctor.print_findings([Finding("disk", status, "text", "fix") for status in statuses], as_json=False)
+    exit_code = doctor.print_findings([Finding("disk", status, "text", "fix") for status in statuses])
 
     assert code == exit_code
     assert summary == capsys.readouterr().out.splitlines()[-1]
 
 
 def test_lines_are_aligned_and_end_with_fix(capsys):
-    doctor.print_findings(
-        [Finding("mps", "ok", "here"), Finding("variables", "fail", "bad", "unset it")], as_json=False
-    )
+    doctor.print_findings([Finding("mps", "ok", "here"), Finding("variables", "fail", "bad", "unset it")])
 
     assert capsys.readouterr().out.splitlines()[:2] == [
         "ok    mps        here",
@@ -199,14 +198,17 @@ def test_lines_are_aligned_and_end_with_fix(capsys):
     ]
 
 
-def test_json_output_contains_only_findings(capsys):
-    code = doctor.print_findings([Finding("mps", "ok", "here"), Finding("disk", "fail", "full", "tidy")], as_json=True)
+def test_result_contains_the_findings(monkeypatch):
+    monkeypatch.setattr(json_output, "_result", {})
+    code = doctor.print_findings([Finding("mps", "ok", "here"), Finding("disk", "fail", "full", "tidy")])
 
     assert code == 1
-    assert json.loads(capsys.readouterr().out) == [
-        {"name": "mps", "status": "ok", "text": "here", "fix": ""},
-        {"name": "disk", "status": "fail", "text": "full", "fix": "tidy"},
-    ]
+    assert json_output._result == {
+        "findings": [
+            {"name": "mps", "status": "ok", "text": "here", "fix": ""},
+            {"name": "disk", "status": "fail", "text": "full", "fix": "tidy"},
+        ]
+    }
 
 
 @pytest.mark.parametrize("script", sorted((ROOT / "scripts").glob("doctor*.py")), ids=lambda path: path.name)
@@ -227,10 +229,12 @@ def test_python_without_packages_suggests_setup_and_hides_api_key():
 
 
 def test_make_doctor_does_not_run_setup(copy):
-    result = run_make(copy, "doctor", "ARGS=--json")
-    findings = {finding["name"]: finding for finding in json.loads(result.stdout)}
+    result = run_make(copy, "doctor", "json=true")
+    printed = json.loads(result.stdout)
+    findings = {finding["name"]: finding for finding in printed["result"]["findings"]}
 
     assert result.returncode == 2
+    assert printed["exit_code"] == 1
     assert (findings["packages"]["status"], findings["packages"]["fix"]) == ("fail", "make setup, then make doctor")
     assert findings["logs"]["fix"].startswith("mkdir -p logs")
     assert not (copy / ".venv").exists()

@@ -29,7 +29,7 @@ RESULTS = {
 }
 
 
-# The output of the check: the machine, the name of each check before its result, and the counts.
+# The file of the check: the machine, the name of each check before its result, and the counts.
 LINES = [
     {"device": {"name": "Apple M2"}},
     *[line for check in RESULTS["checks"] for line in ({"running": "name"}, check)],
@@ -41,9 +41,10 @@ ABORT = 'loc("mps_matmul"): error: incompatible dimensions\nLLVM ERROR: Failed t
 
 
 def make_source(lines, statement):
-    """Return the source of a check that prints lines of JSON and then runs a statement."""
+    """Return the source of a check that writes lines of JSON to its file and then runs a statement."""
     output = "\n".join(map(json.dumps, lines))
-    return f"import os, sys\nprint({output!r}, flush=True)\n{statement}\n"
+    records = 'open(sys.argv[1].partition("records_file=")[2], "w")'
+    return f"import os, sys\nprint({output!r}, file={records}, flush=True)\n{statement}\n"
 
 
 def print_error(text):
@@ -126,17 +127,17 @@ def test_results_come_from_the_output_of_the_check(fake_check, capfd):
     assert capfd.readouterr().err == "bmm ... equal"
 
 
-def test_lines_of_libraries_are_not_results(fake_check):
-    fake_check("print('A library.\\n{broken}')\n" + make_source(LINES, "sys.exit(1)"))
+def test_incomplete_line_is_not_a_result():
+    lines = "\n".join(map(json.dumps, LINES))
 
-    assert list(doctor_gpu.run_check(ROOT, [], "make setup")) == list(doctor_gpu.list_findings(RESULTS, 1, ""))
+    assert doctor_gpu.read_record(lines + '\n{"running": "bm') == RESULTS
 
 
 def test_check_receives_the_settings(fake_check):
-    fake_check("import sys\nprint('check_gpu: ' + ' '.join(sys.argv[1:]) + '. Fix it.', file=sys.stderr)\n")
+    fake_check("import sys\nprint('check_gpu: ' + ' '.join(sys.argv[2:]) + '. Fix it.', file=sys.stderr)\n")
 
     assert list(doctor_gpu.run_check(ROOT, ["models=[net]"], "make setup")) == [
-        Finding("gpu", "fail", "json=true models=[net]", "Fix it.")
+        Finding("gpu", "fail", "models=[net]", "Fix it.")
     ]
 
 
@@ -189,11 +190,15 @@ def test_environment_is_required(monkeypatch):
     )
 
 
-def test_settings_may_follow_the_option_json():
-    command = [sys.executable, ROOT / "scripts/doctor.py", "gpu=maybe", "--json", "models=[net]"]
+def test_invalid_setting_is_stated_in_the_object():
+    command = [sys.executable, ROOT / "scripts/doctor.py", "gpu=maybe", "json=true", "models=[net]"]
     process = subprocess.run(command, capture_output=True, text=True)
+    message = "Invalid value for gpu: expected true or false, got 'maybe'. Use gpu=true."
+    error = {"type": "ConfigError", "message": message, "key": "gpu", "value": "maybe", "fix": "Use gpu=true."}
 
-    assert process.stderr.startswith("doctor: Invalid value for gpu: expected true or false, got 'maybe'.")
+    assert process.stderr == f"doctor: {message}\n"
+    assert json.loads(process.stdout) == {"command": "doctor", "exit_code": 2, "result": None, "error": error}
+    assert process.returncode == 2
 
 
 def test_make_forwards_the_settings():
@@ -207,8 +212,8 @@ def test_make_forwards_the_settings():
 def test_doctor_checks_the_emulated_gpu():
     if reason := emulator.get_skip_reason():
         pytest.skip(reason)
-    process = run_doctor("gpu=true", "models=[tiny_mlp]", "ARGS=--json", **emulator.make_environment())
-    *_, summary = json.loads(process.stdout)
+    process = run_doctor("gpu=true", "models=[tiny_mlp]", "json=true", **emulator.make_environment())
+    *_, summary = json.loads(process.stdout)["result"]["findings"]
     record = summary["record"]
 
     assert (summary["name"], summary["status"]) == ("gpu", "ok"), process.stderr

@@ -69,15 +69,16 @@ def check_all_commands(model: str, precision: str, parent: Path) -> None:
         "trainer.max_epochs=2",
         f"output_dir={run_dir}",
     ]
-    metrics = train.main(compose_config("train", overrides))
+    metrics = train.main(compose_config("train", overrides))["metrics"]
     record = json.loads((run_dir / "run.json").read_text())
-    evaluated = evaluate.main(compose_config("evaluate", [f"run={run_dir}"]))
-    on_cpu = evaluate.main(compose_config("evaluate", [f"run={run_dir}", "trainer=cpu", "trainer.precision=32-true"]))
+    evaluated = evaluate.main(compose_config("evaluate", [f"run={run_dir}"]))["metrics"]
+    cpu_overrides = [f"run={run_dir}", "trainer=cpu", "trainer.precision=32-true"]
+    on_cpu = evaluate.main(compose_config("evaluate", cpu_overrides))["metrics"]
     (parent / "inputs").mkdir()
     inputs = make_inputs(model, parent / "inputs")
     overrides = [f"run={run_dir}", f"input={inputs}", f"output={parent / 'predictions.csv'}"]
-    num_predictions = predict.main(compose_config("predict", overrides))
-    resumed = train.main(compose_config("train", [f"resume={run_dir}", "trainer.max_epochs=3"]))
+    num_predictions = predict.main(compose_config("predict", overrides))["num_predictions"]
+    resumed = train.main(compose_config("train", [f"resume={run_dir}", "trainer.max_epochs=3"]))["metrics"]
     with (run_dir / "metrics.csv").open() as file:
         steps = [int(row["step"]) for row in csv.DictReader(file) if row["val/loss"]]
 

@@ -23,7 +23,7 @@ from support.options import get_modality, make_tiny_overrides
 def train_two_epochs(model: str, run_dir: Path) -> tuple[Path, dict[str, float], str]:
     """Train two epochs; return the run directory, the metrics and the name of the model."""
     overrides = [*make_tiny_overrides(model), "trainer.max_epochs=2", f"output_dir={run_dir}"]
-    return run_dir, train.main(compose_config("train", overrides)), model
+    return run_dir, train.main(compose_config("train", overrides))["metrics"], model
 
 
 def read_record(run_dir: Path) -> dict:
@@ -35,7 +35,7 @@ def test_run_directory_contents(trained_run):
     run_dir, metrics, model = trained_run
     record = read_record(run_dir)
     always = {"config.yaml", "run.json", "output.log", "metrics.csv", "learning_curves.png", "checkpoints", "best.json"}
-    always |= {"confusion_matrix.png", "confusion_matrix.json", "predictions.json"}
+    always |= {"confusion_matrix.png", "confusion_matrix.json", "predictions.json", "provenance"}
     image_files = {"first_batch.png", "predictions"} if get_modality("model", model) == "images" else set()
 
     assert always | image_files == {path.name for path in run_dir.iterdir()} - {".lock"}
@@ -71,7 +71,7 @@ def test_checkpoint_loads_with_weights_only_and_contains_config(trained_run):
 def test_evaluate_reproduces_metrics_exactly(trained_run, key, capsys):
     run_dir, metrics, _ = trained_run
     override = f"run={run_dir}" if key == "run" else f"ckpt={run_dir}/checkpoints/best.ckpt"
-    evaluated = evaluate.main(compose_config("evaluate", [override]))
+    evaluated = evaluate.main(compose_config("evaluate", [override]))["metrics"]
 
     assert {name: metrics[name] for name in evaluated} == evaluated
     assert repr(metrics["test/accuracy"]) in capsys.readouterr().out
@@ -81,7 +81,8 @@ def test_evaluate_needs_only_the_checkpoint(trained_run, tmp_path):
     run_dir, metrics, _ = trained_run
     copy = tmp_path / "copy.ckpt"
     copy.write_bytes((run_dir / "checkpoints" / "best.ckpt").read_bytes())
-    evaluated = evaluate.main(compose_config("evaluate", [f"ckpt={copy}", f"output_dir={tmp_path / 'results'}"]))
+    overrides = [f"ckpt={copy}", f"output_dir={tmp_path / 'results'}"]
+    evaluated = evaluate.main(compose_config("evaluate", overrides))["metrics"]
 
     assert {name: metrics[name] for name in evaluated} == evaluated
 
@@ -96,7 +97,7 @@ def test_evaluate_with_overrides_and_another_split(trained_run):
     run_dir, metrics, _ = trained_run
     overrides = [f"run={run_dir}", "split=val", "data.batch_size=3"]
     before, earlier = read_files(run_dir), set(run_dir.glob("evaluations/*"))
-    evaluated = evaluate.main(compose_config("evaluate", overrides))
+    evaluated = evaluate.main(compose_config("evaluate", overrides))["metrics"]
     (results,) = set(run_dir.glob("evaluations/*")) - earlier
     record = json.loads((results / "evaluation.json").read_text())
 
@@ -129,7 +130,7 @@ def test_predict_writes_valid_inputs_and_reports_invalid_ones(trained_run, tmp_p
     output = tmp_path / "out" / "predictions.csv"
     overrides = [f"run={run_dir}", f"input={source}", f"output={output}"]
 
-    assert predict.main(compose_config("predict", overrides)) == 2
+    assert predict.main(compose_config("predict", overrides))["num_predictions"] == 2
     with output.open() as file:
         rows = list(csv.DictReader(file))
     is_text = get_modality("model", model) == "text"
@@ -144,7 +145,7 @@ def test_predict_writes_valid_inputs_and_reports_invalid_ones(trained_run, tmp_p
 def test_run_can_be_evaluated_on_another_device(trained_run):
     run_dir, metrics, _ = trained_run
     overrides = [f"run={run_dir}", "trainer=cpu", "trainer.devices=1"]
-    evaluated = evaluate.main(compose_config("evaluate", overrides))
+    evaluated = evaluate.main(compose_config("evaluate", overrides))["metrics"]
 
     assert evaluated["test/accuracy"] == metrics["test/accuracy"]
 
@@ -200,7 +201,7 @@ def test_moved_run_resumes_in_new_directory(trained_run, tmp_path):
 
 def test_resume_continues_in_same_directory(trained_run, tmp_path):
     run_dir, _, _ = trained_run
-    metrics = train.main(compose_config("train", [f"resume={run_dir}", "trainer.max_epochs=3"]))
+    metrics = train.main(compose_config("train", [f"resume={run_dir}", "trainer.max_epochs=3"]))["metrics"]
     with (run_dir / "metrics.csv").open() as file:
         steps = [int(row["step"]) for row in csv.DictReader(file) if row["val/loss"]]
 

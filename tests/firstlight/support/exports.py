@@ -48,7 +48,8 @@ def train_for_export(model: str, run_dir: Path) -> tuple[Path, dict[str, torch.T
 
 def run_export(run_dir: Path, output_dir: Path, *overrides: str) -> list[str]:
     """Export the last checkpoint of a run."""
-    return export.main(compose_config("export", [f"run={run_dir}", "ckpt=last", f"output={output_dir}", *overrides]))
+    overrides = [f"run={run_dir}", "ckpt=last", f"output={output_dir}", *overrides]
+    return export.main(compose_config("export", overrides))["files"]
 
 
 def load_without_firstlight(export_dir: Path, metadata_file: str, inputs: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -37,6 +37,7 @@ COMMANDS = {
     "train": ["resume=run", "trainer.max_epochs=2"],
     "export.__main__": ["run=run", "format=safetensors"],
     "report.__main__": ["runs=."],
+    "runs.__main__": ["runs=."],
     "wandb_sync": ["runs=."],
 }
 # Programs that the engine starts to describe the machine and the commit.

@@ -22,6 +22,7 @@ from support.pickles import MaliciousPickle
 FILES = ["run.json", "config.yaml", "output.log", "metrics.csv", "best.json", ".lock", ".reserve", "report.html"]
 FILES += ["checkpoints", "checkpoints/last.ckpt", "checkpoints/best.ckpt", "predictions", "predictions.json", "export"]
 FILES += ["confusion_matrix.json", "confusion_matrix.png", "first_batch.png", "learning_curves.png", "wandb"]
+FILES += ["provenance", "provenance/packages.txt", "provenance/uncommitted.diff"]
 FILES += [".run.json.tmp", ".config.yaml.tmp", ".metrics.csv.tmp", ".best.json.tmp", "checkpoints/.last.ckpt.tmp"]
 FILES += ["checkpoints/.last.ckpt.before", "predictions/0.png", ".report.html.tmp", "fit-profile.txt", "evaluations"]
 JSON_FILES = ["run.json", "best.json", "predictions.json", "confusion_matrix.json"]

@@ -4,6 +4,7 @@ import json
 
 from hydra import compose, initialize_config_dir
 
+from firstlight.config.compose import compose_config
 from firstlight.config.hydra_version import VERSION_BASE
 from firstlight.config.options import CONFIG_DIR
 from firstlight.page.render import render
@@ -52,6 +53,18 @@ def write_test_results(run_dir, class_names=("a", "b")):
     correct = {"id": 1, "true": first, "predicted": first, "probability": 0.5, "text": "<i>right</i>"}
     wrong = {"id": 2, "true": first, "predicted": second, "probability": 0.9, "image": "predictions/0.png"}
     (run_dir / "predictions.json").write_text(json.dumps([correct, wrong]))
+
+
+def write_provenance(run_dir, diff, packages, config="", **fields):
+    """Write the uncommitted changes, the packages and the config of a run that `write_run` has written."""
+    (run_dir / "provenance").mkdir()
+    (run_dir / "provenance/uncommitted.diff").write_text(diff)
+    (run_dir / "provenance/packages.txt").write_text(packages)
+    (run_dir / "config.yaml").write_text(config)
+    record = json.loads((run_dir / "run.json").read_text())
+    names = {"diff": "provenance/uncommitted.diff", "packages": "provenance/packages.txt"}
+    (run_dir / "run.json").write_text(json.dumps({**record, "attempts": [{"provenance": names}], **fields}))
+    return run_dir
 
 
 def write_evaluation(directory, run_dir, accuracy=0.5, **fields):
@@ -120,3 +133,10 @@ def compose_report_config(*overrides):
     """Return the config of `make report`."""
     with initialize_config_dir(str(CONFIG_DIR), **VERSION_BASE):
         return compose("report", list(overrides))
+
+
+def list_runs(*overrides):
+    """Return the result of `make runs`."""
+    from firstlight.runs import __main__ as runs  # a command that can be deleted
+
+    return runs.main(compose_config("runs", list(overrides)))

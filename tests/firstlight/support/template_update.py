@@ -15,6 +15,7 @@ SCRIPTS = (
     "project.py",
     "repository.py",
     "progress.py",
+    "json_output.py",
     "update.py",
     "update_plan.py",
     "update_record.py",
@@ -202,7 +203,7 @@ def run_update(project, template, *arguments, ref="v2"):
 def run_failing_update(project, *arguments):
     """Return the single line on stderr of a rejected update, and check that no file has changed."""
     done = try_update(project, *arguments)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert (project / ".git").exists() is False or git(project, "status", "--porcelain") in ("", "?? notes.txt")
     (line,) = done.stderr.splitlines()
     return line

@@ -109,7 +109,7 @@ def test_running_sweep_is_locked(run_sweep, monkeypatch):
 
 def test_invalid_force_value_is_rejected(run_sweep):
     assert run_sweep(*MODEL, "seed=0,1", "force=yes") == (
-        1,
+        2,
         "train: Invalid value for force: expected true or false, got 'yes'. Use force=true to start the sweep over.\n",
     )
 

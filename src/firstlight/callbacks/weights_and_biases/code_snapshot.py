@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import tempfile
-from fnmatch import fnmatch
 from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -13,27 +12,9 @@ from firstlight.logger.wandb_loggers import get_wandb_loggers
 from firstlight.run.optional import continue_on_failure
 from firstlight.run.provenance import run_git
 from firstlight.run.redaction import contains_secret, find_distinctive_secrets
+from firstlight.run.source_files import MAX_FILE_BYTES, has_secret_name
 
-# Larger files are considered data.
-MAX_FILE_BYTES = 1_000_000
 MAX_PRINTED_FILES = 5
-# Files with keys and passwords. Git also lists them, unless a .gitignore excludes them.
-SECRET_PATTERNS = [
-    ".env",
-    ".env.*",
-    ".envrc",
-    "*.env",
-    "*.pem",
-    "*.key",
-    "*.p12",
-    "*.pfx",
-    "id_rsa*",
-    "id_dsa*",
-    "id_ecdsa*",
-    "id_ed25519*",
-]
-SECRET_PATTERNS += ["*credentials*", ".netrc", "_netrc", ".pypirc", ".npmrc", ".htpasswd", "secrets.*", "kaggle.json"]
-SECRET_PATTERNS += ["*.jks", "*.keystore", "*.kdbx", "*.ppk", ".pgpass", ".my.cnf", ".git-credentials", "*.tfstate"]
 
 
 class CodeSnapshot(Callback):
@@ -84,6 +65,6 @@ def list_files_without_secrets(root: Path) -> list[Path]:
 
 def is_uploadable(file: Path) -> bool:
     """Return True if a file may be uploaded as code: a regular, small file without a secret."""
-    if file.is_symlink() or any(fnmatch(file.name.lower(), pattern) for pattern in SECRET_PATTERNS):
+    if file.is_symlink() or has_secret_name(file.name):
         return False
     return file.is_file() and file.stat().st_size <= MAX_FILE_BYTES

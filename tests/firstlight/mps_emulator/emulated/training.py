@@ -59,7 +59,9 @@ def test_resume_on_another_device(tmp_path):
     before = stats.count_calls("_fused_adamw_")
     train.main(compose_config("train", [f"resume={tmp_path / 'run'}", "trainer=mps", "trainer.max_epochs=2"]))
     fused = stats.count_calls("_fused_adamw_") - before
-    metrics = train.main(compose_config("train", [f"resume={tmp_path / 'run'}", "trainer=cpu", "trainer.max_epochs=3"]))
+    metrics = train.main(
+        compose_config("train", [f"resume={tmp_path / 'run'}", "trainer=cpu", "trainer.max_epochs=3"])
+    )["metrics"]
 
     assert fused > 0
     assert torch.tensor(metrics["test/loss"]).isfinite()
