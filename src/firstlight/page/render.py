@@ -88,3 +88,8 @@ def make_content_security_policy(*scripts: str, connect: str = "") -> str:
         f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; "
         f"{connections}base-uri 'none'; form-action 'none'"
     )
+
+
+def find_content_security_policy(page: str) -> str:
+    """Return the Content-Security-Policy that a page contains."""
+    return page.partition('http-equiv="Content-Security-Policy" content="')[2].partition('"')[0]

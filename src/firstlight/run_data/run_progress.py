@@ -70,7 +70,10 @@ def describe_progress(
         return {"progress": None, "left_s": None, "position": None}
     steps = last_step + 1
     steps_per_epoch = find_steps_per_epoch(table.last_steps) or plan["steps_per_epoch"]
-    totals = [plan["max_steps"], steps_per_epoch * plan["max_epochs"] if steps_per_epoch and plan["max_epochs"] else None]
+    totals = [
+        plan["max_steps"],
+        steps_per_epoch * plan["max_epochs"] if steps_per_epoch and plan["max_epochs"] else None,
+    ]
     total = min((total for total in totals if total), default=None)
     position = f"step {steps:,}" + (f" of {max(total, steps):,}" if total else "")
     if steps_per_epoch:
