@@ -1,10 +1,9 @@
 """Tests of the report page in a real browser."""
 
-import shutil
-
 import pytest
 
 from firstlight.report import __main__ as report
+from support.browser import get_texts, record_problems, start_browser, wait_until
 from support.runs import (
     HOSTILE,
     compose_report_config,
@@ -24,15 +23,8 @@ def page(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser():
-    """Debian's Chromium, driven by playwright, which only these tests require."""
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: uv pip install playwright")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("chromium is not installed: apt-get install chromium")
-    with api.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+    with start_browser() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -43,10 +35,7 @@ def open_page(browser, page):
     def open_tab(width: int = 1280, scheme: str = "light"):
         contexts.append(browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme))
         tab = contexts[-1].new_page()
-        tab.on("console", lambda message: problems.append(f"console: {message.text}"))
-        tab.on("pageerror", lambda error: problems.append(f"error: {error}"))
-        tab.on("dialog", lambda dialog: (problems.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-        tab.on("request", lambda request: addresses.append(request.url))
+        record_problems(tab, problems, addresses)
         tab.goto(page.as_uri())
         tab.wait_for_selector("#curves-chart .scatterlayer .trace", state="attached")
         return tab
@@ -66,21 +55,8 @@ def scroll_through(tab):
             wait_until(tab, lambda chart=chart: chart.query_selector(".main-svg"))
 
 
-def wait_until(tab, condition):
-    """Wait until a condition is true. The tab's `wait_for_function` evaluates text, which the page's policy forbids."""
-    for _ in range(100):
-        if condition():
-            return
-        tab.wait_for_timeout(100)
-    raise TimeoutError("the condition is still false after 10 seconds")
-
-
 def get_run_names(tab):
     return get_texts(tab, "#table tbody tr:not([hidden]) td button")
-
-
-def get_texts(tab, selector):
-    return tab.eval_on_selector_all(selector, "elements => elements.map(element => element.textContent)")
 
 
 def get_sort_order(tab):

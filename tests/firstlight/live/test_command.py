@@ -1,0 +1,89 @@
+"""Tests of the arguments of `make live`."""
+
+import socket
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from firstlight.config.hydra_version import VERSION_BASE
+from firstlight.config.options import CONFIG_DIR
+from firstlight.live import __main__ as live
+from firstlight.run.errors import UserError
+
+INVALID_ARGUMENTS = [
+    (["runs={tmp}/none"], "Directory {tmp}/none does not exist. Use runs=logs, or the directory of a run or sweep."),
+    (["runs=[]"], "Invalid value for runs: expected a directory or a list of directories, got []. Use runs=logs."),
+    (["runs={tmp}", "port=0"], "Invalid value for port: expected auto or a number from 1 to 65535, got 0."),
+    (["runs={tmp}", "port=true"], "Invalid value for port: expected auto or a number from 1 to 65535, got true."),
+    (
+        ["runs={tmp}", "open_browser=maybe"],
+        "Invalid value for open_browser: expected auto, true or false, got 'maybe'.",
+    ),
+    (["runs={tmp}", "port={used}"], "Cannot listen on port {used}: Address already in use. Use port=auto, or another"),
+]
+
+
+def compose_live(*overrides):
+    with initialize_config_dir(str(CONFIG_DIR), **VERSION_BASE):
+        return compose("live", list(overrides))
+
+
+@pytest.fixture
+def used_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    monkeypatch.setattr(live, "is_installed", lambda package: True)
+
+
+@pytest.mark.parametrize(("overrides", "message"), INVALID_ARGUMENTS)
+def test_invalid_arguments_raise_one_line(tmp_path, installed, used_port, overrides, message):
+    values = {"tmp": tmp_path, "used": used_port}
+    with pytest.raises(UserError) as error:
+        live.main(compose_live(*(override.format(**values) for override in overrides)))
+
+    assert str(error.value).startswith(message.format(**values))
+    assert "\n" not in str(error.value)
+
+
+def test_missing_package_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(live, "is_installed", lambda package: package != "uvicorn")
+
+    with pytest.raises(
+        UserError, match="^make live requires the 'uvicorn' package, which is not installed. Install it"
+    ):
+        live.main(compose_live(f"runs={tmp_path}"))
+
+
+def test_automatic_port_is_the_first_free_one(used_port, monkeypatch):
+    monkeypatch.setattr(live, "PORTS", [used_port])
+    with live.bind_socket("auto") as listener:
+        host, port = listener.getsockname()
+
+    assert (host, port != used_port) == ("127.0.0.1", True)
+
+
+@pytest.mark.parametrize(
+    ("platform", "environment", "expected"),
+    [
+        ("linux", {}, False),
+        ("linux", {"DISPLAY": ":0"}, True),
+        ("linux", {"WAYLAND_DISPLAY": "wayland-0"}, True),
+        ("linux", {"DISPLAY": "localhost:10.0", "SSH_CONNECTION": "1.2.3.4"}, False),
+        ("darwin", {}, True),
+        ("darwin", {"SSH_CONNECTION": "1.2.3.4"}, False),
+    ],
+)
+def test_browser_is_opened_on_a_desktop_only(monkeypatch, platform, environment, expected):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SSH_CONNECTION"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.platform", platform)
+
+    assert live.has_browser() is expected
