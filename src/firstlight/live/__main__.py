@@ -85,6 +85,7 @@ def bind_socket(port: Any) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((HOST, candidate))
+            listener.listen()  # a browser that connects before the server has started waits
         except OSError as error:
             listener.close()
             reason = error.strerror

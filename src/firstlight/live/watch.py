@@ -25,8 +25,8 @@ from firstlight.run_data.evaluations import group_by_run
 # Seconds between two looks at the files of running runs.
 INTERVAL_S = 1.0
 # Seconds between two searches for new and changed directories. A search that takes long is repeated less often, so that
-# it takes less than 1 % of the time.
-SEARCH_INTERVAL_S, SEARCH_FACTOR = 3.0, 100.0
+# it takes at most 1 % of the time, but at least this often.
+SEARCH_INTERVAL_S, SEARCH_FACTOR, MAX_SEARCH_INTERVAL_S = 3.0, 100.0, 30.0
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Watcher:
 
     def _search(self) -> bool:
         """Find the runs, benchmarks and evaluations; return True if one was added, changed or removed."""
-        started = time.monotonic()
+        started = time.thread_time()
         records = list(find_records(self.roots))
         base = find_common_parent(self.roots)
         run_dirs = list(dict.fromkeys(directory for directory, name in records if name == "run.json"))
@@ -104,8 +104,8 @@ class Watcher:
         if has_new_others or has_new_runs:
             self.others = others
             self._report_parts = self._load_others(records, run_dirs)
-        took_s = time.monotonic() - started
-        self._next_search = time.monotonic() + max(SEARCH_INTERVAL_S, SEARCH_FACTOR * took_s)
+        interval_s = SEARCH_FACTOR * (time.thread_time() - started)
+        self._next_search = time.monotonic() + min(max(SEARCH_INTERVAL_S, interval_s), MAX_SEARCH_INTERVAL_S)
         return has_new_runs or has_new_others
 
     def _load_others(self, records: list[tuple[Path, str]], run_dirs: list[Path]) -> tuple[list[Any], list[Any]]:

@@ -33,6 +33,8 @@ class WatchedRun:
 
     def __init__(self, run_dir: Path, run_id: str, name: str) -> None:
         self.run_dir, self.id, self.name = run_dir, run_id, name
+        # As strings, which are several times faster than paths.
+        self.paths = {name: os.path.join(run_dir, name) for name in FILES}
         self.info: dict[str, Any] = {}
         self.stamps: dict[str, Stamp] = {}
         self.is_silent = False
@@ -48,7 +50,7 @@ class WatchedRun:
 
     def update(self) -> bool:
         """Return True if `info` has changed."""
-        stamps = {name: get_stamp(self.run_dir / name) for name in FILES}
+        stamps = {name: get_stamp(path) for name, path in self.paths.items()}
         stamps[EVALUATIONS_DIR] = get_evaluations_stamp(self.run_dir)
         changed = {name for name, value in stamps.items() if self.stamps.get(name, 0) != value}
         changed_at = max((stamp[0] for stamp in stamps.values() if stamp), default=0) / 1e9
@@ -112,7 +114,7 @@ def get_evaluations_stamp(run_dir: Path) -> Stamp:
     return (max(stamp[0] for stamp in found), len(found), 0) if found else None
 
 
-def get_stamp(path: Path) -> Stamp:
+def get_stamp(path: str | Path) -> Stamp:
     """Return what changes when a file changes, or None if there is no file. A link is not followed."""
     try:
         status = os.lstat(path)

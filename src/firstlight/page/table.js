@@ -4,7 +4,7 @@
 const byId = (id) => document.getElementById(id);
 const FAILURE_STATUSES = ["failed", "interrupted", "corrupt"];
 // The current report. A run stays the same object when its values change.
-let report = { runs: [], columns: [], selection: [] };
+let report = { runs: [], columns: [], selection: [], hyperparameters: [], metrics: [], seeds: [], evaluations: [], benchmarks: [] };
 let runs = report.runs;
 // `selected` maps each selected run to the index of its color. The selection is automatic until the reader changes it.
 const state = { sortKey: "started", descending: true, rows: [], selected: new Map(), isSelectionAutomatic: true };
@@ -156,11 +156,14 @@ function sortBy(column) {
 function sortTable() {
   state.rows.sort(compareRows);
   const body = byId("table").tBodies[0];
-  if (state.rows.some(({ row }, index) => body.rows[index] !== row)) {
-    const focused = document.activeElement;
-    body.append(...state.rows.map(({ row }) => row));
-    if (body.contains(focused)) focused.focus({ preventScroll: true });
+  const focused = document.activeElement;
+  let next = body.firstElementChild;
+  for (const { row } of state.rows) {
+    if (row === next) next = next.nextElementSibling;
+    else body.insertBefore(row, next);
   }
+  // A row that was moved has lost the focus.
+  if (body.contains(focused) && focused !== document.activeElement) focused.focus({ preventScroll: true });
   for (const header of byId("table").tHead.querySelectorAll("th[data-key]")) {
     const isSorted = header.dataset.key === state.sortKey;
     header.setAttribute("aria-sort", isSorted ? (state.descending ? "descending" : "ascending") : "none");

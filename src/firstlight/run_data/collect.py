@@ -147,9 +147,11 @@ def find_records(roots: list[Path]) -> Iterator[tuple[Path, str]]:
             subdirs[:] = sorted(name for name in subdirs if name not in SKIPPED_DIRS and not name.startswith("."))
             if "run.json" in files:
                 subdirs.clear()
-            for name in ("run.json", "benchmark.json", EVALUATION_FILE):
-                if name in files and directory.resolve() / name not in seen:
-                    seen.add(directory.resolve() / name)
+            names = [name for name in ("run.json", "benchmark.json", EVALUATION_FILE) if name in files]
+            resolved = directory.resolve() if names else directory
+            for name in names:
+                if resolved / name not in seen:
+                    seen.add(resolved / name)
                     yield directory, name
 
 
