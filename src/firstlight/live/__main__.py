@@ -35,7 +35,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
 
     address = f"http://{HOST}:{listener.getsockname()[1]}"
     print(f"Live page of {', '.join(map(str, run_dirs))}: {address} (stop with Ctrl-C)", flush=True)
-    if cfg.open_browser is True or (cfg.open_browser == AUTO and has_browser()):
+    if cfg.open_browser and has_browser():
         webbrowser.open(address)
     raise_open_file_limit()
     serve(run_dirs, listener)
@@ -61,11 +61,11 @@ def validate_browser(cfg: DictConfig) -> None:
     """Check open_browser.
 
     Raises:
-        ConfigError: If it is neither auto, true nor false.
+        ConfigError: If it is neither true nor false.
     """
-    if cfg.open_browser != AUTO and not isinstance(cfg.open_browser, bool):
-        fix = "Use open_browser=auto."
-        raise ConfigError(invalid_value("open_browser", cfg.open_browser, "auto, true or false", fix))
+    if not isinstance(cfg.open_browser, bool):
+        fix = "Use open_browser=false."
+        raise ConfigError(invalid_value("open_browser", cfg.open_browser, "true or false", fix))
 
 
 def bind_socket(port: Any) -> socket.socket:

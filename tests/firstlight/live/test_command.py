@@ -17,7 +17,7 @@ INVALID_ARGUMENTS = [
     (["runs={tmp}", "port=true"], "Invalid value for port: expected auto or a number from 1 to 65535, got true."),
     (
         ["runs={tmp}", "open_browser=maybe"],
-        "Invalid value for open_browser: expected auto, true or false, got 'maybe'.",
+        "Invalid value for open_browser: expected true or false, got 'maybe'.",
     ),
     (["runs={tmp}", "port={used}"], "Cannot listen on port {used}: Address already in use. Use port=auto, or another"),
 ]
