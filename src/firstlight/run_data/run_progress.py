@@ -15,6 +15,8 @@ from firstlight.run_data.run_info import get_dict, to_json_number
 
 # A larger config.yaml is not read.
 MAX_CONFIG_BYTES = 100_000
+MAX_DEPTH = 30
+YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # A run without new metrics for this many seconds was probably killed; its time left is unknown.
 MAX_SILENCE_S = 600
 
@@ -30,12 +32,7 @@ def load_run_plan(run_dir: Path) -> dict[str, Any]:
     try:
         record = json.loads(read_text_inside(run_dir / "run.json"))
         with open_inside(run_dir / "config.yaml") as file:
-            text = file.read(MAX_CONFIG_BYTES)
-        # A few nested aliases describe billions of values; a run writes none. The loader in Python is used, because the
-        # one in C overflows the stack if a file contains many brackets.
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            return plan
-        config = yaml.load(text, Loader=yaml.SafeLoader)
+            config = parse_config(file.read(MAX_CONFIG_BYTES))
     except Exception:  # YAML raises many kinds
         return plan
     if not isinstance(record, dict) or not isinstance(config, dict):
@@ -52,6 +49,21 @@ def load_run_plan(run_dir: Path) -> dict[str, Any]:
     if isinstance(attempts, list) and len(attempts) == 1:
         plan["started"] = parse_time(record.get("started"))
     return plan
+
+
+def parse_config(text: bytes) -> Any:
+    """Return the content of a YAML file.
+
+    Raises:
+        ValueError: If the file contains an alias, or too many brackets in brackets; a run writes none. A few nested
+            aliases describe billions of values, and brackets overflow the stack.
+    """
+    depth = 0
+    for event in yaml.parse(text, YAML_LOADER):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.AliasEvent) or depth > MAX_DEPTH:
+            raise ValueError("the file is not the config of a run")
+    return yaml.load(text, YAML_LOADER)
 
 
 def describe_progress(
