@@ -20,6 +20,8 @@ PART_FILES = {
     "log": ("output.log",),
 }
 FILES = ["run.json", "config.yaml", *(name for names in PART_FILES.values() for name in names)]
+# A larger run.json, or file of results, is not shown: the page would not open.
+MAX_RECORD_BYTES, MAX_RESULT_BYTES = 4 * 2**20, 64 * 2**20
 # When a file changed last, its size, and its number.
 Stamp = tuple[int, int, int] | None
 
@@ -84,11 +86,22 @@ class WatchedRun:
         return {"log": read_log_tail(self.run_dir / "output.log")}
 
     def _load_results(self) -> dict[str, Any]:
+        for name in PART_FILES["results"]:
+            if self.get_size(name) > MAX_RESULT_BYTES:
+                remark = f"{name} is larger than {MAX_RESULT_BYTES // 2**20} MiB."
+                return {"missing": dict.fromkeys(("matrix", "samples"), remark), "evaluations": []}
         embedder = ImageEmbedder()
         results = load_evaluation(self.run_dir, embedder)
         return {**results, "evaluations": load_evaluation_details(list_evaluation_dirs(self.run_dir), embedder)}
 
+    def get_size(self, name: str) -> int:
+        """Return the size of a file at the last `update`, in bytes; 0 if there is none."""
+        stamp = self.stamps.get(name)
+        return stamp[1] if stamp else 0
+
     def _load_info(self, changed: set[str]) -> dict[str, Any]:
+        if self.get_size("run.json") > MAX_RECORD_BYTES:
+            raise ValueError(f"run.json is larger than {MAX_RECORD_BYTES // 2**20} MiB")
         info = load_run_info(self.run_dir, self.name)
         if info["status"] != "running":
             self.metrics = MetricsFile(self.run_dir)

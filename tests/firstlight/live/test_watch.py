@@ -170,6 +170,17 @@ def test_unexpected_error_is_the_reason_of_one_run(watcher, tmp_path, monkeypatc
     assert (run["status"], run["reason"]) == ("corrupt", f"cannot be shown (ZeroDivisionError: {HOSTILE})")
 
 
+def test_huge_files_are_not_read(watcher, tmp_path):
+    for name, size in (("run.json", 5), ("predictions.json", 65)):
+        with (tmp_path / "b" / name).open("wb") as file:
+            file.truncate(size * 2**20)
+    (run,) = refresh(watcher)["runs"]
+
+    assert run["reason"] == "cannot be shown (ValueError: run.json is larger than 4 MiB)"
+    missing = json.loads(watcher.get_part(run["id"], "results"))["missing"]
+    assert missing["samples"] == "predictions.json is larger than 64 MiB."
+
+
 def test_links_out_of_a_run_are_not_followed(watcher, tmp_path):
     (tmp_path / "private.txt").write_text("CANARYWORD,step\n1,1\n")
     for name in ("run.json", "metrics.csv", "output.log", "config.yaml", "predictions.json"):
