@@ -24,7 +24,7 @@ function showConnection(status) {
   const time = formatTime(new Date().toISOString()).slice(-5);
   byId("connection").textContent = status === "connected" ? `connected · last change at ${time}`
     : `${status} … The values below may be outdated.`;
-  byId("connection").className = status;
+  byId("connection").className = status === "connected" ? "muted connected" : status;
 }
 
 /** Update the runs that have changed. A run keeps its object, so that the page keeps what the reader has chosen. */
@@ -37,11 +37,7 @@ function applyChanges({ order, runs: changed, report: next }) {
   const byRunId = new Map([...runsByName.values()].map((run) => [run.id, run]));
   for (const [name, run] of runsByName) if (!order.includes(run.id)) runsByName.delete(name);
   update({ ...report, ...next, runs: order.map((id) => byRunId.get(id)) });
-  if (state.run) showRunIfOutdated();
-}
-
-function showRunIfOutdated() {
-  loadDetails(state.run, ALL_PARTS);
+  if (state.run) loadDetails(state.run, ALL_PARTS);
 }
 
 /** Request the parts of a run that have changed since they were loaded. */

@@ -57,6 +57,7 @@ function showLog(lines, isNew) {
   const text = (lines || []).join("\n");
   if (log.textContent !== text) log.textContent = text;
   byId("run-log-section").hidden = !text;
+  if (isNew) byId("run-log-section").open = state.run.status === "running";
   if (isAtEnd) scrollToEnd(log);
 }
 
@@ -77,10 +78,10 @@ function showResults() {
   redraw("matrix-chart", "scatter-chart");
 }
 
-/** Show the results of runs with several labels per sample, or with a number; only they have these files. */
+/** Show the results of runs with several labels per sample, or with a number. Running runs have no results yet. */
 function showOtherTasks({ missing, matrix, classes, samples, labels, scatter }) {
   const isCorrupt = (name) => missing[name]?.endsWith("is corrupt.");
-  const isOther = Boolean(labels || scatter || isCorrupt("labels") || isCorrupt("scatter"));
+  const isOther = Boolean(labels || scatter || isCorrupt("labels") || isCorrupt("scatter")) || state.run.status === "running";
   byId("matrix-section").hidden = isOther && !matrix && !classes;
   byId("samples-section").hidden = isOther && !samples;
   byId("labels-section").hidden = !labels && !isCorrupt("labels");
