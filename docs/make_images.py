@@ -29,7 +29,7 @@ HIDDEN_PARTS = "h3:has(+ #samples-remark), #samples-remark, #samples, #first-bat
 
 SCALE = 2  # device pixels per CSS pixel, for high-density screens
 WINDOW = (1280, 2400)  # CSS pixels; the space that a page leaves empty is cropped
-LIVE_WINDOW = (1280, 880)  # the first two sections of the page
+LIVE_WINDOW = (1280, 1030)  # the first two sections of the page
 # `prefers-color-scheme` in Chromium's settings, which --force-dark-mode does not change.
 COLOR_SCHEMES = {"dark": 0, "light": 1}
 TERMINAL_STYLE = """<!DOCTYPE html>

@@ -87,6 +87,12 @@ def test_requests_of_the_page_itself_are_answered(client, headers):
     assert client.get("/", headers=headers).status_code == 200
 
 
+def test_page_that_ssh_forwards_to_another_port_is_answered(client):
+    headers = {"Host": "localhost:9000", "Origin": "http://localhost:9000", "Sec-Fetch-Site": "same-origin"}
+
+    assert client.get("/", headers=headers).status_code == 200
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "X"])
 @pytest.mark.parametrize("path", ["/", "/events"])
 def test_nothing_can_be_changed(client, method, path):
