@@ -14,9 +14,8 @@ from firstlight.run.errors import ConfigError, MissingPackageError, invalid_valu
 from firstlight.run.packages import is_installed
 
 HOST = "127.0.0.1"
-AUTO = "auto"
-# The first free one is used, so that a page that is open finds the server again after a restart.
-PORTS = range(8420, 8430)
+# Ports that are tried. The first free one is used, so that an open page finds the server again after a restart.
+NUM_PORTS, MAX_PORT = 10, 65_535
 # Each open page has a connection, and a connection is an open file.
 MAX_OPEN_FILES = 4096
 
@@ -72,14 +71,15 @@ def bind_socket(port: Any) -> socket.socket:
     """Return a socket that listens on a port of this machine only.
 
     Args:
-        port: The port, or "auto" for the first free one of `PORTS`, or else any free one.
+        port: The port. If it is not free, the next free one is used, as by Jupyter.
 
     Raises:
-        ConfigError: If the port is not valid or not free.
+        ConfigError: If the port is not valid, or none of `NUM_PORTS` is free.
     """
-    if port != AUTO and (isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65_535):
-        raise ConfigError(invalid_value("port", port, "auto or a number from 1 to 65535", "Use port=auto."))
-    for candidate in [*PORTS, 0] if port == AUTO else [port]:
+    if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= MAX_PORT:
+        raise ConfigError(invalid_value("port", port, f"a number from 1 to {MAX_PORT}", "Use e.g. port=8420."))
+    last = min(port + NUM_PORTS - 1, MAX_PORT)
+    for candidate in range(port, last + 1):
         listener = socket.socket()
         # Without it, the port is not free for a minute after a restart.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -91,7 +91,7 @@ def bind_socket(port: Any) -> socket.socket:
             reason = error.strerror
         else:
             return listener
-    raise ConfigError(f"Cannot listen on port {port}: {reason}. Use port=auto, or another port.")
+    raise ConfigError(f"Cannot listen on any port from {port} to {last}: {reason}. Use another port.")
 
 
 def has_browser() -> bool:

@@ -6,6 +6,8 @@ let stream = null;
 
 /** Connect to the server, which sends all that has changed since the last event. */
 function connect() {
+  stream?.close();
+  if (document.hidden) return;
   stream = new EventSource(`events?last_id=${encodeURIComponent(lastEventId)}`);
   stream.addEventListener("open", () => showConnection("connected"));
   stream.addEventListener("message", (event) => {
@@ -13,10 +15,10 @@ function connect() {
     applyChanges(JSON.parse(event.data));
     showConnection("connected");
   });
-  stream.addEventListener("error", () => {
+  stream.addEventListener("error", ({ target }) => {
     showConnection("reconnecting");
     // The browser connects again by itself unless the server answers with an error.
-    if (stream.readyState === EventSource.CLOSED) setTimeout(connect, 2000);
+    if (target.readyState === EventSource.CLOSED) setTimeout(connect, 2000);
   });
 }
 
@@ -65,8 +67,5 @@ async function loadPart(run, part) {
 }
 
 // A browser opens at most six connections to an address. Pages that are not visible leave theirs to others.
-document.addEventListener("visibilitychange", () => {
-  stream.close();
-  if (!document.hidden) connect();
-});
+document.addEventListener("visibilitychange", connect);
 connect();

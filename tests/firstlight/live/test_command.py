@@ -13,13 +13,12 @@ from firstlight.run.errors import UserError
 INVALID_ARGUMENTS = [
     (["runs={tmp}/none"], "Directory {tmp}/none does not exist. Use runs=logs, or the directory of a run or sweep."),
     (["runs=[]"], "Invalid value for runs: expected a directory or a list of directories, got []. Use runs=logs."),
-    (["runs={tmp}", "port=0"], "Invalid value for port: expected auto or a number from 1 to 65535, got 0."),
-    (["runs={tmp}", "port=true"], "Invalid value for port: expected auto or a number from 1 to 65535, got true."),
+    (["runs={tmp}", "port=0"], "Invalid value for port: expected a number from 1 to 65535, got 0. Use e.g. port=8420."),
+    (["runs={tmp}", "port=true"], "Invalid value for port: expected a number from 1 to 65535, got true."),
     (
         ["runs={tmp}", "open_browser=maybe"],
         "Invalid value for open_browser: expected true or false, got 'maybe'.",
     ),
-    (["runs={tmp}", "port={used}"], "Cannot listen on port {used}: Address already in use. Use port=auto, or another"),
 ]
 
 
@@ -42,8 +41,8 @@ def installed(monkeypatch):
 
 
 @pytest.mark.parametrize(("overrides", "message"), INVALID_ARGUMENTS)
-def test_invalid_arguments_raise_one_line(tmp_path, installed, used_port, overrides, message):
-    values = {"tmp": tmp_path, "used": used_port}
+def test_invalid_arguments_raise_one_line(tmp_path, installed, overrides, message):
+    values = {"tmp": tmp_path}
     with pytest.raises(UserError) as error:
         live.main(compose_live(*(override.format(**values) for override in overrides)))
 
@@ -60,12 +59,21 @@ def test_missing_package_is_one_line(tmp_path, monkeypatch):
         live.main(compose_live(f"runs={tmp_path}"))
 
 
-def test_automatic_port_is_the_first_free_one(used_port, monkeypatch):
-    monkeypatch.setattr(live, "PORTS", [used_port])
-    with live.bind_socket("auto") as listener:
+def test_next_free_port_is_used(used_port):
+    with live.bind_socket(used_port) as listener:
         host, port = listener.getsockname()
 
-    assert (host, port != used_port) == ("127.0.0.1", True)
+    assert host == "127.0.0.1"
+    assert used_port < port < used_port + live.NUM_PORTS
+
+
+def test_ports_in_use_are_one_line(used_port, monkeypatch):
+    monkeypatch.setattr(live, "NUM_PORTS", 1)
+
+    with pytest.raises(UserError) as error:
+        live.bind_socket(used_port)
+    expected = f"Cannot listen on any port from {used_port} to {used_port}: Address already in use. Use another port."
+    assert str(error.value) == expected
 
 
 @pytest.mark.parametrize(
