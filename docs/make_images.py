@@ -4,11 +4,13 @@ Run ``python docs/make_images.py`` with the project's Python. The runs are made 
 images in docs/images/ are replaced. This takes about 7 minutes on two idle CPU cores.
 """
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from html import escape
 from pathlib import Path
 
@@ -27,6 +29,7 @@ HIDDEN_PARTS = "h3:has(+ #samples-remark), #samples-remark, #samples, #first-bat
 
 SCALE = 2  # device pixels per CSS pixel, for high-density screens
 WINDOW = (1280, 2400)  # CSS pixels; the space that a page leaves empty is cropped
+LIVE_WINDOW = (1280, 1030)  # the first two sections of the page
 # `prefers-color-scheme` in Chromium's settings, which --force-dark-mode does not change.
 COLOR_SCHEMES = {"dark": 0, "light": 1}
 TERMINAL_STYLE = """<!DOCTYPE html>
@@ -43,8 +46,8 @@ pre { margin: 0; padding: 14px 18px; }
 """
 
 
-def run_command(directory: Path, *words: str) -> str:
-    """Run a command of the project as ``make`` does, and return its output.
+def start_command(directory: Path, *words: str) -> subprocess.Popen[str]:
+    """Start a command of the project as ``make`` does.
 
     Args:
         directory: Working directory, below which the command writes its run directories.
@@ -54,7 +57,7 @@ def run_command(directory: Path, *words: str) -> str:
     directory.mkdir(exist_ok=True)
     # Without a W&B API key, as right after `make setup`.
     env = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
-    done = subprocess.run(
+    return subprocess.Popen(
         [sys.executable, "-m", f"firstlight.{words[0]}", *words[1:]],
         cwd=directory,
         env={**env, "NETRC": os.devnull},
@@ -62,9 +65,15 @@ def run_command(directory: Path, *words: str) -> str:
         stderr=subprocess.STDOUT,
         text=True,
     )
-    if done.returncode:
-        sys.exit(f"{done.stdout}\n`make {' '.join(words)}` failed with exit code {done.returncode}.")
-    return done.stdout
+
+
+def run_command(directory: Path, *words: str) -> str:
+    """Run a command of the project, see ``start_command``, and return its output."""
+    process = start_command(directory, *words)
+    output, _ = process.communicate()
+    if process.returncode:
+        sys.exit(f"{output}\n`make {' '.join(words)}` failed with exit code {process.returncode}.")
+    return output
 
 
 def take_screenshot(html: str, scheme: str) -> Image.Image:
@@ -75,19 +84,33 @@ def take_screenshot(html: str, scheme: str) -> Image.Image:
         scheme: "light" or "dark".
     """
     with tempfile.TemporaryDirectory() as directory:
-        page_path, image_path = Path(directory) / "page.html", Path(directory) / "page.png"
+        page_path = Path(directory) / "page.html"
         page_path.write_text(html, encoding="utf-8")
+        # Milliseconds of the page's clock, which does not wait for the real one.
+        return crop(capture(page_path.as_uri(), scheme, WINDOW, "--virtual-time-budget=10000"))
+
+
+def capture(address: str, scheme: str, window: tuple[int, int], wait_option: str) -> Image.Image:
+    """Return a screenshot of a page.
+
+    Args:
+        address: URL of the page.
+        scheme: "light" or "dark".
+        window: Width and height in CSS pixels.
+        wait_option: Option of Chromium that says how long to wait for the page.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        image_path = Path(directory) / "page.png"
         command = ["chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
         command += [f"--user-data-dir={directory}/profile", "--default-background-color=00000000"]
-        command += [f"--window-size={WINDOW[0]},{WINDOW[1]}", f"--force-device-scale-factor={SCALE}"]
+        command += [f"--window-size={window[0]},{window[1]}", f"--force-device-scale-factor={SCALE}"]
         command += [f"--blink-settings=preferredColorScheme={COLOR_SCHEMES[scheme]}"]
-        # Milliseconds of the page's clock, which does not wait for the real one.
-        command += ["--virtual-time-budget=10000", f"--screenshot={image_path}", page_path.as_uri()]
+        command += [wait_option, f"--screenshot={image_path}", address]
         done = subprocess.run(command, capture_output=True, text=True)
         if not image_path.is_file():
             sys.exit(f"{done.stderr}\nchromium wrote no screenshot (exit code {done.returncode}).")
         with Image.open(image_path) as image:
-            return crop(image.convert("RGBA"))
+            return image.convert("RGBA")
 
 
 def crop(image: Image.Image) -> Image.Image:
@@ -144,6 +167,29 @@ def write_report(page: str, name: str) -> None:
         write_image(take_screenshot(html, scheme).convert("RGB"), f"{name}-{scheme}")
 
 
+def write_live(sweep: subprocess.Popen[str], directory: Path, num_finished: int) -> None:
+    """Write the page of ``make live`` to docs/images/, in both color schemes, while a sweep runs.
+
+    Args:
+        sweep: The sweep.
+        directory: Its working directory.
+        num_finished: Number of finished runs at which the screenshots are taken.
+    """
+    server = start_command(directory, "live", "open_browser=false")
+    address = next(word for word in (server.stdout or sys.stdin).readline().split() if word.startswith("http://"))
+    while sweep.poll() is None:
+        statuses = [json.loads(path.read_text())["status"] for path in directory.glob("logs/sweep/*/*/run.json")]
+        # A run that has just begun has no curve yet.
+        num_curves = len(list(directory.glob("logs/sweep/*/*/metrics.csv")))
+        if statuses.count("finished") >= num_finished and num_curves > num_finished:
+            break
+        time.sleep(1)
+    for scheme in COLOR_SCHEMES:
+        write_image(capture(address, scheme, LIVE_WINDOW, "--timeout=8000").convert("RGB"), f"live-{scheme}")
+    server.terminate()
+    server.wait()
+
+
 def main() -> None:
     """Make the runs and the images."""
     if shutil.which("chromium") is None:
@@ -157,7 +203,9 @@ def main() -> None:
         write_plot(train_dir, "logs/train/*/learning_curves.png", "learning_curves")
         write_plot(train_dir, "logs/train/*/confusion_matrix.png", "confusion_matrix")
         run_command(report_dir, "train", "model=bert")
-        run_command(report_dir, *SWEEP)
+        sweep = start_command(report_dir, *SWEEP)
+        write_live(sweep, report_dir, num_finished=2)
+        sweep.communicate()
         write_plot(report_dir, "logs/sweep/*/results.png", "sweep_results")
         run_command(report_dir, "report")
         page = (report_dir / "logs/report.html").read_text(encoding="utf-8")

@@ -27,6 +27,7 @@ LAYERS = [
         "api",
         "export",
         "report",
+        "live",
         "runs",
         "benchmark",
         "check_gpu",
@@ -40,7 +41,7 @@ LAYERS = [
 ]
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 # Each of these commands can be deleted with `rm -r`.
-COMMANDS = ["sweep", "export", "report", "runs", "benchmark", "check_gpu", "preflight", "prepare", "tune"]
+COMMANDS = ["sweep", "export", "report", "live", "runs", "benchmark", "check_gpu", "preflight", "prepare", "tune"]
 MODULES = {
     ".".join(path.relative_to(ENGINE.parent).with_suffix("").parts).removesuffix(".__init__"): path
     for path in ENGINE.rglob("*.py")

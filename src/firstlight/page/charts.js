@@ -7,13 +7,27 @@ const details = new Map();
 const charts = new Map();
 const stale = new Set();
 const visible = new Set();
+const observer = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) {
+    if (isIntersecting) visible.add(target.id);
+    else visible.delete(target.id);
+    if (isIntersecting) drawIfStale(target.id);
+  }
+}, { rootMargin: "300px" });
 
-/** Return curves and evaluation of a run, parsed on first use; empty while the page is still loading. */
-function getDetails(run) {
-  const element = byId(`run-${runs.indexOf(run)}`);
-  if (!element) return { curves: [], epochs: [], remarks: [], missing: {} };
-  if (!details.has(run)) details.set(run, JSON.parse(element.textContent));
-  return details.get(run);
+const NO_DETAILS = { curves: [], epochs: [], remarks: [], missing: {} };
+const ALL_PARTS = ["curves", "results", "log"];
+
+/** Return curves, results and log of a run; empty or outdated while the page still loads them. */
+function getDetails(run, parts = ALL_PARTS) {
+  loadDetails(run, parts);
+  return details.get(run) || NO_DETAILS;
+}
+
+/** Show the details of a run again after they were loaded. */
+function showLoadedDetails(run) {
+  if (state.selected.has(run)) redraw("curves-chart");
+  if (state.run === run) showRun(run);
 }
 
 const getColor = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
@@ -67,14 +81,7 @@ function drawIfStale(id) {
 const redrawAll = () => redraw(...charts.keys());
 
 function observeCharts() {
-  const observer = new IntersectionObserver((entries) => {
-    for (const { target, isIntersecting } of entries) {
-      if (isIntersecting) visible.add(target.id);
-      else visible.delete(target.id);
-      if (isIntersecting) drawIfStale(target.id);
-    }
-  }, { rootMargin: "300px" });
-  for (const id of charts.keys()) observer.observe(byId(id));
+  for (const chart of document.querySelectorAll(".chart")) observer.observe(chart);
   // The details of a run that was selected while the page was loading are available now.
   addEventListener("DOMContentLoaded", () => {
     if (state.run && !details.has(state.run)) showRun(state.run);
@@ -84,9 +91,15 @@ function observeCharts() {
   addEventListener("beforeprint", () => [...stale].forEach(drawIfStale));
 }
 
+/** Set the options of a list. The current value is kept if it is still an option; equal options are not replaced. */
 function fillSelect(select, values, selected, format = (value) => value) {
-  select.replaceChildren(...values.map((value) => createElement("option", { value, textContent: format(value) })));
-  select.value = selected;
+  const options = values.map((value) => createElement("option", { value, textContent: format(value) }));
+  const isEqual = options.length === select.options.length &&
+    options.every(({ value, text }, index) => value === select.options[index].value && text === select.options[index].text);
+  if (isEqual) return;
+  const current = options.some(({ value }) => value === select.value) ? select.value : selected;
+  select.replaceChildren(...options);
+  select.value = current;
 }
 
 function drawLegend(id, entries) {
@@ -95,14 +108,17 @@ function drawLegend(id, entries) {
 }
 
 function buildCurves() {
-  const names = new Set(runs.flatMap((run) => run.curve_metrics));
-  if (!names.size) return;
-  const sorted = [...names].sort(compareValues);
-  fillSelect(byId("curves-metric"), sorted, ["train/loss", "val/accuracy", sorted[0]].find((name) => names.has(name)));
   for (const id of ["curves-metric", "curves-x-axis", "curves-log-scale"])
     byId(id).addEventListener("change", () => redraw("curves-chart"));
   charts.set("curves-chart", drawCurves);
-  byId("curves").hidden = false;
+}
+
+/** Offer the metrics of the current runs. */
+function updateCurves() {
+  const names = new Set(runs.flatMap((run) => run.curve_metrics));
+  const sorted = [...names].sort(compareValues);
+  fillSelect(byId("curves-metric"), sorted, ["train/loss", "val/accuracy", sorted[0]].find((name) => names.has(name)));
+  byId("curves").hidden = !names.size;
 }
 
 /** Convert steps to fractional epochs, given the pairs [last step of an epoch, completed epochs]. */
@@ -117,7 +133,7 @@ function stepsToEpochs(steps, epochs) {
 }
 
 function getCurve(run, name, xAxis) {
-  const { curves, epochs } = getDetails(run);
+  const { curves, epochs } = getDetails(run, ["curves"]);
   const group = curves.find(({ metrics }) => name in metrics);
   if (!group || (xAxis === "epoch" && !epochs.length)) return null;
   return { x: xAxis === "epoch" ? stepsToEpochs(group.steps, epochs) : group.steps, y: group.metrics[name] };
@@ -127,13 +143,16 @@ function drawCurves() {
   const [name, xAxis] = [byId("curves-metric").value, byId("curves-x-axis").value];
   const selected = [...state.selected].map(([run, color]) => ({ run, color, curve: getCurve(run, name, xAxis) }));
   const drawn = selected.filter(({ curve }) => curve);
+  state.numDrawn = selected.length;
   const traces = drawn.map(({ run, color, curve }) => ({
     type: "scatter", mode: curve.y.length > 30 ? "lines" : "lines+markers", ...curve, name: escapeMarkup(getLabel(run)),
     line: { color: getColor(`c${color % 8}`), dash: DASHES[Math.floor(color / 8) % 4], width: 2 }, marker: { size: 6 },
     hovertemplate: `${xAxis} %{x:.4~g}: %{y:.4~g}<extra>%{fullData.name}</extra>`,
   }));
   const type = byId("curves-log-scale").checked ? "log" : "linear";
-  drawPlot("curves-chart", traces, { xaxis: makeAxis(xAxis), yaxis: makeAxis(name, { type }) });
+  // Zoom and pan stay while the curves grow.
+  const uirevision = [name, xAxis, type].join();
+  drawPlot("curves-chart", traces, { xaxis: makeAxis(xAxis), yaxis: makeAxis(name, { type }), uirevision });
   drawLegend("curves-legend", drawn.map(({ run, color }) => ({ color, text: getLabel(run) })));
   const missing = selected.length - drawn.length;
   byId("curves-remark").textContent = !selected.length ? "Select runs in the table to plot them."

@@ -9,14 +9,14 @@ function getResults() {
 const formatMetrics = (metrics) =>
   Object.entries(metrics).map(([name, value]) => `${name} ${formatNumber(value)}`).join(", ");
 
-/** Fill the list of results of a run, and return to those of its own test. */
+/** Fill the list of results of a run. */
 function fillResults(run) {
-  state.evaluation = -1;
   const evaluations = getDetails(run).evaluations || [];
   const describe = ({ command, started, split, data }) =>
     `${command} ${formatTime(started)}${split ? `, split ${split}` : ""}, ${data}`;
   fillSelect(byId("run-results"), [-1, ...evaluations.keys()], -1, (index) =>
     (index < 0 ? "test of the training run" : describe(evaluations[index])));
+  state.evaluation = Number(byId("run-results").value);
   byId("run-results-label").hidden = !evaluations.length;
 }
 
@@ -27,7 +27,7 @@ function showEvaluation() {
   byId("run-results-remark").textContent = command ? `${count}${formatMetrics(metrics)} (${directory})` : "";
 }
 
-function buildEvaluations() {
+function showEvaluations() {
   const { evaluations } = report;
   const names = ["run", "command", "time", "split", "num_samples", "data", "metrics", "checkpoint", "directory"];
   const header = createElement("tr", {}, ...names.map((name) => createElement("th", { scope: "col" }, name.replace("num_", ""))));
@@ -35,6 +35,6 @@ function buildEvaluations() {
     const text = name === "time" ? formatTime(started) : name === "metrics" ? formatMetrics(metrics) : row[name];
     return createElement("td", {}, text === null ? "–" : String(text));
   })));
-  byId("evaluations-table").append(createElement("thead", {}, header), createElement("tbody", {}, ...rows));
+  byId("evaluations-table").replaceChildren(createElement("thead", {}, header), createElement("tbody", {}, ...rows));
   byId("evaluations").hidden = !evaluations.length;
 }

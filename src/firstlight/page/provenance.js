@@ -1,49 +1,27 @@
-// Uncommitted changes and packages of the selected run, and the differences between two runs.
-
-let provenance = null;
-
-/** Return the provenance of all runs, parsed on first use; empty while the page is still loading. */
-function getProvenance() {
-  const element = byId("provenance");
-  if (!provenance && element) provenance = JSON.parse(element.textContent);
-  return provenance || { runs: {} };
-}
-
-/** Return the sections of a run that are compared: texts by key. */
-function getParts(run) {
-  const { runs: all, packages, config } = getProvenance();
-  const own = all[runs.indexOf(run)];
-  if (!own) return null;
-  const { overrides, ...others } = own.parts;
-  const settings = Object.entries({ ...config, ...own.config }).filter(([, value]) => value !== null);
-  return { overrides, config: Object.fromEntries(settings), ...others, packages: packages[own.packages] || {} };
-}
-
-const getDiff = (run) => {
-  const { runs: all, diffs } = getProvenance();
-  const own = all[runs.indexOf(run)];
-  return own ? { text: diffs[own.diff], remark: own.diff_remark } : {};
-};
+// Uncommitted changes and packages of the selected run, and the differences between two runs. The script that loads the
+// data defines `getProvenance`.
 
 function showProvenance(run) {
-  const { text, remark } = getDiff(run);
-  const lines = (text || "").replace(/\n$/, "").split("\n");
-  showDetails("run-diff", text || remark, text ? `Uncommitted changes (${formatCount(lines.length, "line")})` : "Uncommitted changes",
-    () => lines.map((line) => createElement("span", { className: getLineClass(line) }, `${line}\n`)));
+  const { diff, diff_remark: remark, parts } = getProvenance(run) || {};
+  const lines = (diff || "").replace(/\n$/, "").split("\n");
+  const title = "Uncommitted changes" + (diff ? ` (${formatCount(lines.length, "line")})` : "");
+  showLines("run-diff", diff || remark ? title : "", diff ? lines : [], getLineClass);
   byId("run-diff").querySelector("p").textContent = remark || "";
-  const packages = Object.entries(getParts(run)?.packages || {});
-  showDetails("run-packages", packages.length, `Packages (${packages.length})`,
-    () => packages.map(([name, version]) => `${name}  ${version}\n`));
+  const packages = Object.entries(parts?.packages || {});
+  showLines("run-packages", packages.length ? `Packages (${packages.length})` : "", packages.map((item) => item.join("  ")), () => "");
 }
 
-/** Fill a details element, or hide it. Its content is built when it is opened. */
-function showDetails(id, isShown, title, build) {
+/** Fill a details element, or hide it if it has no title. Its content is built when it is opened. */
+function showLines(id, title, lines, getClass) {
   const element = byId(id);
-  element.hidden = !isShown;
-  element.open = false;
+  const box = element.querySelector("pre");
+  const build = () => box.replaceChildren(...lines.map((line) =>
+    createElement("span", { className: getClass(line) }, `${line}\n`)));
+  element.hidden = !title;
   element.querySelector("summary").textContent = title;
-  element.querySelector("pre").replaceChildren();
-  element.ontoggle = () => { if (element.open) element.querySelector("pre").replaceChildren(...build()); };
+  element.ontoggle = () => { if (element.open) build(); };
+  if (!element.open) box.replaceChildren();
+  else if (box.textContent !== lines.map((line) => `${line}\n`).join("")) build();
 }
 
 function getLineClass(line) {
@@ -52,25 +30,35 @@ function getLineClass(line) {
   return line.startsWith("+") ? "added" : line.startsWith("-") ? "removed" : "";
 }
 
+const DIFFERENCES = ["differences-first", "differences-second"];
+
 function buildDifferences() {
+  for (const id of DIFFERENCES) byId(id).addEventListener("change", showDifferences);
+}
+
+/** Offer the current runs. The first two of the default selection are compared until the reader chooses others. */
+function updateDifferences() {
+  byId("differences").hidden = runs.length < 2;
   if (runs.length < 2) return;
-  const [first, second] = [...DEFAULT_SELECTION, ...runs.filter((run) => !DEFAULT_SELECTION.includes(run))];
-  for (const [id, run] of [["differences-first", first], ["differences-second", second]]) {
-    fillSelect(byId(id), runs.map((_, index) => index), runs.indexOf(run), (index) => getLabel(runs[index]));
-    byId(id).addEventListener("change", showDifferences);
-  }
-  byId("differences").hidden = false;
+  const chosen = [...new Set([...getDefaultSelection(), ...runs])];
+  const labels = new Map(runs.map((run) => [String(run.id), getLabel(run)]));
+  DIFFERENCES.forEach((id, index) =>
+    fillSelect(byId(id), [...labels.keys()], String(chosen[index].id), (key) => labels.get(key)));
   showDifferences();
-  // The provenance follows the details of the last run.
-  addEventListener("DOMContentLoaded", () => { showDifferences(); if (state.run) showProvenance(state.run); });
+}
+
+/** Show what belongs to a run again after its provenance was loaded. */
+function showLoadedProvenance(run) {
+  if (state.run === run) showProvenance(run);
+  if (DIFFERENCES.some((id) => byId(id).value === String(run.id))) showDifferences();
 }
 
 function showDifferences() {
-  const chosen = ["differences-first", "differences-second"].map((id) => runs[Number(byId(id).value)]);
-  const parts = chosen.map(getParts);
+  const chosen = DIFFERENCES.map((id) => runs.find((run) => String(run.id) === byId(id).value));
+  const parts = chosen.map((run) => run && getProvenance(run)?.parts);
   const isKnown = parts.every(Boolean);
   const rows = isKnown ? Object.keys(parts[0]).flatMap((section) => buildDifferenceRows(section, parts)) : [];
-  const header = ["key", ...chosen.map(getLabel)].map((text) => createElement("th", { scope: "col" }, text));
+  const header = ["key", ...chosen.map((run) => run && getLabel(run))].map((text) => createElement("th", { scope: "col" }, text));
   const table = [createElement("thead", {}, createElement("tr", {}, ...header)), createElement("tbody", {}, ...rows)];
   byId("differences-table").replaceChildren(...(rows.length ? table : []));
   byId("differences-remark").textContent = !isKnown ? "At least one of these runs is not stored on this page."

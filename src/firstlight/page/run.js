@@ -1,43 +1,75 @@
-// Details of one run: summary, test results and samples. Also the failed runs, and the start of the page.
+// Details of one run: summary, log, test results and samples. Also the failed runs.
 
 function buildRun() {
-  if (!runs.length) return;
   const select = byId("run-name");
-  fillSelect(select, runs.map((_, index) => index), 0, (index) => `${getLabel(runs[index])} (${runs[index].status})`);
-  select.addEventListener("change", () => showRun(runs[Number(select.value)]));
+  select.addEventListener("change", () => {
+    showRun(runs.find((run) => String(run.id) === select.value));
+  });
   byId("run-results").addEventListener("change", () => {
     state.evaluation = Number(byId("run-results").value);
     showResults();
   });
+  byId("run-log-section").addEventListener("toggle", () => scrollToEnd(byId("run-log")));
   charts.set("matrix-chart", drawMatrix);
   charts.set("scatter-chart", drawScatter);
-  byId("run").hidden = false;
-  showRun(DEFAULT_SELECTION[0] || runs[0]);
 }
 
-function showRun(run, scroll = false) {
+/** Offer the current runs, and show the one that was shown, or else the first selected one. */
+function updateRun() {
+  byId("run").hidden = !runs.length;
+  if (!runs.length) return;
+  const names = new Map(runs.map((run) => [String(run.id), `${getLabel(run)} (${run.status})`]));
+  const initial = runs.includes(state.run) ? state.run : getDefaultSelection()[0] || runs[0];
+  fillSelect(byId("run-name"), [...names.keys()], String(initial.id), (id) => names.get(id));
+  if (state.run !== initial || initial.isChanged) showRun(initial);
+}
+
+function showRun(run) {
+  if (state.run !== run) byId("run-results").replaceChildren();
+  const isNew = state.run !== run;
   state.run = run;
-  byId("run-name").value = String(runs.indexOf(run));
-  const { remarks, first_batch: firstBatch } = getDetails(run);
+  byId("run-name").value = String(run.id);
+  const { remarks, log, first_batch: firstBatch } = getDetails(run);
   const status = run.status + (run.reason ? `: ${run.reason}` : "");
-  const fields = { "run directory": run.run_dir, status, ...run.summary };
+  const left = typeof run.left_s === "number" ? { "time left": formatDuration(run.left_s) } : {};
+  const fields = { "run directory": run.run_dir, status, ...left, ...run.summary };
   byId("run-summary").replaceChildren(...Object.entries(fields).flatMap(([name, text]) =>
     [createElement("dt", {}, name), createElement("dd", {}, text)]));
   byId("run-remarks").replaceChildren(...remarks.map((text) => createElement("li", {}, text)));
+  showLog(log, isNew);
   byId("first-batch").hidden = !firstBatch;
-  if (firstBatch) byId("first-batch-image").src = firstBatch;
+  if (firstBatch && byId("first-batch-image").src !== firstBatch) byId("first-batch-image").src = firstBatch;
   showProvenance(run);
   fillResults(run);
-  showResults();
-  if (scroll) {
-    byId("run").scrollIntoView();
-    byId("run-name").focus({ preventScroll: true });
-  }
+  if (isNew || state.results !== getResults()) showResults();
+}
+
+/** Show the details of a run that was clicked. */
+function openRun(run) {
+  showRun(run);
+  byId("run").scrollIntoView();
+  byId("run-name").focus({ preventScroll: true });
+}
+
+/** Show the last lines of the log, and keep its end visible unless the reader has scrolled up. */
+function showLog(lines, isNew) {
+  const log = byId("run-log");
+  const isAtEnd = isNew || log.scrollTop + log.clientHeight >= log.scrollHeight - 4;
+  const text = (lines || []).join("\n");
+  if (log.textContent !== text) log.textContent = text;
+  byId("run-log-section").hidden = !text;
+  if (isNew) byId("run-log-section").open = state.run.status === "running";
+  if (isAtEnd) scrollToEnd(log);
+}
+
+function scrollToEnd(element) {
+  element.scrollTop = element.scrollHeight;
 }
 
 /** Show the test results of the run, or of the selected evaluation. */
 function showResults() {
-  const { missing, classes, matrix, samples } = getResults();
+  state.results = getResults();
+  const { missing, classes, matrix, samples } = state.results;
   showEvaluation();
   byId("matrix-remark").textContent = missing.matrix || (matrix ? "" : "Too many classes to plot.");
   byId("matrix-chart").hidden = !matrix;
@@ -47,10 +79,10 @@ function showResults() {
   redraw("matrix-chart", "scatter-chart");
 }
 
-/** Show the results of runs with several labels per sample, or with a number; only they have these files. */
+/** Show the results of runs with several labels per sample, or with a number. Running runs have no results yet. */
 function showOtherTasks({ missing, matrix, classes, samples, labels, scatter }) {
   const isCorrupt = (name) => missing[name]?.endsWith("is corrupt.");
-  const isOther = Boolean(labels || scatter || isCorrupt("labels") || isCorrupt("scatter"));
+  const isOther = Boolean(labels || scatter || isCorrupt("labels") || isCorrupt("scatter")) || state.run.status === "running";
   byId("matrix-section").hidden = isOther && !matrix && !classes;
   byId("samples-section").hidden = isOther && !samples;
   byId("labels-section").hidden = !labels && !isCorrupt("labels");
@@ -143,46 +175,27 @@ function drawScatter() {
   });
 }
 
-function buildFailures() {
+/** List the runs that did not finish. The items of unchanged runs are kept, so that they stay open or closed. */
+function showFailures() {
   const failed = runs.filter((run) => FAILURE_STATUSES.includes(run.status));
-  byId("failures-list").append(...failed.map((run, index) => {
-    const status = createElement("strong", { className: "status" }, run.status);
-    const header = createElement("summary", {}, status, ` ${getLabel(run)}: ${run.reason}`);
-    const log = run.log ? createElement("pre", { tabIndex: 0 }, run.log.join("\n"))
-      : createElement("p", { className: "muted" }, "No output.log found.");
-    const item = createElement("details", { className: "failed", open: index < 3 }, header, log);
-    // The error is at the end of the log.
-    item.addEventListener("toggle", () => { log.scrollTop = log.scrollHeight; });
-    return item;
-  }));
+  const items = failed.map((run, index) => {
+    const key = JSON.stringify([run.status, run.reason, run.log]);
+    if (run.failure?.key !== key) run.failure = { key, item: buildFailure(run, run.failure?.item.open ?? index < 3) };
+    return run.failure.item;
+  });
+  const list = byId("failures-list");
+  if (items.some((item, index) => list.children[index] !== item) || items.length !== list.children.length)
+    list.replaceChildren(...items);
   byId("failures").hidden = !failed.length;
 }
 
-function buildHeader() {
-  const counts = new Map();
-  for (const run of runs) counts.set(run.status, (counts.get(run.status) || 0) + 1);
-  const statuses = [...counts].map(([status, count]) => `${count} ${status}`).join(", ");
-  const summary = formatCount(runs.length, "run") + (statuses ? ` (${statuses})` : "");
-  byId("summary").textContent = `${summary} · generated ${formatTime(report.generated_at)}`;
-  byId("contents").append(...[...document.querySelectorAll("main > section:not([hidden])")].map((section) =>
-    createElement("a", { href: `#${section.id}`, textContent: section.querySelector("h2").textContent })));
-}
-
-// Text is shown first. The charts follow when Plotly, the largest part of the page, has been parsed.
-byId("runs").hidden = !runs.length;
-if (runs.length) buildTable();
-buildSeeds();
-buildEvaluations();
-buildFailures();
-
-function start() {
-  buildCurves();
-  buildHyperparameters();
-  buildBenchmarks();
-  buildRun();
-  buildDifferences();
-  buildHeader();
-  if (charts.has("curves-chart")) visible.add("curves-chart");
-  observeCharts();
-  redrawAll();
+function buildFailure(run, open) {
+  const status = createElement("strong", { className: "status" }, run.status);
+  const header = createElement("summary", {}, status, ` ${getLabel(run)}: ${run.reason}`);
+  const log = run.log ? createElement("pre", { tabIndex: 0 }, run.log.join("\n"))
+    : createElement("p", { className: "muted" }, "No output.log found.");
+  const item = createElement("details", { className: "failed", open }, header, log);
+  // The error is at the end of the log.
+  item.addEventListener("toggle", () => scrollToEnd(log));
+  return item;
 }

@@ -3,13 +3,6 @@
 const SPEED = "metrics/speed/samples_per_s";
 
 function buildHyperparameters() {
-  const keys = report.hyperparameters;
-  const hasSpeed = runs.some((run) => typeof getValue(run, SPEED) === "number");
-  if (!keys.length || !(report.metrics.length || hasSpeed)) return;
-  const ranked = rankHyperparameters(keys);
-  fillSelect(byId("hyperparameters-key"), keys, ranked[0] || keys[0]);
-  fillSelect(byId("hyperparameters-metric"), report.metrics, report.metrics[0]);
-  fillSelect(byId("hyperparameters-color"), ["", ...keys], ranked[1] || "", (key) => key || "none");
   for (const id of ["hyperparameters-key", "hyperparameters-metric", "hyperparameters-color"])
     byId(id).addEventListener("change", () => redraw("hyperparameters-chart", "speed-chart"));
   charts.set("hyperparameters-chart", () => {
@@ -17,9 +10,19 @@ function buildHyperparameters() {
     drawHyperparameter("hyperparameters-chart", `metrics/${metric}`, metric);
   });
   charts.set("speed-chart", () => drawHyperparameter("speed-chart", SPEED, "samples/s"));
+}
+
+/** Offer the hyperparameters and metrics of the current runs. */
+function updateHyperparameters() {
+  const keys = report.hyperparameters;
+  const hasSpeed = runs.some((run) => typeof getValue(run, SPEED) === "number");
+  const ranked = rankHyperparameters(keys);
+  fillSelect(byId("hyperparameters-key"), keys, ranked[0] || keys[0]);
+  fillSelect(byId("hyperparameters-metric"), report.metrics, report.metrics[0]);
+  fillSelect(byId("hyperparameters-color"), ["", ...keys], ranked[1] || "", (key) => key || "none");
   byId("hyperparameters-chart").hidden = !report.metrics.length;
   byId("speed-chart").hidden = !hasSpeed;
-  byId("hyperparameters").hidden = false;
+  byId("hyperparameters").hidden = !keys.length || !(report.metrics.length || hasSpeed);
 }
 
 /** Return the varying hyperparameters of finished runs. The one with most values comes first, numbers before text. */
@@ -81,7 +84,8 @@ function makeMeanLine({ x, y }, color) {
   return { type: "scatter", mode: "lines", x: positions, y: means, hoverinfo: "skip", line: { color, width: 1.5 } };
 }
 
-function buildBenchmarks() {
+function showBenchmarks() {
+  byId("benchmarks-list").replaceChildren();
   report.benchmarks.forEach((benchmark, index) => {
     const id = `benchmark-${index}`;
     const children = [createElement("h3", {}, benchmark.directory)];
@@ -90,7 +94,9 @@ function buildBenchmarks() {
       createElement("ul", { id: `${id}-legend`, className: "legend" }));
     children.push(...benchmark.caption.map((line) => createElement("p", { className: "muted" }, line)));
     byId("benchmarks-list").append(...children);
-    if (!benchmark.remark) charts.set(id, () => drawBenchmark(id, benchmark));
+    if (benchmark.remark) return;
+    charts.set(id, () => drawBenchmark(id, benchmark));
+    observer.observe(byId(id));
   });
   byId("benchmarks").hidden = !report.benchmarks.length;
 }

@@ -2,12 +2,14 @@
 "use strict";
 
 const byId = (id) => document.getElementById(id);
-const report = JSON.parse(byId("report").textContent);
-const runs = report.runs;
 const FAILURE_STATUSES = ["failed", "interrupted", "corrupt"];
-const DEFAULT_SELECTION = runs.filter((run) => run.selected);
-// `selected` maps each selected run to the index of its color.
-const state = { sortKey: "started", descending: true, rows: [], selected: new Map() };
+// The current report. A run stays the same object when its values change.
+let report = { runs: [], columns: [], selection: [], hyperparameters: [], metrics: [], seeds: [], evaluations: [], benchmarks: [] };
+let runs = report.runs;
+// `selected` maps each selected run to the index of its color. The selection is automatic until the reader changes it.
+const state = { sortKey: "started", descending: true, rows: [], selected: new Map(), isSelectionAutomatic: true };
+
+const getDefaultSelection = () => runs.filter((run) => report.selection.includes(run.id));
 
 /** Create an element with properties and children; a string becomes a text node. */
 function createElement(tag, properties = {}, ...children) {
@@ -46,10 +48,11 @@ function formatTime(text) {
   return `${day} ${pad(time.getHours())}:${pad(time.getMinutes())}`;
 }
 
-const FORMATTERS = { number: formatNumber, duration: formatDuration, time: formatTime };
+const formatFraction = (value) => (typeof value === "number" ? `${(100 * value).toFixed(value < 0.1 ? 1 : 0)} %` : String(value));
+const FORMATTERS = { number: formatNumber, duration: formatDuration, time: formatTime, fraction: formatFraction };
 const formatValue = (value, kind) => (value === null ? "–" : (FORMATTERS[kind] || String)(value));
 const formatCount = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
-const isRightAligned = (kind) => kind === "number" || kind === "duration";
+const isRightAligned = (kind) => ["number", "duration", "fraction"].includes(kind);
 
 /** Compare two values: numbers by size, text in natural order ("a9" before "a10"). */
 function compareValues(left, right) {
@@ -65,6 +68,29 @@ function compareRows(left, right) {
 }
 
 function buildTable() {
+  byId("filter").addEventListener("input", filterTable);
+  byId("select-best").addEventListener("click", () => selectOnly(getDefaultSelection()));
+  byId("clear-selection").addEventListener("click", () => selectOnly([]));
+}
+
+/** Show the current runs, and keep the elements of unchanged ones: focus and scroll positions stay. */
+function updateTable(hasNewColumns) {
+  if (hasNewColumns) buildColumns();
+  const previous = new Map(state.rows.map((entry) => [entry.run, entry]));
+  state.rows = runs.map((run) => previous.get(run) || { run, row: buildRow(run) });
+  for (const { run, row } of previous.values()) {
+    if (runs.includes(run)) continue;
+    row.remove();
+    setSelected(run, false);
+  }
+  for (const { run, row } of state.rows) if (hasNewColumns || run.isChanged) fillRow(run, row);
+  sortTable();
+  if (state.isSelectionAutomatic) for (const run of runs) setSelected(run, report.selection.includes(run.id));
+  applyFilter();
+  byId("runs").hidden = !runs.length;
+}
+
+function buildColumns() {
   const plotHeader = createElement("th", { scope: "col" }, "plot");
   const headers = report.columns.map((column) => {
     const button = createElement("button", { type: "button", textContent: column.label });
@@ -73,14 +99,7 @@ function buildTable() {
     header.dataset.key = column.key;
     return header;
   });
-  byId("table").tHead.append(createElement("tr", {}, plotHeader, ...headers));
-  state.rows = runs.map((run) => ({ run, row: buildRow(run) }));
-  sortTable();
-  byId("filter").addEventListener("input", filterTable);
-  byId("select-best").addEventListener("click", () => selectOnly(DEFAULT_SELECTION));
-  byId("clear-selection").addEventListener("click", () => selectOnly([]));
-  selectOnly(DEFAULT_SELECTION);
-  filterTable();
+  byId("table").tHead.replaceChildren(createElement("tr", {}, plotHeader, ...headers));
 }
 
 function buildRow(run) {
@@ -88,13 +107,23 @@ function buildRow(run) {
   run.checkbox.setAttribute("aria-label", `Plot ${run.name}`);
   run.checkbox.addEventListener("change", () => toggleRun(run, run.checkbox.checked));
   run.swatch = createElement("span", { className: "swatch" });
+  run.isChanged = true;
+  const label = createElement("label", {}, run.checkbox, run.swatch);
+  return createElement("tr", {}, createElement("td", { className: "checkbox" }, label));
+}
+
+/** Show the values of a run in its row. Cells that stay the same are kept. */
+function fillRow(run, row) {
   const cells = report.columns.map((column) => buildCell(run, column));
   run.searchText = cells.map((cell) => cell.textContent).join("\n").toLowerCase();
-  const label = createElement("label", {}, run.checkbox, run.swatch);
-  const row = createElement("tr", {}, createElement("td", { className: "checkbox" }, label), ...cells);
+  cells.forEach((cell, index) => {
+    const previous = row.cells[index + 1];
+    if (!previous) row.append(cell);
+    else if (!previous.isEqualNode(cell)) previous.replaceWith(cell);
+  });
+  while (row.cells.length > cells.length + 1) row.lastChild.remove();
   const isFailed = FAILURE_STATUSES.includes(run.status);
-  row.classList.add(isFailed ? "failed" : run.status === "running" ? "running" : "finished");
-  return row;
+  row.className = isFailed ? "failed" : run.status === "running" ? "running" : "finished";
 }
 
 function buildCell(run, column) {
@@ -103,7 +132,7 @@ function buildCell(run, column) {
   const cell = createElement("td", { className: isRightAligned(column.kind) ? "right" : column.kind });
   if (column.kind === "name") {
     const button = createElement("button", { type: "button", textContent: text, title: "Show run details" });
-    button.addEventListener("click", () => showRun(run, true));
+    button.addEventListener("click", () => openRun(run));
     cell.append(button);
     if (run.reason) cell.append(createElement("div", { className: "reason" }, run.reason));
   } else if (column.kind === "code") {
@@ -118,7 +147,7 @@ function buildCell(run, column) {
 
 function sortBy(column) {
   // The first click shows what readers look for first: the best value, the newest run, the first name.
-  const descending = ["number", "time"].includes(column.kind) && !column.key.endsWith("loss");
+  const descending = ["number", "fraction", "time"].includes(column.kind) && !column.key.endsWith("loss");
   state.descending = state.sortKey === column.key ? !state.descending : descending;
   state.sortKey = column.key;
   sortTable();
@@ -126,7 +155,15 @@ function sortBy(column) {
 
 function sortTable() {
   state.rows.sort(compareRows);
-  byId("table").tBodies[0].append(...state.rows.map(({ row }) => row));
+  const body = byId("table").tBodies[0];
+  const focused = document.activeElement;
+  let next = body.firstElementChild;
+  for (const { row } of state.rows) {
+    if (row === next) next = next.nextElementSibling;
+    else body.insertBefore(row, next);
+  }
+  // A row that was moved has lost the focus.
+  if (body.contains(focused) && focused !== document.activeElement) focused.focus({ preventScroll: true });
   for (const header of byId("table").tHead.querySelectorAll("th[data-key]")) {
     const isSorted = header.dataset.key === state.sortKey;
     header.setAttribute("aria-sort", isSorted ? (state.descending ? "descending" : "ascending") : "none");
@@ -134,22 +171,28 @@ function sortTable() {
 }
 
 function filterTable() {
+  applyFilter();
+  redraw("hyperparameters-chart", "speed-chart");
+}
+
+function applyFilter() {
   const words = byId("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
   for (const { run, row } of state.rows) row.hidden = !words.every((word) => run.searchText.includes(word));
   const count = filteredRuns().length;
   byId("filter-count").textContent = (count < runs.length ? `${count} of ` : "") + formatCount(runs.length, "run");
-  redraw("hyperparameters-chart", "speed-chart");
 }
 
 const filteredRuns = () => state.rows.filter(({ row }) => !row.hidden).map(({ run }) => run);
 
 /** Select these runs and deselect all others. */
 function selectOnly(selection) {
+  state.isSelectionAutomatic = false;
   for (const run of runs) setSelected(run, selection.includes(run));
   redraw("curves-chart");
 }
 
 function toggleRun(run, isSelected) {
+  state.isSelectionAutomatic = false;
   setSelected(run, isSelected);
   redraw("curves-chart");
 }
@@ -169,8 +212,7 @@ function setSelected(run, isSelected) {
   run.swatch.className = color === undefined ? "swatch" : `swatch c${color % 8}`;
 }
 
-function buildSeeds() {
-  if (!report.seeds.length) return;
+function showSeeds() {
   const names = report.metrics.filter((name) => report.seeds.some((row) => row.metrics[name]));
   const headers = ["overrides", "runs", ...names].map((text, index) =>
     createElement("th", { scope: "col", className: index ? "right" : "" }, text));
@@ -178,8 +220,9 @@ function buildSeeds() {
     createElement("td", { className: "right" }, String(row.runs)),
     ...names.map((name) => createElement("td", { className: "right" },
       row.metrics[name] ? formatMeanAndStd(row.metrics[name]) : "–"))));
-  byId("seeds-table").append(createElement("thead", {}, createElement("tr", {}, ...headers)), createElement("tbody", {}, ...rows));
-  byId("seeds").hidden = false;
+  byId("seeds-table").replaceChildren(createElement("thead", {}, createElement("tr", {}, ...headers)),
+    createElement("tbody", {}, ...rows));
+  byId("seeds").hidden = !report.seeds.length;
 }
 
 const formatMeanAndStd = ([mean, std]) => `${formatNumber(mean)} ± ${formatNumber(Number(std.toPrecision(2)))}`;

@@ -1,5 +1,6 @@
 """Collect the content of the report: the table of runs, and the details of each run."""
 
+import csv
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,9 +21,10 @@ from firstlight.run_data.comparison import (
 )
 from firstlight.run_data.evaluation import ImageEmbedder, load_evaluation
 from firstlight.run_data.evaluations import group_by_run, load_evaluation_details, load_evaluation_info
-from firstlight.run_data.learning_curves import load_curves
+from firstlight.run_data.learning_curves import describe_missing_curves, load_curves, read_curves
 from firstlight.run_data.provenance import collect_provenance
-from firstlight.run_data.run_info import load_run_info
+from firstlight.run_data.run_info import load_run_info, read_log_tail
+from firstlight.run_data.run_progress import add_progress, describe_progress, load_run_plan
 
 # Directories inside or next to run directories that contain no runs of their own.
 SKIPPED_DIRS = ("wandb", "checkpoints", "predictions")
@@ -66,24 +68,30 @@ def collect_report(roots: list[Path]) -> ReportContent:
     base = find_common_parent(roots)
     runs = [load_run_info(run_dir, get_run_name(run_dir, base)) for run_dir in track(run_dirs, "Reading runs")]
     runs.sort(key=lambda run: (run["started"] or "", run["name"]), reverse=True)
-    hyperparameters = list_varying_hyperparameters(runs)
     selected = get_default_selection(runs)
-    report = {
-        "generated_at": utc_now(),
-        "source": ", ".join(map(str, roots)),
-        "runs": runs,
+    details = load_run_details(runs, selected, evaluated)
+    for index, (run, detail) in enumerate(zip(runs, details, strict=True)):
+        run["id"] = index
+        run["curve_metrics"] = [name for group in detail["curves"] for name in group["metrics"]]
+    source = ", ".join(map(str, roots))
+    report = {**compare_runs(runs, make_evaluation_rows(evaluated, runs), benchmarks), "source": source, "runs": runs}
+    provenance = collect_provenance(runs, list_detailed_runs(runs, selected))
+    return ReportContent({**report, "generated_at": utc_now(), "selection": selected}, details, provenance)
+
+
+def compare_runs(
+    runs: list[dict[str, Any]], evaluations: list[dict[str, Any]], benchmarks: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Return what the page shows besides the runs themselves."""
+    hyperparameters = list_varying_hyperparameters(runs)
+    return {
         "hyperparameters": hyperparameters,
         "metrics": select_comparison_metrics(runs),
         "columns": make_columns(runs, hyperparameters),
         "seeds": aggregate_seeds(runs),
-        "evaluations": make_evaluation_rows(evaluated, runs),
+        "evaluations": evaluations,
         "benchmarks": sorted(benchmarks, key=lambda benchmark: str(benchmark["started"]), reverse=True),
     }
-    details = load_run_details(runs, selected, evaluated)
-    for index, (run, detail) in enumerate(zip(runs, details, strict=True)):
-        run["selected"] = index in selected
-        run["curve_metrics"] = [name for group in detail["curves"] for name in group["metrics"]]
-    return ReportContent(report, details, collect_provenance(runs, list_detailed_runs(runs, selected)))
 
 
 def make_evaluation_rows(evaluated: dict[Path | None, list[Path]], runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -112,7 +120,8 @@ def load_run_details(
         runs[index]["log"] = [NO_DETAILS + fix] if runs[index]["log"] else None
     for index in track(order, "Reading curves"):
         run_dir = Path(runs[index]["run_dir"])
-        details[index] = {**load_curves(run_dir, points), **load_evaluation(run_dir, embedder)}
+        details[index] = {**load_curves_and_progress(runs[index], points), **load_evaluation(run_dir, embedder)}
+        details[index]["log"] = runs[index]["log"] or read_log_tail(run_dir / "output.log")
     for index in order:
         paths = evaluated.get(Path(runs[index]["run_dir"]), [])
         details[index]["evaluations"] = load_evaluation_details(paths, embedder)
@@ -124,6 +133,20 @@ def list_detailed_runs(runs: list[dict[str, Any]], selected: list[int]) -> list[
     return [*selected, *(index for index in range(len(runs)) if index not in selected)][:MAX_DETAILED_RUNS]
 
 
+def load_curves_and_progress(run: dict[str, Any], max_points: int) -> dict[str, Any]:
+    """Return the curves of a run, see `load_curves`, and add progress and latest metrics to a run that is running."""
+    run_dir = Path(run["run_dir"])
+    if run["status"] != "running":
+        return load_curves(run_dir, max_points)
+    try:
+        table = read_curves(run_dir)
+        changed_at = (run_dir / "metrics.csv").stat().st_mtime
+    except (OSError, csv.Error) as error:
+        return describe_missing_curves(error)
+    add_progress(run, describe_progress(load_run_plan(run_dir), table, changed_at), table)
+    return table.downsample(max_points)
+
+
 def find_records(roots: list[Path]) -> Iterator[tuple[Path, str]]:
     """Yield each directory with a run, benchmark, evaluation or sweep, without duplicates, and the name of its file."""
     seen: set[Path] = set()
@@ -133,9 +156,11 @@ def find_records(roots: list[Path]) -> Iterator[tuple[Path, str]]:
             subdirs[:] = sorted(name for name in subdirs if name not in SKIPPED_DIRS and not name.startswith("."))
             if "run.json" in files:
                 subdirs.clear()
-            for name in ("run.json", "benchmark.json", EVALUATION_FILE, SWEEP_FILE):
-                if name in files and directory.resolve() / name not in seen:
-                    seen.add(directory.resolve() / name)
+            names = [name for name in ("run.json", "benchmark.json", EVALUATION_FILE, SWEEP_FILE) if name in files]
+            resolved = directory.resolve() if names else directory
+            for name in names:
+                if resolved / name not in seen:
+                    seen.add(resolved / name)
                     yield directory, name
 
 

@@ -10,7 +10,7 @@ from firstlight.run.overrides import find_varying_overrides
 MAX_SELECTED = 8
 # Overrides that name a run and do not affect its results.
 NAME_KEYS = ("output_dir", "name")
-SPEED, MEMORY = "speed/samples_per_s", "speed/peak_memory_gib"
+SPEED, MEMORY, DATA_WAIT = "speed/samples_per_s", "speed/peak_memory_gib", "speed/data_wait_fraction"
 
 
 def list_varying_hyperparameters(runs: list[dict[str, Any]]) -> list[str]:
@@ -24,9 +24,10 @@ def make_columns(runs: list[dict[str, Any]], hyperparameters: list[str]) -> list
     return [
         make_column("name", "run", "name"),
         make_column("status", "status", "text"),
+        *make_progress_columns(runs),
         *(make_column(f"overrides/{key}", key, "override") for key in hyperparameters),
         *(make_column(f"metrics/{name}", name, "number") for name in select_comparison_metrics(runs)),
-        *(make_column(f"metrics/{name}", label, "number") for name, label in make_speed_columns(runs).items()),
+        *(make_column(f"metrics/{name}", label, kind) for name, (label, kind) in make_speed_columns(runs).items()),
         make_column("duration_s", "duration", "duration"),
         make_column("commit", "commit", "code"),
         make_column("started", "started", "time"),
@@ -38,10 +39,16 @@ def make_column(key: str, label: str, kind: str) -> dict[str, str]:
     return {"key": key, "label": label, "kind": kind}
 
 
-def make_speed_columns(runs: list[dict[str, Any]]) -> dict[str, str]:
-    """Return the labels of the throughput and memory metrics that at least one run has, with their units."""
-    labels = {SPEED: "samples/s", MEMORY: "peak GiB"}
-    return {name: label for name, label in labels.items() if any(name in run["metrics"] for run in runs)}
+def make_progress_columns(runs: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """Return the columns of runs that are running, as far as a run has values."""
+    columns = [make_column("progress", "progress", "fraction"), make_column("left_s", "time left", "duration")]
+    return [column for column in columns if any(run.get(column["key"]) is not None for run in runs)]
+
+
+def make_speed_columns(runs: list[dict[str, Any]]) -> dict[str, tuple[str, str]]:
+    """Return label and kind of the metrics of speed that at least one run has."""
+    columns = {SPEED: ("samples/s", "number"), MEMORY: ("peak GiB", "number"), DATA_WAIT: ("data wait", "fraction")}
+    return {name: column for name, column in columns.items() if any(name in run["metrics"] for run in runs)}
 
 
 def get_default_selection(runs: list[dict[str, Any]]) -> list[int]:

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,73 @@ from firstlight.run.containment import open_inside
 
 # Step -> value; None for a value that is not finite.
 Curve = dict[int, float | None]
+# A longer curve keeps every second point, so that a large file fits into memory.
+MAX_STORED_POINTS = 20_000
+
+
+class CurveTable:
+    """The curves of a metrics.csv. Rows are added as they are read, so that a growing file is read once.
+
+    Attributes:
+        curves: The curve of each metric. Test metrics are single values, so they have no curve.
+        last_steps: The last step of each epoch.
+        latest: The last value of each metric.
+    """
+
+    def __init__(self) -> None:
+        self.curves: dict[str, Curve] = {}
+        self.last_steps: dict[int, int] = {}
+        self.latest: dict[str, float] = {}
+        self.columns: list[str] | None = None
+        self.num_rows = 0
+
+    def add_rows(self, lines: Iterable[str]) -> None:
+        """Add lines; the first line of the file has the names of the columns.
+
+        A resumed run logs some steps again; the later row replaces the earlier one.
+
+        Raises:
+            csv.Error: If the lines are not CSV.
+        """
+        reader = csv.DictReader(lines, self.columns)
+        self.columns = list(reader.fieldnames or ()) or None
+        has_no_steps = "step" not in (self.columns or ())
+        for row in reader:
+            # DictReader sets missing cells of a truncated row to None, and stores surplus cells under the key None.
+            cells = {name: parse_float(cell) for name, cell in row.items() if name and isinstance(cell, str) and cell}
+            step = to_int(float(self.num_rows) if has_no_steps else cells.pop("step", None))
+            self.num_rows += 1
+            self._add_row(step, cells.pop("epoch", None), cells)
+
+    def _add_row(self, step: int | None, epoch: float | None, cells: dict[str, float | None]) -> None:
+        metrics = {name: value for name, value in cells.items() if value is not None and not name.startswith("test/")}
+        if step is None or not metrics:
+            return
+        self.latest |= metrics
+        for name, value in metrics.items():
+            curve = self.curves.setdefault(name, {})
+            curve[step] = value if math.isfinite(value) else None
+            if len(curve) > MAX_STORED_POINTS:
+                self.curves[name] = dict(list(curve.items())[::2])
+        epoch_index = to_int(epoch)
+        if epoch_index is not None:
+            self.last_steps[epoch_index] = max(step, self.last_steps.get(epoch_index, 0))
+
+    def get_last_step(self) -> int | None:
+        """Return the last step with a metric."""
+        return max((max(curve) for curve in self.curves.values()), default=None)
+
+    def downsample(self, max_points: int) -> dict[str, Any]:
+        """Return the curves as `load_curves` does."""
+        groups: dict[tuple[int, ...], dict[str, list[float | None]]] = {}
+        for name, curve in self.curves.items():
+            steps = select_steps(sorted(curve), max_points)
+            groups.setdefault(tuple(steps), {})[name] = [round_significant(curve[step]) for step in steps]
+        return {
+            "curves": [{"steps": list(steps), "metrics": metrics} for steps, metrics in groups.items()],
+            "epochs": [[step, epoch + 1] for epoch, step in sorted(self.last_steps.items())],
+            "remarks": [] if self.curves else ["No learning curves: metrics.csv is empty."],
+        }
 
 
 def load_curves(run_dir: Path, max_points: int) -> dict[str, Any]:
@@ -24,47 +92,28 @@ def load_curves(run_dir: Path, max_points: int) -> dict[str, Any]:
         epochs]], "remarks": [sentence].
     """
     try:
-        with open_inside(run_dir / "metrics.csv") as binary:
-            file = io.TextIOWrapper(binary, encoding="utf-8", errors="replace", newline="")
-            curves, last_steps = parse_metrics_csv(file)
-    except FileNotFoundError:
-        return {"curves": [], "epochs": [], "remarks": ["No learning curves: metrics.csv does not exist."]}
+        return read_curves(run_dir).downsample(max_points)
     except (OSError, csv.Error) as error:
-        return {"curves": [], "epochs": [], "remarks": [f"No learning curves: metrics.csv cannot be read ({error})."]}
-    groups: dict[tuple[int, ...], dict[str, list[float | None]]] = {}
-    for name, curve in curves.items():
-        steps = downsample(sorted(curve), max_points)
-        groups.setdefault(tuple(steps), {})[name] = [round_significant(curve[step]) for step in steps]
-    return {
-        "curves": [{"steps": list(steps), "metrics": metrics} for steps, metrics in groups.items()],
-        "epochs": [[step, epoch + 1] for epoch, step in sorted(last_steps.items())],
-        "remarks": [] if curves else ["No learning curves: metrics.csv is empty."],
-    }
+        return describe_missing_curves(error)
 
 
-def parse_metrics_csv(file: Any) -> tuple[dict[str, Curve], dict[int, int]]:
-    """Return the curve of each metric, and the last step of each epoch.
+def read_curves(run_dir: Path) -> CurveTable:
+    """Return the curves of a run.
 
-    A resumed run logs some steps again; the later row replaces the earlier one. Test metrics are single values, so
-    they have no curve.
+    Raises:
+        OSError: If metrics.csv cannot be read.
+        csv.Error: If it is not CSV.
     """
-    curves: dict[str, Curve] = {}
-    last_steps: dict[int, int] = {}
-    reader = csv.DictReader(file)
-    has_no_steps = "step" not in (reader.fieldnames or ())
-    for index, row in enumerate(reader):
-        # DictReader sets missing cells of a truncated row to None, and stores surplus cells under the key None.
-        cells = {name: parse_float(cell) for name, cell in row.items() if name and isinstance(cell, str) and cell}
-        step, epoch = to_int(float(index) if has_no_steps else cells.pop("step", None)), cells.pop("epoch", None)
-        metrics = {name: value for name, value in cells.items() if value is not None and not name.startswith("test/")}
-        if step is None or not metrics:
-            continue
-        for name, value in metrics.items():
-            curves.setdefault(name, {})[step] = value if math.isfinite(value) else None
-        epoch_index = to_int(epoch)
-        if epoch_index is not None:
-            last_steps[epoch_index] = max(step, last_steps.get(epoch_index, 0))
-    return curves, last_steps
+    table = CurveTable()
+    with open_inside(run_dir / "metrics.csv") as binary:
+        table.add_rows(io.TextIOWrapper(binary, encoding="utf-8", errors="replace", newline=""))
+    return table
+
+
+def describe_missing_curves(error: Exception) -> dict[str, Any]:
+    """Return what `load_curves` returns for a metrics.csv that does not exist or cannot be read."""
+    problem = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
+    return {"curves": [], "epochs": [], "remarks": [f"No learning curves: metrics.csv {problem}."]}
 
 
 def parse_float(cell: str) -> float | None:
@@ -80,7 +129,7 @@ def to_int(value: float | None) -> int | None:
     return int(value) if value is not None and math.isfinite(value) else None
 
 
-def downsample(steps: list[int], max_points: int) -> list[int]:
+def select_steps(steps: list[int], max_points: int) -> list[int]:
     """Return up to `max_points` evenly spaced steps, including the first and the last."""
     if len(steps) <= max_points:
         return steps

@@ -6,10 +6,31 @@ from typing import Any
 
 from firstlight.run.files import read_json_or_empty
 from firstlight.run.progress import track
+from firstlight.run.provenance import PROVENANCE_DIR
 from firstlight.run_data.differences import find_provenance_file, load_run_parts, read_provenance_text
 
 # Of one run, and of all runs together, in characters: the page stays small enough to open.
 MAX_DIFF_LENGTH, MAX_TOTAL_LENGTH = 100_000, 3_000_000
+
+
+def load_provenance(run_dir: Path) -> dict[str, Any]:
+    """Return what a run was made of.
+
+    Returns:
+        "diff": its uncommitted changes, at most `MAX_DIFF_LENGTH` characters, or None; "diff_remark": what is missing;
+        "parts": see `load_run_parts`.
+    """
+    record = read_json_or_empty(run_dir / "run.json")
+    text = read_provenance_text(run_dir, record, "diff")
+    run = {
+        "diff": None if text is None else text[:MAX_DIFF_LENGTH],
+        "diff_remark": "",
+        "parts": load_run_parts(run_dir),
+    }
+    path = find_provenance_file(run_dir, record, "diff")
+    if path is not None and (text is None or len(text) > MAX_DIFF_LENGTH):
+        run["diff_remark"] = f"{'Not on this page' if text is None else 'Truncated'}. Complete text: {path}"
+    return run
 
 
 class ProvenanceCollector:
@@ -27,16 +48,13 @@ class ProvenanceCollector:
 
     def add(self, index: int, run_dir: Path) -> None:
         """Load the provenance of a run, unless the page is full."""
-        record = read_json_or_empty(run_dir / "run.json")
-        parts = load_run_parts(run_dir)
-        packages, config = parts.pop("packages"), parts.pop("config")
-        run: dict[str, Any] = {"diff": None, "diff_remark": "", "parts": parts, **self.compare_config(config)}
-        path = find_provenance_file(run_dir, record, "diff")
-        text = read_provenance_text(run_dir, record, "diff")
-        if text is not None:
-            run["diff"] = self.store("diffs", text[:MAX_DIFF_LENGTH])
-        if path is not None and (run["diff"] is None or len(text or "") > MAX_DIFF_LENGTH):
-            run["diff_remark"] = f"{'Not on this page' if run['diff'] is None else 'Truncated'}. Complete text: {path}"
+        run = load_provenance(run_dir)
+        packages, config = run["parts"].pop("packages"), run["parts"].pop("config")
+        run |= self.compare_config(config)
+        if run["diff"] is not None:
+            run["diff"] = self.store("diffs", run["diff"])
+            if run["diff"] is None:
+                run["diff_remark"] = f"Not on this page. Complete text: {run_dir / PROVENANCE_DIR}"
         run["packages"] = self.store("packages", packages) if packages else None
         size = len(json.dumps(run))
         if size <= self.remaining:

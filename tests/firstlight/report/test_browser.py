@@ -3,6 +3,7 @@
 import pytest
 
 from firstlight.report import __main__ as report
+from support.browser import get_texts, wait_until
 from support.runs import (
     HOSTILE,
     compose_report_config,
@@ -28,21 +29,8 @@ def scroll_through(tab):
             wait_until(tab, lambda chart=chart: chart.query_selector(".main-svg"))
 
 
-def wait_until(tab, condition):
-    """Wait until a condition is true. The tab's `wait_for_function` evaluates text, which the page's policy forbids."""
-    for _ in range(100):
-        if condition():
-            return
-        tab.wait_for_timeout(100)
-    raise TimeoutError("the condition is still false after 10 seconds")
-
-
 def get_run_names(tab):
     return get_texts(tab, "#table tbody tr:not([hidden]) td button")
-
-
-def get_texts(tab, selector):
-    return tab.eval_on_selector_all(selector, "elements => elements.map(element => element.textContent)")
 
 
 def get_sort_order(tab):

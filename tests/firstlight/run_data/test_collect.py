@@ -53,7 +53,8 @@ def test_single_run_is_named_after_its_directory(logs):
 def test_default_selection_is_most_accurate_runs(tmp_path):
     for number in range(12):
         write_run(tmp_path / str(number), accuracy=number / 20)
-    selected = [run["name"] for run in collect_report([tmp_path]).report["runs"] if run["selected"]]
+    report = collect_report([tmp_path]).report
+    selected = [report["runs"][index]["name"] for index in report["selection"]]
 
     assert sorted(selected, key=int) == [str(number) for number in range(4, 12)]
 

@@ -1,0 +1,118 @@
+"""Show runs and sweeps while they run, on a local web page:  python -m firstlight.live runs=logs"""
+
+import os
+import socket
+import sys
+import webbrowser
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from firstlight.cli.command import command
+from firstlight.run.errors import ConfigError, MissingPackageError, invalid_value, missing_package, not_found
+from firstlight.run.packages import is_installed
+
+HOST = "127.0.0.1"
+# Ports that are tried. The first free one is used, so that an open page finds the server again after a restart.
+NUM_PORTS, MAX_PORT = 10, 65_535
+# Each open page has a connection, and a connection is an open file.
+MAX_OPEN_FILES = 4096
+
+
+@command("live")
+def main(cfg: DictConfig) -> dict[str, Any]:
+    """Serve the page until the command is stopped, and return its address."""
+    run_dirs = validate_search_dirs(cfg)
+    validate_browser(cfg)
+    for package in ("starlette", "uvicorn"):
+        if not is_installed(package):
+            raise MissingPackageError(missing_package("make live", package, "live"))
+    listener = bind_socket(cfg.port)
+    # Imported after the checks, so that errors in the arguments are reported immediately.
+    from firstlight.live.serve import serve
+
+    address = f"http://{HOST}:{listener.getsockname()[1]}"
+    print(f"Live page of {', '.join(map(str, run_dirs))}: {address} (stop with Ctrl-C)", flush=True)
+    if cfg.open_browser and has_browser():
+        webbrowser.open(address)
+    raise_open_file_limit()
+    serve(run_dirs, listener)
+    return {"address": address, "runs": [str(run_dir) for run_dir in run_dirs]}
+
+
+def validate_search_dirs(cfg: DictConfig) -> list[Path]:
+    """Return the directories to search for runs. They may be empty: runs appear when they start.
+
+    Raises:
+        ConfigError: If one of them is not a directory.
+    """
+    values = list(cfg.runs) if OmegaConf.is_list(cfg.runs) else [cfg.runs]
+    if not values or not all(isinstance(value, str) and value for value in values):
+        raise ConfigError(invalid_value("runs", cfg.runs, "a directory or a list of directories", "Use runs=logs."))
+    for run_dir in map(Path, values):
+        if not run_dir.is_dir():
+            raise ConfigError(not_found(f"Directory {run_dir}", "Use runs=logs, or the directory of a run or sweep."))
+    return [Path(value) for value in values]
+
+
+def validate_browser(cfg: DictConfig) -> None:
+    """Check open_browser.
+
+    Raises:
+        ConfigError: If it is neither true nor false.
+    """
+    if not isinstance(cfg.open_browser, bool):
+        fix = "Use open_browser=false."
+        raise ConfigError(invalid_value("open_browser", cfg.open_browser, "true or false", fix))
+
+
+def bind_socket(port: Any) -> socket.socket:
+    """Return a socket that listens on a port of this machine only.
+
+    Args:
+        port: The port. If it is not free, the next free one is used, as by Jupyter.
+
+    Raises:
+        ConfigError: If the port is not valid, or none of `NUM_PORTS` is free.
+    """
+    if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= MAX_PORT:
+        raise ConfigError(invalid_value("port", port, f"a number from 1 to {MAX_PORT}", "Use e.g. port=8420."))
+    last = min(port + NUM_PORTS - 1, MAX_PORT)
+    for candidate in range(port, last + 1):
+        listener = socket.socket()
+        # Without it, the port is not free for a minute after a restart.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((HOST, candidate))
+            listener.listen()  # a browser that connects before the server has started waits
+        except OSError as error:
+            listener.close()
+            reason = error.strerror
+        else:
+            return listener
+    raise ConfigError(f"Cannot listen on any port from {port} to {last}: {reason}. Use another port.")
+
+
+def has_browser() -> bool:
+    """Return True if this process runs on a desktop. A browser in a terminal cannot show the page."""
+    if "SSH_CONNECTION" in os.environ:
+        return False
+    return sys.platform in ("darwin", "win32") or any(name in os.environ for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+
+
+def raise_open_file_limit() -> None:
+    """Allow more open connections than the default of 1,024, or 256 on macOS."""
+    try:
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(MAX_OPEN_FILES, hard)
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (ImportError, OSError, ValueError):  # Windows, or a limit of the system
+        return
+
+
+if __name__ == "__main__":
+    main()
