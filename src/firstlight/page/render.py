@@ -61,8 +61,7 @@ def render_page(title: str, generator: str, data_script: str, connect: str = "",
 
 def render_details(content: ReportContent, indices: list[int]) -> str:
     """Return a script element with the details of each of these runs."""
-    return "
-".join(render_json(f"run-{index}", content.details[index]) for index in indices)
+    return "\n".join(render_json(f"run-{index}", content.details[index]) for index in indices)
 
 
 def render_json(id: str, value: Any) -> str:
