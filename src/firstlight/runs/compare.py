@@ -48,8 +48,13 @@ def validate_pair(value: Any) -> list[str]:
     Raises:
         ConfigError: If the value is not a list of two texts.
     """
-    if isinstance(value, list) and len(value) == 2 and all(isinstance(item, str) and item for item in value):
-        return value
+    # The name of a run may be a number, such as that of a job.
+    if (
+        isinstance(value, list)
+        and len(value) == 2
+        and all(isinstance(item, str | int) and item != "" for item in value)
+    ):
+        return [str(item) for item in value]
     fix = "Use e.g. compare=[logs/train/<run>,logs/train/<run>]."
     raise ConfigError(invalid_value("compare", value, "a list of two runs", fix))
 

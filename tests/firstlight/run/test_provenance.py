@@ -121,6 +121,7 @@ def test_total_size_is_bounded_and_the_digest_is_not(repository):
     assert first.digest != second.digest
 
 
+@pytest.mark.slow  # Making a secret of each format takes a second.
 @pytest.mark.parametrize("is_tracked", [True, False])
 def test_secrets_in_changes_are_masked(repository, monkeypatch, is_tracked):
     secret = make_random_text(24, 7)

@@ -34,6 +34,13 @@ def test_differences_between_two_runs_are_printed_and_returned(tmp_path, capsys)
     assert json.loads(json.dumps(result)) == result
 
 
+def test_name_of_a_run_may_be_a_number(tmp_path):
+    for number in (0, 1):
+        write_run(tmp_path / str(number), [f"seed={number}"])
+
+    assert list_runs(f"runs={tmp_path}", "compare=[0,1]")["differences"]["overrides"] == {"seed": ["0", "1"]}
+
+
 def test_equal_runs_have_no_differences(tmp_path, capsys):
     for name in ("a", "b"):
         write_run(tmp_path / name)
@@ -49,6 +56,7 @@ def test_equal_runs_have_no_differences(tmp_path, capsys):
             "[a]",
             "Invalid value for compare: expected a list of two runs, got ['a']. Use e.g. compare=[logs/train/<run>,",
         ),
+        ("3", "Invalid value for compare: expected a list of two runs, got 3. Use e.g. compare=[logs/train/<run>,"),
         ("[a,none]", "No run found in none. Use a run directory that `make runs columns=run_dir` lists."),
     ],
 )
