@@ -124,6 +124,7 @@ def test_other_spelling_is_an_invalid_value(monkeypatch, capsys, tmp_path):
     assert capsys.readouterr().err == "train: Invalid value for json: expected true or false, got 'yes'.\n"
 
 
+@pytest.mark.slow
 def test_help_prints_no_text_to_stdout(run_json):
     assert run_json(train.main, "--help")["result"] is None
 
