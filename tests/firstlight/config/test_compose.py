@@ -12,7 +12,7 @@ from firstlight.run.errors import CheckpointError, ConfigError
     ("command", "override", "noun"),
     [
         ("evaluate", "logger=wandb", "loggers"),
-        ("predict", "logger=csv", "loggers"),
+        ("predict", "logger=wandb", "loggers"),
         ("predict", "callbacks=default", "callbacks"),
         ("export", "callbacks=wandb", "callbacks"),
     ],

@@ -12,7 +12,7 @@ from firstlight.config.compose import compose_config
 from firstlight.config.instantiate import instantiate_entries
 from firstlight.config.options import load_yaml
 from firstlight.config.validate import validate_config
-from firstlight.run.errors import ConfigError
+from firstlight.run.errors import ConfigError, MissingPackageError
 from support.options import QUICK_OVERRIDES, get_modality, get_tiny_model, list_options
 
 GROUPS = ["callbacks", "data", "experiment", "logger", "model", "optimizer", "scheduler", "trainer"]
@@ -21,7 +21,10 @@ GROUPS = ["callbacks", "data", "experiment", "logger", "model", "optimizer", "sc
 @pytest.mark.parametrize(("group", "name"), [(group, name) for group in GROUPS for name in list_options(group)])
 def test_every_option_of_every_group_composes(compose_cfg, group, name):
     model = [f"model={get_tiny_model(get_modality(group, name))}"] if group == "data" else []
-    validate_config(compose_cfg(f"{group}={name}", *model))
+    try:
+        validate_config(compose_cfg(f"{group}={name}", *model))
+    except MissingPackageError as error:
+        pytest.skip(str(error))
 
 
 # Key, invalid value, and the beginning of the message.
