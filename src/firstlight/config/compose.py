@@ -145,7 +145,7 @@ def override_group(saved: DictConfig, group: str, value: str) -> None:
     Raises:
         ConfigError: If an option does not exist.
     """
-    node = {}
+    node: dict[str, object] = {}
     for option in [value] if group == "trainer" else parse_options(value):
         if option not in list_option_files(group):
             raise ConfigError(format_unknown_option(group, option))

@@ -41,7 +41,8 @@ def validate_config(cfg: DictConfig) -> None:
     is_training = any(name in settings for name in COMPONENTS)
     for name in (*COMPONENTS, "callbacks", "logger", "seed") if is_training else ():
         if name not in settings:
-            raise ConfigError(f"Missing config section '{name}'. Add the section to the config.")
+            fix = f"Use {name}=none" if name in ("callbacks", "logger") else "Add the section to the config"
+            raise ConfigError(f"Missing config section '{name}'. {fix}.")
         if name in COMPONENTS and not (name in OPTIONAL_COMPONENTS and not settings[name]):
             validate_node(name, settings[name])
             validate_imports(str(settings[name]["_target_"]))

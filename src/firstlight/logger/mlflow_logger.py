@@ -4,7 +4,8 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from lightning.pytorch.loggers import MLFlowLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from firstlight.run.exit_actions import register_exit_action
+from firstlight.run.lock import wait_for_lock
 from firstlight.run.optional import continue_on_failure
 from firstlight.run.redaction import redact
 
+URI_VARIABLE = "MLFLOW_TRACKING_URI"
 DEFAULT_URI = "sqlite:///logs/mlflow.db"
 SQLITE_PREFIX = "sqlite:///"
 # Defaults of MLflow's variables: it sends no usage statistics, and a server that does not answer delays a run by
@@ -24,7 +27,8 @@ VARIABLES = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_LOGGING_LEVEL": "ERROR",  # no messages about the creation of the store
+    # No messages about the creation of the store, and no traceback in addition to the warning about a failure.
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",
 }
 # Lightning truncates the values of parameters at this length, before MLflow 1.28 would reject them.
 MAX_VALUE_CHARACTERS = 250
@@ -60,29 +64,29 @@ class ResumableMLFlowLogger(MLFlowLogger):
         for name, value in VARIABLES.items():
             os.environ.setdefault(name, value)
         logging.getLogger("lightning.pytorch.loggers.mlflow").setLevel(logging.ERROR)
-        uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+        uri = tracking_uri or os.environ.get(URI_VARIABLE) or DEFAULT_URI
+        self.address = redact(uri)
         labels = dict.fromkeys((clean_name(redact(tag)) for tag in tags or []), "true")
         labels |= {"group": redact(group)} if group else {}
-        super().__init__(
-            experiment_name,
-            run_name=redact(run_name or Path(save_dir).resolve().name),
-            tracking_uri=uri,
-            tags=labels | {"run_dir": str(Path(save_dir).resolve())},
-            artifact_location=make_artifact_location(uri),
-            run_id=id,
-        )
+        with open_store(uri) as (absolute_uri, artifact_location):
+            super().__init__(
+                experiment_name,
+                run_name=redact(run_name or Path(save_dir).resolve().name),
+                tracking_uri=absolute_uri,
+                tags=labels | {"run_dir": str(Path(save_dir).resolve())},
+                artifact_location=artifact_location,
+                run_id=id,
+            )
+            self._begin()
         # How often earlier attempts have logged a metric at a step after the checkpoint.
         self.logged: Counter[tuple[str, int]] = Counter()
-        self._begin()
         register_exit_action(Path(save_dir), self._end)
 
     @rank_zero_only
     def _begin(self) -> None:
         """Create the run, or continue the run of the earlier attempts."""
         if self._run_id is not None and not self._has_run(self._run_id):
-            print(
-                f"MLflow run {self._run_id} is not in {redact(self._tracking_uri)}. A new one is created.", flush=True
-            )
+            print(f"MLflow run {self._run_id} is not in {self.address}. A new one is created.", flush=True)
             self._run_id = None
         is_resumed = self._run_id is not None
         client, run_id = self.experiment, str(self.run_id)
@@ -161,9 +165,9 @@ class ResumableMLFlowLogger(MLFlowLogger):
     @property
     def run_info(self) -> dict[str, Any]:
         """MLflow fields of run.json: ID of the run, address of the store, and page of the run on a server."""
-        uri = redact(self._tracking_uri)
-        page = f"{uri.rstrip('/')}/#/experiments/{self.experiment_id}/runs/{self.run_id}"
-        return {"id": self.run_id, "tracking_uri": uri, "url": page if uri.startswith("http") else None}
+        page = f"{self.address.rstrip('/')}/#/experiments/{self.experiment_id}/runs/{self.run_id}"
+        url = page if self.address.startswith("http") else None
+        return {"id": self.run_id, "tracking_uri": self.address, "url": url}
 
     def __str__(self) -> str:
         info = self.run_info
@@ -175,13 +179,34 @@ def clean_name(name: str) -> str:
     return INVALID_CHARACTERS.sub("", name)
 
 
-def make_artifact_location(uri: str) -> str | None:
-    """Create the directory of an SQLite file, and return the directory of the artifacts next to it.
+@contextmanager
+def open_store(uri: str) -> Iterator[tuple[str, str | None]]:
+    """Context manager in which a store is opened. For an SQLite file, only one process at a time enters it.
 
-    Returns None for a server, which selects the location itself.
+    Without a lock, MLflow 3.17 fails if two jobs of a sweep create the tables of the same file.
+
+    Yields:
+        The address with an absolute path, since MLflow stores it for the process, and the directory of artifacts next
+        to the SQLite file. The latter is None for a server, which selects the location itself.
+
+    Raises:
+        ConnectionError: If the store cannot be opened or written. It is not a configuration error, so that the run
+            continues without MLflow.
     """
-    if not uri.startswith(SQLITE_PREFIX):
-        return None
-    directory = Path(uri.removeprefix(SQLITE_PREFIX)).parent
-    directory.mkdir(parents=True, exist_ok=True)
-    return (directory / "mlflow_artifacts").resolve().as_uri()
+    variable = os.environ.get(URI_VARIABLE)
+    try:
+        if uri.startswith(SQLITE_PREFIX):
+            file = Path(uri.removeprefix(SQLITE_PREFIX)).resolve()
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with wait_for_lock(file.with_name(f"{file.name}.lock")):
+                yield f"{SQLITE_PREFIX}{file}", (file.parent / "mlflow_artifacts").as_uri()
+        else:
+            yield uri, None
+    except ImportError:
+        raise
+    except Exception as error:  # libraries raise many kinds
+        raise ConnectionError(redact(f"{uri}: {error}")) from error
+    finally:
+        # MLflow sets it, which would select the store of the next job of a sweep.
+        os.environ.pop(URI_VARIABLE, None)
+        os.environ |= {URI_VARIABLE: variable} if variable is not None else {}

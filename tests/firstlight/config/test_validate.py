@@ -218,3 +218,20 @@ def test_callback_keys_of_the_command_line_need_the_callback():
             validate_config(cfg)
     finally:
         HydraConfig.instance().cfg = None
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "mlflow"])
+def test_package_of_a_logger_is_checked_first(compose_cfg, monkeypatch, name):
+    monkeypatch.setattr("firstlight.config.validate.is_installed", lambda package: package != name)
+    expected = (
+        f"logger.{name} requires the '{name}' package, which is not installed. Install it with "
+        f"`uv pip install -e '.[{name}]'`, or add '{name}' to `extras` in pyproject.toml and run `make setup`."
+    )
+    with pytest.raises(MissingPackageError) as caught:
+        validate_config(compose_cfg(f"logger={name}"))
+    assert str(caught.value) == expected
+
+
+def test_empty_list_of_loggers_is_rejected(compose_cfg):
+    with pytest.raises(ConfigError, match="Missing config section 'logger'. Use logger=none."):
+        validate_config(compose_cfg("logger=[]"))
