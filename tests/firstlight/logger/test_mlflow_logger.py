@@ -11,6 +11,7 @@ from firstlight.trainer.loggers import build_optional_loggers
 from support.tracked_runs import read_mlflow, require
 
 pytestmark = [
+    pytest.mark.slow,
     require("mlflow"),
     pytest.mark.filterwarnings("ignore:.*noload"),
     # Of SQLAlchemy, which closes its connections late.

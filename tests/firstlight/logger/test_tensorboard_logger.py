@@ -1,10 +1,12 @@
 """TensorBoard's files of a resumed run, and a directory that cannot be written."""
 
+import pytest
+
 from firstlight.logger.tensorboard_logger import ResumableTensorBoardLogger
 from firstlight.trainer.loggers import build_optional_loggers
 from support.tracked_runs import read_tensorboard, require
 
-pytestmark = require("tensorboard")
+pytestmark = [pytest.mark.slow, require("tensorboard")]
 TARGET = f"{ResumableTensorBoardLogger.__module__}.{ResumableTensorBoardLogger.__qualname__}"
 
 
