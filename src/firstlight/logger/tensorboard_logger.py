@@ -57,9 +57,11 @@ class ResumableTensorBoardLogger(TensorBoardLogger):
         """
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
-        # What SummaryWriter(purge_step=step) writes. The writer exists already, for the hyperparameters.
-        event = Event(step=step, session_log=SessionLog(status=SessionLog.START))
-        self.experiment._get_file_writer().add_event(event)
+        # What SummaryWriter(purge_step=step) writes. The writer exists already, for the hyperparameters. Twice, because
+        # TensorBoard 2.21 with --load_fast=false ignores the first start of a run, and the first attempt writes none.
+        for _ in range(2):
+            event = Event(step=step, session_log=SessionLog(status=SessionLog.START))
+            self.experiment._get_file_writer().add_event(event)
         for row in rows:
             self.log_metrics(dict(row), step)
 

@@ -16,6 +16,7 @@ from support.tracked_runs import (
     read_csv,
     read_mlflow,
     read_tensorboard,
+    read_tensorboard_server,
     require,
     train,
 )
@@ -58,6 +59,7 @@ def test_each_step_stands_once(run_dir):
     assert [step for step, _ in expected["train/loss"]] == list(range(12))
     assert [step for step, _ in expected["val/loss"]] == [3, 7, 11]
     assert read_tensorboard(run_dir) == expected
+    assert read_tensorboard_server(run_dir) == expected
     assert drop_speed(in_mlflow) == drop_speed(expected)
     assert count_points(in_mlflow) == count_points(expected)
 

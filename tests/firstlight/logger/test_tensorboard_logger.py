@@ -4,7 +4,7 @@ import pytest
 
 from firstlight.logger.tensorboard_logger import ResumableTensorBoardLogger
 from firstlight.trainer.loggers import build_optional_loggers
-from support.tracked_runs import read_tensorboard, require
+from support.tracked_runs import read_tensorboard, read_tensorboard_server, require
 
 pytestmark = [pytest.mark.slow, require("tensorboard")]
 TARGET = f"{ResumableTensorBoardLogger.__module__}.{ResumableTensorBoardLogger.__qualname__}"
@@ -24,7 +24,9 @@ def test_metrics_after_the_checkpoint_are_replaced(tmp_path):
     second.log_metrics({"loss": 40}, 4)
     second.finalize("success")
 
-    assert read_tensorboard(tmp_path) == {"loss": [(0, 0), (1, 1), (2, 2), (3, 3), (4, 40)], "val": [(3, 0.5)]}
+    expected = {"loss": [(0, 0), (1, 1), (2, 2), (3, 3), (4, 40)], "val": [(3, 0.5)]}
+    assert read_tensorboard(tmp_path) == expected
+    assert read_tensorboard_server(tmp_path) == expected
 
 
 def test_directory_that_cannot_be_written_does_not_end_the_run(tmp_path, capsys):

@@ -32,9 +32,7 @@ def environment(tmp_path_factory):
     package.mkdir(parents=True)
     (package / "trackio_logger.py").write_text(EXAMPLE_FILES[LOGGER_FILE])
     (directory / "configs" / "logger").mkdir(parents=True)
-    config = EXAMPLE_FILES["configs/logger/trackio.yaml"].replace(
-        f"{PROJECT.name}.trackio_logger", "lab_tracking.trackio_logger"
-    )
+    config = EXAMPLE_FILES["configs/logger/trackio.yaml"].replace(PROJECT.name, package.name)
     (directory / "configs" / "logger" / "trackio.yaml").write_text(config)
     (directory / "configs" / "trusted.yaml").write_text("- lab_tracking\n")
     paths = {"PYTHONPATH": [package.parent, ROOT / "src"], "FIRSTLIGHT_CONFIG_PATH": [directory / "configs"]}

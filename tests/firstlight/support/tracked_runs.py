@@ -63,6 +63,19 @@ def read_tensorboard(run_dir):
     return {tag: sort_points((event.step, event.value) for event in found) for tag, found in scalars.items()}
 
 
+def read_tensorboard_server(run_dir):
+    """Return the sorted (step, value) pairs of each metric as `tensorboard --load_fast=false` shows them."""
+    from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
+    from tensorboard.util.tensor_util import make_ndarray
+
+    events = EventAccumulator(str(run_dir / "tensorboard"), tensor_size_guidance={"scalars": 0}).Reload()
+    tags = [tag for tag in events.Tags()["tensors"] if events.SummaryMetadata(tag).plugin_data.plugin_name == "scalars"]
+    points = {
+        tag: [(event.step, make_ndarray(event.tensor_proto).item()) for event in events.Tensors(tag)] for tag in tags
+    }
+    return {tag: sort_points(found) for tag, found in points.items()}
+
+
 def open_mlflow(run_dir):
     """Return the client of the store that a run has used, and the MLflow run."""
     from mlflow import MlflowClient
