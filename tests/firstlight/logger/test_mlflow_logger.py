@@ -3,6 +3,10 @@
 import json
 import os
 import shutil
+import socket
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -72,3 +76,43 @@ def test_store_that_disappears_does_not_end_the_run(capsys):
     logger._end(0)
 
     assert capsys.readouterr().out.count("Warning: logger.mlflow failed (") == 1
+
+
+def test_server_that_does_not_answer_delays_the_run_by_seconds(monkeypatch, capsys):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")  # the default of the logger is 10
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        uri = f"http://127.0.0.1:{server.getsockname()[1]}"
+        started = time.monotonic()
+        assert (
+            build_optional_loggers({"logger": {"mlflow": {"_target_": TARGET, "save_dir": "run", "tracking_uri": uri}}})
+            == []
+        )
+
+    assert time.monotonic() - started < 30  # two attempts of a second, on a busy machine
+    assert capsys.readouterr().out.startswith(f"Warning: logger.mlflow failed (ConnectionError: {uri}: ")
+
+
+@pytest.mark.exhaustive
+def test_jobs_create_one_store():
+    code = (
+        f"from {ResumableMLFlowLogger.__module__} import *; ResumableMLFlowLogger('run').log_metrics({{'loss': 1}}, 0)"
+    )
+    jobs = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(4)]
+
+    assert [job.wait(timeout=300) for job in jobs] == [0, 0, 0, 0]
+    assert not os.path.exists("logs/mlflow.db.lock")
+
+
+@pytest.mark.exhaustive
+def test_usage_statistics_are_off():
+    code = f"from {ResumableMLFlowLogger.__module__} import *; ResumableMLFlowLogger('run')"
+    check = "from mlflow.telemetry.client import get_telemetry_client; print(get_telemetry_client())"
+    # MLflow also switches them off if it recognizes a test or a continuous integration.
+    recognized = ("MLFLOW_DISABLE_TELEMETRY", "PYTEST_CURRENT_TEST", "CI", "GITHUB_ACTIONS")
+    environment = {name: value for name, value in os.environ.items() if name not in recognized}
+    command = [sys.executable, "-c", f"{code}; {check}"]
+    output = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+
+    assert output == "None\n"
