@@ -8,7 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from firstlight.logger.wandb_loggers import get_wandb_loggers
+from firstlight.logger.media import log_image, log_table
 from firstlight.model.classifier import Classifier
 from firstlight.model.per_class_metrics import ClassMetrics, compute_class_metrics
 from firstlight.run.files import write_atomically, write_figure
@@ -19,7 +19,7 @@ from firstlight.run.text import format_plot_text, format_printable
 class ConfusionMatrixPlot(Callback):
     """Write confusion_matrix.png and confusion_matrix.json after a test.
 
-    W&B also receives the plot, and a table of per-class metrics as "test/classes".
+    The loggers also receive the plot, and a table of per-class metrics as "test/classes".
 
     Args:
         output_dir: The run directory.
@@ -43,12 +43,10 @@ class ConfusionMatrixPlot(Callback):
         plot_confusion_matrix(matrix, class_names, path)
         content: dict[str, Any] = {"class_names": class_names, "counts": matrix.tolist()}
         write_atomically(self.output_dir / "confusion_matrix.json", json.dumps(content) + "\n")
-        for logger in get_wandb_loggers(trainer):
-            logger.log_image("test/confusion_matrix", [str(path)])
-            columns = ["class", *ClassMetrics._fields[1:]]
-            names = [format_printable(name) for name in class_names]
-            rows = [list(metrics) for metrics in compute_class_metrics(content["counts"], names)]
-            logger.log_table("test/classes", columns=columns, data=rows)
+        log_image(trainer, "test/confusion_matrix", [path])
+        names = [format_printable(name) for name in class_names]
+        rows = [list(metrics) for metrics in compute_class_metrics(content["counts"], names)]
+        log_table(trainer, "test/classes", ["class", *ClassMetrics._fields[1:]], rows)
 
 
 def plot_confusion_matrix(matrix: Tensor, class_names: list[str], path: Path) -> None:

@@ -25,7 +25,7 @@ from firstlight.trainer.steps import count_steps
 
 
 class ExactResume(Callback):
-    """Save and restore the RNG states and the state of the loop, and continue metrics.csv at the checkpoint.
+    """Save and restore the RNG states and the state of the loop, and continue metrics at the checkpoint.
 
     The order of the samples and their augmentation are functions of seed and epoch (`data/sampler.py`,
     `data/seeding.py`), so they need not be saved.
@@ -43,8 +43,9 @@ class ExactResume(Callback):
         self.num_updates: dict[str, int] = {}
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add the format version, the RNG states of all ranks, the latest metrics and the loop; flush metrics.csv."""
-        for logger in find_csv_loggers(trainer):
+        """Add the format version, the RNG states of all ranks, the latest metrics and the loop; flush the loggers."""
+        # A killed run resumes at its checkpoint, and does not log the earlier steps again.
+        for logger in trainer.loggers:
             logger.save()
         num_updates = self.num_updates if trainer.validating else {}
         checkpoint.setdefault(ENGINE_KEY, {}).update(
@@ -110,6 +111,7 @@ class ExactResume(Callback):
         if self.loop_state is not None:
             for logger, num_rows in zip(find_csv_loggers(trainer), self.loop_state["metrics_rows"], strict=False):
                 logger.truncate(num_rows, self.loop_state.get("num_logged_steps"))
+            continue_loggers(trainer, self.steps - 1)
             restore_loop_state(trainer, self.loop_state, self.metrics)
             if self.loop_state["is_validating"] and trainer.fit_loop.done:
                 # The last step has been taken, but not its validation, for which Lightning must enter its loop.
@@ -179,6 +181,20 @@ class ExactResume(Callback):
 def find_csv_loggers(trainer: Trainer) -> list[MetricsCSVLogger]:
     """Return the loggers of a trainer that write metrics.csv."""
     return [logger for logger in trainer.loggers if isinstance(logger, MetricsCSVLogger)]
+
+
+def continue_loggers(trainer: Trainer, step: int) -> None:
+    """Let each logger that has a method `continue_at(step, rows)` contain the same as metrics.csv after a resume.
+
+    Args:
+        trainer: The trainer, whose metrics.csv ends at the checkpoint.
+        step: The last step before the checkpoint: its training metrics were logged before the checkpoint, but its
+            validation metrics possibly after it.
+    """
+    rows = [row for logger in find_csv_loggers(trainer) for row in logger.read_metrics(step)]
+    for logger in trainer.loggers if trainer.is_global_zero else ():
+        if callable(getattr(logger, "continue_at", None)):
+            logger.continue_at(step, rows)  # type: ignore[attr-defined]
 
 
 def preserve_fused_flags(optimizer: Optimizer, state: dict[str, Any]) -> None:

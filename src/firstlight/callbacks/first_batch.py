@@ -10,7 +10,7 @@ from torchvision.utils import make_grid
 
 from firstlight.data.images import ImageDataModule
 from firstlight.data.normalization import denormalize_to_uint8
-from firstlight.logger.wandb_loggers import get_wandb_loggers
+from firstlight.logger.media import log_image
 from firstlight.run.files import write_atomically
 from firstlight.run.optional import continue_on_failure
 
@@ -18,7 +18,8 @@ from firstlight.run.optional import continue_on_failure
 class FirstBatchImages(Callback):
     """Write the first augmented images of a training run to first_batch.png; normalization is undone for display.
 
-    The file makes a wrong transform visible at a glance. W&B also receives the image, as "train/first_batch".
+    The file makes a wrong transform visible at a glance. The loggers also receive the image, as
+    "train/first_batch".
 
     Args:
         output_dir: The run directory.
@@ -44,5 +45,4 @@ class FirstBatchImages(Callback):
         grid = make_grid(images, nrow=8, pad_value=255)
         image = Image.fromarray(grid.permute(1, 2, 0).numpy())
         write_atomically(path, partial(image.save, format="PNG"))
-        for logger in get_wandb_loggers(trainer):
-            logger.log_image("train/first_batch", [str(path)])
+        log_image(trainer, "train/first_batch", [path])

@@ -8,7 +8,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from matplotlib.figure import Figure
 
-from firstlight.logger.wandb_loggers import get_wandb_loggers
+from firstlight.logger.media import log_image, log_table
 from firstlight.model.multilabel import MultiLabelClassifier
 from firstlight.run.files import write_atomically, write_figure
 from firstlight.run.optional import continue_on_failure
@@ -22,7 +22,7 @@ COLUMNS = ("name", "f1", "average_precision", "support")
 class LabelScoresPlot(Callback):
     """Write label_scores.png and label_scores.json after a test: F1 and average precision of each label.
 
-    W&B also receives the plot, and a table as "test/labels".
+    The loggers also receive the plot, and a table as "test/labels".
 
     Args:
         output_dir: The run directory.
@@ -40,10 +40,9 @@ class LabelScoresPlot(Callback):
         path = self.output_dir / "label_scores.png"
         plot_label_scores(rows, path)
         write_atomically(self.output_dir / "label_scores.json", json.dumps({"labels": rows}) + "\n")
-        for logger in get_wandb_loggers(trainer):
-            logger.log_image("test/label_scores", [str(path)])
-            table = [[format_printable(str(row[COLUMNS[0]])), *(row[column] for column in COLUMNS[1:])] for row in rows]
-            logger.log_table("test/labels", columns=["label", *COLUMNS[1:]], data=table)
+        log_image(trainer, "test/label_scores", [path])
+        table = [[format_printable(str(row[COLUMNS[0]])), *(row[column] for column in COLUMNS[1:])] for row in rows]
+        log_table(trainer, "test/labels", ["label", *COLUMNS[1:]], table)
 
 
 def list_label_scores(model: MultiLabelClassifier) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from firstlight.distributed.collectives import all_gather_objects
-from firstlight.logger.wandb_loggers import get_wandb_loggers
+from firstlight.logger.media import log_image
 from firstlight.model.regressor import Regressor
 from firstlight.run.files import write_atomically, write_figure
 from firstlight.run.optional import continue_on_failure
@@ -23,7 +23,7 @@ MAX_POINTS = 2_000
 class PredictedVsTruePlot(Callback):
     """Write predicted_vs_true.png and predicted_vs_true.json after a test, with up to 2,000 samples.
 
-    W&B also receives the plot.
+    The loggers also receive the plot.
 
     Args:
         output_dir: The run directory.
@@ -75,8 +75,7 @@ class PredictedVsTruePlot(Callback):
         path = self.output_dir / "predicted_vs_true.png"
         plot_predicted_vs_true(content, path)
         write_atomically(self.output_dir / "predicted_vs_true.json", json.dumps(content) + "\n")
-        for logger in get_wandb_loggers(trainer):
-            logger.log_image("test/predicted_vs_true", [str(path)])
+        log_image(trainer, "test/predicted_vs_true", [path])
 
 
 def choose_points(ids: Tensor, max_points: int = MAX_POINTS) -> Tensor:

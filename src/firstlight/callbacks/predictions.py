@@ -15,6 +15,7 @@ from firstlight.callbacks.top_samples import EXCLUDED, TopSamples
 from firstlight.data.images import ImageDataModule
 from firstlight.data.normalization import denormalize_to_uint8
 from firstlight.distributed.collectives import all_gather_objects
+from firstlight.logger.media import log_image, log_table
 from firstlight.logger.wandb_loggers import get_wandb_loggers
 from firstlight.model.classifier import Classifier
 from firstlight.run.files import write_atomically
@@ -29,8 +30,8 @@ COLUMNS = ("id", "true", "predicted", "probability", "input")
 class PredictionSamples(Callback):
     """Write test samples with true and predicted class to predictions.json, and their images to predictions/.
 
-    The most confident errors come first, then the least confident correct predictions. W&B also receives the samples,
-    as the table "test/predictions".
+    The most confident errors come first, then the least confident correct predictions. The loggers also receive the
+    samples, as the table "test/predictions".
 
     During the test, the samples are selected and kept on the device: reading the logits would wait for it in every
     batch.
@@ -94,10 +95,18 @@ class PredictionSamples(Callback):
                 image = Image.fromarray(pixels.contiguous().numpy())
                 write_atomically(self.output_dir / row["image"], partial(image.save, format="PNG"))
         write_atomically(self.output_dir / "predictions.json", json.dumps(rows, indent=1) + "\n")
+        self._log_samples(trainer, rows)
+
+    def _log_samples(self, trainer: Trainer, rows: list[dict[str, Any]]) -> None:
+        """Log the table; only W&B's tables contain images, so the other loggers receive them separately."""
         for logger in get_wandb_loggers(trainer):
             logger.log_table(
                 "test/predictions", columns=list(COLUMNS), data=[self._make_table_row(row) for row in rows]
             )
+        table = [[row.get(name, row.get("image", row.get("text"))) for name in COLUMNS] for row in rows]
+        log_table(trainer, "test/predictions", COLUMNS, table, includes_wandb=False)
+        if paths := [self.output_dir / row["image"] for row in rows if "image" in row]:
+            log_image(trainer, "test/predictions", paths, includes_wandb=False)
 
     def _read_rows(self, pl_module: LightningModule) -> Iterator[Candidate]:
         """Yield the kept samples of this rank, from the highest error score."""

@@ -196,7 +196,8 @@ def _list_known_keys(node: object) -> list[str]:
 
 def _compose_without(path: str, name: str, overrides: list[str]) -> DictConfig:
     """Compose the config with the group overrides only, to see which keys exist."""
-    options = [word for word in overrides if re.fullmatch(r"[\w/]+=[\w]+", word) and not word.startswith(f"{path}=")]
+    pattern = r"[\w/]+=(\w+|\[[\w,]+\])"
+    options = [word for word in overrides if re.fullmatch(pattern, word) and not word.startswith(f"{path}=")]
     options = [word for word in options if word.partition("=")[0] in list_groups()]
     sources = [word for word in overrides if word.startswith(("run=", "ckpt=", "resume="))]
     return compose_config(name, [*options, *sources])

@@ -14,6 +14,7 @@ from firstlight.cli.console import print_fields
 from firstlight.config.path_overrides import PATH_KEY
 from firstlight.data.datamodule import LabeledDataModule
 from firstlight.hardware.apple_chip import describe_mac
+from firstlight.logger.optional import describe_logger
 from firstlight.model.classifier import Classifier
 from firstlight.model.optimizer import has_own_optimizers
 from firstlight.model.task import Task
@@ -56,7 +57,7 @@ def record_and_print_header(
         **describe_inactive_features(model, trainer),
         **(measured_lines or {}),
         "run_dir": str(record.run_dir),
-    } | {name: str(logger) for name, logger in loggers.items()}
+    } | {name: describe_logger(logger) for name, logger in loggers.items()}
     print_fields(lines)
     if trainer.strategy.root_device.type == "mps":
         from firstlight.mps.dry_run import check_before_training

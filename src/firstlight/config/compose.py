@@ -20,6 +20,7 @@ from firstlight.config.options import (
     list_option_files,
     load_option,
     load_yaml,
+    parse_options,
 )
 from firstlight.config.overrides import collect_train_overrides, drop_keys_of_replaced_classes
 from firstlight.config.path_overrides import normalize_path_overrides
@@ -133,23 +134,30 @@ def select_groups(name: str, given: dict[str, str]) -> dict[str, str]:
         ConfigError: If the command does not use a group.
     """
     for group in UNUSED_GROUPS.get(name, ()):
-        if given.get(group, "none") not in ("none", "null"):
+        if parse_options(given.get(group, "none")) not in (["none"], ["null"]):
             noun = {"logger": "loggers"}.get(group, group)
             raise ConfigError(f"{group}={given[group]} has no effect, because {name} uses no {noun}. Remove {group}=.")
     return {group: given[group] for group in ("trainer", "logger", "callbacks") if group in given}
 
 
-def override_group(saved: DictConfig, group: str, option: str) -> None:
+def override_group(saved: DictConfig, group: str, value: str) -> None:
     """Select another option of a group in a saved config; for the trainer, apply only the keys that the option sets.
 
+    Args:
+        saved: The config; changed in place.
+        group: The group.
+        value: An option, or a list of options as Hydra accepts it.
+
     Raises:
-        ConfigError: If the option does not exist.
+        ConfigError: If an option does not exist.
     """
-    if option not in list_option_files(group):
-        raise ConfigError(format_unknown_option(group, option))
-    node = load_option(group, option)
+    node: dict[str, object] = {}
+    for option in [value] if group == "trainer" else parse_options(value):
+        if option not in list_option_files(group):
+            raise ConfigError(format_unknown_option(group, option))
+        node |= load_option(group, option)
     if group == "trainer":
-        base, own = load_option(group, "auto"), load_yaml(list_option_files(group)[option])
+        base, own = load_option(group, "auto"), load_yaml(list_option_files(group)[value])
         is_set = {name: value != base[name] or (value == AUTO and name in own) for name, value in node.items()}
         node = {**saved.trainer, **{name: value for name, value in node.items() if is_set[name]}}
     saved[group] = node

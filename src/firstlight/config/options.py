@@ -78,6 +78,11 @@ def list_option_files(group: str) -> dict[str, Path]:
     return {name: found[name] for name in sorted(found)}
 
 
+def parse_options(value: str) -> list[str]:
+    """Return the options in the value of a group override, such as "wandb" or "[wandb,tensorboard]"."""
+    return [option.strip() for option in value.removeprefix("[").removesuffix("]").split(",")]
+
+
 def iter_options(group: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the name and the config of each option of a group; see `load_option`."""
     for name in list_option_files(group):

@@ -41,7 +41,8 @@ def validate_config(cfg: DictConfig) -> None:
     is_training = any(name in settings for name in COMPONENTS)
     for name in (*COMPONENTS, "callbacks", "logger", "seed") if is_training else ():
         if name not in settings:
-            raise ConfigError(f"Missing config section '{name}'. Add the section to the config.")
+            fix = f"Use {name}=none" if name in ("callbacks", "logger") else "Add the section to the config"
+            raise ConfigError(f"Missing config section '{name}'. {fix}.")
         if name in COMPONENTS and not (name in OPTIONAL_COMPONENTS and not settings[name]):
             validate_node(name, settings[name])
             validate_imports(str(settings[name]["_target_"]))
@@ -114,21 +115,27 @@ def validate_nested(where: str, value: Any) -> None:
             validate_nested(f"{where}.{name}", item)
 
 
-def validate_imports(target: str) -> None:
-    """Check that the packages imported by the module of a class are installed, before any data is loaded."""
+def validate_imports(target: str, feature: str = "") -> None:
+    """Check that the packages imported by the module of a class are installed, before any data is loaded.
+
+    Args:
+        target: Import path of the class.
+        feature: What requires the packages; by default the name of the class.
+    """
     package = schema.find_missing_import(target)
     if package is None:
-        # A model of any network imports the package of the networks late, and names it in a class constant.
+        # A class that imports a package late names it in a constant.
         required = schema.read_signature(target).constants.get("required_package")
         package = required if isinstance(required, str) and not is_installed(required) else None
     if package is not None:
-        raise MissingPackageError(missing_package(target.rpartition(".")[2], package))
+        raise MissingPackageError(missing_package(feature or target.rpartition(".")[2], package))
 
 
 def validate_group_entry(group: str, name: str, node: Any) -> None:
     """Check one entry of the callbacks or loggers; null disables an entry that exists."""
     if isinstance(node, dict) and "_target_" in node:
         validate_node(f"{group}.{name}", node)
+        validate_imports(str(node["_target_"]), f"{group}.{name}")
         return
     known = {key for file in list_option_files(group).values() for key in load_yaml(file) if key != "defaults"}
     if name not in known:

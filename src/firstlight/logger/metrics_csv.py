@@ -113,6 +113,11 @@ class MetricsCSVLogger(Logger):
         ]
         self._rewrite(rows, sorted({name for row in rows for name in row}))
 
+    def read_metrics(self, step: int) -> list[dict[str, float]]:
+        """Return the metrics of each written row of a step."""
+        rows = [row for row in self._read() if row["step"] == str(step)]
+        return [{name: float(value) for name, value in row.items() if value and name != "step"} for row in rows]
+
     @rank_zero_only
     def finalize(self, status: str) -> None:
         """Write the buffered rows."""

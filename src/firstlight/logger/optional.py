@@ -8,7 +8,7 @@ from firstlight.run.optional import print_failure
 
 # Methods that Lightning, the callbacks of the engine and modules call.
 METHODS: tuple[str, ...] = ("log_metrics", "log_hyperparams", "log_graph", "save", "finalize", "after_save_checkpoint")
-METHODS += ("log_image", "log_table", "log_text", "log_audio", "log_video", "watch", "unwatch")
+METHODS += ("log_image", "log_table", "log_text", "log_audio", "log_video", "watch", "unwatch", "continue_at")
 
 
 class OptionalMethod:
@@ -31,6 +31,13 @@ class OptionalMethod:
             self.logger.has_failed = True  # type: ignore[attr-defined]
             print_failure(f"logger.{self.logger.config_name}", error)  # type: ignore[attr-defined]
             return None
+
+
+def describe_logger(logger: Logger) -> str:
+    """Return where a logger stores the run: its own text if it has one, or else its directory or its class."""
+    if type(logger).__str__ is not object.__str__:
+        return str(logger)
+    return str(getattr(logger, "log_dir", None) or type(logger).__name__)
 
 
 def make_optional(logger: Logger, config_name: str) -> None:

@@ -66,8 +66,7 @@ def get_status_reason(record: dict[str, Any], status: str, run_dir: Path) -> str
 
 
 def make_summary_fields(record: dict[str, Any]) -> dict[str, str]:
-    """Return command, device, parameters, versions, what changed between attempts, and W&B run, if recorded."""
-    wandb = get_dict(get_dict(record, "loggers"), "wandb")
+    """Return command, device, parameters, versions, what changed between attempts, and the loggers, if recorded."""
     versions = get_dict(record, "versions")
     num_parameters = get_dict(record, "parameters").get("total")
     fields = {
@@ -76,9 +75,19 @@ def make_summary_fields(record: dict[str, Any]) -> dict[str, str]:
         "parameters": f"{num_parameters:,}" if isinstance(num_parameters, int) else None,
         "versions": ", ".join(f"{key} {versions[key]}" for key in ("torch", "lightning") if key in versions),
         "changed": "; ".join(list_source_changes(record)),
-        "W&B": to_text(wandb.get("url")) or to_text(wandb.get("segment_dir")),
-    }
+    } | locate_loggers(get_dict(record, "loggers"))
     return {key: value for key, value in fields.items() if value}
+
+
+def locate_loggers(loggers: dict[str, Any]) -> dict[str, str | None]:
+    """Return where each logger of a run has stored it, by name: the page on a server, a directory or a file."""
+    names = {"wandb": "W&B", "tensorboard": "TensorBoard", "mlflow": "MLflow"}
+    keys = ("url", "segment_dir", "path", "tracking_uri")
+    return {
+        names.get(name, name): next((to_text(info[key]) for key in keys if info.get(key)), None)
+        for name, info in loggers.items()
+        if isinstance(info, dict)
+    }
 
 
 def list_source_changes(record: dict[str, Any]) -> list[str]:

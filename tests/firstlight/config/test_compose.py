@@ -12,7 +12,8 @@ from firstlight.run.errors import CheckpointError, ConfigError
     ("command", "override", "noun"),
     [
         ("evaluate", "logger=wandb", "loggers"),
-        ("predict", "logger=csv", "loggers"),
+        ("evaluate", "logger=[wandb,tensorboard]", "loggers"),
+        ("predict", "logger=wandb", "loggers"),
         ("predict", "callbacks=default", "callbacks"),
         ("export", "callbacks=wandb", "callbacks"),
     ],
@@ -24,7 +25,9 @@ def test_unused_group_is_rejected(command, override, noun):
     assert str(caught.value) == expected
 
 
-@pytest.mark.parametrize(("command", "override"), [("predict", "logger=none"), ("evaluate", "callbacks=none")])
+@pytest.mark.parametrize(
+    ("command", "override"), [("predict", "logger=none"), ("predict", "logger=[none]"), ("evaluate", "callbacks=none")]
+)
 def test_group_that_is_off_or_used_is_accepted(command, override):
     with pytest.raises(CheckpointError):  # the run does not exist
         compose_config(command, ["run=logs/missing", override])
@@ -45,3 +48,23 @@ def test_trainer_option_replaces_the_keys_that_it_sets(option, changed):
 
     assert saved.trainer.items() >= changed.items()
     assert (saved.trainer.max_epochs, saved.trainer.fused_optimizer) == (9, "auto" if option == "auto" else True)
+
+
+def test_list_of_loggers_replaces_those_of_the_run():
+    saved = OmegaConf.create({"logger": load_option("logger", "wandb")})
+    override_group(saved, "logger", "[tensorboard, mlflow]")
+
+    assert saved.logger == {**load_option("logger", "tensorboard"), **load_option("logger", "mlflow")}
+    with pytest.raises(ConfigError, match="Unknown option logger=tensorbord. Did you mean logger=tensorboard?"):
+        override_group(saved, "logger", "[wandb,tensorbord]")
+
+
+@pytest.mark.parametrize(
+    ("loggers", "has_wandb_callbacks"),
+    [("[tensorboard,mlflow]", False), ("[tensorboard,wandb]", True), ("none", False)],
+)
+def test_callbacks_of_wandb_are_selected_with_its_logger(loggers, has_wandb_callbacks):
+    cfg = compose_config("train", [f"logger={loggers}", "output_dir=run"])
+
+    assert list(cfg.logger) == [name for name in loggers.strip("[]").split(",") if name != "none"]
+    assert ("watch" in cfg.callbacks) == has_wandb_callbacks

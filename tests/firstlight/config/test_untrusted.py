@@ -14,6 +14,7 @@ from support.options import get_tiny_model, make_tiny_overrides
 
 LIGHTNING = "lightning.pytorch"
 GROUPS = ("callbacks", "logger")
+LOGGERS = "logger=[wandb,tensorboard,mlflow]"
 
 
 @pytest.fixture
@@ -63,6 +64,9 @@ DENIED = {
     "logger.wandb.id": "../../x",
     "logger.wandb.save_dir": "elsewhere",
     "logger.wandb.settings": {"base_url": "http://x"},
+    "logger.mlflow.tracking_uri": "http://x",
+    "logger.mlflow.id": "../../x",
+    "logger.tensorboard.save_dir": "elsewhere",
     "trainer.default_root_dir": "elsewhere",
     "trainer.model_registry": "other",
     "trainer.plugins": [{"_target_": f"{LIGHTNING}.plugins.io.TorchCheckpointIO"}],
@@ -74,8 +78,8 @@ DENIED = {
 @pytest.mark.parametrize("path", DENIED)
 def test_run_cannot_name_places_and_servers(run_dir, path):
     with pytest.raises(ConfigError, match=rf"^The config of .*run sets {path}.*=.*must not do so.*[pP]ass {path}"):
-        select(run_dir, {path: DENIED[path]}, options=["logger=wandb"])
-    assert OmegaConf.select(select(run_dir, {path: DENIED[path]}, [path], options=["logger=wandb"]), path) is not None
+        select(run_dir, {path: DENIED[path]}, options=[LOGGERS])
+    assert OmegaConf.select(select(run_dir, {path: DENIED[path]}, [path], options=[LOGGERS]), path) is not None
 
 
 ALLOWED = {
@@ -87,6 +91,9 @@ ALLOWED = {
     "logger.wandb.id": "0a1b2c3d",
     "logger.wandb.mode": "offline",
     "logger.wandb.tags": ["x"],
+    "logger.mlflow.experiment_name": "other",
+    "logger.mlflow.run_name": "a/b",
+    "logger.mlflow.id": "0a1b2c3d",
     "trainer.max_epochs": 7,
     "trainer.profiler": "simple",
     "data.root": "/data/images",
@@ -95,7 +102,7 @@ ALLOWED = {
 
 @pytest.mark.parametrize("path", ALLOWED)
 def test_run_states_how_it_was_trained(run_dir, path):
-    assert OmegaConf.select(select(run_dir, {path: ALLOWED[path]}, options=["logger=wandb"]), path) == ALLOWED[path]
+    assert OmegaConf.select(select(run_dir, {path: ALLOWED[path]}, options=[LOGGERS]), path) == ALLOWED[path]
 
 
 @pytest.mark.parametrize("text", ["${oc.env:HOME}", "a${seed}", ["x", {"y": "${oc.env:HOME}"}]])

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from firstlight.config import options, schema
 from firstlight.config.compose import compose_config
 from firstlight.config.options import CONFIG_DIR, iter_options, load_yaml
+from firstlight.run.errors import MissingPackageError
 from firstlight.run.files import append_checksum
 from support.checkout import IS_TEMPLATE, PROJECT, ROOT
 from support.doc_commands import (
@@ -76,7 +77,10 @@ def test_command_is_valid(line, run_dir, monkeypatch):
         assert set(targets) <= COMMANDS
         overrides = [argument for argument in arguments if "=" in argument and not argument.startswith("ARGS=")]
         for target in targets:
-            validate_command(target.replace("-", "_"), overrides)
+            try:
+                validate_command(target.replace("-", "_"), overrides)
+            except MissingPackageError as error:  # of an extra that `make setup` does not install
+                pytest.skip(str(error))
     elif arguments[:2] == ["-m", "pytest"]:
         assert all((ROOT / argument).exists() for argument in arguments if "/" in argument)
     elif "-m" in arguments:
