@@ -4,14 +4,14 @@ import os
 import socket
 import sys
 import webbrowser
-from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from firstlight.cli.command import command
-from firstlight.run.errors import ConfigError, MissingPackageError, invalid_value, missing_package, not_found
+from firstlight.run.errors import ConfigError, MissingPackageError, invalid_value, missing_package
 from firstlight.run.packages import is_installed
+from firstlight.run_data.search_dirs import validate_search_dirs
 
 HOST = "127.0.0.1"
 # Ports that are tried. The first free one is used, so that an open page finds the server again after a restart.
@@ -39,21 +39,6 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     raise_open_file_limit()
     serve(run_dirs, listener)
     return {"address": address, "runs": [str(run_dir) for run_dir in run_dirs]}
-
-
-def validate_search_dirs(cfg: DictConfig) -> list[Path]:
-    """Return the directories to search for runs. They may be empty: runs appear when they start.
-
-    Raises:
-        ConfigError: If one of them is not a directory.
-    """
-    values = list(cfg.runs) if OmegaConf.is_list(cfg.runs) else [cfg.runs]
-    if not values or not all(isinstance(value, str) and value for value in values):
-        raise ConfigError(invalid_value("runs", cfg.runs, "a directory or a list of directories", "Use runs=logs."))
-    for run_dir in map(Path, values):
-        if not run_dir.is_dir():
-            raise ConfigError(not_found(f"Directory {run_dir}", "Use runs=logs, or the directory of a run or sweep."))
-    return [Path(value) for value in values]
 
 
 def validate_browser(cfg: DictConfig) -> None:

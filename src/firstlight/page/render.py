@@ -31,6 +31,7 @@ def render(content: ReportContent) -> str:
         # The first chart needs only the selected runs. The browser parses the others after it has drawn that chart.
         selected=render_details(content, selected),
         others=render_details(content, others),
+        provenance=render_json("provenance", content.provenance),
     )
 
 
