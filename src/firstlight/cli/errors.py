@@ -42,7 +42,7 @@ def format_user_error(error: BaseException, name: str, overrides: list[str]) -> 
     if (reason := find_known_reason(error)) is not None:
         return Message(reason, "data.batch_size" if is_oom_error(error) else None, None, Message.parse(reason).fix)
     if isinstance(error, UserError) and text == str(error).strip():
-        return error.message
+        return error.get_message()
     formatted = _format_config_error(error, text, name, overrides)
     return formatted if formatted is None or isinstance(formatted, Message) else Message.parse(formatted)
 

@@ -23,7 +23,7 @@ MAX_OPEN_FILES = 4096
 @command("live")
 def main(cfg: DictConfig) -> dict[str, Any]:
     """Serve the page until the command is stopped, and return its address."""
-    run_dirs = validate_search_dirs(cfg)
+    run_dirs = validate_search_dirs(cfg.runs)
     validate_browser(cfg)
     for package in ("starlette", "uvicorn"):
         if not is_installed(package):

@@ -58,9 +58,9 @@ class UserError(ValueError):
 
     exit_code = 1
 
-    @property
-    def message(self) -> Message:
-        """The message in one line, with its parts."""
+    # Not `message`: torch passes an argument of that name to such an error when a DataLoader worker has raised it.
+    def get_message(self) -> Message:
+        """Return the message in one line, with its parts."""
         text, parts = " ".join(str(self).split()), self.args[0] if self.args else ""
         return Message(text, parts.key, parts.value, parts.fix) if isinstance(parts, Message) else Message.parse(text)
 

@@ -125,13 +125,16 @@ def test_incompatible_model_and_dataset_are_rejected(compose_cfg, overrides, mes
     assert str(caught.value).startswith(message)
 
 
-@pytest.mark.parametrize("name", ["model", "optimizer", "callbacks", "seed"])
-def test_missing_config_section_is_rejected(compose_cfg, name):
+@pytest.mark.parametrize(
+    ("name", "fix"),
+    [("model", "Add the section"), ("seed", "Add the section"), ("callbacks", "Use callbacks=none")],
+)
+def test_missing_config_section_is_rejected(compose_cfg, name, fix):
     cfg = compose_cfg()
     with open_dict(cfg):
         del cfg[name]
 
-    with pytest.raises(ValueError, match=f"Missing config section '{name}'. Add the section"):
+    with pytest.raises(ValueError, match=f"Missing config section '{name}'. {fix}"):
         validate_config(cfg)
 
 

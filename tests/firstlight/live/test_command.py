@@ -11,8 +11,8 @@ from firstlight.live import __main__ as live
 from firstlight.run.errors import UserError
 
 INVALID_ARGUMENTS = [
-    (["runs={tmp}/none"], "Directory {tmp}/none does not exist. Use runs=logs, or the directory of a run or sweep."),
-    (["runs=[]"], "Invalid value for runs: expected a directory or a list of directories, got []. Use runs=logs."),
+    (["runs={tmp}/none"], "Directory {tmp}/none does not exist. Use "),
+    (["runs=[]"], "Invalid value for runs: expected a directory or a list of directories, got []. Use e.g. runs="),
     (["runs={tmp}", "port=0"], "Invalid value for port: expected a number from 1 to 65535, got 0. Use e.g. port=8420."),
     (["runs={tmp}", "port=true"], "Invalid value for port: expected a number from 1 to 65535, got true."),
     (

@@ -147,14 +147,14 @@ def test_argument_is_removed(arguments, expected):
     ],
 )
 def test_parts_of_a_message(message, expected):
-    parts = ConfigError(message).message
+    parts = ConfigError(message).get_message()
 
     assert parts == message
     assert (parts.key, parts.value, parts.fix) == expected
 
 
 def test_message_with_parts_is_a_string_in_one_line():
-    assert ConfigError(Message("two\nlines", "key")).message == "two lines"
+    assert ConfigError(Message("two\nlines", "key")).get_message() == "two lines"
     assert str(ConfigError(Message("text", "key"))) == "text"
 
 
