@@ -127,7 +127,12 @@ def test_incompatible_model_and_dataset_are_rejected(compose_cfg, overrides, mes
 
 @pytest.mark.parametrize(
     ("name", "fix"),
-    [("model", "Add the section"), ("seed", "Add the section"), ("callbacks", "Use callbacks=none")],
+    [
+        ("model", "Add the section"),
+        ("optimizer", "Add the section"),
+        ("seed", "Add the section"),
+        ("callbacks", "Use callbacks=none"),
+    ],
 )
 def test_missing_config_section_is_rejected(compose_cfg, name, fix):
     cfg = compose_cfg()
