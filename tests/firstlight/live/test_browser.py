@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("starlette", reason="starlette is not installed: uv pip install -e '.[live]'")
 
 from support.browser import get_texts, record_problems, start_browser, wait_until
-from support.runs import HOSTILE, write_logs, write_run
+from support.runs import HOSTILE, write_logs, write_provenance, write_run
 from support.tiny_training import make_command
 
 pytestmark = pytest.mark.slow
@@ -147,6 +147,22 @@ def test_choices_of_the_reader_survive_changes(tab, tmp_path):
         assert "sweep/now/1_x" in tab.text_content("#run-summary")
         assert tab.evaluate("document.activeElement.ariaLabel") == "Plot sweep/now/2_x"
         assert not tab.query_selector_all("main script, main b, main i")
+
+
+def test_differences_and_uncommitted_changes_stay_open(tab, tmp_path):
+    for number, name in enumerate(("one", "two")):
+        run_dir = write_run(tmp_path / name, [f"seed={number}"], started=f"2026-11-20T1{9 - number}:00:00Z")
+        write_provenance(run_dir, f"+{name}\n", f"torch==2.{number}\n", f"width: {number}\n")
+    with serve(tmp_path) as port:
+        tab.goto(f"http://127.0.0.1:{port}/")
+        wait_until(tab, lambda: len(get_texts(tab, "#differences-table tbody tr")) == 6)
+        assert get_texts(tab, "#differences-table td") == ["seed", "0", "1", "width", "0", "1", "torch", "2.0", "2.1"]
+        tab.click("#run-diff summary")
+        write_run(tmp_path / "three", ["seed=3"], accuracy=0.95)
+        wait_until(tab, lambda: "three" in get_statuses(tab))
+
+        assert tab.text_content("#run-diff pre") == "+one\n"
+        assert tab.is_visible("#run-diff pre")
 
 
 def test_page_connects_again_after_a_restart(tab, tmp_path):

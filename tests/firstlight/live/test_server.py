@@ -124,7 +124,7 @@ def test_files_are_not_served(app, client, path):
     assert client.get(path.format(id=run.id)).status_code == 404
 
 
-@pytest.mark.parametrize("part", ["curves", "results", "log"])
+@pytest.mark.parametrize("part", ["curves", "results", "log", "provenance"])
 def test_parts_of_a_run_are_json(app, client, part):
     (run,) = app[1].watcher.runs.values()
     response = client.get(f"/runs/{run.id}/{part}")

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from firstlight.live.watch import State, Watcher
-from support.runs import HOSTILE, write_benchmark, write_evaluation, write_run, write_test_results
+from support.runs import HOSTILE, write_benchmark, write_evaluation, write_provenance, write_run, write_test_results
 
 
 def refresh(watcher):
@@ -121,6 +121,16 @@ def test_log_of_a_running_run_is_its_end(watcher, tmp_path):
 
     log = json.loads(watcher.get_part(run["id"], "log"))["log"]
     assert (len(log), log[-1]) == (40, "line 99")
+
+
+def test_provenance_of_a_run_is_one_of_its_parts(watcher, tmp_path):
+    write_provenance(tmp_path / "b", "+new\n", "torch==1\n", "width: 3\n")
+    (run,) = refresh(watcher)["runs"]
+
+    provenance = json.loads(watcher.get_part(run["id"], "provenance"))["provenance"]
+    assert provenance["diff"] == "+new\n"
+    assert provenance["parts"]["packages"] == {"torch": "1"}
+    assert provenance["parts"]["config"] == {"width": "3"}
 
 
 @pytest.mark.parametrize(("run_id", "part"), [("0", "curves"), ("..", "log"), ("", ""), ("../b", "run.json")])
