@@ -28,6 +28,8 @@ SENTENCE = "One sentence: what this project trains, on which data, and how well.
 FALLBACK_DATASETS = {"images": "image_folder", "text": "text_file"}
 # Normalized distribution name -> import name, where they differ.
 IMPORTS = {"hydra_core": "hydra", "scikit_learn": "sklearn", "pyyaml": "yaml", "gitpython": "git", "protobuf": "google"}
+# Files that may contain the name of a W&B project or an MLflow experiment.
+NAMED_FILES = re.compile(r"sweeps/|configs/logger/")
 README_TEMPLATE = Path(__file__).with_name("templates") / "readme.txt"
 
 
@@ -153,7 +155,7 @@ def set_names(files: Files, old: str, new: str) -> Files:
         "configs/trusted.yaml": rf"^(- ){old}\b",
         "environment.yml": rf"(^name: *|conda activate ){names}\b",
         "README.md": rf"\A(# ){names}\b",
-        **{path: rf"^( *project: .*?\b){names}\b" for path in files if path.startswith(("sweeps/", "configs/logger/"))},
+        **dict.fromkeys(filter(NAMED_FILES.match, files), rf"^( *(?:project|experiment_name): .*?\b){names}\b"),
     }
     changed = {
         path: re.sub(pattern, rf"\g<1>{new}", files[path], flags=re.MULTILINE)

@@ -126,7 +126,8 @@ def report_setup(code: str) -> None:
         code: Exit code of the installation.
     """
     _, is_json = json_output.pop_json_argument(parse_makeflags(os.environ.get("MAKEFLAGS", "")))
-    environment = sys.prefix if sys.prefix != sys.base_prefix else str(SCRIPTS.parent / ".venv")
+    is_environment = sys.prefix != sys.base_prefix or os.environ.get("CONDA_PREFIX") == sys.prefix
+    environment = sys.prefix if is_environment else str(SCRIPTS.parent / ".venv")
     if code == "0":
         json_output.update_result(environment=environment)
     if is_json:

@@ -22,7 +22,7 @@ PROJECT_VALUES = [
         (r"environment\.yml", r"^name: (\S+)"),
         (r"environment\.yml", r"conda activate (\S+)"),
         (r"Makefile", r"CONDA_DEFAULT_ENV\),([^)\n]*)\)"),
-        (r"(?:configs/logger|sweeps)/.+", r"^\s*project: (?:\$\{oc\.env:WANDB_PROJECT,)?([^\s}]+)"),
+        (r"(?:configs/logger|sweeps)/.+", r"^\s*(?:project|experiment_name): (?:\$\{oc\.env:\w+,)?([^\s}]+)"),
         (r"configs/[^/]+\.yaml", r"^\s*- model: (\S+)"),
         (r"requirements.*\.lock", r"([\w.-]+) \(pyproject\.toml\)"),
     )

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from firstlight.config import schema
 from firstlight.config.options import COMPONENTS, list_option_files, load_option
-from firstlight.run.errors import ConfigError
+from firstlight.run.errors import ConfigError, invalid_value
 from firstlight.run.overrides import list_overrides
 from firstlight.run.text import quote_hydra
 
@@ -38,10 +38,12 @@ def validate_hydra_overrides(overrides: Sequence[str], is_sweep: bool = False) -
         is_sweep: Whether the command is `make sweep`. Other commands follow Hydra's own `--multirun`.
 
     Raises:
-        ConfigError: If one does; the message names the equivalent.
+        ConfigError: If one does; the message names the equivalent. Also if `json` is neither true nor false.
     """
     for override in overrides:
         name, _, value = override.lstrip("+~").partition("=")
+        if name == "json":  # json=true and json=false were removed before
+            raise ConfigError(invalid_value("json", value, "true or false", "Use json=true."))
         for key, equivalent in HYDRA_EQUIVALENTS.items():
             is_allowed = not is_sweep and (key in ("hydra.sweep", "hydra.mode") or value.startswith(SELECTED_PREFIX))
             if (name == key or name.startswith(f"{key}.")) and not is_allowed:

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from firstlight.cli.command import command
 from firstlight.run.errors import ConfigError, MissingPackageError, invalid_value, missing_package
+from firstlight.run.json_output import update_result
 from firstlight.run.packages import is_installed
 from firstlight.run_data.search_dirs import validate_search_dirs
 
@@ -37,8 +38,10 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     if cfg.open_browser and has_browser():
         webbrowser.open(address)
     raise_open_file_limit()
+    result = {"address": address, "runs": [str(run_dir) for run_dir in run_dirs]}
+    update_result(**result)  # The signal that ends the server also ends this command.
     serve(run_dirs, listener)
-    return {"address": address, "runs": [str(run_dir) for run_dir in run_dirs]}
+    return result
 
 
 def validate_browser(cfg: DictConfig) -> None:

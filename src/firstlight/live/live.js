@@ -37,7 +37,12 @@ function applyChanges({ order, runs: changed, report: next }) {
     runsByName.set(info.name, Object.assign(run, info, { isChanged: true }));
   }
   const byRunId = new Map([...runsByName.values()].map((run) => [run.id, run]));
-  for (const [name, run] of runsByName) if (!order.includes(run.id)) runsByName.delete(name);
+  for (const [name, run] of runsByName) {
+    if (order.includes(run.id)) continue;
+    runsByName.delete(name);
+    details.delete(run);
+    if (state.run === run) state.run = null;
+  }
   update({ ...report, ...next, runs: order.map((id) => byRunId.get(id)) });
   if (state.run) loadDetails(state.run, ALL_PARTS);
 }
@@ -47,6 +52,8 @@ function loadDetails(run, parts) {
   run.loaded ??= {};
   for (const part of parts) if (run.loaded[part] !== run.versions[part]) loadPart(run, part);
 }
+
+const UNKNOWN_PROVENANCE = "Loading …";
 
 /** Return the provenance of a run, or null while it is being loaded. */
 function getProvenance(run) {
@@ -62,6 +69,7 @@ async function loadPart(run, part) {
     const response = await fetch(`runs/${run.id}/${part}`);
     if (!response.ok) throw new Error(response.statusText);
     const loaded = await response.json();
+    if (runsByName.get(run.name) !== run) return;
     const known = details.get(run) || { ...NO_DETAILS };
     // Results are shown again if their object is a new one.
     details.set(run, part === "results" ? { ...known, ...loaded } : Object.assign(known, loaded));

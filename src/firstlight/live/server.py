@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from firstlight.live.security import make_middleware
 from firstlight.live.watch import INTERVAL_S, Watcher
+from firstlight.live.watched_run import describe_error
 from firstlight.page.render import find_content_security_policy, render_page
 
 # Each open page has one stream. With more, the oldest is closed, and its page connects again.
@@ -83,8 +84,7 @@ class Hub:
             except Exception as error:
                 if self.is_closed:  # with its event loop
                     return
-                text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-                print(f"Warning: the runs cannot be read ({text}). Trying again.", flush=True)
+                print(f"Warning: the runs cannot be read ({describe_error(error)}). Trying again.", flush=True)
             self.wake.wait(INTERVAL_S)
 
     async def iter_events(self, last_id: str) -> AsyncIterator[str]:
@@ -117,7 +117,9 @@ def make_app(roots: list[Path]) -> tuple[Starlette, Hub]:
     """
     hub = Hub(Watcher(roots))
     script = files("firstlight.live").joinpath("live.js").read_text(encoding="utf-8").replace("\r\n", "\n")
-    title = f"Runs in {', '.join(map(str, roots))}"
+    title = f"Runs in {', '.join(map(str, roots))}".encode(
+        "utf-8", "replace"
+    ).decode()  # names may have other encodings
     page = render_page(title, "firstlight live", script, connect="'self'")
 
     async def get_page(request: Request) -> Response:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from firstlight.live.watched_run import PART_FILES, WatchedRun, get_evaluations_stamp, get_stamp
+from firstlight.live.watched_run import PART_FILES, WatchedRun, describe_error, get_evaluations_stamp, get_stamp
 from firstlight.run.evaluation import EVALUATION_FILE
 from firstlight.run_data.benchmarks import load_speedup_bars
 from firstlight.run_data.collect import (
@@ -67,6 +67,8 @@ class Watcher:
         self.lock = threading.Lock()
         self._next_search = 0.0
         self._report_parts: tuple[list[Any], list[Any]] = ([], [])
+        self._changed: set[str] = set()
+        self._is_outdated = False
 
     def refresh(self) -> bool:
         """Read what has changed, and return True if the state has another version. Callable from any thread."""
@@ -75,19 +77,28 @@ class Watcher:
             has_changed = self._search() if is_search else False
             looked_at = [run for run in self.runs.values() if is_search or run.is_running]
             changed = {run.id for run in looked_at if run.update()}
-            if has_changed or changed or not self.state.version:
-                self._publish(changed)
-                return True
-            return False
+            # Kept until they are published: an error must not hide a change.
+            self._changed |= changed
+            self._is_outdated |= has_changed or not self.state.version
+            if not self._changed and not self._is_outdated:
+                return False
+            self._publish(self._changed)
+            self._changed, self._is_outdated = set(), False
+            return True
 
     def get_part(self, run_id: str, part: str) -> str | None:
         """Return the JSON of a part of a run, or None if there is no such run or part."""
         run = next((run for run in self.runs.values() if run.id == run_id), None)
         if run is None or part not in PART_FILES:
             return None
-        # The curves of a running run are those that `refresh` extends.
-        with self.lock if run.is_running else nullcontext():
-            return dump_json(run.load_part(part))
+        try:
+            # The curves of a running run are those that `refresh` extends.
+            with self.lock if run.is_running else nullcontext():
+                return dump_json(run.load_part(part))
+        # Damage that no one has thought of: the page shows the part as empty.
+        except Exception as error:
+            print(f"Warning: {part} of {run.run_dir} cannot be shown ({describe_error(error)}).", flush=True)
+            return "{}"
 
     def _search(self) -> bool:
         """Find the runs, benchmarks and evaluations; return True if one was added, changed or removed."""
@@ -102,8 +113,8 @@ class Watcher:
         others |= {path: get_evaluations_stamp(path) for path in run_dirs}
         has_new_others = others != self.others
         if has_new_others or has_new_runs:
-            self.others = others
             self._report_parts = self._load_others(records, run_dirs)
+            self.others = others
         interval_s = SEARCH_FACTOR * (time.thread_time() - started)
         self._next_search = time.monotonic() + min(max(SEARCH_INTERVAL_S, interval_s), MAX_SEARCH_INTERVAL_S)
         return has_new_runs or has_new_others

@@ -140,9 +140,14 @@ def get_stamp(path: str | Path) -> Stamp:
     return (status.st_mtime_ns, status.st_size, status.st_ino)
 
 
+def describe_error(error: Exception) -> str:
+    """Return the type and the message of an error in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+
+
 def describe_unreadable_run(run_dir: Path, name: str, error: Exception) -> dict[str, Any]:
     """Return the info of a run whose files raise an unexpected error."""
-    reason = f"cannot be shown ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+    reason = f"cannot be shown ({describe_error(error)})"
     empty: dict[str, Any] = {"overrides": {}, "metrics": {}, "summary": {}, "duration_s": None, "started": None}
     empty |= {"commit": "", "seed": None, "log": None, "curve_metrics": []}
     return {**empty, "name": name, "run_dir": str(run_dir), "status": "corrupt", "reason": reason}

@@ -143,7 +143,7 @@ function drawCurves() {
   const [name, xAxis] = [byId("curves-metric").value, byId("curves-x-axis").value];
   const selected = [...state.selected].map(([run, color]) => ({ run, color, curve: getCurve(run, name, xAxis) }));
   const drawn = selected.filter(({ curve }) => curve);
-  state.numDrawn = selected.length;
+  state.drawn = [...state.selected.keys()];
   const traces = drawn.map(({ run, color, curve }) => ({
     type: "scatter", mode: curve.y.length > 30 ? "lines" : "lines+markers", ...curve, name: escapeMarkup(getLabel(run)),
     line: { color: getColor(`c${color % 8}`), dash: DASHES[Math.floor(color / 8) % 4], width: 2 }, marker: { size: 6 },

@@ -6,6 +6,7 @@ function loadDetails(run) {
   if (element && !details.has(run)) details.set(run, JSON.parse(element.textContent));
 }
 
+const UNKNOWN_PROVENANCE = "At least one of these runs is not stored on this page.";
 let provenance = null;
 
 /** Return the provenance of a run; null if the page does not contain it, or is still loading. */
@@ -22,6 +23,10 @@ function getProvenance(run) {
 }
 
 // The provenance follows the details of the last run.
-addEventListener("DOMContentLoaded", () => { if (state.run) showLoadedProvenance(state.run); });
+addEventListener("DOMContentLoaded", () => {
+  if (!state.run) return;
+  showProvenance(state.run);
+  if (runs.length > 1) showDifferences();
+});
 
 update(JSON.parse(byId("report").textContent));

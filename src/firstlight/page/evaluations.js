@@ -3,7 +3,7 @@
 /** Return the test results of the run that is shown, or of one of its evaluations. */
 function getResults() {
   const details = getDetails(state.run);
-  return (details.evaluations || [])[state.evaluation] || details;
+  return (details.evaluations || []).find(({ directory }) => directory === state.evaluation) || details;
 }
 
 const formatMetrics = (metrics) =>
@@ -11,13 +11,13 @@ const formatMetrics = (metrics) =>
 
 /** Fill the list of results of a run. */
 function fillResults(run) {
-  const evaluations = getDetails(run).evaluations || [];
+  const evaluations = new Map((getDetails(run).evaluations || []).map((item) => [item.directory, item]));
   const describe = ({ command, started, split, data }) =>
     `${command} ${formatTime(started)}${split ? `, split ${split}` : ""}, ${data}`;
-  fillSelect(byId("run-results"), [-1, ...evaluations.keys()], -1, (index) =>
-    (index < 0 ? "test of the training run" : describe(evaluations[index])));
-  state.evaluation = Number(byId("run-results").value);
-  byId("run-results-label").hidden = !evaluations.length;
+  fillSelect(byId("run-results"), ["", ...evaluations.keys()], "", (directory) =>
+    (directory ? describe(evaluations.get(directory)) : "test of the training run"));
+  state.evaluation = byId("run-results").value;
+  byId("run-results-label").hidden = !evaluations.size;
 }
 
 /** Describe the selected evaluation: the results below are not those of the training run. */

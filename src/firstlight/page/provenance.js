@@ -1,5 +1,5 @@
 // Uncommitted changes and packages of the selected run, and the differences between two runs. The script that loads the
-// data defines `getProvenance`.
+// data defines `getProvenance` and `UNKNOWN_PROVENANCE`.
 
 function showProvenance(run) {
   const { diff, diff_remark: remark, parts } = getProvenance(run) || {};
@@ -60,8 +60,10 @@ function showDifferences() {
   const rows = isKnown ? Object.keys(parts[0]).flatMap((section) => buildDifferenceRows(section, parts)) : [];
   const header = ["key", ...chosen.map((run) => run && getLabel(run))].map((text) => createElement("th", { scope: "col" }, text));
   const table = [createElement("thead", {}, createElement("tr", {}, ...header)), createElement("tbody", {}, ...rows)];
-  byId("differences-table").replaceChildren(...(rows.length ? table : []));
-  byId("differences-remark").textContent = !isKnown ? "At least one of these runs is not stored on this page."
+  const body = byId("differences-table").querySelector("tbody");
+  // An equal table stays, with the text that the reader has selected in it.
+  if (!rows.length || !body?.isEqualNode(table[1])) byId("differences-table").replaceChildren(...(rows.length ? table : []));
+  byId("differences-remark").textContent = !isKnown ? UNKNOWN_PROVENANCE
     : rows.length ? "" : "No differences in overrides, config, source code, packages and machine.";
 }
 

@@ -6,7 +6,7 @@ function buildRun() {
     showRun(runs.find((run) => String(run.id) === select.value));
   });
   byId("run-results").addEventListener("change", () => {
-    state.evaluation = Number(byId("run-results").value);
+    state.evaluation = byId("run-results").value;
     showResults();
   });
   byId("run-log-section").addEventListener("toggle", () => scrollToEnd(byId("run-log")));

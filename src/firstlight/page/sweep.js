@@ -67,7 +67,8 @@ function drawHyperparameter(id, valueKey, title) {
     return [makeMeanLine(points, color), points];
   });
   drawPlot(id, traces, { title: { text: escapeMarkup(title), font: { size: 14 }, x: 0, xanchor: "left", xref: "paper" },
-    xaxis: axis, yaxis: makeAxis("", { rangemode: id === "speed-chart" ? "tozero" : "normal" }) });
+    xaxis: axis, yaxis: makeAxis("", { rangemode: id === "speed-chart" ? "tozero" : "normal" }),
+    uirevision: [key, valueKey].join() });
   const entries = series.map((value, index) => ({ color: index, text: `${colorKey}=${value}` }));
   drawLegend("hyperparameters-legend", colorKey ? entries : []);
   byId("hyperparameters-remark").textContent = filtered.length

@@ -38,7 +38,8 @@ function updateCharts(hasNewBenchmarks) {
   showHeader();
   redraw("hyperparameters-chart", "speed-chart");
   const selected = [...state.selected.keys()];
-  if (selected.some((run) => run.isChanged) || selected.length !== state.numDrawn) redraw("curves-chart");
+  const isDrawn = (run, index) => !run.isChanged && run === state.drawn?.[index];
+  if (selected.length !== state.drawn?.length || !selected.every(isDrawn)) redraw("curves-chart");
   for (const run of runs) run.isChanged = false;
 }
 

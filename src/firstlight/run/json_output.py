@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any
 
+from firstlight.run.rank import is_nonzero_rank
+
 # The argument, in the spellings of a boolean that Hydra accepts.
 JSON_ARGUMENT = re.compile(r"json=(true|false)", re.IGNORECASE)
 
@@ -150,7 +152,7 @@ def print_before_exit(command: str, exit_code: int) -> None:
     """Print the object of a process that exits at once, also while it still imports its modules."""
     if _output is not None:
         _output.print(exit_code)
-    elif not _has_started and pop_json_argument(sys.orig_argv)[1]:
+    elif not _has_started and pop_json_argument(sys.orig_argv)[1] and not is_nonzero_rank():
         write_object(1, command, exit_code, None, None)
 
 

@@ -18,15 +18,17 @@ WORKER_EXIT_TIMEOUT_S = 8
 
 
 @contextmanager
-def acquire_run_lock(run_dir: Path, timeout_s: float = 0) -> Iterator[None]:
+def acquire_run_lock(run_dir: Path, timeout_s: float = 0, requires_lock: bool = False) -> Iterator[None]:
     """Hold an exclusive lock on a run directory; the OS releases it however the process ends.
 
     Args:
         run_dir: The run directory.
         timeout_s: Seconds to wait for another process to release the lock.
+        requires_lock: On a file system without locks, raise the error instead of a warning.
 
     Raises:
         RunInUseError: If another process holds the lock.
+        OSError, NotImplementedError: If `requires_lock` is set, and the file system has no locks.
     """
     lock = FileLock(run_dir / ".lock", timeout=timeout_s)
     try:
@@ -36,7 +38,7 @@ def acquire_run_lock(run_dir: Path, timeout_s: float = 0) -> Iterator[None]:
             f"{run_dir} is locked by another process. Wait for the process to finish, or stop it."
         ) from error
     except (NotImplementedError, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in NO_LOCK_ERRNOS:
+        if requires_lock or (isinstance(error, OSError) and error.errno not in NO_LOCK_ERRNOS):
             raise
         print(
             f"Warning: the file system of {run_dir} does not support locks. Make sure that no other process uses this "

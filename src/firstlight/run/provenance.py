@@ -1,6 +1,7 @@
 """Provenance of a run: git commit, uncommitted changes and installed packages."""
 
 import importlib.metadata
+import os
 import subprocess
 from contextlib import suppress
 from pathlib import Path
@@ -29,7 +30,9 @@ def run_git(*args: str, directory: Path | None = None) -> str:
         OSError, subprocess.SubprocessError: If git is not installed or the command fails.
     """
     command = ["git", *args]
-    return subprocess.run(command, cwd=directory, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    done = subprocess.run(command, cwd=directory, capture_output=True, check=True, timeout=10)
+    # The bytes of a file name that is not valid UTF-8 become surrogates, as in Python's own paths.
+    return os.fsdecode(done.stdout).strip()
 
 
 def get_git_info() -> dict[str, Any] | None:
@@ -40,15 +43,17 @@ def get_git_info() -> dict[str, Any] | None:
     info: dict[str, Any] | None = None
     try:
         info = {"commit": run_git("rev-parse", "HEAD")}
-        info["dirty"] = bool(run_git("status", "--porcelain"))
+        info["dirty"] = bool(run_git("status", "--porcelain", "--", "."))
     except subprocess.CalledProcessError as error:
-        if "dubious ownership" in (error.stderr or ""):
+        if "dubious ownership" in os.fsdecode(error.stderr or b""):
             # Git ignores a repository of another user, whose config could run programs.
             print(
                 "Warning: the git commit is not recorded, because the repository belongs to another user. Run "
                 f"`git config --global --add safe.directory {Path.cwd()}` if you trust it.",
                 flush=True,
             )
+    except subprocess.TimeoutExpired:
+        print("Warning: the record of uncommitted changes failed (git takes longer than 10 s).", flush=True)
     except (OSError, subprocess.SubprocessError):
         pass
     return info

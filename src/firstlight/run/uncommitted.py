@@ -16,13 +16,16 @@ from firstlight.run.text import format_printable
 # No program of the user's settings formats the diff, and its prefixes are those that `git apply` expects.
 DIFF_COMMAND = (
     *("-c", "core.quotePath=false", "diff", "HEAD", "--no-ext-diff", "--no-textconv", "--no-color"),
-    *("--submodule=short", "--src-prefix=a/", "--dst-prefix=b/"),
+    # Only the working directory, which may be a part of the repository, and paths relative to it.
+    *("--relative", "--submodule=short", "--src-prefix=a/", "--dst-prefix=b/"),
 )
 UNTRACKED_COMMAND = ("ls-files", "--others", "--exclude-standard", "-z")
 # A repository with more uncommitted changes has generated or large files that nobody reads as a diff.
 MAX_READ_BYTES = 16 * 2**20
 # Of a file, and of all files together: files with more changes are named only.
 MAX_FILE_DIFF_CHARACTERS, MAX_DIFF_CHARACTERS = 200_000, 1_000_000
+# Longer lines are data or generated code. The search for secrets in them takes time that grows with their square.
+MAX_LINE_CHARACTERS = 5_000
 # Untracked files that are stored, and that are named.
 MAX_UNTRACKED_FILES, MAX_NAMED_FILES = 500, 50
 
@@ -56,8 +59,10 @@ def collect_uncommitted_changes() -> UncommittedChanges:
     for section in [*filter(None, re.split(r"^(?=diff --)", tracked, flags=re.MULTILINE)), *untracked]:
         name = parse_file_name(section)
         is_large = len(section) > MAX_FILE_DIFF_CHARACTERS or size + len(section) > MAX_DIFF_CHARACTERS
-        if is_large or has_secret_name(name):
-            reason = f"{len(section):,} characters" if is_large else "its name suggests a secret"
+        has_long_line = max(map(len, section.split("\n"))) > MAX_LINE_CHARACTERS
+        if is_large or has_long_line or has_secret_name(name):
+            size_reason = f"{len(section):,} characters" if is_large else "a very long line"
+            reason = size_reason if is_large or has_long_line else "its name suggests a secret"
             notes.append(f"changed, not stored: {name} ({reason})")
             continue
         parts.append(section)

@@ -1,10 +1,12 @@
 """Load the speed-ups over the CPU from benchmark.json."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 from firstlight.run.containment import read_text_inside
+from firstlight.run_data.run_info import to_text
 
 PHASES = {"train": "training", "eval": "evaluation", "predict": "prediction"}
 
@@ -26,11 +28,11 @@ def load_speedup_bars(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(read_text_inside(path))
         benchmark |= {
-            "started": content["started"],
+            "started": to_text(content["started"]),
             "caption": [str(line) for line in content["caption"]] + list_failures(content["failures"]),
             **make_speedup_bars(content["speedups"]),
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
         return {**benchmark, "remark": "benchmark.json is corrupt or the benchmark was interrupted."}
     remark = None if benchmark["bars"] else "No accelerator was measured; no speed-up to show."
     return {**benchmark, "remark": remark}
@@ -51,5 +53,6 @@ def make_speedup_bars(speedups: list[dict[str, Any]]) -> dict[str, Any]:
     for row in rows:
         label = PHASES[row["phase"]] + (f" on {row['device']}" if len(devices) > 1 else "")
         values = bars.setdefault(label, [None] * len(models))
-        values[models.index((str(row["model"]), row["batch_size"]))] = float(row["speedup"])
+        speedup = float(row["speedup"])
+        values[models.index((str(row["model"]), row["batch_size"]))] = speedup if math.isfinite(speedup) else None
     return {"models": [f"{name}, batch size {size}" for name, size in models], "bars": bars}

@@ -26,7 +26,9 @@ Parts = dict[str, dict[str, str]]
 def load_run_parts(run_dir: Path) -> Parts:
     """Return what determined the results of a run: sections of texts by key. What cannot be read is left out."""
     record = read_json_or_empty(run_dir / "run.json")
-    git, machine = get_dict(record, "git"), get_dict(record, "machine")
+    attempts = record.get("attempts")
+    last = attempts[-1] if isinstance(attempts, list) and attempts and isinstance(attempts[-1], dict) else {}
+    git, machine = get_dict(last, "git") or get_dict(record, "git"), get_dict(record, "machine")
     source = {
         "commit": git.get("commit"),
         "uncommitted changes": git.get("diff") or ("yes" if git.get("dirty") else None),
@@ -84,10 +86,14 @@ def load_flat_config(run_dir: Path) -> dict[str, str]:
     try:
         validate_yaml_structure(text)
         config = yaml.load(text, YAML_LOADER)
-    except (yaml.YAMLError, ValueError, RecursionError):
+        return flatten_config(config) if isinstance(config, dict) else {}
+    # A damaged file makes PyYAML raise many kinds of errors, e.g. KeyError for `!!bool foo`.
+    except Exception:
         return {}
-    if not isinstance(config, dict):
-        return {}
+
+
+def flatten_config(config: dict[Any, Any]) -> dict[str, str]:
+    """Return the values of a config by dotted key."""
     output_dir = str(config.get("output_dir"))
     values: dict[str, str] = {}
     pending: list[tuple[str, Any]] = [("", config)]

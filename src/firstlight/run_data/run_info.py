@@ -15,6 +15,8 @@ from firstlight.run.provenance import describe_source_changes
 # End of the log of a run that failed or was interrupted.
 MAX_LOG_LINES = 40
 MAX_LOG_BYTES = 64_000
+# Larger integers are not exact in JavaScript.
+MAX_INTEGER = 2**53
 FAILURE_STATUSES = ("failed", "interrupted", "corrupt")
 
 
@@ -135,4 +137,7 @@ def to_json_number(value: Any) -> float | str | None:
     """Return a number that JSON can represent; any other value, such as infinity, becomes a string."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return to_text(value)
+    # An integer may be too large for a float, and for its conversion to text.
+    if isinstance(value, int):
+        return value if abs(value) < MAX_INTEGER else "too large"
     return value if math.isfinite(value) else str(value)

@@ -84,7 +84,7 @@ def to_number(value: Any) -> float | None:
     """Return a value as a finite number; None if it is another value."""
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
 

@@ -9,6 +9,7 @@ from firstlight.run.errors import CheckpointError, ConfigError, invalid_value
 from firstlight.run.files import read_json_or_empty
 from firstlight.run.metrics import select_comparison_metrics
 from firstlight.run.text import format_printable
+from firstlight.run_data.collect import find_common_parent
 from firstlight.run_data.differences import find_differences, find_provenance_file, load_run_parts
 from firstlight.runs.columns import MISSING, format_number
 from firstlight.runs.load import load_run
@@ -65,7 +66,9 @@ def find_run(name: str, search_dirs: list[Path]) -> Path:
     Raises:
         CheckpointError: If there is no such run.
     """
-    for run_dir in (Path(name), *(search_dir / name for search_dir in search_dirs)):
+    # The names in the table are relative to the common parent of the directories, or to that of the only run.
+    parents = [*search_dirs, find_common_parent(search_dirs), *(search_dir.parent for search_dir in search_dirs)]
+    for run_dir in (Path(name), *(parent / name for parent in parents)):
         if (run_dir / "run.json").is_file():
             return run_dir
     raise CheckpointError(f"No run found in {name}. Use a run directory that `make runs columns=run_dir` lists.")

@@ -9,8 +9,9 @@ from typing import Any
 
 from firstlight.config.run_config import has_checkpoint
 from firstlight.run.containment import open_inside
+from firstlight.run.errors import RunInUseError
 from firstlight.run.files import SWEEP_FILE, list_checkpoints, read_json_or_empty
-from firstlight.run.lock import is_unlocked
+from firstlight.run.lock import acquire_run_lock
 from firstlight.run_data.collect import find_common_parent, find_records, get_run_name
 from firstlight.run_data.comparison import MEMORY, SPEED
 from firstlight.run_data.run_info import load_run_info
@@ -61,8 +62,14 @@ def is_abandoned(run_dir: Path) -> bool:
     lock_path = run_dir / ".lock"
     try:
         # A lock that is missing or a link is not created or followed: the run may come from someone else.
-        return not os.path.lexists(lock_path) or (not lock_path.is_symlink() and is_unlocked(run_dir))
-    except OSError:  # a directory that another user owns
+        if not os.path.lexists(lock_path):
+            return True
+        if lock_path.is_symlink():
+            return False
+        with acquire_run_lock(run_dir, requires_lock=True):
+            # The run may have ended after its run.json was read.
+            return read_json_or_empty(run_dir / "run.json").get("status") == "running"
+    except (RunInUseError, OSError, NotImplementedError):  # also a directory of another user, or no locks
         return False
 
 

@@ -36,7 +36,8 @@ def filter_runs(runs: list[dict[str, Any]], text: Any) -> list[dict[str, Any]]:
     found = runs
     for term in str(text).split():
         if match := CONDITION.fullmatch(term):
-            found = [run for run in found if meets_condition(run, find_column(match[1], runs), match[2], match[3])]
+            column = find_column(match[1], runs)
+            found = [run for run in found if meets_condition(run, column, match[2], match[3])]
         else:
             word = term.lower()
             found = [run for run in found if any(word in format_cell(run, column).lower() for column in columns)]
@@ -94,5 +95,6 @@ def make_sort_key(value: Any, column: dict[str, str]) -> Any:
         return (0, number, [])
     if value is None or column["kind"] in NUMBER_KINDS:  # a metric that is not finite
         return None
-    parts = re.split(r"(\d+)", str(value).lower())
+    # Python converts no text with more than 4,300 digits to an integer.
+    parts = re.split(r"(\d{1,300})", str(value).lower())
     return (1, 0.0, [(part.isdigit(), int(part) if part.isdecimal() else 0, part) for part in parts])

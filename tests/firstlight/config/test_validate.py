@@ -125,15 +125,7 @@ def test_incompatible_model_and_dataset_are_rejected(compose_cfg, overrides, mes
     assert str(caught.value).startswith(message)
 
 
-@pytest.mark.parametrize(
-    ("name", "fix"),
-    [
-        ("model", "Add the section"),
-        ("optimizer", "Add the section"),
-        ("seed", "Add the section"),
-        ("callbacks", "Use callbacks=none"),
-    ],
-)
+@pytest.mark.parametrize(("name", "fix"), [("model", "Add the section"), ("callbacks", "Use callbacks=none")])
 def test_missing_config_section_is_rejected(compose_cfg, name, fix):
     cfg = compose_cfg()
     with open_dict(cfg):

@@ -1,6 +1,7 @@
 """Tests of the live page in a real browser, during real training runs."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -158,11 +159,28 @@ def test_differences_and_uncommitted_changes_stay_open(tab, tmp_path):
         wait_until(tab, lambda: len(get_texts(tab, "#differences-table tbody tr")) == 6)
         assert get_texts(tab, "#differences-table td") == ["seed", "0", "1", "width", "0", "1", "torch", "2.0", "2.1"]
         tab.click("#run-diff summary")
-        write_run(tmp_path / "three", ["seed=3"], accuracy=0.95)
-        wait_until(tab, lambda: "three" in get_statuses(tab))
-
         assert tab.text_content("#run-diff pre") == "+one\n"
+        write_provenance(tmp_path / "one", "+newer\n", "torch==2.0\n", "width: 7\n")
+        wait_until(tab, lambda: tab.text_content("#run-diff pre") == "+newer\n")
+
         assert tab.is_visible("#run-diff pre")
+        wait_until(tab, lambda: "7" in get_texts(tab, "#differences-table td"))
+
+
+def test_deleted_run_is_replaced_in_the_chart_and_zoom_stays(tab, tmp_path):
+    for number in range(9):
+        write_run(tmp_path / f"r{number}", [f"seed={number}"], accuracy=0.1 + number / 10)
+    with serve(tmp_path) as port:
+        tab.goto(f"http://127.0.0.1:{port}/")
+        wait_until(tab, lambda: len(get_curves(tab)) == 8)
+        tab.evaluate("document.getElementById('hyperparameters-chart').scrollIntoView()")
+        wait_until(tab, lambda: tab.evaluate("Boolean(document.getElementById('hyperparameters-chart').layout)"))
+        tab.evaluate("Plotly.relayout('hyperparameters-chart', { 'yaxis.range': [0.2, 0.3] })")
+        shutil.rmtree(tmp_path / "r8")
+        wait_until(tab, lambda: "r8" not in get_statuses(tab))
+
+        wait_until(tab, lambda: get_curves(tab).keys() == {f"r{number}" for number in range(8)})
+        assert tab.evaluate("document.getElementById('hyperparameters-chart').layout.yaxis.range") == [0.2, 0.3]
 
 
 def test_page_connects_again_after_a_restart(tab, tmp_path):

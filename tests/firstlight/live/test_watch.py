@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 
 import pytest
@@ -131,6 +132,29 @@ def test_provenance_of_a_run_is_one_of_its_parts(watcher, tmp_path):
     assert provenance["diff"] == "+new\n"
     assert provenance["parts"]["packages"] == {"torch": "1"}
     assert provenance["parts"]["config"] == {"width": "3"}
+
+
+@pytest.mark.parametrize("value", ["Infinity", "1" + 400 * "0"])
+def test_damaged_benchmark_and_evaluation_do_not_hide_a_failure(watcher, tmp_path, value):
+    write_benchmark(tmp_path / "benchmark")
+    path = tmp_path / "benchmark/benchmark.json"
+    path.write_text(re.sub(r'"speedup": [\d.]+', f'"speedup": {value}', path.read_text()))
+    write_evaluation(tmp_path / "b" / "evaluations" / "now", tmp_path / "b")
+    path = tmp_path / "b/evaluations/now/evaluation.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "samples": json.loads(value)}))
+    set_status(tmp_path / "a", "failed", reason="ValueError: it broke")
+    changes = refresh(watcher)
+
+    assert {run["name"]: run["status"] for run in changes["runs"]}["a"] == "failed"
+    assert len(changes["report"]["evaluations"]) == 1
+
+
+@pytest.mark.parametrize("text", ["a: !!timestamp foo", "a: !!int ''", "a: !!bool foo", "c: [{2026-01-01: 1}]"])
+def test_damaged_config_is_left_out_of_the_provenance(watcher, tmp_path, text):
+    write_provenance(tmp_path / "b", "+new\n", "torch==1\n", text)
+    (run,) = refresh(watcher)["runs"]
+
+    assert json.loads(watcher.get_part(run["id"], "provenance"))["provenance"]["parts"]["config"] == {}
 
 
 @pytest.mark.parametrize(("run_id", "part"), [("0", "curves"), ("..", "log"), ("", ""), ("../b", "run.json")])
