@@ -28,8 +28,7 @@ SENTENCE = "One sentence: what this project trains, on which data, and how well.
 FALLBACK_DATASETS = {"images": "image_folder", "text": "text_file"}
 # Normalized distribution name -> import name, where they differ.
 IMPORTS = {"hydra_core": "hydra", "scikit_learn": "sklearn", "pyyaml": "yaml", "gitpython": "git", "protobuf": "google"}
-# Files that may contain the name of a W&B project or an MLflow experiment.
-NAMED_FILES = re.compile(r"sweeps/|configs/logger/")
+NAMED_FILES = re.compile(r"sweeps/|configs/logger/")  # W&B projects and MLflow experiments
 README_TEMPLATE = Path(__file__).with_name("templates") / "readme.txt"
 
 

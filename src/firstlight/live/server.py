@@ -109,6 +109,14 @@ class Hub:
                     yield ": nothing has changed\n\n"
 
 
+def render_live_page(roots: list[Path]) -> str:
+    """Return the page as HTML, without data."""
+    script = files("firstlight.live").joinpath("live.js").read_text(encoding="utf-8").replace("\r\n", "\n")
+    # The name of a directory may not be valid UTF-8.
+    title = f"Runs in {', '.join(map(str, roots))}".encode("utf-8", "replace").decode()
+    return render_page(title, "firstlight live", script, connect="'self'")
+
+
 def make_app(roots: list[Path]) -> tuple[Starlette, Hub]:
     """Return the application, and the hub that ends its streams.
 
@@ -116,11 +124,7 @@ def make_app(roots: list[Path]) -> tuple[Starlette, Hub]:
         roots: The directories to search for runs.
     """
     hub = Hub(Watcher(roots))
-    script = files("firstlight.live").joinpath("live.js").read_text(encoding="utf-8").replace("\r\n", "\n")
-    title = f"Runs in {', '.join(map(str, roots))}".encode(
-        "utf-8", "replace"
-    ).decode()  # names may have other encodings
-    page = render_page(title, "firstlight live", script, connect="'self'")
+    page = render_live_page(roots)
 
     async def get_page(request: Request) -> Response:
         return HTMLResponse(page)
