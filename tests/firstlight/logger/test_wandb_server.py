@@ -189,7 +189,7 @@ def test_segments_of_offline_run_are_uploaded_as_one_run(server, client):
     info = load_run_info(client, "run")
     pending = client.sync("dry_run=true", "runs=.")
     no_key = {"WANDB_API_KEY": "", "NETRC": str(client.directory / "none"), "HOME": str(client.directory)}
-    rejected = client.sync("runs=.", exit_code=1, **no_key)
+    rejected = client.sync("runs=.", exit_code=2, **no_key)
     output = client.sync("runs=.")
     artifacts = server.query(MODEL_ARTIFACTS, info["id"])
 

@@ -182,7 +182,7 @@ def test_search_with_corrupt_study_prints_one_line_and_results(run_sweep):
     (find_sweep_dir() / "study.jsonl").write_text("{}\n")
     code, output = run_sweep(*SEARCH_SPACE, "sweeper.n_trials=2")
 
-    assert code == 1
+    assert code == 2
     assert output.count("study.jsonl is corrupt (KeyError: ") == 1
     assert "Traceback" not in output
     assert "1 of 2 jobs remaining. Run the same command again to continue." in output
@@ -204,6 +204,6 @@ def test_multi_objective_search_prints_best_trials(run_sweep):
 def test_unknown_metric_error_lists_logged_metrics(run_sweep):
     code, output = run_sweep(*SEARCH_SPACE, "sweeper.n_trials=2", "sweeper.metric=val/top_accuracy")
 
-    assert code == 1
+    assert code == 2
     assert "Metric 'val/top_accuracy' was not logged. Set sweeper.metric to one of: " in output
     assert "val/accuracy" in output
