@@ -182,7 +182,7 @@ def test_optimizer_override_without_effect_is_rejected(tmp_path):
     command = [sys.executable, "-m", "firstlight.train", *make_overrides("autoencoder"), "optimizer=sgd", "logger=none"]
     process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
 
-    assert process.returncode == 1
+    assert process.returncode == 2
     assert process.stderr.count("\n") == 1
     assert "optimizer= has no effect, because Autoencoder has its own configure_optimizers." in process.stderr
 

@@ -103,7 +103,7 @@ def test_modified_engine_files_are_replaced_only_with_force(project, template):
 
     done = try_update(project, f"from={template}", "ref=v2")
 
-    assert done.returncode == 1
+    assert done.returncode == 2
     paths = ["scripts/update_record.py", "src/firstlight/__init__.py"]
     paths += ["src/firstlight/core.py", "src/firstlight/fresh/module.py"]
     assert done.stdout.splitlines() == [f"{path}: engine file with local changes" for path in paths]

@@ -85,6 +85,7 @@ def test_command_writes_the_entry():
 
     assert entry["is_complete"]
     assert entry["trainer"].keys() == {"channels_last"}
+    assert entry.pop("file") == str(TUNED_FILE)
     assert json.loads(TUNED_FILE.read_text())["entries"] == [json.loads(json.dumps(entry))]
 
 
