@@ -61,7 +61,7 @@ def check_memory(overrides: list[str], gib: float) -> None:
     pytest.importorskip("firstlight.preflight.__main__")
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [sys.executable, "-m", "firstlight.preflight", *overrides, "json=true"]
-    results = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    results = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)["result"]
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
 
     assert [] == results["errors"] == results["warnings"]
