@@ -130,7 +130,7 @@ def test_resume_from_consolidated_sharded_checkpoint(single_device_run, tmp_path
     assert max_weight_difference(tmp_path / "sharded", tmp_path / "single") < 1e-6
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_validation_uses_batch_norm_statistics_of_checkpoint(tmp_path, strategy):
     short = ["trainer.max_epochs=1", "test=false"]

@@ -106,6 +106,7 @@ def test_killed_run_resumes_as_same_wandb_run(server, client):
     assert "Nothing to upload" in client.sync("runs=.")
 
 
+@pytest.mark.exhaustive
 def test_sweep_is_a_group_with_a_failed_run(server, client):
     overrides = ["data.batch_size=2,3,4,5,6,16", "callbacks.checkpoint_artifacts=null", "seed=3"]
     client.run(*make_python_args(*overrides, name="sweep"), exit_code=1, FAULT="batch>8:too large")

@@ -59,7 +59,7 @@ def test_image_training_needs_no_text_packages(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_no_command_needs_text_packages(tmp_path):
     model = make_tiny_overrides(get_tiny_model("images"))
     overrides = [*model, "experiment=smoke"]

@@ -98,7 +98,7 @@ def release_next(template: Path, example: str) -> None:
     commit(template, "0.2.0")
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.timeout(1800)
 def test_project_passes_checks_and_tests_after_update(tmp_path):
     if "[tool.firstlight.template]" in (ROOT / "pyproject.toml").read_text():
