@@ -121,7 +121,8 @@ def test_other_spelling_is_an_invalid_value(monkeypatch, capsys, tmp_path):
         train.main()
 
     assert stop.value.code == 2
-    assert capsys.readouterr().err == "train: Invalid value for json: expected true or false, got 'yes'.\n"
+    message = "train: Invalid value for json: expected true or false, got 'yes'. Use json=true.\n"
+    assert capsys.readouterr().err == message
 
 
 @pytest.mark.slow
