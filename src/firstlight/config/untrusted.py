@@ -54,7 +54,8 @@ def select_run_config(
     """
     config: Any = OmegaConf.to_container(saved)
     validate_plain_values(config, run_dir)
-    config = {name: value for name, value in deny_remote_code(config).items() if name not in list_denied_keys()}
+    denied = list_denied_keys()
+    config = {name: value for name, value in deny_remote_code(config).items() if name not in denied}
     config["output_dir"] = str(run_dir)
     keys = {key.lstrip("+~") for key in overrides}
     config |= {group: {} for group in ("callbacks", "logger") if group in config and group not in groups}

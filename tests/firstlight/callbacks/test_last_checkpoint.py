@@ -225,8 +225,8 @@ def test_save_intervals_in_minutes_and_steps(tmp_path, monkeypatch):
     "damage",
     [
         lambda text: text.replace("batch_size: 4", "batch_size: 5"),
-        lambda text: text[: len(text) // 2],
-        lambda text: "{",
+        pytest.param(lambda text: text[: len(text) // 2], marks=pytest.mark.slow),
+        pytest.param(lambda text: "{", marks=pytest.mark.slow),
         lambda text: text.replace("sha256 of the above: ", "sha256 of the above: 0"),
     ],
 )

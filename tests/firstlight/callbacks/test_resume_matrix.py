@@ -32,7 +32,10 @@ def get_overrides(kind, row):
     return make_overrides(MODELS[kind], [*BASE, *dropout, *ROWS[kind][row]])
 
 
-@pytest.mark.parametrize(("kind", "row", "moment"), QUICK)
+@pytest.mark.parametrize(
+    ("kind", "row", "moment"),
+    [pytest.param(*case, marks=[pytest.mark.slow] if index % 3 else []) for index, case in enumerate(QUICK)],
+)
 def test_resumed_run_equals_undisturbed_run(kind, row, moment, tmp_path):
     assert check_row(tmp_path, get_overrides(kind, row), [moment]) == []
 

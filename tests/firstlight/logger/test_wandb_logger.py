@@ -36,7 +36,9 @@ def read_wandb_records(run_dir: Path) -> dict[str, list[dict]]:
     return records
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    "model", [pytest.param(model, marks=[pytest.mark.slow] if index else []) for index, model in enumerate(MODELS)]
+)
 def test_offline_run_contains_all_data(compose_cfg, tmp_path, model, capfd):
     metrics = train.main(compose_cfg(*make_wandb_overrides(model), "tags=[a,b]"))["metrics"]
     records = read_wandb_records(tmp_path / "run")
