@@ -57,7 +57,7 @@ def write_test_results(run_dir, class_names=("a", "b")):
 
 def write_provenance(run_dir, diff, packages, config="", **fields):
     """Write the uncommitted changes, the packages and the config of a run that `write_run` has written."""
-    (run_dir / "provenance").mkdir()
+    (run_dir / "provenance").mkdir(exist_ok=True)
     (run_dir / "provenance/uncommitted.diff").write_text(diff)
     (run_dir / "provenance/packages.txt").write_text(packages)
     (run_dir / "config.yaml").write_text(config)
