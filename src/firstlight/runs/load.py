@@ -9,17 +9,14 @@ from typing import Any
 
 from firstlight.config.run_config import has_checkpoint
 from firstlight.run.containment import open_inside
-from firstlight.run.errors import RunInUseError
 from firstlight.run.files import SWEEP_FILE, list_checkpoints, read_json_or_empty
-from firstlight.run.lock import acquire_run_lock
 from firstlight.run_data.collect import find_common_parent, find_records, get_run_name
 from firstlight.run_data.comparison import MEMORY, SPEED
 from firstlight.run_data.run_info import load_run_info
+from firstlight.run_data.run_status import KILLED, KILLED_REASON, NOT_STARTED, is_abandoned
 
-# Of the end of metrics.csv. Not every row has a step and an epoch.
+# Size of the end of metrics.csv that is read. Not every row has a step and an epoch.
 TAIL_BYTES, NUM_TAIL_ROWS = 16_384, 20
-KILLED_REASON = "process killed, for example because memory ran out"
-NOT_STARTED = "not started"
 
 
 def load_runs_and_sweeps(search_dirs: list[Path]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -43,7 +40,7 @@ def load_run(run_dir: Path, name: str) -> dict[str, Any]:
     names = ("name", "run_dir", "status", "reason", "overrides", "metrics", "duration_s", "started", "commit", "seed")
     run = {field: info[field] for field in names}
     if run["status"] == "running" and is_abandoned(run_dir):
-        run |= {"status": "killed", "reason": KILLED_REASON}
+        run |= {"status": KILLED, "reason": KILLED_REASON}
     log = run_dir / "output.log"
     return {
         **run,
@@ -55,22 +52,6 @@ def load_run(run_dir: Path, name: str) -> dict[str, Any]:
         "resumable": run["status"] not in ("finished", "running") and has_checkpoint(run_dir),
         "log": str(log) if log.is_file() else None,
     }
-
-
-def is_abandoned(run_dir: Path) -> bool:
-    """Return True if no process holds the lock of a run that run.json records as running."""
-    lock_path = run_dir / ".lock"
-    try:
-        # A lock that is missing or a link is not created or followed: the run may come from someone else.
-        if not os.path.lexists(lock_path):
-            return True
-        if lock_path.is_symlink():
-            return False
-        with acquire_run_lock(run_dir, requires_lock=True):
-            # The run may have ended after its run.json was read.
-            return read_json_or_empty(run_dir / "run.json").get("status") == "running"
-    except (RunInUseError, OSError, NotImplementedError):  # also a directory of another user, or no locks
-        return False
 
 
 def read_progress(path: Path) -> dict[str, int | None]:

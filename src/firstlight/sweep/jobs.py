@@ -4,10 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from firstlight.run.files import SWEEP_FILE, read_json_or_empty
-from firstlight.run.lock import is_unlocked
-
-# Status of a job without a run.json, and of a job that is marked as running although its process is gone.
-NOT_STARTED, KILLED = "not started", "killed"
+from firstlight.run_data.run_status import KILLED, KILLED_REASON, NOT_STARTED, is_abandoned
 
 
 def get_job_dir(sweep_dir: Path, number: int) -> Path:
@@ -34,8 +31,8 @@ def load_all_jobs(sweep_dir: Path) -> list[dict[str, Any]]:
     for number, overrides in enumerate(planned if isinstance(planned, list) else []):
         records.setdefault(number, {"overrides": overrides, "status": NOT_STARTED, "run_dir": str(sweep_dir)})
     for record in records.values():
-        if record.get("status") == "running" and is_unlocked(Path(record["run_dir"])):
-            record |= {"status": KILLED, "reason": "process killed, for example because memory ran out"}
+        if record.get("status") == "running" and is_abandoned(Path(record["run_dir"])):
+            record |= {"status": KILLED, "reason": KILLED_REASON}
     return [records[number] for number in sorted(records)]
 
 

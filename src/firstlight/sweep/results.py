@@ -11,7 +11,8 @@ from firstlight.run.files import write_atomically
 from firstlight.run.metrics import select_comparison_metrics
 from firstlight.run.overrides import find_varying_overrides
 from firstlight.run.text import format_csv, format_table_cell
-from firstlight.sweep.jobs import NOT_STARTED, load_all_jobs
+from firstlight.run_data.run_status import NOT_STARTED
+from firstlight.sweep.jobs import load_all_jobs
 
 # Columns that follow the metrics, and their path in run.json.
 COST_COLUMNS = {
