@@ -73,6 +73,17 @@ def load_verified_config(file: Path) -> DictConfig:
     return config
 
 
+def load_plain_yaml(text: str) -> Any:
+    """Return the contents of a YAML text, which may come from a stranger, without Hydra's interpolations.
+
+    Raises:
+        ValueError: If the text contains an alias, or is nested more deeply than the config of a run.
+        Exception: If the text is damaged; PyYAML raises many kinds, e.g. KeyError for `!!bool foo`.
+    """
+    validate_yaml_structure(text)
+    return yaml.load(text, YAML_LOADER)
+
+
 def validate_yaml_structure(text: str) -> None:
     """Check that a YAML text, which may come from a stranger, can be loaded within milliseconds.
 

@@ -4,9 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
-
-from firstlight.config.run_config import YAML_LOADER, validate_yaml_structure
+from firstlight.config.run_config import load_plain_yaml
 from firstlight.run.containment import open_inside
 from firstlight.run.files import read_json_or_empty
 from firstlight.run.installed_packages import parse_packages
@@ -26,9 +24,7 @@ Parts = dict[str, dict[str, str]]
 def load_run_parts(run_dir: Path) -> Parts:
     """Return what determined the results of a run: sections of texts by key. What cannot be read is left out."""
     record = read_json_or_empty(run_dir / "run.json")
-    attempts = record.get("attempts")
-    last = attempts[-1] if isinstance(attempts, list) and attempts and isinstance(attempts[-1], dict) else {}
-    git, machine = get_dict(last, "git") or get_dict(record, "git"), get_dict(record, "machine")
+    git, machine = get_dict(get_last_attempt(record), "git") or get_dict(record, "git"), get_dict(record, "machine")
     source = {
         "commit": git.get("commit"),
         "uncommitted changes": git.get("diff") or ("yes" if git.get("dirty") else None),
@@ -42,6 +38,13 @@ def load_run_parts(run_dir: Path) -> Parts:
         "packages": drop_missing(parse_packages(packages or "") or get_dict(record, "versions")),
         "machine": drop_missing(hardware),
     }
+
+
+def get_last_attempt(record: dict[str, Any]) -> dict[str, Any]:
+    """Return the last attempt in run.json, or an empty dictionary."""
+    attempts = record.get("attempts")
+    last = attempts[-1] if isinstance(attempts, list) and attempts else None
+    return last if isinstance(last, dict) else {}
 
 
 def drop_missing(values: dict[str, Any]) -> dict[str, str]:
@@ -64,9 +67,7 @@ def read_provenance_text(run_dir: Path, record: dict[str, Any], kind: str) -> st
 
 def find_provenance_file(run_dir: Path, record: dict[str, Any], kind: str) -> Path | None:
     """Return the path that run.json names for the last attempt, or None. `read_bounded_text` checks the path."""
-    attempts = record.get("attempts")
-    last = attempts[-1] if isinstance(attempts, list) and attempts else None
-    name = get_provenance(last).get(kind) if isinstance(last, dict) else None
+    name = get_provenance(get_last_attempt(record)).get(kind)
     return run_dir / name if isinstance(name, str) else None
 
 
@@ -84,11 +85,9 @@ def load_flat_config(run_dir: Path) -> dict[str, str]:
     """Return the values of config.yaml by dotted key, with paths relative to the run directory; empty if corrupt."""
     text = read_bounded_text(run_dir / "config.yaml", run_dir) or ""
     try:
-        validate_yaml_structure(text)
-        config = yaml.load(text, YAML_LOADER)
+        config = load_plain_yaml(text)
         return flatten_config(config) if isinstance(config, dict) else {}
-    # A damaged file makes PyYAML raise many kinds of errors, e.g. KeyError for `!!bool foo`.
-    except Exception:
+    except Exception:  # PyYAML raises many kinds
         return {}
 
 

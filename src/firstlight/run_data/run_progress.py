@@ -7,16 +7,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
-
+from firstlight.config.run_config import load_plain_yaml
 from firstlight.run.containment import open_inside, read_text_inside
 from firstlight.run_data.learning_curves import CurveTable
 from firstlight.run_data.run_info import get_dict, to_json_number
 
 # A larger config.yaml is not read.
 MAX_CONFIG_BYTES = 100_000
-MAX_DEPTH = 30
-YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # A run without new metrics for this many seconds was probably killed; its time left is unknown.
 MAX_SILENCE_S = 600
 
@@ -32,7 +29,7 @@ def load_run_plan(run_dir: Path) -> dict[str, Any]:
     try:
         record = json.loads(read_text_inside(run_dir / "run.json"))
         with open_inside(run_dir / "config.yaml") as file:
-            config = parse_config(file.read(MAX_CONFIG_BYTES))
+            config = load_plain_yaml(file.read(MAX_CONFIG_BYTES).decode())
     except Exception:  # YAML raises many kinds
         return plan
     if not isinstance(record, dict) or not isinstance(config, dict):
@@ -49,21 +46,6 @@ def load_run_plan(run_dir: Path) -> dict[str, Any]:
     if isinstance(attempts, list) and len(attempts) == 1:
         plan["started"] = parse_time(record.get("started"))
     return plan
-
-
-def parse_config(text: bytes) -> Any:
-    """Return the content of a YAML file.
-
-    Raises:
-        ValueError: If the file contains an alias, or too many brackets in brackets; a run writes none. A few nested
-            aliases describe billions of values, and brackets overflow the stack.
-    """
-    depth = 0
-    for event in yaml.parse(text, YAML_LOADER):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if isinstance(event, yaml.AliasEvent) or depth > MAX_DEPTH:
-            raise ValueError("the file is not the config of a run")
-    return yaml.load(text, YAML_LOADER)
 
 
 def describe_progress(
