@@ -191,10 +191,12 @@ def continue_loggers(trainer: Trainer, step: int) -> None:
         step: The last step before the checkpoint: its training metrics were logged before the checkpoint, but its
             validation metrics possibly after it.
     """
+    loggers: list[Any] = [logger for logger in trainer.loggers if callable(getattr(logger, "continue_at", None))]
+    if not loggers or not trainer.is_global_zero:
+        return
     rows = [row for logger in find_csv_loggers(trainer) for row in logger.read_metrics(step)]
-    for logger in trainer.loggers if trainer.is_global_zero else ():
-        if callable(getattr(logger, "continue_at", None)):
-            logger.continue_at(step, rows)  # type: ignore[attr-defined]
+    for logger in loggers:
+        logger.continue_at(step, rows)
 
 
 def preserve_fused_flags(optimizer: Optimizer, state: dict[str, Any]) -> None:

@@ -28,8 +28,10 @@ SERVERS = re.compile(
 # Strings that name a place or a server, whatever the name of their parameter.
 PLACE_VALUE = re.compile(r"^([/~\\]|[A-Za-z]:[/\\])|(^|[/\\])\.\.([/\\]|$)|://")
 # Parameters of a logger that only label a run, and modes that send less than the checkout's.
-LABELS = frozenset({"_target_", "experiment_name", "group", "id", "job_type", "name", "notes", "run_name", "save_dir"})
-LABELS |= {"tags", "version"}
+LABELS = (
+    *("_target_", "experiment_name", "group", "id", "job_type", "name", "notes", "run_name", "save_dir", "tags"),
+    "version",
+)
 LESS_SENDING = {"mode": ("offline", "disabled"), "offline": (True,), "log_model": (False,)}
 # Arguments of Lightning's Trainer that are objects of their own or name places and servers.
 TRAINER_DENIED = ("callbacks", "default_root_dir", "logger", "model_registry", "plugins")

@@ -22,7 +22,7 @@ DIFF_COMMAND = (
 UNTRACKED_COMMAND = ("ls-files", "--others", "--exclude-standard", "-z")
 # A repository with more uncommitted changes has generated or large files that nobody reads as a diff.
 MAX_READ_BYTES = 16 * 2**20
-# Of a file, and of all files together: files with more changes are named only.
+# Limits for a file, and for all files together: files with more changes are named only.
 MAX_FILE_DIFF_CHARACTERS, MAX_DIFF_CHARACTERS = 200_000, 1_000_000
 # Longer lines are data or generated code. The search for secrets in them takes time that grows with their square.
 MAX_LINE_CHARACTERS = 5_000
@@ -46,7 +46,7 @@ class UncommittedChanges:
 def collect_uncommitted_changes() -> UncommittedChanges:
     """Return the changes of tracked files since the last commit, and the untracked source files.
 
-    Files whose name suggests a secret, large files and untracked files that are no source code are named only.
+    Files whose name suggests a secret, large files and untracked files that are not source code are named only.
 
     Raises:
         OSError, subprocess.SubprocessError: If git is not installed, fails or takes too long.
@@ -58,11 +58,7 @@ def collect_uncommitted_changes() -> UncommittedChanges:
     parts, size = [], 0
     for section in [*filter(None, re.split(r"^(?=diff --)", tracked, flags=re.MULTILINE)), *untracked]:
         name = parse_file_name(section)
-        is_large = len(section) > MAX_FILE_DIFF_CHARACTERS or size + len(section) > MAX_DIFF_CHARACTERS
-        has_long_line = max(map(len, section.split("\n"))) > MAX_LINE_CHARACTERS
-        if is_large or has_long_line or has_secret_name(name):
-            size_reason = f"{len(section):,} characters" if is_large else "a very long line"
-            reason = size_reason if is_large or has_long_line else "its name suggests a secret"
+        if reason := find_omission_reason(section, name, size):
             notes.append(f"changed, not stored: {name} ({reason})")
             continue
         parts.append(section)
@@ -71,6 +67,21 @@ def collect_uncommitted_changes() -> UncommittedChanges:
         notes[MAX_NAMED_FILES:] = [f"and {len(notes) - MAX_NAMED_FILES:,} more files"]
     header = "".join(f"# {format_printable(note)}\n" for note in notes)
     return UncommittedChanges(digest, redact_text(header + "".join(parts)))
+
+
+def find_omission_reason(section: str, name: str, size: int) -> str:
+    """Return why a section of a diff is not stored, or "" if it is.
+
+    Args:
+        section: The section.
+        name: Name of its file.
+        size: Characters that are stored already.
+    """
+    if len(section) > MAX_FILE_DIFF_CHARACTERS or size + len(section) > MAX_DIFF_CHARACTERS:
+        return f"{len(section):,} characters"
+    if max(map(len, section.split("\n"))) > MAX_LINE_CHARACTERS:
+        return "a very long line"
+    return "its name suggests a secret" if has_secret_name(name) else ""
 
 
 def parse_file_name(section: str) -> str:

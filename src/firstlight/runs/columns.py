@@ -4,6 +4,7 @@ import math
 from datetime import datetime
 from typing import Any
 
+from firstlight.run import progress
 from firstlight.run.errors import ConfigError, invalid_value, unknown_name
 from firstlight.run.text import format_printable
 from firstlight.run_data.comparison import list_varying_hyperparameters, make_column, make_columns
@@ -110,10 +111,7 @@ def format_number(value: float) -> str:
 
 def format_duration(seconds: float) -> str:
     """Return a duration as "3.2 s", "4 min 5 s" or "2 h 3 min"."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes = int(seconds // 60)
-    return f"{minutes} min {int(seconds % 60)} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+    return f"{seconds:.1f} s" if seconds < 60 else progress.format_duration(int(seconds))
 
 
 def format_local_time(text: Any) -> str:
