@@ -69,7 +69,7 @@ def bind_socket(port: Any) -> socket.socket:
     last = min(port + NUM_PORTS - 1, MAX_PORT)
     for candidate in range(port, last + 1):
         listener = socket.socket()
-        # Without it, the port is not free for a minute after a restart.
+        # Otherwise, the port is not free for a minute after a restart.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((HOST, candidate))

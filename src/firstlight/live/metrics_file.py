@@ -60,7 +60,7 @@ class MetricsFile:
         return details
 
     def _is_same(self, file: BinaryIO) -> bool:
-        """Return True if the file still begins with what was read."""
+        """Return True if the file still begins with the bytes that were read."""
         file.seek(self.num_bytes - len(self.tail))
         return file.read(len(self.tail)) == self.tail
 

@@ -7,11 +7,11 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# With any port, because ssh forwards the page to another one. If a site lets its name point to this machine, its
-# requests have that name as their host.
+# With any port, because ssh forwards the page to another one. With DNS rebinding, the host is the
+# name of the other site.
 HOSTS = ["127.0.0.1", "localhost", "[::1]"]
 METHODS = ("GET", "HEAD")
-# What a browser says about the page that requests an address: the page itself, or the reader who has typed it.
+# Values of Sec-Fetch-Site for requests by the page itself, and by the address bar.
 OWN_SITES = ("same-origin", "none")
 HEADERS = {
     "Cache-Control": "no-store",

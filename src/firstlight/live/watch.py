@@ -53,7 +53,7 @@ class State:
 
 
 class Watcher:
-    """Read the runs of some directories; only what has changed is read again.
+    """Read the runs of some directories; only changed files are read again.
 
     Args:
         roots: The directories.
@@ -71,7 +71,7 @@ class Watcher:
         self._is_outdated = False
 
     def refresh(self) -> bool:
-        """Read what has changed, and return True if the state has another version. Callable from any thread."""
+        """Read changed files, and return True if the state has another version. Callable from any thread."""
         with self.lock:
             is_search = time.monotonic() >= self._next_search
             has_changed = self._search() if is_search else False

@@ -1,4 +1,4 @@
-"""One run on the live page: what has changed in its directory since the last look."""
+"""One run on the live page: the changes in its directory since the last look."""
 
 import os
 import time
@@ -43,7 +43,7 @@ class WatchedRun:
         self.info: dict[str, Any] = {}
         self.stamps: dict[str, Stamp] = {}
         self.is_silent = False
-        # Of a running run only.
+        # These are set while the run is running.
         self.metrics = MetricsFile(run_dir)
         self.plan: dict[str, Any] = {}
         self.observed: tuple[float, int] | None = None

@@ -35,7 +35,7 @@ class ResumableTensorBoardLogger(TensorBoardLogger):
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, metrics: dict[str, Any] | None = None, step: int | None = None) -> None:
-        """Log the hyperparameters; without `metrics`, those of `HPARAMS_METRICS` are shown next to them.
+        """Log the hyperparameters, shown next to `metrics`, or else next to `HPARAMS_METRICS`.
 
         Lightning 2.6 would log the metric hp_metric with the value -1 instead, once per attempt.
         """

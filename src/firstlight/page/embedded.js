@@ -16,7 +16,7 @@ function getProvenance(run) {
   const own = provenance?.runs[run.id];
   if (!own) return null;
   const { overrides, ...others } = own.parts;
-  // Equal texts are stored once, and only what differs from the config of the first run.
+  // Equal texts are stored once, and of a config only the differences from the config of the first run.
   const config = Object.fromEntries(Object.entries({ ...provenance.config, ...own.config }).filter(([, value]) => value !== null));
   const parts = { overrides, config, ...others, packages: provenance.packages[own.packages] || {} };
   return { diff: provenance.diffs[own.diff], diff_remark: own.diff_remark, parts };

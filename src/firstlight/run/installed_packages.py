@@ -10,7 +10,7 @@ from typing import Any
 
 from firstlight.run.redaction import redact_text
 
-# Of the directory or file with the metadata of a package (PEP 376, PEP 427): name, version.
+# Name and version in the name of the metadata directory or file of a package (PEP 376, PEP 427).
 METADATA_NAME = re.compile(r"([A-Za-z0-9][\w.]*?)-([^-]+)(?:-py[\d.]+)?\.(?:dist-info|egg-info)")
 # A line of `format_packages`: name==version, name @ URL # version, -e URL # name==version.
 LINE = re.compile(

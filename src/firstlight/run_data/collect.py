@@ -82,7 +82,7 @@ def collect_report(roots: list[Path]) -> ReportContent:
 def compare_runs(
     runs: list[dict[str, Any]], evaluations: list[dict[str, Any]], benchmarks: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Return what the page shows besides the runs themselves."""
+    """Return the data of the page, except for the runs themselves."""
     hyperparameters = list_varying_hyperparameters(runs)
     return {
         "hyperparameters": hyperparameters,

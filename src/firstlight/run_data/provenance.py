@@ -9,7 +9,7 @@ from firstlight.run.progress import track
 from firstlight.run.provenance import PROVENANCE_DIR
 from firstlight.run_data.differences import find_provenance_file, load_run_parts, read_provenance_text
 
-# Of one run, and of all runs together, in characters: the page stays small enough to open.
+# Limits for one run, and for all runs together, in characters: the page stays small enough to open.
 MAX_DIFF_LENGTH, MAX_TOTAL_LENGTH = 100_000, 3_000_000
 
 
@@ -17,8 +17,8 @@ def load_provenance(run_dir: Path) -> dict[str, Any]:
     """Return what a run was made of.
 
     Returns:
-        "diff": its uncommitted changes, at most `MAX_DIFF_LENGTH` characters, or None; "diff_remark": what is missing;
-        "parts": see `load_run_parts`.
+        "diff": its uncommitted changes, at most `MAX_DIFF_LENGTH` characters, or None; "diff_remark": why a part is
+        missing; "parts": see `load_run_parts`.
     """
     record = read_json_or_empty(run_dir / "run.json")
     text = read_provenance_text(run_dir, record, "diff")
@@ -62,7 +62,7 @@ class ProvenanceCollector:
             self.content["runs"][str(index)] = run
 
     def compare_config(self, config: dict[str, str]) -> dict[str, Any]:
-        """Return how a config differs from that of the first run: None is a key that it lacks."""
+        """Return how a config differs from the config of the first run: None is a key that it lacks."""
         base = self.content["config"]
         if base is None:
             base = self.content["config"] = config if len(json.dumps(config)) <= MAX_DIFF_LENGTH else {}

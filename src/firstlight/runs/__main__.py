@@ -16,7 +16,7 @@ from firstlight.run_data.search_dirs import validate_search_dirs
 
 @command("runs")
 def main(cfg: DictConfig) -> dict[str, Any]:
-    """Print the table of runs, or how two runs differ, and return what is printed with more details."""
+    """Print the table of runs, or how two runs differ, and return the same with more details."""
     search_dirs = validate_search_dirs(cfg.runs)
     settings = to_plain_dict(cfg)
     limit = validate_limit(settings["limit"])

@@ -49,7 +49,7 @@ def validate_pair(value: Any) -> list[str]:
     Raises:
         ConfigError: If the value is not a list of two texts.
     """
-    # The name of a run may be a number, such as that of a job.
+    # The name of a run may be a number, such as the number of a job.
     if (
         isinstance(value, list)
         and len(value) == 2
@@ -66,7 +66,7 @@ def find_run(name: str, search_dirs: list[Path]) -> Path:
     Raises:
         CheckpointError: If there is no such run.
     """
-    # The names in the table are relative to the common parent of the directories, or to that of the only run.
+    # The names in the table are relative to the common parent of the directories, or to the parent of the only run.
     parents = [*search_dirs, find_common_parent(search_dirs), *(search_dir.parent for search_dir in search_dirs)]
     for run_dir in (Path(name), *(parent / name for parent in parents)):
         if (run_dir / "run.json").is_file():

@@ -13,7 +13,7 @@ from firstlight.runs.columns import NUMBER_KINDS, format_cell
 GAP = "  "
 # On a terminal, a longer cell loses its middle.
 MAX_CELL_LENGTH = 48
-# In a file, a text of this length is no name: padding to it would make the file unreadable.
+# In a file, a text of this length is not a name: padding to it would make the file unreadable.
 MAX_FILE_CELL_LENGTH = 1_000
 # Cells that the reason of a failure gets before other columns.
 MIN_REASON_WIDTH = 40
