@@ -26,7 +26,7 @@ FIELD_KINDS = {
     "started": "time",
     "resumable": "text",
 }
-NUMBER_KINDS = ("number", "duration")
+NUMBER_KINDS = ("number", "duration", "fraction")
 MISSING = "\N{EN DASH}"  # as on the page
 
 
@@ -101,6 +101,8 @@ def format_cell(run: dict[str, Any], column: dict[str, str]) -> str:
         return format_printable(format_local_time(value))
     if column["kind"] == "duration" and isinstance(value, int | float):
         return format_duration(value)
+    if column["kind"] == "fraction" and isinstance(value, int | float):
+        return f"{100 * value:.{1 if value < 0.1 else 0}f} %"
     return format_number(value) if isinstance(value, int | float) else format_printable(str(value))
 
 

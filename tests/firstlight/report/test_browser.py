@@ -194,7 +194,7 @@ def test_results_of_an_evaluation_are_shown_apart_from_the_run(browser, tmp_path
     tab.wait_for_selector("#run-results")
 
     assert get_texts(tab, "#classes tbody td:last-child") == ["3", "4"]
-    tab.select_option("#run-results", "0")
+    tab.select_option("#run-results", index=1)
     assert get_texts(tab, "#classes tbody td:last-child") == ["10", "5"]
     assert get_texts(tab, "#run-results-remark")[0].startswith("15 samples. test/accuracy 0.25 (")
     assert get_texts(tab, "#evaluations-table tbody tr td:first-child") == ["run"]

@@ -11,6 +11,7 @@ from firstlight.run.errors import ConfigError
 from firstlight.run.files import SWEEP_FILE
 from firstlight.runs import __main__ as runs
 from firstlight.runs import table
+from firstlight.runs.columns import format_cell
 from firstlight.runs.load import load_run, read_progress
 from support.runs import HOSTILE, list_runs, write_logs, write_run
 
@@ -231,3 +232,11 @@ def test_condition_needs_no_quotes_for_hydra(logs, monkeypatch, capsys):
         runs.main()
 
     assert "\n1 of 7 runs (1 finished)\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.004018, "0.4 %"), (0.25, "25 %")])
+def test_fraction_is_a_percentage(value, text):
+    run = {"metrics": {"speed/data_wait_fraction": value}}
+    column = {"key": "metrics/speed/data_wait_fraction", "label": "data wait", "kind": "fraction"}
+
+    assert format_cell(run, column) == text
