@@ -13,6 +13,7 @@ from support.sweep_process import find_sweep_dir, read_statuses, run_sweep, star
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.xdist_group("slurm"),
     pytest.mark.skipif(bool(slurm.find_missing_programs()), reason=slurm.find_missing_programs()),
 ]
 
