@@ -79,6 +79,7 @@ ALL_AUGMENTATION = ["data.mixup_alpha=0.4", "data.cutmix_alpha=1.0", "data.rando
 @pytest.mark.slow
 @pytest.mark.parametrize("overrides", [[], ["trainer.accumulate_grad_batches=2"], ["data.num_workers=2"]])
 def test_resume_with_mixing_erasing_and_rand_augment(overrides, tmp_path):
+    pytest.importorskip("timm", reason="the extra timm is not installed")
     images = ["model=tiny_images", "data.image_size=8", "data.augment=true", *ALL_AUGMENTATION]
     check_resume_matches_uninterrupted(tmp_path, [*SMALL_OVERRIDES, *images, *overrides], [MOMENTS["mid-epoch"]])
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision.transforms import InterpolationMode, v2
 
 from firstlight.data.fake_images import FakeImageDataModule
 from firstlight.data.image_arrays import InMemoryImageDataset
 from firstlight.data.image_augmentation import RandAugmentDataset, erase_rectangles, mix_images
 from firstlight.data.image_folder import ImageFileDataset
 from firstlight.data.normalization import normalize
-from firstlight.data.seeding import derive_seed
+
+pytest.importorskip("timm", reason="the extra timm is not installed")
 
 NOISE = np.random.default_rng(0).integers(0, 256, (3, 32, 32), dtype=np.uint8)
 ALL_ON = {"mixup_alpha": 0.2, "cutmix_alpha": 1.0, "random_erasing": 0.5}
@@ -125,33 +125,6 @@ def test_erasing_has_its_probability():
     assert 70 < erased.sum() < 130
 
 
-def test_rand_augment_is_the_transform_of_torchvision():
-    images = np.stack([NOISE, NOISE[:, ::-1], NOISE // 2])
-    dataset = RandAugmentDataset(InMemoryImageDataset(images, np.arange(3)), magnitude=12, seed=7)
-    dataset.set_epoch(3)
-    state = torch.get_rng_state()
-    batch = dataset.__getitems__([2, 0])
-    transform = v2.RandAugment(num_ops=2, magnitude=12, interpolation=InterpolationMode.BILINEAR)
-
-    assert torch.equal(torch.get_rng_state(), state)
-    for image, index in zip(batch["inputs"], (2, 0), strict=True):
-        torch.manual_seed(derive_seed(7, 3, index))
-        assert torch.equal(image, transform(torch.from_numpy(images[index].copy())))
-    assert batch["labels"].tolist() == batch["ids"].tolist() == [2, 0]
-
-
-def test_rand_augment_follows_crop_and_flip_of_a_file(tmp_path):
-    Image.fromarray(NOISE.transpose(1, 2, 0)).save(tmp_path / "image.png")
-    plain, augmented = (
-        ImageFileDataset([tmp_path / "image.png"], [0], 16, augment=False, rand_augment=magnitude)[0]["inputs"]
-        for magnitude in (None, 9)
-    )
-    torch.manual_seed(derive_seed(0, 0, 0))
-
-    assert torch.equal(augmented, v2.RandAugment(magnitude=9, interpolation=InterpolationMode.BILINEAR)(plain))
-    assert not torch.equal(augmented, plain)
-
-
 def augment_in_memory(tmp_path, data, **settings):
     """Return 8 equal images after the hook of a dataset in memory with some class variables or settings."""
     module = FakeImageDataModule(augment=True, **settings)
@@ -233,22 +206,3 @@ def test_timm_is_not_imported_unless_it_is_needed(monkeypatch):
     assert torch.equal(result["inputs"], normalize(make_batch()["inputs"]))
     with pytest.raises(ImportError):
         transfer(FakeImageDataModule(**ALL_ON), make_batch())
-
-
-def test_only_training_images_are_rand_augmented(tmp_path):
-    plain, augmented = FakeImageDataModule(num_samples=16), FakeImageDataModule(num_samples=16, rand_augment=9)
-    for data in (plain, augmented):
-        data.setup()
-    first, second = (
-        {split: dataset.__getitems__(range(10))["inputs"] for split, dataset in data.datasets.items()}
-        for data in (plain, augmented)
-    )
-    differs = {split: not torch.equal(images, second[split]) for split, images in first.items()}
-
-    assert differs == {"train": True, "val": False, "test": False}
-    assert plain.label_metadata == augmented.label_metadata
-    # Each epoch differs, also through the dataloader, which sets it.
-    loader = augmented.train_dataloader()
-    loader.sampler.set_epoch(1)
-    list(loader)
-    assert int(augmented.datasets["train"].epoch) == 1

@@ -193,22 +193,6 @@ def test_failed_rank_stops_run_with_its_own_error(uninterrupted_run, tmp_path, f
 
 
 @pytest.mark.slow
-def test_resume_with_augmented_images_on_two_devices(tmp_path):
-    augmentation = ["data.mixup_alpha=0.4", "data.cutmix_alpha=1", "data.random_erasing=0.5", "data.rand_augment=9"]
-    overrides = [*make_overrides(2), *augmentation, "data.image_size=8", "trainer.max_epochs=2", "test=false"]
-    overrides.remove("data.image_size=2")
-    code, output = run_command(tmp_path, [*overrides, "output_dir=uninterrupted"])
-    assert code == 0, output
-    code, output = run_command(tmp_path, [*overrides, "output_dir=stopped"], FAULT="rank==1,step==5:SIGTERM")
-    assert code == 143, output
-    code, output = run_command(tmp_path, ["resume=stopped"])
-    assert code == 0, output
-
-    assert max_weight_difference(tmp_path / "stopped", tmp_path / "uninterrupted") == 0
-    assert read_rows(tmp_path / "stopped") == read_rows(tmp_path / "uninterrupted")
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(("rank", "strategy"), [(1, "ddp"), (1, "fsdp")])
 def test_signal_to_any_rank_saves_and_stops_all_ranks(uninterrupted_run, tmp_path, rank, strategy):
     overrides = [*make_overrides(2, strategy), DROPOUT, "output_dir=run"]
