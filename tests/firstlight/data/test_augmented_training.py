@@ -6,7 +6,9 @@ import torch
 from lightning.pytorch import Callback
 from PIL import Image
 
-from firstlight import build
+from firstlight import build, evaluate
+from firstlight import train as train_command
+from firstlight.config.compose import compose_config
 from firstlight.data.normalization import denormalize_to_uint8
 from support.options import QUICK_OVERRIDES, TINY_OVERRIDES
 
@@ -72,3 +74,13 @@ def test_plain_module_gets_mixed_labels(compose_cfg):
 
     assert {batch["labels"].shape for batch in recorder.train} == {(4, 2)}
     assert torch.isfinite(trainer.callback_metrics["train/loss"])
+
+
+def test_evaluation_of_training_images_is_not_augmented(compose_cfg, tmp_path):
+    train_command.main(compose_cfg(*OVERRIDES, "model=tiny_images", "test=false"))
+    results = [
+        evaluate.main(compose_config("evaluate", [f"run={tmp_path / 'run'}", "split=train", *overrides]))["metrics"]
+        for overrides in ([], ["data.rand_augment=null", "data.mixup_alpha=0"])
+    ]
+
+    assert results[0] == results[1]
