@@ -19,7 +19,7 @@ from firstlight.config.options import (
     load_yaml,
 )
 from firstlight.config.overrides import is_key_overridden
-from firstlight.config.ranges import validate_batch_size, validate_range
+from firstlight.config.ranges import validate_batch_size, validate_optimizer_keys, validate_range
 from firstlight.run.errors import ConfigError, MissingPackageError, incompatible, invalid_value, missing_package
 from firstlight.run.packages import is_installed
 
@@ -52,6 +52,7 @@ def validate_config(cfg: DictConfig) -> None:
     if is_training:
         validate_model_data_match(settings["model"], settings["data"])
         validate_batch_size(settings)
+        validate_optimizer_keys(settings["optimizer"] or {})
         validate_single_mps_device(settings["trainer"])
         validate_initial_weights(settings)
 
@@ -86,11 +87,10 @@ def validate_node(where: str, node: Any) -> None:
         node: `_target_`, and keyword arguments of the class.
     """
     if not isinstance(node, dict) or "_target_" not in node:
-        fix = f"Use {where}=<option>."
-        raise ConfigError(invalid_value(where, node, "a config with a _target_", fix))
+        raise ConfigError(invalid_value(where, node, "a config with a _target_", f"Use {where}=<option>."))
     schema.validate_trusted(str(node["_target_"]))
     signature = schema.read_signature(str(node["_target_"]))
-    extra = schema.LR_SCHEDULER_KEYS if where == "scheduler" else ()
+    extra = schema.EXTRA_KEYS.get(where, ())
     for name, value in node.items():
         if name in schema.HYDRA_KEYS or name in extra:
             continue
