@@ -160,12 +160,21 @@ def run_range_test(
             model, datamodule=data, early_stop_threshold=stop_factor, update_attr=False, **limits
         )
     finder.results["raw_loss"] = raw_losses
-    if not raw_losses or not math.isfinite(raw_losses[0]):
+    validate_first_loss(name, raw_losses, min_lr)
+    return finder  # type: ignore[no-any-return]
+
+
+def validate_first_loss(name: str, losses: list[float], min_lr: float) -> None:
+    """Check that the model of this name has a finite loss before its weights have changed.
+
+    Raises:
+        TrainingError: If it has none.
+    """
+    if not losses or not math.isfinite(losses[0]):
         raise TrainingError(
             f"The loss of {name} is not finite in the first step, with a learning rate of {min_lr:g}. Check the data "
             "and the model, e.g. with `make train experiment=overfit`."
         )
-    return finder  # type: ignore[no-any-return]
 
 
 @contextlib.contextmanager
