@@ -21,8 +21,10 @@ def describe(network: nn.Module, depth: int) -> dict[str, set[int]]:
 
 
 def build_vision(name: str) -> nn.Module:
+    # These two would warn that they initialize their weights.
+    kwargs = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
     with torch.device("meta"):
-        return torchvision.models.get_model(name)
+        return torchvision.models.get_model(name, **kwargs)
 
 
 def build_text(architecture: str, config: dict) -> nn.Module:
@@ -86,9 +88,7 @@ def test_downsampling_belongs_to_the_next_block():
 
 
 def test_auxiliary_heads_belong_to_the_last_layer():
-    with torch.device("meta"):
-        network = torchvision.models.googlenet(init_weights=False)
-    found = describe(network, 1)
+    found = describe(build_vision("googlenet"), 1)
 
     # conv1 to conv3, and 9 Inception modules.
     assert (found["conv1"], found["conv2"], found["inception3a"], found["inception5b"]) == ({0}, {1}, {3}, {11})
@@ -178,3 +178,19 @@ def test_frozen_modules_do_not_count():
     assert [found[f"student.convs.{index}"] for index in range(3)] == [{1}, {2}, {3}]
     assert found["head.weight"] == {4}
     assert not any(name.startswith("teacher") for name in found)
+
+
+@pytest.mark.slow
+def test_every_network_of_torchvision_has_layers_from_input_to_output():
+    # The builders of RegNet compute with tensors, which have no values on the meta device.
+    names = [name for name in torchvision.models.list_models(module=torchvision.models) if "regnet" not in name]
+    for name in names:
+        layers = assign_layers(build_vision(name))
+        order = [layer for parameter, layer in layers.items() if "Aux" not in parameter]
+
+        assert order == sorted(order), name
+        assert (order[0], order[-1]) == (0, max(layers.values())), name
+        # DenseNets, and a MaxViT, consist of 4 large blocks.
+        assert max(layers.values()) >= 5, name
+
+    assert len(names) > 50
