@@ -36,6 +36,7 @@ from firstlight.model.load import (
     select_metadata,
 )
 from firstlight.model.optimizer import has_own_optimizers, set_optimizer_config
+from firstlight.model.parameter_groups import validate_parameter_groups
 from firstlight.model.task import Task
 from firstlight.run.errors import ConfigError, DataError
 from firstlight.run.files import ENGINE_KEY, to_plain_dict
@@ -108,7 +109,7 @@ def build(
     apply_freeze_patterns(model, settings.get("freeze") or [], settings.get("unfreeze") or [])
     if not isinstance(model, Task) or not isinstance(data, LabeledDataModule):
         seed_everything(settings["seed"], workers=True, verbose=False)
-    resolve_module_settings(settings, model)
+    resolve_module_settings(settings, model, is_new=not saved)
     trainer = build_trainer(settings, model_kwargs)
     connect_components(model, data, trainer, settings["seed"])
     return model, data, trainer
@@ -138,7 +139,7 @@ def build_trainer(settings: Settings, model_kwargs: Settings | None = None) -> T
     return trainer
 
 
-def resolve_module_settings(settings: Settings, model: LightningModule) -> None:
+def resolve_module_settings(settings: Settings, model: LightningModule, is_new: bool = False) -> None:
     """Resolve the settings that depend on the built module: optimizer, scheduler and gradient clipping.
 
     A module with its own `configure_optimizers` keeps it: the resolved config has neither optimizer nor scheduler.
@@ -161,6 +162,8 @@ def resolve_module_settings(settings: Settings, model: LightningModule) -> None:
             raise ConfigError(f"{name} has no configure_optimizers and needs an optimizer. Use e.g. optimizer=adamw.")
         optimizer |= {"lr": scale_lr(optimizer["lr"], trainer)} if "lr" in optimizer else {}
         set_optimizer_config(model, optimizer, settings["scheduler"] or {})
+        if is_new:  # a loaded model may only be evaluated
+            validate_parameter_groups(model, optimizer)
     if not model.automatic_optimization and trainer["strategy"] == "ddp":
         # A step of one of several optimizers uses a part of the parameters.
         trainer["strategy"] = "ddp_find_unused_parameters_true"

@@ -10,7 +10,19 @@ import pytest
 
 from support.checkout import ROOT
 
-COMMANDS = ["sweep", "export", "report", "live", "runs", "benchmark", "check_gpu", "preflight", "prepare", "tune"]
+COMMANDS = [
+    "sweep",
+    "export",
+    "report",
+    "live",
+    "runs",
+    "benchmark",
+    "check_gpu",
+    "preflight",
+    "prepare",
+    "tune",
+    "lr_find",
+]
 EXISTING = [name for name in COMMANDS if (ROOT / "src" / "firstlight" / name).is_dir()]
 # In each copy without one command: import all modules of the engine, and compose the root configs.
 # The libraries are imported once, before the process forks.
@@ -18,7 +30,7 @@ CHECK_COPIES = """
 import importlib, os, pathlib, sys, traceback
 import lightning.pytorch, torchvision, wandb
 
-NEED_MODEL = ("train", "preflight", "prepare", "tune")
+NEED_MODEL = ("train", "preflight", "prepare", "tune", "lr_find")
 
 def check_copy(directory):
     os.chdir(directory)

@@ -34,6 +34,7 @@ LAYERS = [
         "preflight",
         "prepare",
         "tune",
+        "lr_find",
         "wandb_sync",
         "wandb_sweep",
     ],
@@ -41,7 +42,19 @@ LAYERS = [
 ]
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 # Each of these commands can be deleted with `rm -r`.
-COMMANDS = ["sweep", "export", "report", "live", "runs", "benchmark", "check_gpu", "preflight", "prepare", "tune"]
+COMMANDS = [
+    "sweep",
+    "export",
+    "report",
+    "live",
+    "runs",
+    "benchmark",
+    "check_gpu",
+    "preflight",
+    "prepare",
+    "tune",
+    "lr_find",
+]
 MODULES = {
     ".".join(path.relative_to(ENGINE.parent).with_suffix("").parts).removesuffix(".__init__"): path
     for path in ENGINE.rglob("*.py")

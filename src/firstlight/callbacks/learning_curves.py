@@ -66,7 +66,7 @@ def group_curves(curves: dict[str, Curve]) -> dict[str, dict[str, Curve]]:
     """
     groups: dict[str, dict[str, Curve]] = {}
     for name, curve in curves.items():
-        if name.startswith("speed/") or name in ("epoch", "train/lr"):
+        if name.startswith("speed/") or name in ("epoch", "train/lr", "train/lr_first_layer"):
             continue
         base, _, loader = name.removesuffix("_step").removesuffix("_epoch").partition("/dataloader_idx_")
         match = re.fullmatch(r"(train(?:ing)?|val(?:id(?:ation)?)?|test)[/_.-]?(.+)", base)

@@ -167,8 +167,10 @@ def _suggest_key(path: str, cfg: DictConfig) -> str:
     if not isinstance(node, DictConfig):
         known = _list_known_keys(OmegaConf.select(cfg, parent.rpartition(".")[0]) if parent else cfg)
         return format_unknown_key(parent or path, known)
+    fix = f"To add the key, pass +{path}=<value>."
+    if last in schema.EXTRA_KEYS.get(parent, ()):
+        return Message(f"'{path}' is accepted, but not set in the config. {fix}", path, fix=fix)
     if "_target_" in node and last in schema.read_signature(node["_target_"]).parameters:
-        fix = f"To add the key, pass +{path}=<value>."
         return Message(f"'{path}' is accepted by the class but not set in the config. {fix}", path, fix=fix)
     if not parent:
         for section, value in cfg.items_ex(resolve=False):

@@ -17,6 +17,7 @@ from firstlight.hardware.apple_chip import describe_mac
 from firstlight.logger.optional import describe_logger
 from firstlight.model.classifier import Classifier
 from firstlight.model.optimizer import has_own_optimizers
+from firstlight.model.parameter_groups import describe_layer_rates
 from firstlight.model.task import Task
 from firstlight.run.files import BEST_CHECKPOINT_FILE, list_checkpoints, read_json_or_empty, to_plain_dict
 from firstlight.run.record import RunRecord, WorkerRunRecord
@@ -54,6 +55,7 @@ def record_and_print_header(
         "data": describe_data(data, sizes),
         "device": ", ".join(filter(None, (device, describe_chip(device), f"precision {trainer.precision}"))),
         **(describe_distributed_setup(cfg, model, data, trainer) if trainer.world_size > 1 else {}),
+        **describe_layers(model),
         **describe_inactive_features(model, trainer),
         **(measured_lines or {}),
         "run_dir": str(record.run_dir),
@@ -134,6 +136,12 @@ def describe_inactive_features(model: LightningModule, trainer: Trainer) -> dict
     if missing:
         lines["skipped"] = f"{' and '.join(missing)}: not defined by {type(model).__name__}"
     return lines
+
+
+def describe_layers(model: LightningModule) -> dict[str, str]:
+    """Return the header line about the learning rates of the layers, if the optimizer's config has a layer_decay."""
+    config = getattr(model, "optimizer_config", {})
+    return {"layers": describe_layer_rates(model, config)} if config.get("layer_decay") is not None else {}
 
 
 def describe_distributed_setup(

@@ -98,7 +98,7 @@ def drop_keys_of_replaced_classes(cfg: DictConfig, hydra: Any) -> None:
             signature = schema.read_signature(target)
         except ConfigError:
             continue  # the validation of the config reports it
-        kept = {*schema.HYDRA_KEYS, *schema.LR_SCHEDULER_KEYS, *signature.parameters}
+        kept = {*schema.HYDRA_KEYS, *schema.EXTRA_KEYS.get(group, ()), *signature.parameters}
         with open_dict(cfg):
             for key in [key for key in option if key in node and f"{group}.{key}" not in overrides]:
                 if key not in kept and not signature.accepts_kwargs:

@@ -4,7 +4,8 @@ from math import inf
 from typing import Any
 
 from firstlight.config.options import AUTO
-from firstlight.run.errors import ConfigError, invalid_value
+from firstlight.run.errors import ConfigError, MissingPackageError, invalid_value, missing_package
+from firstlight.run.packages import is_installed
 
 # By the name of the key, whichever object has it.
 VALID_RANGES: dict[str, tuple[float, float]] = {
@@ -60,3 +61,24 @@ def validate_batch_size(settings: dict[str, Any]) -> None:
     if is_auto and (settings["command"] not in ("train", "tune", "prepare") or settings.get("resume")):
         fix = "Set a number, e.g. data.batch_size=32."
         raise ConfigError(f"data.batch_size=auto is only possible for a new training run. {fix}")
+
+
+def validate_optimizer_keys(optimizer: dict[str, Any]) -> None:
+    """Check the keys of an optimizer that define its parameter groups.
+
+    Raises:
+        ConfigError: If a value has another type or has no effect.
+        MissingPackageError: If `layer_decay` is set, but timm is not installed.
+    """
+    decay, patterns = optimizer.get("layer_decay"), optimizer.get("no_weight_decay")
+    is_number = isinstance(decay, int | float) and not isinstance(decay, bool)
+    if decay is not None and not (is_number and 0 < decay < 1):
+        expected = "null or a number greater than 0 and less than 1"
+        raise ConfigError(
+            invalid_value("optimizer.layer_decay", decay, expected, "Use e.g. optimizer.layer_decay=0.75.")
+        )
+    if patterns is not None and not (isinstance(patterns, list) and all(isinstance(name, str) for name in patterns)):
+        fix = "Use e.g. optimizer.no_weight_decay=['*embeddings*']."
+        raise ConfigError(invalid_value("optimizer.no_weight_decay", patterns, "a list of patterns", fix))
+    if decay is not None and not is_installed("timm"):
+        raise MissingPackageError(missing_package(f"optimizer.layer_decay={decay}", "timm"))

@@ -14,8 +14,10 @@ from firstlight.run.packages import is_installed
 
 # Keys of hydra.utils.instantiate.
 HYDRA_KEYS = ("_target_", "_args_", "_convert_", "_partial_", "_recursive_")
-# Keys of a scheduler config for Lightning, not for the scheduler class.
+# Keys that are not arguments of the class: a scheduler's are for Lightning, an optimizer's for its parameter groups.
 LR_SCHEDULER_KEYS = ("interval", "monitor")
+OPTIMIZER_KEYS = ("layer_decay", "no_weight_decay")
+EXTRA_KEYS = {"scheduler": LR_SCHEDULER_KEYS, "optimizer": OPTIMIZER_KEYS}
 # Base classes without constructor arguments, whose source need not be found.
 PLAIN_BASES = ("object", "ABC", "Generic", "Protocol")
 

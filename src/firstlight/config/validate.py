@@ -20,7 +20,7 @@ from firstlight.config.options import (
     load_yaml,
 )
 from firstlight.config.overrides import is_key_overridden
-from firstlight.config.ranges import validate_range
+from firstlight.config.ranges import validate_optimizer_keys, validate_range
 from firstlight.run.errors import ConfigError, MissingPackageError, incompatible, invalid_value, missing_package
 from firstlight.run.packages import is_installed
 
@@ -53,6 +53,7 @@ def validate_config(cfg: DictConfig) -> None:
     if is_training:
         validate_model_data_match(settings["model"], settings["data"])
         validate_data_settings(settings)
+        validate_optimizer_keys(settings["optimizer"] or {})
         validate_single_mps_device(settings["trainer"])
         validate_initial_weights(settings)
 
@@ -90,7 +91,7 @@ def validate_node(where: str, node: Any) -> None:
         raise ConfigError(invalid_value(where, node, "a config with a _target_", f"Use {where}=<option>."))
     schema.validate_trusted(str(node["_target_"]))
     signature = schema.read_signature(str(node["_target_"]))
-    extra = schema.LR_SCHEDULER_KEYS if where == "scheduler" else ()
+    extra = schema.EXTRA_KEYS.get(where, ())
     for name, value in node.items():
         if name in schema.HYDRA_KEYS or name in extra:
             continue

@@ -1,7 +1,6 @@
 """Build the optimizer and the learning-rate scheduler of a model from their configs."""
 
 import inspect
-from collections.abc import Iterable
 from types import MethodType
 from typing import Any
 
@@ -10,9 +9,13 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from firstlight.config.instantiate import call_target, locate
+from firstlight.config.schema import OPTIMIZER_KEYS
+from firstlight.model.parameter_groups import make_parameter_groups
 from firstlight.run.errors import ConfigError
 
 DEFAULT_OPTIMIZER = {"_target_": "torch.optim.AdamW", "lr": 1e-3}
+# Arguments of torch's schedulers that are learning rates, either one or one for each parameter group.
+LR_ARGUMENTS = ("max_lr", "base_lr", "min_lr")
 # Optimizers with a fused kernel on both CUDA and MPS (torch 2.15).
 FUSED_OPTIMIZERS = (SGD, Adam, AdamW)
 
@@ -29,29 +32,42 @@ def should_fuse(config: dict[str, Any], default: bool) -> bool:
     return bool(config.get("fused", default and supported))
 
 
-def build_optimizer(parameters: Iterable[nn.Parameter], config: dict[str, Any], fused: bool) -> Optimizer:
+def build_optimizer(model: nn.Module, config: dict[str, Any], fused: bool) -> Optimizer:
     """Build an optimizer without weight decay for biases and normalization parameters (ndim <= 1).
 
     Args:
-        parameters: Parameters of a model. Frozen parameters are skipped.
-        config: `_target_` and arguments of the optimizer.
+        model: Its frozen parameters are skipped.
+        config: `_target_` and arguments of the optimizer, `layer_decay` (factor of the learning rate from each layer to
+            the one before it; None: the same rate in all layers), and `no_weight_decay` (patterns of further parameters
+            without weight decay).
         fused: Whether to pass `fused=True`.
 
     Raises:
-        ConfigError: If the optimizer rejects its arguments.
+        ConfigError: If the optimizer rejects its arguments, or a pattern matches no parameter.
     """
-    kwargs = dict(config)
+    groups = make_parameter_groups(model, config)
+    kwargs = {name: value for name, value in config.items() if name not in (*OPTIMIZER_KEYS, "weight_decay")}
     optimizer_class = locate(kwargs.pop("_target_"))
     if fused:
         kwargs["fused"] = True
-    weight_decay = kwargs.pop("weight_decay", 0.0)
-    trainable = [param for param in parameters if param.requires_grad]
-    groups = [
-        {"params": [param for param in trainable if param.ndim > 1], "weight_decay": weight_decay},
-        {"params": [param for param in trainable if param.ndim <= 1], "weight_decay": 0.0},
-    ]
-    optimizer: Optimizer = call_target(optimizer_class, [group for group in groups if group["params"]], **kwargs)
+    optimizer: Optimizer = call_target(optimizer_class, groups, **kwargs)
+    apply_lr_scales(optimizer)
     return optimizer
+
+
+def apply_lr_scales(optimizer: Optimizer) -> None:
+    """Multiply the learning rate of each parameter group by its `lr_scale`, a key of timm that torch ignores.
+
+    Raises:
+        ConfigError: If the optimizer has no learning rate.
+    """
+    for group in optimizer.param_groups:
+        if "lr_scale" not in group:
+            continue
+        if group.get("lr") is None:
+            name = type(optimizer).__name__
+            raise ConfigError(f"optimizer.layer_decay requires a learning rate, but {name} has none. Set optimizer.lr.")
+        group["lr"] = group["lr"] * group.pop("lr_scale")
 
 
 def configure_optimizers(
@@ -69,7 +85,7 @@ def configure_optimizers(
     """
     # Lightning's own Trainer has no `fused_optimizer`.
     default = getattr(model.trainer, "fused_optimizer", False)
-    optimizer = build_optimizer(model.parameters(), optimizer_config, should_fuse(optimizer_config, default))
+    optimizer = build_optimizer(model, optimizer_config, should_fuse(optimizer_config, default))
     if model.trainer.gradient_clip_val:
         allow_clipping(optimizer)
     if not scheduler_config:
@@ -101,6 +117,7 @@ def build_lr_scheduler(optimizer: Optimizer, config: dict[str, Any], trainer: Tr
     interval, monitor = kwargs.pop("interval", "step"), kwargs.pop("monitor", None)
     scheduler_class = locate(kwargs.pop("_target_"))
     total = trainer.estimated_stepping_batches if interval == "step" else trainer.max_epochs
+    keep_lr_ratios(optimizer, kwargs)
     # Arguments whose values are known only now, by the names that torch's schedulers use.
     # A list of rates, because a single one would replace the different rates of parameter groups.
     computed = {"total_steps": total, "T_max": total, "max_lr": [group["lr"] for group in optimizer.param_groups]}
@@ -113,6 +130,29 @@ def build_lr_scheduler(optimizer: Optimizer, config: dict[str, Any], trainer: Tr
         )
     scheduler = call_target(scheduler_class, optimizer, **{**kwargs, **computed})
     return {"scheduler": scheduler, "interval": interval, "monitor": monitor}
+
+
+def keep_lr_ratios(optimizer: Optimizer, kwargs: dict[str, Any]) -> None:
+    """Replace learning rates in the arguments of a scheduler by one for each group, if the groups have different rates.
+
+    Args:
+        optimizer: Its groups have the rates of `layer_decay`.
+        kwargs: Arguments of the scheduler, changed in place.
+
+    Raises:
+        ConfigError: If the scheduler takes a single lowest rate for all groups.
+    """
+    rates = [group["lr"] for group in optimizer.param_groups]
+    if len(set(rates)) == 1:
+        return
+    for name in LR_ARGUMENTS:
+        if isinstance(kwargs.get(name), int | float):
+            kwargs[name] = [kwargs[name] * rate / max(rates) for rate in rates]
+    if kwargs.get("eta_min"):
+        raise ConfigError(
+            f"scheduler.eta_min={kwargs['eta_min']} would be the lowest rate of all layers, against "
+            "optimizer.layer_decay. Set scheduler.eta_min=0."
+        )
 
 
 def has_own_optimizers(model: LightningModule) -> bool:

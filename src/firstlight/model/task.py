@@ -96,8 +96,12 @@ class Task(LightningModule, ABC):
         step, log_every = self.trainer.global_step + 1, self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         is_optimizer_step = (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0
         if is_optimizer_step and step % log_every == 0:
-            lr = self.trainer.optimizers[0].param_groups[0]["lr"]
-            self.step_metrics = {f"train/{name}": value for name, value in metrics.items()} | {"train/lr": lr}
+            groups = self.trainer.optimizers[0].param_groups
+            self.step_metrics = {f"train/{name}": value for name, value in metrics.items()}
+            self.step_metrics["train/lr"] = groups[0]["lr"]
+            if self.optimizer_config.get("layer_decay") is not None:
+                # The groups are sorted from the last layer to the first, and their ratios do not change.
+                self.step_metrics["train/lr_first_layer"] = groups[-1]["lr"]
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: dict[str, Any], batch_idx: int) -> None:
@@ -215,7 +219,7 @@ class Task(LightningModule, ABC):
         Raises:
             ConfigError: If it rejects its arguments.
         """
-        return build_optimizer(self.parameters(), self.optimizer_config, fused)
+        return build_optimizer(self, self.optimizer_config, fused)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save the sums of the training metrics of this epoch."""

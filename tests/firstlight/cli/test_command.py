@@ -62,6 +62,11 @@ USER_ERRORS = [
         ["optimizer.eps=1"],
         "train: 'optimizer.eps' is accepted by the class but not set in the config. To add the key, pass +optimi",
     ),
+    (
+        "train",
+        ["optimizer=sgd", "optimizer.layer_decay=0.5"],
+        "train: 'optimizer.layer_decay' is accepted, but not set in the config. To add the key, pass +optimizer.layer",
+    ),
     ("train", ["~callbacks.curvs"], "train: Unknown setting 'callbacks.curvs'. Did you mean 'callbacks.curves'?"),
     (
         "train",

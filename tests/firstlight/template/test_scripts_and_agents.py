@@ -13,6 +13,7 @@ from firstlight import evaluate, predict, train, wandb_sweep, wandb_sync
 from firstlight.config.compose import compose_config
 from firstlight.config.options import list_root_configs
 from firstlight.export import __main__ as export
+from firstlight.lr_find import __main__ as lr_find
 from firstlight.preflight import __main__ as preflight
 from firstlight.prepare import __main__ as prepare
 from firstlight.report import __main__ as report
@@ -24,6 +25,9 @@ from support.options import make_tiny_overrides
 PAGE = ROOT / "docs/scripts-and-agents.md"
 ROWS = re.findall(r"^\| `([\w-]+)` \| (.+) \|$", PAGE.read_text().partition("## Results")[2], re.MULTILINE)
 DOCUMENTED = {command: re.findall(r"`(\w+)`", re.sub(r"\([^)]*\)|: a list.*", "", keys)) for command, keys in ROWS}
+# A range test of a dataset whose training samples form one batch, so that the loss has no noise.
+RANGE_TEST = ["data.num_samples=20", "data.batch_size=16", "data.augment=false", "model.dropout=0", "data.image_size=4"]
+RANGE_TEST += ["min_lr=1e-5", "max_lr=10", "num_steps=40", "output_dir=found"]
 SCRIPTS = ("doctor", "new", "init", "update", "lock")
 
 
@@ -65,6 +69,7 @@ def test_documented_keys_of_commands(tmp_path, monkeypatch):
         "report": report.main(compose_config("report", ["runs=."])),
         "prepare": prepare.main(compose_config("prepare", settings)),
         "preflight": preflight.main(compose_config("preflight", settings[:5])),
+        "lr-find": lr_find.main(compose_config("lr_find", [*settings, *RANGE_TEST])),
         "wandb-sync": wandb_sync.main(compose_config("wandb_sync", ["runs=."])),
     }
     (tmp_path / "photos").mkdir()
