@@ -4,6 +4,7 @@ from math import inf
 from typing import Any
 
 from firstlight.config.options import AUTO
+from firstlight.data.fold_settings import validate_folds
 from firstlight.run.errors import ConfigError, invalid_value
 
 # By the name of the key, whichever object has it.
@@ -48,13 +49,16 @@ def validate_range(path: str, value: Any) -> None:
         raise ConfigError(invalid_value(path, value, f"a value {valid}"))
 
 
-def validate_batch_size(settings: dict[str, Any]) -> None:
-    """Check that only a new training run, `make tune` or `make prepare` has to find its batch size.
+def validate_data_settings(settings: dict[str, Any]) -> None:
+    """Check the folds, and that only a new training run, `make tune` or `make prepare` has to find its batch size.
 
     Raises:
-        ConfigError: If another command would have to.
+        ConfigError: If there is no such fold, or another command would have to find the batch size.
     """
-    is_auto = (settings["data"] or {}).get("batch_size") == AUTO
+    data = settings["data"] or {}
+    if {"num_folds", "fold"} <= data.keys():
+        validate_folds(data["num_folds"], data["fold"])
+    is_auto = data.get("batch_size") == AUTO
     if is_auto and (settings["command"] not in ("train", "tune", "prepare") or settings.get("resume")):
         fix = "Set a number, e.g. data.batch_size=32."
         raise ConfigError(f"data.batch_size=auto is only possible for a new training run. {fix}")

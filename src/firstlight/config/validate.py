@@ -19,7 +19,7 @@ from firstlight.config.options import (
     load_yaml,
 )
 from firstlight.config.overrides import is_key_overridden
-from firstlight.config.ranges import validate_batch_size, validate_range
+from firstlight.config.ranges import validate_data_settings, validate_range
 from firstlight.run.errors import ConfigError, MissingPackageError, incompatible, invalid_value, missing_package
 from firstlight.run.packages import is_installed
 
@@ -51,7 +51,7 @@ def validate_config(cfg: DictConfig) -> None:
             validate_group_entry(group, name, node)
     if is_training:
         validate_model_data_match(settings["model"], settings["data"])
-        validate_batch_size(settings)
+        validate_data_settings(settings)
         validate_single_mps_device(settings["trainer"])
         validate_initial_weights(settings)
 
