@@ -41,21 +41,18 @@ def make_fold_rules(
         classes: Name of the class of each sample. If None, samples have no classes.
         num_folds: Number of folds, at least 2.
         val_fraction: Fraction of all samples for validation, 0 to 1.
-        has_groups: Whether identities are groups of samples. Classes are then ignored if one has fewer groups than
-            folds.
+        has_groups: Whether identities are groups. Classes are then ignored if one has fewer groups than folds.
         seed: Seed of the hashes.
 
     Raises:
         DataError: If a split of a fold would be empty, or a class would have no training sample.
     """
-    num_distinct = len(np.unique(hashes))
-    if num_distinct < num_folds:
+    if (num_distinct := len(np.unique(hashes))) < num_folds:
         noun = "groups" if has_groups else "distinct samples"
         expected, fix = f"at most the number of {noun} ({num_distinct})", f"Decrease it, or add {noun.split()[-1]}."
         raise DataError(invalid_value("data.num_folds", num_folds, expected, fix))
     known = classes
-    is_mixed = classes is None or count_identities_in_several_classes(hashes, classes) > 0
-    if classes is None or is_mixed or (has_groups and min(count_identities(hashes, classes)) < num_folds):
+    if classes is None or not can_stratify(hashes, classes, num_folds if has_groups else 0):
         classes = [ALL_CLASSES] * len(hashes)
     names, class_ids = index_names(classes)
     order = np.lexsort((hashes, class_ids))
@@ -65,19 +62,19 @@ def make_fold_rules(
         offset = int(hash_identities([name], seed)[0]) / NUM_HASHES
         for fold, found in enumerate(find_fold_boundaries(class_hashes, num_folds, val_fraction, offset)):
             boundaries[fold][name] = found
-    rules = [
-        SplitRule(seed, val_fraction, 1 / num_folds, found, num_folds, fold) for fold, found in enumerate(boundaries)
-    ]
+    fractions = val_fraction, 1 / num_folds
+    rules = [SplitRule(seed, *fractions, found, num_folds, fold) for fold, found in enumerate(boundaries)]
     validate_rules(rules, hashes, known, has_groups)
     return rules
 
 
-def count_identities(hashes: np.ndarray, classes: Sequence[str]) -> list[int]:
-    """Return the number of different identities of each class. No identity may be in several classes."""
+def can_stratify(hashes: np.ndarray, classes: Sequence[str], min_identities: int) -> bool:
+    """Return True if no identity is in several classes, and each class has a minimum number of identities."""
+    if count_identities_in_several_classes(hashes, classes):
+        return False
     _, class_ids = index_names(classes)
     _, first = np.unique(hashes, return_index=True)
-    counts: list[int] = np.bincount(class_ids[first]).tolist()
-    return counts
+    return bool(np.bincount(class_ids[first]).min() >= min_identities)
 
 
 def find_fold_boundaries(hashes: np.ndarray, num_folds: int, val_fraction: float, offset: float) -> list[Boundaries]:

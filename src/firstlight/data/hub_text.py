@@ -59,16 +59,9 @@ class HubTextDataModule(TextDataModule):
         fold: int | None = None,
     ) -> None:
         super().__init__(
-            max_length,
-            pad_to_multiple_of,
-            batch_size,
-            num_workers,
-            drop_last,
-            group_by_length,
-            balanced_sampler,
-            num_folds,
-            fold,
+            max_length, pad_to_multiple_of, batch_size, num_workers, drop_last, group_by_length, balanced_sampler
         )
+        self.set_folds(num_folds, fold)
         self.dataset_name = dataset_name
         self.subset = subset
         self.text_column = text_column

@@ -9,7 +9,7 @@ import numpy as np
 from firstlight.data.folds import make_fold_rules
 from firstlight.data.split import SPLIT_SEED, SplitRule, assign_splits, hash_identities, make_split_rule
 from firstlight.data.split_notes import describe_data, describe_new_split, describe_shared_identities
-from firstlight.data.split_state import SampleRecord, SplitState, compute_digest, make_record
+from firstlight.data.split_state import SampleRecord, SplitState, compute_digest, keep_recorded_splits, make_record
 from firstlight.run.errors import ConfigError, DataError
 from firstlight.run.progress import track
 
@@ -45,6 +45,23 @@ class Samples(NamedTuple):
 def hash_samples(samples: Samples, seed: int) -> np.ndarray:
     """Return the hash of each sample, shape (samples,) uint64, and show the progress."""
     return hash_identities(track(samples.identities, "Hashing samples", len(samples.stamps)), seed)
+
+
+def make_records(
+    hashes: Mapping[str, np.ndarray], samples: Mapping[str, Samples], chosen: Mapping[str, tuple[str, np.ndarray]]
+) -> dict[str, SampleRecord]:
+    """Return the record of each split.
+
+    Args:
+        hashes: Hash of each sample, by place.
+        samples: The samples of each place.
+        chosen: Place and indices of the samples of each split.
+    """
+    is_recorded = sum(map(len, hashes.values())) <= MAX_RECORDED_SAMPLES
+    return {
+        name: make_record(hashes[key][positions], samples[key].stamps, positions, samples[key].source, is_recorded)
+        for name, (key, positions) in chosen.items()
+    }
 
 
 class SampleSplitter:
@@ -103,38 +120,26 @@ class SampleSplitter:
         hashes = {name: hash_samples(part, seed) for name, part in samples.items()}
         pool_digest = compute_digest(np.unique(hashes["train"]))
         missing = {name: fraction for name, fraction in held_out.items() if name not in samples}
-        is_other = self._is_other_source("train", samples["train"].source) and (
-            self.restored is not None and pool_digest != self.restored.pool_digest
-        )
-        self.notes = []
-        if not is_other:
-            self._require_same_settings(samples["train"].group_column)
+        is_other, self.notes = self._is_other_pool(samples["train"].source, pool_digest), []
         if is_other:
             rule, indices = None, {name: np.arange(len(hashes["train"])) for name in ("train", *missing)}
         else:
+            self._require_same_settings(samples["train"].group_column)
             rule, indices = self._split_pool(hashes["train"], samples["train"], missing)
         chosen = {name: ("train", positions) for name, positions in indices.items()}
         chosen |= {name: (name, np.arange(len(part))) for name, part in hashes.items() if name != "train"}
-        is_recorded = sum(map(len, hashes.values())) <= MAX_RECORDED_SAMPLES
-        records = {
-            name: make_record(hashes[key][positions], samples[key].stamps, positions, samples[key].source, is_recorded)
-            for name, (key, positions) in chosen.items()
-        }
+        records = make_records(hashes, samples, chosen)
         group_column = samples["train"].group_column
         self.state = SplitState(rule, pool_digest, names, records, group_column)
-        if group_column:
-            self.groups = {name: hashes[key][positions] for name, (key, positions) in chosen.items()}
-        if not self.restored:
-            self.notes += describe_shared_identities(
-                {name: hashes[key][positions] for name, (key, positions) in chosen.items()},
-                f"group in column '{group_column}'" if group_column else samples["train"].noun,
-            )
+        identities = {name: hashes[key][positions] for name, (key, positions) in chosen.items()}
+        self.groups = identities if group_column else {}
         if self.restored:
             others = {name for name, (key, _) in chosen.items() if is_other and key == "train"}
-            others |= {
-                name for name in samples if name != "train" and self._is_other_source(name, samples[name].source)
-            }
+            others |= {name for name in samples if name != "train" and self._is_other(name, samples[name].source)}
             self.notes += describe_data(self.restored.records, records, others)
+        else:
+            noun = f"group in column '{group_column}'" if group_column else samples["train"].noun
+            self.notes += describe_shared_identities(identities, noun)
         return chosen
 
     def require_undivided(self, names: Iterable[str]) -> None:
@@ -177,7 +182,12 @@ class SampleSplitter:
                     f"{key}={trained}, or train a new run."
                 )
 
-    def _is_other_source(self, split: str, source: str) -> bool:
+    def _is_other_pool(self, source: str, pool_digest: str) -> bool:
+        """Return True if evaluated samples are not those that the run has split, or a copy of them."""
+        is_known = self.restored is not None and pool_digest == self.restored.pool_digest
+        return self._is_other("train", source) and not is_known
+
+    def _is_other(self, split: str, source: str) -> bool:
         """Return True if evaluated samples do not come from the source that the run had for a split."""
         if not self.is_evaluation or self.restored is None or split not in self.restored.records:
             return False
@@ -219,23 +229,3 @@ class SampleSplitter:
         if missing:
             self.notes += describe_new_split(hashes, splits, pool.classes, rule, pool.group_column)
         return rule, splits
-
-
-def keep_recorded_splits(
-    hashes: np.ndarray, splits: Mapping[str, np.ndarray], records: Mapping[str, SampleRecord]
-) -> dict[str, np.ndarray]:
-    """Return splits in which each recorded sample is in its recorded split, also if its class has changed.
-
-    Args:
-        hashes: Hash of each sample.
-        splits: Indices of the samples of each split.
-        records: Samples of the training run.
-    """
-    position = np.empty(len(hashes), dtype=np.int64)  # of the split of each sample
-    for index, chosen in enumerate(splits.values()):
-        position[chosen] = index
-    for index, name in enumerate(splits):
-        recorded = records[name].hashes if name in records else None
-        if recorded is not None:
-            position[np.isin(hashes, recorded)] = index
-    return {name: np.flatnonzero(position == index) for index, name in enumerate(splits)}

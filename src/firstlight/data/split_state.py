@@ -107,6 +107,26 @@ def make_record(
     return SampleRecord(len(hashes), compute_digest(hashes, chosen), source, *arrays)
 
 
+def keep_recorded_splits(
+    hashes: np.ndarray, splits: Mapping[str, np.ndarray], records: Mapping[str, SampleRecord]
+) -> dict[str, np.ndarray]:
+    """Return splits in which each recorded sample is in its recorded split, also if its class has changed.
+
+    Args:
+        hashes: Hash of each sample.
+        splits: Indices of the samples of each split.
+        records: Samples of the training run.
+    """
+    position = np.empty(len(hashes), dtype=np.int64)  # of the split of each sample
+    for index, chosen in enumerate(splits.values()):
+        position[chosen] = index
+    for index, name in enumerate(splits):
+        recorded = records[name].hashes if name in records else None
+        if recorded is not None:
+            position[np.isin(hashes, recorded)] = index
+    return {name: np.flatnonzero(position == index) for index, name in enumerate(splits)}
+
+
 def parse_state(state: Mapping[str, Any]) -> SplitState:
     """Return the state in a checkpoint.
 

@@ -73,16 +73,9 @@ class TextFileDataModule(TextDataModule):
         fold: int | None = None,
     ) -> None:
         super().__init__(
-            max_length,
-            pad_to_multiple_of,
-            batch_size,
-            num_workers,
-            drop_last,
-            group_by_length,
-            balanced_sampler,
-            num_folds,
-            fold,
+            max_length, pad_to_multiple_of, batch_size, num_workers, drop_last, group_by_length, balanced_sampler
         )
+        self.set_folds(num_folds, fold)
         self.path = path
         self.val_path = val_path
         self.test_path = test_path

@@ -1,68 +1,16 @@
-"""Datasets of the engine with folds, with groups, and with samples that are in two splits."""
+"""Datasets of the engine with folds and groups: each sample is tested once, and no group is in two splits."""
 
-import csv
 import json
 from itertools import chain
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from firstlight.data import shared_files
-from firstlight.data.image_folder import ImageFolderDataModule
-from firstlight.data.images import InMemoryImageDataModule
 from firstlight.data.text_file import TextFileDataModule
 from firstlight.run.errors import ConfigError, DataError
+from support.fold_datasets import Pixels, list_texts, load, make_photos, make_rows, write_photos, write_rows
 
 FOLDS = range(5)
-
-
-class Pixels(InMemoryImageDataModule):
-    """100 different images of two classes, and splits of the same images."""
-
-    splits = ("train",)
-
-    def load_arrays(self):
-        images = np.arange(100, dtype=np.uint8).repeat(3 * 4).reshape(100, 3, 2, 2)
-        return ["a", "b"], {name: (images, np.arange(100) % 2) for name in self.splits}
-
-
-def write_rows(path, rows, columns=("text", "label", "patient")):
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows([columns, *rows])
-    return str(path)
-
-
-def make_rows(num_rows=200):
-    """Return texts of two classes and 40 patients, of whom patient 0 has half of the texts."""
-    patients = [0 if index < num_rows // 2 else 1 + index % 39 for index in range(num_rows)]
-    return [(f"text {index}", "ab"[index % 2], f"p{patient} ") for index, patient in enumerate(patients)]
-
-
-def write_photos(root, names, table=None):
-    for index, name in enumerate(names):
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (8, 8), (index, 0, 0)).save(root / name)
-    if table is not None:
-        write_rows(root / "metadata.csv", table, ("file_name", "label", "patient"))
-    return str(root)
-
-
-def make_photos(root, **kwargs):
-    return ImageFolderDataModule(root, image_size=8, batch_size=4, num_workers=0, **kwargs)
-
-
-def load(data, run=None, is_evaluation=True):
-    """Set up a dataset, restored from that of a training run, and return it."""
-    if run is not None:
-        data.splitter.is_evaluation = is_evaluation
-        data.load_state_dict(run.state_dict())
-    data.setup("fit")
-    return data
-
-
-def list_texts(data):
-    return {name: set(texts) for name, (texts, _) in data.texts.items()}
 
 
 def test_every_text_is_tested_in_one_fold(tmp_path):
@@ -224,40 +172,3 @@ def test_group_column_needs_a_column_of_its_own():
         make_photos("photos", group_column="patient")
     with pytest.raises(ConfigError, match="data.group_column: expected a column besides text, label, got 'label'"):
         TextFileDataModule("x.csv", group_column="label")
-
-
-def test_texts_in_two_splits_are_reported_once(tmp_path):
-    path = write_rows(tmp_path / "x.csv", make_rows())
-    test = write_rows(tmp_path / "test.csv", [("text  3", "b"), ("text 4", "a"), ("new", "a")], ("text", "label"))
-    run = load(TextFileDataModule(path, test_path=test))
-    shared = len(list_texts(run)["train"] & {"text 3", "text 4"})
-
-    assert len(run.splitter.notes) == 1 + (shared < 2)
-    assert run.splitter.notes[0].startswith(f"Warning: {shared} of 3 test samples are also in train (same text).")
-    assert load(TextFileDataModule(path, test_path=test), run).splitter.notes == []
-    assert load(TextFileDataModule(path)).splitter.notes == []
-
-
-@pytest.mark.parametrize("num_read", [2_000, 10])
-def test_copies_of_images_in_two_splits_are_reported(tmp_path, num_read, monkeypatch):
-    # With more files, only their sizes are known before the comparison.
-    monkeypatch.setattr("firstlight.data.identity.MAX_FILES_TO_READ", num_read)
-    root = write_photos(
-        tmp_path, [f"{split}/{name}/{i}.png" for split in ("train", "val") for name in "ab" for i in range(9)]
-    )
-    (tmp_path / "val/a/copy.png").write_bytes((tmp_path / "train/a/3.png").read_bytes())
-    notes = load(make_photos(root)).splitter.notes
-
-    assert len(notes) == 1
-    assert notes[0].startswith("Warning: 1 of 19 val samples are also in train (same label, size and first 16 KB). Rem")
-    monkeypatch.setattr(shared_files, "MAX_FILES_TO_READ", 1)
-    assert load(make_photos(root)).splitter.notes == []
-
-
-def test_images_in_memory_in_two_splits_are_reported(monkeypatch):
-    monkeypatch.setattr(Pixels, "splits", ("train", "test"))
-
-    assert [note.partition(" samples")[0] for note in load(Pixels()).splitter.notes] == [
-        "Warning: 90 of 100 test",
-        "Warning: 10 of 100 test",
-    ]
