@@ -138,6 +138,8 @@ class ImageFolderDataModule(ImageDataModule):
             contents = number_contents(paths, {name: stamps[key][indices] for name, (key, indices) in chosen.items()})
             self.splitter.notes += describe_shared_identities(contents, "label, size and first 16 KB")
         splits.setdefault("test", splits["val"])
+        if self.splitter.groups:
+            self.splitter.groups.setdefault("test", self.splitter.groups["val"])
         return names, {name: self._make_dataset(name, *files) for name, files in splits.items()}
 
     def _describe_samples(self, rows: ImageRows, stamps: np.ndarray) -> Samples:
