@@ -49,11 +49,9 @@ def main(cfg: DictConfig) -> dict[str, Any]:
         intervals = {name: found[key] for name in metrics if (key := name.partition("/")[2]) in found}
         results = {"split": cfg.split, "samples": count_samples(data), "metrics": metrics, "intervals": intervals}
         record.write(**results)
-    # All digits, because the metrics of the training run are reproduced exactly.
     samples = f"{describe_evaluated_samples(trainer, loop)} ({cfg.split})"
-    ranges = {name: f" ({low:.4g} to {high:.4g})" for name, (low, high) in intervals.items()}
-    values = {name: f"{value!r}{ranges.get(name, '')}" for name, value in metrics.items()}
-    console.print_fields({"samples": samples, **values, "intervals": line, "written": str(record.directory)})
+    console.print_fields({"samples": samples, **format_metrics(metrics, intervals), "intervals": line})
+    console.print_fields({"written": str(record.directory)})
     return {"output_dir": str(record.directory), "checkpoint": checkpoint, **results}
 
 
@@ -95,6 +93,13 @@ def run_loop(
     if isinstance(data, LabeledDataModule):
         return {name.replace("test/", f"{split}/"): value for name, value in metrics.items()}
     return metrics
+
+
+def format_metrics(metrics: dict[str, float], intervals: dict[str, tuple[float, float]]) -> dict[str, str]:
+    """Return the lines of the metrics with their intervals."""
+    # All digits, because the metrics of the training run are reproduced exactly.
+    ranges = {name: f" ({low:.4g} to {high:.4g})" for name, (low, high) in intervals.items()}
+    return {name: f"{value!r}{ranges.get(name, '')}" for name, value in metrics.items()}
 
 
 def get_groups(data: Any, split: str) -> "np.ndarray | None":

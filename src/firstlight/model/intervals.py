@@ -5,6 +5,7 @@ groups, such as patients, complete groups are drawn.
 """
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -72,27 +73,18 @@ def resample_metrics(model: Task, outputs: Tensor, labels: Tensor, groups: np.nd
     # Importing scipy.stats takes two seconds, and only an evaluation needs it.
     from scipy.stats import bootstrap  # type: ignore[import-untyped]
 
-    task = copy.copy(model)  # because `finish_metrics` may set attributes
-    metric = task.metrics()
     codes = np.unique(groups, return_inverse=True)[1] if groups is not None else np.arange(len(labels))
-    units, samples = np.arange(codes.max() + 1), np.arange(len(labels))
-
-    def compute(drawn: np.ndarray) -> dict[str, float]:
-        """Return the metrics of the samples of these groups, or of these samples without groups."""
-        ids = torch.from_numpy(np.repeat(samples, np.bincount(drawn, minlength=len(units))[codes]))
-        metric.reset()
-        metric.update(*task.prepare_for_metrics(outputs[ids], labels[ids]))
-        values: dict[str, Any] = task.finish_metrics(metric.compute())
-        return {name: float(value) for name, value in values.items()}
-
-    names = list(compute(units))
+    units = np.arange(codes.max() + 1)
+    compute = make_metric_function(model, outputs, labels)
+    names = list(compute(np.arange(len(labels))))
 
     def compute_rows(drawn: np.ndarray, axis: int) -> np.ndarray:
         """Return the metrics of each row of (resamples, units), shape (metrics, resamples)."""
-        rows = [compute(row) for row in drawn.reshape(-1, len(units))]
+        counts = (np.bincount(row, minlength=len(units)) for row in drawn.reshape(-1, len(units)))
+        rows = [compute(np.repeat(np.arange(len(labels)), count[codes])) for count in counts]
         return np.array([[values[name] for values in rows] for name in names])
 
-    result = bootstrap(
+    interval = bootstrap(
         (units,),
         compute_rows,
         n_resamples=NUM_RESAMPLES,
@@ -102,5 +94,20 @@ def resample_metrics(model: Task, outputs: Tensor, labels: Tensor, groups: np.nd
         method="percentile",
         rng=np.random.default_rng(RESAMPLE_SEED),
     ).confidence_interval
-    found = zip(names, result.low.tolist(), result.high.tolist(), strict=True)
+    found = zip(names, interval.low.tolist(), interval.high.tolist(), strict=True)
     return {name: (low, high) for name, low, high in found if np.isfinite([low, high]).all()}
+
+
+def make_metric_function(model: Task, outputs: Tensor, labels: Tensor) -> Callable[[np.ndarray], dict[str, float]]:
+    """Return a function that computes the metrics of the samples with some indices, which may occur several times."""
+    task = copy.copy(model)  # because `finish_metrics` may set attributes
+    metric = task.metrics()
+
+    def compute(indices: np.ndarray) -> dict[str, float]:
+        ids = torch.from_numpy(indices)
+        metric.reset()
+        metric.update(*task.prepare_for_metrics(outputs[ids], labels[ids]))
+        values: dict[str, Any] = task.finish_metrics(metric.compute())
+        return {name: float(value) for name, value in values.items()}
+
+    return compute

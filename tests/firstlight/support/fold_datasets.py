@@ -25,9 +25,10 @@ def write_rows(path, rows, columns=("text", "label", "patient")):
     return str(path)
 
 
-def make_rows(num_rows=200):
-    """Return texts of two classes and 40 patients, of whom patient 0 has half of the texts."""
-    patients = [0 if index < num_rows // 2 else 1 + index % 39 for index in range(num_rows)]
+def make_rows(num_rows=200, has_large_group=True):
+    """Return texts of two classes and 40 patients, of whom one may have half of the texts."""
+    num_large = num_rows // 2 if has_large_group else 0
+    patients = [0 if index < num_large else 1 + index % 39 for index in range(num_rows)]
     return [(f"text {index}", "ab"[index % 2], f"p{patient} ") for index, patient in enumerate(patients)]
 
 
