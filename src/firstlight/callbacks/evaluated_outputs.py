@@ -37,6 +37,7 @@ class EvaluatedOutputs(Callback):
         labels = batch.get("labels") if isinstance(batch, dict) else None
         if not isinstance(pl_module, Task) or not is_per_sample(outputs, labels):
             return
+        assert isinstance(labels, Tensor)
         if has_classification_metrics(pl_module):
             outputs = outputs.argmax(1)
         else:
@@ -52,13 +53,12 @@ class EvaluatedOutputs(Callback):
             model: The evaluated model.
             groups: A number per group for each sample of the split; None if samples are independent.
         """
-        if not self.batches:
-            return {}, "none: only for a Task whose test_step returns the outputs of each sample"
         if self.num_values > MAX_VALUES:
             return {}, f"none: more than {MAX_VALUES:,} outputs"
-        ids, labels, outputs = (
-            torch.cat([column.cpu() for column in part]) for part in zip(*self.batches, strict=True)
-        )
+        if not self.batches:
+            return {}, "none: only for a Task whose test_step returns the outputs of each sample"
+        columns = zip(*self.batches, strict=True)
+        ids, labels, outputs = (torch.cat([part.cpu() for part in column]) for column in columns)
         codes = groups[ids.numpy()] if groups is not None else None
         num_units = len(ids if codes is None else np.unique(codes))
         unit = "samples" if codes is None else "groups"
