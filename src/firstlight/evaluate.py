@@ -46,7 +46,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
         trainer.callbacks.append(outputs)  # type: ignore[attr-defined]
         metrics = run_loop(cfg.split, loop, model, data, trainer)
         found, line = outputs.compute_intervals(model, get_groups(data, cfg.split))
-        intervals = {name: found[key] for name in metrics if (key := name.partition("/")[2]) in found}
+        intervals = {name: list(found[key]) for name in metrics if (key := name.partition("/")[2]) in found}
         results = {"split": cfg.split, "samples": count_samples(data), "metrics": metrics, "intervals": intervals}
         record.write(**results)
     samples = f"{describe_evaluated_samples(trainer, loop)} ({cfg.split})"
@@ -95,7 +95,7 @@ def run_loop(
     return metrics
 
 
-def format_metrics(metrics: dict[str, float], intervals: dict[str, tuple[float, float]]) -> dict[str, str]:
+def format_metrics(metrics: dict[str, float], intervals: dict[str, list[float]]) -> dict[str, str]:
     """Return the lines of the metrics with their intervals."""
     # All digits, because the metrics of the training run are reproduced exactly.
     ranges = {name: f" ({low:.4g} to {high:.4g})" for name, (low, high) in intervals.items()}

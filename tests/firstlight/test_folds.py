@@ -42,7 +42,7 @@ def test_evaluation_of_a_fold_has_the_samples_of_the_run_and_intervals_over_grou
     assert result["metrics"] == {name: trained["metrics"][name] for name in result["metrics"]}
     assert set(result["intervals"]) == {"test/accuracy", "test/f1"}
     assert 0 <= low <= result["metrics"]["test/accuracy"] <= high <= 1
-    assert record["intervals"] == {name: list(ends) for name, ends in result["intervals"].items()}
+    assert record["intervals"] == result["intervals"]
     assert f"{result['metrics']['test/accuracy']!r} ({low:.4g} to {high:.4g})" in output
     assert "95 % confidence, from " in output
     assert " resampled groups" in output
