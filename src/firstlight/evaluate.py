@@ -9,6 +9,7 @@ from firstlight.config.validate import validate_config
 from firstlight.run.errors import ConfigError, DataError, invalid_value
 
 if TYPE_CHECKING:
+    import numpy as np
     from lightning.pytorch import LightningDataModule, LightningModule
 
     from firstlight.trainer.trainer import Trainer
@@ -19,7 +20,8 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     """Evaluate a checkpoint on a split of its dataset.
 
     Returns:
-        The directory of the results, the checkpoint, the split, its number of samples if it is known, and the metrics.
+        The directory of the results, the checkpoint, the split, its number of samples if it is known, the metrics, and
+        the confidence interval of each metric that has one.
     """
     validate_config(cfg)
     if cfg.split not in ("train", "val", "test"):
@@ -28,6 +30,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
         if cfg.data and key in cfg.data:
             cfg.data[key] = off  # split=train must not measure augmented images
     from firstlight.build import build
+    from firstlight.callbacks.evaluated_outputs import EvaluatedOutputs
     from firstlight.checkpoint.resolve import resolve_checkpoint
     from firstlight.cli import console, summary
     from firstlight.run.evaluation import open_evaluation
@@ -40,12 +43,15 @@ def main(cfg: DictConfig) -> dict[str, Any]:
         device = f"{trainer.strategy.root_device}, precision {trainer.precision}"
         console.print_fields({"checkpoint": checkpoint, "data": data_line, "device": device})
         loop = select_loop(cfg.split, model, data)
+        outputs = EvaluatedOutputs()
+        trainer.callbacks.append(outputs)  # type: ignore[attr-defined]
         metrics = run_loop(cfg.split, loop, model, data, trainer)
-        results = {"split": cfg.split, "samples": count_samples(data), "metrics": metrics}
+        found, line = outputs.compute_intervals(model, get_groups(data, cfg.split))
+        intervals = {name: list(found[key]) for name in metrics if (key := name.partition("/")[2]) in found}
+        results = {"split": cfg.split, "samples": count_samples(data), "metrics": metrics, "intervals": intervals}
         record.write(**results)
-    # All digits, because the metrics of the training run are reproduced exactly.
     samples = f"{describe_evaluated_samples(trainer, loop)} ({cfg.split})"
-    console.print_fields({"samples": samples} | {name: repr(value) for name, value in metrics.items()})
+    console.print_fields({"samples": samples, **format_metrics(metrics, intervals), "intervals": line})
     console.print_fields({"written": str(record.directory)})
     return {"output_dir": str(record.directory), "checkpoint": checkpoint, **results}
 
@@ -88,6 +94,20 @@ def run_loop(
     if isinstance(data, LabeledDataModule):
         return {name.replace("test/", f"{split}/"): value for name, value in metrics.items()}
     return metrics
+
+
+def format_metrics(metrics: dict[str, float], intervals: dict[str, list[float]]) -> dict[str, str]:
+    """Return the lines of the metrics with their intervals."""
+    # All digits, because the metrics of the training run are reproduced exactly.
+    ranges = {name: f" ({low:.4g} to {high:.4g})" for name, (low, high) in intervals.items()}
+    return {name: f"{value!r}{ranges.get(name, '')}" for name, value in metrics.items()}
+
+
+def get_groups(data: Any, split: str) -> "np.ndarray | None":
+    """Return a number per group for each sample of a split; None if its samples are not grouped."""
+    from firstlight.data.datamodule import LabeledDataModule
+
+    return data.splitter.groups.get(split) if isinstance(data, LabeledDataModule) else None
 
 
 def count_samples(data: Any) -> int | None:

@@ -4,6 +4,7 @@ from typing import Any
 
 from firstlight.config import schema
 from firstlight.config.ranges import validate_batch_size
+from firstlight.data.fold_settings import validate_folds
 from firstlight.run.errors import ConfigError, MissingPackageError, invalid_value, missing_package
 from firstlight.run.packages import is_installed
 
@@ -15,7 +16,7 @@ EVALUATION_COMMANDS = ("evaluate", "predict", "export")
 
 
 def validate_data_settings(settings: dict[str, Any]) -> None:
-    """Check that the batch size is known, and that the augmentation of images is possible.
+    """Check that the batch size is known, that the fold exists, and that the augmentation of images is possible.
 
     Raises:
         ConfigError: If it is not.
@@ -23,6 +24,8 @@ def validate_data_settings(settings: dict[str, Any]) -> None:
     """
     validate_batch_size(settings)
     data = settings["data"] or {}
+    if {"num_folds", "fold"} <= data.keys():
+        validate_folds(data["num_folds"], data["fold"])
     if settings["command"] in EVALUATION_COMMANDS:
         return
     for key in MIXING_KEYS:

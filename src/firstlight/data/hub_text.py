@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from firstlight.data.group_column import GroupColumn
 from firstlight.data.label_column import is_missing, normalize_label, validate_class_labels
 from firstlight.data.text import LabeledTexts, TextDataModule
 from firstlight.run.download import describe_failed_download
@@ -31,6 +32,10 @@ class HubTextDataModule(TextDataModule):
         drop_last: See `TextDataModule`.
         group_by_length: See `TextDataModule`.
         balanced_sampler: See `LabeledDataModule`.
+        group_column: Column with groups, such as authors. All texts of a group are in the same split. If None, equal
+            texts are in the same split.
+        num_folds: Number of folds of a cross-validation of "train". If None, a single split.
+        fold: Index of the fold that is the test split, from 0.
     """
 
     def __init__(
@@ -49,10 +54,14 @@ class HubTextDataModule(TextDataModule):
         drop_last: bool = True,
         group_by_length: bool = True,
         balanced_sampler: bool = False,
+        group_column: str | None = None,
+        num_folds: int | None = None,
+        fold: int | None = None,
     ) -> None:
         super().__init__(
             max_length, pad_to_multiple_of, batch_size, num_workers, drop_last, group_by_length, balanced_sampler
         )
+        self.set_folds(num_folds, fold)
         self.dataset_name = dataset_name
         self.subset = subset
         self.text_column = text_column
@@ -60,6 +69,8 @@ class HubTextDataModule(TextDataModule):
         self.test_split = test_split
         self.val_split = val_split
         self.cache_dir = cache_dir
+        self.group_column = group_column
+        self.group_reader = GroupColumn(group_column, [text_column, label_column])
 
     def load_texts(self) -> tuple[list[str], dict[str, LabeledTexts]]:
         """Return class names, texts and labels.
@@ -68,6 +79,8 @@ class HubTextDataModule(TextDataModule):
             DataError: If the dataset cannot be loaded, or a split, column, text or label is missing.
             MissingPackageError: If the package datasets is not installed.
         """
+        given = {"val": self.val_split, "test": self.test_split}
+        self.splitter.require_undivided([name for name, split in given.items() if split is not None])
         tables = self._download()
         split_names = {"train": "train", "val": self.val_split, "test": self.test_split}
         splits = {
@@ -75,6 +88,8 @@ class HubTextDataModule(TextDataModule):
             for name, split_name in split_names.items()
             if split_name is not None
         }
+        if self.group_column:
+            self.groups = {name: self._read_groups(tables[split_names[name]]) for name in splits}
         if any(is_missing(label) or label == -1 for _, labels in splits.values() for label in labels):
             raise DataError(
                 f"{self.dataset_name} contains unlabeled rows. Set data.test_split and data.val_split to labeled "
@@ -112,11 +127,11 @@ class HubTextDataModule(TextDataModule):
             fix = "Use a dataset with this split." if split == "train" else f"Set {key} to one of them, or to null."
             raise DataError(f"{self.dataset_name} has no split {split!r}. Available: {', '.join(tables)}. {fix}")
         columns = tables[split].column_names
-        for column in (self.text_column, self.label_column):
+        for column in (self.text_column, self.label_column, *self.group_reader.names):
             if column not in columns:
                 raise DataError(
                     f"{self.dataset_name} has no column {column!r}. Available: {', '.join(columns)}. "
-                    "Set data.text_column or data.label_column to one of them."
+                    "Set data.text_column, data.label_column or data.group_column to one of them."
                 )
         texts, labels = self._read_columns(tables[split])
         if not all(isinstance(text, str) for text in texts):
@@ -145,6 +160,24 @@ class HubTextDataModule(TextDataModule):
                 "column with one class per row."
             )
         return texts, labels
+
+    def _read_groups(self, table: Any) -> list[str]:
+        """Return the group of each text of a split.
+
+        Raises:
+            DataError: If a row has no group.
+        """
+        column = str(self.group_column)
+        try:
+            rows = [{column: value} for value in table.with_format(None)[column]]
+        except Exception as error:  # pyarrow raises many kinds
+            raise DataError(self._describe_damage(error)) from error
+        for number, row in enumerate(rows, start=1):
+            if reason := self.group_reader.find_error(row):
+                raise DataError(
+                    f"{self.dataset_name}, row {number}: {reason}. Set data.group_column to another column."
+                )
+        return [self.group_reader.parse(row) for row in rows]
 
     def _describe_damage(self, error: Exception) -> str:
         detail = next(iter(str(error).splitlines()), "").rstrip(".") or type(error).__name__

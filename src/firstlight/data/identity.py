@@ -42,6 +42,17 @@ def stamp_labels(labels: Iterable[Any]) -> np.ndarray:
     return np.fromiter((_stamp_text(repr(label)) for label in labels), dtype=np.uint32)
 
 
+def stamp_identities(identities: Iterable[str], stamps: Iterable[int] | np.ndarray) -> np.ndarray:
+    """Return a checksum of the identity and the stamp of each sample, shape (samples,) uint32.
+
+    It tells the samples of a group apart, whose identity is the group.
+    """
+    pairs = zip(identities, np.asarray(stamps).tolist(), strict=True)
+    return np.array(
+        [zlib.crc32(name.encode("utf-8", "surrogatepass"), stamp) for name, stamp in pairs], dtype=np.uint32
+    )
+
+
 @functools.lru_cache(maxsize=100_000)
 def _stamp_text(text: str) -> int:
     return zlib.crc32(text.encode("utf-8", "surrogatepass"))

@@ -13,16 +13,19 @@ from torch.utils.data import Dataset, default_collate
 from torchvision.transforms import v2
 
 from firstlight.data.batch import Batch
-from firstlight.data.identity import make_path_identities, stamp_files
+from firstlight.data.group_column import GroupColumn
+from firstlight.data.identity import make_path_identities, stamp_files, stamp_identities
 from firstlight.data.image_augmentation import ImageAugmentation, make_rand_augment
 from firstlight.data.image_io import CropBox, get_center_crop_box, read_image_crop
 from firstlight.data.image_layout import find_split_dirs, list_labeled_images
-from firstlight.data.image_table import find_table, read_image_tables
+from firstlight.data.image_table import ImageRows, find_table, read_image_tables
 from firstlight.data.images import ImageDataModule
-from firstlight.data.label_column import LabelColumns, RawLabel
-from firstlight.data.path_array import PathArray, take_paths
+from firstlight.data.label_column import LabelColumns
+from firstlight.data.path_array import get_names, take_paths
 from firstlight.data.sample_splitter import HELD_OUT, Samples
 from firstlight.data.seeding import fork_seeded_rng
+from firstlight.data.shared_files import number_contents
+from firstlight.data.split_notes import describe_shared_identities
 from firstlight.data.tabular import validate_encoding
 from firstlight.run.errors import ConfigError, DataError, invalid_value
 
@@ -51,10 +54,14 @@ class ImageFolderDataModule(ImageDataModule):
         drop_last: See `LabeledDataModule`.
         max_skipped_samples: Maximum number of unreadable images in a split, and of invalid rows, that are skipped.
         balanced_sampler: See `LabeledDataModule`.
+        group_column: Column of the table with groups, such as patients. All images of a group are in the same split. If
+            None, each image is assigned on its own.
+        num_folds: Number of folds of a cross-validation. If None, a single split.
+        fold: Index of the fold that is the test split, from 0.
         augmentation: See `ImageAugmentation`.
 
     Raises:
-        ConfigError: If the task needs a `label_column`.
+        ConfigError: If the task or `group_column` needs a `label_column`.
     """
 
     in_memory: ClassVar[bool] = False
@@ -73,12 +80,19 @@ class ImageFolderDataModule(ImageDataModule):
         drop_last: bool = True,
         max_skipped_samples: int = 0,
         balanced_sampler: bool = False,
+        group_column: str | None = None,
+        num_folds: int | None = None,
+        fold: int | None = None,
         **augmentation: Unpack[ImageAugmentation],
     ) -> None:
         super().__init__(image_size, batch_size, num_workers, augment, drop_last, balanced_sampler, **augmentation)
         if label_column is None and task not in (None, "classification"):
             fix = "Set data.label_column to a column of metadata.csv."
             raise ConfigError(invalid_value("data.label_column", None, f"a column for data.task={task}", fix))
+        if label_column is None and group_column is not None:
+            columns = f"the columns file_name, label and {group_column}"
+            fix = f"Add metadata.csv with {columns}, and set data.label_column=label."
+            raise ConfigError(f"data.group_column={group_column} requires labels in a table. {fix}")
         validate_encoding(encoding)
         self.root = root
         self.encoding = encoding
@@ -87,6 +101,8 @@ class ImageFolderDataModule(ImageDataModule):
         self.labels = LabelColumns(self.task, label_column or "class", label_separator)
         self.has_table = label_column is not None
         self.max_skipped_samples = max_skipped_samples
+        self.group = GroupColumn(group_column, self.labels.names)
+        self.set_folds(num_folds, fold)
 
     def load_splits(self) -> tuple[list[str], dict[str, Dataset[Any]]]:
         """Return the names of the classes or labels and the three datasets.
@@ -103,30 +119,38 @@ class ImageFolderDataModule(ImageDataModule):
             )
         known_names = self.splitter.known_names
         if self.has_table:
-            loaded = read_image_tables(root, self.labels, self.max_skipped_samples, self.encoding)
+            loaded = read_image_tables(root, self.labels, self.group, self.max_skipped_samples, self.encoding)
             has_split_dirs = len(loaded) > 1 or find_table(root) is None
         else:
             dirs = find_split_dirs(root)
-            loaded = list_labeled_images(dirs, known_names)
+            loaded = {name: ImageRows(*files) for name, files in list_labeled_images(dirs, known_names).items()}
             has_split_dirs = dirs["train"] != root
-        raw_labels = {name: labels for name, (_, labels) in loaded.items()}
+        raw_labels = {name: rows.labels for name, rows in loaded.items()}
         names, labels = self.labels.encode(raw_labels, str(root), known_names, is_table=self.has_table)
-        num_files = self.splitter.get_dataset_size(sum(len(paths) for paths, _ in loaded.values()))
-        samples = {name: self._describe_samples(*files, num_files) for name, files in loaded.items()}
+        num_files = self.splitter.get_dataset_size(sum(len(rows.paths) for rows in loaded.values()))
+        stamps = {name: stamp_files(get_names(rows.paths), rows.labels, num_files) for name, rows in loaded.items()}
+        samples = {name: self._describe_samples(rows, stamps[name]) for name, rows in loaded.items()}
         held_out = {"val": HELD_OUT["val"]} if has_split_dirs else HELD_OUT
+        chosen = self.splitter.split(samples, held_out, names)
         splits = {
-            name: (take_paths(loaded[key][0], indices), np.asarray(labels[key])[indices])
-            for name, (key, indices) in self.splitter.split(samples, held_out, names).items()
+            name: (take_paths(loaded[key].paths, indices), np.asarray(labels[key])[indices])
+            for name, (key, indices) in chosen.items()
         }
+        if not self.splitter.restored:
+            paths = {name: files for name, (files, _) in splits.items()}
+            contents = number_contents(paths, {name: stamps[key][indices] for name, (key, indices) in chosen.items()})
+            self.splitter.notes += describe_shared_identities(contents, "label, size and first 16 KB")
         splits.setdefault("test", splits["val"])
+        if self.splitter.groups:
+            self.splitter.groups.setdefault("test", self.splitter.groups["val"])
         return names, {name: self._make_dataset(name, *files) for name, files in splits.items()}
 
-    def _describe_samples(self, paths: Sequence[Path], labels: list[RawLabel], num_files: int) -> Samples:
-        classes = [str(label) for label in labels] if self.task == "classification" else None
-        names = paths.names if isinstance(paths, PathArray) else paths
-        return Samples(
-            make_path_identities(names, self.root), classes, stamp_files(names, labels, num_files), self.root
-        )
+    def _describe_samples(self, rows: ImageRows, stamps: np.ndarray) -> Samples:
+        classes = [str(label) for label in rows.labels] if self.task == "classification" else None
+        identities: Sequence[str] = make_path_identities(get_names(rows.paths), self.root)
+        if self.group.name is not None:
+            identities, stamps = rows.groups, stamp_identities(identities, stamps)
+        return Samples(identities, classes, stamps, self.root, self.group.name or "")
 
     def _make_dataset(self, split: str, paths: Sequence[Path], labels: Any) -> "ImageFileDataset":
         is_train, size = split == "train", self.image_size

@@ -21,8 +21,13 @@ from firstlight.data.normalization import IMAGENET_MEAN, IMAGENET_STD, normalize
 from firstlight.data.sample_splitter import HELD_OUT, Samples
 from firstlight.data.sampler import ResumableSampler
 from firstlight.data.seeding import fork_seeded_rngs, random_uniform
+from firstlight.data.split import hash_identities
+from firstlight.data.split_notes import describe_shared_identities
 from firstlight.data.unlabeled_images import UnlabeledImageDataset
 from firstlight.run.errors import DataError
+
+# Images in splits of their own are compared up to this size, which takes about a second.
+MAX_BYTES_TO_COMPARE = 2**30
 
 
 class ImageDataModule(LabeledDataModule):
@@ -175,6 +180,8 @@ class InMemoryImageDataModule(ImageDataModule):
         cache_on_device: Whether to hold all images in GPU memory on CUDA, where batches are then assembled. RandAugment
             keeps the training images in CPU memory.
         balanced_sampler: See `LabeledDataModule`.
+        num_folds: Number of folds of a cross-validation. If None, a single split.
+        fold: Index of the fold that is the test split, from 0.
         augmentation: See `ImageAugmentation`.
     """
 
@@ -187,10 +194,13 @@ class InMemoryImageDataModule(ImageDataModule):
         drop_last: bool = True,
         cache_on_device: bool = True,
         balanced_sampler: bool = False,
+        num_folds: int | None = None,
+        fold: int | None = None,
         **augmentation: Unpack[ImageAugmentation],
     ) -> None:
         super().__init__(image_size, batch_size, num_workers, augment, drop_last, balanced_sampler, **augmentation)
         self.cache_on_device = cache_on_device and not num_workers
+        self.set_folds(num_folds, fold)
 
     def make_dataloader(self, dataset: Dataset[Any], sampler: ResumableSampler | None = None) -> DataLoader[Any]:
         """Return the dataloader of a dataset, which is moved to GPU memory if `cache_on_device` is set."""
@@ -215,13 +225,18 @@ class InMemoryImageDataModule(ImageDataModule):
     def load_splits(self) -> tuple[list[str], dict[str, Dataset[Any]]]:
         """Return the names of the classes or labels and the three datasets."""
         names, splits = self.load_arrays()
+        self.splitter.require_undivided(splits)
+        has_own_splits = len(splits) > 1
         if missing := {name: fraction for name, fraction in HELD_OUT.items() if name not in splits}:
             images, labels = splits["train"][0], np.asarray(splits["train"][1])
-            samples = Samples(
-                self.identify_images(images), self.name_classes("train", labels, names), stamp_labels(labels.tolist())
-            )
+            identities, classes = self.identify_images(images), self.name_classes("train", labels, names)
+            samples = Samples(identities, classes, stamp_labels(labels.tolist()), noun="pixels")
             chosen = self.splitter.split({"train": samples}, missing, names)
             splits |= {name: (images[indices], labels[indices]) for name, (_, indices) in chosen.items()}
+        arrays = {name: np.asarray(images) for name, (images, _) in splits.items()}
+        if has_own_splits and sum(images.nbytes for images in arrays.values()) <= MAX_BYTES_TO_COMPARE:
+            pixels = {name: hash_identities(self.identify_images(images)) for name, images in arrays.items()}
+            self.splitter.notes += describe_shared_identities(pixels, "pixels")
         dtype = self.label_dtype
         datasets: dict[str, Any] = {name: InMemoryImageDataset(*arrays, dtype) for name, arrays in splits.items()}
         if self.rand_augment is not None:

@@ -53,3 +53,8 @@ class PathArray(Sequence[Path]):
 def take_paths(paths: Sequence[Path], indices: np.ndarray) -> Sequence[Path]:
     """Return the paths with these indices."""
     return paths.take(indices) if isinstance(paths, PathArray) else [paths[index] for index in indices]
+
+
+def get_names(paths: Sequence[Path]) -> Sequence[str | Path]:
+    """Return paths without a conversion of those that are stored as strings."""
+    return paths.names if isinstance(paths, PathArray) else paths

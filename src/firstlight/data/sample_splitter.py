@@ -6,10 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from firstlight.data.split import ALL_CLASSES, SPLIT_SEED, SplitRule, assign_splits, hash_identities, make_split_rule
-from firstlight.data.split_notes import describe_class_shares, describe_data
-from firstlight.data.split_state import SampleRecord, SplitState, compute_digest, make_record
-from firstlight.run.errors import DataError
+from firstlight.data.folds import make_fold_rules
+from firstlight.data.split import SPLIT_SEED, SplitRule, assign_splits, hash_identities, make_split_rule
+from firstlight.data.split_notes import describe_data, describe_new_split, describe_shared_identities
+from firstlight.data.split_state import SampleRecord, SplitState, compute_digest, keep_recorded_splits, make_record
+from firstlight.run.errors import ConfigError, DataError
 from firstlight.run.progress import track
 
 # Up to this number of samples, a run stores the hash of each (12 bytes), so that it can count which of them changed.
@@ -24,22 +25,43 @@ class Samples(NamedTuple):
     Attributes:
         identities: What identifies each sample, read once: its relative path, or its contents. Samples with the same
             identity are always in the same split. The name of a group, such as a patient, in its place keeps the group
-            together.
+            together; the stamps then also identify the sample.
         classes: Name of the class of each sample. If None, samples have no classes.
         stamps: Checksum of everything else of each sample, such as its label: a sample with another value was modified.
             32 bits, shape (samples,).
         source: Where the samples come from, such as a directory. Empty if there is only one place.
+        group_column: Column with the groups, if the identities are groups; otherwise empty.
+        noun: What equal identities have in common, such as "text".
     """
 
     identities: Iterable[str | bytes]
     classes: Sequence[str] | None
     stamps: Sequence[int] | np.ndarray
     source: str = ""
+    group_column: str = ""
+    noun: str = "path"
 
 
 def hash_samples(samples: Samples, seed: int) -> np.ndarray:
     """Return the hash of each sample, shape (samples,) uint64, and show the progress."""
     return hash_identities(track(samples.identities, "Hashing samples", len(samples.stamps)), seed)
+
+
+def make_records(
+    hashes: Mapping[str, np.ndarray], samples: Mapping[str, Samples], chosen: Mapping[str, tuple[str, np.ndarray]]
+) -> dict[str, SampleRecord]:
+    """Return the record of each split.
+
+    Args:
+        hashes: Hash of each sample, by place.
+        samples: The samples of each place.
+        chosen: Place and indices of the samples of each split.
+    """
+    is_recorded = sum(map(len, hashes.values())) <= MAX_RECORDED_SAMPLES
+    return {
+        name: make_record(hashes[key][positions], samples[key].stamps, positions, samples[key].source, is_recorded)
+        for name, (key, positions) in chosen.items()
+    }
 
 
 class SampleSplitter:
@@ -51,6 +73,9 @@ class SampleSplitter:
             all of them are in each split.
         state: What later commands need; None before `split`.
         notes: Lines about the samples for the user.
+        num_folds: Number of folds of a cross-validation; None for a single split.
+        fold: Index of the fold that is the test split.
+        groups: By split, a number per group for each sample, shape (samples,); empty without groups.
     """
 
     def __init__(self) -> None:
@@ -58,6 +83,9 @@ class SampleSplitter:
         self.is_evaluation = False
         self.state: SplitState | None = None
         self.notes: list[str] = []
+        self.num_folds: int | None = None
+        self.fold: int | None = None
+        self.groups: dict[str, np.ndarray] = {}
 
     @property
     def known_names(self) -> list[str]:
@@ -85,36 +113,81 @@ class SampleSplitter:
 
         Raises:
             DataError: If there are too few samples, or the run has trained on all samples that a split could contain.
+            ConfigError: If the dataset has splits of its own instead of folds, or the run had other folds or groups.
         """
+        self.require_undivided([*samples, *(name for name in HELD_OUT if name not in held_out)])
         seed = self.restored.rule.seed if self.restored and self.restored.rule else SPLIT_SEED
         hashes = {name: hash_samples(part, seed) for name, part in samples.items()}
         pool_digest = compute_digest(np.unique(hashes["train"]))
         missing = {name: fraction for name, fraction in held_out.items() if name not in samples}
-        is_other = self._is_other_source("train", samples["train"].source) and (
-            self.restored is not None and pool_digest != self.restored.pool_digest
-        )
-        self.notes = []
+        is_other, self.notes = self._is_other_pool(samples["train"].source, pool_digest), []
         if is_other:
             rule, indices = None, {name: np.arange(len(hashes["train"])) for name in ("train", *missing)}
         else:
+            self._require_same_settings(samples["train"].group_column)
             rule, indices = self._split_pool(hashes["train"], samples["train"], missing)
         chosen = {name: ("train", positions) for name, positions in indices.items()}
         chosen |= {name: (name, np.arange(len(part))) for name, part in hashes.items() if name != "train"}
-        is_recorded = sum(map(len, hashes.values())) <= MAX_RECORDED_SAMPLES
-        records = {
-            name: make_record(hashes[key][positions], samples[key].stamps, positions, samples[key].source, is_recorded)
-            for name, (key, positions) in chosen.items()
-        }
-        self.state = SplitState(rule, pool_digest, names, records)
+        records = make_records(hashes, samples, chosen)
+        group_column = samples["train"].group_column
+        self.state = SplitState(rule, pool_digest, names, records, group_column)
+        identities = {name: hashes[key][positions] for name, (key, positions) in chosen.items()}
+        self.groups = identities if group_column else {}
         if self.restored:
             others = {name for name, (key, _) in chosen.items() if is_other and key == "train"}
-            others |= {
-                name for name in samples if name != "train" and self._is_other_source(name, samples[name].source)
-            }
+            others |= {name for name in samples if name != "train" and self._is_other(name, samples[name].source)}
             self.notes += describe_data(self.restored.records, records, others)
+        else:
+            noun = f"group in column '{group_column}'" if group_column else samples["train"].noun
+            self.notes += describe_shared_identities(identities, noun)
         return chosen
 
-    def _is_other_source(self, split: str, source: str) -> bool:
+    def require_undivided(self, names: Iterable[str]) -> None:
+        """Check that a new run with folds can divide all samples itself.
+
+        Args:
+            names: Splits that the dataset has.
+
+        Raises:
+            ConfigError: If it has a split besides "train".
+        """
+        own = [name for name in HELD_OUT if name in set(names)]
+        if self.num_folds and not self.restored and own:
+            raise ConfigError(
+                f"data.num_folds={self.num_folds} divides all samples into folds, but the dataset has its own "
+                f"{' and '.join(own)} split. Use one file or directory without splits (for data=hub_text, "
+                "data.test_split=null), or set data.num_folds=null data.fold=null."
+            )
+
+    def _require_same_settings(self, group_column: str) -> None:
+        """Check that a later command has the folds and groups of the run: with others, it would test training samples.
+
+        Raises:
+            ConfigError: If they differ.
+        """
+        if self.restored is None:
+            return
+        rule = self.restored.rule
+        before = {
+            "data.num_folds": rule.num_folds or None if rule else None,
+            "data.fold": rule.fold if rule and rule.num_folds else None,
+            "data.group_column": self.restored.group_column or None,
+        }
+        now = {"data.num_folds": self.num_folds, "data.fold": self.fold, "data.group_column": group_column or None}
+        for key, value in now.items():
+            if value != before[key]:
+                given, trained = ("null" if item is None else item for item in (value, before[key]))
+                raise ConfigError(
+                    f"{key}={given} differs from the training run ({key}={trained}), whose splits are kept. Set "
+                    f"{key}={trained}, or train a new run."
+                )
+
+    def _is_other_pool(self, source: str, pool_digest: str) -> bool:
+        """Return True if evaluated samples are not those that the run has split, or a copy of them."""
+        is_known = self.restored is not None and pool_digest == self.restored.pool_digest
+        return self._is_other("train", source) and not is_known
+
+    def _is_other(self, split: str, source: str) -> bool:
         """Return True if evaluated samples do not come from the source that the run had for a split."""
         if not self.is_evaluation or self.restored is None or split not in self.restored.records:
             return False
@@ -134,7 +207,10 @@ class SampleSplitter:
             DataError: If a split would be empty.
         """
         rule = self.restored.rule if self.restored else None
-        if rule is None:
+        if rule is None and self.num_folds and self.fold is not None:
+            has_groups = bool(pool.group_column)
+            rule = make_fold_rules(hashes, pool.classes, self.num_folds, missing["val"], has_groups)[self.fold]
+        elif rule is None:
             rule = make_split_rule(hashes, pool.classes, missing.get("val", 0), missing.get("test", 0))
         splits = assign_splits(hashes, pool.classes, rule)
         if self.restored:
@@ -150,26 +226,6 @@ class SampleSplitter:
             raise DataError(
                 f"Too few samples for a split into {', '.join(splits)}: {distinct} leave {empty[0]} empty. Add samples."
             )
-        if missing and pool.classes is not None and ALL_CLASSES in rule.boundaries:
-            self.notes.append(describe_class_shares(hashes, splits, pool.classes))
+        if missing:
+            self.notes += describe_new_split(hashes, splits, pool.classes, rule, pool.group_column)
         return rule, splits
-
-
-def keep_recorded_splits(
-    hashes: np.ndarray, splits: Mapping[str, np.ndarray], records: Mapping[str, SampleRecord]
-) -> dict[str, np.ndarray]:
-    """Return splits in which each recorded sample is in its recorded split, also if its class has changed.
-
-    Args:
-        hashes: Hash of each sample.
-        splits: Indices of the samples of each split.
-        records: Samples of the training run.
-    """
-    position = np.empty(len(hashes), dtype=np.int64)  # of the split of each sample
-    for index, chosen in enumerate(splits.values()):
-        position[chosen] = index
-    for index, name in enumerate(splits):
-        recorded = records[name].hashes if name in records else None
-        if recorded is not None:
-            position[np.isin(hashes, recorded)] = index
-    return {name: np.flatnonzero(position == index) for index, name in enumerate(splits)}

@@ -5,7 +5,7 @@ split, and those up to floor((test + val) * n + u) are val. The offset u of a cl
 and 1, so that the rounding of small classes adds up to the fractions over all classes.
 
 The hashes at which the splits of a class begin and end are its boundaries. They are stored with the run: afterwards, a
-sample is assigned by its hash alone.
+sample is assigned by its hash alone. `folds.py` makes the boundaries of a cross-validation, in the same order.
 """
 
 import hashlib
@@ -30,14 +30,19 @@ class SplitRule(NamedTuple):
         seed: Seed of the hashes.
         val_fraction: Fraction of the samples for validation, 0 to 1. If 0, there is no "val".
         test_fraction: Fraction of the samples for the test, 0 to 1. If 0, there is no "test".
-        boundaries: Two hashes by class. A sample with a smaller hash than the first is in "test", with a smaller hash
-            than the second in "val", otherwise in "train". The only key is `ALL_CLASSES` if classes are ignored.
+        boundaries: Hashes by class. The only key is `ALL_CLASSES` if classes are ignored. Without folds, two: a sample
+            with a smaller hash than the first is in "test", with a smaller hash than the second in "val", otherwise in
+            "train". With folds, four: the first hash of "test", the first one after it, and the same for "val".
+        num_folds: Number of folds; 0 without cross-validation.
+        fold: Index of the fold that is the test split.
     """
 
     seed: int
     val_fraction: float
     test_fraction: float
-    boundaries: Mapping[str, tuple[int, int]]
+    boundaries: Mapping[str, tuple[int, ...]]
+    num_folds: int = 0
+    fold: int = 0
 
 
 def hash_identities(identities: Iterable[str | bytes], seed: int = SPLIT_SEED) -> np.ndarray:
@@ -120,17 +125,49 @@ def assign_splits(hashes: np.ndarray, classes: Sequence[str] | None, rule: Split
     """
     if classes is None or ALL_CLASSES in rule.boundaries:
         classes = [ALL_CLASSES] * len(hashes)
-    sums = (rule.test_fraction, rule.test_fraction + rule.val_fraction)
-    default = tuple(int(fraction * NUM_HASHES) for fraction in sums)
     names, class_ids = index_names(classes)
-    limits = np.array([rule.boundaries.get(name, default) for name in names], dtype=np.uint64).reshape(-1, 2)
-    is_held_out = hashes[:, None] < limits[class_ids]  # (samples, 2): in "test", in "test" or "val"
-    splits = {"train": ~is_held_out[:, 1]}
+    ranges = np.array([get_ranges(rule, name) for name in names], dtype=object).reshape(-1, 4)
+    starts = (ranges[:, ::2] % NUM_HASHES).astype(np.uint64)  # (classes, 2): of "test" and "val"
+    sizes = (ranges[:, 1::2] - ranges[:, ::2]).astype(np.uint64)
+    # Subtraction modulo 2^64: hashes before the start of a range become larger than its size.
+    is_held_out = hashes[:, None] - starts[class_ids] < sizes[class_ids]  # (samples, 2)
+    splits = {"train": ~is_held_out.any(axis=1)}
     if rule.val_fraction:
-        splits["val"] = is_held_out[:, 1] & ~is_held_out[:, 0]
+        splits["val"] = is_held_out[:, 1]
     if rule.test_fraction:
         splits["test"] = is_held_out[:, 0]
     return {name: np.flatnonzero(is_in_split) for name, is_in_split in splits.items()}
+
+
+def get_ranges(rule: SplitRule, name: str) -> tuple[int, int, int, int]:
+    """Return the first hash of "test", the first one after it, and the same for "val".
+
+    Args:
+        rule: A rule.
+        name: Name of a class. If the rule does not contain it, all hashes are divided by the fractions of the rule.
+    """
+    found = rule.boundaries.get(name)
+    if found is not None and len(found) == 2:
+        return 0, found[0], found[0], found[1]
+    if found is not None:
+        return found[0], found[1], found[2], found[3]
+    fractions = get_fraction_ranges(rule.val_fraction, rule.test_fraction, rule.num_folds, rule.fold)
+    first, second, third, fourth = (min(int(fraction * NUM_HASHES), NUM_HASHES) for fraction in fractions)
+    return first, second, third, fourth
+
+
+def get_fraction_ranges(
+    val_fraction: float, test_fraction: float, num_folds: int, fold: int
+) -> tuple[float, float, float, float]:
+    """Return where "test" begins and ends in the order of the samples, and the same for "val", from 0 to 1.
+
+    The validation samples follow the test fold. After the last folds, they are the first ones of the order.
+    """
+    if not num_folds:
+        return 0, test_fraction, test_fraction, test_fraction + val_fraction
+    start, end = fold / num_folds, (fold + 1) / num_folds
+    val_start = end if fold + 1 < num_folds and end + val_fraction <= 1 + 1e-9 else 0
+    return start, end, val_start, min(val_start + val_fraction, 1)
 
 
 def count_identities_in_several_classes(hashes: np.ndarray, classes: Sequence[str]) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from lightning.pytorch import LightningDataModule
 
+from firstlight.data.fold_settings import validate_folds
 from firstlight.data.labels import validate_labels
 from firstlight.data.sample_splitter import SampleSplitter
 from firstlight.data.split_state import parse_state
@@ -22,6 +23,19 @@ class SplitDataModule(LightningDataModule, ABC):
     def __init__(self) -> None:
         super().__init__()
         self.splitter = SampleSplitter()
+
+    def set_folds(self, num_folds: int | None, fold: int | None) -> None:
+        """Divide the samples into folds, of which one is the test split, instead of holding out a tenth of them.
+
+        Args:
+            num_folds: Number of folds, at least 2. If None, there are no folds.
+            fold: Index of the test fold, from 0.
+
+        Raises:
+            ConfigError: If there is no such fold.
+        """
+        validate_folds(num_folds, fold)
+        self.splitter.num_folds, self.splitter.fold = num_folds, fold
 
     def state_dict(self) -> dict[str, Any]:
         """Return how the samples were split; nothing if the dataset has splits of its own."""

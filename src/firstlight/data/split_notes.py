@@ -1,14 +1,17 @@
-"""Lines about samples for the user: what has changed since the run was trained, and the shares of the classes."""
+"""Lines about samples for the user: what has changed since the run was trained, shares of classes, shared samples."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
-from firstlight.data.split import count_identities_in_several_classes
+from firstlight.data.split import ALL_CLASSES, SplitRule, count_identities_in_several_classes
 from firstlight.data.split_state import SampleRecord
 
+# Samples of the second of two splits should not occur in the first.
+SPLIT_ORDER = ("train", "val", "test")
 Records = Mapping[str, SampleRecord]
 
 
@@ -71,11 +74,46 @@ def sum_by_hash(pairs: Mapping[tuple[int, int], int]) -> Counter[Any]:
     return counts
 
 
-def describe_class_shares(hashes: np.ndarray, splits: Mapping[str, np.ndarray], classes: Sequence[str]) -> str:
-    """Return a line about a split that ignores classes, because samples occur in several classes.
+def describe_new_split(
+    hashes: np.ndarray,
+    splits: Mapping[str, np.ndarray],
+    classes: Sequence[str] | None,
+    rule: SplitRule,
+    group_column: str = "",
+) -> list[str]:
+    """Return lines about a split whose proportions differ from those of the classes, or from its fractions.
 
     Args:
         hashes: Hash of each sample.
+        splits: Indices of the samples of each split.
+        classes: Name of the class of each sample. If None, samples have no classes.
+        rule: The rule of the split.
+        group_column: Column with the groups that are kept together; empty without groups.
+    """
+    lines = []
+    if group_column:
+        sizes = ", ".join(f"{100 * len(ids) / len(hashes):.1f} % in {name}" for name, ids in splits.items())
+        shares = f"; {describe_class_shares(splits, classes)}" if classes is not None else ""
+        groups = f"{len(np.unique(hashes)):,} groups of '{group_column}'"
+        lines.append(f"data: {groups} stay together ({sizes} of {len(hashes):,} samples{shares}).")
+    elif classes is not None and ALL_CLASSES in rule.boundaries:
+        count = count_identities_in_several_classes(hashes, classes)
+        shares = describe_class_shares(splits, classes)
+        lines.append(f"data: {count:,} samples occur in several classes. The split ignores classes: {shares}.")
+    if rule.num_folds and classes is not None and ALL_CLASSES not in rule.boundaries:
+        counts = Counter(dict(zip(hashes.tolist(), classes, strict=True)).values())
+        if small := sum(count < rule.num_folds for count in counts.values()):
+            lines.append(
+                f"data: {small:,} of {len(counts):,} classes have fewer distinct samples than folds "
+                f"({rule.num_folds}). Some folds test no sample of them."
+            )
+    return lines
+
+
+def describe_class_shares(splits: Mapping[str, np.ndarray], classes: Sequence[str]) -> str:
+    """Return which shares of the classes are in "val" and "test".
+
+    Args:
         splits: Indices of the samples of each split.
         classes: Name of the class of each sample.
     """
@@ -86,5 +124,22 @@ def describe_class_shares(hashes: np.ndarray, splits: Mapping[str, np.ndarray], 
             counts = Counter(classes[index] for index in splits[name])
             fractions = [100 * counts[label] / size for label, size in sizes.items()]
             shares.append(f"{min(fractions):.1f} to {max(fractions):.1f} % of a class are in {name}")
-    count = count_identities_in_several_classes(hashes, classes)
-    return f"data: {count:,} samples occur in several classes. The split ignores classes: {', '.join(shares)}."
+    return ", ".join(shares)
+
+
+def describe_shared_identities(hashes: Mapping[str, np.ndarray], noun: str) -> list[str]:
+    """Return a line for each two splits that share samples; none if there are none.
+
+    Args:
+        hashes: Hash of each sample of each split, or any other integers that are equal for equal samples.
+        noun: What is compared, such as "text".
+    """
+    lines = []
+    for first, second in combinations(sorted(hashes, key=SPLIT_ORDER.index), 2):
+        count = int(np.isin(hashes[second], hashes[first]).sum())
+        if count:
+            lines.append(
+                f"Warning: {count:,} of {len(hashes[second]):,} {second} samples are also in {first} (same {noun}). "
+                "Remove them from one of the two, so that each split measures new samples."
+            )
+    return lines

@@ -59,12 +59,14 @@ class SplitState(NamedTuple):
         pool_digest: SHA-256 of the distinct identities of the samples that were split.
         names: Names of the classes or labels.
         records: The samples of each split.
+        group_column: Column with the groups that are kept together; empty if each sample is assigned on its own.
     """
 
     rule: SplitRule | None
     pool_digest: str
     names: list[str]
     records: Mapping[str, SampleRecord]
+    group_column: str = ""
 
     def to_plain(self) -> dict[str, Any]:
         """Return plain values and tensors, which a checkpoint may contain."""
@@ -105,6 +107,26 @@ def make_record(
     return SampleRecord(len(hashes), compute_digest(hashes, chosen), source, *arrays)
 
 
+def keep_recorded_splits(
+    hashes: np.ndarray, splits: Mapping[str, np.ndarray], records: Mapping[str, SampleRecord]
+) -> dict[str, np.ndarray]:
+    """Return splits in which each recorded sample is in its recorded split, also if its class has changed.
+
+    Args:
+        hashes: Hash of each sample.
+        splits: Indices of the samples of each split.
+        records: Samples of the training run.
+    """
+    position = np.empty(len(hashes), dtype=np.int64)  # of the split of each sample
+    for index, chosen in enumerate(splits.values()):
+        position[chosen] = index
+    for index, name in enumerate(splits):
+        recorded = records[name].hashes if name in records else None
+        if recorded is not None:
+            position[np.isin(hashes, recorded)] = index
+    return {name: np.flatnonzero(position == index) for index, name in enumerate(splits)}
+
+
 def parse_state(state: Mapping[str, Any]) -> SplitState:
     """Return the state in a checkpoint.
 
@@ -116,22 +138,38 @@ def parse_state(state: Mapping[str, Any]) -> SplitState:
             raise ValueError("no train split")
         if state["hash"] != HASH_NAME:
             raise ValueError(f"unknown hash {state['hash']!r}")
-        rule = state["rule"]
-        boundaries = {str(name): (int(first), int(second)) for name, (first, second) in rule["boundaries"].items()}
-        fractions = float(rule["val_fraction"]), float(rule["test_fraction"])
-        if any(not 0 <= boundary < NUM_HASHES for pair in boundaries.values() for boundary in pair):
-            raise ValueError("a boundary is not a hash")
-        if not (min(fractions) >= 0 and sum(fractions) < 1):
-            raise ValueError("the fractions are not between 0 and 1")
         return SplitState(
-            SplitRule(int(rule["seed"]), *fractions, boundaries),
+            parse_rule(state["rule"]),
             str(state["pool_digest"]),
             [str(name) for name in state["names"]],
             {str(name): parse_record(record) for name, record in state["records"].items()},
+            str(state.get("group_column", "")),  # runs of earlier versions have none
         )
     except Exception as error:  # contents of any type raise many kinds
         detail = f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
         raise CheckpointError(corrupt_file("The split in the checkpoint", detail, "Use another checkpoint.")) from error
+
+
+def parse_rule(rule: Mapping[str, Any]) -> SplitRule:
+    """Return the rule in a checkpoint.
+
+    Raises:
+        ValueError: If a boundary is not a hash, or the fractions or the folds are not valid.
+    """
+    num_folds, fold = int(rule.get("num_folds", 0)), int(rule.get("fold", 0))  # runs of earlier versions have none
+    boundaries = {str(name): tuple(map(int, values)) for name, values in rule["boundaries"].items()}
+    fractions = float(rule["val_fraction"]), float(rule["test_fraction"])
+    largest = NUM_HASHES if num_folds else NUM_HASHES - 1
+    for values in boundaries.values():
+        if len(values) != (4 if num_folds else 2) or not all(0 <= value <= largest for value in values):
+            raise ValueError("a boundary is not a hash")
+        if any(not 0 <= end - start < NUM_HASHES for start, end in zip(values[::2], values[1::2], strict=True)):
+            raise ValueError("a range of hashes is not valid")
+    if not (min(fractions) >= 0 and sum(fractions) < 1):
+        raise ValueError("the fractions are not between 0 and 1")
+    if num_folds and not 0 <= fold < num_folds:
+        raise ValueError("there is no such fold")
+    return SplitRule(int(rule["seed"]), *fractions, boundaries, num_folds, fold)
 
 
 def parse_record(record: Mapping[str, Any]) -> SampleRecord:

@@ -137,7 +137,7 @@ def validate_columns(required: Sequence[str], columns: Sequence[str], path: Path
         if column not in columns:
             raise DataError(
                 f"{path} has no column {column!r}. Available: {format_columns(columns) or 'none'}. "
-                "Set text_column or label_column to one of them."
+                "Set text_column, label_column or group_column to one of them."
             )
         if list(columns).count(column) > 1:
             raise DataError(f"{path} has several columns named {column!r}. Rename or remove all but one.")

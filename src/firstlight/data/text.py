@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,7 +10,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from firstlight.data.datamodule import LabeledDataModule
-from firstlight.data.identity import make_text_identity, stamp_labels
+from firstlight.data.identity import make_text_identity, stamp_identities, stamp_labels
 from firstlight.data.sample_splitter import HELD_OUT, Samples
 from firstlight.data.sampler import BalancedSampler, LengthGroupedSampler, ResumableSampler
 from firstlight.data.tabular import iter_texts
@@ -42,6 +42,8 @@ class TextDataModule(LabeledDataModule):
         group_by_length: Whether training batches consist of texts of similar length, in random order. It has no effect
             if all texts are padded to the same length.
         balanced_sampler: See `LabeledDataModule`.
+        num_folds: Number of folds of a cross-validation. If None, a single split.
+        fold: Index of the fold that is the test split, from 0.
 
     Raises:
         ConfigError: If `max_length` is less than 3.
@@ -52,6 +54,9 @@ class TextDataModule(LabeledDataModule):
     text_column: str = "text"
     # Encoding of these files. If None, UTF-8, or UTF-16 with its byte order mark.
     encoding: str | None = None
+
+    # Column with the groups of texts that are never in two splits; None: each text is assigned on its own.
+    group_column: str | None = None
 
     # Cache of the tokens of large datasets.
     tokens_dir: ClassVar[Path] = Path("data/tokens")
@@ -65,16 +70,21 @@ class TextDataModule(LabeledDataModule):
         drop_last: bool = True,
         group_by_length: bool = True,
         balanced_sampler: bool = False,
+        num_folds: int | None = None,
+        fold: int | None = None,
     ) -> None:
         super().__init__(batch_size, num_workers, drop_last, balanced_sampler)
         if max_length < 3:
             expected = "an integer of at least 3 ([CLS], one token, [SEP])"
             raise ConfigError(invalid_value("data.max_length", max_length, expected, "Use e.g. data.max_length=128."))
+        self.set_folds(num_folds, fold)
         self.max_length = max_length
         self.pad_to_multiple_of = pad_to_multiple_of
         self.group_by_length = group_by_length
         self.tokenizer: TokenizerLike | None = None
         self.texts: dict[str, LabeledTexts] = {}
+        # Group of each text, by split. `load_texts` sets it if there is a `group_column`.
+        self.groups: dict[str, Sequence[str]] = {}
 
     @abstractmethod
     def load_texts(self) -> tuple[list[str], dict[str, LabeledTexts]]:
@@ -120,7 +130,11 @@ class TextDataModule(LabeledDataModule):
             classes = self.name_classes(name, labels, names)
             stamps = stamp_labels(classes or np.asarray(labels).tolist())
             source = self.get_source(name)
-            samples[name] = Samples(map(make_text_identity, strings), classes, stamps, source)
+            identities: Iterable[str] = map(make_text_identity, strings)
+            if self.group_column:
+                stamps = stamp_identities(identities, stamps)
+                identities = self.groups[name]
+            samples[name] = Samples(identities, classes, stamps, source, self.group_column or "", "text")
         return {
             name: (take_texts(texts[key][0], indices), np.asarray(texts[key][1])[indices])
             for name, (key, indices) in self.splitter.split(samples, HELD_OUT, names).items()

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from firstlight.data.group_column import GroupColumn
 from firstlight.data.json_rows import Row
 from firstlight.data.label_column import LabelColumns, RawLabel, is_missing
 from firstlight.data.tabular import (
@@ -43,6 +44,10 @@ class TextFileDataModule(TextDataModule):
         group_by_length: See `TextDataModule`.
         max_skipped_samples: Maximum number of invalid rows in a file that are skipped.
         balanced_sampler: See `LabeledDataModule`.
+        group_column: Column with groups, such as authors. All texts of a group are in the same split. If None, equal
+            texts are in the same split.
+        num_folds: Number of folds of a cross-validation of `path`. If None, a single split.
+        fold: Index of the fold that is the test split, from 0.
     """
 
     def __init__(
@@ -63,10 +68,14 @@ class TextFileDataModule(TextDataModule):
         group_by_length: bool = True,
         max_skipped_samples: int = 0,
         balanced_sampler: bool = False,
+        group_column: str | None = None,
+        num_folds: int | None = None,
+        fold: int | None = None,
     ) -> None:
         super().__init__(
             max_length, pad_to_multiple_of, batch_size, num_workers, drop_last, group_by_length, balanced_sampler
         )
+        self.set_folds(num_folds, fold)
         self.path = path
         self.val_path = val_path
         self.test_path = test_path
@@ -76,6 +85,8 @@ class TextFileDataModule(TextDataModule):
         self.set_task(task)
         self.labels = LabelColumns(self.task, label_column, label_separator)
         self.max_skipped_samples = max_skipped_samples
+        self.group_column = group_column
+        self.group_reader = GroupColumn(group_column, [text_column, *self.labels.names])
 
     def load_texts(self) -> tuple[list[str], dict[str, LabeledTexts]]:
         """Return texts, labels and their names.
@@ -85,19 +96,23 @@ class TextFileDataModule(TextDataModule):
         """
         paths = {"train": self.path, "val": self.val_path, "test": self.test_path}
         loaded = {name: self._load_valid_rows(Path(path)) for name, path in paths.items() if path}
-        raw_labels = {name: labels for name, (_, labels) in loaded.items()}
+        raw_labels = {name: labels for name, (_, labels, _) in loaded.items()}
+        self.groups = {name: groups for name, (_, _, groups) in loaded.items()}
         names, labels = self.labels.encode(raw_labels, self.path, self.splitter.known_names)
-        return names, {name: (texts, labels[name]) for name, (texts, _) in loaded.items()}
+        return names, {name: (texts, labels[name]) for name, (texts, _, _) in loaded.items()}
 
     def get_source(self, split: str) -> str:
         """Return the file with the texts of a split."""
         return {"train": self.path, "val": self.val_path, "test": self.test_path}[split] or self.path
 
-    def _load_valid_rows(self, path: Path) -> tuple[Sequence[str], list[RawLabel]]:
+    def _load_valid_rows(self, path: Path) -> tuple[Sequence[str], list[RawLabel], list[str]]:
+        """Return texts, labels and groups of a file; there are no groups without a `group_column`."""
         texts = TextArrayBuilder(self.tokens_dir)
         labels: list[RawLabel] = []
+        groups: list[str] = []
         errors: dict[int, str] = {}
-        rows = iter_rows(path, self.text_column, *self.labels.names, encoding=self.encoding)
+        columns = self.text_column, *self.labels.names, *self.group_reader.names
+        rows = iter_rows(path, *columns, encoding=self.encoding)
         for number, row in enumerate(track(rows, f"Reading rows of {path.name}"), start=1):
             if error := self._find_row_error(row):
                 errors[number] = error
@@ -105,8 +120,10 @@ class TextFileDataModule(TextDataModule):
                 assert isinstance(row, dict)
                 texts.append(row[self.text_column])
                 labels.append(self.labels.parse(row))
+                if self.group_column:
+                    groups.append(self.group_reader.parse(row))
         report_or_reject_skipped(errors, len(errors) + len(texts), path, self.max_skipped_samples)
-        return texts.build(), labels
+        return texts.build(), labels, groups
 
     def _find_row_error(self, row: Row) -> str | None:
         if isinstance(row, str):
@@ -118,4 +135,6 @@ class TextFileDataModule(TextDataModule):
             return f"empty column {self.text_column!r}"
         if not isinstance(text, str):
             return "the text must be a string"
-        return self.labels.find_error(row) if is_clean_utf8(text) else INVALID_TEXT
+        if not is_clean_utf8(text):
+            return INVALID_TEXT
+        return self.labels.find_error(row) or self.group_reader.find_error(row)

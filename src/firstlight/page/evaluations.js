@@ -6,8 +6,10 @@ function getResults() {
   return (details.evaluations || []).find(({ directory }) => directory === state.evaluation) || details;
 }
 
-const formatMetrics = (metrics) =>
-  Object.entries(metrics).map(([name, value]) => `${name} ${formatNumber(value)}`).join(", ");
+const formatInterval = (ends) => (ends ? ` (95 %: ${ends.map(formatNumber).join(" to ")})` : "");
+
+const formatMetrics = (metrics, intervals) => Object.entries(metrics)
+  .map(([name, value]) => `${name} ${formatNumber(value)}${formatInterval((intervals || {})[name])}`).join(", ");
 
 /** Fill the list of results of a run. */
 function fillResults(run) {
@@ -22,17 +24,17 @@ function fillResults(run) {
 
 /** Describe the selected evaluation: the results below are not those of the training run. */
 function showEvaluation() {
-  const { command, num_samples: numSamples, directory, metrics } = getResults();
+  const { command, num_samples: numSamples, directory, metrics, intervals } = getResults();
   const count = typeof numSamples === "number" ? `${formatCount(numSamples, "sample")}. ` : "";
-  byId("run-results-remark").textContent = command ? `${count}${formatMetrics(metrics)} (${directory})` : "";
+  byId("run-results-remark").textContent = command ? `${count}${formatMetrics(metrics, intervals)} (${directory})` : "";
 }
 
 function showEvaluations() {
   const { evaluations } = report;
   const names = ["run", "command", "time", "split", "num_samples", "data", "metrics", "checkpoint", "directory"];
   const header = createElement("tr", {}, ...names.map((name) => createElement("th", { scope: "col" }, name.replace("num_", ""))));
-  const rows = evaluations.map(({ started, metrics, ...row }) => createElement("tr", {}, ...names.map((name) => {
-    const text = name === "time" ? formatTime(started) : name === "metrics" ? formatMetrics(metrics) : row[name];
+  const rows = evaluations.map(({ started, metrics, intervals, ...row }) => createElement("tr", {}, ...names.map((name) => {
+    const text = name === "time" ? formatTime(started) : name === "metrics" ? formatMetrics(metrics, intervals) : row[name];
     return createElement("td", {}, text === null ? "–" : String(text));
   })));
   byId("evaluations-table").replaceChildren(createElement("thead", {}, header), createElement("tbody", {}, ...rows));

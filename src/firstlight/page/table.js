@@ -217,7 +217,7 @@ function showSeeds() {
   const headers = ["overrides", "runs", ...names].map((text, index) =>
     createElement("th", { scope: "col", className: index ? "right" : "" }, text));
   const rows = report.seeds.map((row) => createElement("tr", {}, createElement("td", {}, row.overrides),
-    createElement("td", { className: "right" }, String(row.runs)),
+    createElement("td", { className: "right" }, row.runs < row.total ? `${row.runs} of ${row.total}` : String(row.runs)),
     ...names.map((name) => createElement("td", { className: "right" },
       row.metrics[name] ? formatMeanAndStd(row.metrics[name]) : "–"))));
   byId("seeds-table").replaceChildren(createElement("thead", {}, createElement("tr", {}, ...headers)),

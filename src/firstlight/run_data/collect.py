@@ -14,7 +14,7 @@ from firstlight.run.metrics import select_comparison_metrics
 from firstlight.run.progress import track
 from firstlight.run_data.benchmarks import load_speedup_bars
 from firstlight.run_data.comparison import (
-    aggregate_seeds,
+    aggregate_repeats,
     get_default_selection,
     list_varying_hyperparameters,
     make_columns,
@@ -88,7 +88,7 @@ def compare_runs(
         "hyperparameters": hyperparameters,
         "metrics": select_comparison_metrics(runs),
         "columns": make_columns(runs, hyperparameters),
-        "seeds": aggregate_seeds(runs),
+        "seeds": aggregate_repeats(runs),
         "evaluations": evaluations,
         "benchmarks": sorted(benchmarks, key=lambda benchmark: str(benchmark["started"]), reverse=True),
     }

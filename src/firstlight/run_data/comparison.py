@@ -1,5 +1,6 @@
-"""Compare runs: varying hyperparameters, columns of the table, statistics over seeds."""
+"""Compare runs: varying hyperparameters, columns of the table, statistics over seeds and folds."""
 
+import math
 import statistics
 from collections.abc import Iterable
 from typing import Any
@@ -10,6 +11,9 @@ from firstlight.run.overrides import find_varying_overrides
 MAX_SELECTED = 8
 # Overrides that name a run and do not affect its results.
 NAME_KEYS = ("output_dir", "name")
+# Overrides that repeat a configuration.
+FOLD_KEY = "data.fold"
+REPEAT_KEYS = ("seed", FOLD_KEY)
 SPEED, MEMORY, DATA_WAIT = "speed/samples_per_s", "speed/peak_memory_gib", "speed/data_wait_fraction"
 
 
@@ -63,28 +67,41 @@ def get_default_selection(runs: list[dict[str, Any]]) -> list[int]:
     return sorted(valid, key=get_test_accuracy, reverse=True)[:MAX_SELECTED]
 
 
-def aggregate_seeds(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return mean and standard deviation of each metric over finished runs that differ only in their seed."""
+def aggregate_repeats(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return statistics over the finished runs of each configuration: they differ only in their seed or fold.
+
+    Args:
+        runs: Mappings with the entries "overrides" by key, "status", "seed" and "metrics".
+
+    Returns:
+        A row for each configuration with at least two finished runs: "overrides", "runs" (their number), "total" (with
+        the runs that are not finished), and "metrics": mean, standard deviation and number of values, or None.
+    """
     groups: dict[tuple[tuple[str, str], ...], list[dict[str, Any]]] = {}
     for run in runs:
-        if run["status"] == "finished":
-            overrides = {key: value for key, value in run["overrides"].items() if key not in ("seed", *NAME_KEYS)}
-            groups.setdefault(tuple(sorted(overrides.items())), []).append(run)
-    groups = {overrides: group for overrides, group in groups.items() if len({run["seed"] for run in group}) > 1}
-    varying = list_varying_hyperparameters([run for group in groups.values() for run in group])
+        overrides = {key: value for key, value in run["overrides"].items() if key not in (*REPEAT_KEYS, *NAME_KEYS)}
+        groups.setdefault(tuple(sorted(overrides.items())), []).append(run)
+    finished = {key: [run for run in group if run["status"] == "finished"] for key, group in groups.items()}
+    repeated = {
+        key: group
+        for key, group in finished.items()
+        if len({(run["seed"], run["overrides"].get(FOLD_KEY)) for run in group}) > 1
+    }
+    varying = list_varying_hyperparameters([run for group in repeated.values() for run in group])
     metrics = select_comparison_metrics(runs)
     return [
         {
             "overrides": ", ".join(f"{key}={value}" for key, value in overrides if key in varying)
             or "(all overrides equal)",
             "runs": len(group),
+            "total": len(groups[overrides]),
             "metrics": {name: compute_mean_and_std(run["metrics"].get(name) for run in group) for name in metrics},
         }
-        for overrides, group in groups.items()
+        for overrides, group in repeated.items()
     ]
 
 
 def compute_mean_and_std(values: Iterable[Any]) -> list[float] | None:
-    """Return mean and sample standard deviation, or None for fewer than two numbers."""
-    numbers = [value for value in values if isinstance(value, int | float)]
-    return [statistics.mean(numbers), statistics.stdev(numbers)] if len(numbers) > 1 else None
+    """Return mean, sample standard deviation (n - 1) and number of finite numbers, or None for fewer than two."""
+    numbers = [value for value in values if isinstance(value, int | float) and math.isfinite(value)]
+    return [statistics.mean(numbers), statistics.stdev(numbers), len(numbers)] if len(numbers) > 1 else None

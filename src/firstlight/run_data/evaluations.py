@@ -1,5 +1,6 @@
 """Load the evaluations and predictions of a run, which have directories of their own."""
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,15 @@ def load_evaluation_info(directory: Path, run_name: str | None = None) -> dict[s
         "data": describe_data(record),
         "checkpoint": to_text(record.get("checkpoint")),
         "metrics": {str(name): to_json_number(value) for name, value in get_dict(record, "metrics").items()},
+        "intervals": parse_intervals(record),
     }
+
+
+def parse_intervals(record: dict[str, Any]) -> dict[str, list[float]]:
+    """Return the confidence interval of each metric, as far as it is two finite numbers."""
+    intervals = {str(name): value for name, value in get_dict(record, "intervals").items() if isinstance(value, list)}
+    numbers = {name: [end for end in value if type(end) in (int, float)] for name, value in intervals.items()}
+    return {name: ends for name, ends in numbers.items() if len(ends) == 2 and all(map(math.isfinite, ends))}
 
 
 def describe_data(record: dict[str, Any]) -> str:

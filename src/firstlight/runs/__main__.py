@@ -63,9 +63,10 @@ def summarize(matched: list[dict[str, Any]], listed: list[dict[str, Any]]) -> di
 
     Returns:
         "runs": the rows of `load_run`, "num_runs": number of runs that match the filter, "hyperparameters": keys that
-        vary between them, "best": the best run of each metric, "seeds": statistics over runs that differ only in seed.
+        vary between them, "best": the best run of each metric, "seeds": statistics over runs that differ only in seed
+        or fold.
     """
-    from firstlight.run_data.comparison import aggregate_seeds, list_varying_hyperparameters
+    from firstlight.run_data.comparison import aggregate_repeats, list_varying_hyperparameters
 
     seeds = [
         {
@@ -75,7 +76,7 @@ def summarize(matched: list[dict[str, Any]], listed: list[dict[str, Any]]) -> di
                 name: {"mean": values[0], "std": values[1]} for name, values in group["metrics"].items() if values
             },
         }
-        for group in aggregate_seeds(matched)
+        for group in aggregate_repeats(matched)
     ]
     return {
         "runs": listed,

@@ -34,7 +34,7 @@ from firstlight.sweep.plan import (
     split_sweep_and_job_overrides,
     validate_jobs,
 )
-from firstlight.sweep.results import collect_results, print_results, write_results_and_plots
+from firstlight.sweep.results import collect_results, print_results, report_statistics, write_results_and_plots
 from firstlight.sweep.summary import summarize_sweep
 
 # File systems allow 255 bytes; the job number is added to the name.
@@ -111,6 +111,7 @@ def run_remaining_jobs_and_exit(sweep_dir: Path, overrides: list[str], plan: Swe
         if rows:
             write_results_and_plots(sweep_dir, rows)
             print_results(sweep_dir, rows, plan.objective_metrics)
+            report_statistics(sweep_dir, plan.objective_metrics)
             print_best_trial_summary(sweep_dir, plan)
         remaining = plan.num_jobs - count_settled_jobs(sweep_dir, plan)
         set_result(summarize_sweep(sweep_dir, plan, remaining))

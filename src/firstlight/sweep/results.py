@@ -1,6 +1,7 @@
 """Results of a sweep: a printed table, results.csv and plots."""
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from firstlight.run.files import write_atomically
 from firstlight.run.metrics import select_comparison_metrics
 from firstlight.run.overrides import find_varying_overrides
 from firstlight.run.text import format_csv, format_table_cell
+from firstlight.run_data.comparison import aggregate_repeats
 from firstlight.run_data.run_status import NOT_STARTED
 from firstlight.sweep.jobs import load_all_jobs
 
@@ -57,6 +59,22 @@ def collect_results(sweep_dir: Path, metrics: Sequence[str] = ()) -> list[dict[s
     ]
 
 
+def collect_statistics(sweep_dir: Path) -> list[dict[str, Any]]:
+    """Return mean and standard deviation over seeds and folds for each configuration. See `aggregate_repeats`."""
+    records = [record for record in load_all_jobs(sweep_dir) if is_complete_record(record)]
+    return aggregate_repeats(
+        [
+            {
+                "overrides": parse_user_overrides(record["overrides"]),
+                "status": record["status"],
+                "seed": record.get("seed"),
+                "metrics": record["metrics"] if isinstance(record.get("metrics"), dict) else {},
+            }
+            for record in records
+        ]
+    )
+
+
 def is_complete_record(record: dict[str, Any]) -> bool:
     """Return True if a run.json contains the fields that a row of the results needs."""
     overrides = record.get("overrides")
@@ -88,6 +106,53 @@ def write_results_and_plots(sweep_dir: Path, rows: list[dict[str, Any]]) -> None
         plot_batch_size_sweep(rows, sweep_dir / "batch_sizes.png")
 
 
+def report_statistics(sweep_dir: Path, metrics: Sequence[str] = ()) -> None:
+    """Write and print the statistics over seeds and folds, if a configuration has several finished jobs.
+
+    Args:
+        sweep_dir: The sweep directory.
+        metrics: Metrics to print in any case.
+    """
+    if statistics := collect_statistics(sweep_dir):
+        write_statistics(sweep_dir, statistics)
+        print_statistics(statistics, metrics)
+
+
+def write_statistics(sweep_dir: Path, statistics: list[dict[str, Any]]) -> None:
+    """Write statistics.csv: for each configuration, number of runs, and mean and standard deviation of each metric."""
+    names = [name for name in statistics[0]["metrics"] if any(row["metrics"][name] for row in statistics)]
+    header = ["overrides", "runs", "total", *(f"{name} {kind}" for name in names for kind in ("mean", "std", "n"))]
+    rows = [
+        [row["overrides"], row["runs"], row["total"], *chain(*(row["metrics"][name] or [None] * 3 for name in names))]
+        for row in statistics
+    ]
+    write_atomically(sweep_dir / "statistics.csv", format_csv([header, *rows]))
+
+
+def print_statistics(statistics: list[dict[str, Any]], metrics: Sequence[str] = ()) -> None:
+    """Print mean ± standard deviation over seeds and folds, and the number n of finished runs.
+
+    Args:
+        statistics: Result of `collect_statistics`, not empty.
+        metrics: Metrics to print in any case.
+    """
+    measured = [name for name in statistics[0]["metrics"] if any(row["metrics"][name] for row in statistics)]
+    shown = [name for name in measured if name in {*select_printed_metrics(measured), *metrics}]
+    title = "Mean ± standard deviation over seeds and folds"
+    table = Table("overrides", "n", *map(format_table_cell, shown), title=title, title_justify="left")
+    for row in statistics[:MAX_PRINTED_ROWS]:
+        count = f"{row['runs']} of {row['total']}" if row["runs"] < row["total"] else str(row["runs"])
+        values = [row["metrics"][name] for name in shown]
+        cells = [f"{value[0]:.4g} ± {value[1]:.2g}" if value else "" for value in values]
+        table.add_row(format_table_cell(row["overrides"]), count, *cells)
+    print_table(table)
+
+
+def select_printed_metrics(measured: list[str]) -> list[str]:
+    """Return the metrics of the printed tables."""
+    return [MAIN_METRIC] if MAIN_METRIC in measured else measured[:MAX_PRINTED_METRICS]
+
+
 def print_results(sweep_dir: Path, rows: list[dict[str, Any]], metrics: Sequence[str] = ()) -> None:
     """Print the table of results, then the reason of each job that started but did not finish.
 
@@ -98,7 +163,7 @@ def print_results(sweep_dir: Path, rows: list[dict[str, Any]], metrics: Sequence
     """
     results = list(rows[0])[list(rows[0]).index("status") + 1 : -2]
     measured = [name for name in results if name not in COST_COLUMNS]
-    shown = [MAIN_METRIC] if MAIN_METRIC in measured else measured[:MAX_PRINTED_METRICS]
+    shown = select_printed_metrics(measured)
     hidden = {*measured, "reason", "run_dir"} - {*shown, *metrics}
     columns = [name for name in rows[0] if name not in hidden and any(row[name] not in (None, "") for row in rows)]
     table = Table(*map(format_table_cell, columns), title=format_table_cell(sweep_dir), title_justify="left")

@@ -8,13 +8,13 @@ from firstlight.run.files import BEST_CHECKPOINT_FILE, read_json_or_empty
 from firstlight.sweep.jobs import load_all_jobs, parse_job_number
 from firstlight.sweep.objectives import resolve_directions
 from firstlight.sweep.plan import SweepPlan
-from firstlight.sweep.results import is_complete_record, parse_user_overrides
+from firstlight.sweep.results import collect_statistics, is_complete_record, parse_user_overrides
 
 Job = dict[str, Any]
 
 
 def summarize_sweep(sweep_dir: Path, plan: SweepPlan, num_remaining: int) -> dict[str, Any]:
-    """Return the jobs of a sweep and the best one.
+    """Return the jobs of a sweep, the best one, and statistics over seeds and folds.
 
     Args:
         sweep_dir: The sweep directory.
@@ -30,7 +30,16 @@ def summarize_sweep(sweep_dir: Path, plan: SweepPlan, num_remaining: int) -> dic
         "num_remaining": num_remaining,
         "jobs": jobs,
         "best": find_best_job(jobs, *objective) if objective else None,
+        "statistics": [make_statistics(row) for row in collect_statistics(sweep_dir)],
     }
+
+
+def make_statistics(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration: its overrides, its numbers of finished and of all jobs, and its metrics over them."""
+    metrics = {
+        name: dict(zip(("mean", "std", "n"), values, strict=True)) for name, values in row["metrics"].items() if values
+    }
+    return {"overrides": row["overrides"], "num_finished": row["runs"], "num_jobs": row["total"], "metrics": metrics}
 
 
 def make_job(sweep_dir: Path, number: int, record: dict[str, Any]) -> Job:

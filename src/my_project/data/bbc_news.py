@@ -26,8 +26,19 @@ class BBCNewsDataModule(TextDataModule):
         num_workers: int | None = None,
         drop_last: bool = True,
         group_by_length: bool = True,
+        num_folds: int | None = None,
+        fold: int | None = None,
     ) -> None:
-        super().__init__(max_length, pad_to_multiple_of, batch_size, num_workers, drop_last, group_by_length)
+        super().__init__(
+            max_length,
+            pad_to_multiple_of,
+            batch_size,
+            num_workers,
+            drop_last,
+            group_by_length,
+            num_folds=num_folds,
+            fold=fold,
+        )
 
     def load_texts(self) -> tuple[list[str], dict[str, Any]]:
         """Return class names, texts and labels. A tenth each is taken for val and test.

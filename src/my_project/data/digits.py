@@ -34,9 +34,21 @@ class DigitsDataModule(InMemoryImageDataModule):
         augment: bool = False,
         drop_last: bool = True,
         cache_on_device: bool = True,
+        num_folds: int | None = None,
+        fold: int | None = None,
         **augmentation: Unpack[ImageAugmentation],
     ) -> None:
-        super().__init__(image_size, batch_size, num_workers, augment, drop_last, cache_on_device, **augmentation)
+        super().__init__(
+            image_size,
+            batch_size,
+            num_workers,
+            augment,
+            drop_last,
+            cache_on_device,
+            num_folds=num_folds,
+            fold=fold,
+            **augmentation,
+        )
         if image_size % 8 or image_size < 8:
             expected = "a multiple of 8 (the digits have 8 x 8 pixels)"
             raise ConfigError(invalid_value("data.image_size", image_size, expected, "Use e.g. data.image_size=32."))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from firstlight.data.hub_text import HubTextDataModule
-from firstlight.run.errors import DataError
+from firstlight.run.errors import ConfigError, DataError
 from support.datamodules import count_samples, list_labels, prepare_data
 from support.file_damage import flip_bytes, fuzz, get_error_message
 
@@ -41,6 +41,25 @@ def test_saved_dataset_is_loaded_with_class_names(save_dataset):
 
     assert data.class_names == ["bad", "good"]
     assert count_samples(data) == {"train": 36, "val": 4, "test": 40}
+
+
+def test_groups_and_folds_divide_the_train_split(save_dataset):
+    directory = save_dataset([{**row, "author": index // 4} for index, row in enumerate(ROWS)])
+    tested = []
+    for fold in range(5):
+        options = {"test_split": None, "group_column": "author", "num_folds": 5, "fold": fold}
+        data = prepare_data(HubTextDataModule(directory, **options))
+        authors = {name: {int(text[4:].split()[0]) // 4 for text in texts} for name, (texts, _) in data.texts.items()}
+        assert sum(map(len, authors.values())) == 10
+        tested += authors["test"]
+
+    assert sorted(tested) == list(range(10))
+    with pytest.raises(ConfigError, match="the dataset has its own test split. .*data.test_split=null"):
+        prepare_data(HubTextDataModule(directory, num_folds=5, fold=0))
+    with pytest.raises(
+        DataError, match="has no column 'writer'. Available: text, label, author. Set data.text_column, "
+    ):
+        prepare_data(HubTextDataModule(directory, test_split=None, group_column="writer"))
 
 
 @pytest.mark.parametrize("values", [("pos", "neg"), (1, 2)])

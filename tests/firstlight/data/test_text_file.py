@@ -44,8 +44,8 @@ def test_split_files_are_used_unchanged(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", "words,label\nx,1\n", "has no column 'text'. Available: words, label. Set text_column or label_col"),
-        ("a.csv", "text,kind\nx,1\n", "has no column 'label'. Available: text, kind. Set text_column or label_column"),
+        ("a.csv", "words,label\nx,1\n", "has no column 'text'. Available: words, label. Set text_column, label_col"),
+        ("a.csv", "text,kind\nx,1\n", "has no column 'label'. Available: text, kind. Set text_column, label_col"),
         ("a.csv", "text,label\nx,1\n,2\n", "row 2: empty column 'text'. Fix or remove the row, or skip"),
         ("a.csv", "text,label\nx,1\ny,1\n", "requires at least two classes, but column 'label' of .* contains .'1'."),
         ("a.jsonl", '{"text": "x", "label": 1}\n{"text": \n', "row 2: invalid JSON"),

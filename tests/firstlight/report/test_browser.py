@@ -188,7 +188,8 @@ def measure_loading_time(browser, path):
 def test_results_of_an_evaluation_are_shown_apart_from_the_run(browser, tmp_path):
     run_dir = write_run(tmp_path / "run")
     (run_dir / "confusion_matrix.json").write_text('{"class_names": ["a", "b"], "counts": [[3, 0], [0, 4]]}')
-    write_evaluation(run_dir / "evaluations" / "now", run_dir, accuracy=0.25)
+    intervals = {"test/accuracy": [0.125, 0.375]}
+    write_evaluation(run_dir / "evaluations" / "now", run_dir, accuracy=0.25, intervals=intervals)
     tab = browser.new_page()
     tab.goto(write_page(tmp_path).as_uri())
     tab.wait_for_selector("#run-results")
@@ -198,3 +199,14 @@ def test_results_of_an_evaluation_are_shown_apart_from_the_run(browser, tmp_path
     assert get_texts(tab, "#classes tbody td:last-child") == ["10", "5"]
     assert get_texts(tab, "#run-results-remark")[0].startswith("15 samples. test/accuracy 0.25 (")
     assert get_texts(tab, "#evaluations-table tbody tr td:first-child") == ["run"]
+    assert "test/accuracy 0.25 (95 %: 0.125 to 0.375)" in get_texts(tab, "#evaluations-table td")
+
+
+def test_statistics_over_folds_say_how_many_runs_have_finished(browser, tmp_path):
+    for fold, accuracy in enumerate((0.5, 0.75, 0.25)):
+        status = "failed" if fold == 2 else "finished"
+        write_run(tmp_path / str(fold), [f"data.fold={fold}"], status=status, accuracy=accuracy)
+    tab = browser.new_page()
+    tab.goto(write_page(tmp_path).as_uri())
+
+    assert get_texts(tab, "#seeds-table tbody td")[:3] == ["(all overrides equal)", "2 of 3", "0.625 ± 0.18"]

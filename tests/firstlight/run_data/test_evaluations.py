@@ -33,6 +33,20 @@ def test_evaluations_are_listed_with_their_data_and_results(run_dir, tmp_path):
     assert detail["evaluations"][0]["samples"][0]["image"].startswith("data:image/png")
 
 
+@pytest.mark.parametrize(
+    ("intervals", "expected"),
+    [
+        ({"test/accuracy": [0.25, 0.5], "test/loss": [1]}, {"test/accuracy": [0.25, 0.5]}),
+        ({"a": [float("nan"), 1], "b": ["x", 2], "c": HOSTILE, "d": [True, 1]}, {}),
+        (HOSTILE, {}),
+    ],
+)
+def test_valid_intervals_are_listed(run_dir, intervals, expected):
+    path = write_evaluation(run_dir / "evaluations" / "now", run_dir, intervals=intervals)
+
+    assert load_evaluation_info(path)["intervals"] == expected
+
+
 def test_evaluation_of_read_only_run_is_listed_with_its_run(run_dir, tmp_path):
     write_evaluation(tmp_path / "evaluate" / "run_now", run_dir)
     content = collect_report([tmp_path])

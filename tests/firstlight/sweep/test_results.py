@@ -1,13 +1,16 @@
 """Results of a sweep show what the jobs logged, whatever the task; the plan of a search is checked."""
 
 import json
+import statistics
 
+import numpy as np
 import pytest
 
 from firstlight.run.errors import ConfigError
 from firstlight.sweep.objectives import resolve_directions
 from firstlight.sweep.plan import SweepPlan, expand_jobs_or_corners, validate_jobs
-from firstlight.sweep.results import collect_results, print_results
+from firstlight.sweep.results import collect_results, print_results, report_statistics
+from firstlight.sweep.summary import summarize_sweep
 
 
 def write_jobs(sweep_dir, metrics):
@@ -70,3 +73,54 @@ def test_interval_of_an_integer_names_the_cast():
 
     with pytest.raises(ConfigError, match=r"data.batch_size: expected an integer, .* use int\(interval\("):
         validate_jobs(plan)
+
+
+def write_folds(sweep_dir):
+    """Write jobs of 2 models, 3 folds and 2 seeds, of which one has failed and one has no accuracy; return values."""
+    values = {}
+    for index, (model, fold, seed) in enumerate(np.ndindex(2, 3, 2)):
+        (sweep_dir / str(index)).mkdir(parents=True)
+        status = "failed" if (model, fold, seed) == (1, 2, 1) else "finished"
+        accuracy = float("nan") if (model, fold, seed) == (1, 0, 0) else 0.5 + index**2 / 1000
+        record = {
+            "overrides": [f"model.width={model}", f"data.fold={fold}", f"seed={seed}", f"output_dir={index}"],
+            "status": status,
+            "seed": seed,
+            "metrics": {"test/accuracy": accuracy, "test/loss": index / 7} if status == "finished" else {},
+        }
+        (sweep_dir / str(index) / "run.json").write_text(json.dumps(record))
+        if status == "finished":
+            values.setdefault(f"model.width={model}", []).append(accuracy)
+    return values
+
+
+def test_mean_and_standard_deviation_over_folds_and_seeds_are_printed_and_written(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    values = write_folds(tmp_path)
+    report_statistics(tmp_path)
+    printed = capsys.readouterr().out
+    header, *lines = (tmp_path / "statistics.csv").read_text().splitlines()
+    rows = [dict(zip(header.split(","), line.split(","), strict=True)) for line in lines]
+    jobs = summarize_sweep(tmp_path, SweepPlan([[]] * 12), 0)["statistics"]
+
+    for row, job, (overrides, found) in zip(rows, jobs, values.items(), strict=True):
+        numbers = [value for value in found if value == value]
+        mean, std = statistics.fmean(numbers), np.std(numbers, ddof=1)
+        assert (row["overrides"], row["total"], row["runs"]) == (overrides, "6", str(len(found)))
+        assert float(row["test/accuracy mean"]) == pytest.approx(mean)
+        assert float(row["test/accuracy std"]) == pytest.approx(std)
+        assert row["test/accuracy n"] == str(len(numbers))
+        assert f"{mean:.4g} ± {std:.2g}" in printed
+        expected = {"mean": pytest.approx(mean), "std": pytest.approx(std), "n": len(numbers)}
+        assert job["metrics"]["test/accuracy"] == expected
+        assert (job["num_finished"], job["num_jobs"]) == (len(found), 6)
+    assert "5 of 6" in printed
+    assert [int(row["test/accuracy n"]) for row in rows] == [6, 4]
+
+
+def test_sweep_without_repeats_has_no_statistics(tmp_path, capsys):
+    write_jobs(tmp_path, [{"test/mae": 1.5}] * 2)
+    report_statistics(tmp_path)
+
+    assert capsys.readouterr().out == ""
+    assert not (tmp_path / "statistics.csv").exists()
