@@ -182,6 +182,30 @@ ARGUMENT_ROWS = {
     "balanced_sampler": ["data.balanced_sampler=true"],
 }
 
+# The training switches of configs/callbacks/default.yaml.
+EMA = ["callbacks.ema.decay=0.9"]
+STOPPING = ["callbacks.early_stopping.patience=1", "callbacks.early_stopping.min_delta=0.05"]
+STOPPING += ["callbacks.early_stopping.monitor=val/loss"]
+ACCUMULATION = ["callbacks.accumulation.scheduling={0:4,2:1,3:2}"]
+UNFREEZING = ["callbacks.unfreezing.schedule={0:[network.5.*],1:[network.2.*],2:[network.*]}"]
+SWITCH_ROWS = {
+    "ema": EMA,
+    "ema every 4 steps from step 9": [
+        *EMA,
+        "callbacks.ema.update_every_n_steps=4",
+        "callbacks.ema.update_starting_at_step=9",
+    ],
+    "early_stopping": STOPPING,
+    "early_stopping auto": ["callbacks.early_stopping.patience=2", "trainer.val_check_interval=2"],
+    "accumulation": ACCUMULATION,
+    "accumulation, cosine": [*ACCUMULATION, "scheduler=cosine"],
+    "unfreezing": UNFREEZING,
+    "unfreezing, momentum": [*UNFREEZING, "optimizer=sgd", "optimizer.lr=0.03"],
+    "unfreezing, freeze": [*UNFREEZING, "freeze=[network.1.bias]"],
+    "ema, accumulation, unfreezing": [*EMA, *ACCUMULATION, *UNFREEZING, "scheduler=cosine"],
+    "all switches": [*EMA, *STOPPING, *ACCUMULATION, *UNFREEZING],
+}
+
 
 def make_overrides(model: str, overrides: list[str]) -> list[str]:
     """Return the overrides of a run of a model; an override of the row takes precedence."""
@@ -191,5 +215,6 @@ def make_overrides(model: str, overrides: list[str]) -> list[str]:
 PLAIN_ROWS = {**CALLBACK_ROWS, **CONFIG_SCHEDULER_ROWS, **OWN_SCHEDULER_ROWS, **ARGUMENT_ROWS}
 TASK_ROWS = {
     **ARGUMENT_ROWS,
+    **SWITCH_ROWS,
     **{name: CALLBACK_ROWS[name] for name in ("EMAWeightAveraging", "StochasticWeightAveraging")},
 }
