@@ -78,7 +78,7 @@ class UnfreezingSchedule(Callback):
 
 
 def disable_fused_sgd(optimizers: list[Optimizer]) -> None:
-    """Let SGD update parameters that get their first gradient after others; its fused kernel raises (torch 2.13)."""
+    """Let SGD update parameters that get their first gradient after others; its fused kernel raises (torch 2.15)."""
     for optimizer in optimizers:
         if isinstance(optimizer, SGD):
             allow_clipping(optimizer)  # only a fused step can unscale gradients itself

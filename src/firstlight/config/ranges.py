@@ -18,6 +18,9 @@ VALID_RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("accumulate_grad_batches", "check_val_every_n_epoch", "log_every_n_steps"), (1, 10**9)),
     # Of training switches.
     "decay": (0, 1),
+    "lora_rank": (1, 10_000),
+    "lora_alpha": (0, inf),
+    "lora_dropout": (0, 1),
     "callbacks.early_stopping.patience": (1, 10**9),
     **dict.fromkeys(("min_delta", "update_starting_at_step", "update_every_n_steps"), (0, inf)),
     "callbacks.ema.update_every_n_steps": (1, 10**9),
