@@ -6,6 +6,7 @@ B of shape (out, rank). B starts at zero, so that the network is unchanged at fi
 Source: E. Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, 2021, arXiv:2106.09685, section 4.1.
 """
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,7 +71,9 @@ def add_adapters(network: Any, settings: LoRASettings) -> None:
     alpha: Any = rank if settings.alpha is None else settings.alpha
     config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=settings.dropout, target_modules=targets)
     try:
-        inject_adapter_in_model(config, base)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "fan_in_fan_out is set to False")  # GPT-2's layers; peft corrects it
+            inject_adapter_in_model(config, base)
     except ValueError as error:
         why = " ".join(str(error).split()).rstrip(".")
         raise ConfigError(

@@ -77,7 +77,7 @@ def describe_progress(
     if last_step is None:
         return {"progress": None, "left_s": None, "position": None}
     steps = last_step + 1
-    scheduled = plan["scheduled_steps"]
+    scheduled = plan.get("scheduled_steps")
     steps_per_epoch = None if scheduled else find_steps_per_epoch(table.last_steps) or plan["steps_per_epoch"]
     totals = [
         scheduled,

@@ -205,6 +205,18 @@ SWITCH_ROWS = {
     "ema, accumulation, unfreezing": [*EMA, *ACCUMULATION, *UNFREEZING, "scheduler=cosine"],
     "all switches": [*EMA, *STOPPING, *ACCUMULATION, *UNFREEZING],
 }
+# A text model with dropout, whose adapters and head are trained.
+LORA = ["model=text_classifier", "model.lora_rank=2", "model.lora_alpha=4", "model.lora_dropout=0.2"]
+LORA += ["model.config_overrides={hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2}"]
+LORA_UNFREEZING = [
+    "callbacks.unfreezing.schedule={0:[network.*classifier*],1:['*.lora_A.*'],2:['*.lora_B.*']}",
+    "callbacks.early_stopping.patience=2",
+    "callbacks.early_stopping.min_delta=0.5",
+]
+TEXT_ROWS = {
+    "lora": LORA,
+    "lora, all switches": [*LORA, *EMA, *ACCUMULATION, *LORA_UNFREEZING],
+}
 
 
 def make_overrides(model: str, overrides: list[str]) -> list[str]:
