@@ -37,15 +37,7 @@ def test_every_option_with_callbacks_has_the_switches(option, name, key):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (
-            ["callbacks.ema.update_every_n_steps=2"],
-            "update_every_n_steps=2 has no effect, because callbacks.ema.decay is",
-        ),
-        (
-            ["callbacks.early_stopping.min_delta=1"],
-            "min_delta=1 has no effect, because callbacks.early_stopping.patience",
-        ),
-        (["callbacks.ema.decays=0.9"], "Unknown setting 'callbacks.ema.decays'. Did you mean 'callbacks.ema.decay'"),
+        (["+callbacks.ema.decays=0.9"], "Unknown setting 'callbacks.ema.decays'. Did you mean 'callbacks.ema.decay'"),
         (["callbacks.ema.decay=1.5"], "callbacks.ema.decay: expected a value between 0 and 1, got 1.5"),
         (["callbacks.ema.decay=0.9", "callbacks.ema.update_every_n_steps=0"], "expected a value between 1 and"),
         (["callbacks.early_stopping.patience=0"], "callbacks.early_stopping.patience: expected a value between 1 and"),
@@ -75,8 +67,27 @@ def test_invalid_values_are_one_line(overrides, message):
         validate_config(compose_config("train", [*OVERRIDES, "output_dir=run", *overrides]))
 
 
-def test_sweep_may_switch_an_entry_off():
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            "callbacks.ema.update_every_n_steps=2",
+            "=2 has no effect, because callbacks.ema.decay is null. Set callbacks.",
+        ),
+        ("callbacks.early_stopping.min_delta=1", "=1 has no effect, because callbacks.early_stopping.patience is null"),
+        ("callbacks.early_stopping.mode=min", "=min has no effect, because callbacks.early_stopping.patience is null"),
+    ],
+)
+def test_key_of_a_switch_that_is_off_is_an_error(monkeypatch, override, message):
+    monkeypatch.setattr("firstlight.config.overrides.list_overridden_keys", lambda: [override.partition("=")[0]])
+    with pytest.raises(ConfigError, match=message):
+        validate_config(compose_config("train", [*OVERRIDES, "output_dir=run", override]))
+
+
+def test_sweep_may_switch_an_entry_off(monkeypatch):
     overrides = ["callbacks.ema.decay=null", "callbacks.ema.update_every_n_steps=2"]
+    keys = [override.partition("=")[0] for override in overrides]
+    monkeypatch.setattr("firstlight.config.overrides.list_overridden_keys", lambda: keys)
 
     validate_config(compose_config("train", [*OVERRIDES, "output_dir=run", *overrides]))
 
