@@ -42,10 +42,10 @@ class TrialRunner:
 
     def __init__(self, settings: Settings) -> None:
         # Another command than `train`: nothing is recorded, and one device is used.
-        self.settings = copy.deepcopy(settings) | {"command": "tune", "callbacks": {}, "logger": None}
+        # Of the callbacks of the config, only an average of the weights needs memory on the device.
+        callbacks = {"ema": find_active(settings, "ema")}
+        self.settings = copy.deepcopy(settings) | {"command": "tune", "callbacks": callbacks, "logger": None}
         self.settings["trainer"]["accumulate_grad_batches"] = get_accumulated_batches(settings)
-        # The only callback of the config that needs memory on the device.
-        self.callbacks = {"ema": find_active(settings, "ema")}
         # Each trial converts its copy to its own memory format.
         plain = {**self.settings, "trainer": {**self.settings["trainer"], "channels_last": False}}
         self.model, self.data, trainer = build(OmegaConf.create(plain))
@@ -103,7 +103,7 @@ class TrialRunner:
         vars(model)["configure_callbacks"] = list
         if without_dropout:
             disable_dropout(model)
-        callbacks = [*instantiate_entries(self.callbacks), recorder]
+        callbacks = [*instantiate_entries(self.settings["callbacks"]), recorder]
         trainer = instantiate(settings, callbacks=callbacks, logger=[DummyLogger()], default_root_dir=None)
         trainer.apply_memory_settings(model)
         owner: Any = model if self.data is None else self.data

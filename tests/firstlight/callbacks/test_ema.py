@@ -10,6 +10,7 @@ from firstlight import build as builder
 from firstlight import evaluate, train
 from firstlight.callbacks.ema import EMAModel
 from firstlight.config.compose import compose_config
+from firstlight.mps.dry_run import dry_run
 from support.interruption import load_saved, read_record
 from support.tiny_training import NO_PLOTS, OVERRIDES
 
@@ -88,6 +89,16 @@ def test_average_before_its_first_update_is_the_current_weights(tmp_path):
 
     assert records[0]["val/loss"] == records[1]["val/loss"]
     assert records[0]["test/loss"] == records[1]["test/loss"]
+
+
+def test_memory_estimate_includes_the_average(compose_cfg):
+    estimates = []
+    for overrides in ([], ["callbacks.ema.decay=0.9"]):
+        model, data, trainer = builder.build(compose_cfg(*RUN, "model.width=64", *overrides))
+        estimates.append(dry_run(model, data, trainer, "32-true", deterministic=False).memory_estimate)
+    num_bytes = sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])
+
+    assert estimates[1].fixed - estimates[0].fixed == pytest.approx(num_bytes, abs=64)
 
 
 def test_update_does_not_wait_for_the_device(monkeypatch):

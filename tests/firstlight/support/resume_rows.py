@@ -224,7 +224,10 @@ def make_overrides(model: str, overrides: list[str]) -> list[str]:
     return [*([] if any(override.startswith("model=") for override in overrides) else [f"model={model}"]), *overrides]
 
 
-PLAIN_ROWS = {**CALLBACK_ROWS, **CONFIG_SCHEDULER_ROWS, **OWN_SCHEDULER_ROWS, **ARGUMENT_ROWS}
+PLAIN_SWITCHES = {name: SWITCH_ROWS[name] for name in ("ema", "early_stopping", "accumulation")} | {
+    "unfreezing": ["callbacks.unfreezing.schedule={0:[head.*],1:[backbone.1.*],2:['*']}"],
+}
+PLAIN_ROWS = {**PLAIN_SWITCHES, **CALLBACK_ROWS, **CONFIG_SCHEDULER_ROWS, **OWN_SCHEDULER_ROWS, **ARGUMENT_ROWS}
 TASK_ROWS = {
     **ARGUMENT_ROWS,
     **SWITCH_ROWS,
