@@ -23,11 +23,10 @@ def load_run_plan(run_dir: Path) -> dict[str, Any]:
     """Return what the progress of a run is relative to; unknown values are None.
 
     Returns:
-        "max_epochs", "max_steps", "steps_per_epoch" (from the number of samples), "scheduled_steps" (of the run, if the
-        steps of an epoch vary), "started" (of the only attempt, in seconds since 1970).
+        "max_epochs", "max_steps", "steps_per_epoch" (from the number of samples), "started" (of the only attempt, in
+        seconds since 1970). Only if the number of steps varies between epochs, "scheduled_steps" of the run.
     """
-    names = ("max_epochs", "max_steps", "steps_per_epoch", "scheduled_steps", "started")
-    plan: dict[str, Any] = dict.fromkeys(names)
+    plan: dict[str, Any] = dict.fromkeys(("max_epochs", "max_steps", "steps_per_epoch", "started"))
     try:
         record = json.loads(read_text_inside(run_dir / "run.json"))
         with open_inside(run_dir / "config.yaml") as file:
@@ -77,13 +76,10 @@ def describe_progress(
     if last_step is None:
         return {"progress": None, "left_s": None, "position": None}
     steps = last_step + 1
-    scheduled = plan.get("scheduled_steps")
-    steps_per_epoch = None if scheduled else find_steps_per_epoch(table.last_steps) or plan["steps_per_epoch"]
-    totals = [
-        scheduled,
-        plan["max_steps"],
-        steps_per_epoch * plan["max_epochs"] if steps_per_epoch and plan["max_epochs"] else None,
-    ]
+    is_constant = "scheduled_steps" not in plan
+    steps_per_epoch = (find_steps_per_epoch(table.last_steps) or plan["steps_per_epoch"]) if is_constant else None
+    by_epochs = steps_per_epoch * plan["max_epochs"] if steps_per_epoch and plan["max_epochs"] else None
+    totals = [plan["max_steps"], by_epochs, plan.get("scheduled_steps")]
     total = min((total for total in totals if total), default=None)
     position = f"step {steps:,}" + (f" of {max(total, steps):,}" if total else "")
     if steps_per_epoch:
