@@ -2,7 +2,10 @@
 
 from typing import ClassVar
 
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
+
+from firstlight.run.errors import ConfigError
 
 
 class AccumulationSchedule(GradientAccumulationScheduler):
@@ -18,3 +21,15 @@ class AccumulationSchedule(GradientAccumulationScheduler):
 
     def __init__(self, scheduling: dict[int, int]) -> None:
         super().__init__(dict(scheduling))  # Lightning adds a key
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Check that Lightning runs the optimizer.
+
+        Raises:
+            ConfigError: If the module does.
+        """
+        if not pl_module.automatic_optimization:
+            raise ConfigError(
+                f"callbacks.accumulation.scheduling has no effect, because {type(pl_module).__name__} optimizes "
+                "manually. Set callbacks.accumulation.scheduling=null."
+            )

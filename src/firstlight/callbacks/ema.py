@@ -8,6 +8,8 @@ from lightning.pytorch.callbacks import EMAWeightAveraging
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from firstlight.trainer.steps import count_steps
+
 
 class EMAModel(AveragedModel):
     """A copy of a model with averaged weights and buffers, updated without waiting for the device.
@@ -75,6 +77,16 @@ class ExponentialMovingAverage(EMAWeightAveraging):
             # The copy needs all layers. Sharded models, which this call would not shard, are rejected.
             pl_module.configure_model()
             self._average_model = EMAModel(pl_module, self.decay, trainer.strategy.root_device)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Update the average after an optimizer step; Lightning counts the steps of several optimizers separately."""
+        num_steps = count_steps(trainer)
+        if num_steps > self._latest_update_step and self.should_update(step_idx=num_steps - 1):
+            assert self._average_model is not None
+            self._average_model.update_parameters(pl_module)
+            self._latest_update_step = num_steps
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Restore weights and average; a test after the training run loads only the weights, which are the average."""

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +11,9 @@ from lightning.pytorch import Callback
 from torch import nn
 
 from firstlight import build
+from firstlight.callbacks.accumulation import AccumulationSchedule
 from firstlight.config.switches import count_scheduled_steps, get_accumulated_batches
+from firstlight.run.errors import ConfigError
 from firstlight.run.files import to_plain_dict
 from firstlight.run_data.learning_curves import CurveTable
 from firstlight.run_data.run_progress import describe_progress, load_run_plan
@@ -114,3 +117,13 @@ def test_no_cuda_graphs_if_any_epoch_accumulates(compose_cfg):
 
     assert list_accumulated_batches(trainer) == [1, 3]
     assert compiler.mode == "default"
+
+
+def test_manual_optimization_is_one_line():
+    callback = AccumulationSchedule({0: 2})
+    module = SimpleNamespace(automatic_optimization=False)
+
+    with pytest.raises(
+        ConfigError, match=r"has no effect, because SimpleNamespace optimizes manually\. Set"
+    ):
+        callback.on_fit_start(None, module)

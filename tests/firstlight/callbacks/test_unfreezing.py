@@ -114,9 +114,9 @@ def test_earliest_epoch_wins():
 
 @pytest.mark.slow
 def test_two_ranks_train_like_one_device(tmp_path):
-    shape = [*RUN, SCHEDULE, "model.batch_norm=false", "trainer.gradient_clip_val=null"]
-    shape = [override for override in shape if not override.startswith(("trainer=", "data.batch_size"))]
-    shape[-3] = "callbacks.unfreezing.schedule={0:[network.5.*],2:[network.*]}"
+    shape = [override for override in RUN if not override.startswith(("trainer=", "data.batch_size"))]
+    shape += ["callbacks.unfreezing.schedule={0:[network.5.*],2:[network.*]}", "callbacks.ema.decay=0.5"]
+    shape += ["model.batch_norm=false", "trainer.gradient_clip_val=null"]
     devices = {
         "single": ["trainer=cpu", "data.batch_size=4"],
         "ddp": ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "data.batch_size=2"],
