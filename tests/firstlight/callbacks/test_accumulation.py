@@ -123,7 +123,5 @@ def test_manual_optimization_is_one_line():
     callback = AccumulationSchedule({0: 2})
     module = SimpleNamespace(automatic_optimization=False)
 
-    with pytest.raises(
-        ConfigError, match=r"has no effect, because SimpleNamespace optimizes manually\. Set"
-    ):
+    with pytest.raises(ConfigError, match=r"has no effect, because SimpleNamespace optimizes manually\. Set"):
         callback.on_fit_start(None, module)
