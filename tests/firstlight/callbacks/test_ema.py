@@ -74,6 +74,7 @@ def test_saved_weights_are_the_closed_formula(tmp_path, monkeypatch, overrides, 
     assert all(np.array_equal(value.numpy(), weights[-1][name]) for name, value in saved["current_model_state"].items())
 
 
+@pytest.mark.slow
 def test_every_command_uses_the_average(tmp_path):
     train.main(compose_config("train", [*RUN, "callbacks.ema.decay=0.8", f"output_dir={tmp_path}"]))
     metrics = evaluate.main(compose_config("evaluate", [f"run={tmp_path}"]))["metrics"]
@@ -81,6 +82,7 @@ def test_every_command_uses_the_average(tmp_path):
     assert metrics["test/loss"] == read_record(tmp_path)["metrics"]["test/loss"]
 
 
+@pytest.mark.slow
 def test_average_before_its_first_update_is_the_current_weights(tmp_path):
     late = ["callbacks.ema.decay=0.8", "callbacks.ema.update_starting_at_step=1000"]
     for name, overrides in (("late", late), ("plain", [])):

@@ -7,8 +7,9 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
-from firstlight import build
+from firstlight import build, train
 from firstlight.callbacks.unfreezing import UnfreezingSchedule
+from firstlight.config.compose import compose_config
 from firstlight.run.errors import ConfigError
 from support.interruption import load_saved
 from support.tiny_training import NO_PLOTS, OVERRIDES
@@ -117,16 +118,14 @@ def test_two_ranks_train_like_one_device(tmp_path):
     shape = [override for override in RUN if not override.startswith(("trainer=", "data.batch_size"))]
     shape += ["callbacks.unfreezing.schedule={0:[network.5.*],2:[network.*]}", "callbacks.ema.decay=0.5"]
     shape += ["model.batch_norm=false", "trainer.gradient_clip_val=null"]
-    devices = {
-        "single": ["trainer=cpu", "data.batch_size=4"],
-        "ddp": ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "data.batch_size=2"],
-    }
-    for name, overrides in devices.items():
-        command = [sys.executable, "-m", "firstlight.train", *shape, *overrides, f"output_dir={tmp_path / name}"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=240)
-        assert done.returncode == 0, done.stdout + done.stderr
-    single, ddp = (load_saved(tmp_path / name)["state_dict"] for name in devices)
+    single = ["trainer=cpu", "data.batch_size=4", f"output_dir={tmp_path / 'single'}"]
+    train.main(compose_config("train", [*shape, *single]))
+    ddp = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "data.batch_size=2"]
+    command = [sys.executable, "-m", "firstlight.train", *shape, *ddp, f"output_dir={tmp_path / 'ddp'}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    expected, found = (load_saved(tmp_path / name)["state_dict"] for name in ("single", "ddp"))
 
     # The mean over two ranks is rounded differently.
-    for name, value in single.items():
-        torch.testing.assert_close(ddp[name], value, rtol=0, atol=1e-5)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=0, atol=1e-5)
