@@ -14,6 +14,7 @@ from firstlight.checkpoint.io import load_checkpoint
 from firstlight.config.instantiate import instantiate, instantiate_entries, validate_classes
 from firstlight.config.options import AUTO
 from firstlight.config.overrides import is_group_overridden
+from firstlight.config.switches import find_active
 from firstlight.data.datamodule import LabeledDataModule
 from firstlight.data.images import ImageDataModule
 from firstlight.data.metadata import load_metadata
@@ -164,8 +165,9 @@ def resolve_module_settings(settings: Settings, model: LightningModule, is_new: 
         set_optimizer_config(model, optimizer, settings["scheduler"] or {})
         if is_new:  # a loaded model may only be evaluated
             validate_parameter_groups(model, optimizer)
-    if not model.automatic_optimization and trainer["strategy"] == "ddp":
-        # A step of one of several optimizers uses a part of the parameters.
+    uses_part = not model.automatic_optimization or find_active(settings, "unfreezing") is not None
+    if uses_part and trainer["strategy"] == "ddp":
+        # A step of one of several optimizers, or of an epoch with frozen parameters, uses a part of the parameters.
         trainer["strategy"] = "ddp_find_unused_parameters_true"
     if trainer.get("gradient_clip_val") == AUTO:
         trainer["gradient_clip_val"] = 1.0 if model.automatic_optimization else None

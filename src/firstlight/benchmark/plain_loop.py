@@ -12,6 +12,7 @@ from torch import nn
 
 from firstlight.benchmark.loops import set_zero_lr
 from firstlight.model.task import Task, get_network
+from firstlight.trainer.steps import list_accumulated_batches
 from firstlight.trainer.trainer import Trainer
 
 # Hooks that change what Lightning does between two forward passes.
@@ -60,7 +61,7 @@ def make_train_step(model: LightningModule, trainer: Trainer, batch: Any) -> Cal
     scaler: Any = getattr(trainer.precision_plugin, "scaler", None)  # of 16-mixed
     clip = CLIP_FUNCTIONS[trainer.gradient_clip_algorithm or "norm"]
     params = [param for group in optimizer.param_groups for param in group["params"]]
-    max_gradient, num_batches = trainer.gradient_clip_val, trainer.accumulate_grad_batches
+    max_gradient, num_batches = trainer.gradient_clip_val, list_accumulated_batches(trainer)[0]
     compute_loss = make_loss_function(model, batch)
     get_network(model).train()
     count = 0

@@ -22,6 +22,7 @@ from firstlight.model.task import Task
 from firstlight.run.files import BEST_CHECKPOINT_FILE, list_checkpoints, read_json_or_empty, to_plain_dict
 from firstlight.run.record import RunRecord, WorkerRunRecord
 from firstlight.run.text import format_command, format_override, format_printable
+from firstlight.trainer.steps import list_accumulated_batches
 from firstlight.trainer.trainer import Trainer
 
 
@@ -152,8 +153,9 @@ def describe_distributed_setup(
     batch_size: Any = getattr(data, "batch_size", None)
     parts = []
     if isinstance(batch_size, int):
-        per_device = batch_size * trainer.accumulate_grad_batches
-        parts.append(f"global batch {per_device * devices} ({per_device} per device)")
+        per_device = [batch_size * count for count in list_accumulated_batches(trainer)]
+        per_step = ", then ".join(str(size * devices) for size in per_device)
+        parts.append(f"global batch {per_step} ({', then '.join(map(str, per_device))} per device)")
     lr = getattr(model, "optimizer_config", {}).get("lr")
     if lr is not None:
         parts.append(f"lr {lr:.4g} ({f'scaled with {rule}' if rule else 'not scaled'})")

@@ -25,6 +25,7 @@ from firstlight.config.options import (
 from firstlight.config.overrides import collect_train_overrides, drop_keys_of_replaced_classes
 from firstlight.config.path_overrides import normalize_path_overrides
 from firstlight.config.run_config import has_checkpoint, load_run_config, rebase_paths
+from firstlight.config.switches import list_active_switches
 from firstlight.config.untrusted import is_run_id, select_run_config
 from firstlight.run.containment import find_run_dir
 from firstlight.run.errors import CheckpointError, ConfigError, Message, format_value
@@ -35,7 +36,7 @@ from firstlight.run.text import unquote_hydra
 # Keys that may change when a run is resumed. Any other change would make it another run.
 RESUME_MUTABLE_KEYS: tuple[str, ...] = ("resume", "trainer", "callbacks", "logger", "name", "tags", "test")
 RESUME_MUTABLE_KEYS += ("data.num_workers", "data.root", "model.trust_remote_code")
-# Trainer keys that influence every step.
+# Keys of the trainer and of callbacks that influence every step.
 RESUME_IMMUTABLE_KEYS: tuple[str, ...] = (
     "trainer.devices",
     "trainer.num_nodes",
@@ -43,6 +44,7 @@ RESUME_IMMUTABLE_KEYS: tuple[str, ...] = (
     "trainer.gradient_clip_val",
 )
 RESUME_IMMUTABLE_KEYS += ("trainer.limit_train_batches", "trainer.overfit_batches")
+RESUME_IMMUTABLE_KEYS += ("callbacks.ema", "callbacks.accumulation", "callbacks.unfreezing")
 # Groups of a training run that these commands do not use: their results are files.
 UNUSED_GROUPS = {"evaluate": ("logger",), "predict": ("callbacks", "logger"), "export": ("callbacks", "logger")}
 
@@ -160,6 +162,8 @@ def override_group(saved: DictConfig, group: str, value: str) -> None:
         base, own = load_option(group, "auto"), load_yaml(list_option_files(group)[value])
         is_set = {name: value != base[name] or (value == AUTO and name in own) for name, value in node.items()}
         node = {**saved.trainer, **{name: value for name, value in node.items() if is_set[name]}}
+    if group == "callbacks":
+        node |= list_active_switches(saved)  # without them, it would be another run
     saved[group] = node
 
 

@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from firstlight.config.options import SOURCE_DIR, list_config_targets
 from firstlight.config.schema import HYDRA_KEYS, is_trusted, validate_trusted
+from firstlight.config.switches import is_switched_off
 from firstlight.run.errors import ConfigError, MissingPackageError
 from firstlight.run.failure import is_oom_error
 from firstlight.run.packages import get_install_hint
@@ -69,7 +70,7 @@ def validate_classes(config: dict[str, Any]) -> None:
     """
     for section, classes in SECTION_CLASSES.items():
         node = config.get(section) or {}
-        entries = node.values() if section in ("callbacks", "logger") else [node]
+        entries = list_active_entries(node) if section in ("callbacks", "logger") else [node]
         for entry in filter(None, entries):
             validate_class(section, entry["_target_"], classes)
             for name, value in entry.items():
@@ -184,9 +185,15 @@ def call_target(target: Any, /, *args: Any, **kwargs: Any) -> Any:
 
 
 def instantiate_entries(group: dict[str, Any] | None) -> list[Any]:
-    """Return the objects of a config group.
+    """Return the objects of a config group; see `list_active_entries`."""
+    return [instantiate(node) for node in list_active_entries(group)]
 
-    Disabled entries are skipped, and those without a `_target_`: the file of a model may set keys of a callback that
-    `callbacks=none` leaves out.
+
+def list_active_entries(group: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Return the entries of a config group, without those that are off.
+
+    Disabled entries are skipped, switches whose main key is null, and entries without a `_target_`: the file of a model
+    may set keys of a callback that `callbacks=none` leaves out.
     """
-    return [instantiate(node) for node in (group or {}).values() if node and "_target_" in node]
+    nodes = [node for node in (group or {}).values() if node and "_target_" in node]
+    return [node for node in nodes if not is_switched_off(node)]

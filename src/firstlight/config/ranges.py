@@ -7,7 +7,7 @@ from firstlight.config.options import AUTO
 from firstlight.run.errors import ConfigError, MissingPackageError, invalid_value, missing_package
 from firstlight.run.packages import is_installed
 
-# By the name of the key, whichever object has it.
+# By the name of the key, whichever object has it, or by its path.
 VALID_RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("label_smoothing", "dropout", "random_erasing", "warmup_fraction", "pct_start"), (0, 1)),
     **dict.fromkeys(
@@ -17,6 +17,14 @@ VALID_RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("limit_train_batches", "limit_val_batches", "limit_test_batches"), (0, inf)),
     **dict.fromkeys(("num_samples", "num_words", "batch_size", "pad_to_multiple_of", "spike_factor"), (1, 10**9)),
     **dict.fromkeys(("accumulate_grad_batches", "check_val_every_n_epoch", "log_every_n_steps"), (1, 10**9)),
+    # Of training switches.
+    "decay": (0, 1),
+    "lora_rank": (1, 10_000),
+    "lora_alpha": (0, inf),
+    "lora_dropout": (0, 1),
+    "callbacks.early_stopping.patience": (1, 10**9),
+    **dict.fromkeys(("min_delta", "update_starting_at_step", "update_every_n_steps"), (0, inf)),
+    "callbacks.ema.update_every_n_steps": (1, 10**9),
     **dict.fromkeys(("log_freq", "every_n_epochs", "every_n_train_steps"), (1, 10**9)),
     **dict.fromkeys(("max_epochs", "max_steps"), (-1, inf)),
     "seed": (0, 2**32 - 1),
@@ -42,7 +50,7 @@ def validate_range(path: str, value: Any) -> None:
     Raises:
         ConfigError: If it does not.
     """
-    minimum, maximum = VALID_RANGES.get(path.rpartition(".")[2], (-inf, inf))
+    minimum, maximum = VALID_RANGES.get(path, VALID_RANGES.get(path.rpartition(".")[2], (-inf, inf)))
     is_number = isinstance(value, int | float)
     if is_number and not abs(value) < 2**63:
         raise ConfigError(invalid_value(path, value, "a finite number that fits into 64 bits"))

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from firstlight.config import schema
 from firstlight.config.annotations import TYPE_NAMES, describe_annotation, matches_annotation
 from firstlight.config.data_settings import validate_data_settings
+from firstlight.config.initial_weights import validate_initial_weights
 from firstlight.config.options import (
     AUTO,
     COMPONENTS,
@@ -21,6 +22,7 @@ from firstlight.config.options import (
 )
 from firstlight.config.overrides import is_key_overridden
 from firstlight.config.ranges import validate_optimizer_keys, validate_range
+from firstlight.config.switches import find_switch, is_switched_off, validate_off_switch, validate_switches
 from firstlight.run.errors import ConfigError, MissingPackageError, incompatible, invalid_value, missing_package
 from firstlight.run.packages import is_installed
 
@@ -56,6 +58,7 @@ def validate_config(cfg: DictConfig) -> None:
         validate_optimizer_keys(settings["optimizer"] or {})
         validate_single_mps_device(settings["trainer"])
         validate_initial_weights(settings)
+        validate_switches(settings)
 
 
 def validate_root_keys(settings: dict[str, Any]) -> None:
@@ -135,7 +138,12 @@ def validate_imports(target: str, feature: str = "") -> None:
 def validate_group_entry(group: str, name: str, node: Any) -> None:
     """Check one entry of the callbacks or loggers; null disables an entry that exists."""
     if isinstance(node, dict) and "_target_" in node:
+        if is_off := is_switched_off(node):
+            validate_off_switch(f"{group}.{name}", node)
+            node = {key: value for key, value in node.items() if key != find_switch(node)}
         validate_node(f"{group}.{name}", node)
+        if is_off:
+            return
         validate_imports(str(node["_target_"]), f"{group}.{name}")
         return
     known = {key for file in list_option_files(group).values() for key in load_yaml(file) if key != "defaults"}
@@ -216,21 +224,6 @@ def validate_single_mps_device(trainer: dict[str, Any]) -> None:
             f"trainer.strategy={strategy} request more. Use trainer=mps without these overrides, or "
             "trainer.accelerator=cpu."
         )
-
-
-def validate_initial_weights(settings: dict[str, Any]) -> None:
-    """Check the types of the settings of `init_from`, `freeze` and `unfreeze`.
-
-    Raises:
-        ConfigError: If a value has another type.
-    """
-    expected = {"path": "str | None", "strict": "bool"}
-    values = {f"init_from.{key}": (value, expected[key]) for key, value in (settings.get("init_from") or {}).items()}
-    values |= {key: (settings.get(key, []), "list[str]") for key in ("freeze", "unfreeze")}
-    for key, (value, annotation) in values.items():
-        parsed = ast.parse(annotation, mode="eval").body
-        if not matches_annotation(parsed, value):
-            raise ConfigError(invalid_value(key, value, describe_annotation(parsed)))
 
 
 def _describe_option(group: str, node: dict[str, Any]) -> str:

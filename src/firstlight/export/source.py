@@ -62,6 +62,7 @@ def load_source(config: Config, checkpoint: str) -> ExportSource:
     """Load the model of a checkpoint in eval mode on the CPU, whatever device and precision it was trained with."""
     saved = load_checkpoint(checkpoint)
     model = load_model(saved, allows_remote_code(config)).float().eval().requires_grad_(False)
+    changed = model.prepare_for_export() if isinstance(model, Task) else {}
     data: Any = build_datamodule(config)
     transfer_hook = getattr(type(data), "on_after_batch_transfer", None)
     # A subclass that overrides the hook may preprocess its images in another way.
@@ -74,7 +75,7 @@ def load_source(config: Config, checkpoint: str) -> ExportSource:
         inputs = describe_batch_inputs(model, data)
     else:
         inputs = describe_example_inputs(model, data)
-    return ExportSource(model, inputs, checkpoint, config, saved[ENGINE_KEY]["model_kwargs"])
+    return ExportSource(model, inputs, checkpoint, config, saved[ENGINE_KEY]["model_kwargs"] | changed)
 
 
 def describe_image_inputs(data: ImageDataModule) -> InputSpec:

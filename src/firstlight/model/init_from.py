@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from firstlight.model.lora import is_adapter, rename_adapted_layers
 from firstlight.model.pretrained import WeightsReport, load_state_dict, print_report
 from firstlight.model.weights_file import read_state_dict
 from firstlight.run.errors import CheckpointError, not_found
@@ -47,9 +48,12 @@ def init_from_file(model: nn.Module, file: str, strict: bool) -> WeightsReport:
         CheckpointError: If the weights do not fit the model, or not exactly if `strict` is set.
     """
     state_dict = add_network_prefix(read_state_dict(file, "init_from.path"), model.state_dict())
+    state_dict = rename_adapted_layers(state_dict, model, file)
     head = find_last_layer(model)
     try:
-        report = load_state_dict(model, state_dict, lambda name: name.startswith(head), skip_head=False)
+        report = load_state_dict(
+            model, state_dict, lambda name: name.startswith(head) or is_adapter(name), skip_head=False
+        )
     except (RuntimeError, ValueError) as error:
         raise CheckpointError(
             f"init_from.path={file} is incompatible with this network ({' '.join(str(error).split())[:200]}). Use the "

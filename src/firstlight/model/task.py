@@ -85,6 +85,10 @@ class Task(LightningModule, ABC):
         """
         return {}
 
+    def prepare_for_export(self) -> dict[str, Any]:
+        """Give the network the form that is exported; return the constructor arguments of a model of this form."""
+        return {}
+
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Return the loss of a batch, and add its training metrics to the sums of the epoch."""
         outputs = self(batch["inputs"])

@@ -8,6 +8,7 @@ from typing import Any
 import lightning.pytorch
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.plugins.precision import HalfPrecision
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
@@ -50,6 +51,8 @@ class DryRunStep:
         self.batch_size = data.batch_size if isinstance(data, LabeledDataModule) else None
         self.gradient_clip_val = trainer.gradient_clip_val
         self.is_fused = isinstance(model, Task) and model.should_fuse_optimizer(trainer.fused_optimizer)
+        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+        self.has_average = any(isinstance(callback, WeightAveraging) for callback in callbacks)
         self.model = copy_to_meta_without_logging(model)
         self.trainer = make_stub_trainer(trainer)
         if precision.endswith("-true") and precision != "32-true":
@@ -74,7 +77,9 @@ class DryRunStep:
     def measure(self, report: DryRunReport) -> None:
         """Run an optimizer step, two training steps and two validation steps, and add the results to a report."""
         recorder, batch_size = self.recorder, self.batch_size
-        for tensor in [*self.model.parameters(), *self.model.buffers()]:
+        weights = [*self.model.parameters(), *self.model.buffers()]
+        averages = [torch.empty_like(tensor) for tensor in weights] if self.has_average else []
+        for tensor in [*weights, *averages]:
             recorder.track(tensor, "weights")
         self.trainer.strategy.setup_optimizers(self.trainer)
         # Gradients and optimizer state exist after the first step. Gradients live through the next forward pass.

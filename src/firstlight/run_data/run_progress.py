@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from firstlight.config.run_config import load_plain_yaml
+from firstlight.config.switches import count_scheduled_steps
 from firstlight.run.containment import open_inside, read_text_inside
 from firstlight.run_data.learning_curves import CurveTable
 from firstlight.run_data.run_info import get_dict, to_json_number
@@ -23,7 +24,7 @@ def load_run_plan(run_dir: Path) -> dict[str, Any]:
 
     Returns:
         "max_epochs", "max_steps", "steps_per_epoch" (from the number of samples), "started" (of the only attempt, in
-        seconds since 1970).
+        seconds since 1970). Only if the number of steps varies between epochs, "scheduled_steps" of the run.
     """
     plan: dict[str, Any] = dict.fromkeys(("max_epochs", "max_steps", "steps_per_epoch", "started"))
     try:
@@ -40,8 +41,16 @@ def load_run_plan(run_dir: Path) -> dict[str, Any]:
     batch_size = to_positive_int(get_dict(config, "data").get("batch_size"))
     if num_samples and batch_size and trainer.get("limit_train_batches") in (None, 1.0):
         devices = to_positive_int(record.get("devices")) or 1
+        num_batches = math.ceil(num_samples / (batch_size * devices))
         accumulated = to_positive_int(trainer.get("accumulate_grad_batches")) or 1
-        plan["steps_per_epoch"] = math.ceil(math.ceil(num_samples / (batch_size * devices)) / accumulated)
+        scheduling: dict[Any, Any] = get_dict(get_dict(get_dict(config, "callbacks"), "accumulation"), "scheduling")
+        if not scheduling:
+            plan["steps_per_epoch"] = math.ceil(num_batches / accumulated)
+        elif all(isinstance(epoch, int) and to_positive_int(count) for epoch, count in scheduling.items()):
+            max_epochs, max_steps = plan["max_epochs"], plan["max_steps"] or -1
+            plan["scheduled_steps"] = max_epochs and count_scheduled_steps(
+                scheduling, num_batches, max_epochs, max_steps
+            )
     attempts = record.get("attempts")
     if isinstance(attempts, list) and len(attempts) == 1:
         plan["started"] = parse_time(record.get("started"))
@@ -67,11 +76,10 @@ def describe_progress(
     if last_step is None:
         return {"progress": None, "left_s": None, "position": None}
     steps = last_step + 1
-    steps_per_epoch = find_steps_per_epoch(table.last_steps) or plan["steps_per_epoch"]
-    totals = [
-        plan["max_steps"],
-        steps_per_epoch * plan["max_epochs"] if steps_per_epoch and plan["max_epochs"] else None,
-    ]
+    is_constant = "scheduled_steps" not in plan
+    steps_per_epoch = (find_steps_per_epoch(table.last_steps) or plan["steps_per_epoch"]) if is_constant else None
+    by_epochs = steps_per_epoch * plan["max_epochs"] if steps_per_epoch and plan["max_epochs"] else None
+    totals = [plan["max_steps"], by_epochs, plan.get("scheduled_steps")]
     total = min((total for total in totals if total), default=None)
     position = f"step {steps:,}" + (f" of {max(total, steps):,}" if total else "")
     if steps_per_epoch:

@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 from firstlight.distributed.repeated_blocks import find_repeated_blocks
 from firstlight.model.task import Task
 from firstlight.run.progress import show_progress
+from firstlight.trainer.steps import list_accumulated_batches
 
 # Maximum number of shapes of full batches to compile; texts come in a few lengths. Further shapes run in eager mode.
 MAX_SHAPES = 8
@@ -84,7 +85,7 @@ class TorchCompile(Callback):
             torch._dynamo.config.suppress_errors = False
 
     def _compile_if_worthwhile(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
-        if trainer.accumulate_grad_batches > 1 and self.mode == "reduce-overhead":
+        if max(list_accumulated_batches(trainer)) > 1 and self.mode == "reduce-overhead":
             self.mode = "default"  # a CUDA graph overwrites the gradients of the previous batch
         self.active = count_planned_steps(trainer) >= self.min_steps
         if not isinstance(pl_module, Task):

@@ -3,6 +3,7 @@
 import logging
 import os
 from contextlib import nullcontext
+from math import inf
 from typing import Any, Literal, Unpack
 
 import lightning.pytorch
@@ -12,6 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.profilers import AdvancedProfiler, PassThroughProfiler, PyTorchProfiler, SimpleProfiler
 
 from firstlight.checkpoint.io import AtomicCheckpointIO
+from firstlight.config.switches import count_scheduled_steps
 from firstlight.config.validate import validate_single_mps_device
 from firstlight.distributed.environment import detect_cluster_environment, remove_stray_address
 from firstlight.distributed.strategies import (
@@ -28,6 +30,7 @@ from firstlight.model.task import get_network
 from firstlight.run.errors import ConfigError, invalid_value
 from firstlight.trainer.compile import TorchCompile
 from firstlight.trainer.kwargs import TrainerKwargs
+from firstlight.trainer.steps import find_accumulation
 
 # Read at import, because an earlier job of a sweep may set another number. torch counts the cores of the machine, not
 # the cores that are available in a container.
@@ -123,6 +126,16 @@ class Trainer(lightning.pytorch.Trainer):
             if hasattr(callback, "on_state_restored"):
                 callback.on_state_restored(self)
         return super()._run_stage()
+
+    @property
+    def estimated_stepping_batches(self) -> int | float:
+        """Number of optimizer steps of the run; Lightning 2.6 ignores an accumulation that depends on the epoch."""
+        steps = super().estimated_stepping_batches
+        schedule = find_accumulation(self)
+        if schedule is None or self.max_epochs in (-1, None) or self.num_training_batches == inf:
+            return steps
+        num_batches, max_epochs = int(self.num_training_batches), max(int(self.max_epochs), 1)
+        return count_scheduled_steps(schedule.scheduling, num_batches, max_epochs, self.max_steps)
 
     def apply_memory_settings(self, model: LightningModule) -> None:
         """Convert the network of a model to the memory format of `channels_last`, and checkpoint its activations.

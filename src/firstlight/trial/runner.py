@@ -13,7 +13,8 @@ from omegaconf import OmegaConf
 from torch.utils._pytree import tree_map_only
 
 from firstlight.build import Settings, build, resolve_module_settings
-from firstlight.config.instantiate import instantiate
+from firstlight.config.instantiate import instantiate, instantiate_entries
+from firstlight.config.switches import find_active, get_accumulated_batches
 from firstlight.data.batch import list_shapes
 from firstlight.data.datamodule import LabeledDataModule
 from firstlight.hardware.device import release_memory
@@ -41,7 +42,10 @@ class TrialRunner:
 
     def __init__(self, settings: Settings) -> None:
         # Another command than `train`: nothing is recorded, and one device is used.
-        self.settings = copy.deepcopy(settings) | {"command": "tune", "callbacks": {}, "logger": None}
+        # Of the callbacks of the config, only an average of the weights needs memory on the device.
+        callbacks = {"ema": find_active(settings, "ema")}
+        self.settings = copy.deepcopy(settings) | {"command": "tune", "callbacks": callbacks, "logger": None}
+        self.settings["trainer"]["accumulate_grad_batches"] = get_accumulated_batches(settings)
         # Each trial converts its copy to its own memory format.
         plain = {**self.settings, "trainer": {**self.settings["trainer"], "channels_last": False}}
         self.model, self.data, trainer = build(OmegaConf.create(plain))
@@ -99,7 +103,8 @@ class TrialRunner:
         vars(model)["configure_callbacks"] = list
         if without_dropout:
             disable_dropout(model)
-        trainer = instantiate(settings, callbacks=[recorder], logger=[DummyLogger()], default_root_dir=None)
+        callbacks = [*instantiate_entries(self.settings["callbacks"]), recorder]
+        trainer = instantiate(settings, callbacks=callbacks, logger=[DummyLogger()], default_root_dir=None)
         trainer.apply_memory_settings(model)
         owner: Any = model if self.data is None else self.data
         original, hooks = owner.train_dataloader, vars(owner)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from firstlight.config.options import AUTO
+from firstlight.config.switches import get_accumulated_batches
 from firstlight.hardware.device import get_device_name
 from firstlight.run.files import read_json_or_empty, write_atomically
 from firstlight.run.redaction import redact
@@ -45,7 +46,7 @@ def make_key(settings: Settings, accelerator: str) -> Settings:
         "device": get_device_name(torch.device(accelerator)),
         "optimizer": (settings["optimizer"] or {}).get("_target_"),
         "freeze": [settings.get("freeze") or [], settings.get("unfreeze") or []],
-        "accumulate_grad_batches": trainer.get("accumulate_grad_batches", 1),
+        "accumulate_grad_batches": get_accumulated_batches(settings),
         # Values that the user has set: the others were found in combination with these.
         "fixed": {name: trainer[name] for name in TUNED_VALUES if trainer.get(name, AUTO) != AUTO},
     }

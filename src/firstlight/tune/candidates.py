@@ -64,7 +64,7 @@ def list_compile_modes(runner: TrialRunner, trainer: Settings, minutes: float) -
         return []
     if trainer.get("compile_mode", AUTO) != AUTO:
         return [trainer["compile_mode"]]
-    graphs = runner.device.type == "cuda" and trainer.get("accumulate_grad_batches", 1) == 1
+    graphs = runner.device.type == "cuda" and runner.settings["trainer"]["accumulate_grad_batches"] == 1
     modes = ["reduce-overhead"] if graphs else []
     return [*modes, "default", *(["max-autotune"] if minutes >= MAX_AUTOTUNE_MINUTES else [])]
 

@@ -47,7 +47,7 @@ def test_evaluate_and_load_use_the_weights_that_the_run_tested(row, tmp_path):
 
 def test_average_without_updates_follows_the_weights(tmp_path):
     overrides = ["model=plain_finetuned", *BASE, "trainer.max_epochs=1"]
-    ema = "+callbacks.ema={_target_: lightning.pytorch.callbacks.EMAWeightAveraging, update_starting_at_step: 100}"
+    ema = "+callbacks.more={_target_: lightning.pytorch.callbacks.EMAWeightAveraging, update_starting_at_step: 100}"
     run_attempt(compose_run([*overrides, ema], tmp_path / "ema"), Observer())
     run_attempt(compose_run(overrides, tmp_path / "plain"), Observer())
     metrics = [read_record(tmp_path / name)["metrics"] for name in ("ema", "plain")]

@@ -3,8 +3,8 @@
 import pytest
 
 from firstlight.run.errors import CheckpointError
-from support.resume_matrix import BASE, MOMENTS, check_row, train_with_stops
-from support.resume_rows import PLAIN_ROWS, REJECTED_ROWS, TASK_ROWS, make_overrides
+from support.resume_matrix import BASE, MOMENTS, TEXT_BASE, check_row, train_with_stops
+from support.resume_rows import PLAIN_ROWS, REJECTED_ROWS, TASK_ROWS, TEXT_ROWS, make_overrides
 
 QUICK = [
     ("plain_finetuned", "EMAWeightAveraging", "validation"),
@@ -38,6 +38,20 @@ def get_overrides(kind, row):
 )
 def test_resumed_run_equals_undisturbed_run(kind, row, moment, tmp_path):
     assert check_row(tmp_path, get_overrides(kind, row), [moment]) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moments", [["inside a window"], ["each epoch"]])
+def test_resumed_run_with_all_switches_equals_undisturbed_run(moments, tmp_path):
+    assert check_row(tmp_path, get_overrides("task", "all switches"), moments) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", TEXT_ROWS)
+def test_resumed_run_with_adapters_equals_undisturbed_run(row, tmp_path):
+    pytest.importorskip("transformers", reason="the extra text is not installed")
+    pytest.importorskip("peft", reason="the extra lora is not installed")
+    assert check_row(tmp_path, [*TEXT_BASE, *TEXT_ROWS[row]], ["twice"]) == []
 
 
 @pytest.mark.exhaustive

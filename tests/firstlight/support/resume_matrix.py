@@ -27,9 +27,11 @@ from support.interruption import read_record, read_rows
 from support.options import TINY_OVERRIDES
 
 # 24 training samples in batches of 4: 6 batches per epoch, 2 validation batches, 2 test batches, all of them logged.
-BASE = [*TINY_OVERRIDES["images"], "data.image_size=2", "data.num_samples=24", "trainer=cpu", "logger=none"]
-BASE += ["callbacks.confusion_matrix=null", "callbacks.first_batch=null", "callbacks.curves=null"]
-BASE += ["trainer.precision=32-true", "trainer.max_epochs=4", "trainer.log_every_n_steps=1", "optimizer.lr=0.03"]
+SHAPE = ["trainer=cpu", "trainer.precision=32-true", "trainer.max_epochs=4", "trainer.log_every_n_steps=1"]
+SHAPE += ["data.num_samples=24", "optimizer.lr=0.03", "logger=none"]
+SHAPE += ["callbacks.confusion_matrix=null", "callbacks.first_batch=null", "callbacks.curves=null"]
+BASE = [*TINY_OVERRIDES["images"], "data.image_size=2", *SHAPE]
+TEXT_BASE = [*TINY_OVERRIDES["text"], "data.num_words=20", *SHAPE]
 NUM_BATCHES = 6
 
 # A moment is (hook, n): its n-th call in an attempt, counted from 0. Each list has one moment per attempt.

@@ -182,14 +182,54 @@ ARGUMENT_ROWS = {
     "balanced_sampler": ["data.balanced_sampler=true"],
 }
 
+# The training switches of configs/callbacks/default.yaml.
+EMA = ["callbacks.ema.decay=0.9"]
+STOPPING = ["callbacks.early_stopping.patience=1", "callbacks.early_stopping.min_delta=0.05"]
+STOPPING += ["callbacks.early_stopping.monitor=val/loss"]
+ACCUMULATION = ["callbacks.accumulation.scheduling={0:4,2:1,3:2}"]
+UNFREEZING = ["callbacks.unfreezing.schedule={0:[network.5.*],1:[network.2.*],2:[network.*]}"]
+SWITCH_ROWS = {
+    "ema": EMA,
+    "ema every 4 steps from step 9": [
+        *EMA,
+        "callbacks.ema.update_every_n_steps=4",
+        "callbacks.ema.update_starting_at_step=9",
+    ],
+    "early_stopping": STOPPING,
+    "early_stopping auto": ["callbacks.early_stopping.patience=2", "trainer.val_check_interval=2"],
+    "accumulation": ACCUMULATION,
+    "accumulation, cosine": [*ACCUMULATION, "scheduler=cosine"],
+    "unfreezing": UNFREEZING,
+    "unfreezing, momentum": [*UNFREEZING, "optimizer=sgd", "optimizer.lr=0.03"],
+    "unfreezing, freeze": [*UNFREEZING, "freeze=[network.1.bias]"],
+    "ema, accumulation, unfreezing": [*EMA, *ACCUMULATION, *UNFREEZING, "scheduler=cosine"],
+    "all switches": [*EMA, *STOPPING, *ACCUMULATION, *UNFREEZING],
+}
+# A text model with dropout, whose adapters and head are trained.
+LORA = ["model=text_classifier", "model.lora_rank=2", "model.lora_alpha=4", "model.lora_dropout=0.2"]
+LORA += ["model.config_overrides={hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2}"]
+LORA_UNFREEZING = [
+    "callbacks.unfreezing.schedule={0:[network.*classifier*],1:['*.lora_A.*'],2:['*.lora_B.*']}",
+    "callbacks.early_stopping.patience=2",
+    "callbacks.early_stopping.min_delta=0.5",
+]
+TEXT_ROWS = {
+    "lora": LORA,
+    "lora, all switches": [*LORA, *EMA, *ACCUMULATION, *LORA_UNFREEZING],
+}
+
 
 def make_overrides(model: str, overrides: list[str]) -> list[str]:
     """Return the overrides of a run of a model; an override of the row takes precedence."""
     return [*([] if any(override.startswith("model=") for override in overrides) else [f"model={model}"]), *overrides]
 
 
-PLAIN_ROWS = {**CALLBACK_ROWS, **CONFIG_SCHEDULER_ROWS, **OWN_SCHEDULER_ROWS, **ARGUMENT_ROWS}
+PLAIN_SWITCHES = {name: SWITCH_ROWS[name] for name in ("ema", "early_stopping", "accumulation")} | {
+    "unfreezing": ["callbacks.unfreezing.schedule={0:[head.*],1:[backbone.1.*],2:['*']}"],
+}
+PLAIN_ROWS = {**PLAIN_SWITCHES, **CALLBACK_ROWS, **CONFIG_SCHEDULER_ROWS, **OWN_SCHEDULER_ROWS, **ARGUMENT_ROWS}
 TASK_ROWS = {
     **ARGUMENT_ROWS,
+    **SWITCH_ROWS,
     **{name: CALLBACK_ROWS[name] for name in ("EMAWeightAveraging", "StochasticWeightAveraging")},
 }
