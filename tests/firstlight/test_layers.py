@@ -17,7 +17,7 @@ LAYERS = [
     ["config", "distributed"],
     ["model"],
     ["run_data", "trainer"],
-    ["callbacks", "mps", "page"],
+    ["callbacks", "mps", "page", "web"],
     ["build", "cli"],
     ["trial"],
     [
@@ -28,6 +28,7 @@ LAYERS = [
         "export",
         "report",
         "live",
+        "demo",
         "runs",
         "benchmark",
         "check_gpu",
@@ -41,7 +42,19 @@ LAYERS = [
 ]
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 # Each of these commands can be deleted with `rm -r`.
-COMMANDS = ["sweep", "export", "report", "live", "runs", "benchmark", "check_gpu", "preflight", "prepare", "tune"]
+COMMANDS = [
+    "sweep",
+    "export",
+    "report",
+    "live",
+    "demo",
+    "runs",
+    "benchmark",
+    "check_gpu",
+    "preflight",
+    "prepare",
+    "tune",
+]
 MODULES = {
     ".".join(path.relative_to(ENGINE.parent).with_suffix("").parts).removesuffix(".__init__"): path
     for path in ENGINE.rglob("*.py")
