@@ -64,9 +64,13 @@ def test_invalid_image_is_one_sentence(name, monkeypatch):
 
 
 def test_image_with_many_pixels_is_rejected_before_it_is_decoded(monkeypatch):
+    file = BytesIO()
+    Image.new("RGB", (2000, 1001)).save(file, "PNG")
+    content = file.getvalue()
     monkeypatch.setattr(inputs, "MAX_IMAGE_PIXELS", 2_000_000)
+    monkeypatch.setattr(Image.Image, "load", lambda image: pytest.fail("the image is decoded"))
     with pytest.raises(InputError, match=r"The image has 2,000 x 1,001 pixels, more than 2 million\."):
-        validate_image(make_image(2000, 1001))
+        validate_image(content)
 
 
 @pytest.mark.parametrize(
