@@ -9,10 +9,12 @@ from firstlight.export.origins import find_base_model
 from firstlight.export.run_facts import Results
 from firstlight.export.source import ExportSource
 from firstlight.run.progress import format_duration
+from firstlight.run.text import format_command
 from firstlight.run_data.evaluations import describe_data
 from firstlight.run_data.run_info import get_dict
 
 MAX_CLASSES = 100
+MAX_LINE_LENGTH = 100
 TASK_NAMES = {"multilabel": "multi-label classification"}
 MAIN_METRICS = ("accuracy", "f1", "f1_macro", "average_precision", "mae", "r2")
 TEXT_PROGRAM = """import torch
@@ -77,10 +79,18 @@ def format_introduction(source: ExportSource, results: Results | None) -> str:
     task = TASK_NAMES.get(str(source.task), source.task)
     kind = " ".join(filter(None, ({"images": "image", "text": "text"}.get(str(source.modality)), task)))
     data = describe_dataset(source.config.get("data") or {})
-    name = escape_markdown(type(source.model).__name__)
+    network = find_network_name(source)
+    name = escape_markdown(f"{type(source.model).__name__}{f' ({network})' if network else ''}")
     sentence = f"{name}{f' for {kind}' if kind else ''}, trained with PyTorch on {escape_markdown(data)}."
     shown = [f"{name} {results.metrics[name]:.4g}" for name in MAIN_METRICS if results and name in results.metrics]
     return f"{sentence} {results.split.capitalize()} split: {', '.join(shown)}." if results and shown else sentence
+
+
+def find_network_name(source: ExportSource) -> str:
+    """Return the name of a network in its library, such as convnext_tiny, or "" if it has none."""
+    name = getattr(source.model, "name", None)
+    config = getattr(getattr(source.model, "network", None), "config", None)
+    return name if isinstance(name, str) else str(getattr(config, "model_type", ""))
 
 
 def format_use(source: ExportSource, library: str, repo_id: str | None) -> str:
@@ -153,7 +163,7 @@ def format_data(source: ExportSource, metadata: dict[str, Any], record: dict[str
         ("samples", ", ".join(f"{name} {size}" for name, size in sizes.items())),
         *((key, format_numbers(preprocessing.get(key))) for key in keys),
     ]
-    return f"{format_table(['', ''], rows)}\n\nThe license of the data is not recorded."
+    return f"{format_table(['Property', 'Value'], rows)}\n\nThe license of the data is not recorded."
 
 
 def format_training(source: ExportSource, record: dict[str, Any], plots: dict[str, str]) -> str:
@@ -176,11 +186,21 @@ def format_training(source: ExportSource, record: dict[str, Any], plots: dict[st
         ("commit", f"{commit}{', with uncommitted changes' if git.get('dirty') else ''}" if commit else ""),
         ("versions", ", ".join(f"{name} {version}" for name, version in get_dict(record, "versions").items())),
     ]
-    command = record.get("command")
-    parts = [format_table(["", ""], [(key, "" if value is None else value) for key, value in rows])]
-    if isinstance(command, str):
-        parts.append(format_code_block(clean_text(command, max_length=None), "bash"))
+    parts = [format_table(["Setting", "Value"], [(key, "" if value is None else value) for key, value in rows])]
+    if isinstance(record.get("command"), str):
+        parts.append(format_code_block(format_run_command(record), "bash"))
     return "\n\n".join([*parts, *format_plot(plots, "learning_curves.png")])
+
+
+def format_run_command(record: dict[str, Any]) -> str:
+    """Return the command of a run; a long one has a line per override."""
+    command, overrides = record["command"], record.get("overrides")
+    words = [format_command(str(override)) for override in overrides] if isinstance(overrides, list) else []
+    tail = " ".join(words)
+    if len(command) <= MAX_LINE_LENGTH or not words or not command.endswith(tail):
+        return clean_text(command, max_length=None)
+    lines = [command.removesuffix(tail).rstrip(), *words]
+    return " \\\n  ".join(clean_text(line, max_length=None) for line in lines)
 
 
 def format_license(source: ExportSource) -> str:
