@@ -46,27 +46,14 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     validate_hub_options(cfg.format, cfg.push, cfg.license)
     from firstlight.checkpoint.resolve import resolve_checkpoint
     from firstlight.cli import console
-    from firstlight.export import atomic_dir
-    from firstlight.export.source import load_source
-    from firstlight.run.progress import show_progress
+    from firstlight.export.atomic_dir import format_size
 
     checkpoint = resolve_checkpoint(cfg)
     output_dir = get_output_dir(cfg, checkpoint)
-    source = load_source(to_plain_dict(cfg), checkpoint)
-    export_model = import_module(f"firstlight.export.{FORMATS[cfg.format][0]}").export_model
-    with atomic_dir.atomic_output_dir(output_dir) as temporary_dir:
-        with show_progress(f"Exporting to format={cfg.format}"):
-            verified = export_model(source, temporary_dir)
-        if cfg.format == "hub":
-            from firstlight.export.model_card import CARD_FILE, write_model_card
-
-            write_model_card(source, temporary_dir, previous=output_dir / CARD_FILE, repo_id=cfg.push)
-        names = sorted(path.name for path in temporary_dir.iterdir())
+    names, verified = write_export(cfg, checkpoint, output_dir)
     paths = [output_dir / name for name in names]
-    files = {f"  {path.name}": atomic_dir.format_size(path) for path in paths}
+    files = {f"  {path.name}": format_size(path) for path in paths}
     console.print_fields({"checkpoint": checkpoint, "output": str(output_dir), **files, "verified": verified})
-    if cfg.format == "hub":
-        atomic_dir.delete_stale_files(output_dir, HUB_FILES, names)
     url = upload(output_dir, names, cfg.push) if cfg.push is not None else None
     if url is not None:
         console.print_fields({"uploaded": url})
@@ -78,6 +65,31 @@ def main(cfg: DictConfig) -> dict[str, Any]:
         "verified": verified,
         "url": url,
     }
+
+
+def write_export(cfg: DictConfig, checkpoint: str, output_dir: Path) -> tuple[list[str], str]:
+    """Write the model of a checkpoint to a directory.
+
+    Returns:
+        The names of the written files, and a line about the verification.
+    """
+    from firstlight.export.atomic_dir import atomic_output_dir, delete_stale_files
+    from firstlight.export.source import load_source
+    from firstlight.run.progress import show_progress
+
+    source = load_source(to_plain_dict(cfg), checkpoint)
+    export_model = import_module(f"firstlight.export.{FORMATS[cfg.format][0]}").export_model
+    with atomic_output_dir(output_dir) as temporary_dir:
+        with show_progress(f"Exporting to format={cfg.format}"):
+            verified: str = export_model(source, temporary_dir)
+        if cfg.format == "hub":
+            from firstlight.export.model_card import CARD_FILE, write_model_card
+
+            write_model_card(source, temporary_dir, previous=output_dir / CARD_FILE, repo_id=cfg.push)
+        names = sorted(path.name for path in temporary_dir.iterdir())
+    if cfg.format == "hub":
+        delete_stale_files(output_dir, HUB_FILES, names)
+    return names, verified
 
 
 def get_output_dir(cfg: DictConfig, checkpoint: str) -> Path:

@@ -17,15 +17,17 @@ from firstlight.export.hub_programs import make_program
 from firstlight.export.source import ExportSource, InputSpec
 from firstlight.model.torchvision_classifier import TorchvisionClassifier
 from firstlight.run.errors import ConfigError
+from support.checkout import ROOT
 from support.exports import run_export, train_for_export
 from support.options import get_tiny_model
 from support.tiny_models import TinyMLP
 from support.tiny_training import CLASSES
 
-# -I ignores PYTHONPATH and the working directory. The packages of this project cannot be imported.
-BLOCKER = """
+# -I ignores PYTHONPATH and the working directory. No package of this project can be imported.
+PACKAGES = [path.parent.name for path in (ROOT / "src").glob("*/__init__.py")]
+BLOCKER = f"""
 import os, sys
-for name in ("firstlight", "my_project", "support"):
+for name in {[*PACKAGES, "firstlight", "support"]}:
     sys.modules[name] = None
 sys.path.insert(0, os.getcwd())
 """

@@ -204,7 +204,7 @@ def test_section_of_the_author_survives_the_next_export(tmp_path):
 @pytest.mark.parametrize(
     ("config", "name", "hub_id"),
     [
-        ({"model": {"weights": "google-bert/bert-base-uncased"}}, "google-bert/bert-base-uncased", True),
+        ({"model": {"weights": "google/electra-small"}}, "google/electra-small", True),
         ({"model": {"weights": "weights/file.safetensors"}}, "weights/file.safetensors", False),
         ({"model": {}, "init_from": {"path": "logs/train/run"}}, "logs/train/run", False),
     ],
