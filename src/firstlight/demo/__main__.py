@@ -30,7 +30,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
 
     checkpoint = resolve_checkpoint(cfg)
     with bind_socket(cfg.port) as listener:
-        predictor = Predictor(*build(cfg, checkpoint, read_data=False))
+        predictor = Predictor(*build(cfg, checkpoint, read_data=False), checkpoint=Path(checkpoint).name)
         name = find_run_dir(Path(checkpoint)).resolve().name
         address = f"http://{HOST}:{listener.getsockname()[1]}"
         print(f"Demo of {name}: {address} (stop with Ctrl-C)", flush=True)

@@ -31,19 +31,22 @@ class Predictor:
         model: The model.
         data: Its dataset, without samples.
         trainer: The trainer.
+        checkpoint: Name of the checkpoint, for the page.
 
     Raises:
         ConfigError: If the model is no `Task` for images or texts, or its dataset reads files in a way of its own.
     """
 
-    def __init__(self, model: LightningModule, data: LightningDataModule | None, trainer: Trainer) -> None:
+    def __init__(
+        self, model: LightningModule, data: LightningDataModule | None, trainer: Trainer, checkpoint: str = "unknown"
+    ) -> None:
         if not isinstance(model, Task) or not isinstance(data, LabeledDataModule) or data.modality not in VALIDATE:
             raise ConfigError(
                 f"make demo supports tasks of the engine for images and texts, but not {type(model).__name__}. Use "
                 "`make predict`."
             )
         validate_dataset(data)
-        self.model, self.data, self.trainer = model, data, trainer
+        self.model, self.data, self.trainer, self.checkpoint = model, data, trainer, checkpoint
         self.modality, self.max_bytes = data.modality, get_max_bytes(data.modality)
         data.num_workers = 0  # starting a process for one input would take longer than the prediction
         self.predict(make_sample(self.modality))  # the first prediction is slow, and errors are reported here
@@ -75,7 +78,12 @@ class Predictor:
     def describe(self) -> dict[str, str]:
         """Return what the page shows about the model."""
         device = self.trainer.strategy.root_device
-        return {"model": type(self.model).__name__, "device": f"{device}, precision {self.trainer.precision}"}
+        return {
+            "model": type(self.model).__name__,
+            "checkpoint": self.checkpoint,
+            "device": str(device),
+            "precision": str(self.trainer.precision),
+        }
 
 
 def do_nothing() -> None:

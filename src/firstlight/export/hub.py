@@ -9,6 +9,7 @@ from typing import Any
 
 from firstlight.export import safetensors, torch_export
 from firstlight.export.hub_programs import PROGRAM_FILE, make_program
+from firstlight.export.markdown import hide_home
 from firstlight.export.metadata import build_metadata, write_json
 from firstlight.export.parity import check_parity
 from firstlight.export.preprocessing import write_preprocessing
@@ -40,10 +41,16 @@ def export_model(source: ExportSource, output_dir: Path) -> str:
         ConfigError: If the network is of no such library and torch.export cannot trace it, or if what is loaded
             deviates from the model.
     """
+    verified = export_network(source, output_dir)
+    remove_local_paths(output_dir)
+    return verified
+
+
+def export_network(source: ExportSource, output_dir: Path) -> str:
+    """Write the network with the library that loads it, or as a program; return a line about the verification."""
     if is_transformers(source.model):
-        task = getattr(source.model, "task", None)
-        source.model.network.config.problem_type = PROBLEM_TYPES.get(str(task))
-        return mark_as_hub(safetensors.export_model(source, output_dir), output_dir)
+        source.model.network.config.problem_type = PROBLEM_TYPES.get(str(source.task))
+        return safetensors.export_model(source, output_dir)
     write_preprocessing(source, output_dir)
     for library, model_class, write_config in LIBRARIES:
         if isinstance(source.model, model_class):
@@ -53,12 +60,28 @@ def export_model(source: ExportSource, output_dir: Path) -> str:
     return export_program(source, output_dir)
 
 
-def mark_as_hub(verified: str, output_dir: Path) -> str:
-    """Name the format of the metadata "hub", and return the line about the verification."""
+def remove_local_paths(output_dir: Path) -> None:
+    """Remove paths of this machine from the config.json of an export, and name its format."""
     config = json.loads((output_dir / CONFIG_FILE).read_text(encoding="utf-8"))
-    config[METADATA_KEY]["format"] = "hub"
+    config.pop("_name_or_path", None)  # of transformers: where the pretrained weights were
+    metadata = config.get(METADATA_KEY, config)
+    metadata["format"] = "hub"
+    metadata["checkpoint"] = "/".join(Path(metadata["checkpoint"]).resolve().parts[-3:])
+    for key in ("model", "init_kwargs", "preprocessing"):
+        metadata[key] = clean_strings(metadata.get(key, {}))
     write_json(output_dir / CONFIG_FILE, config)
-    return verified
+
+
+def clean_strings(value: Any) -> Any:
+    """Return nested plain values whose strings do not contain the path of the home directory."""
+    match value:
+        case str():
+            return hide_home(value)
+        case dict():
+            return {name: clean_strings(item) for name, item in value.items()}
+        case list():
+            return [clean_strings(item) for item in value]
+    return value
 
 
 def export_library_network(
@@ -117,7 +140,7 @@ def export_program(source: ExportSource, output_dir: Path) -> str:
     metadata_path = output_dir / "model.pt2.json"
     metadata = json.loads(metadata_path.read_text(encoding="utf-8"))
     call = metadata["load"][-1]
-    write_json(output_dir / CONFIG_FILE, {**metadata, "format": "hub", "load": [*LOADING_CODE, call]})
+    write_json(output_dir / CONFIG_FILE, {**metadata, "load": [*LOADING_CODE, call]})
     metadata_path.unlink()
     (output_dir / PROGRAM_FILE).write_text(make_program(source, "torch"), encoding="utf-8")
     return verified

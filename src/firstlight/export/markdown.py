@@ -18,11 +18,13 @@ ENTITY_START = re.compile("|".join(map(re.escape, ENTITIES)), re.IGNORECASE)
 
 def clean_text(value: Any, max_length: int | None = MAX_LENGTH) -> str:
     """Return a value as one line of printable text, without secrets and without the path of the home directory."""
-    text = redact_text(str(value))
+    return format_printable(hide_home(redact_text(str(value))), max_length)
+
+
+def hide_home(text: str) -> str:
+    """Return a text with "~" in place of the path of the home directory."""
     home = str(Path.home())
-    if len(home) > 1:
-        text = re.sub(rf"{re.escape(home)}(?=[/\\]|$)", "~", text)
-    return format_printable(text, max_length)
+    return re.sub(rf"{re.escape(home)}(?=[/\\]|$)", "~", text) if len(home) > 1 else text
 
 
 def escape_markdown(value: Any) -> str:

@@ -72,7 +72,9 @@ def test_demo_predicts_as_predict_does(model, tmp_path, monkeypatch):
         elif "labels" in row:
             assert shown == pytest.approx({name: float(row[name]) for name in shown}, abs=1e-6)
         else:
-            assert shown == {name: value for name, value in row.items() if name != "id"}
+            assert shown.keys() == row.keys() - {"id"}
+            # The batch of predict has two inputs, which changes the last digit of float32 sums.
+            assert all(float(value) == pytest.approx(float(row[name]), rel=1e-4) for name, value in shown.items())
     assert sorted(os.listdir()) == before
     if model == "images":
         with pytest.raises(InputError, match="^The file cannot be read as an image: .*truncated"):

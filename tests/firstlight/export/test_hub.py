@@ -1,6 +1,7 @@
 """Tests of format=hub: other programs load the directory and give the answers of predict."""
 
 import csv
+import dataclasses
 import json
 import os
 import subprocess
@@ -145,6 +146,23 @@ def test_program_states_the_unit_of_a_regression(tmp_path):
     assert namespace["format_prediction"](torch.tensor([[2.0]])) == {"price": 15.0}
 
 
+def test_config_has_no_path_of_this_machine(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    source = make_source(TinyMLP(CLASSES, 32))
+    checkpoint = str(tmp_path / "logs" / "run" / "checkpoints" / "best.ckpt")
+    config = {"model": {"_target_": "x", "weights": str(tmp_path / "weights" / "file.pt")}}
+    output_dir = tmp_path / "hub"
+    output_dir.mkdir()
+    hub.export_model(dataclasses.replace(source, checkpoint=checkpoint, config=config), output_dir)
+    metadata = hub.read_metadata(output_dir)
+
+    assert metadata["format"] == "hub"
+    assert metadata["checkpoint"] == "run/checkpoints/best.ckpt"
+    assert metadata["model"]["weights"] == "~/weights/file.pt"
+    for name in ("config.json", "load.py"):
+        assert str(tmp_path) not in (output_dir / name).read_text()
+
+
 def test_directory_with_another_format_is_rejected(tmp_path):
     metadata = {"format": "onnx", "load": [], "preprocessing": {}, "checkpoint": "x"}
     (tmp_path / "model.onnx.json").write_text(json.dumps(metadata))
@@ -172,12 +190,12 @@ def test_image_export_gives_the_answers_of_predict_without_this_package(tmp_path
     run_export(run_dir, tmp_path / "hub", "format=hub")
     expected = predict_file(run_dir, tmp_path / "photos", tmp_path / "p.csv")
 
-    # Predictions have six decimals.
-    assert [*map(float, run_isolated(tmp_path / "hub", LOAD_PROGRAM, *map(str, paths)))] == pytest.approx(
-        expected, abs=2e-5
-    )
     code = read_code(tmp_path / "hub" / "README.md").replace("photo.jpg", str(paths[0]))
-    assert "class 0" in run_isolated(tmp_path / "hub", code)[0]
+    *probabilities, prediction = run_isolated(tmp_path / "hub", LOAD_PROGRAM + code, *map(str, paths))
+
+    # Predictions have six decimals.
+    assert list(map(float, probabilities)) == pytest.approx(expected, abs=2e-5)
+    assert "class 0" in prediction
 
 
 @pytest.mark.slow
@@ -202,6 +220,7 @@ def test_text_export_gives_the_answers_of_predict_without_this_package(kind, tmp
     expected = predict_file(run_dir, tmp_path / "texts.csv", tmp_path / "p.csv")
     program = TEXT_PROGRAM if kind == "transformers" else LOAD_PROGRAM
 
-    assert [*map(float, run_isolated(tmp_path / "hub", program, *texts))] == pytest.approx(expected, abs=2e-5)
-    code = read_code(tmp_path / "hub" / "README.md")
-    assert "class 0" in run_isolated(tmp_path / "hub", code)[0]
+    *probabilities, prediction = run_isolated(tmp_path / "hub", program + read_code(tmp_path / "hub/README.md"), *texts)
+
+    assert list(map(float, probabilities)) == pytest.approx(expected, abs=2e-5)
+    assert "class 0" in prediction
