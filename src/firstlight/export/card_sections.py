@@ -135,7 +135,7 @@ def format_results(results: Results | None, plots: dict[str, str]) -> str:
     header, rows = ["Metric", "Value"], [(name, f"{value:.4g}") for name, value in results.metrics.items()]
     if results.intervals:
         bounds = {name: "{:.4g} to {:.4g}".format(*pair) for name, pair in results.intervals.items()}
-        header = ["Metric", "Value", "Confidence interval"]
+        header = ["Metric", "Value", "Confidence interval (95 %)"]
         rows = [(*row, bounds.get(row[0], "not computed")) for row in rows]  # type: ignore[misc]
     data = f" of {escape_markdown(describe_dataset(results.data))}" if results.data else ""
     parts = [f"{results.split.capitalize()} split{data}{count}.", format_table(header, rows)]
