@@ -24,8 +24,9 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     validate_config(cfg)
     if cfg.split not in ("train", "val", "test"):
         raise ConfigError(invalid_value("split", cfg.split, "train, val or test", "Use e.g. split=test."))
-    if cfg.data and "augment" in cfg.data:
-        cfg.data.augment = False  # split=train must not measure augmented images
+    for key, off in {"augment": False, "rand_augment": None}.items():
+        if cfg.data and key in cfg.data:
+            cfg.data[key] = off  # split=train must not measure augmented images
     from firstlight.build import build
     from firstlight.checkpoint.resolve import resolve_checkpoint
     from firstlight.cli import console, summary

@@ -16,6 +16,7 @@ from support.plain_projects import (
 )
 
 QUICK = ("autoencoder", "gan", "segmentation")
+ON_MPS = (*QUICK, "detector")
 # The phases that a project supports; the plain loop of manual optimization is unknown.
 BOTH_LOOPS = {(phase, loop) for phase in ("train", "eval") for loop in ("trainer", "plain")}
 MEASURED = {
@@ -71,20 +72,21 @@ def test_benchmark_measures_the_trainer(name, tmp_path):
     assert all(result["samples_per_s"] > 0 for result in results["results"])
 
 
-@pytest.mark.slow
-def test_projects_train_on_emulated_mps(tmp_path):
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=SLOW if name in ON_MPS else EXHAUSTIVE) for name in PROJECTS]
+)
+def test_project_trains_on_emulated_mps(name, tmp_path):
     from mps_emulator import emulator
 
     if reason := emulator.get_skip_reason():
         pytest.skip(reason)
-    for name in PROJECTS:
-        overrides = [*make_overrides(name), "logger=none", f"output_dir={tmp_path / name}"]
-        overrides[overrides.index("trainer=cpu")] = "trainer=mps"
-        command = [sys.executable, "-m", "firstlight.train", *overrides]
-        process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=emulator.make_environment())
+    overrides = [*make_overrides(name), "logger=none", "output_dir=run"]
+    overrides[overrides.index("trainer=cpu")] = "trainer=mps"
+    command = [sys.executable, "-m", "firstlight.train", *overrides]
+    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=emulator.make_environment())
 
-        assert "precision 32-true" in process.stdout
-        if name == "detector":
-            assert "input sizes must be divisible by output sizes" in process.stderr  # as on a Mac
-        else:
-            assert process.returncode == 0, name + process.stdout + process.stderr
+    assert "precision 32-true" in process.stdout
+    if name == "detector":
+        assert "input sizes must be divisible by output sizes" in process.stderr  # as on a Mac
+    else:
+        assert process.returncode == 0, process.stdout + process.stderr

@@ -8,7 +8,7 @@ from firstlight.run.errors import ConfigError, invalid_value
 
 # By the name of the key, whichever object has it.
 VALID_RANGES: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(("label_smoothing", "dropout", "warmup_fraction", "pct_start"), (0, 1)),
+    **dict.fromkeys(("label_smoothing", "dropout", "random_erasing", "warmup_fraction", "pct_start"), (0, 1)),
     **dict.fromkeys(
         ("lr", "weight_decay", "gradient_clip_val", "overfit_batches", "max_skipped_samples", "every_n_minutes"),
         (0, inf),
@@ -21,6 +21,8 @@ VALID_RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, 2**32 - 1),
     "num_classes": (2, 100_000),
     "image_size": (1, 10_000),
+    **dict.fromkeys(("mixup_alpha", "cutmix_alpha"), (0, 1000)),
+    "rand_augment": (0, 30),  # torchvision has 31 magnitudes
     "max_length": (3, 100_000),
     # Each worker is a process and each thread a kernel thread.
     **dict.fromkeys(("num_workers", "num_threads"), (0, 1000)),

@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from firstlight.config import schema
 from firstlight.config.annotations import TYPE_NAMES, describe_annotation, matches_annotation
+from firstlight.config.data_settings import validate_data_settings
 from firstlight.config.options import (
     AUTO,
     COMPONENTS,
@@ -19,7 +20,7 @@ from firstlight.config.options import (
     load_yaml,
 )
 from firstlight.config.overrides import is_key_overridden
-from firstlight.config.ranges import validate_batch_size, validate_range
+from firstlight.config.ranges import validate_range
 from firstlight.run.errors import ConfigError, MissingPackageError, incompatible, invalid_value, missing_package
 from firstlight.run.packages import is_installed
 
@@ -51,7 +52,7 @@ def validate_config(cfg: DictConfig) -> None:
             validate_group_entry(group, name, node)
     if is_training:
         validate_model_data_match(settings["model"], settings["data"])
-        validate_batch_size(settings)
+        validate_data_settings(settings)
         validate_single_mps_device(settings["trainer"])
         validate_initial_weights(settings)
 
@@ -86,8 +87,7 @@ def validate_node(where: str, node: Any) -> None:
         node: `_target_`, and keyword arguments of the class.
     """
     if not isinstance(node, dict) or "_target_" not in node:
-        fix = f"Use {where}=<option>."
-        raise ConfigError(invalid_value(where, node, "a config with a _target_", fix))
+        raise ConfigError(invalid_value(where, node, "a config with a _target_", f"Use {where}=<option>."))
     schema.validate_trusted(str(node["_target_"]))
     signature = schema.read_signature(str(node["_target_"]))
     extra = schema.LR_SCHEDULER_KEYS if where == "scheduler" else ()

@@ -1,10 +1,11 @@
 """Random images of any size, for smoke tests and benchmarks."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import numpy as np
 
 from firstlight.data.fake_labels import draw_fake_labels, make_fake_names
+from firstlight.data.image_augmentation import ImageAugmentation
 from firstlight.data.images import InMemoryImageDataModule
 
 
@@ -26,6 +27,7 @@ class FakeImageDataModule(InMemoryImageDataModule):
         drop_last: See `ImageDataModule`.
         cache_on_device: See `InMemoryImageDataModule`.
         balanced_sampler: See `LabeledDataModule`.
+        augmentation: See `ImageAugmentation`.
     """
 
     def __init__(
@@ -41,8 +43,11 @@ class FakeImageDataModule(InMemoryImageDataModule):
         drop_last: bool = True,
         cache_on_device: bool = True,
         balanced_sampler: bool = False,
+        **augmentation: Unpack[ImageAugmentation],
     ) -> None:
-        super().__init__(image_size, batch_size, num_workers, augment, drop_last, cache_on_device, balanced_sampler)
+        super().__init__(
+            image_size, batch_size, num_workers, augment, drop_last, cache_on_device, balanced_sampler, **augmentation
+        )
         self.set_task(task)
         self.num_classes = num_classes
         self.num_samples = num_samples

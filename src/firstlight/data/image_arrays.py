@@ -1,11 +1,49 @@
-"""Checks and augmentation of images in memory."""
+"""Images in memory: their dataset, their checks, and shifts."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.data import Dataset
 
+from firstlight.data.batch import Batch, to_index_tensor
+from firstlight.data.labels import validate_label_values
 from firstlight.run.errors import DataError
+
+
+class InMemoryImageDataset(Dataset[Any]):
+    """Images in memory that are returned as batches, without any work per image.
+
+    Args:
+        images: Shape (samples, 3, size, size), uint8.
+        labels: Shape (samples,) or (samples, labels).
+        label_dtype: Dtype of the labels.
+
+    Raises:
+        DataError: If images or labels have another dtype or shape.
+    """
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, label_dtype: torch.dtype = torch.int64) -> None:
+        images, labels = np.asarray(images), np.asarray(labels)
+        validate_images(images, len(labels))
+        validate_label_values(labels, "classification" if label_dtype == torch.int64 else "")
+        self.images = torch.from_numpy(np.ascontiguousarray(images))
+        self.labels = torch.from_numpy(labels).to(label_dtype)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device) -> None:
+        """Move all images and labels to a CUDA device."""
+        self.images, self.labels = self.images.to(device), self.labels.to(device)
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        # non_blocking: the copy to the GPU does not synchronize. On the CPU, nothing is copied.
+        ids = to_index_tensor(indices).to(self.images.device, non_blocking=self.images.is_cuda)
+        return {"inputs": self.images[ids], "labels": self.labels[ids], "ids": ids}
 
 
 def validate_images(images: np.ndarray, num_labels: int) -> None:

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Unpack
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torchvision.transforms import v2
 
 from firstlight.data.batch import Batch
 from firstlight.data.identity import make_path_identities, stamp_files
+from firstlight.data.image_augmentation import ImageAugmentation, make_rand_augment
 from firstlight.data.image_io import CropBox, get_center_crop_box, read_image_crop
 from firstlight.data.image_layout import find_split_dirs, list_labeled_images
 from firstlight.data.image_table import find_table, read_image_tables
@@ -50,6 +51,7 @@ class ImageFolderDataModule(ImageDataModule):
         drop_last: See `LabeledDataModule`.
         max_skipped_samples: Maximum number of unreadable images in a split, and of invalid rows, that are skipped.
         balanced_sampler: See `LabeledDataModule`.
+        augmentation: See `ImageAugmentation`.
 
     Raises:
         ConfigError: If the task needs a `label_column`.
@@ -71,8 +73,9 @@ class ImageFolderDataModule(ImageDataModule):
         drop_last: bool = True,
         max_skipped_samples: int = 0,
         balanced_sampler: bool = False,
+        **augmentation: Unpack[ImageAugmentation],
     ) -> None:
-        super().__init__(image_size, batch_size, num_workers, augment, drop_last, balanced_sampler)
+        super().__init__(image_size, batch_size, num_workers, augment, drop_last, balanced_sampler, **augmentation)
         if label_column is None and task not in (None, "classification"):
             fix = "Set data.label_column to a column of metadata.csv."
             raise ConfigError(invalid_value("data.label_column", None, f"a column for data.task={task}", fix))
@@ -126,9 +129,12 @@ class ImageFolderDataModule(ImageDataModule):
         )
 
     def _make_dataset(self, split: str, paths: Sequence[Path], labels: Any) -> "ImageFileDataset":
-        augment = split == "train" and self.augment
+        is_train, size = split == "train", self.image_size
+        rand_augment = self.rand_augment if is_train else None
         labels = torch.as_tensor(labels, dtype=self.label_dtype)
-        return ImageFileDataset(paths, labels, self.image_size, augment, self.run_seed, self.max_skipped_samples)
+        return ImageFileDataset(
+            paths, labels, size, is_train and self.augment, self.run_seed, self.max_skipped_samples, rand_augment
+        )
 
 
 class ImageFileDataset(Dataset[Any]):
@@ -141,6 +147,7 @@ class ImageFileDataset(Dataset[Any]):
         augment: Whether to crop and flip at random, differently in each epoch.
         seed: Seed of the run.
         max_skipped_samples: Maximum number of unreadable files that are skipped.
+        rand_augment: Magnitude of RandAugment, which follows the crop and the flip. If None, it is off.
     """
 
     def __init__(
@@ -151,6 +158,7 @@ class ImageFileDataset(Dataset[Any]):
         augment: bool,
         seed: int = 0,
         max_skipped_samples: int = 0,
+        rand_augment: int | None = None,
     ) -> None:
         self.paths = paths
         self.labels = torch.as_tensor(labels)
@@ -158,6 +166,7 @@ class ImageFileDataset(Dataset[Any]):
         self.augment = augment
         self.seed = seed
         self.max_skipped_samples = max_skipped_samples
+        self.rand_augment = None if rand_augment is None else make_rand_augment(rand_augment)
         # In shared memory: DataLoader workers live for many epochs, and each of them reads some of the files.
         self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
         self.is_unreadable = torch.zeros(len(paths), dtype=torch.bool).share_memory_()  # type: ignore[no-untyped-call]
@@ -175,6 +184,8 @@ class ImageFileDataset(Dataset[Any]):
             image = read_image_crop(self.paths[index], self.image_size, crop_fn)
             if self.augment and torch.rand(1) < 0.5:
                 image = image.flip(-1)
+            if self.rand_augment is not None:
+                image = self.rand_augment(image)
         return {"inputs": image, "labels": self.labels[index], "ids": torch.tensor(index)}
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:

@@ -3,24 +3,24 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from firstlight.data.batch import Batch, to_index_tensor
+from firstlight.data.batch import Batch
 from firstlight.data.datamodule import LabeledDataModule
 from firstlight.data.identity import stamp_labels
-from firstlight.data.image_arrays import shift_images, validate_images
+from firstlight.data.image_arrays import InMemoryImageDataset, shift_images
+from firstlight.data.image_augmentation import ImageAugmentation, RandAugmentDataset, erase_rectangles, mix_images
 from firstlight.data.image_files import describe_missing_images, list_images, report_ignored
 from firstlight.data.image_io import get_center_crop_box, read_image_crop
-from firstlight.data.labels import validate_label_values
 from firstlight.data.normalization import IMAGENET_MEAN, IMAGENET_STD, normalize
 from firstlight.data.sample_splitter import HELD_OUT, Samples
 from firstlight.data.sampler import ResumableSampler
-from firstlight.data.seeding import random_uniform
+from firstlight.data.seeding import fork_seeded_rngs, random_uniform
 from firstlight.data.unlabeled_images import UnlabeledImageDataset
 from firstlight.run.errors import DataError
 
@@ -38,6 +38,7 @@ class ImageDataModule(LabeledDataModule):
         augment: Whether to shift and flip the training images at random, as `max_shift` and `horizontal_flip` say.
         drop_last: Whether to drop an incomplete last training batch.
         balanced_sampler: See `LabeledDataModule`.
+        augmentation: See `ImageAugmentation`.
     """
 
     modality: ClassVar[str] = "images"
@@ -56,10 +57,15 @@ class ImageDataModule(LabeledDataModule):
         augment: bool = False,
         drop_last: bool = True,
         balanced_sampler: bool = False,
+        **augmentation: Unpack[ImageAugmentation],
     ) -> None:
         super().__init__(batch_size, num_workers, drop_last, balanced_sampler)
         self.image_size = image_size
         self.augment = augment
+        self.mixup_alpha = augmentation.get("mixup_alpha", 0.0)
+        self.cutmix_alpha = augmentation.get("cutmix_alpha", 0.0)
+        self.random_erasing = augmentation.get("random_erasing", 0.0)
+        self.rand_augment = augmentation.get("rand_augment")
         # Mean and standard deviation of the RGB channels, for pixels from 0 to 1.
         self.mean: tuple[float, ...] = IMAGENET_MEAN
         self.std: tuple[float, ...] = IMAGENET_STD
@@ -81,7 +87,8 @@ class ImageDataModule(LabeledDataModule):
         """Augment (in training) and normalize a batch on the device.
 
         Args:
-            batch: Its "inputs" are (batch, 3, size, size) uint8. They become floats of the trainer's precision.
+            batch: Its "inputs" are (batch, 3, size, size) uint8. They become floats of the trainer's precision. With
+                mixup or CutMix, its "labels" become the probability of each class, (batch, classes) float32.
             dataloader_idx: Unused.
         """
         assert self.trainer is not None
@@ -91,8 +98,28 @@ class ImageDataModule(LabeledDataModule):
         if getattr(self.trainer, "channels_last", False):
             # Converted here, at one byte per value: the first convolution would convert four.
             images = images.contiguous(memory_format=torch.channels_last)
+        batch = {**batch, "inputs": normalize(images, self.mean, self.std)}
+        if self.trainer.training and (self.random_erasing or self.mixup_alpha or self.cutmix_alpha):
+            batch = self.erase_and_mix(batch)
         # The trainer's precision determines the dtype, e.g. bfloat16 with bf16-true.
-        return {**batch, "inputs": self.trainer.precision_plugin.convert_input(normalize(images, self.mean, self.std))}
+        return {**batch, "inputs": self.trainer.precision_plugin.convert_input(batch["inputs"])}
+
+    def erase_and_mix(self, batch: Batch) -> Batch:
+        """Return a normalized batch after random erasing, and then mixup or CutMix, as far as they are on.
+
+        The seed of the run, the epoch, the number of the batch in the epoch, and the rank determine the result.
+        """
+        assert self.trainer is not None
+        images, labels = batch["inputs"], batch["labels"]
+        # Not the step, because each batch of an accumulated step is mixed differently.
+        progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress.current
+        rank, epoch = self.trainer.global_rank, self.trainer.current_epoch
+        with fork_seeded_rngs(self.run_seed, epoch, progress.processed, rank):
+            if self.random_erasing:
+                images = erase_rectangles(images, self.random_erasing)
+            if self.mixup_alpha or self.cutmix_alpha:
+                images, labels = mix_images(images, labels, len(self.class_names), self.mixup_alpha, self.cutmix_alpha)
+        return {**batch, "inputs": images, "labels": labels}
 
     def augment_batch(self, images: Tensor, ids: Tensor, epoch: int) -> Tensor:
         """Return a batch with each image shifted and flipped at random, (batch, 3, size, size) uint8.
@@ -149,8 +176,10 @@ class InMemoryImageDataModule(ImageDataModule):
         num_workers: DataLoader workers. If None, there are none. Workers disable `cache_on_device`.
         augment: Whether to augment training images. See `ImageDataModule`.
         drop_last: Whether to drop an incomplete last training batch.
-        cache_on_device: Whether to hold all images in GPU memory on CUDA, where batches are then assembled.
+        cache_on_device: Whether to hold all images in GPU memory on CUDA, where batches are then assembled. RandAugment
+            keeps the training images in CPU memory.
         balanced_sampler: See `LabeledDataModule`.
+        augmentation: See `ImageAugmentation`.
     """
 
     def __init__(
@@ -162,8 +191,9 @@ class InMemoryImageDataModule(ImageDataModule):
         drop_last: bool = True,
         cache_on_device: bool = True,
         balanced_sampler: bool = False,
+        **augmentation: Unpack[ImageAugmentation],
     ) -> None:
-        super().__init__(image_size, batch_size, num_workers, augment, drop_last, balanced_sampler)
+        super().__init__(image_size, batch_size, num_workers, augment, drop_last, balanced_sampler, **augmentation)
         self.cache_on_device = cache_on_device and not num_workers
 
     def make_dataloader(self, dataset: Dataset[Any], sampler: ResumableSampler | None = None) -> DataLoader[Any]:
@@ -197,36 +227,7 @@ class InMemoryImageDataModule(ImageDataModule):
             chosen = self.splitter.split({"train": samples}, missing, names)
             splits |= {name: (images[indices], labels[indices]) for name, (_, indices) in chosen.items()}
         dtype = self.label_dtype
-        return names, {name: InMemoryImageDataset(*arrays, label_dtype=dtype) for name, arrays in splits.items()}
-
-
-class InMemoryImageDataset(Dataset[Any]):
-    """Images in memory that are returned as batches, without any work per image.
-
-    Args:
-        images: Shape (samples, 3, size, size), uint8.
-        labels: Shape (samples,) or (samples, labels).
-        label_dtype: Dtype of the labels.
-
-    Raises:
-        DataError: If images or labels have another dtype or shape.
-    """
-
-    def __init__(self, images: np.ndarray, labels: np.ndarray, label_dtype: torch.dtype = torch.int64) -> None:
-        images, labels = np.asarray(images), np.asarray(labels)
-        validate_images(images, len(labels))
-        validate_label_values(labels, "classification" if label_dtype == torch.int64 else "")
-        self.images = torch.from_numpy(np.ascontiguousarray(images))
-        self.labels = torch.from_numpy(labels).to(label_dtype)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def to(self, device: torch.device) -> None:
-        """Move all images and labels to a CUDA device."""
-        self.images, self.labels = self.images.to(device), self.labels.to(device)
-
-    def __getitems__(self, indices: Sequence[int]) -> Batch:
-        # non_blocking: the copy to the GPU does not synchronize. On the CPU, nothing is copied.
-        ids = to_index_tensor(indices).to(self.images.device, non_blocking=self.images.is_cuda)
-        return {"inputs": self.images[ids], "labels": self.labels[ids], "ids": ids}
+        datasets: dict[str, Any] = {name: InMemoryImageDataset(*arrays, dtype) for name, arrays in splits.items()}
+        if self.rand_augment is not None:
+            datasets["train"] = RandAugmentDataset(datasets["train"], self.rand_augment, self.run_seed)
+        return names, datasets

@@ -1,15 +1,14 @@
 """A map-style dataset whose random transforms are a function of seed, epoch and index."""
 
-import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from firstlight.data.seeding import derive_seed
+from firstlight.data.seeding import fork_seeded_rngs
 
 
 class SeededDataset(Dataset[Any]):
@@ -64,20 +63,9 @@ class SeededDataset(Dataset[Any]):
 
         return load_seeded
 
-    @contextmanager
-    def fork_rngs(self, index: int) -> Iterator[None]:
+    def fork_rngs(self, index: int) -> AbstractContextManager[None]:
         """Seed the CPU generators from run, epoch and index, and restore their states on exit."""
-        seed = derive_seed(self.run_seed, int(self.shared_epoch), int(index))
-        states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002 - the global generator
-        random.seed(seed)
-        np.random.seed(seed)  # noqa: NPY002
-        torch.default_generator.manual_seed(seed)
-        try:
-            yield
-        finally:
-            random.setstate(states[0])
-            np.random.set_state(states[1])  # noqa: NPY002
-            torch.set_rng_state(states[2])
+        return fork_seeded_rngs(self.run_seed, int(self.shared_epoch), int(index))
 
 
 def restore_seeded_dataset(dataset: Any, seed: int, epoch: torch.Tensor) -> SeededDataset:

@@ -1,9 +1,11 @@
 """Reproducible random numbers: functions of the run's seed, the epoch and the sample, without any state."""
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -41,6 +43,22 @@ def fork_seeded_rng(seed: int, epoch: int, sample: int) -> Iterator[None]:
         yield
     finally:
         generator.set_state(state)
+
+
+@contextmanager
+def fork_seeded_rngs(*numbers: int) -> Iterator[None]:
+    """Seed the CPU generators of Python, NumPy and torch from several numbers, and restore their states on exit."""
+    seed = derive_seed(*numbers)
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002 - the global generator
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+        torch.set_rng_state(states[2])
 
 
 def derive_seed(*numbers: int) -> int:

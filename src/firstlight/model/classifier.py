@@ -64,19 +64,25 @@ class Classifier(Task):
 
         Args:
             outputs: Logits, shape (batch, classes).
-            batch: Its "labels" are class indices, shape (batch,).
+            batch: Its "labels" are class indices, shape (batch,). With mixup or CutMix, they are the probability of
+                each class, shape (batch, classes). With class weights, the mean is weighted in both cases.
         """
-        return functional.cross_entropy(
-            outputs, batch["labels"], weight=self.class_weights, label_smoothing=self.label_smoothing
-        )
+        labels, weights, smoothing = batch["labels"], self.class_weights, self.label_smoothing
+        if labels.ndim == 1 or weights is None:
+            return functional.cross_entropy(outputs, labels, weight=weights, label_smoothing=smoothing)
+        # torch divides the loss of probabilities by the number of samples, whatever their weights are. Divided by their
+        # weights, the loss of a label is the same as an index and as probabilities of 0 and 1.
+        total = functional.cross_entropy(outputs, labels, weights, label_smoothing=smoothing, reduction="sum")
+        return total / (labels * weights).sum()
 
     def metrics(self) -> Metric:
         """Return loss, accuracy, macro-F1 and confusion matrix."""
         return ClassificationMetrics(len(self.class_names))
 
     def train_metrics(self, outputs: Tensor, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """Return the accuracy of a batch."""
-        return {"accuracy": (outputs.detach().argmax(1) == batch["labels"]).float().mean()}
+        """Return the accuracy of a batch. Of a mixed label, the class with the highest probability counts."""
+        labels = batch["labels"] if batch["labels"].ndim == 1 else batch["labels"].argmax(1)
+        return {"accuracy": (outputs.detach().argmax(1) == labels).float().mean()}
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
         """Return the "ids" of a batch and the "probabilities", shape (batch, classes)."""

@@ -1,10 +1,11 @@
 """CIFAR-10, downloaded once by torchvision."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 from torchvision import datasets
 
+from firstlight.data.image_augmentation import ImageAugmentation
 from firstlight.data.images import InMemoryImageDataModule
 from firstlight.run.errors import DataError
 
@@ -22,6 +23,7 @@ class CIFAR10DataModule(InMemoryImageDataModule):
         augment: Whether to shift (by up to 4 pixels) and flip training images.
         drop_last: Whether to drop an incomplete last training batch.
         cache_on_device: Whether to hold all images in GPU memory on CUDA.
+        augmentation: See `ImageAugmentation`.
     """
 
     max_shift: ClassVar[int] = 4
@@ -35,8 +37,9 @@ class CIFAR10DataModule(InMemoryImageDataModule):
         augment: bool = True,
         drop_last: bool = True,
         cache_on_device: bool = True,
+        **augmentation: Unpack[ImageAugmentation],
     ) -> None:
-        super().__init__(32, batch_size, num_workers, augment, drop_last, cache_on_device)
+        super().__init__(32, batch_size, num_workers, augment, drop_last, cache_on_device, **augmentation)
         self.root = root
 
     def prepare_data(self) -> None:

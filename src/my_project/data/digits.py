@@ -2,10 +2,11 @@
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 
+from firstlight.data.image_augmentation import ImageAugmentation
 from firstlight.data.images import InMemoryImageDataModule
 from firstlight.run.errors import ConfigError, DataError, MissingPackageError, invalid_value, missing_package, not_found
 
@@ -33,8 +34,9 @@ class DigitsDataModule(InMemoryImageDataModule):
         augment: bool = False,
         drop_last: bool = True,
         cache_on_device: bool = True,
+        **augmentation: Unpack[ImageAugmentation],
     ) -> None:
-        super().__init__(image_size, batch_size, num_workers, augment, drop_last, cache_on_device)
+        super().__init__(image_size, batch_size, num_workers, augment, drop_last, cache_on_device, **augmentation)
         if image_size % 8 or image_size < 8:
             expected = "a multiple of 8 (the digits have 8 x 8 pixels)"
             raise ConfigError(invalid_value("data.image_size", image_size, expected, "Use e.g. data.image_size=32."))

@@ -73,6 +73,17 @@ def test_resume_with_augmentation_on_device(monkeypatch, tmp_path):
     check_resume_matches_uninterrupted(tmp_path, [*SMALL_OVERRIDES, "data.augment=true"], [MOMENTS["mid-epoch"]])
 
 
+ALL_AUGMENTATION = ["data.mixup_alpha=0.4", "data.cutmix_alpha=1.0", "data.random_erasing=0.5", "data.rand_augment=9"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("overrides", [[], ["trainer.accumulate_grad_batches=2"], ["data.num_workers=2"]])
+def test_resume_with_mixing_erasing_and_rand_augment(overrides, tmp_path):
+    pytest.importorskip("timm", reason="the extra timm is not installed")
+    images = ["model=tiny_images", "data.image_size=8", "data.augment=true", *ALL_AUGMENTATION]
+    check_resume_matches_uninterrupted(tmp_path, [*SMALL_OVERRIDES, *images, *overrides], [MOMENTS["mid-epoch"]])
+
+
 @pytest.mark.parametrize("num_workers", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_resume_with_augmentation_on_host(num_workers, tmp_path):
     for index in range(40):

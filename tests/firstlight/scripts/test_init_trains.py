@@ -40,29 +40,46 @@ def find_run_argument(output: str) -> str:
     return next(word for word in output.split() if word.startswith("run=logs/"))
 
 
-def test_project_supports_all_commands(tmp_path):
-    copy = copy_checkout(tmp_path)
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """Return a project with one of the examples, a model and a dataset of its own."""
+    copy = copy_checkout(tmp_path_factory.mktemp("project"))
     run_make(copy, "init", "name=zephyr", "keep=bert,bbc_news")
     git(copy, "add", "-A")
     assert git(copy, "diff", "--cached", "--stat", "--", *ENGINE) == ""
     assert subprocess.run(["git", "grep", "-i", PROJECT.name], cwd=copy, capture_output=True, text=True).stdout == ""
     commit(copy)
-
     run_make(copy, "new", "model=my_net", "kind=classifier", "modality=images")
     run_make(copy, "new", "data=my_set")
-    run = find_run_argument(run_make(copy, "train", *SMOKE))
-    assert "_bert_bbc_news" in run
-    run_make(copy, "train", "model=my_net", *SMOKE)
-    run_make(copy, "train", "data=my_set", *SMOKE)
-    run_make(copy, "sweep", "model=my_net", "seed=1,2", *SMOKE)
-    run_make(copy, "evaluate", run)
-    run_make(copy, "export", run)
-    run_make(copy, "check")
+    return copy
 
-    pytest_command = ["-m", "pytest", "-n", "2", "-m", "not slow and not exhaustive", "tests/zephyr"]
-    environment = {**os.environ, "PYTHONPATH": str(copy / "src")}
-    done = subprocess.run([sys.executable, *pytest_command], cwd=copy, env=environment, capture_output=True, text=True)
+
+def run_tests(project, *options: str) -> None:
+    """Run the project's own quick tests."""
+    command = ["-m", "pytest", "-n", "2", "-m", "not slow and not exhaustive", "tests/zephyr", *options]
+    environment = {**os.environ, "PYTHONPATH": str(project / "src")}
+    done = subprocess.run([sys.executable, *command], cwd=project, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-5000:]
+
+
+def test_project_supports_all_commands(project):
+    run = find_run_argument(run_make(project, "train", *SMOKE))
+    assert "_bert_bbc_news" in run
+    run_make(project, "train", "model=my_net", *SMOKE)
+    run_make(project, "train", "data=my_set", *SMOKE)
+    run_make(project, "sweep", "model=my_net", "seed=1,2", *SMOKE)
+    run_make(project, "evaluate", run)
+    run_make(project, "export", run)
+    run_make(project, "check")
+
+
+def test_tests_of_new_model_and_dataset_pass(project):
+    run_tests(project, "-k", "my_net or my_set")
+
+
+@pytest.mark.exhaustive
+def test_all_tests_of_project_pass(project):
+    run_tests(project)
 
 
 @pytest.mark.parametrize("keep", ["resnet50,digits", "none"])

@@ -106,7 +106,8 @@ class SlurmLauncher(SubmititLauncher):
             if pending and time.monotonic() - polled_at > interval_s:
                 if missing := slurm_queue.find_dequeued_jobs(pending):
                     time.sleep(FILESYSTEM_LATENCY_S)
-                    pending -= set(missing)
+                    # Asked twice, because one answer may lack a job that is being requeued.
+                    pending -= set(slurm_queue.find_dequeued_jobs(missing))
                 interval_s, polled_at = min(2 * interval_s, MAX_POLL_INTERVAL_S), time.monotonic()
             time.sleep(0.5)
 

@@ -33,7 +33,12 @@ class SubmititLauncher(BaseSubmititLauncher):
         self.sweep_pid: int | None = None
 
     def __call__(self, *args: Any) -> JobReturn:
-        """Run a job in the process that submitit started for it."""
+        """Run a job in the process that submitit started for it.
+
+        Args:
+            args: Overrides, key of the sweep directory, number and ID of the job, and Hydra's state.
+        """
+        assert self.config is not None
         setup_worker_process(self.sweep_pid)
         # submitit redirects the output of the job to files.
         sys.stdout, sys.stderr = RedactedStream(sys.stdout), RedactedStream(sys.stderr)  # type: ignore[assignment]
@@ -46,10 +51,14 @@ class SubmititLauncher(BaseSubmititLauncher):
 
         signal.signal(signal.SIGUSR2, request_requeue)
         try:
-            return super().__call__(*args)
+            result = super().__call__(*args)
         except SystemExit:
             if not requested:
                 raise
+        else:
+            # A library may replace the SystemExit by an error of its own, which the job reports as a failure.
+            if not requested or slurm_queue.is_job_finished(Path(str(self.config.hydra.sweep.dir)), args[2]):
+                return result
         # Requeue only after run.json is complete: Slurm kills a requeued job within seconds. On rank 0, this exits with
         # the code by which submitit's runner recognizes a requeued job. The other ranks end without an error, because
         # an error would make Slurm kill rank 0 before it has requeued the job.

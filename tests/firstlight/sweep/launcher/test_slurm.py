@@ -13,6 +13,7 @@ from support.sweep_process import find_sweep_dir, read_statuses, run_sweep, star
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.xdist_group("slurm"),
     pytest.mark.skipif(bool(slurm.find_missing_programs()), reason=slurm.find_missing_programs()),
 ]
 
@@ -36,6 +37,10 @@ def start_requeued_jobs(cluster) -> None:
             run_slurm_command(cluster, "scontrol", "update", f"jobid={line.split()[0]}", "StartTime=now")
 
 
+def read_job_output(sweep_dir) -> str:
+    return "".join(file.read_text() for file in (sweep_dir / ".submitit").rglob("*_log.*"))
+
+
 def remove_throughput(metrics: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if not name.startswith("speed/")}
 
@@ -48,8 +53,7 @@ def test_slurm_runs_jobs_in_parallel_and_lists_failed_job(cluster, tmp_path):
     assert code == 1
     assert read_statuses(sweep_dir) == ["finished", "failed", "finished", "finished"]
     assert [line.split()[2].partition("_")[2] for line in output.splitlines() if line.startswith("job ")] == [*"0123"]
-    job_output = "".join(file.read_text() for file in (sweep_dir / ".submitit").rglob("*_log.*"))
-    assert "Warning" not in job_output
+    assert "Warning" not in read_job_output(sweep_dir)
     (script,) = (sweep_dir / ".submitit").glob("*/*_submission.sh")
     assert "export SLURM_KILL_BAD_EXIT=1" in script.read_text()
     assert "--mem" not in script.read_text()
@@ -83,7 +87,7 @@ def test_slurm_job_requeued_at_time_limit_gives_identical_results(cluster, tmp_p
         torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for run_dir in run_dirs
     )
 
-    assert (process.returncode, code) == (0, 0)
+    assert (process.returncode, code) == (0, 0), process.stdout.read() + read_job_output(run_dirs[0].parent)
     assert [attempt["status"] for attempt in record["attempts"]][-2:] == ["interrupted", "finished"]
     assert len(expected["attempts"]) == 1
     assert remove_throughput(record["metrics"]) == remove_throughput(expected["metrics"])
