@@ -15,6 +15,7 @@ COMMANDS = [
     "export",
     "report",
     "live",
+    "demo",
     "runs",
     "benchmark",
     "check_gpu",
@@ -44,10 +45,10 @@ def check_copy(directory):
     assert not (engine / pathlib.Path(directory).name).exists()
     for file in sorted(engine.rglob("*.py")):
         parts = file.relative_to("src").with_suffix("").parts
-        if not {"optuna", "live"} & {*parts}:  # These extras may not be installed.
+        if not {"optuna", "live", "demo", "web"} & {*parts}:  # These extras may not be installed.
             importlib.import_module(".".join(parts).removesuffix(".__init__"))
     for name in sorted(file.stem for file in list_root_configs()):
-        if name not in ("resume", "evaluate", "predict", "export"):  # These commands need a run.
+        if name not in ("resume", "evaluate", "predict", "export", "demo"):  # These commands need a run.
             overrides = ["model=tiny_images", "output_dir=run"] if name in NEED_MODEL else []
             validate_config(compose_config(name, overrides))
 

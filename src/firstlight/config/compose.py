@@ -47,6 +47,7 @@ RESUME_IMMUTABLE_KEYS += ("trainer.limit_train_batches", "trainer.overfit_batche
 RESUME_IMMUTABLE_KEYS += ("callbacks.ema", "callbacks.accumulation", "callbacks.unfreezing")
 # Groups of a training run that these commands do not use: their results are files.
 UNUSED_GROUPS = {"evaluate": ("logger",), "predict": ("callbacks", "logger"), "export": ("callbacks", "logger")}
+UNUSED_GROUPS |= {"demo": ("callbacks", "logger")}
 
 
 class OptionSearchPath(SearchPathPlugin):
@@ -97,7 +98,7 @@ def resolve_and_store_root_config(name: str, overrides: list[str]) -> tuple[str,
     given |= {key: unquote_hydra(value) for key, value in given.items() if key in ("resume", "run", "ckpt")}
     source = given.get("resume") or given.get("run") or given.get("ckpt")
     if source in (None, "null"):
-        if name in ("evaluate", "predict", "export") and not set(overrides) & {"--help", "-h", "--hydra-help"}:
+        if name in ("evaluate", "predict", "export", "demo") and not set(overrides) & {"--help", "-h", "--hydra-help"}:
             raise ConfigError(format_missing_run(name))
         return name, overrides
     groups = select_groups(name, given)

@@ -44,6 +44,16 @@ def explain_unreadable(path: Path, error: Exception) -> str:
             head = file.read(64)
     except OSError:
         return _format_error(error)
+    return explain_unreadable_head(head, error)
+
+
+def explain_unreadable_head(head: bytes, error: Exception) -> str:
+    """Return why a file cannot be read as an image.
+
+    Args:
+        head: The first 64 bytes of the file.
+        error: The error of the decoder.
+    """
     if not head:
         return "the file is empty"
     if head.startswith(b"version https://git-lfs"):

@@ -43,20 +43,29 @@ def read_image_crop(path: Path, size: int, crop_fn: Callable[[Image.Image, int],
         DataError: If the pixels cannot be decoded, or the file is missing or not an image.
     """
     try:
-        # Pillow warns about unusual metadata and large images, but only unreadable pixels matter here.
-        with warnings.catch_warnings(action="ignore"):
-            try:
-                pixels = _decode_crop(path, size, crop_fn)
-            except Exception:  # decoders raise many kinds for a corrupt file
-                stripped = strip_metadata(path.read_bytes())
-                if stripped is None:
-                    raise
-                pixels = _decode_crop(BytesIO(stripped), size, crop_fn)
-        # torch resizes uint8 twice as fast as Pillow does.
-        return v2.functional.resize(pixels, [size, size], antialias=True)
+        return decode_image_crop(path, size, crop_fn)
     except Exception as error:
         detail = explain_unreadable(path, error)
         raise DataError(f"Cannot read image {path} ({detail}). Repair or remove the file.") from error
+
+
+def decode_image_crop(source: Path | bytes, size: int, crop_fn: Callable[[Image.Image, int], CropBox]) -> Tensor:
+    """Decode a crop of a file, or of the contents of a file; see `read_image_crop`.
+
+    Raises:
+        Exception: If the pixels cannot be decoded. Decoders raise many kinds for a corrupt file.
+    """
+    # Pillow warns about unusual metadata and large images, but only unreadable pixels matter here.
+    with warnings.catch_warnings(action="ignore"):
+        try:
+            pixels = _decode_crop(BytesIO(source) if isinstance(source, bytes) else source, size, crop_fn)
+        except Exception:
+            stripped = strip_metadata(source if isinstance(source, bytes) else source.read_bytes())
+            if stripped is None:
+                raise
+            pixels = _decode_crop(BytesIO(stripped), size, crop_fn)
+    # torch resizes uint8 twice as fast as Pillow does.
+    return v2.functional.resize(pixels, [size, size], antialias=True)
 
 
 def _decode_crop(file: Path | BytesIO, size: int, crop_fn: Callable[[Image.Image, int], CropBox]) -> Tensor:

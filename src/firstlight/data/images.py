@@ -159,6 +159,10 @@ class ImageDataModule(LabeledDataModule):
             images += listing.paths
         return [str(path) for path in images], UnlabeledImageDataset(images, self.image_size)
 
+    def make_predict_dataset(self, values: Sequence[bytes]) -> Dataset[Any]:
+        """Return the dataset of images in memory: the contents of image files."""
+        return UnlabeledImageDataset(values, self.image_size)
+
     def get_read_error(self, name: str) -> str:
         """Return the error message of reading this file."""
         try:

@@ -167,6 +167,10 @@ class TextDataModule(LabeledDataModule):
         ids = [index if text is not None else -1 for index, (text, _) in enumerate(self.rows.values())]
         return list(self.rows), self.make_dataset(strings, None, ids)
 
+    def make_predict_dataset(self, values: Sequence[str]) -> Dataset[Any]:
+        """Return the dataset of texts in memory."""
+        return self.make_dataset(values, None)
+
     def get_read_error(self, name: str) -> str:
         """Return the reason why the row with this name has no text."""
         return f"row {name}: {self.rows[name][1]}"

@@ -1,4 +1,4 @@
-"""Image files to predict."""
+"""Images to predict: files, or contents of files in memory."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,29 +9,28 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from firstlight.data.batch import Batch, to_index_tensor
-from firstlight.data.image_io import get_center_crop_box, read_image_crop
-from firstlight.run.errors import DataError
+from firstlight.data.image_io import decode_image_crop, get_center_crop_box
 
 
 class UnlabeledImageDataset(Dataset[Any]):
-    """Image files to predict. An unreadable file becomes a black image with the ID -1.
+    """Images to predict. An unreadable file becomes a black image with the ID -1.
 
     Args:
-        paths: The files.
+        sources: The files, or their contents.
         image_size: Side of the images in pixels.
     """
 
-    def __init__(self, paths: list[Path], image_size: int) -> None:
-        self.paths = paths
+    def __init__(self, sources: Sequence[Path | bytes], image_size: int) -> None:
+        self.sources = sources
         self.image_size = image_size
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.sources)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         try:
-            return read_image_crop(self.paths[index], self.image_size, get_center_crop_box), index
-        except DataError:
+            return decode_image_crop(self.sources[index], self.image_size, get_center_crop_box), index
+        except Exception:  # decoders raise many kinds for a corrupt file
             return torch.zeros(3, self.image_size, self.image_size, dtype=torch.uint8), -1
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:

@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,10 +30,15 @@ FILE_SUFFIXES = (
 )
 
 
-def get_default_export_dir(checkpoint: Path) -> Path:
-    """Return export/ in the run directory of a checkpoint, or next to a checkpoint that is not in a run directory."""
+def get_default_export_dir(checkpoint: Path, name: str = "export") -> Path:
+    """Return export/ in the run directory of a checkpoint, or next to a checkpoint that is not in a run directory.
+
+    Args:
+        checkpoint: The checkpoint.
+        name: Name of the directory.
+    """
     parent = checkpoint.parent
-    return (parent.parent if parent.name == "checkpoints" else parent) / "export"
+    return (parent.parent if parent.name == "checkpoints" else parent) / name
 
 
 def validate_export_dir(output_dir: Path, metadata_file: str) -> None:
@@ -60,6 +65,33 @@ def validate_export_dir(output_dir: Path, metadata_file: str) -> None:
             "with output=<directory>."
         )
     validate_writable(output_dir, "Choose another directory with output=<directory>.")
+
+
+def validate_hub_dir(output_dir: Path) -> None:
+    """Check that a directory, which is uploaded as a whole, has no export of another format.
+
+    Raises:
+        ConfigError: If it has one.
+    """
+    for name in METADATA_FILES:
+        if name != "config.json" and is_export_metadata(output_dir / name):
+            raise ConfigError(
+                f"{output_dir} contains {name} of another format, which `hf upload` would upload, too. Choose another "
+                "directory with output=<directory>."
+            )
+
+
+def delete_stale_files(output_dir: Path, names: Iterable[str], written: Collection[str]) -> None:
+    """Delete the files of an earlier export that this export has not written again.
+
+    Args:
+        output_dir: Directory of the export.
+        names: File names that an export may write.
+        written: File names that this export has written.
+    """
+    for name in names:
+        if name not in written:
+            (output_dir / name).unlink(missing_ok=True)
 
 
 def is_export_metadata(path: Path) -> bool:

@@ -30,14 +30,18 @@ def export_model(source: ExportSource, output_dir: Path) -> str:
         ConfigError: If the logits of the loaded transformers network deviate from the model.
     """
     write_preprocessing(source, output_dir)
-    network = getattr(source.model, "network", None)
-    if type(network).__module__.partition(".")[0] == "transformers":
+    if is_transformers(source.model):
         return export_transformers(source, output_dir)
     save_weights(source.model, output_dir)
     verified = verify_saved_weights(source.model, output_dir)
     metadata = build_metadata(source, "safetensors", make_loading_code(source))
     write_json(output_dir / "config.json", {**metadata, "init_kwargs": get_init_kwargs(source)})
     return verified
+
+
+def is_transformers(model: Any) -> bool:
+    """Return True if the network of a model is a class of transformers, without remote code."""
+    return type(getattr(model, "network", None)).__module__.partition(".")[0] == "transformers"
 
 
 def save_weights(module: nn.Module, output_dir: Path) -> None:

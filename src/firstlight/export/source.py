@@ -57,6 +57,16 @@ class ExportSource:
     config: Config
     model_kwargs: Config = field(default_factory=dict)
 
+    @property
+    def task(self) -> str | None:
+        """Task of the model, such as "classification"; None for a module of another package."""
+        return getattr(self.model, "task", None)
+
+    @property
+    def modality(self) -> str | None:
+        """Modality of the model, "images" or "text"; None if it states none."""
+        return getattr(self.model, "modality", None)
+
 
 def load_source(config: Config, checkpoint: str) -> ExportSource:
     """Load the model of a checkpoint in eval mode on the CPU, whatever device and precision it was trained with."""

@@ -8,6 +8,7 @@ from types import FrameType
 import uvicorn
 
 from firstlight.live.server import Hub, make_app
+from firstlight.web.server_config import make_server_config
 
 
 class LiveServer(uvicorn.Server):
@@ -36,13 +37,4 @@ def serve(roots: list[Path], listener: socket.socket) -> None:
         listener: A bound socket.
     """
     app, hub = make_app(roots)
-    config = uvicorn.Config(
-        app,
-        access_log=False,
-        log_level="error",
-        proxy_headers=False,  # nothing that a client sends changes the address of the page
-        server_header=False,
-        ws="none",
-        timeout_graceful_shutdown=2,
-    )
-    LiveServer(config, hub).run(sockets=[listener])
+    LiveServer(make_server_config(app), hub).run(sockets=[listener])

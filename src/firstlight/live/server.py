@@ -14,10 +14,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from firstlight.live.security import make_middleware
 from firstlight.live.watch import INTERVAL_S, Watcher
 from firstlight.live.watched_run import describe_error
 from firstlight.page.render import find_content_security_policy, render_page
+from firstlight.web.security import make_middleware
 
 # Each open page has one stream. With more, the oldest is closed, and its page connects again.
 MAX_STREAMS = 100

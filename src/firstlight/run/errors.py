@@ -97,6 +97,10 @@ class MissingPackageError(UserError):
     """A package that the config needs is not installed."""
 
 
+class UploadError(UserError):
+    """A file cannot be uploaded to a server."""
+
+
 class TrainingError(UserError):
     """Training cannot continue, for example because the loss is not finite."""
 

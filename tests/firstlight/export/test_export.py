@@ -37,7 +37,7 @@ def test_export_ignores_training_device_and_strategy(trained_run, tmp_path, caps
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["format=tflite"], "Unknown format 'tflite'. Available: torch, onnx, safetensors, coreml."),
+        (["format=tflite"], "Unknown format 'tflite'. Available: torch, onnx, safetensors, hub, coreml."),
         (["output=/proc/here"], "Cannot write to /proc/here: .*. Choose another location with output=<directory>."),
     ],
 )

@@ -36,6 +36,8 @@ from support.doc_commands import (
 HELP_COMMANDS = re.findall(r"^make .*?(?=\s{2,}|;|$)", HELP, re.MULTILINE)
 # Directories that the docs omit from the paths of source files.
 SOURCE_DIRS = ("src/firstlight", "src/firstlight/data", "src")
+# Files that `make export` writes.
+EXPORTED_FILES = ("export/preprocess.py", "hub/preprocess.py", "hub/load.py", "hub/README.md")
 PROSE = {page: FENCE.sub("", page.read_text()) for page in PAGES}
 CODE = sorted({(page, code) for page, text in PROSE.items() for code in re.findall(r"`([^`\n]+)`", text)})
 
@@ -149,8 +151,7 @@ def test_mentioned_file_exists(page, code):
         if re.fullmatch(r"[\w./]+\.(py|sh|md|lock|toml|yml)|(configs|src|scripts|tests|docs|sweeps)/[\w./]*", word):
             word = word.replace("<your package>", PROJECT.name)
             directories = (ROOT, page.parent, PROJECT, *(ROOT / path for path in SOURCE_DIRS))
-            # The last one is written by `make export`.
-            assert word in {*EXAMPLE_FILES, "export/preprocess.py"} or any(
+            assert word in {*EXAMPLE_FILES, *EXPORTED_FILES} or any(
                 (directory / word).exists() for directory in directories
             ), word
 

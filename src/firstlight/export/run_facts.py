@@ -1,0 +1,105 @@
+"""What the files of a run say about its model: data, metrics, hardware and plots. Missing files are left out."""
+
+import math
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from firstlight.run.containment import find_run_dir, open_inside
+from firstlight.run.files import get_best_or_last_checkpoint, read_json_or_empty
+from firstlight.run_data.evaluations import list_evaluation_dirs, read_evaluation
+from firstlight.run_data.run_info import get_dict
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+MAX_PLOT_BYTES = 10 * 2**20
+
+
+@dataclass(frozen=True)
+class Results:
+    """The metrics of one checkpoint on one split.
+
+    Attributes:
+        split: "test", "val" or "train".
+        metrics: Finite values by name, without the name of the split.
+        intervals: Lower and upper bound of the confidence interval of some metrics.
+        num_samples: Number of evaluated samples; None if it is not recorded.
+        data: Config of the evaluated dataset; empty if it is the dataset of the run.
+        directory: Directory with the plots of the evaluation.
+    """
+
+    split: str
+    metrics: dict[str, float]
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    num_samples: int | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+    directory: Path = Path()
+
+
+def load_record(checkpoint: str) -> tuple[Path, dict[str, Any]]:
+    """Return the run directory of a checkpoint, and run.json; {} if the checkpoint has no run."""
+    run_dir = find_run_dir(Path(checkpoint))
+    return run_dir, read_json_or_empty(run_dir / "run.json")
+
+
+def find_results(run_dir: Path, record: dict[str, Any], checkpoint: str) -> Results | None:
+    """Return the results of a checkpoint: of its newest evaluation, else of the test after the training.
+
+    A test split comes before other splits. Results of other checkpoints of the run do not count.
+    """
+    evaluations = []
+    for directory in list_evaluation_dirs(run_dir):
+        evaluation = read_evaluation(directory)
+        if evaluation.get("command") == "evaluate" and is_same(evaluation.get("checkpoint"), checkpoint):
+            samples = evaluation.get("samples")
+            results = parse_results(evaluation, str(evaluation.get("split")), directory)
+            evaluations.append((results, samples, get_dict(evaluation, "data")))
+    evaluations = [item for item in evaluations if item[0].metrics]
+    if evaluations:
+        results, samples, data = max(evaluations, key=lambda item: item[0].split == "test")  # the first is the newest
+        num_samples = samples if isinstance(samples, int) else None
+        return Results(results.split, results.metrics, results.intervals, num_samples, data, results.directory)
+    if not is_same(get_best_or_last_checkpoint(run_dir), checkpoint):
+        return None
+    for split in ("test", "val"):
+        results = parse_results(record, split, run_dir)
+        if results.metrics:
+            size = get_dict(record, "samples").get(split)
+            return Results(split, results.metrics, results.intervals, size if isinstance(size, int) else None)
+    return None
+
+
+def is_same(path: Any, checkpoint: str) -> bool:
+    """Return True if two paths name the same file of a run, which may have been moved since."""
+    return isinstance(path, str) and Path(path).name == Path(checkpoint).name
+
+
+def parse_results(content: dict[str, Any], split: str, directory: Path) -> Results:
+    """Return the finite metrics of a split in run.json or evaluation.json, and their intervals."""
+    prefix = f"{split}/"
+    metrics = {
+        name.removeprefix(prefix): float(value)
+        for name, value in get_dict(content, "metrics").items()
+        if name.startswith(prefix) and is_finite(value)
+    }
+    intervals = {}
+    for name, bounds in get_dict(content, "intervals").items():
+        if isinstance(bounds, list) and len(bounds) == 2 and all(map(is_finite, bounds)):
+            intervals[str(name).removeprefix(prefix)] = (float(bounds[0]), float(bounds[1]))
+    return Results(split, metrics, intervals, directory=directory)
+
+
+def is_finite(value: Any) -> bool:
+    """Return True if a value of a JSON file is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def copy_plot(path: Path, target: Path) -> bool:
+    """Copy a PNG file of a run; return False if it is missing, no PNG file, too large, or leads out of the run."""
+    with suppress(OSError, ValueError):
+        with open_inside(path) as file:
+            content = file.read(MAX_PLOT_BYTES + 1)
+        if content.startswith(PNG_SIGNATURE) and len(content) <= MAX_PLOT_BYTES:
+            target.write_bytes(content)
+            return True
+    return False

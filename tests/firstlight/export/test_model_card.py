@@ -1,0 +1,221 @@
+"""Tests of the model card: its schema, its facts, and that no text of users is markup."""
+
+import json
+
+import pytest
+
+pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed: uv pip install -e '.[hub]'")
+
+import torch
+from huggingface_hub import ModelCard
+from markdown_it import MarkdownIt
+
+from firstlight.export import hub
+from firstlight.export.markdown import escape_markdown, format_code_block
+from firstlight.export.model_card import PLACEHOLDER, read_author_section, write_model_card
+from firstlight.export.origins import find_base_model, find_hub_dataset
+from firstlight.export.run_facts import find_results, load_record
+from firstlight.export.source import ExportSource, InputSpec
+from support.runs import HOSTILE, PNG, write_evaluation, write_run
+from support.tiny_models import TinyMLP
+
+HOSTILE_TEXTS = [
+    HOSTILE,
+    "[link](javascript:alert(1))",
+    "![image](https://example.invalid/x.png)",
+    "a | b\n---\nlicense: mit",
+    "`code` ``x`` *bold* <!-- hidden -->",
+    "https://example.invalid www.example.invalid @user",
+    "- item\n# heading\n\n```\nfence",
+    "&lt;b&gt; $x$ ~~y~~ \\",
+    "'\"{}: [1, 2] %TAG !!python/object:os.system",
+]
+
+
+def render(text):
+    """Return Markdown as HTML. As on the Hub, HTML in it stays HTML."""
+    return MarkdownIt("commonmark", {"html": True}).enable("table").render(text)
+
+
+def write_trained_run(run_dir, **fields):
+    """Write the files of a run with a best checkpoint; return the path of the checkpoint."""
+    write_run(run_dir, ["seed=0"])
+    (run_dir / "checkpoints").mkdir()
+    checkpoint = run_dir / "checkpoints" / "best.ckpt"
+    checkpoint.touch()
+    record = json.loads((run_dir / "run.json").read_text())
+    record |= {"samples": {"train": 80, "val": 10, "test": 15}, "device": "cpu", "precision": "32-true", "devices": 1}
+    record |= {"versions": {"torch": "2.15.0"}, "machine": {"system": "Linux", "cores": 2}}
+    (run_dir / "run.json").write_text(json.dumps({**record, **fields}))
+    return str(checkpoint)
+
+
+def make_card(tmp_path, class_names=("cat", "dog"), config=None, repo_id=None, **fields):
+    """Export a tiny model of a run, and return the loaded card and its text."""
+    checkpoint = write_trained_run(tmp_path / "run", **fields)
+    model = TinyMLP(list(class_names), 2).eval().requires_grad_(False)
+    inputs = InputSpec(lambda batch_size, length: torch.randn(batch_size, 3, 2, 2), {"images": "pixels"}, {})
+    config = {
+        "model": {"_target_": "x"},
+        "data": {"_target_": "shop.PhotoDataModule", "root": "photos"},
+        **(config or {}),
+    }
+    source = ExportSource(model, inputs, checkpoint, config)
+    output_dir = tmp_path / "hub"
+    output_dir.mkdir()
+    hub.export_model(source, output_dir)
+    write_model_card(source, output_dir, output_dir / "README.md", repo_id)
+    return ModelCard.load(output_dir / "README.md"), (output_dir / "README.md").read_text(encoding="utf-8")
+
+
+def test_card_has_the_keys_of_the_hub(tmp_path):
+    card, text = make_card(tmp_path, config={"license": "apache-2.0"})
+    data = card.data.to_dict()
+
+    assert data["license"] == "apache-2.0"
+    assert data["library_name"] == "pytorch"
+    assert data["pipeline_tag"] == "image-classification"
+    assert data["metrics"] == ["accuracy"]
+    index = data["model-index"]
+    assert [(entry["name"], len(entry["results"])) for entry in index] == [("run", 1)]
+    result = index[0]["results"][0]
+    assert result["task"] == {"type": "image-classification"}
+    assert result["dataset"] == {"name": "Photo, root=photos", "type": "photo_root_photos", "split": "test"}
+    assert result["metrics"] == [{"type": "accuracy", "value": 0.9, "name": "accuracy"}]
+    # The second round trip gives the same card.
+    assert str(ModelCard(str(card))) == str(card)
+    for fact in (
+        "accuracy | 0.9",
+        "train 80, val 10, test 15",
+        "python -m firstlight.train",
+        "torch 2.15.0",
+        "1 min 2 s",
+    ):
+        assert fact in text
+
+
+def test_card_without_license_says_who_sets_it(tmp_path):
+    card, text = make_card(tmp_path)
+
+    assert card.data.license is None
+    assert "No license is set.** Ask the author" in text
+    assert PLACEHOLDER in text
+
+
+@pytest.mark.parametrize("text", HOSTILE_TEXTS)
+def test_no_text_of_users_is_markup(text):
+    rendered = (
+        MarkdownIt("commonmark", {"html": True}).enable("table").render(f"| a |\n|---|\n| x {escape_markdown(text)} |")
+    )
+    cell = rendered.partition("<td>")[2].partition("</td>")[0]
+
+    assert "<" not in cell
+    assert rendered.count("<td>") == 1
+
+
+def test_hostile_names_change_neither_header_nor_body(tmp_path):
+    config = {"data": {"_target_": HOSTILE_TEXTS[3], "root": HOSTILE_TEXTS[1]}, "init_from": {"path": HOSTILE_TEXTS[2]}}
+    command = "python x ```\n# heading " + HOSTILE
+    card, _ = make_card(tmp_path, HOSTILE_TEXTS, config, command=command, precision=HOSTILE)
+    rendered = render(card.text)
+
+    assert set(card.data.to_dict()) == {"library_name", "metrics", "pipeline_tag", "tags", "model-index"}
+    assert "<script" not in rendered
+    assert "<a " not in rendered
+    assert "<img" not in rendered
+    assert "hidden" in rendered
+    assert "<h1>run</h1>" in rendered
+    assert rendered.count("<h1>") == 1
+
+
+def test_code_block_ends_at_its_own_fence():
+    block = format_code_block("a\n````\nb", "bash")
+
+    assert block == "`````bash\na\n````\nb\n`````"
+
+
+def test_secrets_and_the_home_directory_are_not_published(tmp_path, monkeypatch):
+    monkeypatch.setenv("MY_API_KEY", "abcdef0123456789abcdef")
+    monkeypatch.setenv("HOME", "/home/someone")
+    command = "python -m firstlight.train data.root=/home/someone/photos x.key=abcdef0123456789abcdef"
+    _, text = make_card(tmp_path, command=command)
+
+    assert "data.root=~/photos" in text
+    assert "someone" not in text
+    assert "abcdef0123456789abcdef" not in text
+
+
+def test_newest_test_evaluation_comes_before_the_test_of_the_training(tmp_path):
+    checkpoint = write_trained_run(tmp_path / "run")
+    intervals = {"test/accuracy": [0.4, 0.62], "test/loss": None}
+    evaluations = tmp_path / "run" / "evaluations"
+    write_evaluation(evaluations / "2026-11-22_10-00-00", tmp_path / "run", 0.3)
+    write_evaluation(evaluations / "2026-11-22_10-00-01", tmp_path / "run", 0.5, intervals=intervals)
+    write_evaluation(evaluations / "2026-11-22_10-00-02", tmp_path / "run", metrics={"val/accuracy": 0.7}, split="val")
+    write_evaluation(evaluations / "2026-11-22_10-00-03", tmp_path / "run", 0.9, checkpoint="x/checkpoints/last.ckpt")
+    results = find_results(*load_record(checkpoint), checkpoint)
+
+    assert results.metrics == {"accuracy": 0.5}
+    assert results.intervals == {"accuracy": (0.4, 0.62)}
+    assert results.num_samples == 15
+    assert "Confidence interval" not in make_card(tmp_path / "other")[1]
+
+
+def test_results_of_another_checkpoint_are_not_shown(tmp_path):
+    write_trained_run(tmp_path / "run")
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    last.touch()
+
+    assert find_results(*load_record(str(last)), str(last)) is None
+
+
+def test_plots_and_intervals_are_part_of_the_card(tmp_path):
+    directory = tmp_path / "run" / "evaluations" / "2026-11-22_10-00-00"
+    checkpoint = write_trained_run(tmp_path / "run")
+    write_evaluation(directory, tmp_path / "run", 0.5, intervals={"test/accuracy": [0.4, 0.62]})
+    (directory / "confusion_matrix.png").write_bytes(PNG)
+    (tmp_path / "run" / "learning_curves.png").write_text("no image")
+    model = TinyMLP(["cat", "dog"], 2).eval().requires_grad_(False)
+    inputs = InputSpec(lambda batch_size, length: torch.randn(batch_size, 3, 2, 2), {"images": "pixels"}, {})
+    source = ExportSource(model, inputs, checkpoint, {"model": {"_target_": "x"}, "data": None})
+    output_dir = tmp_path / "hub"
+    output_dir.mkdir()
+    hub.export_model(source, output_dir)
+    write_model_card(source, output_dir, output_dir / "README.md")
+    text = (output_dir / "README.md").read_text()
+
+    assert "| accuracy | 0.5 | 0.4 to 0.62 |" in text
+    assert "![Confusion matrix](confusion_matrix.png)" in text
+    assert (output_dir / "confusion_matrix.png").read_bytes() == PNG
+    assert not (output_dir / "learning_curves.png").exists()
+
+
+def test_section_of_the_author_survives_the_next_export(tmp_path):
+    path = tmp_path / "README.md"
+    section = "For photos of cats only.\n\n### Limits\n\n- Not at night."
+    path.write_text(f"# run\n\n## Intended use and limitations\n\n{section}\n\n## Data\n\nold\n")
+
+    assert read_author_section(path) == section
+    path.write_text("# run\n")
+    assert read_author_section(path) == PLACEHOLDER
+    assert read_author_section(tmp_path / "none") == PLACEHOLDER
+
+
+@pytest.mark.parametrize(
+    ("config", "name", "hub_id"),
+    [
+        ({"model": {"weights": "google/electra-small"}}, "google/electra-small", True),
+        ({"model": {"weights": "weights/file.safetensors"}}, "weights/file.safetensors", False),
+        ({"model": {}, "init_from": {"path": "logs/train/run"}}, "logs/train/run", False),
+    ],
+)
+def test_base_model_is_named(config, name, hub_id, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "file.safetensors").touch()
+    found = find_base_model(ExportSource(None, None, "last.ckpt", config))
+
+    assert (found.name, found.hub_id is not None) == (name, hub_id)
+    assert find_base_model(ExportSource(None, None, "last.ckpt", {"model": {"weights": None}})) is None
+    assert find_hub_dataset({"data": {"dataset_name": "stanfordnlp/imdb"}}) == "stanfordnlp/imdb"
+    assert find_hub_dataset({"data": {"dataset_name": "weights/file.safetensors"}}) is None
