@@ -49,7 +49,7 @@ export DELETIONS
 override PACKAGE = $(filter-out firstlight,$(patsubst src/%/__init__.py,%,$(wildcard src/*/__init__.py)))
 override IS_PROJECT = $(shell sed -n '/^\[tool\.firstlight\.template\]/p' pyproject.toml)
 override TESTS = $(if $(IS_PROJECT),$(addprefix tests/,$(PACKAGE)),tests)
-override PYTEST = @$(PYTHON) scripts/make.py pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not slow and not exhaustive"
+override PYTEST = @$(PYTHON) scripts/make.py pytest -n 3 --dist loadscope --no-loadscope-reorder -m "not slow and not exhaustive"
 
 .PHONY: $(COMMANDS) belongs
 .DEFAULT_GOAL := help

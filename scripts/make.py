@@ -2,7 +2,7 @@
 
     python scripts/make.py run firstlight.train     run a module of the engine
     python scripts/make.py script new               run scripts/new.py
-    python scripts/make.py pytest -n 2              run pytest with these options and ARGS
+    python scripts/make.py pytest -n 3              run pytest with these options and ARGS
     python scripts/make.py help                     print help.txt, the list of commands
     python scripts/make.py unknown trian            print which command was probably meant
     python scripts/make.py setup 0                  print that setup is complete, or the JSON object of json=true

@@ -153,11 +153,10 @@ class ImageFolderDataModule(ImageDataModule):
         return Samples(identities, classes, stamps, self.root, self.group.name or "")
 
     def _make_dataset(self, split: str, paths: Sequence[Path], labels: Any) -> "ImageFileDataset":
-        is_train, size = split == "train", self.image_size
-        rand_augment = self.rand_augment if is_train else None
-        labels = torch.as_tensor(labels, dtype=self.label_dtype)
+        is_train, labels = split == "train", torch.as_tensor(labels, dtype=self.label_dtype)
+        augment, rand_augment = is_train and self.augment, self.rand_augment if is_train else None
         return ImageFileDataset(
-            paths, labels, size, is_train and self.augment, self.run_seed, self.max_skipped_samples, rand_augment
+            paths, labels, self.image_size, augment, self.run_seed, self.max_skipped_samples, rand_augment
         )
 
 
