@@ -74,7 +74,7 @@ def create_environment(leg: str) -> Path:
 
 def run_tests(python: Path, leg: str, report_dir: Path) -> bool:
     """Run the tests of a leg, write one report for each call of pytest, and return True if all have passed."""
-    parallel = ["-n", "2", "--dist", "loadscope", "--no-loadscope-reorder"]
+    parallel = ["-n", "3", "--dist", "loadscope", "--no-loadscope-reorder"]
     codes = []
     for number, (marker, paths) in enumerate(TESTS[leg].items()):
         command = [str(python), "-m", "pytest", *parallel, "-m", marker, f"--junitxml={report_dir / f'{number}.xml'}"]
