@@ -2,7 +2,8 @@
 
     python tests/firstlight/support/kill_trials.py <trials> [first seed] [models]
 
-If no models are named, the tiny ones are used.
+If no models are named, the tiny ones are used. `images_with_all_switches` and `text_with_all_switches` are tiny ones
+with all training switches.
 
 Each trial is a function of its seed, which determines the model and the moments. A trial fails if a file is corrupt
 under its final name, or if its weights or metrics differ from an uninterrupted run.
@@ -29,12 +30,14 @@ from omegaconf import OmegaConf
 from firstlight import train
 from firstlight.checkpoint import io as checkpoint_io
 from firstlight.config.compose import compose_config
+from support.all_switches import IMAGES, TEXTS
 from support.interruption import read_rows
 from support.options import list_options, make_tiny_overrides
 
-OVERRIDES = ["trainer.max_epochs=2", "test=false", "callbacks.last.every_n_train_steps=1"]
-OVERRIDES += ["optimizer=sgd", "optimizer.momentum=0", "optimizer.nesterov=false"]
+SGD = ["trainer.max_epochs=2", "optimizer=sgd", "optimizer.momentum=0", "optimizer.nesterov=false"]
+OVERRIDES = ["test=false", "callbacks.last.every_n_train_steps=1"]
 OVERRIDES += [f"callbacks.{name}=null" for name in ("curves", "confusion_matrix", "predictions", "first_batch")]
+WITH_ALL_SWITCHES = {"images_with_all_switches": IMAGES, "text_with_all_switches": TEXTS}
 MAX_KILLS = 3
 # Last words of the summary of a trial.
 SUCCESS = "matches the uninterrupted run"
@@ -42,7 +45,10 @@ SUCCESS = "matches the uninterrupted run"
 
 def make_overrides(model: str) -> list[str]:
     """Return the overrides of the smallest training run of a model that saves after each step."""
-    return [*make_tiny_overrides(model), *OVERRIDES]
+    if model in WITH_ALL_SWITCHES:
+        given = {override.partition("=")[0] for override in OVERRIDES}
+        return [*(part for part in WITH_ALL_SWITCHES[model] if part.partition("=")[0] not in given), *OVERRIDES]
+    return [*make_tiny_overrides(model), *SGD, *OVERRIDES]
 
 
 def start_training(*overrides: str) -> int:
