@@ -68,7 +68,8 @@ class AutoEarlyStopping(EarlyStopping):
         if self.monitor == AUTO:
             self._resolve_monitor(trainer)
         if self.monitor not in trainer.callback_metrics:
-            names = sorted(trainer.callback_metrics)[:9]
+            logged = [name for name in trainer.callback_metrics if not name.startswith("speed/")]
+            names = sorted(logged, key=lambda name: (not name.startswith("val"), name))[:9]
             raise ConfigError(
                 f"{MONITOR_KEY}={self.monitor} was not logged. Use one of the logged metrics: {', '.join(names)}."
             )

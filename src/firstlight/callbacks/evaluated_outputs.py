@@ -16,7 +16,7 @@ from firstlight.run.packages import is_installed
 class EvaluatedOutputs(Callback):
     """Keep labels and outputs of the test of a `Task` on one device.
 
-    Of a `Classifier` with the metrics of the engine, only the predicted classes are kept.
+    For a `Classifier` with the default metrics, only the predicted classes are kept.
     """
 
     def __init__(self) -> None:
@@ -63,13 +63,13 @@ class EvaluatedOutputs(Callback):
         num_units = len(ids if codes is None else np.unique(codes))
         unit = "samples" if codes is None else "groups"
         if num_units < 2:
-            return {}, f"none: only {num_units} of the resampled {unit}"
+            return {}, f"none: requires at least 2 {unit}, found {num_units}"
         if has_classification_metrics(model):
             is_labeled = (labels >= 0).numpy()
             classes = labels.numpy()[is_labeled], outputs.numpy()[is_labeled]
             intervals = resample_classes(*classes, codes[is_labeled] if codes is not None else None)
         elif not is_installed("scipy"):
-            return {}, "none: install the package scipy"
+            return {}, "none: requires the package scipy"
         else:
             assert isinstance(model, Task)
             try:

@@ -53,8 +53,8 @@ class UnfreezingSchedule(Callback):
                 self.first_epochs = dict.fromkeys(found, epoch) | self.first_epochs
         if trainable and trainable == {name for name, epoch in self.first_epochs.items() if epoch > 0}:
             raise ConfigError(
-                f"{KEY} freezes all parameters in epoch 0, so there is nothing to train. Add the parameters of the "
-                "last layer, e.g. {0:[<pattern>],...}."
+                f"{KEY} freezes all parameters in epoch 0, so there is nothing to train. Add the last "
+                f"layer, e.g. '{KEY}={{0:[network.fc.*],...}}'."
             )
         if any(self.first_epochs.values()):
             disable_fused_sgd(trainer.optimizers)

@@ -17,14 +17,14 @@ VALID_RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("limit_train_batches", "limit_val_batches", "limit_test_batches"), (0, inf)),
     **dict.fromkeys(("num_samples", "num_words", "batch_size", "pad_to_multiple_of", "spike_factor"), (1, 10**9)),
     **dict.fromkeys(("accumulate_grad_batches", "check_val_every_n_epoch", "log_every_n_steps"), (1, 10**9)),
-    # Of training switches.
+    # Keys of training switches.
     "decay": (0, 1),
     "lora_rank": (1, 10_000),
     "lora_alpha": (0, inf),
     "lora_dropout": (0, 1),
-    "callbacks.early_stopping.patience": (1, 10**9),
+    "callbacks.early_stopping.patience": (1, inf),
     **dict.fromkeys(("min_delta", "update_starting_at_step", "update_every_n_steps"), (0, inf)),
-    "callbacks.ema.update_every_n_steps": (1, 10**9),
+    "callbacks.ema.update_every_n_steps": (1, inf),
     **dict.fromkeys(("log_freq", "every_n_epochs", "every_n_train_steps"), (1, 10**9)),
     **dict.fromkeys(("max_epochs", "max_steps"), (-1, inf)),
     "seed": (0, 2**32 - 1),
@@ -86,7 +86,7 @@ def validate_optimizer_keys(optimizer: dict[str, Any]) -> None:
             invalid_value("optimizer.layer_decay", decay, expected, "Use e.g. optimizer.layer_decay=0.75.")
         )
     if patterns is not None and not (isinstance(patterns, list) and all(isinstance(name, str) for name in patterns)):
-        fix = "Use e.g. optimizer.no_weight_decay=['*embeddings*']."
+        fix = "Use e.g. 'optimizer.no_weight_decay=[*embeddings*]'."
         raise ConfigError(invalid_value("optimizer.no_weight_decay", patterns, "a list of patterns", fix))
     if decay is not None and not is_installed("timm"):
         raise MissingPackageError(missing_package(f"optimizer.layer_decay={decay}", "timm"))

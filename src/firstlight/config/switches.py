@@ -95,9 +95,14 @@ def validate_switches(settings: dict[str, Any]) -> None:
         validate_accumulation(accumulation.get("scheduling"), trainer)
     if unfreezing := find_active(settings, "unfreezing"):
         validate_unfreezing(unfreezing.get("schedule"))
+    ema = find_active(settings, "ema")
+    if ema and ema["decay"] >= 1:
+        expected = "a number of at least 0 and less than 1, because the average would never change"
+        fix = "Use e.g. callbacks.ema.decay=0.999."
+        raise ConfigError(invalid_value("callbacks.ema.decay", ema["decay"], expected, fix))
     is_sharded = trainer.get("strategy") == "fsdp"
     for key, is_on in {
-        "callbacks.ema.decay": find_active(settings, "ema") is not None,
+        "callbacks.ema.decay": ema is not None,
         "callbacks.unfreezing.schedule": unfreezing is not None,
         "model.lora_rank": model.get("lora_rank") is not None,
     }.items():
@@ -137,7 +142,7 @@ def validate_unfreezing(schedule: Any) -> None:
     )
     if not is_list:
         expected = "a mapping from epochs (from 0) to lists of patterns of parameter names"
-        fix = f"Use e.g. '{key}={{0:[network.head.*],2:[network.*]}}'."
+        fix = f"Use e.g. '{key}={{0:[network.fc.*],2:[network.*]}}'."
         raise ConfigError(invalid_value(key, schedule, expected, fix))
 
 

@@ -45,7 +45,7 @@ def stamp_labels(labels: Iterable[Any]) -> np.ndarray:
 def stamp_identities(identities: Iterable[str], stamps: Iterable[int] | np.ndarray) -> np.ndarray:
     """Return a checksum of the identity and the stamp of each sample, shape (samples,) uint32.
 
-    It tells the samples of a group apart, whose identity is the group.
+    The checksum distinguishes the samples of a group, which share one identity.
     """
     pairs = zip(identities, np.asarray(stamps).tolist(), strict=True)
     return np.array(

@@ -34,7 +34,7 @@ class Predictor:
         checkpoint: Name of the checkpoint, for the page.
 
     Raises:
-        ConfigError: If the model is no `Task` for images or texts, or its dataset reads files in a way of its own.
+        ConfigError: If the model is not a `Task` for images or texts, or its dataset reads files in a way of its own.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Predictor:
     ) -> None:
         if not isinstance(model, Task) or not isinstance(data, LabeledDataModule) or data.modality not in VALIDATE:
             raise ConfigError(
-                f"make demo supports tasks of the engine for images and texts, but not {type(model).__name__}. Use "
+                f"`make demo` requires a Task with image or text inputs, but the model is {type(model).__name__}. Use "
                 "`make predict`."
             )
         validate_dataset(data)

@@ -223,7 +223,9 @@ def format_group(config: Any) -> str:
     if not isinstance(config, dict) or not config.get("_target_"):
         return ""
     arguments = [
-        f"{key} {format_numbers(value)}" for key, value in config.items() if key != "_target_" and value is not None
+        f"{key} {format_numbers(value)}"
+        for key, value in config.items()
+        if key != "_target_" and value not in (None, [], {})
     ]
     return ", ".join([str(config["_target_"]).rpartition(".")[2], *arguments])
 

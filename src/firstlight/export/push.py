@@ -44,7 +44,9 @@ def validate_repo_id(repo_id: Any) -> None:
     except HFValidationError as error:
         raise ConfigError(invalid_value("push", repo_id, "<owner>/<name>", EXAMPLE)) from error
     if get_token() is None:
-        raise ConfigError(f"push={repo_id} requires a token. Run `hf auth login`, or set the variable HF_TOKEN.")
+        raise ConfigError(
+            f"push={repo_id} requires a token. Run `hf auth login`, or set the environment variable HF_TOKEN."
+        )
 
 
 def upload(output_dir: Path, names: list[str], repo_id: str) -> str:

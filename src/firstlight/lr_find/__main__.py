@@ -48,8 +48,8 @@ def validate_range_test(cfg: DictConfig) -> None:
     if not isinstance(cfg.num_steps, int) or cfg.num_steps < MIN_STEPS:
         expected = f"an integer of at least {MIN_STEPS}"
         raise ConfigError(invalid_value("num_steps", cfg.num_steps, expected, "Use e.g. num_steps=100."))
-    if cfg.stop_factor is not None and not cfg.stop_factor > 1:
-        expected, fix = "null or a number greater than 1", "Use e.g. stop_factor=4."
+    if not cfg.stop_factor > 1:
+        expected, fix = "a number greater than 1", "Use e.g. stop_factor=4."
         raise ConfigError(invalid_value("stop_factor", cfg.stop_factor, expected, fix))
 
 

@@ -77,14 +77,15 @@ def report_suggestion(finder: RatioLRFinder, key: str, planned: Settings) -> Non
     reason = f"the loss diverged at {rates[-1]:.3g}" if stopped else "the loss did not diverge"
     lines = {"found": f"{key}={rates[index]:.3g}, where the loss decreases most steeply ({len(rates)} steps; {reason})"}
     if not stopped and index >= len(rates) - finder.num_training // WINDOWS_PER_RANGE:
-        lines["note"] = f"the loss still decreases at the end; increase max_lr={finder.lr_max:g}"
+        lines["note"] = f"the loss still decreases at the end: increase max_lr={finder.lr_max:g}"
     num_devices = planned.get("devices", 1)
     is_counted = isinstance(num_devices, int) and planned.get("accelerator") in ("cpu", "cuda")
     if is_counted and not planned.get("scale_lr"):
         num_devices = count_processes(planned["accelerator"], num_devices, planned.get("num_nodes", 1))
         if num_devices > 1:
-            lines["note"] = (
-                f"found on 1 device; for the larger global batch of {num_devices} devices, try trainer.scale_lr"
+            lines["devices"] = (
+                f"found on 1 device. For the global batch of {num_devices} devices, try trainer.scale_lr=linear (SGD) "
+                "or sqrt (Adam)"
             )
     print_fields(lines)
 

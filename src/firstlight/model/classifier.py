@@ -80,7 +80,7 @@ class Classifier(Task):
         return ClassificationMetrics(len(self.class_names))
 
     def train_metrics(self, outputs: Tensor, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """Return the accuracy of a batch. Of a mixed label, the class with the highest probability counts."""
+        """Return the accuracy of a batch. The label of a mixed image is its most probable class."""
         labels = batch["labels"] if batch["labels"].ndim == 1 else batch["labels"].argmax(1)
         return {"accuracy": (outputs.detach().argmax(1) == labels).float().mean()}
 

@@ -42,7 +42,7 @@ class TrialRunner:
 
     def __init__(self, settings: Settings) -> None:
         # Another command than `train`: nothing is recorded, and one device is used.
-        # Of the callbacks of the config, only an average of the weights needs memory on the device.
+        # Among the callbacks of the config, only an average of the weights needs memory on the device.
         callbacks = {"ema": find_active(settings, "ema")}
         self.settings = copy.deepcopy(settings) | {"command": "tune", "callbacks": callbacks, "logger": None}
         self.settings["trainer"]["accumulate_grad_batches"] = get_accumulated_batches(settings)

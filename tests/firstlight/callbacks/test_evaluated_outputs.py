@@ -89,4 +89,4 @@ def test_one_group_has_no_interval():
     model = Classifier(["a", "b", "c"])
     callback = collect(model, ids=torch.arange(60))
 
-    assert callback.compute_intervals(model, np.zeros(60)) == ({}, "none: only 1 of the resampled groups")
+    assert callback.compute_intervals(model, np.zeros(60)) == ({}, "none: requires at least 2 groups, found 1")

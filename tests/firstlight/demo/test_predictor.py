@@ -106,7 +106,7 @@ def test_number_has_the_name_of_the_target():
 
 
 def test_module_of_another_package_is_one_line():
-    with pytest.raises(ConfigError, match="make demo supports tasks of the engine .* but not Linear. Use `make"):
+    with pytest.raises(ConfigError, match="`make demo` requires a Task .* but the model is Linear. Use `make"):
         Predictor(torch.nn.Linear(1, 1), None, None)
 
 
