@@ -96,7 +96,7 @@ def test_run_stops_and_is_finished(tmp_path, capsys):
     [
         (
             ["callbacks.early_stopping.monitor=val/los", "callbacks.early_stopping.mode=min"],
-            r"callbacks\.early_stopping\.monitor=val/los was not logged\. Use one of the logged metrics: val/.*val/loss",
+            r"callbacks\.early_stopping\.monitor=val/los was not logged\. Use one of the logged metrics: val/.*loss",
         ),
         (["trainer.limit_val_batches=0"], r"patience=2 has no effect, because the run has no validation\. Set"),
         (["callbacks.early_stopping.monitor=val/rate"], r"The direction of .*monitor=val/rate is unknown\. Set"),

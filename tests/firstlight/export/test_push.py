@@ -88,5 +88,5 @@ def test_invalid_options_are_one_line(format, push, license, message, monkeypatc
 
 def test_missing_token_is_reported_before_the_export(monkeypatch):
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
-    with pytest.raises(ConfigError, match="push=me/net requires a token. Run `hf auth login`, or set the environment variable"):
+    with pytest.raises(ConfigError, match="push=me/net requires a token. Run `hf auth login`, or set the environment"):
         validate_hub_options("hub", "me/net", None)
