@@ -35,6 +35,7 @@ from firstlight.model.load import (
     load_model,
     restore_split,
     select_metadata,
+    warn_about_trained_samples,
 )
 from firstlight.model.optimizer import has_own_optimizers, set_optimizer_config
 from firstlight.model.parameter_groups import validate_parameter_groups
@@ -107,6 +108,7 @@ def build(
     validate_namespace(model, data)
     if init_file:
         init_from_file(model, init_file, settings["init_from"]["strict"])
+        warn_about_trained_samples(data, init_file)
     apply_freeze_patterns(model, settings.get("freeze") or [], settings.get("unfreeze") or [])
     if not isinstance(model, Task) or not isinstance(data, LabeledDataModule):
         seed_everything(settings["seed"], workers=True, verbose=False)

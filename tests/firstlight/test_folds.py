@@ -8,7 +8,10 @@ import pytest
 from firstlight import evaluate, train
 from firstlight.config.compose import compose_config
 from firstlight.config.validate import validate_config
+from firstlight.data.metadata import load_metadata
+from firstlight.model.load import build_datamodule, warn_about_trained_samples
 from firstlight.run.errors import ConfigError
+from firstlight.run.files import to_plain_dict
 from firstlight.sweep.plan import SweepPlan, expand_jobs_or_corners, validate_jobs
 from support.fold_datasets import make_rows, write_rows
 from support.interruption import check_resume_matches_uninterrupted, read_record
@@ -109,3 +112,21 @@ def test_sweep_over_a_missing_fold_is_rejected_before_its_first_job():
 
     with pytest.raises(ConfigError, match="data.fold: expected an integer from 0 to 1"):
         validate_jobs(SweepPlan(jobs))
+
+
+def test_weights_of_a_run_on_another_fold_are_reported(overrides, tmp_path, capsys):
+    train.main(compose_config("train", [*overrides, "data.fold=3", f"output_dir={tmp_path}/run"]))
+    capsys.readouterr()
+    file = str(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    for fold in (3, 1):
+        cfg = compose_config("train", [*overrides, f"data.fold={fold}", "output_dir=unused"])
+        data = build_datamodule(to_plain_dict(cfg))
+        load_metadata(data)
+        capsys.readouterr()
+        warn_about_trained_samples(data, file)
+        lines = [line for line in capsys.readouterr().out.splitlines() if "are training samples of" in line]
+        assert len(lines) == (0 if fold == 3 else 2)  # one for each of val and test
+    count, total = (int(word) for word in lines[1].split()[1:4:2])
+    # The test samples of fold 1 are training samples of fold 3, except for those that are its validation samples.
+    assert "test samples" in lines[1]
+    assert 0.7 * total < count <= total

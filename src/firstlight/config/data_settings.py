@@ -3,7 +3,7 @@
 from typing import Any
 
 from firstlight.config import schema
-from firstlight.config.ranges import validate_batch_size
+from firstlight.config.ranges import EVALUATION_COMMANDS, validate_batch_size
 from firstlight.data.fold_settings import validate_folds
 from firstlight.run.errors import ConfigError, MissingPackageError, invalid_value, missing_package
 from firstlight.run.packages import is_installed
@@ -11,8 +11,6 @@ from firstlight.run.packages import is_installed
 # The keys of an image dataset that mix labels, and those that require timm.
 MIXING_KEYS = ("mixup_alpha", "cutmix_alpha")
 TIMM_KEYS = (*MIXING_KEYS, "random_erasing")
-# These commands only evaluate a model, so that nothing is augmented.
-EVALUATION_COMMANDS = ("evaluate", "predict", "export")
 
 
 def validate_data_settings(settings: dict[str, Any]) -> None:

@@ -127,5 +127,8 @@ def format_unknown_option(group: str, name: str) -> Message:
 def format_unknown_key(path: str, known: list[str]) -> Message:
     """Return the message for a config key that does not exist, with the nearest existing one."""
     parent, _, name = path.rpartition(".")
+    if parent and not known:
+        fix = f"Use another option of {parent.partition('.')[0]}=."
+        return Message(f"Unknown setting {path!r}: {parent} has no settings. {fix}", path, "", fix)
     keys = sorted({key for key in known if not key.startswith("_")})
     return unknown_name("setting", name, keys, prefix=f"{parent}." if parent else "")

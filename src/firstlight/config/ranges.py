@@ -7,6 +7,8 @@ from firstlight.config.options import AUTO
 from firstlight.run.errors import ConfigError, MissingPackageError, invalid_value, missing_package
 from firstlight.run.packages import is_installed
 
+# These commands only evaluate a model: nothing is augmented or optimized.
+EVALUATION_COMMANDS = ("evaluate", "predict", "export", "demo")
 # By the name of the key, whichever object has it, or by its path.
 VALID_RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("label_smoothing", "dropout", "random_erasing", "warmup_fraction", "pct_start"), (0, 1)),
@@ -18,12 +20,12 @@ VALID_RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("num_samples", "num_words", "batch_size", "pad_to_multiple_of", "spike_factor"), (1, 10**9)),
     **dict.fromkeys(("accumulate_grad_batches", "check_val_every_n_epoch", "log_every_n_steps"), (1, 10**9)),
     # Keys of training switches.
-    "decay": (0, 1),
-    "lora_rank": (1, 10_000),
-    "lora_alpha": (0, inf),
-    "lora_dropout": (0, 1),
+    "callbacks.ema.decay": (0, 1),
+    "model.lora_rank": (1, 10_000),
+    "model.lora_alpha": (0, inf),
+    "model.lora_dropout": (0, 1),
     "callbacks.early_stopping.patience": (1, inf),
-    **dict.fromkeys(("min_delta", "update_starting_at_step", "update_every_n_steps"), (0, inf)),
+    **dict.fromkeys(("callbacks.early_stopping.min_delta", "callbacks.ema.update_starting_at_step"), (0, inf)),
     "callbacks.ema.update_every_n_steps": (1, inf),
     **dict.fromkeys(("log_freq", "every_n_epochs", "every_n_train_steps"), (1, 10**9)),
     **dict.fromkeys(("max_epochs", "max_steps"), (-1, inf)),
@@ -71,8 +73,12 @@ def validate_batch_size(settings: dict[str, Any]) -> None:
         raise ConfigError(f"data.batch_size=auto is only possible for a new training run. {fix}")
 
 
-def validate_optimizer_keys(optimizer: dict[str, Any]) -> None:
+def validate_optimizer_keys(optimizer: dict[str, Any], command: str) -> None:
     """Check the keys of an optimizer that define its parameter groups.
+
+    Args:
+        optimizer: `_target_` and arguments of the optimizer.
+        command: The command. Those that only evaluate a model build no optimizer, and do not need timm.
 
     Raises:
         ConfigError: If a value has another type or has no effect.
@@ -88,5 +94,5 @@ def validate_optimizer_keys(optimizer: dict[str, Any]) -> None:
     if patterns is not None and not (isinstance(patterns, list) and all(isinstance(name, str) for name in patterns)):
         fix = "Use e.g. 'optimizer.no_weight_decay=[*embeddings*]'."
         raise ConfigError(invalid_value("optimizer.no_weight_decay", patterns, "a list of patterns", fix))
-    if decay is not None and not is_installed("timm"):
+    if decay is not None and command not in EVALUATION_COMMANDS and not is_installed("timm"):
         raise MissingPackageError(missing_package(f"optimizer.layer_decay={decay}", "timm"))

@@ -55,7 +55,7 @@ def validate_config(cfg: DictConfig) -> None:
     if is_training:
         validate_model_data_match(settings["model"], settings["data"])
         validate_data_settings(settings)
-        validate_optimizer_keys(settings["optimizer"] or {})
+        validate_optimizer_keys(settings["optimizer"] or {}, settings["command"])
         validate_single_mps_device(settings["trainer"])
         validate_initial_weights(settings)
         validate_switches(settings)

@@ -7,8 +7,8 @@ from PIL import Image, UnidentifiedImageError
 
 from firstlight.data.image_formats import explain_unreadable_head, get_formats
 
-# A photo of a phone has 3 to 15 MB, and 12 to 50 megapixels. A decoded pixel takes 3 bytes.
-MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS = 32 * 2**20, 64_000_000
+# A photo of a phone has 3 to 15 MB, and 12 to 50 megapixels. Decoding may take 30 bytes per pixel.
+MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS = 32 * 2**20, 50_000_000
 MIN_IMAGE_SIDE = 2
 # About 60 pages. Models read far less.
 MAX_TEXT_BYTES = 100_000

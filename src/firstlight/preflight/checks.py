@@ -31,6 +31,7 @@ def run_preflight(cfg: DictConfig) -> dict[str, Any]:
     from firstlight.build import build
     from firstlight.config.instantiate import validate_classes
     from firstlight.config.options import AUTO
+    from firstlight.config.switches import find_active
     from firstlight.data.datamodule import LabeledDataModule
     from firstlight.model.load import is_task
     from firstlight.mps.dry_run import dry_run
@@ -38,7 +39,9 @@ def run_preflight(cfg: DictConfig) -> dict[str, Any]:
     from firstlight.run.files import to_plain_dict
     from firstlight.trainer.defaults import apply_trainer_defaults
 
+    # Only an average of the weights needs memory on the device.
     config = to_plain_dict(cfg)
+    config["callbacks"] = {"ema": find_active(config, "ema")}
     validate_classes(config)
     trainer_config = config["trainer"]
     has_chip_defaults = trainer_config["precision"] == AUTO and is_task(config["model"]["_target_"])

@@ -2,8 +2,9 @@
 
 import pytest
 
-from firstlight.config import data_settings
+from firstlight.config import data_settings, ranges
 from firstlight.config.compose import compose_config
+from firstlight.config.ranges import EVALUATION_COMMANDS, validate_optimizer_keys
 from firstlight.config.validate import validate_config
 from firstlight.run.errors import ConfigError, MissingPackageError
 
@@ -62,3 +63,16 @@ def test_missing_timm_is_reported(monkeypatch, setting):
     # An evaluation augments nothing.
     cfg.command = "evaluate"
     data_settings.validate_data_settings({"command": "evaluate", "data": cfg.data, "model": cfg.model})
+
+
+@pytest.mark.parametrize("command", EVALUATION_COMMANDS)
+def test_evaluation_of_a_run_with_layer_decay_does_not_need_timm(command, monkeypatch):
+    monkeypatch.setattr(ranges, "is_installed", lambda package: False)
+    validate_optimizer_keys({"layer_decay": 0.5}, command)
+    with pytest.raises(MissingPackageError, match=r"optimizer\.layer_decay=0\.5 requires the 'timm' package"):
+        validate_optimizer_keys({"layer_decay": 0.5}, "train")
+
+
+@pytest.mark.parametrize("command", ["tune", "preflight", "lr_find"])
+def test_commands_that_measure_training_accept_its_switches(command):
+    validate_config(compose_config(command, ["model=tiny_mlp", "callbacks.ema.decay=0.9", "output_dir=run"]))

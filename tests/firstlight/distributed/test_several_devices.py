@@ -90,7 +90,9 @@ def uninterrupted_run(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("devices", "strategy"), [(2, "ddp"), (4, "ddp"), (2, "fsdp")])
+@pytest.mark.parametrize(
+    ("devices", "strategy"), [(2, "ddp"), pytest.param(4, "ddp", marks=pytest.mark.exhaustive), (2, "fsdp")]
+)
 def test_several_devices_match_single_device(single_device_run, tmp_path, devices, strategy):
     code, output = run_command(tmp_path, [*make_overrides(devices, strategy), "logger=wandb"])
 
