@@ -9,7 +9,7 @@ from typing import Any
 
 from firstlight.export import safetensors, torch_export
 from firstlight.export.hub_programs import PROGRAM_FILE, make_program
-from firstlight.export.markdown import hide_home
+from firstlight.export.markdown import shorten_paths
 from firstlight.export.metadata import build_metadata, write_json
 from firstlight.export.parity import check_parity
 from firstlight.export.preprocessing import write_preprocessing
@@ -28,6 +28,8 @@ PROBLEM_TYPES = {
     "multilabel": "multi_label_classification",
     "regression": "regression",
 }
+# Keys of config.json whose texts are read by programs, or are names that users chose.
+NAME_KEYS = ("load", "class_names", "label_names", "target_name", "id2label", "label2id")
 LOADING_CODE = ["from load import load_model", "model = load_model()"]
 
 
@@ -67,18 +69,16 @@ def remove_local_paths(output_dir: Path) -> None:
     metadata = config.get(METADATA_KEY, config)
     metadata["format"] = "hub"
     metadata["checkpoint"] = "/".join(Path(metadata["checkpoint"]).resolve().parts[-3:])
-    for key in ("model", "init_kwargs", "preprocessing"):
-        metadata[key] = clean_strings(metadata.get(key, {}))
-    write_json(output_dir / CONFIG_FILE, config)
+    write_json(output_dir / CONFIG_FILE, clean_strings(config))
 
 
 def clean_strings(value: Any) -> Any:
-    """Return nested plain values whose strings do not contain the path of the home directory."""
+    """Return nested plain values without directories of this machine; names of classes do not change."""
     match value:
         case str():
-            return hide_home(value)
+            return shorten_paths(value)
         case dict():
-            return {name: clean_strings(item) for name, item in value.items()}
+            return {name: item if name in NAME_KEYS else clean_strings(item) for name, item in value.items()}
         case list():
             return [clean_strings(item) for item in value]
     return value

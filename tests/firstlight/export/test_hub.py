@@ -148,7 +148,7 @@ def test_program_states_the_unit_of_a_regression(tmp_path):
 
 def test_config_has_no_path_of_this_machine(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    source = make_source(TinyMLP(CLASSES, 32))
+    source = make_source(TinyMLP(["/a/cat", "dog"], 32))
     checkpoint = str(tmp_path / "logs" / "run" / "checkpoints" / "best.ckpt")
     config = {"model": {"_target_": "x", "weights": str(tmp_path / "weights" / "file.pt")}}
     output_dir = tmp_path / "hub"
@@ -158,7 +158,8 @@ def test_config_has_no_path_of_this_machine(tmp_path, monkeypatch):
 
     assert metadata["format"] == "hub"
     assert metadata["checkpoint"] == "run/checkpoints/best.ckpt"
-    assert metadata["model"]["weights"] == "~/weights/file.pt"
+    assert metadata["model"]["weights"] == "file.pt"
+    assert metadata["class_names"] == ["/a/cat", "dog"]
     for name in ("config.json", "load.py"):
         assert str(tmp_path) not in (output_dir / name).read_text()
 

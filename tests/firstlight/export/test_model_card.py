@@ -1,6 +1,8 @@
 """Tests of the model card: its schema, its facts, and that no text of users is markup."""
 
 import json
+import os
+from datetime import datetime
 
 import pytest
 
@@ -11,7 +13,7 @@ from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 
 from firstlight.export import hub
-from firstlight.export.markdown import escape_markdown, format_code_block
+from firstlight.export.markdown import escape_markdown, format_code_block, shorten_paths
 from firstlight.export.model_card import PLACEHOLDER, read_author_section, write_model_card
 from firstlight.export.origins import find_base_model, find_hub_dataset
 from firstlight.export.run_facts import find_results, load_record
@@ -32,6 +34,10 @@ HOSTILE_TEXTS = [
 ]
 
 
+# When the checkpoint of the run was written, before the evaluations of `write_evaluation`.
+WRITTEN_S = datetime.fromisoformat("2026-11-21T10:00:00+00:00").timestamp()
+
+
 def render(text):
     """Return Markdown as HTML. As on the Hub, HTML in it stays HTML."""
     return MarkdownIt("commonmark", {"html": True}).enable("table").render(text)
@@ -43,6 +49,7 @@ def write_trained_run(run_dir, **fields):
     (run_dir / "checkpoints").mkdir()
     checkpoint = run_dir / "checkpoints" / "best.ckpt"
     checkpoint.touch()
+    os.utime(checkpoint, (WRITTEN_S, WRITTEN_S))
     record = json.loads((run_dir / "run.json").read_text())
     record |= {"samples": {"train": 80, "val": 10, "test": 15}, "device": "cpu", "precision": "32-true", "devices": 1}
     record |= {"versions": {"torch": "2.15.0"}, "machine": {"system": "Linux", "cores": 2}}
@@ -140,7 +147,7 @@ def test_secrets_and_the_home_directory_are_not_published(tmp_path, monkeypatch)
     command = "python -m firstlight.train data.root=/home/someone/photos x.key=abcdef0123456789abcdef"
     _, text = make_card(tmp_path, command=command)
 
-    assert "data.root=~/photos" in text
+    assert "data.root=photos" in text
     assert "someone" not in text
     assert "abcdef0123456789abcdef" not in text
 
@@ -159,6 +166,25 @@ def test_newest_test_evaluation_comes_before_the_test_of_the_training(tmp_path):
     assert results.intervals == {"accuracy": (0.4, 0.62)}
     assert results.num_samples == 15
     assert "Confidence interval" not in make_card(tmp_path / "other")[1]
+
+
+@pytest.mark.parametrize(
+    ("fields", "accuracy"),
+    [
+        ({"overrides": ["data.batch_size=2"], "started": "2026-11-21T10:00:00+00:00"}, 0.5),
+        ({"overrides": ["trainer.limit_test_batches=1.0"]}, 0.5),
+        ({"started": "2026-11-21T09:59:59+00:00"}, 0.9),
+        ({"started": None}, 0.9),
+        ({"overrides": ["trainer.limit_test_batches=2"]}, 0.9),
+        ({"overrides": ["++trainer.overfit_batches=0.1"]}, 0.9),
+        ({"overrides": ["+trainer.fast_dev_run=true"]}, 0.9),
+    ],
+)
+def test_old_and_partial_evaluations_do_not_count(fields, accuracy, tmp_path):
+    checkpoint = write_trained_run(tmp_path / "run")
+    write_evaluation(tmp_path / "run" / "evaluations" / "2026-11-22_10-00-00", tmp_path / "run", 0.5, **fields)
+
+    assert find_results(*load_record(checkpoint), checkpoint).metrics["accuracy"] == accuracy
 
 
 def test_results_of_another_checkpoint_are_not_shown(tmp_path):
@@ -219,3 +245,35 @@ def test_base_model_is_named(config, name, hub_id, tmp_path, monkeypatch):
     assert find_base_model(ExportSource(None, None, "last.ckpt", {"model": {"weights": None}})) is None
     assert find_hub_dataset({"data": {"dataset_name": "stanfordnlp/imdb"}}) == "stanfordnlp/imdb"
     assert find_hub_dataset({"data": {"dataset_name": "weights/file.safetensors"}}) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("/mnt/lab/photos", "photos"),
+        ("/mnt/lab/my photos/", "my photos"),
+        ("Photo, root=/mnt/lab/photos", "Photo, root=photos"),
+        ("/opt/x/bin/python -m train 'data.root=/mnt/my lab/a' b=[/c/d,/e/f]", "python -m train 'data.root=a' b=[d,f]"),
+        (r"C:\Users\me\best.ckpt", "best.ckpt"),
+        ("init_from.path=file:///mnt/best.ckpt", "init_from.path=best.ckpt"),
+        (
+            "https://example.com/a/b and/or 1 / 2, logs/train/run",
+            "https://example.com/a/b and/or 1 / 2, logs/train/run",
+        ),
+    ],
+)
+def test_absolute_paths_become_their_last_component(text, expected):
+    assert shorten_paths(text) == expected
+
+
+def test_card_names_no_directory_of_this_machine(tmp_path):
+    config = {
+        "data": {"_target_": "shop.PhotoDataModule", "root": "/mnt/lab/photos"},
+        "init_from": {"path": "/scratch/lab/first/best.ckpt"},
+    }
+    _, text = make_card(tmp_path, config=config, command="python -m x data.root=/mnt/lab/photos")
+
+    assert "root=photos" in text
+    assert "best.ckpt" in text
+    assert "lab" not in text.replace("label", "").replace("available", "")
+    assert str(tmp_path) not in text
