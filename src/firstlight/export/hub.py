@@ -2,8 +2,8 @@
 
 import json
 import runpy
+import sys
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from firstlight.export.preprocessing import write_preprocessing
 from firstlight.export.safetensors import is_transformers, save_weights
 from firstlight.export.source import ExportSource
 from firstlight.export.suppress_output import suppress_output
+from firstlight.export.tracing import get_first_line
 from firstlight.model.timm_classifier import TimmClassifier
 from firstlight.model.torchvision_classifier import AUX_NETWORKS, TorchvisionClassifier
 from firstlight.run.errors import ConfigError
@@ -31,6 +32,10 @@ PROBLEM_TYPES = {
 # Keys of config.json whose texts are read by programs, or are names that users chose.
 NAME_KEYS = ("load", "class_names", "label_names", "target_name", "id2label", "label2id")
 LOADING_CODE = ["from load import load_model", "model = load_model()"]
+
+
+class CannotBuildError(Exception):
+    """A library cannot build a network from its name and arguments."""
 
 
 def export_model(source: ExportSource, output_dir: Path) -> str:
@@ -56,9 +61,10 @@ def export_network(source: ExportSource, output_dir: Path) -> str:
     write_preprocessing(source, output_dir)
     for library, model_class, write_config in LIBRARIES:
         if isinstance(source.model, model_class):
-            # A subclass may have changed the network, so that the library cannot build it.
-            with suppress(ConfigError, RuntimeError, TypeError, ValueError):
+            try:
                 return export_library_network(source, output_dir, library, write_config)
+            except CannotBuildError as error:  # a subclass may have changed the network
+                print(f"{library} cannot build this network ({error}), so model.pt2 was written.", file=sys.stderr)
     return export_program(source, output_dir)
 
 
@@ -90,15 +96,21 @@ def export_library_network(
     """Write weights, config and load.py of a network that a library builds by name; load it to verify it.
 
     Raises:
-        ConfigError: If the logits of the loaded network deviate from the model.
-        RuntimeError: If the weights do not fit the network of the library.
+        CannotBuildError: If the library rejects the arguments or the weights, or builds another network.
     """
     write_config(source, output_dir / CONFIG_FILE)
     save_weights(source.model.network, output_dir)
     (output_dir / PROGRAM_FILE).write_text(make_program(source, library), encoding="utf-8")
-    with suppress_output():
-        loaded = runpy.run_path(str(output_dir / PROGRAM_FILE))["load_model"]()
-    return check_parity(source, loaded)
+    load: Any = runpy.run_path(str(output_dir / PROGRAM_FILE))["load_model"]
+    try:
+        with suppress_output():
+            loaded = load()
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise CannotBuildError(get_first_line(error).rstrip(":.")) from error
+    try:
+        return check_parity(source, loaded)
+    except ConfigError as error:
+        raise CannotBuildError("its logits differ from the model") from error
 
 
 def write_timm_config(source: ExportSource, path: Path) -> None:
