@@ -13,9 +13,8 @@ from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 
 from firstlight.export import hub
-from firstlight.export.markdown import escape_markdown, format_code_block, shorten_paths
+from firstlight.export.markdown import escape_markdown, format_code_block
 from firstlight.export.model_card import PLACEHOLDER, read_author_section, write_model_card
-from firstlight.export.origins import find_base_model, find_hub_dataset
 from firstlight.export.run_facts import find_results, load_record
 from firstlight.export.source import ExportSource, InputSpec
 from support.runs import HOSTILE, PNG, write_evaluation, write_run
@@ -225,45 +224,6 @@ def test_section_of_the_author_survives_the_next_export(tmp_path):
     path.write_text("# run\n")
     assert read_author_section(path) == PLACEHOLDER
     assert read_author_section(tmp_path / "none") == PLACEHOLDER
-
-
-@pytest.mark.parametrize(
-    ("config", "name", "hub_id"),
-    [
-        ({"model": {"weights": "google/electra-small"}}, "google/electra-small", True),
-        ({"model": {"weights": "weights/file.safetensors"}}, "weights/file.safetensors", False),
-        ({"model": {}, "init_from": {"path": "logs/train/run"}}, "logs/train/run", False),
-    ],
-)
-def test_base_model_is_named(config, name, hub_id, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "weights").mkdir()
-    (tmp_path / "weights" / "file.safetensors").touch()
-    found = find_base_model(ExportSource(None, None, "last.ckpt", config))
-
-    assert (found.name, found.hub_id is not None) == (name, hub_id)
-    assert find_base_model(ExportSource(None, None, "last.ckpt", {"model": {"weights": None}})) is None
-    assert find_hub_dataset({"data": {"dataset_name": "stanfordnlp/imdb"}}) == "stanfordnlp/imdb"
-    assert find_hub_dataset({"data": {"dataset_name": "weights/file.safetensors"}}) is None
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("/mnt/lab/photos", "photos"),
-        ("/mnt/lab/my photos/", "my photos"),
-        ("Photo, root=/mnt/lab/photos", "Photo, root=photos"),
-        ("/opt/x/bin/python -m train 'data.root=/mnt/my lab/a' b=[/c/d,/e/f]", "python -m train 'data.root=a' b=[d,f]"),
-        (r"C:\Users\me\best.ckpt", "best.ckpt"),
-        ("init_from.path=file:///mnt/best.ckpt", "init_from.path=best.ckpt"),
-        (
-            "https://example.com/a/b and/or 1 / 2, logs/train/run",
-            "https://example.com/a/b and/or 1 / 2, logs/train/run",
-        ),
-    ],
-)
-def test_absolute_paths_become_their_last_component(text, expected):
-    assert shorten_paths(text) == expected
 
 
 def test_card_names_no_directory_of_this_machine(tmp_path):
