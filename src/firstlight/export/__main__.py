@@ -54,9 +54,10 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     paths = [output_dir / name for name in names]
     files = {f"  {path.name}": format_size(path) for path in paths}
     console.print_fields({"checkpoint": checkpoint, "output": str(output_dir), **files, "verified": verified})
-    url = upload(output_dir, names, cfg.push) if cfg.push is not None else None
-    if url is not None:
-        console.print_fields({"uploaded": url})
+    url = None
+    if cfg.push is not None:
+        url, visibility = upload(output_dir, names, cfg.push, stale=HUB_FILES)
+        console.print_fields({"uploaded": f"{url} ({visibility})" if visibility else url})
     return {
         "output_dir": str(output_dir),
         "files": [str(path) for path in paths],

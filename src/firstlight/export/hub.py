@@ -2,20 +2,21 @@
 
 import json
 import runpy
+import sys
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from firstlight.export import safetensors, torch_export
 from firstlight.export.hub_programs import PROGRAM_FILE, make_program
-from firstlight.export.markdown import hide_home
+from firstlight.export.markdown import shorten_paths
 from firstlight.export.metadata import build_metadata, write_json
 from firstlight.export.parity import check_parity
 from firstlight.export.preprocessing import write_preprocessing
 from firstlight.export.safetensors import is_transformers, save_weights
 from firstlight.export.source import ExportSource
 from firstlight.export.suppress_output import suppress_output
+from firstlight.export.tracing import get_first_line
 from firstlight.model.timm_classifier import TimmClassifier
 from firstlight.model.torchvision_classifier import AUX_NETWORKS, TorchvisionClassifier
 from firstlight.run.errors import ConfigError
@@ -28,7 +29,13 @@ PROBLEM_TYPES = {
     "multilabel": "multi_label_classification",
     "regression": "regression",
 }
+# Keys of config.json whose texts are read by programs, or are names that users chose.
+NAME_KEYS = ("load", "class_names", "label_names", "target_name", "id2label", "label2id")
 LOADING_CODE = ["from load import load_model", "model = load_model()"]
+
+
+class CannotBuildError(Exception):
+    """A library cannot build a network from its name and arguments."""
 
 
 def export_model(source: ExportSource, output_dir: Path) -> str:
@@ -54,9 +61,10 @@ def export_network(source: ExportSource, output_dir: Path) -> str:
     write_preprocessing(source, output_dir)
     for library, model_class, write_config in LIBRARIES:
         if isinstance(source.model, model_class):
-            # A subclass may have changed the network, so that the library cannot build it.
-            with suppress(ConfigError, RuntimeError, TypeError, ValueError):
+            try:
                 return export_library_network(source, output_dir, library, write_config)
+            except CannotBuildError as error:  # a subclass may have changed the network
+                print(f"{library} cannot build this network ({error}), so model.pt2 was written.", file=sys.stderr)
     return export_program(source, output_dir)
 
 
@@ -67,18 +75,16 @@ def remove_local_paths(output_dir: Path) -> None:
     metadata = config.get(METADATA_KEY, config)
     metadata["format"] = "hub"
     metadata["checkpoint"] = "/".join(Path(metadata["checkpoint"]).resolve().parts[-3:])
-    for key in ("model", "init_kwargs", "preprocessing"):
-        metadata[key] = clean_strings(metadata.get(key, {}))
-    write_json(output_dir / CONFIG_FILE, config)
+    write_json(output_dir / CONFIG_FILE, clean_strings(config))
 
 
 def clean_strings(value: Any) -> Any:
-    """Return nested plain values whose strings do not contain the path of the home directory."""
+    """Return nested plain values without directories of this machine; names of classes do not change."""
     match value:
         case str():
-            return hide_home(value)
+            return shorten_paths(value)
         case dict():
-            return {name: clean_strings(item) for name, item in value.items()}
+            return {name: item if name in NAME_KEYS else clean_strings(item) for name, item in value.items()}
         case list():
             return [clean_strings(item) for item in value]
     return value
@@ -90,15 +96,21 @@ def export_library_network(
     """Write weights, config and load.py of a network that a library builds by name; load it to verify it.
 
     Raises:
-        ConfigError: If the logits of the loaded network deviate from the model.
-        RuntimeError: If the weights do not fit the network of the library.
+        CannotBuildError: If the library rejects the arguments or the weights, or builds another network.
     """
     write_config(source, output_dir / CONFIG_FILE)
     save_weights(source.model.network, output_dir)
     (output_dir / PROGRAM_FILE).write_text(make_program(source, library), encoding="utf-8")
-    with suppress_output():
-        loaded = runpy.run_path(str(output_dir / PROGRAM_FILE))["load_model"]()
-    return check_parity(source, loaded)
+    load: Any = runpy.run_path(str(output_dir / PROGRAM_FILE))["load_model"]
+    try:
+        with suppress_output():
+            loaded = load()
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise CannotBuildError(get_first_line(error).rstrip(":.")) from error
+    try:
+        return check_parity(source, loaded)
+    except ConfigError as error:
+        raise CannotBuildError("its logits differ from the model") from error
 
 
 def write_timm_config(source: ExportSource, path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from firstlight.run.redaction import redact_text
@@ -15,16 +14,30 @@ MARKUP = re.compile(r"([\\`*_\[\](){}#|~!$])")
 ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&#64;", "://": "&#58;//", "www.": "www&#46;"}
 ENTITY_START = re.compile("|".join(map(re.escape, ENTITIES)), re.IGNORECASE)
 
+# An absolute path: /a/b, ~/a/b, C:\a\b or file:///a/b; in quotes, it may contain spaces.
+START = r"(?:file://)?(?:~?/|[A-Za-z]:[/\\])(?=[\w.~@-])"
+ABSOLUTE_PATH = re.compile(rf"(?<![^\s=:,;'\"(\[{{|]){START}[^\s=:,;'\"()\[\]{{}}|<>`]+")
+QUOTED_PATH = re.compile(rf"(['\"])((?:[\w.+~@-]+[=:] ?)?)({START}[^'\"\n]*)\1")
+# Text after which more than a path follows.
+PATH_END = re.compile(r"(?<=..)[=:,;'\"()\[\]{}|<>`]|\s[-/~]")
+
 
 def clean_text(value: Any, max_length: int | None = MAX_LENGTH) -> str:
-    """Return a value as one line of printable text, without secrets and without the path of the home directory."""
-    return format_printable(hide_home(redact_text(str(value))), max_length)
+    """Return a value as one line of printable text, without secrets and without directories of this machine."""
+    return format_printable(shorten_paths(redact_text(str(value))), max_length)
 
 
-def hide_home(text: str) -> str:
-    """Return a text with "~" in place of the path of the home directory."""
-    home = str(Path.home())
-    return re.sub(rf"{re.escape(home)}(?=[/\\]|$)", "~", text) if len(home) > 1 else text
+def shorten_paths(text: str) -> str:
+    """Return a text with the last component of each absolute path in place of the path; addresses do not change."""
+    if ABSOLUTE_PATH.match(text) and "\n" not in text and not PATH_END.search(text):  # a path, maybe with spaces
+        return get_last_component(text)
+    text = QUOTED_PATH.sub(lambda match: match[1] + match[2] + get_last_component(match[3]) + match[1], text)
+    return ABSOLUTE_PATH.sub(lambda match: get_last_component(match[0]), text)
+
+
+def get_last_component(path: str) -> str:
+    """Return the last component of a POSIX or Windows path."""
+    return re.split(r"[/\\]", path.rstrip("/\\"))[-1]
 
 
 def escape_markdown(value: Any) -> str:

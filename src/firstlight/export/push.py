@@ -1,6 +1,8 @@
 """Upload an export to the Hugging Face Hub: the only step of an export that uses the network."""
 
 import re
+from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +51,14 @@ def validate_repo_id(repo_id: Any) -> None:
         )
 
 
-def upload(output_dir: Path, names: list[str], repo_id: str) -> str:
-    """Upload files of an export; a new repository is private. Return the address of the model.
+def upload(output_dir: Path, names: list[str], repo_id: str, stale: Collection[str] = ()) -> tuple[str, str]:
+    """Upload files of an export; a new repository is private. Return its address, and "private", "public" or "".
 
     Args:
         output_dir: Directory of the export.
         names: Names of the files to upload.
         repo_id: <owner>/<name> on the Hub.
+        stale: Names of files of earlier exports, which are deleted on the Hub.
 
     Raises:
         UploadError: If the upload fails. The directory does not change.
@@ -66,7 +69,11 @@ def upload(output_dir: Path, names: list[str], repo_id: str) -> str:
         api = HfApi()
         address = str(api.create_repo(repo_id, private=True, exist_ok=True))
         api.upload_folder(
-            repo_id=repo_id, folder_path=output_dir, allow_patterns=names, commit_message="Upload the model"
+            repo_id=repo_id,
+            folder_path=output_dir,
+            allow_patterns=names,
+            delete_patterns=sorted(set(stale) - set(names)) or None,
+            commit_message="Upload the model",
         )
     except Exception as error:  # the client raises exceptions of several libraries
         # The token may come from the login, where no environment variable has it.
@@ -74,4 +81,6 @@ def upload(output_dir: Path, names: list[str], repo_id: str) -> str:
         reason = " ".join(redact_text(text).split())[:300] or type(error).__name__
         fix = f"Check the token and the connection, then run `hf upload {repo_id} {output_dir}`."
         raise UploadError(f"Cannot upload to {repo_id}: {reason.rstrip('.')}. {fix}") from error
-    return address
+    with suppress(Exception):  # the files are uploaded
+        return address, "private" if api.repo_info(repo_id).private else "public"
+    return address, ""

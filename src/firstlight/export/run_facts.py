@@ -1,8 +1,10 @@
 """What the files of a run say about its model: data, metrics, hardware and plots. Missing files are left out."""
 
 import math
+import re
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,9 @@ from firstlight.run_data.run_info import get_dict
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_PLOT_BYTES = 10 * 2**20
+# Overrides of an evaluation that used a part of the data, unless their value is one of the following.
+LIMIT = re.compile(r"\+{0,2}trainer\.(?:limit_\w+_batches|overfit_batches|fast_dev_run)=(.*)")
+NO_LIMIT = ("null", "1.0", "0", "0.0", "false")
 
 
 @dataclass(frozen=True)
@@ -45,12 +50,14 @@ def load_record(checkpoint: str) -> tuple[Path, dict[str, Any]]:
 def find_results(run_dir: Path, record: dict[str, Any], checkpoint: str) -> Results | None:
     """Return the results of a checkpoint: of its newest evaluation, else of the test after the training.
 
-    A test split comes before other splits. Results of other checkpoints of the run do not count.
+    A test split comes before other splits. Results of other checkpoints of the run do not count, nor do evaluations
+    that are older than the file of the checkpoint or that used a part of the data.
     """
     evaluations = []
     for directory in list_evaluation_dirs(run_dir):
         evaluation = read_evaluation(directory)
-        if evaluation.get("command") == "evaluate" and is_same(evaluation.get("checkpoint"), checkpoint):
+        is_valid = is_newer(evaluation.get("started"), checkpoint) and not has_limit(evaluation.get("overrides"))
+        if evaluation.get("command") == "evaluate" and is_valid and is_same(evaluation.get("checkpoint"), checkpoint):
             samples = evaluation.get("samples")
             results = parse_results(evaluation, str(evaluation.get("split")), directory)
             evaluations.append((results, samples, get_dict(evaluation, "data")))
@@ -72,6 +79,21 @@ def find_results(run_dir: Path, record: dict[str, Any], checkpoint: str) -> Resu
 def is_same(path: Any, checkpoint: str) -> bool:
     """Return True if two paths name the same file of a run, which may have been moved since."""
     return isinstance(path, str) and Path(path).name == Path(checkpoint).name
+
+
+def is_newer(started: Any, checkpoint: str) -> bool:
+    """Return True if an evaluation began after its checkpoint was written: a resumed run replaces its best.ckpt."""
+    try:
+        began_s = datetime.fromisoformat(started).timestamp()
+        return began_s >= math.floor(Path(checkpoint).stat().st_mtime)  # the recorded time has whole seconds
+    except (OSError, TypeError, ValueError):
+        return False
+
+
+def has_limit(overrides: Any) -> bool:
+    """Return True if the overrides of an evaluation limit the number of batches."""
+    matches = [LIMIT.fullmatch(str(override)) for override in overrides] if isinstance(overrides, list) else []
+    return any(match is not None and match.group(1) not in NO_LIMIT for match in matches)
 
 
 def parse_results(content: dict[str, Any], split: str, directory: Path) -> Results:

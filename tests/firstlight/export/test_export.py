@@ -1,6 +1,7 @@
 """Tests of `make export`: exported models return the same logits in other programs, and errors write nothing."""
 
 import re
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from firstlight.export import onnx, safetensors, torch_export
 from firstlight.export.atomic_dir import atomic_output_dir
 from firstlight.export.source import ExportSource, InputSpec, describe_batch_inputs
 from firstlight.run.errors import ConfigError, MissingPackageError, UserError
+from support.checkout import ROOT
 from support.every_export import *  # noqa: F403
 from support.exports import train_for_export
 from support.options import list_options
@@ -146,3 +148,28 @@ def test_inputs_of_custom_datamodule_are_sampled_from_test_batch():
 
     assert inputs.shape == (5, 3, 2, 2)
     assert inputs.dtype == torch.float32
+
+
+class BlockModel(TinyMLP):
+    """A model with a part without gradients, which becomes a graph of its own."""
+
+    def forward(self, inputs):
+        with torch.no_grad():
+            inputs = inputs * 2
+        return self.network(inputs)
+
+
+def test_program_has_neither_samples_nor_paths_of_this_machine(tmp_path):
+    sample = torch.full((2, 3, 2, 2), 0.1234567)
+    inputs = InputSpec(lambda batch_size, length: sample[:1].repeat(batch_size, 1, 1, 1), {"images": "pixels"}, {})
+    config = {"model": {"_target_": "support.tiny_models.TinyMLP"}}
+    torch_export.export_model(ExportSource(BlockModel(CLASSES, 2).eval(), inputs, "last.ckpt", config), tmp_path)
+    with zipfile.ZipFile(tmp_path / "model.pt2") as archive:
+        content = b"".join(archive.read(name) for name in archive.namelist())
+
+    assert sample[0, 0, 0, 0].numpy().tobytes() not in content
+    for text in (str(ROOT), str(Path.home()), str(Path(torch.__file__).parent), ".venv", "in forward"):
+        assert text.encode() not in content
+    (stored,), _ = torch.export.load(tmp_path / "model.pt2").example_inputs
+    assert stored.shape == sample.shape
+    assert not stored.any()

@@ -98,16 +98,28 @@ class ChangedNetwork(TorchvisionClassifier):
 
 
 @pytest.mark.parametrize("make_model", [lambda: TinyMLP(CLASSES, 32), lambda: ChangedNetwork(CLASSES, "resnet18")])
-def test_any_other_network_becomes_a_program(make_model, tmp_path):
+def test_any_other_network_becomes_a_program(make_model, tmp_path, capsys):
     source = make_source(make_model())
     hub.export_model(source, tmp_path)
     images = torch.randn(3, 3, 32, 32)
+    error = capsys.readouterr().err
     program = torch.export.load(tmp_path / "model.pt2").module()
 
     assert hub.find_library(source, tmp_path) == "torch"
+    if isinstance(source.model, ChangedNetwork):
+        assert error.startswith("torchvision cannot build this network (Error(s) in loading state_dict for ResNet), so")
     assert {path.name for path in tmp_path.iterdir()} == {"config.json", "load.py", "model.pt2", "model.safetensors"}
     # The same operators on the same device; torch.export may order them in another way.
     torch.testing.assert_close(program(images), source.model(images), atol=1e-4, rtol=1e-4)
+
+
+def test_full_disk_does_not_become_a_program(tmp_path, monkeypatch):
+    def fail(*args):
+        raise RuntimeError("the disk is full")
+
+    monkeypatch.setattr(hub, "save_weights", fail)
+    with pytest.raises(RuntimeError, match="the disk is full"):
+        hub.export_model(make_source(TorchvisionClassifier(CLASSES, "shufflenet_v2_x0_5")), tmp_path)
 
 
 @pytest.mark.slow
@@ -148,7 +160,7 @@ def test_program_states_the_unit_of_a_regression(tmp_path):
 
 def test_config_has_no_path_of_this_machine(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    source = make_source(TinyMLP(CLASSES, 32))
+    source = make_source(TinyMLP(["/a/cat", "dog"], 32))
     checkpoint = str(tmp_path / "logs" / "run" / "checkpoints" / "best.ckpt")
     config = {"model": {"_target_": "x", "weights": str(tmp_path / "weights" / "file.pt")}}
     output_dir = tmp_path / "hub"
@@ -158,7 +170,8 @@ def test_config_has_no_path_of_this_machine(tmp_path, monkeypatch):
 
     assert metadata["format"] == "hub"
     assert metadata["checkpoint"] == "run/checkpoints/best.ckpt"
-    assert metadata["model"]["weights"] == "~/weights/file.pt"
+    assert metadata["model"]["weights"] == "file.pt"
+    assert metadata["class_names"] == ["/a/cat", "dog"]
     for name in ("config.json", "load.py"):
         assert str(tmp_path) not in (output_dir / name).read_text()
 

@@ -1,6 +1,8 @@
 """Tests of the model card: its schema, its facts, and that no text of users is markup."""
 
 import json
+import os
+from datetime import datetime
 
 import pytest
 
@@ -13,7 +15,6 @@ from markdown_it import MarkdownIt
 from firstlight.export import hub
 from firstlight.export.markdown import escape_markdown, format_code_block
 from firstlight.export.model_card import PLACEHOLDER, read_author_section, write_model_card
-from firstlight.export.origins import find_base_model, find_hub_dataset
 from firstlight.export.run_facts import find_results, load_record
 from firstlight.export.source import ExportSource, InputSpec
 from support.runs import HOSTILE, PNG, write_evaluation, write_run
@@ -32,6 +33,10 @@ HOSTILE_TEXTS = [
 ]
 
 
+# When the checkpoint of the run was written, before the evaluations of `write_evaluation`.
+WRITTEN_S = datetime.fromisoformat("2026-11-21T10:00:00+00:00").timestamp()
+
+
 def render(text):
     """Return Markdown as HTML. As on the Hub, HTML in it stays HTML."""
     return MarkdownIt("commonmark", {"html": True}).enable("table").render(text)
@@ -43,6 +48,7 @@ def write_trained_run(run_dir, **fields):
     (run_dir / "checkpoints").mkdir()
     checkpoint = run_dir / "checkpoints" / "best.ckpt"
     checkpoint.touch()
+    os.utime(checkpoint, (WRITTEN_S, WRITTEN_S))
     record = json.loads((run_dir / "run.json").read_text())
     record |= {"samples": {"train": 80, "val": 10, "test": 15}, "device": "cpu", "precision": "32-true", "devices": 1}
     record |= {"versions": {"torch": "2.15.0"}, "machine": {"system": "Linux", "cores": 2}}
@@ -140,7 +146,7 @@ def test_secrets_and_the_home_directory_are_not_published(tmp_path, monkeypatch)
     command = "python -m firstlight.train data.root=/home/someone/photos x.key=abcdef0123456789abcdef"
     _, text = make_card(tmp_path, command=command)
 
-    assert "data.root=~/photos" in text
+    assert "data.root=photos" in text
     assert "someone" not in text
     assert "abcdef0123456789abcdef" not in text
 
@@ -159,6 +165,25 @@ def test_newest_test_evaluation_comes_before_the_test_of_the_training(tmp_path):
     assert results.intervals == {"accuracy": (0.4, 0.62)}
     assert results.num_samples == 15
     assert "Confidence interval" not in make_card(tmp_path / "other")[1]
+
+
+@pytest.mark.parametrize(
+    ("fields", "accuracy"),
+    [
+        ({"overrides": ["data.batch_size=2"], "started": "2026-11-21T10:00:00+00:00"}, 0.5),
+        ({"overrides": ["trainer.limit_test_batches=1.0"]}, 0.5),
+        ({"started": "2026-11-21T09:59:59+00:00"}, 0.9),
+        ({"started": None}, 0.9),
+        ({"overrides": ["trainer.limit_test_batches=2"]}, 0.9),
+        ({"overrides": ["++trainer.overfit_batches=0.1"]}, 0.9),
+        ({"overrides": ["+trainer.fast_dev_run=true"]}, 0.9),
+    ],
+)
+def test_old_and_partial_evaluations_do_not_count(fields, accuracy, tmp_path):
+    checkpoint = write_trained_run(tmp_path / "run")
+    write_evaluation(tmp_path / "run" / "evaluations" / "2026-11-22_10-00-00", tmp_path / "run", 0.5, **fields)
+
+    assert find_results(*load_record(checkpoint), checkpoint).metrics["accuracy"] == accuracy
 
 
 def test_results_of_another_checkpoint_are_not_shown(tmp_path):
@@ -201,21 +226,14 @@ def test_section_of_the_author_survives_the_next_export(tmp_path):
     assert read_author_section(tmp_path / "none") == PLACEHOLDER
 
 
-@pytest.mark.parametrize(
-    ("config", "name", "hub_id"),
-    [
-        ({"model": {"weights": "google/electra-small"}}, "google/electra-small", True),
-        ({"model": {"weights": "weights/file.safetensors"}}, "weights/file.safetensors", False),
-        ({"model": {}, "init_from": {"path": "logs/train/run"}}, "logs/train/run", False),
-    ],
-)
-def test_base_model_is_named(config, name, hub_id, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "weights").mkdir()
-    (tmp_path / "weights" / "file.safetensors").touch()
-    found = find_base_model(ExportSource(None, None, "last.ckpt", config))
+def test_card_names_no_directory_of_this_machine(tmp_path):
+    config = {
+        "data": {"_target_": "shop.PhotoDataModule", "root": "/mnt/lab/photos"},
+        "init_from": {"path": "/scratch/lab/first/best.ckpt"},
+    }
+    _, text = make_card(tmp_path, config=config, command="python -m x data.root=/mnt/lab/photos")
 
-    assert (found.name, found.hub_id is not None) == (name, hub_id)
-    assert find_base_model(ExportSource(None, None, "last.ckpt", {"model": {"weights": None}})) is None
-    assert find_hub_dataset({"data": {"dataset_name": "stanfordnlp/imdb"}}) == "stanfordnlp/imdb"
-    assert find_hub_dataset({"data": {"dataset_name": "weights/file.safetensors"}}) is None
+    assert "root=photos" in text
+    assert "best.ckpt" in text
+    assert "lab" not in text.replace("label", "").replace("available", "")
+    assert str(tmp_path) not in text

@@ -1,5 +1,6 @@
 """Tests of push=: what is uploaded, and what a failed upload leaves, without a network."""
 
+from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
@@ -29,6 +30,9 @@ class FakeApi:
         if self.error:
             raise self.error
 
+    def repo_info(self, repo_id):
+        return SimpleNamespace(private=False)
+
 
 @pytest.fixture
 def api(monkeypatch):
@@ -40,11 +44,13 @@ def api(monkeypatch):
 
 
 def test_new_repository_is_private_and_gets_the_files_of_this_export(api, tmp_path):
-    assert upload(tmp_path, ["README.md", "config.json"], "me/net") == "https://huggingface.co/me/net"
+    address, visibility = upload(tmp_path, ["README.md", "config.json"], "me/net", stale=["model.pt2", "config.json"])
+    assert (address, visibility) == ("https://huggingface.co/me/net", "public")
     (_, repo_id, created), (_, uploaded) = api.calls
     assert (repo_id, created) == ("me/net", {"private": True, "exist_ok": True})
     assert uploaded["allow_patterns"] == ["README.md", "config.json"]
     assert uploaded["folder_path"] == tmp_path
+    assert uploaded["delete_patterns"] == ["model.pt2"]
 
 
 def test_failed_upload_is_one_line_without_the_token(api, tmp_path, monkeypatch):
