@@ -66,7 +66,8 @@ class LossRecorder(lr_finder._LRCallback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Record the loss at the last batch of an optimizer step."""
-        if (trainer.fit_loop.batch_idx + 1) % trainer.accumulate_grad_batches:
+        is_last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch  # its step may accumulate fewer batches
+        if (trainer.fit_loop.batch_idx + 1) % trainer.accumulate_grad_batches and not is_last:
             return
         if self.progress_bar is not None:
             self.progress_bar.update()
