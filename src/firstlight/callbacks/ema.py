@@ -92,8 +92,8 @@ class ExponentialMovingAverage(EMAWeightAveraging):
         first = -(-start // interval) * interval  # steps count from 0
         if first >= num_steps:
             raise ConfigError(
-                f"callbacks.ema.update_starting_at_step={start} has no effect, because the run has {num_steps} optimizer "
-                "steps. Decrease callbacks.ema.update_starting_at_step, or increase trainer.max_epochs."
+                f"callbacks.ema.update_starting_at_step={start} has no effect, because the run has {num_steps} "
+                "optimizer steps. Decrease callbacks.ema.update_starting_at_step, or increase trainer.max_epochs."
             )
         # Not an error: a smoke test of a preset is as short.
         if first + interval >= num_steps and interval > 1 and trainer.is_global_zero:
