@@ -5,6 +5,7 @@ from typing import ClassVar
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 
+from firstlight.config.switches import describe_unreached
 from firstlight.run.errors import ConfigError
 
 
@@ -23,7 +24,7 @@ class AccumulationSchedule(GradientAccumulationScheduler):
         super().__init__(dict(scheduling))  # Lightning adds a key
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check that Lightning runs the optimizer.
+        """Check that Lightning runs the optimizer, and print which epochs the run does not reach.
 
         Raises:
             ConfigError: If the module does.
@@ -33,3 +34,6 @@ class AccumulationSchedule(GradientAccumulationScheduler):
                 f"callbacks.accumulation.scheduling has no effect, because {type(pl_module).__name__} optimizes "
                 "manually. Set callbacks.accumulation.scheduling=null."
             )
+        note = describe_unreached("callbacks.accumulation.scheduling", self.scheduling, trainer.max_epochs)
+        if note and trainer.is_global_zero:
+            print(note, flush=True)

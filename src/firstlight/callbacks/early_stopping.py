@@ -41,6 +41,7 @@ class AutoEarlyStopping(EarlyStopping):
             monitor=monitor, mode=mode or find_direction(monitor) or "min", patience=patience, min_delta=min_delta
         )
         self.given_mode = mode
+        self.reason: str | None = None
 
     @property
     def state_key(self) -> str:
@@ -60,7 +61,7 @@ class AutoEarlyStopping(EarlyStopping):
             )
 
     def _run_early_stopping_check(self, trainer: Trainer) -> None:
-        """Check the metric, and print one line if it ends the run.
+        """Check the metric. With `trainer.min_epochs` or `trainer.min_steps`, training may continue after a stop.
 
         Raises:
             ConfigError: If the metric was not logged, or `auto` finds no unique one.
@@ -75,23 +76,22 @@ class AutoEarlyStopping(EarlyStopping):
             )
         was_stopped = trainer.should_stop
         super()._run_early_stopping_check(trainer)
-        if trainer.should_stop and not was_stopped and self.stopping_reason_message and trainer.is_global_zero:
-            value = float(trainer.callback_metrics[self.monitor])
-            print(f"{'stopped':<8}  {self._describe_reason(trainer.current_epoch + 1, value)}", flush=True)
+        if trainer.should_stop and not was_stopped and self.stopping_reason_message:
+            self.reason = self._describe_reason(float(trainer.callback_metrics[self.monitor]))
 
-    def _describe_reason(self, epoch: int, value: float) -> str:
-        """Return why the run stops.
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print one line if the metric has ended the run."""
+        if self.reason and trainer.is_global_zero:
+            print(f"{'stopped':<8}  after epoch {trainer.current_epoch}: {self.reason}", flush=True)
 
-        Args:
-            epoch: Number of the current epoch, from 1.
-            value: The metric.
-        """
+    def _describe_reason(self, value: float) -> str:
+        """Return why the run stops at this value of the metric."""
         if self.wait_count < self.patience:
-            return f"after epoch {epoch}: {self.monitor} is {value}"
+            return f"{self.monitor} is {value}"
         checks = f"{self.wait_count} check{'s' * (self.wait_count != 1)}"
         delta = f" by more than {abs(self.min_delta):g}" if self.min_delta else ""
         best = f"best {float(self.best_score):.4g}"
-        return f"after epoch {epoch}: {self.monitor} has not improved{delta} in {checks} ({best})"
+        return f"{self.monitor} has not improved{delta} in {checks} ({best})"
 
     def _resolve_monitor(self, trainer: Trainer) -> None:
         metrics = list_validation_metrics(trainer)

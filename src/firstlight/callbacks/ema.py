@@ -8,6 +8,7 @@ from lightning.pytorch.callbacks import EMAWeightAveraging
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from firstlight.run.errors import ConfigError
 from firstlight.trainer.steps import count_steps
 
 
@@ -77,6 +78,26 @@ class ExponentialMovingAverage(EMAWeightAveraging):
             # The copy needs all layers. Sharded models, which this call would not shard, are rejected.
             pl_module.configure_model()
             self._average_model = EMAModel(pl_module, self.decay, trainer.strategy.root_device)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Check that the run is long enough for the steps of the updates.
+
+        Raises:
+            ConfigError: If the average would never be updated.
+        """
+        start, interval = self.update_starting_at_step or 0, self.update_every_n_steps
+        if trainer.fast_dev_run or (start == 0 and interval == 1):
+            return
+        num_steps = trainer.estimated_stepping_batches
+        first = -(-start // interval) * interval  # steps count from 0
+        if first >= num_steps:
+            raise ConfigError(
+                f"callbacks.ema.update_starting_at_step={start} has no effect, because the run has {num_steps} "
+                "optimizer steps. Decrease callbacks.ema.update_starting_at_step, or increase trainer.max_epochs."
+            )
+        # Not an error: a smoke test of a preset is as short.
+        if first + interval >= num_steps and interval > 1 and trainer.is_global_zero:
+            print(f"note      the average is the weights after step {first + 1}: no other update in {num_steps} steps")
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

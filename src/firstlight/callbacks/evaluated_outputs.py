@@ -59,15 +59,16 @@ class EvaluatedOutputs(Callback):
             return {}, "none: only for a Task whose test_step returns the outputs of each sample"
         columns = zip(*self.batches, strict=True)
         ids, labels, outputs = (torch.cat([part.cpu() for part in column]) for column in columns)
+        if has_classification_metrics(model):
+            is_labeled = labels >= 0
+            ids, labels, outputs = ids[is_labeled], labels[is_labeled], outputs[is_labeled]
         codes = groups[ids.numpy()] if groups is not None else None
         num_units = len(ids if codes is None else np.unique(codes))
         unit = "samples" if codes is None else "groups"
         if num_units < 2:
             return {}, f"none: requires at least 2 {unit}, found {num_units}"
         if has_classification_metrics(model):
-            is_labeled = (labels >= 0).numpy()
-            classes = labels.numpy()[is_labeled], outputs.numpy()[is_labeled]
-            intervals = resample_classes(*classes, codes[is_labeled] if codes is not None else None)
+            intervals = resample_classes(labels.numpy(), outputs.numpy(), codes)
         elif not is_installed("scipy"):
             return {}, "none: requires the package scipy"
         else:

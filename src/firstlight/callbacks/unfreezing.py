@@ -5,6 +5,7 @@ from typing import ClassVar
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.optim import SGD, Optimizer
 
+from firstlight.config.switches import describe_unreached
 from firstlight.model.freezing import find_parameters, set_eval_mode
 from firstlight.model.optimizer import allow_clipping
 from firstlight.run.errors import ConfigError
@@ -56,6 +57,9 @@ class UnfreezingSchedule(Callback):
                 f"{KEY} freezes all parameters in epoch 0, so there is nothing to train. Add the last "
                 f"layer, e.g. '{KEY}={{0:[network.fc.*],...}}'."
             )
+        note = describe_unreached(KEY, self.schedule, trainer.max_epochs)
+        if note and trainer.is_global_zero:
+            print(note, flush=True)
         if any(self.first_epochs.values()):
             disable_fused_sgd(trainer.optimizers)
 

@@ -94,7 +94,7 @@ def validate_switches(settings: dict[str, Any]) -> None:
     if accumulation := find_active(settings, "accumulation"):
         validate_accumulation(accumulation.get("scheduling"), trainer)
     if unfreezing := find_active(settings, "unfreezing"):
-        validate_unfreezing(unfreezing.get("schedule"))
+        validate_unfreezing(unfreezing.get("schedule"), trainer)
     ema = find_active(settings, "ema")
     if ema and ema["decay"] >= 1:
         expected = "a number of at least 0 and less than 1, because the average would never change"
@@ -116,7 +116,8 @@ def validate_accumulation(scheduling: Any, trainer: dict[str, Any]) -> None:
     """Check a schedule of gradient accumulation.
 
     Raises:
-        ConfigError: If it does not map epochs to numbers of batches, or the trainer accumulates too.
+        ConfigError: If it does not map epochs to numbers of batches, the trainer accumulates too, or the run
+            reaches none of these epochs.
     """
     key = "callbacks.accumulation.scheduling"
     if not is_epoch_mapping(scheduling) or not all(is_integer(value, 1) for value in scheduling.values()):
@@ -127,13 +128,14 @@ def validate_accumulation(scheduling: Any, trainer: dict[str, Any]) -> None:
         raise ConfigError(
             f"{key} and trainer.accumulate_grad_batches={batches} exclude each other. Remove one of them."
         )
+    validate_first_epoch(key, scheduling, trainer)
 
 
-def validate_unfreezing(schedule: Any) -> None:
+def validate_unfreezing(schedule: Any, trainer: dict[str, Any]) -> None:
     """Check a schedule of unfreezing.
 
     Raises:
-        ConfigError: If it does not map epochs to lists of patterns.
+        ConfigError: If it does not map epochs to lists of patterns, or the run reaches none of them.
     """
     key = "callbacks.unfreezing.schedule"
     is_list = is_epoch_mapping(schedule) and all(
@@ -144,6 +146,30 @@ def validate_unfreezing(schedule: Any) -> None:
         expected = "a mapping from epochs (from 0) to lists of patterns of parameter names"
         fix = f"Use e.g. '{key}={{0:[network.fc.*],2:[network.*]}}'."
         raise ConfigError(invalid_value(key, schedule, expected, fix))
+    validate_first_epoch(key, schedule, trainer)
+
+
+def validate_first_epoch(key: str, schedule: dict[int, Any], trainer: dict[str, Any]) -> None:
+    """Check that a run reaches the first epoch of a schedule.
+
+    Raises:
+        ConfigError: If it does not.
+    """
+    max_epochs, first = trainer.get("max_epochs"), min(schedule)
+    if is_integer(max_epochs, 1) and first >= max_epochs:
+        raise ConfigError(
+            f"{key} starts in epoch {first}, which the run does not reach: epochs count from 0, and "
+            f"trainer.max_epochs={max_epochs}. Decrease the epoch, or increase trainer.max_epochs."
+        )
+
+
+def describe_unreached(key: str, schedule: dict[int, Any], max_epochs: int | None) -> str | None:
+    """Return a note on the epochs of a schedule that a run does not reach; None if it reaches all of them."""
+    unreached = [epoch for epoch in sorted(schedule) if is_integer(max_epochs, 1) and epoch >= (max_epochs or 0)]
+    if not unreached:
+        return None
+    epochs = f"epoch{'s' * (len(unreached) > 1)} {', '.join(map(str, unreached))}"
+    return f"note      trainer.max_epochs={max_epochs} does not reach {epochs} (from 0) of {key}"
 
 
 def is_epoch_mapping(value: Any) -> bool:

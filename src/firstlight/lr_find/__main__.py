@@ -9,8 +9,8 @@ from firstlight.config.validate import validate_config
 from firstlight.run.errors import ConfigError, invalid_value
 from firstlight.run.output_path import validate_new_dir
 
-# A slope is fitted to a fifth of the steps.
-MIN_STEPS = 20
+# A slope is fitted to a fifth of the steps, and fewer than 10 losses hardly ever exceed their noise.
+MIN_STEPS = 50
 
 
 @command("lr_find")

@@ -62,11 +62,27 @@ class LossRecorder(lr_finder._LRCallback):
         self.raw_losses = raw_losses
         self.num_losses = 0
 
+    def _is_step(self, trainer: Trainer) -> bool:
+        """Return True at the last batch of an optimizer step; the last one of an epoch may accumulate fewer."""
+        loop = trainer.fit_loop
+        return (
+            not (loop.batch_idx + 1) % trainer.accumulate_grad_batches or loop.epoch_loop.batch_progress.is_last_batch
+        )
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Record the learning rate of an optimizer step."""
+        if not self._is_step(trainer):
+            return
+        if self.progress_bar_refresh_rate and self.progress_bar is None:
+            self.progress_bar = lr_finder.tqdm(desc="Finding best initial lr", total=self.num_training)
+        scheduler: Any = trainer.lr_scheduler_configs[0].scheduler
+        self.lrs.append(scheduler.lr[0])
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Record the loss at the last batch of an optimizer step."""
-        if (trainer.fit_loop.batch_idx + 1) % trainer.accumulate_grad_batches:
+        if not self._is_step(trainer):
             return
         if self.progress_bar is not None:
             self.progress_bar.update()

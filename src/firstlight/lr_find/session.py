@@ -12,6 +12,7 @@ from firstlight.build import Settings, build
 from firstlight.cli.console import print_fields
 from firstlight.cli.summary import count_split_sizes, describe_data, describe_layers
 from firstlight.config.schema import read_signature
+from firstlight.config.switches import find_active
 from firstlight.distributed.strategies import count_processes
 from firstlight.lr_find.finder import WINDOWS_PER_RANGE, RatioLRFinder, get_lr_attribute, run_range_test
 from firstlight.model.optimizer import has_own_optimizers
@@ -37,11 +38,17 @@ def find_lr(cfg: DictConfig) -> dict[str, Any]:
     """
     settings = to_plain_dict(cfg)
     planned = copy.deepcopy(settings["trainer"])
+    # The batches per step of epoch 0. Where this schedule is on, the trainer's own key is 1.
+    if accumulation := find_active(settings, "accumulation"):
+        settings["trainer"]["accumulate_grad_batches"] = accumulation["scheduling"].get(0, 1)
+    is_unfreezing = find_active(settings, "unfreezing") is not None
     settings |= {"scheduler": None, "callbacks": {}, "logger": None}
     settings["trainer"] |= TRAINER
     model, data, trainer = build(OmegaConf.create(settings))
     print_fields({"model": type(model).__name__, "data": describe_data(data, count_split_sizes(data))})
     print_fields(describe_layers(model))
+    if is_unfreezing:
+        print_fields({"note": "without callbacks.unfreezing.schedule: all parameters are trained in the test"})
     finder = run_range_test(model, data, trainer, cfg.min_lr, cfg.max_lr, cfg.num_steps, cfg.stop_factor)
     csv_path, plot_path = (Path(cfg.output_dir) / f"lr_find.{suffix}" for suffix in ("csv", "png"))
     steps = zip(*(finder.results[name] for name in ("lr", "raw_loss", "loss")), strict=True)
@@ -100,7 +107,7 @@ def explain_missing_suggestion(finder: RatioLRFinder, cfg: DictConfig) -> str:
         )
     return (
         f"No suggestion: from {cfg.min_lr:g} to {cfg.max_lr:g}, the loss never decreases by more than its noise. "
-        f"Increase max_lr, num_steps={finder.num_training} or data.batch_size."
+        f"Increase num_steps={finder.num_training}, max_lr or data.batch_size."
     )
 
 

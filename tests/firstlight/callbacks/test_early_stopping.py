@@ -91,6 +91,17 @@ def test_run_stops_and_is_finished(tmp_path, capsys):
         compose_config("train", [f"resume={tmp_path}"])
 
 
+def test_message_names_the_epoch_after_which_the_run_ends(tmp_path, capsys):
+    stop = ["callbacks.early_stopping.patience=1", "callbacks.early_stopping.min_delta=99"]
+    run = [*RUN, *stop, "+trainer.min_epochs=3", f"output_dir={tmp_path}"]
+    train.main(compose_config("train", run))
+    output = capsys.readouterr().out
+
+    # Epoch 2 is the first check without an improvement; training continues until min_epochs.
+    assert output.count("stopped  ") == 1
+    assert "stopped   after epoch 3: val/accuracy has not improved by more than 99 in 1 check (best " in output
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

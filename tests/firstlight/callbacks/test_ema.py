@@ -11,6 +11,7 @@ from firstlight import evaluate, train
 from firstlight.callbacks.ema import EMAModel
 from firstlight.config.compose import compose_config
 from firstlight.mps.dry_run import dry_run
+from firstlight.run.errors import ConfigError
 from support.interruption import load_saved, read_record
 from support.tiny_training import NO_PLOTS, OVERRIDES
 
@@ -74,6 +75,21 @@ def test_saved_weights_are_the_closed_formula(tmp_path, monkeypatch, overrides, 
     assert all(np.array_equal(value.numpy(), weights[-1][name]) for name, value in saved["current_model_state"].items())
 
 
+def test_average_that_is_never_updated_is_one_line(compose_cfg):
+    late = ["callbacks.ema.decay=0.8", "callbacks.ema.update_starting_at_step=12"]
+    model, data, trainer = builder.build(compose_cfg(*RUN, *late))
+    with pytest.raises(ConfigError, match="step=12 has no effect, because the run has 12 optimizer steps. Decrease"):
+        trainer.fit(model, data)
+
+
+def test_single_update_is_noted(compose_cfg, capsys):
+    rare = ["callbacks.ema.decay=0.8", "callbacks.ema.update_every_n_steps=12"]
+    model, data, trainer = builder.build(compose_cfg(*RUN, *rare))
+    trainer.fit(model, data)
+
+    assert "note      the average is the weights after step 1: no other update in 12 steps" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_every_command_uses_the_average(tmp_path):
     train.main(compose_config("train", [*RUN, "callbacks.ema.decay=0.8", f"output_dir={tmp_path}"]))
@@ -84,7 +100,7 @@ def test_every_command_uses_the_average(tmp_path):
 
 @pytest.mark.slow
 def test_average_before_its_first_update_is_the_current_weights(tmp_path):
-    late = ["callbacks.ema.decay=0.8", "callbacks.ema.update_starting_at_step=1000"]
+    late = ["callbacks.ema.decay=0.8", "callbacks.ema.update_starting_at_step=11"]
     for name, overrides in (("late", late), ("plain", [])):
         train.main(compose_config("train", [*RUN, *overrides, f"output_dir={tmp_path / name}"]))
     records = [read_record(tmp_path / name)["metrics"] for name in ("late", "plain")]

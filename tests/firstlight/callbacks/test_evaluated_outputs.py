@@ -90,3 +90,15 @@ def test_one_group_has_no_interval():
     callback = collect(model, ids=torch.arange(60))
 
     assert callback.compute_intervals(model, np.zeros(60)) == ({}, "none: requires at least 2 groups, found 1")
+
+
+def test_samples_without_a_label_are_left_out():
+    model = Classifier(["a", "b", "c"])
+    unlabeled, last = torch.full((60,), -1), torch.where(torch.arange(60) < 20, -1, LABELS)
+    groups = np.arange(60) // 5
+    intervals, line = collect(model, labels=last, ids=torch.arange(60)).compute_intervals(model, groups)
+
+    assert intervals == resample_classes(LABELS.numpy()[20:], LOGITS.argmax(1).numpy()[20:], groups[20:])
+    assert line == "95 % confidence, from 8 resampled groups"
+    none = collect(model, labels=unlabeled).compute_intervals(model, None)
+    assert none == ({}, "none: requires at least 2 samples, found 0")

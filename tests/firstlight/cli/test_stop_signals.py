@@ -29,7 +29,7 @@ COMMANDS = {
     "report": (["runs={run}", "output=report.html"], 1, 20),
     "preflight": ([*TRAINING[:-1], "trainer=mps"], 0, 20),
     "prepare": (TRAINING[:-1], 0, 10),
-    "lr_find": ([*TRAINING[:-1], "num_steps=20", "output_dir=out"], 0, 10),
+    "lr_find": ([*TRAINING[:-1], "num_steps=50", "output_dir=out"], 0, 10),
     "benchmark": (
         ["models=[tiny_mlp]", "min_seconds=0.01", "repeats=1", "accelerators=[cpu]", "output_dir=out"],
         0,

@@ -7,7 +7,7 @@ from firstlight.config import instantiate as instantiation
 from firstlight.config.compose import compose_config
 from firstlight.config.instantiate import instantiate_entries, validate_classes
 from firstlight.config.options import load_option
-from firstlight.config.switches import is_switched_off, list_active_switches
+from firstlight.config.switches import describe_unreached, is_switched_off, list_active_switches
 from firstlight.config.validate import validate_config
 from firstlight.run.errors import ConfigError
 from firstlight.run.files import to_plain_dict
@@ -50,6 +50,11 @@ def test_every_option_with_callbacks_has_the_switches(option, name, key):
         (["callbacks.accumulation.scheduling={}"], "expected a mapping from epochs"),
         (["callbacks.accumulation.scheduling={a:2}"], "expected a mapping from epochs"),
         (["callbacks.accumulation.scheduling=4"], "expected a mapping, got 4"),
+        (
+            ["callbacks.accumulation.scheduling={3:2,5:4}", "trainer.max_epochs=3"],
+            "scheduling starts in epoch 3, which the run does not reach: .* and trainer.max_epochs=3. Decrease",
+        ),
+        (["callbacks.unfreezing.schedule={1:['*']}"], "schedule starts in epoch 1, which the run does not reach"),
         (["callbacks.unfreezing.schedule={0:network.*}"], "expected a mapping from epochs .* to lists of patterns"),
         (["callbacks.unfreezing.schedule={-1:[network.*]}"], "expected a mapping from epochs .* to lists of patterns"),
         (
@@ -82,6 +87,14 @@ def test_key_of_a_switch_that_is_off_is_an_error(monkeypatch, override, message)
     monkeypatch.setattr("firstlight.config.overrides.list_overridden_keys", lambda: [override.partition("=")[0]])
     with pytest.raises(ConfigError, match=message):
         validate_config(compose_config("train", [*OVERRIDES, "output_dir=run", override]))
+
+
+def test_note_names_the_epochs_that_are_not_reached():
+    schedule = {0: 8, 2: 4, 4: 1}
+
+    expected = "note      trainer.max_epochs=2 does not reach epochs 2, 4 (from 0) of key"
+    assert describe_unreached("key", schedule, 2) == expected
+    assert all(describe_unreached("key", schedule, epochs) is None for epochs in (5, -1, None))
 
 
 def test_sweep_may_switch_an_entry_off(monkeypatch):

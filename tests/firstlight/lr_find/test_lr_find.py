@@ -9,6 +9,7 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule
 
+from firstlight.build import build
 from firstlight.config.compose import compose_config
 from firstlight.lr_find import __main__ as lr_find
 from firstlight.lr_find import session
@@ -24,7 +25,7 @@ from support.quadratic import CURVATURE, Manual, Quadratic, TwoOptimizers, TwoRa
 # All 16 training samples in each step, so that the losses have no noise.
 OVERRIDES = ["model=tiny_mlp", *TINY_OVERRIDES["images"], "data.image_size=4", "data.num_samples=20"]
 OVERRIDES += ["data.batch_size=16", "data.augment=false", "trainer=cpu", "trainer.precision=32-true"]
-OVERRIDES += ["optimizer=adamw", "num_steps=40", "min_lr=1e-5", "max_lr=10"]
+OVERRIDES += ["optimizer=adamw", "num_steps=50", "min_lr=1e-5", "max_lr=10"]
 SGD = {"_target_": "torch.optim.SGD"}
 needs_timm = pytest.mark.skipif(not is_installed("timm"), reason="timm is not installed")
 
@@ -187,12 +188,23 @@ def test_several_devices_do_not_change_the_suggestion(tmp_path, capsys):
     assert output.count(note) == 1  # with scale_lr, nothing is said
 
 
+def test_schedules_of_the_run_in_the_test(tmp_path, monkeypatch, capsys):
+    built = []
+    monkeypatch.setattr(session, "build", lambda cfg: built.append(build(cfg)) or built[-1])
+    find(tmp_path / "run", "callbacks.accumulation.scheduling={0:3,1:1}", "callbacks.unfreezing.schedule={0:['*']}")
+
+    assert built[0][2].accumulate_grad_batches == 3
+    assert (
+        "note      without callbacks.unfreezing.schedule: all parameters are trained in the" in capsys.readouterr().out
+    )
+
+
 @pytest.mark.parametrize(
     ("override", "problem"),
     [
         (
             "num_steps=10",
-            "Invalid value for num_steps: expected an integer of at least 20, got 10.",
+            "Invalid value for num_steps: expected an integer of at least 50, got 10.",
         ),
         ("min_lr=0", "Invalid value for min_lr: expected a positive number, got 0"),
         ("max_lr=1e-6", "Invalid value for max_lr: expected a number greater than min_lr=1e-05, got 1e-06"),
@@ -206,7 +218,7 @@ def test_invalid_range_raises(override, problem, tmp_path):
 
 def test_loss_that_diverges_at_once_raises(tmp_path):
     with pytest.raises(
-        TrainingError, match=r"No suggestion: the loss diverged after \d+ of 40 steps. Decrease min_lr=100"
+        TrainingError, match=r"No suggestion: the loss diverged after \d+ of 50 steps. Decrease min_lr=100"
     ):
         find(
             tmp_path / "run", "min_lr=100", "max_lr=1e6", "optimizer._target_=torch.optim.SGD", "model.batch_norm=false"

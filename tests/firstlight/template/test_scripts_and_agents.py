@@ -27,7 +27,7 @@ ROWS = re.findall(r"^\| `([\w-]+)` \| (.+) \|$", PAGE.read_text().partition("## 
 DOCUMENTED = {command: re.findall(r"`(\w+)`", re.sub(r"\([^)]*\)|: a list.*", "", keys)) for command, keys in ROWS}
 # A range test of a dataset whose training samples form one batch, so that the loss has no noise.
 RANGE_TEST = ["data.num_samples=20", "data.batch_size=16", "data.augment=false", "model.dropout=0", "data.image_size=4"]
-RANGE_TEST += ["min_lr=1e-5", "max_lr=10", "num_steps=40", "output_dir=found"]
+RANGE_TEST += ["min_lr=1e-5", "max_lr=10", "num_steps=50", "output_dir=found"]
 SCRIPTS = ("doctor", "new", "init", "update", "lock")
 
 
