@@ -86,7 +86,7 @@ class ExponentialMovingAverage(EMAWeightAveraging):
             ConfigError: If the average would never be updated.
         """
         start, interval = self.update_starting_at_step or 0, self.update_every_n_steps
-        if trainer.fast_dev_run or (start == 0 and interval == 1):
+        if getattr(trainer, "fast_dev_run", False) or (start == 0 and interval == 1):
             return
         num_steps = trainer.estimated_stepping_batches
         first = -(-start // interval) * interval  # steps count from 0

@@ -155,7 +155,8 @@ def validate_first_epoch(key: str, schedule: dict[int, Any], trainer: dict[str, 
     Raises:
         ConfigError: If it does not.
     """
-    max_epochs, first = trainer.get("max_epochs"), min(schedule)
+    max_epochs: Any = trainer.get("max_epochs")
+    first = min(schedule)
     if is_integer(max_epochs, 1) and first >= max_epochs:
         raise ConfigError(
             f"{key} starts in epoch {first}, which the run does not reach: epochs count from 0, and "

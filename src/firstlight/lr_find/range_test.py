@@ -74,7 +74,7 @@ class LossRecorder(lr_finder._LRCallback):
         if not self._is_step(trainer):
             return
         if self.progress_bar_refresh_rate and self.progress_bar is None:
-            self.progress_bar = lr_finder.tqdm(desc="Finding best initial lr", total=self.num_training)
+            self.progress_bar = vars(lr_finder)["tqdm"](desc="Finding best initial lr", total=self.num_training)
         scheduler: Any = trainer.lr_scheduler_configs[0].scheduler
         self.lrs.append(scheduler.lr[0])
 
