@@ -64,7 +64,7 @@ USER_ERRORS = [
     ),
     (
         "train",
-        ["optimizer=sgd", "optimizer.layer_decay=0.5"],
+        ["optimizer=tiny_sgd", "optimizer.layer_decay=0.5"],
         "train: 'optimizer.layer_decay' is accepted, but not set in the config. To add the key, pass +optimizer.layer",
     ),
     ("train", ["~callbacks.curvs"], "train: Unknown setting 'callbacks.curvs'. Did you mean 'callbacks.curves'?"),
