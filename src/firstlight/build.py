@@ -35,7 +35,6 @@ from firstlight.model.load import (
     load_model,
     restore_split,
     select_metadata,
-    warn_about_trained_samples,
 )
 from firstlight.model.optimizer import has_own_optimizers, set_optimizer_config
 from firstlight.model.parameter_groups import validate_parameter_groups
@@ -107,8 +106,7 @@ def build(
         model = instantiate_model(settings, model_kwargs, defers_init=is_sharded(settings["trainer"]) and not init_file)
     validate_namespace(model, data)
     if init_file:
-        init_from_file(model, init_file, settings["init_from"]["strict"])
-        warn_about_trained_samples(data, init_file)
+        init_from_file(model, init_file, settings["init_from"]["strict"], data)
     apply_freeze_patterns(model, settings.get("freeze") or [], settings.get("unfreeze") or [])
     if not isinstance(model, Task) or not isinstance(data, LabeledDataModule):
         seed_everything(settings["seed"], workers=True, verbose=False)

@@ -9,7 +9,8 @@ from firstlight import evaluate, train
 from firstlight.config.compose import compose_config
 from firstlight.config.validate import validate_config
 from firstlight.data.metadata import load_metadata
-from firstlight.model.load import build_datamodule, warn_about_trained_samples
+from firstlight.model.init_from import warn_about_trained_samples
+from firstlight.model.load import build_datamodule
 from firstlight.run.errors import ConfigError
 from firstlight.run.files import to_plain_dict
 from firstlight.sweep.plan import SweepPlan, expand_jobs_or_corners, validate_jobs

@@ -4,13 +4,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
+from firstlight.checkpoint.io import read_checkpoint
+from firstlight.data.split_datamodule import SplitDataModule
+from firstlight.data.split_state import parse_state
 from firstlight.model.lora import is_adapter, rename_adapted_layers
 from firstlight.model.pretrained import WeightsReport, load_state_dict, print_report
 from firstlight.model.weights_file import read_state_dict
 from firstlight.run.errors import CheckpointError, not_found
 from firstlight.run.files import get_best_or_last_checkpoint
+from firstlight.run.rank import is_nonzero_rank
 
 
 def find_weights_file(settings: Mapping[str, Any] | None) -> str | None:
@@ -36,13 +41,14 @@ def find_weights_file(settings: Mapping[str, Any] | None) -> str | None:
     return checkpoint
 
 
-def init_from_file(model: nn.Module, file: str, strict: bool) -> WeightsReport:
+def init_from_file(model: nn.Module, file: str, strict: bool, data: LightningDataModule | None = None) -> WeightsReport:
     """Load the tensors of a file that have a name and a shape of the model, and print how many were loaded.
 
     Args:
         model: Any module.
         file: A checkpoint or state dict; the names in a state dict of `model.network` lack the prefix "network.".
         strict: Whether all tensors of the model and of the file must match.
+        data: The dataset of the new model, to warn if the weights were trained on its test samples.
 
     Raises:
         CheckpointError: If the weights do not fit the model, or not exactly if `strict` is set.
@@ -66,7 +72,31 @@ def init_from_file(model: nn.Module, file: str, strict: bool) -> WeightsReport:
         )
     report.check(f"init_from.path={file}", "Use the weights of a run with the same model.")
     print_report(f"{report.format()}, from {file}")
+    warn_about_trained_samples(data, file)
     return report
+
+
+def warn_about_trained_samples(data: LightningDataModule | None, file: str) -> None:
+    """Print a warning if weights come from a run that was trained on samples of the val or test split.
+
+    Args:
+        data: The dataset, after its setup.
+        file: The file that `init_from` names.
+    """
+    if not isinstance(data, SplitDataModule) or data.splitter.state is None or Path(file).suffix != ".ckpt":
+        return
+    saved = read_checkpoint(Path(file)).get(type(data).__qualname__)
+    if not saved or is_nonzero_rank():
+        return
+    trained = parse_state(saved).records["train"]
+    for split in ("val", "test"):
+        record = data.splitter.state.records.get(split)
+        if record and (count := trained.count_equal(record)):
+            print(
+                f"Warning: {count:,} of {record.num_samples:,} {split} samples are training samples of {file}, so that "
+                f"the {split} metrics are too good. Use weights of a run with the same split or fold.",
+                flush=True,
+            )
 
 
 def add_network_prefix(state_dict: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -2,26 +2,22 @@
 
 import functools
 import inspect
-from pathlib import Path
 from types import NoneType
 from typing import Any, get_args
 
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from firstlight.checkpoint.io import read_checkpoint
 from firstlight.config.instantiate import instantiate, locate, validate_classes
 from firstlight.config.schema import read_signature
 from firstlight.config.untrusted import deny_remote_code
 from firstlight.data.labels import LABEL_DTYPES
 from firstlight.data.slow_hooks import show_slow_hooks
 from firstlight.data.split_datamodule import SplitDataModule
-from firstlight.data.split_state import parse_state
 from firstlight.distributed.deferred_init import defer_initialization
 from firstlight.model.task import Task
 from firstlight.run.errors import CheckpointError, ConfigError
 from firstlight.run.files import ENGINE_KEY
-from firstlight.run.rank import is_nonzero_rank
 
 Config = dict[str, Any]
 
@@ -84,29 +80,6 @@ def restore_split(data: LightningDataModule | None, saved: Config, is_evaluation
     if isinstance(data, SplitDataModule) and (state := saved.get(type(data).__qualname__)):
         data.splitter.is_evaluation = is_evaluation
         data.load_state_dict(state)
-
-
-def warn_about_trained_samples(data: LightningDataModule | None, file: str) -> None:
-    """Print a warning if weights come from a run that was trained on samples of the val or test split.
-
-    Args:
-        data: The dataset, after its setup.
-        file: The file that `init_from` names.
-    """
-    if not isinstance(data, SplitDataModule) or data.splitter.state is None or Path(file).suffix != ".ckpt":
-        return
-    saved = read_checkpoint(Path(file)).get(type(data).__qualname__)
-    if not saved or is_nonzero_rank():
-        return
-    trained = parse_state(saved).records["train"]
-    for split in ("val", "test"):
-        record = data.splitter.state.records.get(split)
-        if record and (count := trained.count_equal(record)):
-            print(
-                f"Warning: {count:,} of {record.num_samples:,} {split} samples are training samples of {file}, so that "
-                f"the {split} metrics are too good. Use weights of a run with the same split or fold.",
-                flush=True,
-            )
 
 
 def load_model(saved: Config, trust_remote_code: bool = False, runs_setup: bool = False) -> LightningModule:
