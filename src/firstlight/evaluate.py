@@ -34,7 +34,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     from firstlight.checkpoint.resolve import resolve_checkpoint
     from firstlight.cli import console, summary
     from firstlight.run.evaluation import open_evaluation
-    from firstlight.trainer.loops import describe_evaluated_samples
+    from firstlight.trainer.loops import count_evaluated_samples
 
     checkpoint = resolve_checkpoint(cfg)
     with open_evaluation(cfg, checkpoint) as record:
@@ -48,9 +48,10 @@ def main(cfg: DictConfig) -> dict[str, Any]:
         metrics = run_loop(cfg.split, loop, model, data, trainer)
         found, line = outputs.compute_intervals(model, get_groups(data, cfg.split))
         intervals = {name: list(found[key]) for name in metrics if (key := name.partition("/")[2]) in found}
-        results = {"split": cfg.split, "samples": count_samples(data), "metrics": metrics, "intervals": intervals}
+        counts = count_evaluated_samples(trainer, loop)
+        results = {"split": cfg.split, "samples": counts and counts[0], "metrics": metrics, "intervals": intervals}
         record.write(**results)
-    samples = f"{describe_evaluated_samples(trainer, loop)} ({cfg.split})"
+    samples = f"{format_counts(counts)} ({cfg.split})"
     console.print_fields({"samples": samples, **format_metrics(metrics, intervals), "intervals": line})
     console.print_fields({"written": str(record.directory)})
     return {"output_dir": str(record.directory), "checkpoint": checkpoint, **results}
@@ -103,18 +104,19 @@ def format_metrics(metrics: dict[str, float], intervals: dict[str, list[float]])
     return {name: f"{value!r}{ranges.get(name, '')}" for name, value in metrics.items()}
 
 
+def format_counts(counts: tuple[int, int] | None) -> str:
+    """Return how many samples were evaluated, such as "60" or "8 of 60"; "unknown" for a stream."""
+    if counts is None:
+        return "unknown"
+    num_samples, total = counts
+    return f"{total:,}" if num_samples == total else f"{num_samples:,} of {total:,}"
+
+
 def get_groups(data: Any, split: str) -> "np.ndarray | None":
     """Return a number per group for each sample of a split; None if its samples are not grouped."""
     from firstlight.data.datamodule import LabeledDataModule
 
     return data.splitter.groups.get(split) if isinstance(data, LabeledDataModule) else None
-
-
-def count_samples(data: Any) -> int | None:
-    """Return the number of evaluated samples of a labeled dataset; None for any other."""
-    from firstlight.data.datamodule import LabeledDataModule
-
-    return len(data.datasets["test"]) if isinstance(data, LabeledDataModule) else None  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

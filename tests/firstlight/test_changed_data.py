@@ -59,7 +59,8 @@ def test_evaluated_dataset_and_number_of_samples_are_printed(run_dir, tmp_path, 
         (f"data.path={tmp_path}/new.csv",): "samples        61 (test)\n",
         (f"data.test_path={tmp_path}/new.csv",): "samples        61 (test)\n",
     }.items():
-        evaluate.main(compose_config("evaluate", [f"run={run_dir}", *overrides]))
+        result = evaluate.main(compose_config("evaluate", [f"run={run_dir}", *overrides]))
         output = capsys.readouterr().out
         assert line in output
+        assert result["samples"] == int(line.split()[1])
     assert f", test_path={tmp_path}/new.csv\n" in output

@@ -21,8 +21,8 @@ def find_missing_hooks(model: LightningModule, data: LightningDataModule | None,
     return missing + ([] if any(is_overridden(loader, owner) for owner in owners) else [loader])
 
 
-def describe_evaluated_samples(trainer: Trainer, loop: str) -> str:
-    """Return how many samples the last evaluation has read, such as "60" or "8 of 60"; "unknown" for a stream.
+def count_evaluated_samples(trainer: Trainer, loop: str) -> tuple[int, int] | None:
+    """Return how many samples the last evaluation has read, and how many there are; None for a stream.
 
     Args:
         trainer: The trainer, after the evaluation on one device.
@@ -37,7 +37,7 @@ def describe_evaluated_samples(trainer: Trainer, loop: str) -> str:
         try:
             size, num_batches = len(loader.dataset), len(loader)
         except (TypeError, AttributeError):
-            return "unknown"
+            return None
         total += size
         num_read += size if limit >= num_batches else int(limit) * (getattr(loader, "batch_size", None) or 1)
-    return f"{total:,}" if num_read == total else f"{num_read:,} of {total:,}"
+    return num_read, total
