@@ -9,21 +9,8 @@ from pathlib import Path
 import pytest
 
 from support.checkout import ROOT
+from support.deletable_commands import COMMANDS
 
-COMMANDS = [
-    "sweep",
-    "export",
-    "report",
-    "live",
-    "demo",
-    "runs",
-    "benchmark",
-    "check_gpu",
-    "preflight",
-    "prepare",
-    "tune",
-    "lr_find",
-]
 EXISTING = [name for name in COMMANDS if (ROOT / "src" / "firstlight" / name).is_dir()]
 # In each copy without one command: import all modules of the engine, and compose the root configs.
 # The libraries are imported once, before the process forks.

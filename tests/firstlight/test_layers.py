@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import firstlight
+from support.deletable_commands import COMMANDS
 
 ENGINE = Path(firstlight.__file__).parent
 # The packages and modules of each layer, from bottom to top. `__init__` is src/firstlight/__init__.py.
@@ -42,21 +43,6 @@ LAYERS = [
     ["sweep", "__init__"],
 ]
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
-# Each of these commands can be deleted with `rm -r`.
-COMMANDS = [
-    "sweep",
-    "export",
-    "report",
-    "live",
-    "demo",
-    "runs",
-    "benchmark",
-    "check_gpu",
-    "preflight",
-    "prepare",
-    "tune",
-    "lr_find",
-]
 MODULES = {
     ".".join(path.relative_to(ENGINE.parent).with_suffix("").parts).removesuffix(".__init__"): path
     for path in ENGINE.rglob("*.py")
