@@ -15,7 +15,7 @@ MONITOR_KEY = "callbacks.early_stopping.monitor"
 
 
 class AutoEarlyStopping(EarlyStopping):
-    """Lightning's EarlyStopping, whose metric and direction may be `auto`, as those of BestCheckpoint.
+    """Lightning's EarlyStopping, whose metric and direction may be `auto`, as in BestCheckpoint.
 
     The metric is checked after each epoch, or after each validation if an epoch has several or none. The count of
     validations without an improvement is part of checkpoints.
@@ -113,7 +113,7 @@ class AutoEarlyStopping(EarlyStopping):
         return {**super().state_dict(), "monitor": self.monitor, "mode": self.mode}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the state, unless the resumed run monitors another metric. The patience is that of the config."""
+        """Restore the state, unless the resumed run monitors another metric. The patience of the config is kept."""
         monitor, mode = state_dict["monitor"], state_dict["mode"]
         if self.monitor == AUTO and monitor != AUTO:
             self._set_monitor(monitor, mode)

@@ -87,5 +87,5 @@ def is_per_sample(outputs: Any, labels: Any) -> bool:
 
 
 def has_classification_metrics(model: LightningModule) -> bool:
-    """Return True if the metrics of a model are the accuracy and F1 of `Classifier`, not those of a subclass."""
+    """Return True if a model has the metrics of `Classifier`, accuracy and F1, which a subclass may replace."""
     return isinstance(model, Classifier) and type(model).metrics is Classifier.metrics

@@ -19,7 +19,7 @@ class UnfreezingSchedule(Callback):
     """Train each parameter from the first epoch whose patterns match it; parameters without a match always train.
 
     All parameters are in the optimizer from the start. A frozen parameter has no gradient, so that neither weight decay
-    nor momentum changes it. Which parameters are frozen is a function of the epoch alone. As with `freeze`, a module
+    nor momentum changes it. Which parameters are frozen depends only on the epoch. As with `freeze`, a module
     whose parameters are all frozen is in eval mode, and parameters that `freeze` names stay frozen.
 
     Args:

@@ -22,7 +22,7 @@ class GroupColumn:
     def __init__(self, name: str | None, others: Sequence[str]) -> None:
         if name is not None and (name in others or not name):
             fix = "Use e.g. data.group_column=patient, or data.group_column=null."
-            raise ConfigError(invalid_value("data.group_column", name, f"a column besides {', '.join(others)}", fix))
+            raise ConfigError(invalid_value("data.group_column", name, f"a column other than {', '.join(others)}", fix))
         self.name = name
         # To be read in addition to other columns.
         self.names = [name] if name else []

@@ -149,7 +149,7 @@ class SampleSplitter:
             names: Splits that the dataset has.
 
         Raises:
-            ConfigError: If it has a split besides "train".
+            ConfigError: If it has a split other than "train".
         """
         own = [name for name in HELD_OUT if name in set(names)]
         if self.num_folds and not self.restored and own:

@@ -5,7 +5,7 @@ split, and those up to floor((test + val) * n + u) are val. The offset u of a cl
 and 1, so that the rounding of small classes adds up to the fractions over all classes.
 
 The hashes at which the splits of a class begin and end are its boundaries. They are stored with the run: afterwards, a
-sample is assigned by its hash alone. `folds.py` makes the boundaries of a cross-validation, in the same order.
+sample is assigned only by its hash. `folds.py` makes the boundaries of a cross-validation, in the same order.
 """
 
 import hashlib

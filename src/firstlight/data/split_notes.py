@@ -81,7 +81,7 @@ def describe_new_split(
     rule: SplitRule,
     group_column: str = "",
 ) -> list[str]:
-    """Return lines about a split whose proportions differ from those of the classes, or from its fractions.
+    """Return lines about a split whose class proportions or fractions differ from the expected ones.
 
     Args:
         hashes: Hash of each sample.

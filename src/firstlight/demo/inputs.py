@@ -44,7 +44,7 @@ def validate_image(content: bytes) -> bytes:
     """Check the header of an image file: nothing is decoded. Return its contents.
 
     Raises:
-        InputError: If it is no image, has too many or too few pixels, or is animated.
+        InputError: If it is not an image, has too many or too few pixels, or is animated.
     """
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(BytesIO(content), formats=get_formats()) as image:

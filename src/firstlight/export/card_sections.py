@@ -121,7 +121,7 @@ def format_use(source: ExportSource, library: str, repo_id: str | None) -> str:
     if library == "torch":
         lines.append(
             "`model.pt2` is a program of torch.export, which runs without the source code of the model. Loading such a "
-            "file can run code, so load it only if you trust its author. `model.safetensors` has the weights alone."
+            "file can run code, so load it only if you trust its author. `model.safetensors` has only the weights."
         )
     lines.append("`config.json` describes inputs, outputs and preprocessing.")
     return "\n\n".join(lines)

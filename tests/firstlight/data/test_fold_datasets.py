@@ -170,5 +170,5 @@ def test_missing_group_in_json_is_rejected_in_one_line(tmp_path):
 def test_group_column_needs_a_column_of_its_own():
     with pytest.raises(ConfigError, match="metadata.csv with the columns file_name, label and patient, and set"):
         make_photos("photos", group_column="patient")
-    with pytest.raises(ConfigError, match="data.group_column: expected a column besides text, label, got 'label'"):
+    with pytest.raises(ConfigError, match="data.group_column: expected a column other than text, label, got 'label'"):
         TextFileDataModule("x.csv", group_column="label")
