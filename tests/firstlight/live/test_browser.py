@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("starlette", reason="starlette is not installed: uv pip install -e '.[live]'")
 
-from support.browser import get_texts, record_problems, start_browser, wait_until
+from support.browser import get_texts, open_details, record_problems, start_browser, wait_until
 from support.runs import HOSTILE, write_logs, write_provenance, write_run
 from support.tiny_training import make_command
 
@@ -39,6 +39,12 @@ def tab(browser):
     assert {address.split("/")[2].split(":")[0] for address in addresses} <= {"127.0.0.1"}
 
 
+def find_free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 def start_server(root, port):
     """Start `make live`, and return its process once it listens."""
     command = [sys.executable, "-m", "firstlight.live", f"runs={root}", f"port={port}", "open_browser=false"]
@@ -56,14 +62,13 @@ def stop_server(process):
 
 
 @contextmanager
-def serve(root):
-    """Serve runs; yield the port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+def serve(root, tab):
+    """Serve runs; yield the port. The tab leaves the page before the server stops: it reports lost connections."""
+    port = find_free_port()
     process = start_server(root, port)
     try:
         yield port
+        tab.goto("about:blank")
     finally:
         assert stop_server(process) == (130, "live: stopped by SIGINT.\n")
 
@@ -98,7 +103,7 @@ def get_connection(tab):
 
 def test_page_follows_running_runs(tab, tmp_path):
     """Curves grow without a reload, a second run appears, and it turns red with its reason when it fails."""
-    with serve(tmp_path) as port, train(tmp_path / "first", "trainer.max_epochs=500", STEP_SECONDS="0.2") as first:
+    with serve(tmp_path, tab) as port, train(tmp_path / "first", "trainer.max_epochs=500", STEP_SECONDS="0.2") as first:
         tab.goto(f"http://127.0.0.1:{port}/")
         tab.evaluate("window.isSamePage = true")
         wait_until(tab, lambda: get_curves(tab).get("first", 0) > 3, timeout_s=60)
@@ -118,15 +123,15 @@ def test_page_follows_running_runs(tab, tmp_path):
         assert {"progress", "time left", "samples/s", "data wait"} <= {*columns}
         tab.select_option("#run-name", label="first (running)")
         tab.click("#run-log-section summary")
-        wait_until(tab, lambda: "epoch 1/500" in tab.text_content("#run-log"))
+        wait_until(tab, lambda: "/500 " in tab.text_content("#run-log"))
         first.terminate()
-        wait_until(tab, lambda: get_statuses(tab)["first"] == "interrupted", timeout_s=30)
+        wait_until(tab, lambda: get_statuses(tab)["first"] == "interrupted")
         assert tab.evaluate("window.isSamePage")
 
 
 def test_choices_of_the_reader_survive_changes(tab, tmp_path):
     write_logs(tmp_path)
-    with serve(tmp_path) as port:
+    with serve(tmp_path, tab) as port:
         tab.goto(f"http://127.0.0.1:{port}/")
         wait_until(tab, lambda: get_curves(tab))
         tab.fill("#filter", "wide")
@@ -136,7 +141,8 @@ def test_choices_of_the_reader_survive_changes(tab, tmp_path):
         tab.click("#table td button:text-is('sweep/now/1_x')")
         tab.focus("input[aria-label='Plot sweep/now/2_x']")
         tab.evaluate("Plotly.relayout('curves-chart', { 'xaxis.range': [2, 5] })")
-        selected = get_curves(tab).keys()
+        selected = {"sweep/now/0_x", "sweep/now/1_x", "sweep/now/2_x", "train/failed", "train/running"}
+        wait_until(tab, lambda: get_curves(tab).keys() == selected)
         write_run(tmp_path / "sweep/now/4_x", ["model=wide", "seed=4"], accuracy=0.95)
         wait_until(tab, lambda: "sweep/now/4_x" in get_statuses(tab))
 
@@ -154,11 +160,11 @@ def test_differences_and_uncommitted_changes_stay_open(tab, tmp_path):
     for number, name in enumerate(("one", "two")):
         run_dir = write_run(tmp_path / name, [f"seed={number}"], started=f"2026-11-20T1{9 - number}:00:00Z")
         write_provenance(run_dir, f"+{name}\n", f"torch==2.{number}\n", f"width: {number}\n")
-    with serve(tmp_path) as port:
+    with serve(tmp_path, tab) as port:
         tab.goto(f"http://127.0.0.1:{port}/")
         wait_until(tab, lambda: len(get_texts(tab, "#differences-table tbody tr")) == 6)
         assert get_texts(tab, "#differences-table td") == ["seed", "0", "1", "width", "0", "1", "torch", "2.0", "2.1"]
-        tab.click("#run-diff summary")
+        open_details(tab, "#run-diff")
         assert tab.text_content("#run-diff pre") == "+one\n"
         write_provenance(tmp_path / "one", "+newer\n", "torch==2.0\n", "width: 7\n")
         wait_until(tab, lambda: tab.text_content("#run-diff pre") == "+newer\n")
@@ -170,7 +176,7 @@ def test_differences_and_uncommitted_changes_stay_open(tab, tmp_path):
 def test_deleted_run_is_replaced_in_the_chart_and_zoom_stays(tab, tmp_path):
     for number in range(9):
         write_run(tmp_path / f"r{number}", [f"seed={number}"], accuracy=0.1 + number / 10)
-    with serve(tmp_path) as port:
+    with serve(tmp_path, tab) as port:
         tab.goto(f"http://127.0.0.1:{port}/")
         wait_until(tab, lambda: len(get_curves(tab)) == 8)
         tab.evaluate("document.getElementById('hyperparameters-chart').scrollIntoView()")
@@ -185,10 +191,12 @@ def test_deleted_run_is_replaced_in_the_chart_and_zoom_stays(tab, tmp_path):
 
 def test_page_connects_again_after_a_restart(tab, tmp_path):
     write_run(tmp_path / HOSTILE.replace("/", "-"), [f"model={HOSTILE}"])
-    with serve(tmp_path) as port:
-        tab.goto(f"http://127.0.0.1:{port}/")
-        wait_until(tab, lambda: get_connection(tab) == "connected" and len(get_statuses(tab)) == 1)
-        tab.click("#clear-selection")
+    port = find_free_port()
+    process = start_server(tmp_path, port)
+    tab.goto(f"http://127.0.0.1:{port}/")
+    wait_until(tab, lambda: get_connection(tab) == "connected" and len(get_statuses(tab)) == 1)
+    tab.click("#clear-selection")
+    assert stop_server(process)[0] == 130
     wait_until(tab, lambda: get_connection(tab) == "reconnecting")
     write_run(tmp_path / "later", status="failed")
     process = start_server(tmp_path, port)
@@ -205,16 +213,16 @@ def test_page_connects_again_after_a_restart(tab, tmp_path):
 def test_thousand_connections_do_not_stop_the_server(tab, tmp_path):
     write_logs(tmp_path)
     request = "GET {} HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    with serve(tmp_path) as port:
+    with serve(tmp_path, tab) as port:
         sockets = [socket.create_connection(("127.0.0.1", port)) for _ in range(1000)]
         for index, connection in enumerate(sockets):
             # Silent ones, incomplete requests, and streams.
             connection.sendall([b"", b"GET / HTTP/1.1\r\nHost: ", request.format("/events").encode()][index % 3])
         tab.goto(f"http://127.0.0.1:{port}/")
-        wait_until(tab, lambda: get_curves(tab), timeout_s=30)
+        wait_until(tab, lambda: get_curves(tab))
         assert get_connection(tab) == "connected"
         write_run(tmp_path / "later")
-        wait_until(tab, lambda: "later" in get_statuses(tab), timeout_s=30)
+        wait_until(tab, lambda: "later" in get_statuses(tab))
         for connection in sockets:
             connection.close()
 
@@ -231,15 +239,16 @@ def test_200_runs_are_shown_without_lag(tab, tmp_path):
         metrics = session.send("Performance.getMetrics")["metrics"]
         return next(metric["value"] for metric in metrics if metric["name"] == "TaskDuration")
 
-    with serve(tmp_path) as port:
+    with serve(tmp_path, tab) as port:
         tab.goto(f"http://127.0.0.1:{port}/")
-        wait_until(tab, lambda: len(get_curves(tab)) == 8, timeout_s=30)
+        wait_until(tab, lambda: len(get_curves(tab)) == 8)
         loading_s = measure()
         write_run(tmp_path / "200_x", status="failed", started="2026-11-21T10:00:00+00:00")
-        # Looking for the run would take time of the same thread.
-        tab.wait_for_timeout(8000)
-        change_s = measure() - loading_s
-        assert get_statuses(tab)["200_x"] == "failed"
+        change_s = 0
+        while get_statuses(tab).get("200_x") != "failed":
+            # Looking for the run takes time of the same thread: rarely.
+            tab.wait_for_timeout(8000)
+            change_s = measure() - loading_s
     print(f"loading {loading_s:.2f} s, change {change_s:.2f} s")
 
     assert loading_s < 3

@@ -45,7 +45,9 @@ def get_curve_names(tab):
 
 
 def get_points(tab, chart):
-    return tab.evaluate(f"document.getElementById('{chart}').data.find(trace => trace.mode === 'markers')")
+    """Return the sorted points [(x, y), …] of a chart."""
+    points = tab.evaluate(f"document.getElementById('{chart}').data.find(trace => trace.mode === 'markers')")
+    return sorted(zip(points["x"], points["y"], strict=True))
 
 
 def test_click_sorts_and_second_click_reverses(open_page):
@@ -106,10 +108,12 @@ def test_metric_and_throughput_are_plotted_over_hyperparameter(open_page):
     tab.select_option("#hyperparameters-key", "data.batch_size")
     tab.select_option("#hyperparameters-color", "")
     tab.fill("#filter", "wide")
-    points = get_points(tab, "hyperparameters-chart")
-    assert sorted(zip(points["x"], points["y"], strict=True)) == [(16, 0.5), (16, 0.6), (32, 0.7), (32, 0.8)]
+    expected = [(16, 0.5), (16, 0.6), (32, 0.7), (32, 0.8)]
+    # A chart outside the window is drawn when the browser reports that it is visible.
+    tab.locator("#hyperparameters-chart").scroll_into_view_if_needed()
+    wait_until(tab, lambda: get_points(tab, "hyperparameters-chart") == expected)
     tab.locator("#speed-chart").scroll_into_view_if_needed()
-    assert sorted(get_points(tab, "speed-chart")["y"]) == [500, 600, 700, 800]
+    wait_until(tab, lambda: sorted(y for _, y in get_points(tab, "speed-chart")) == [500, 600, 700, 800])
 
 
 def test_markup_in_class_names_is_escaped(open_page):
@@ -122,7 +126,7 @@ def test_markup_in_class_names_is_escaped(open_page):
     assert ticks == [f"{HOSTILE[:15]}…", "<b>x</b> & y"]
     assert "predicted <b>x</b> & y" in tab.text_content("#samples")
     assert "<i>right</i>" in tab.text_content("#samples")
-    assert tab.eval_on_selector("#samples img", "image => image.naturalWidth") == 1
+    wait_until(tab, lambda: tab.eval_on_selector("#samples img", "image => image.naturalWidth") == 1)
     assert not tab.query_selector_all("main script, main b, main i")
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from support.browser import open_details
 from support.runs import HOSTILE, write_page, write_provenance, write_run
 
 pytestmark = pytest.mark.slow
@@ -34,8 +35,8 @@ def test_uncommitted_changes_and_packages_of_the_selected_run_are_shown(open_pag
     tab = open_page()
     assert tab.query_selector("#run-diff pre").text_content() == ""
     assert tab.query_selector("#run-diff summary").text_content() == "Uncommitted changes (6 lines)"
-    tab.click("#run-diff summary")
-    tab.click("#run-packages summary")
+    open_details(tab, "#run-diff")
+    open_details(tab, "#run-packages")
 
     assert get_lines(tab, "#run-diff pre span") == [
         ["file", "diff --git a/a b/a\n"],
@@ -79,6 +80,6 @@ def test_differences_between_two_runs_are_listed(open_page):
 @pytest.mark.parametrize("width", [390, 1280])
 def test_page_does_not_scroll_sideways(open_page, width):
     tab = open_page(width=width)
-    tab.click("#run-diff summary")
+    open_details(tab, "#run-diff")
 
     assert tab.evaluate("document.documentElement.scrollWidth") <= width

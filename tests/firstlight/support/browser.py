@@ -27,13 +27,19 @@ def record_problems(tab, problems, addresses):
     tab.on("request", lambda request: addresses.append(request.url))
 
 
-def wait_until(tab, condition, timeout_s=10):
+def wait_until(tab, condition, timeout_s=30):
     """Wait until a condition is true. The tab's `wait_for_function` evaluates text, which the page's policy forbids."""
     for _ in range(10 * timeout_s):
         if condition():
             return
         tab.wait_for_timeout(100)
     raise TimeoutError(f"the condition is still false after {timeout_s} seconds")
+
+
+def open_details(tab, selector):
+    """Open a details element, whose text is built in a toggle event: the browser sends it after the click."""
+    tab.click(f"{selector} summary")
+    wait_until(tab, lambda: tab.text_content(f"{selector} pre"))
 
 
 def get_texts(tab, selector):
