@@ -1,8 +1,5 @@
 """Tests of the page of the demo in a real browser, with real models."""
 
-import signal
-import subprocess
-import sys
 from contextlib import contextmanager
 
 import pytest
@@ -13,6 +10,7 @@ from PIL import Image
 
 from support.browser import get_texts, record_problems, start_browser, wait_until
 from support.exports import train_for_export
+from support.local_page import start_page, stop_page
 
 pytestmark = pytest.mark.slow
 
@@ -42,17 +40,12 @@ def tab(browser, request):
 @contextmanager
 def serve(run_dir):
     """Start `make demo` with the last checkpoint of a run; yield the address. Ctrl-C ends it."""
-    overrides = [f"run={run_dir}", "ckpt=last", "open_browser=false", "trainer=cpu", "port=20001"]
-    command = [sys.executable, "-m", "firstlight.demo", *overrides]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    line = process.stdout.readline()
+    process, line = start_page("demo", f"run={run_dir}", "ckpt=last", "trainer=cpu", "port=20001")
     assert line.startswith(f"Demo of {run_dir.name}: http://127.0.0.1:"), line + process.stdout.read()
     try:
         yield line.partition(": ")[2].split()[0]
     finally:
-        process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=20)
-        assert (process.returncode, output) == (130, "demo: stopped by SIGINT.\n")
+        assert stop_page(process) == (130, "demo: stopped by SIGINT.\n")
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,8 @@
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
-import sys
 from contextlib import contextmanager
 
 import pytest
@@ -13,6 +11,7 @@ import pytest
 pytest.importorskip("starlette", reason="starlette is not installed: uv pip install -e '.[live]'")
 
 from support.browser import get_texts, open_details, record_problems, start_browser, wait_until
+from support.local_page import find_free_port, start_page, stop_page
 from support.runs import HOSTILE, write_logs, write_provenance, write_run
 from support.tiny_training import make_command
 
@@ -39,26 +38,11 @@ def tab(browser):
     assert {address.split("/")[2].split(":")[0] for address in addresses} <= {"127.0.0.1"}
 
 
-def find_free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def start_server(root, port):
     """Start `make live`, and return its process once it listens."""
-    command = [sys.executable, "-m", "firstlight.live", f"runs={root}", f"port={port}", "open_browser=false"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    line = process.stdout.readline()
+    process, line = start_page("live", f"runs={root}", f"port={port}")
     assert line == f"Live page of {root}: http://127.0.0.1:{port} (stop with Ctrl-C)\n"
     return process
-
-
-def stop_server(process):
-    """Stop the server with Ctrl-C, and return its exit code and output."""
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=20)
-    return process.returncode, output
 
 
 @contextmanager
@@ -70,7 +54,7 @@ def serve(root, tab):
         yield port
         tab.goto("about:blank")
     finally:
-        assert stop_server(process) == (130, "live: stopped by SIGINT.\n")
+        assert stop_page(process) == (130, "live: stopped by SIGINT.\n")
 
 
 @contextmanager
@@ -196,7 +180,7 @@ def test_page_connects_again_after_a_restart(tab, tmp_path):
     tab.goto(f"http://127.0.0.1:{port}/")
     wait_until(tab, lambda: get_connection(tab) == "connected" and len(get_statuses(tab)) == 1)
     tab.click("#clear-selection")
-    assert stop_server(process)[0] == 130
+    assert stop_page(process)[0] == 130
     wait_until(tab, lambda: get_connection(tab) == "reconnecting")
     write_run(tmp_path / "later", status="failed")
     process = start_server(tmp_path, port)
@@ -204,7 +188,7 @@ def test_page_connects_again_after_a_restart(tab, tmp_path):
 
     assert get_statuses(tab)["later"] == "failed"
     assert get_curves(tab) == {}
-    assert stop_server(process)[0] == 130
+    assert stop_page(process)[0] == 130
     # The browser reports each failed connection.
     assert {problem for problem in tab.problems if "ERR_" not in problem} == set()
     tab.problems.clear()
