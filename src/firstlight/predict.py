@@ -16,7 +16,7 @@ from firstlight.cli.command import command
 from firstlight.config.options import AUTO
 from firstlight.config.validate import validate_config
 from firstlight.data.predict_inputs import find_input_paths
-from firstlight.run.errors import ConfigError, DataError, invalid_value
+from firstlight.run.errors import ConfigError, DataError, describe_error, invalid_value
 from firstlight.run.evaluation import open_evaluation
 from firstlight.run.files import to_plain_dict, write_atomically
 from firstlight.run.json_output import is_json_requested
@@ -191,9 +191,8 @@ def predict_dataloader(cfg: DictConfig, path: Path, model: Any, data: Any, train
     try:
         trainer.predict(model, data, return_predictions=False)
     except (TypeError, AttributeError, KeyError, IndexError, ValueError) as error:
-        reason = (str(error).splitlines() or [""])[0]
         raise DataError(
-            f"predict_step of {name} failed with {type(error).__name__}: {reason}. It must accept a batch of "
+            f"predict_step of {name} failed with {describe_error(error)}. It must accept a batch of "
             "predict_dataloader; by default, it calls forward with the batch."
         ) from error
     finally:

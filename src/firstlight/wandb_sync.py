@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from firstlight.cli.command import command
 from firstlight.config.validate import validate_config
 from firstlight.logger.wandb_offline import RunSegment, find_pending, upload_segments
-from firstlight.run.errors import ConfigError, UserError
+from firstlight.run.errors import ConfigError, UserError, get_first_line
 from firstlight.run.json_output import update_result
 
 
@@ -94,7 +94,7 @@ def validate_api_key() -> None:
     try:
         has_key = has_api_key(verify=True)
     except (wandb.errors.Error, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = get_first_line(error)
         raise UserError(
             f"Cannot connect to W&B, or the API key was rejected ({reason}). Try again later, or run `wandb login`."
         ) from error

@@ -10,6 +10,7 @@ from torch import Tensor
 from firstlight.model.classifier import Classifier
 from firstlight.model.intervals import MAX_VALUES, Intervals, resample_classes, resample_metrics
 from firstlight.model.task import Task
+from firstlight.run.errors import describe_error
 from firstlight.run.packages import is_installed
 
 
@@ -76,7 +77,7 @@ class EvaluatedOutputs(Callback):
             try:
                 intervals = resample_metrics(model, outputs, labels, codes)
             except Exception as error:  # of metrics of a user, which must not prevent the evaluation
-                return {}, f"none: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+                return {}, f"none: {describe_error(error)}"
         return intervals, f"95 % confidence, from {num_units:,} resampled {unit}"
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from firstlight.check_gpu.operator_check import describe_error, is_unsupported
+from firstlight.check_gpu.operator_check import describe_kernel_error, is_unsupported
 from firstlight.check_gpu.results import (
     REPORT,
     CheckResult,
@@ -50,7 +50,7 @@ def check_model(name: str, accelerator: str) -> CheckResult:
     try:
         found = step.run(accelerator, "32-true")
     except Exception as error:  # a kernel can raise anything
-        reason = f"on {accelerator} ({describe_error(error)})"
+        reason = f"on {accelerator} ({describe_kernel_error(error)})"
         if is_unsupported(error):
             message = f"model={name} is not supported {reason}"
             return CheckResult("model", name, "float32", "unsupported", message=message)

@@ -64,7 +64,7 @@ def check_operator(case: OperatorCase, dtype: torch.dtype, device: torch.device)
     try:
         found = compute(case, dtype, device)
     except Exception as error:  # a kernel can raise anything
-        subject, reason = f"{case.name} ({label})", describe_error(error)
+        subject, reason = f"{case.name} ({label})", describe_kernel_error(error)
         if is_unsupported(error):
             text = f"{subject} is not supported ({reason})"
             return CheckResult("operator", case.name, label, "unsupported", issue=issue, message=text)
@@ -106,7 +106,7 @@ def is_unsupported(error: Exception) -> bool:
     return isinstance(error, NotImplementedError) or any(words in str(error) for words in UNSUPPORTED)
 
 
-def describe_error(error: Exception) -> str:
+def describe_kernel_error(error: Exception) -> str:
     """Return the class and the first sentence of an error; MPS continues with advice and links."""
     sentence = (str(error).splitlines() or [""])[0].partition(". ")[0]
     return f"{type(error).__name__}: {sentence}".rstrip(".: ")

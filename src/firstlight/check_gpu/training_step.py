@@ -15,7 +15,7 @@ from omegaconf.errors import MissingMandatoryValue
 from torch import Tensor
 
 from firstlight.build import Settings, resolve_auto_settings
-from firstlight.check_gpu.operator_check import describe_error
+from firstlight.check_gpu.operator_check import describe_kernel_error
 from firstlight.config.compose import compose_config
 from firstlight.config.options import list_option_files, load_option
 from firstlight.config.schema import read_signature
@@ -174,7 +174,7 @@ def describe_reason(error: Exception, name: str) -> str:
         return f"it requires files that are not on this machine; fetch them with `make prepare model={name}`"
     if isinstance(error, UserError):
         return " ".join(str(error).split()).rstrip(".")
-    return f"its step fails on the CPU ({describe_error(error)})"
+    return f"its step fails on the CPU ({describe_kernel_error(error)})"
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from firstlight.run.errors import CheckpointError, corrupt_file
+from firstlight.run.errors import CheckpointError, corrupt_file, describe_error
 from firstlight.run.files import replace_atomically, write_atomically
 
 CHECKSUMS = "checksums.json"
@@ -101,7 +101,7 @@ def verify_sharded_checkpoint(directory: Path) -> None:
         damaged = [name for name in checksums if fsync_and_compute_crc32(directory / name) != checksums[name]]
     except Exception as error:  # pickle raises various types for invalid bytes
         raise CheckpointError(
-            f"{directory} is corrupt or not a checkpoint ({type(error).__name__}: {error}). {USE_ANOTHER_CHECKPOINT}"
+            f"{directory} is corrupt or not a checkpoint ({describe_error(error)}). {USE_ANOTHER_CHECKPOINT}"
         ) from error
     if damaged:
         raise CheckpointError(
@@ -137,8 +137,7 @@ def load_shards_safely(directory: Path) -> Iterator[None]:
     from torch.distributed.checkpoint.api import CheckpointException
 
     def describe(error: BaseException) -> str:
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0]}" if str(error) else type(error).__name__
-        return f"{directory} is corrupt or not a checkpoint ({reason}). {USE_ANOTHER_CHECKPOINT}"
+        return f"{directory} is corrupt or not a checkpoint ({describe_error(error)}). {USE_ANOTHER_CHECKPOINT}"
 
     try:
         validate_index(directory)

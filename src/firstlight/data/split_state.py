@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from firstlight.data.split import NUM_HASHES, SplitRule
-from firstlight.run.errors import CheckpointError, corrupt_file
+from firstlight.run.errors import CheckpointError, corrupt_file, describe_error
 
 # The hash function, so that a later version can tell which one a run has used.
 HASH_NAME = "sha256"
@@ -143,10 +143,10 @@ def parse_state(state: Mapping[str, Any]) -> SplitState:
             str(state["pool_digest"]),
             [str(name) for name in state["names"]],
             {str(name): parse_record(record) for name, record in state["records"].items()},
-            str(state.get("group_column", "")),  # runs of earlier versions have none
+            str(state["group_column"]),
         )
     except Exception as error:  # contents of any type raise many kinds
-        detail = f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
+        detail = describe_error(error)
         raise CheckpointError(corrupt_file("The split in the checkpoint", detail, "Use another checkpoint.")) from error
 
 

@@ -14,6 +14,7 @@ from firstlight.run.errors import (
     DataError,
     MissingPackageError,
     UserError,
+    get_first_line,
     invalid_value,
     missing_package,
     not_found,
@@ -64,8 +65,9 @@ def iter_rows(path: Path, *columns: str, encoding: str | None = None) -> Iterato
     except UserError:
         raise
     except Exception as error:  # the libraries raise many kinds
-        detail = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
-        raise DataError(f"Cannot read {path} ({detail}). Repair the file, or use another one.") from error
+        raise DataError(
+            f"Cannot read {path} ({get_first_line(error)}). Repair the file, or use another one."
+        ) from error
 
 
 def open_text(path: Path, encoding: str | None) -> TextIO:

@@ -15,6 +15,7 @@ from starlette.routing import Route
 from firstlight.demo.inputs import InputError, describe_limit
 from firstlight.demo.page import render_demo_page
 from firstlight.page.render import find_content_security_policy
+from firstlight.run.errors import describe_error
 from firstlight.web.security import make_middleware
 
 PREDICT_PATH = "/predict"
@@ -62,8 +63,7 @@ class PredictionQueue:
             return make_error("The page was closed.", 400)
         except Exception as error:  # the model can raise anything, and the server continues
             traceback.print_exc()
-            reason = (str(error).splitlines() or [""])[0][:200]
-            return make_error(f"The prediction failed with {type(error).__name__}: {reason}", 500)
+            return make_error(f"The prediction failed with {describe_error(error)}", 500)
         finally:
             self.num_waiting -= 1
 

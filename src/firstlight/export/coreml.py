@@ -12,8 +12,8 @@ from firstlight.export.parity import check_parity
 from firstlight.export.preprocessing import write_preprocessing
 from firstlight.export.source import ExportSource
 from firstlight.export.suppress_output import suppress_output
-from firstlight.export.tracing import get_first_line, get_input_shapes, trace
-from firstlight.run.errors import ConfigError
+from firstlight.export.tracing import get_input_shapes, trace
+from firstlight.run.errors import ConfigError, get_first_line
 
 LOADING_CODE = ["import coremltools", 'model = coremltools.models.MLModel("model.mlpackage")']
 

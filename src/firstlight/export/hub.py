@@ -16,10 +16,9 @@ from firstlight.export.preprocessing import write_preprocessing
 from firstlight.export.safetensors import is_transformers, save_weights
 from firstlight.export.source import ExportSource
 from firstlight.export.suppress_output import suppress_output
-from firstlight.export.tracing import get_first_line
 from firstlight.model.timm_classifier import TimmClassifier
 from firstlight.model.torchvision_classifier import AUX_NETWORKS, TorchvisionClassifier
-from firstlight.run.errors import ConfigError
+from firstlight.run.errors import ConfigError, get_first_line
 
 CONFIG_FILE = "config.json"
 # The config of transformers and of timm has the metadata of the export under this key.
@@ -106,7 +105,7 @@ def export_library_network(
         with suppress_output():
             loaded = load()
     except (RuntimeError, TypeError, ValueError) as error:
-        raise CannotBuildError(get_first_line(error).rstrip(":.")) from error
+        raise CannotBuildError(get_first_line(error)) from error
     try:
         return check_parity(source, loaded)
     except ConfigError as error:

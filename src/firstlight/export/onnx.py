@@ -12,8 +12,8 @@ from firstlight.export.parity import check_parity
 from firstlight.export.preprocessing import write_preprocessing
 from firstlight.export.source import ExportSource
 from firstlight.export.suppress_output import suppress_output
-from firstlight.export.tracing import export_program, get_first_line, get_input_shapes
-from firstlight.run.errors import ConfigError
+from firstlight.export.tracing import export_program, get_input_shapes
+from firstlight.run.errors import ConfigError, get_first_line
 
 # A protobuf file cannot exceed 2 GiB. Larger weights are written to a separate file; 64 MiB are left for the graph.
 MAX_PROTOBUF_BYTES = 2**31 - 2**26

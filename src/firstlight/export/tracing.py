@@ -8,7 +8,7 @@ from torch.export.graph_signature import InputKind
 
 from firstlight.export.source import ExportSource
 from firstlight.export.suppress_output import suppress_output
-from firstlight.run.errors import ConfigError
+from firstlight.run.errors import ConfigError, get_first_line
 
 # Input name -> its shape; a dynamic dimension has a name, "batch" or "length", in place of its size.
 InputShapes = dict[str, list[str | int]]
@@ -64,8 +64,3 @@ def get_input_shapes(source: ExportSource, graph: ExportedProgram) -> InputShape
         ]
         for name, node in zip(source.inputs.descriptions, nodes, strict=True)
     }
-
-
-def get_first_line(error: Exception) -> str:
-    """Return the first line of an error message that is not empty, or the name of the exception class."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -15,8 +15,8 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 
 from firstlight.live.watch import INTERVAL_S, Watcher
-from firstlight.live.watched_run import describe_error
 from firstlight.page.render import find_content_security_policy, render_page
+from firstlight.run.errors import describe_error
 from firstlight.web.security import make_middleware
 
 # Each open page has one stream. With more, the oldest is closed, and its page connects again.

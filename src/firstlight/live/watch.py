@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from firstlight.live.watched_run import PART_FILES, WatchedRun, describe_error, get_evaluations_stamp, get_stamp
+from firstlight.live.watched_run import PART_FILES, WatchedRun, get_evaluations_stamp, get_stamp
+from firstlight.run.errors import describe_error
 from firstlight.run.evaluation import EVALUATION_FILE
 from firstlight.run_data.benchmarks import load_speedup_bars
 from firstlight.run_data.collect import (

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from firstlight.live.metrics_file import MetricsFile, read_metric_names
+from firstlight.run.errors import describe_error
 from firstlight.run.evaluation import EVALUATION_FILE, EVALUATIONS_DIR
 from firstlight.run_data.collect import MAX_CURVE_POINTS
 from firstlight.run_data.evaluation import RESULT_FILES, ImageEmbedder, load_evaluation
@@ -138,11 +139,6 @@ def get_stamp(path: str | Path) -> Stamp:
     except (OSError, ValueError):
         return None
     return (status.st_mtime_ns, status.st_size, status.st_ino)
-
-
-def describe_error(error: Exception) -> str:
-    """Return the type and the message of an error in one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
 def describe_unreadable_run(run_dir: Path, name: str, error: Exception) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import wandb
 
-from firstlight.run.errors import ConfigError, invalid_value
+from firstlight.run.errors import ConfigError, get_first_line, invalid_value
 
 MODES = ("auto", "online", "offline", "disabled")
 
@@ -36,7 +36,7 @@ def resolve_mode(mode: str) -> tuple[Any, str]:
     try:
         has_key = has_api_key()
     except (wandb.errors.Error, ValueError) as error:
-        return "offline", f"invalid API key ({str(error).splitlines()[0]})"
+        return "offline", f"invalid API key ({get_first_line(error)})"
     return ("online", "API key found") if has_key else ("offline", "no API key found")
 
 

@@ -15,7 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from firstlight.logger.wandb_auth import resolve_mode, silence_stderr
 from firstlight.logger.wandb_offline import find_pending, find_segments, upload_segments
 from firstlight.logger.wandb_run import finish_run, guard_run, take_requested_id
-from firstlight.run.errors import shorten
+from firstlight.run.errors import get_first_line, shorten
 from firstlight.run.exit_actions import register_exit_action
 from firstlight.run.redaction import redact
 
@@ -93,7 +93,7 @@ class OfflineFirstWandbLogger(WandbLogger):
         try:
             run = init_run(settings, self.mode)
         except wandb.errors.Error as error:
-            self.mode, self.reason = "offline", f"W&B not reachable ({str(error).splitlines()[0]})"
+            self.mode, self.reason = "offline", f"W&B not reachable ({get_first_line(error)})"
             # The background process of the client still holds the ID.
             wandb.teardown()
             mark_failed_attempt_synced(Path(settings["dir"]), settings["id"])

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from firstlight.run.download import describe_failed_download, get_hub_model_dir, show_download
+from firstlight.run.errors import get_first_line
 
 
 def describe_loading_error(weights: str, error: Exception, fix: str, hint: str) -> str:
@@ -13,7 +14,7 @@ def describe_loading_error(weights: str, error: Exception, fix: str, hint: str) 
     by_hand = describe_failed_download(error, download, "model.weights=<directory>")
     if by_hand and not Path(weights).is_dir():
         return f"Could not load model.weights={weights}: {by_hand} Or use {hint or 'model.weights=null.'}"
-    detail = (str(error).splitlines() or [""])[0]
+    detail = get_first_line(error)
     return f"Could not load model.weights={weights} ({detail}). {fix}"
 
 

@@ -15,7 +15,7 @@ from firstlight.mps.findings import DryRunReport
 from firstlight.mps.memory import HEADROOM, MemoryEstimate, format_batch_size_advice
 from firstlight.mps.rules import Finding
 from firstlight.mps.simulation import simulate_mps_dispatch
-from firstlight.run.errors import HardwareError
+from firstlight.run.errors import HardwareError, describe_error
 from firstlight.trainer.trainer import Trainer
 
 
@@ -42,7 +42,9 @@ def dry_run(
         try:
             step = DryRunStep(model, data, trainer, precision, deterministic)
         except Exception as error:  # a module or its data can raise anything
-            report.findings.append(Finding("warning", f"Not checked: no batch on the meta device ({describe(error)})"))
+            report.findings.append(
+                Finding("warning", f"Not checked: no batch on the meta device ({describe_error(error)})")
+            )
             return report
         recorder = step.recorder
         try:
@@ -51,15 +53,10 @@ def dry_run(
         except Exception as error:  # a model can raise anything; the rest of the step can only be checked on a Mac
             # An exception after an error finding is a consequence of that error.
             if not any(finding.kind == "error" for finding in recorder.findings):
-                problem = f"MPS check stopped at {recorder.running or 'Python code'} with {describe(error)}"
+                problem = f"MPS check stopped at {recorder.running or 'Python code'} with {describe_error(error)}"
                 recorder.add_finding(Finding("warning", problem))
     report.findings, report.nondeterministic = list(recorder.findings), sorted(recorder.nondeterministic)
     return report
-
-
-def describe(error: Exception) -> str:
-    """Return the class and the first line of an error."""
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}".rstrip(".")
 
 
 def check_before_training(model: LightningModule, data: LightningDataModule | None, trainer: Trainer) -> str:
@@ -77,7 +74,7 @@ def check_before_training(model: LightningModule, data: LightningDataModule | No
     try:
         report = dry_run(model, data, trainer, str(trainer.precision), deterministic=strict)
     except Exception as error:  # a failure of the check must not stop the run
-        return f"MPS check skipped ({type(error).__name__}: {error})"
+        return f"MPS check skipped ({describe_error(error)})"
     if parse_generation(get_chip_name()) not in (1, 2):
         report.findings = [finding for finding in report.findings if not finding.is_m1_m2_only]
     if errors := report.format_messages("error"):

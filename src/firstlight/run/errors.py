@@ -9,7 +9,8 @@ from firstlight.run.packages import get_install_hint
 
 # A message may quote a value, such as a label, that is a complete text.
 MAX_MESSAGE_CHARACTERS = 2_000
-
+# The error of a library within a message.
+MAX_ERROR_CHARACTERS = 200
 
 # Verbs with which the fix of a message begins.
 FIX_VERBS = (
@@ -117,6 +118,18 @@ def shorten(text: str, max_characters: int) -> str:
         return text
     end = max_characters // 4
     return f"{text[: max_characters - end - 5]} ... {text[-end:]}"
+
+
+def get_first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, and the next one after a colon; the class if there is no message."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return " ".join(lines[: 2 if lines[0].endswith(":") else 1]).rstrip(".:")
+
+
+def describe_error(error: BaseException) -> str:
+    """Return the class and the first line of the message of an error, such as "ValueError: too many values"."""
+    name, line = type(error).__name__, get_first_line(error)
+    return name if line == name else shorten(f"{name}: {line}", MAX_ERROR_CHARACTERS)
 
 
 def invalid_value(key: str, value: object, expected: str, fix: str = "") -> Message:

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from firstlight.run.errors import describe_error
+
 
 @contextmanager
 def continue_on_failure(part: str) -> Iterator[None]:
@@ -19,6 +21,4 @@ def continue_on_failure(part: str) -> Iterator[None]:
 
 def print_failure(part: str, error: BaseException) -> None:
     """Print that a run continues without an optional part."""
-    text = " ".join(str(error).split())[:200]
-    cause = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    print(f"Warning: {part} failed ({cause}). The run continues without it.", flush=True)
+    print(f"Warning: {part} failed ({describe_error(error)}). The run continues without it.", flush=True)

@@ -18,7 +18,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from firstlight.run.errors import CheckpointError, ConfigError, corrupt_file
+from firstlight.run.errors import CheckpointError, ConfigError, corrupt_file, describe_error
 from firstlight.run.files import read_json_or_empty
 from firstlight.run.text import format_command
 from firstlight.sweep.jobs import get_job_dir
@@ -167,8 +167,7 @@ def open_study_storage(sweep_dir: Path) -> JournalStorage:
     except OSError:
         raise
     except Exception as error:  # JournalStorage does not check the records: they raise errors of many classes.
-        detail = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise CheckpointError(corrupt_file(str(path), detail, RESTORE_STUDY)) from error
+        raise CheckpointError(corrupt_file(str(path), describe_error(error), RESTORE_STUDY)) from error
 
 
 def sample_trial(study: optuna.Study, space: dict[str, BaseDistribution], seed: int) -> int:

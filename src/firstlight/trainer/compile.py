@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 from firstlight.distributed.repeated_blocks import find_repeated_blocks
 from firstlight.model.task import Task
+from firstlight.run.errors import describe_error
 from firstlight.run.progress import show_progress
 from firstlight.trainer.steps import list_accumulated_batches
 
@@ -132,9 +133,8 @@ class TorchCompile(Callback):
             self.active = False
             network: Any = pl_module.network
             network._compiled_call_impl = None
-            reason = (str(error).strip().splitlines() or [""])[0]
             warnings.warn(
-                f"torch.compile failed for {type(pl_module).__name__} ({type(error).__name__}: {reason}). Continuing "
+                f"torch.compile failed for {type(pl_module).__name__} ({describe_error(error)}). Continuing "
                 "without compilation; set trainer.compile=false to skip the attempt.",
                 stacklevel=2,
             )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from firstlight.run.errors import TrainingError
+from firstlight.run.errors import TrainingError, describe_error
 from firstlight.run.failure import is_oom_error
 from firstlight.trial.recorders import StepRecorder, StepTimer
 from firstlight.trial.runner import TrialRunner
@@ -126,8 +126,7 @@ class CoordinateSearch:
         try:
             function()
         except Exception as error:  # a model, a kernel or a compiler can raise anything
-            text = (str(error).strip().splitlines() or [""])[0]
-            trial.problem = "out of memory" if is_oom_error(error) else f"{type(error).__name__}: {text}"[:200]
+            trial.problem = "out of memory" if is_oom_error(error) else describe_error(error)
         except BaseException:
             trial.problem = ""  # Ctrl-C
             self.on_trial()

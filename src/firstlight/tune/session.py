@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from firstlight.build import SINGLE_DEVICE, Settings, resolve_auto_settings
 from firstlight.config.options import AUTO
 from firstlight.data.dataloader import get_default_num_workers
-from firstlight.run.errors import ConfigError
+from firstlight.run.errors import ConfigError, describe_error
 from firstlight.run.failure import is_oom_error
 from firstlight.run.files import to_plain_dict, utc_now
 from firstlight.run.text import format_command
@@ -107,7 +107,7 @@ class TuningSession:
             try:
                 found = search.measure(StepTimer(self.runner.device, search.trial_s), None, eager)
             except Exception as error:  # a worker process may end
-                print(f"tried     data.num_workers={count}  excluded: {type(error).__name__}: {error}", flush=True)
+                print(f"tried     data.num_workers={count}  excluded: {describe_error(error)}", flush=True)
                 continue
             print(f"tried     data.num_workers={count}  {1_000 * found:.2f} ms per step", flush=True)
             if found * MIN_WORKER_GAIN < seconds:

@@ -13,7 +13,7 @@ import torch
 from omegaconf import OmegaConf
 
 from firstlight.cli.errors import format_user_error, print_error
-from firstlight.run.errors import DataError, TrainingError, iter_error_chain, shorten
+from firstlight.run.errors import DataError, TrainingError, describe_error, get_first_line, iter_error_chain, shorten
 from firstlight.run.failure import describe_failure, find_known_reason
 from firstlight.run.files import write_atomically
 from support.interruption import SMALL_OVERRIDES, SignalSender, train_model
@@ -112,3 +112,22 @@ def test_messages_and_reasons_have_a_bounded_length(capsys):
 @pytest.mark.parametrize(("length", "expected"), [(20, "a" * 20), (21, "a" * 10 + " ... " + "a" * 5)])
 def test_shorten_keeps_start_and_end(length, expected):
     assert shorten("a" * length, 20) == expected
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("\n  too many values.\nHint: none", "ValueError: too many values"),
+        (
+            "Error(s) in loading state_dict for Net:\n\tsize mismatch for w.\n",
+            "ValueError: Error(s) in loading state_dict for Net: size mismatch for w",
+        ),
+        ("cannot open:", "ValueError: cannot open"),
+        ("", "ValueError"),
+        (" \n", "ValueError"),
+        ("x" * 1000, f"ValueError: {'x' * 133} ... {'x' * 50}"),
+    ],
+)
+def test_error_of_a_library_is_described_in_one_line(message, expected):
+    assert describe_error(ValueError(message)) == expected
+    assert "\n" not in get_first_line(ValueError(message))

@@ -14,7 +14,7 @@ from support.options import get_tiny_model, make_tiny_overrides
     [
         (OSError(28, "No space left on device"), "OSError: [Errno 28] No space left on device"),
         (ConnectionResetError(), "ConnectionResetError"),
-        (RuntimeError("first\nsecond " + "x" * 999), "RuntimeError: first second xx"),
+        (RuntimeError("first:\nsecond " + "x" * 999), "RuntimeError: first: second xx"),
     ],
 )
 def test_failure_prints_one_line(capsys, error, cause):
