@@ -1,16 +1,15 @@
 """Random augmentation of training images by libraries: RandAugment, random erasing, mixup and CutMix."""
 
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 from torchvision.transforms import InterpolationMode, v2
 
 from firstlight.data.batch import Batch
 from firstlight.data.image_arrays import InMemoryImageDataset
-from firstlight.data.seeding import fork_seeded_rng
+from firstlight.data.seeding import SeededAugmentation
 
 
 class ImageAugmentation(TypedDict, total=False):
@@ -48,7 +47,7 @@ def make_rand_augment(magnitude: int) -> v2.RandAugment:
     return v2.RandAugment(magnitude=magnitude, interpolation=InterpolationMode.BILINEAR)
 
 
-class RandAugmentDataset(Dataset[Any]):
+class RandAugmentDataset(SeededAugmentation):
     """Apply RandAugment to each image of another dataset, differently in each epoch.
 
     Args:
@@ -58,25 +57,19 @@ class RandAugmentDataset(Dataset[Any]):
     """
 
     def __init__(self, dataset: InMemoryImageDataset, magnitude: int, seed: int) -> None:
+        super().__init__(seed)
         self.dataset = dataset
         self.labels = dataset.labels
-        self.seed = seed
         self.rand_augment = make_rand_augment(magnitude)
-        # In shared memory: DataLoader workers live for many epochs.
-        self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
 
     def __len__(self) -> int:
         return len(self.dataset)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Set the epoch that determines the augmentation, in all DataLoader workers."""
-        self.epoch.fill_(epoch)
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         batch = self.dataset.__getitems__(indices)
         images = []
         for index, image in zip(indices, batch["inputs"], strict=True):
-            with fork_seeded_rng(self.seed, int(self.epoch), int(index)):
+            with self.fork_rng(index):
                 images.append(self.rand_augment(image))
         return {**batch, "inputs": torch.stack(images)}
 

@@ -23,7 +23,7 @@ from firstlight.data.images import ImageDataModule
 from firstlight.data.label_column import LabelColumns
 from firstlight.data.path_array import get_names, take_paths
 from firstlight.data.sample_splitter import HELD_OUT, Samples
-from firstlight.data.seeding import fork_seeded_rng
+from firstlight.data.seeding import SeededAugmentation
 from firstlight.data.shared_files import number_contents
 from firstlight.data.split_notes import describe_shared_identities
 from firstlight.data.tabular import validate_encoding
@@ -160,7 +160,7 @@ class ImageFolderDataModule(ImageDataModule):
         )
 
 
-class ImageFileDataset(Dataset[Any]):
+class ImageFileDataset(SeededAugmentation):
     """Labeled image files. Unreadable ones are left out of their batch.
 
     Args:
@@ -183,27 +183,22 @@ class ImageFileDataset(Dataset[Any]):
         max_skipped_samples: int = 0,
         rand_augment: int | None = None,
     ) -> None:
+        super().__init__(seed)
         self.paths = paths
         self.labels = torch.as_tensor(labels)
         self.image_size = image_size
         self.augment = augment
-        self.seed = seed
         self.max_skipped_samples = max_skipped_samples
         self.rand_augment = None if rand_augment is None else make_rand_augment(rand_augment)
-        # In shared memory: DataLoader workers live for many epochs, and each of them reads some of the files.
-        self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
+        # In shared memory: each DataLoader worker reads some of the files.
         self.is_unreadable = torch.zeros(len(paths), dtype=torch.bool).share_memory_()  # type: ignore[no-untyped-call]
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Set the epoch that determines the augmentation, in all DataLoader workers."""
-        self.epoch.fill_(epoch)
-
     def __getitem__(self, index: int) -> Batch:
         crop_fn = get_random_resized_crop_box if self.augment else get_center_crop_box
-        with fork_seeded_rng(self.seed, int(self.epoch), index):
+        with self.fork_rng(index):
             image = read_image_crop(self.paths[index], self.image_size, crop_fn)
             if self.augment and torch.rand(1) < 0.5:
                 image = image.flip(-1)

@@ -2,12 +2,13 @@
 
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
 # 32 bits of an int64: no product below overflows, so every device computes the same numbers.
 MASK_32 = 0xFFFF_FFFF
@@ -59,6 +60,27 @@ def fork_seeded_rngs(*numbers: int) -> Iterator[None]:
         random.setstate(states[0])
         np.random.set_state(states[1])  # noqa: NPY002
         torch.set_rng_state(states[2])
+
+
+class SeededAugmentation(Dataset[Any]):
+    """Base class of datasets whose augmentation is a function of the run's seed, the epoch and the index.
+
+    Args:
+        seed: Seed of the run.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        # In shared memory: DataLoader workers live for many epochs.
+        self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch that determines the augmentation, in all DataLoader workers."""
+        self.epoch.fill_(epoch)
+
+    def fork_rng(self, index: int) -> AbstractContextManager[None]:
+        """Seed torch's CPU generator from run, epoch and index, and restore its state on exit."""
+        return fork_seeded_rng(self.seed, int(self.epoch), int(index))
 
 
 def derive_seed(*numbers: int) -> int:

@@ -156,7 +156,7 @@ def parse_rule(rule: Mapping[str, Any]) -> SplitRule:
     Raises:
         ValueError: If a boundary is not a hash, or the fractions or the folds are not valid.
     """
-    num_folds, fold = int(rule.get("num_folds", 0)), int(rule.get("fold", 0))  # runs of earlier versions have none
+    num_folds, fold = int(rule["num_folds"]), int(rule["fold"])
     boundaries = {str(name): tuple(map(int, values)) for name, values in rule["boundaries"].items()}
     fractions = float(rule["val_fraction"]), float(rule["test_fraction"])
     largest = NUM_HASHES if num_folds else NUM_HASHES - 1
