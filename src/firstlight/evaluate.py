@@ -50,8 +50,8 @@ def main(cfg: DictConfig) -> dict[str, Any]:
         intervals = {name: list(found[key]) for name in metrics if (key := name.partition("/")[2]) in found}
         counts = count_evaluated_samples(trainer, loop)
         results = {"split": cfg.split, "samples": counts and counts[0], "metrics": metrics, "intervals": intervals}
-        record.write(**results)
-    samples = f"{format_counts(counts)} ({cfg.split})"
+        record.write(**results, total_samples=counts and counts[1])
+    samples = format_counts(counts, cfg.split)
     console.print_fields({"samples": samples, **format_metrics(metrics, intervals), "intervals": line})
     console.print_fields({"written": str(record.directory)})
     return {"output_dir": str(record.directory), "checkpoint": checkpoint, **results}
@@ -104,12 +104,12 @@ def format_metrics(metrics: dict[str, float], intervals: dict[str, list[float]])
     return {name: f"{value!r}{ranges.get(name, '')}" for name, value in metrics.items()}
 
 
-def format_counts(counts: tuple[int, int] | None) -> str:
-    """Return how many samples were evaluated, such as "60" or "8 of 60"; "unknown" for a stream."""
+def format_counts(counts: tuple[int, int] | None, split: str) -> str:
+    """Return how many samples were evaluated, such as "60 (test)" or "8 of 60 (test)"; "unknown" for a stream."""
     if counts is None:
-        return "unknown"
+        return f"unknown ({split})"
     num_samples, total = counts
-    return f"{total:,}" if num_samples == total else f"{num_samples:,} of {total:,}"
+    return f"{total:,} ({split})" if num_samples == total else f"{num_samples:,} of {total:,} ({split})"
 
 
 def get_groups(data: Any, split: str) -> "np.ndarray | None":

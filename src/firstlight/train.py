@@ -38,7 +38,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
             trainer.fit(model, data, ckpt_path=checkpoint, weights_only=True)
             metrics = summary.read_final_metrics(trainer, record.run_dir)
             if cfg.test and not find_missing_hooks(model, data, "test"):
-                # Loads the last checkpoint too, because `setup` may replace layers when it prepares the test.
+                # Reload the weights even from last.ckpt, because `setup("test")` of a module may replace layers.
                 tested_path = get_best_or_last_checkpoint(record.run_dir)
                 trainer.test(model, data, ckpt_path=tested_path, weights_only=True, verbose=False)
                 tested = summary.read_latest_metrics(trainer)

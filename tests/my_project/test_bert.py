@@ -113,6 +113,21 @@ def test_vocab_size_below_vocabulary_is_rejected():
         BERT(CLASSES, vocabulary=["word"], weights=None, config_overrides={"vocab_size": 1})
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"weights": None, "config_overrides": {"hidden_sizes": 32}}, "config_overrides.hidden_sizes'. Did you mean"),
+        (
+            {"config_overrides": {"hidden_size": 32}},
+            "config_overrides has no effect on pretrained weights. Set mod",
+        ),
+    ],
+)
+def test_config_overrides_without_effect_are_rejected(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        BERT(CLASSES, vocabulary=["word"], **settings)
+
+
 def save_tiny_bert(directory):
     """Save a tiny BERT with its tokenizer, and return it."""
     model = build_tiny_bert()

@@ -49,7 +49,7 @@ class AutoEarlyStopping(EarlyStopping):
         return type(self).__name__
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check that there is a validation if the metric is `auto`.
+        """Check that there is a validation if the metric is `auto`; without one, check the metric after each epoch.
 
         Raises:
             ConfigError: If there is none.
@@ -59,9 +59,11 @@ class AutoEarlyStopping(EarlyStopping):
                 f"callbacks.early_stopping.patience={self.patience} has no effect, because the run has no validation. "
                 f"Set {MONITOR_KEY} to a training metric, or callbacks.early_stopping.patience=null."
             )
+        if not trainer.enable_validation:
+            self._check_on_train_epoch_end = True
 
     def _run_early_stopping_check(self, trainer: Trainer) -> None:
-        """Check the metric. With `trainer.min_epochs` or `trainer.min_steps`, training may continue after a stop.
+        """Check the metric. Before `trainer.min_epochs` or `trainer.min_steps`, it does not stop the training.
 
         Raises:
             ConfigError: If the metric was not logged, or `auto` finds no unique one.
@@ -76,8 +78,11 @@ class AutoEarlyStopping(EarlyStopping):
             )
         was_stopped = trainer.should_stop
         super()._run_early_stopping_check(trainer)
-        if trainer.should_stop and not was_stopped and self.stopping_reason_message:
-            self.reason = self._describe_reason(float(trainer.callback_metrics[self.monitor]))
+        if trainer.should_stop and not was_stopped:
+            if is_below_minimum(trainer):
+                trainer.should_stop, self.stopped_epoch = False, 0  # a later check decides
+            else:
+                self.reason = self._describe_reason(float(trainer.callback_metrics[self.monitor]))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print one line if the metric has ended the run."""
@@ -119,3 +124,9 @@ class AutoEarlyStopping(EarlyStopping):
             self._set_monitor(monitor, mode)
         if (monitor, mode) == (self.monitor, self.mode):
             super().load_state_dict({**state_dict, "patience": self.patience})
+
+
+def is_below_minimum(trainer: Trainer) -> bool:
+    """Return True if Lightning would continue the training after a stop in this epoch."""
+    epochs, steps = trainer.min_epochs or 0, trainer.min_steps or 0
+    return trainer.current_epoch + 1 < epochs or trainer.global_step < steps

@@ -91,9 +91,10 @@ class ExponentialMovingAverage(EMAWeightAveraging):
         num_steps = trainer.estimated_stepping_batches
         first = -(-start // interval) * interval  # steps count from 0
         if first >= num_steps:
+            name = "update_starting_at_step" if start >= num_steps else "update_every_n_steps"
             raise ConfigError(
-                f"callbacks.ema.update_starting_at_step={start} has no effect, because the run has {num_steps} "
-                "optimizer steps. Decrease callbacks.ema.update_starting_at_step, or increase trainer.max_epochs."
+                f"callbacks.ema.decay={self.decay} has no effect: the first update is after step {first + 1}, but the "
+                f"run has {num_steps} optimizer steps. Decrease callbacks.ema.{name}, or increase trainer.max_epochs."
             )
         # Not an error: a smoke test of a preset is as short.
         if first + interval >= num_steps and interval > 1 and trainer.is_global_zero:

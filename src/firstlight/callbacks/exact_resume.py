@@ -92,7 +92,7 @@ class ExactResume(Callback):
             restore_frozen(pl_module, self.loop_state)
             if self.loop_state["should_stop"] and trainer.is_global_zero:
                 reason = "a callback, such as EarlyStopping, has ended the training: no further step is trained"
-                print(f"{'resume':<8}  {reason}", flush=True)
+                print(f"{'resume':<8}  {reason}. Use init_from=<run> to train longer.", flush=True)
         elif trainer.is_global_zero:
             for name, reason in find_inexact_callbacks(trainer).items():
                 print(f"{'resume':<8}  not possible with {name}: {reason}", flush=True)

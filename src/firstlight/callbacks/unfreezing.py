@@ -45,7 +45,7 @@ class UnfreezingSchedule(Callback):
         self.first_epochs = {}
         for epoch, patterns in self.schedule.items():
             for pattern in patterns:
-                found = find_parameters(pl_module, f"{KEY}.{epoch}", [pattern]) & trainable
+                found = find_parameters(pl_module, KEY, [pattern], epoch) & trainable
                 if not found:
                     raise ConfigError(
                         f"{KEY} has no effect on the parameters of {pattern}, because they are frozen throughout. "

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from firstlight.run.errors import CheckpointError, corrupt_file, describe_error
+from firstlight.run.evaluation import CHECKSUMS_FILE
 from firstlight.run.files import replace_atomically, write_atomically
 
-CHECKSUMS = "checksums.json"
 # torch's index of the shards, and Lightning's file with everything that is not sharded.
 INDEX, UNSHARDED = ".metadata", "meta.pt"
 # torch 2.15's variable that overrides each weights_only=False: torch.distributed.checkpoint passes it for all entries
@@ -56,7 +56,7 @@ class RestrictedUnpickler(pickle.Unpickler):
 def write_checksums(directory: Path) -> None:
     """Write the checksums of all shards, once all ranks have written their shards."""
     checksums = {path.name: fsync_and_compute_crc32(path) for path in list_shard_files(directory)}
-    write_atomically(directory / CHECKSUMS, json.dumps(checksums))
+    write_atomically(directory / CHECKSUMS_FILE, json.dumps(checksums))
 
 
 def replace_dir(temporary: Path, path: Path) -> None:
@@ -95,7 +95,7 @@ def verify_sharded_checkpoint(directory: Path) -> None:
     """
     try:
         validate_index(directory)
-        checksums = dict(json.loads((directory / CHECKSUMS).read_text()))
+        checksums = dict(json.loads((directory / CHECKSUMS_FILE).read_text()))
         if {path.name for path in list_shard_files(directory)} != set(checksums):
             raise ValueError("a shard is missing or unknown")
         damaged = [name for name in checksums if fsync_and_compute_crc32(directory / name) != checksums[name]]
@@ -117,7 +117,7 @@ def validate_index(directory: Path) -> None:
         ValueError: If it names other files, or the directory contains links, special files or another index.
     """
     for path in directory.iterdir():
-        is_known = path.name in (INDEX, UNSHARDED, CHECKSUMS) or path.suffix == ".distcp"
+        is_known = path.name in (INDEX, UNSHARDED, CHECKSUMS_FILE) or path.suffix == ".distcp"
         if path.is_symlink() or not path.is_file() or not is_known:
             raise ValueError(f"unexpected file {path.name}")
     with (directory / INDEX).open("rb") as file:
@@ -195,7 +195,7 @@ def key_optimizer_state_by_name(state: dict[str, Any], names: list[str]) -> dict
 
 def list_shard_files(directory: Path) -> list[Path]:
     """Return the files of a sharded checkpoint, except the checksums."""
-    return sorted(path for path in directory.iterdir() if path.is_file() and path.name != CHECKSUMS)
+    return sorted(path for path in directory.iterdir() if path.is_file() and path.name != CHECKSUMS_FILE)
 
 
 def fsync_and_compute_crc32(path: Path) -> int:

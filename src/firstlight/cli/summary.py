@@ -174,7 +174,7 @@ def record_and_print_results(
         metrics: All metrics of the run.
         tested: The metrics of the test.
     """
-    record.update(metrics={**record.fields["metrics"], **metrics}, checkpoints=list_checkpoints(record.run_dir))
+    record.update(metrics=metrics, checkpoints=list_checkpoints(record.run_dir))
     print_fields({name: f"{value:.4f}" for name, value in tested.items()})
     # A module without a test has nothing to evaluate.
     command, key = ("evaluate", "run") if tested else ("report", "runs")

@@ -1,12 +1,15 @@
 """Compose the config of a command, from configs/ or from the config of an earlier run."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -111,7 +114,7 @@ def resolve_and_store_root_config(name: str, overrides: list[str]) -> tuple[str,
         # Their results go to a directory of their own.
         saved.callbacks = rebase_paths(saved, "${output_dir}").callbacks
     if "resume" in given:
-        validate_resume(Path(source), given, saved)
+        validate_resume(Path(source), given, saved, overrides)
         restore_logger_ids(Path(source), saved)
     # The saved config takes the place of configs/, so that overrides work on it as on any other config and the
     # original command need not be repeated.
@@ -189,13 +192,14 @@ def find_latest_unfinished_run(parent: Path) -> Path:
     return max(started, key=lambda run_dir: str(started[run_dir]))
 
 
-def validate_resume(run_dir: Path, given: dict[str, str], saved: DictConfig) -> None:
+def validate_resume(run_dir: Path, given: dict[str, str], saved: DictConfig, overrides: Iterable[str]) -> None:
     """Check that a run can be resumed and that the overrides do not turn it into another run.
 
     Args:
         run_dir: The run.
         given: Command-line overrides by key.
         saved: Config of the run.
+        overrides: The command line.
 
     Raises:
         CheckpointError: If there is nothing to resume, or the run has finished.
@@ -208,15 +212,34 @@ def validate_resume(run_dir: Path, given: dict[str, str], saved: DictConfig) -> 
     for name, value in given.items():
         if name.startswith(RESUME_IMMUTABLE_KEYS) or not name.startswith((*RESUME_MUTABLE_KEYS, "hydra.")):
             before = OmegaConf.select(saved, name.lstrip("+"))
-            if OmegaConf.from_dotlist([f"value={value}"]).value != before:
+            if parse_value(value) != before:
                 text = (
                     f"Cannot change {name} from {format_value(before)} to {value} when resuming. Start a new run, or "
                     f"change only: {', '.join(RESUME_MUTABLE_KEYS[1:])}."
                 )
                 raise ConfigError(Message(text, name, value, Message.parse(text).fix))
+    validate_deletions(overrides)
     has_finished = read_json_or_empty(run_dir / "run.json").get("status") == "finished"
     if has_finished and not any(name.startswith("trainer.max_") for name in given):
         raise CheckpointError(f"{run_dir} has already finished. To train longer, increase trainer.max_epochs.")
+
+
+def parse_value(text: str) -> Any:
+    """Return the value that Hydra reads from an override."""
+    parsed = OverridesParser.create().parse_override(f"value={text}").value()
+    return OmegaConf.create({"value": parsed}).value
+
+
+def validate_deletions(overrides: Iterable[str]) -> None:
+    """Check that the command line deletes no key that must stay the same when a run is resumed.
+
+    Raises:
+        ConfigError: If it does.
+    """
+    for name in (override[1:].partition("=")[0] for override in overrides if override.startswith("~")):
+        is_mutable = name.startswith(RESUME_MUTABLE_KEYS) and not name.startswith(RESUME_IMMUTABLE_KEYS)
+        if not is_mutable or any(key.startswith(f"{name}.") for key in RESUME_IMMUTABLE_KEYS):
+            raise ConfigError(f"Cannot delete {name} when resuming. Start a new run, or remove ~{name}.")
 
 
 def restore_logger_ids(run_dir: Path, saved: DictConfig) -> None:

@@ -96,10 +96,17 @@ def validate_switches(settings: dict[str, Any]) -> None:
     if unfreezing := find_active(settings, "unfreezing"):
         validate_unfreezing(unfreezing.get("schedule"), trainer)
     ema = find_active(settings, "ema")
-    if ema and ema["decay"] >= 1:
-        expected = "a number of at least 0 and less than 1, because the average would never change"
+    if ema and not 0 < ema["decay"] < 1:
+        expected = "a number greater than 0 and less than 1"
         fix = "Use e.g. callbacks.ema.decay=0.999."
         raise ConfigError(invalid_value("callbacks.ema.decay", ema["decay"], expected, fix))
+    precision = str(trainer.get("precision"))
+    if ema and precision in ("bf16-true", "16-true"):
+        mixed = precision.replace("true", "mixed")
+        raise ConfigError(
+            f"callbacks.ema.decay does not support trainer.precision={precision}, which rounds the small changes of an "
+            f"average to 0. Use trainer.precision={mixed}."
+        )
     is_sharded = trainer.get("strategy") == "fsdp"
     for key, is_on in {
         "callbacks.ema.decay": ema is not None,
@@ -108,6 +115,9 @@ def validate_switches(settings: dict[str, Any]) -> None:
     }.items():
         if is_on and is_sharded:
             raise ConfigError(f"{key} does not support trainer.strategy=fsdp. Use trainer.strategy=ddp.")
+    if model.get("lora_rank") is not None and model.get("lora_dropout") == 1:
+        expected = "a number of at least 0 and less than 1"
+        raise ConfigError(invalid_value("model.lora_dropout", model["lora_dropout"], expected, "Use e.g. 0.1."))
     if model.get("lora_rank") is not None and not is_installed("peft"):
         raise MissingPackageError(missing_package(f"model.lora_rank={model['lora_rank']}", "peft", "lora"))
 
@@ -123,7 +133,7 @@ def validate_accumulation(scheduling: Any, trainer: dict[str, Any]) -> None:
     if not is_epoch_mapping(scheduling) or not all(is_integer(value, 1) for value in scheduling.values()):
         expected = "a mapping from epochs (from 0) to batches per step (from 1)"
         raise ConfigError(invalid_value(key, scheduling, expected, f"Use e.g. '{key}={{0:8,4:1}}'."))
-    batches = trainer.get("accumulate_grad_batches", 1)
+    batches = trainer.get("accumulate_grad_batches") or 1
     if batches != 1:
         raise ConfigError(
             f"{key} and trainer.accumulate_grad_batches={batches} exclude each other. Remove one of them."
@@ -146,6 +156,11 @@ def validate_unfreezing(schedule: Any, trainer: dict[str, Any]) -> None:
         expected = "a mapping from epochs (from 0) to lists of patterns of parameter names"
         fix = f"Use e.g. '{key}={{0:[network.fc.*],2:[network.*]}}'."
         raise ConfigError(invalid_value(key, schedule, expected, fix))
+    if set(schedule) == {0}:
+        raise ConfigError(
+            f"{key} has no effect with epoch 0 only: all parameters are trained from the start. Add later epochs, or "
+            "use freeze=[<pattern>]."
+        )
     validate_first_epoch(key, schedule, trainer)
 
 

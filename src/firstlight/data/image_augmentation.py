@@ -24,9 +24,9 @@ class ImageAugmentation(TypedDict, total=False):
             the image (Yun et al. 2019, section 3.1). 0: off. With both alphas, each batch gets one of the two, with
             equal probability.
         random_erasing: Probability, 0 to 1, that a rectangle of an image is set to the mean color. Its area is 2 % to
-            33 % of the image, its aspect ratio 0.3 to 3.3 (Zhong et al. 2020, section 3).
+            33 % of the image, its aspect ratio 0.3 to 3.3 (Zhong et al. 2017, section 3).
         rand_augment: Magnitude of RandAugment, an integer from 0 to 30: each image gets two random operations of this
-            strength (Cubuk et al. 2020). If None, it is off.
+            strength (Cubuk et al. 2019). If None, it is off.
     """
 
     mixup_alpha: float
@@ -91,7 +91,7 @@ def erase_rectangles(images: Tensor, probability: float) -> Tensor:
 def mix_images(
     images: Tensor, labels: Tensor, num_classes: int, mixup_alpha: float, cutmix_alpha: float
 ) -> tuple[Tensor, Tensor]:
-    """Mix each image of a batch with the one at its mirrored position, in place, and return the mixed labels too.
+    """Mix each image with the one at its mirrored position, in place; return the images and the mixed labels.
 
     The generator of NumPy determines the weight and the rectangle. If the number of images is odd, the last one stays
     unmixed.

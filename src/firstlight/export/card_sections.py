@@ -13,6 +13,8 @@ from firstlight.run.text import format_command
 from firstlight.run_data.evaluations import describe_data
 from firstlight.run_data.run_info import get_dict
 
+# The section that the author writes. It survives the next export.
+AUTHOR_HEADING = "## Intended use and limitations"
 MAX_CLASSES = 100
 MAX_LINE_LENGTH = 100
 TASK_NAMES = {"multilabel": "multi-label classification"}
@@ -66,7 +68,7 @@ def format_body(
         "## Use": format_use(source, library, repo_id),
         "## Results": format_results(results, plots),
         "## Classes": format_classes(metadata),
-        "## Intended use and limitations": author_section,
+        AUTHOR_HEADING: author_section,
         "## Data": format_data(source, metadata, record),
         "## Training": format_training(source, record, plots),
         "## License": format_license(source),
@@ -104,7 +106,8 @@ def format_use(source: ExportSource, library: str, repo_id: str | None) -> str:
         program = TEXT_PROGRAM.format(directory=directory, interpret=interpret)
         return f"Requires torch and transformers.\n\n{format_code_block(program, 'python')}"
     example = get_example(source)
-    download = f"hf download {repo_id or '<owner>/<name>'} --local-dir model && cd model"
+    owner_and_name = repo_id or "<owner>/<name>"
+    download = f"hf download {owner_and_name} --local-dir model && cd model"
     lines = [f"Requires {get_requirements(source, library)}."]
     if example:
         lines.append(format_code_block(f"{download}\npython {PROGRAM_FILE} {example}", "bash"))
@@ -117,7 +120,7 @@ def format_use(source: ExportSource, library: str, repo_id: str | None) -> str:
         program = "from load import load_model\n\nmodel = load_model()"
     lines.append(format_code_block(program, "python"))
     if library == "timm":
-        lines.append('timm loads it, too: `timm.create_model("hf-hub:<owner>/<name>", pretrained=True)`.')
+        lines.append(f'timm also loads it: `timm.create_model("hf-hub:{owner_and_name}", pretrained=True)`.')
     if library == "torch":
         lines.append(
             "`model.pt2` is a program of torch.export, which runs without the source code of the model. Loading such a "
@@ -170,11 +173,11 @@ def format_training(source: ExportSource, record: dict[str, Any], plots: dict[st
     """Return hardware, duration, command and versions of the training, and the learning curves."""
     config, machine = source.config, get_dict(record, "machine")
     duration, git = record.get("duration_s"), get_dict(record, "git")
-    devices = record.get("devices")
+    device, devices = record.get("device"), record.get("devices")
     parameters = get_dict(record, "parameters").get("total")
     commit = str(git.get("commit") or "")[:12]
     rows = [
-        ("device", " x ".join(filter(None, (str(devices) if devices != 1 else "", str(record.get("device") or ""))))),
+        ("device", f"{devices} x {device}" if device and devices not in (None, 1) else device),
         ("machine", f"{machine['system']}, {machine.get('cores')} cores" if "system" in machine else ""),
         ("precision", record.get("precision")),
         ("duration", format_duration(duration) if isinstance(duration, int | float) else ""),

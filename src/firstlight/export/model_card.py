@@ -15,8 +15,6 @@ from firstlight.run.text import format_printable
 
 CARD_FILE = "README.md"
 PLOTS = {"learning_curves.png": "Learning curves", "confusion_matrix.png": "Confusion matrix"}
-# The section that the author writes. It survives the next export.
-AUTHOR_HEADING = "## Intended use and limitations"
 PLACEHOLDER = """_To be written by the author: what the model is for, for whom, on which inputs it was not tested, and \
 how it fails. The results above hold only for data like the evaluated split._"""
 # Tasks of the Hub, by task and modality.
@@ -27,7 +25,7 @@ HUB_TASKS = {
     ("multilabel", "text"): "text-classification",
 }
 # Names of metrics on the Hub that differ from the names of this package.
-METRIC_TYPES = {"f1_micro": "f1", "f1_macro": "f1", "rmse": "rmse", "r2": "r_squared"}
+METRIC_TYPES = {"f1_micro": "f1", "f1_macro": "f1", "r2": "r_squared"}
 
 
 def write_model_card(source: ExportSource, output_dir: Path, previous: Path, repo_id: str | None = None) -> None:
@@ -40,7 +38,7 @@ def write_model_card(source: ExportSource, output_dir: Path, previous: Path, rep
         repo_id: Name of the model on the Hub, for the code that loads it. If None, the code loads the directory.
     """
     run_dir, record = load_record(source.checkpoint)
-    results = find_results(run_dir, record, source.checkpoint)
+    results = find_results(run_dir, record, source.checkpoint, source.config.get("trainer"))
     directories = [results.directory, run_dir] if results else [run_dir]
     plots = [name for name in PLOTS if any(copy_plot(directory / name, output_dir / name) for directory in directories)]
     name = clean_text(run_dir.resolve().name)
@@ -107,6 +105,7 @@ def read_author_section(path: Path) -> str:
     text = ""
     if path.is_file() and not path.is_symlink():
         text = path.read_text(encoding="utf-8", errors="replace").replace("\r\n", "\n")
-    match = re.search(rf"(?ms)^{re.escape(AUTHOR_HEADING)}[ \t]*\n(.*?)(?=^## |\Z)", text)
+    # Up to the next section of this package, because the author's text may contain headings.
+    match = re.search(rf"(?ms)^{re.escape(card_sections.AUTHOR_HEADING)}[ \t]*\n(.*?)(?=^## Data[ \t]*$|\Z)", text)
     section = match.group(1).strip() if match else ""
-    return "\n".join(format_printable(line) for line in section.split("\n")) or PLACEHOLDER
+    return re.sub(r"[^\n\t\xa0]+", lambda part: format_printable(part.group()), section) or PLACEHOLDER

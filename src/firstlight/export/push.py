@@ -8,6 +8,7 @@ from typing import Any
 
 from firstlight.run.errors import ConfigError, UploadError, invalid_value
 from firstlight.run.redaction import MASK, redact_text
+from firstlight.run.text import format_command
 
 LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 EXAMPLE = "Use e.g. push=my-name/my-model."
@@ -79,7 +80,8 @@ def upload(output_dir: Path, names: list[str], repo_id: str, stale: Collection[s
         # The token may come from the login, where no environment variable has it.
         text = str(error).replace(get_token() or MASK, MASK)
         reason = " ".join(redact_text(text).split())[:300] or type(error).__name__
-        fix = f"Check the token and the connection, then run `hf upload {repo_id} {output_dir}`."
+        command = format_command("hf", "upload", repo_id, str(output_dir), "--private")
+        fix = f"Check the token and the connection, then run `{command}`."
         raise UploadError(f"Cannot upload to {repo_id}: {reason.rstrip('.')}. {fix}") from error
     with suppress(Exception):  # the files are uploaded
         return address, "private" if api.repo_info(repo_id).private else "public"

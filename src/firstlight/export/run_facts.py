@@ -3,20 +3,22 @@
 import math
 import re
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from firstlight.run.containment import find_run_dir, open_inside
+from firstlight.run.evaluation import hash_checkpoint
 from firstlight.run.files import get_best_or_last_checkpoint, read_json_or_empty
 from firstlight.run_data.evaluations import list_evaluation_dirs, read_evaluation
 from firstlight.run_data.run_info import get_dict
+from firstlight.run_data.run_progress import to_positive_int
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_PLOT_BYTES = 10 * 2**20
 # Overrides of an evaluation that used a part of the data, unless their value is one of the following.
 LIMIT = re.compile(r"\+{0,2}trainer\.(?:limit_\w+_batches|overfit_batches|fast_dev_run)=(.*)")
+SPLITS = ("test", "val", "train")
 NO_LIMIT = ("null", "1.0", "0", "0.0", "false")
 
 
@@ -47,33 +49,45 @@ def load_record(checkpoint: str) -> tuple[Path, dict[str, Any]]:
     return run_dir, read_json_or_empty(run_dir / "run.json")
 
 
-def find_results(run_dir: Path, record: dict[str, Any], checkpoint: str) -> Results | None:
+def find_results(
+    run_dir: Path, record: dict[str, Any], checkpoint: str, trainer: dict[str, Any] | None = None
+) -> Results | None:
     """Return the results of a checkpoint: of its newest evaluation, else of the test after the training.
 
-    A test split comes before other splits. Results of other checkpoints of the run do not count, nor do evaluations
-    that are older than the file of the checkpoint or that used a part of the data.
+    The test split comes before val, and val before train. Results of other checkpoints of the run do not count, nor
+    do results of a part of the data.
+
+    Args:
+        run_dir: The run directory.
+        record: Contents of run.json.
+        checkpoint: The checkpoint.
+        trainer: Config of the run's trainer.
     """
-    evaluations = []
+    trainer = trainer or {}
+    found = []
     for directory in list_evaluation_dirs(run_dir):
         evaluation = read_evaluation(directory)
-        is_valid = is_newer(evaluation.get("started"), checkpoint) and not has_limit(evaluation.get("overrides"))
-        if evaluation.get("command") == "evaluate" and is_valid and is_same(evaluation.get("checkpoint"), checkpoint):
-            samples = evaluation.get("samples")
+        if is_evaluation_of(evaluation, checkpoint) and is_complete(evaluation, trainer):
             results = parse_results(evaluation, str(evaluation.get("split")), directory)
-            evaluations.append((results, samples, get_dict(evaluation, "data")))
-    evaluations = [item for item in evaluations if item[0].metrics]
-    if evaluations:
-        results, samples, data = max(evaluations, key=lambda item: item[0].split == "test")  # the first is the newest
-        num_samples = samples if isinstance(samples, int) else None
-        return Results(results.split, results.metrics, results.intervals, num_samples, data, results.directory)
-    if not is_same(get_best_or_last_checkpoint(run_dir), checkpoint):
-        return None
-    for split in ("test", "val"):
-        results = parse_results(record, split, run_dir)
-        if results.metrics:
-            size = get_dict(record, "samples").get(split)
-            return Results(split, results.metrics, results.intervals, size if isinstance(size, int) else None)
-    return None
+            num_samples = to_positive_int(evaluation.get("samples"))
+            found.append(replace(results, num_samples=num_samples, data=get_dict(evaluation, "data")))
+    # The metrics of a run that was resumed and interrupted may be the metrics of its earlier checkpoint.
+    if record.get("status") == "finished" and is_same(get_best_or_last_checkpoint(run_dir), checkpoint):
+        sizes = get_dict(record, "samples")
+        found += [
+            replace(parse_results(record, split, run_dir), num_samples=to_positive_int(sizes.get(split)))
+            for split in ("test", "val")
+            if not is_limited(trainer, split)
+        ]
+    # The first of equal ones: the newest evaluation.
+    return min((item for item in found if item.metrics), key=lambda item: SPLITS.index(item.split), default=None)
+
+
+def is_evaluation_of(evaluation: dict[str, Any], checkpoint: str) -> bool:
+    """Return True if an evaluation used this checkpoint: a resumed run replaces the contents of its best.ckpt."""
+    is_known = evaluation.get("command") == "evaluate" and evaluation.get("split") in SPLITS
+    digest = hash_checkpoint(Path(checkpoint))
+    return is_known and digest is not None and evaluation.get("checkpoint_hash") == digest
 
 
 def is_same(path: Any, checkpoint: str) -> bool:
@@ -81,13 +95,18 @@ def is_same(path: Any, checkpoint: str) -> bool:
     return isinstance(path, str) and Path(path).name == Path(checkpoint).name
 
 
-def is_newer(started: Any, checkpoint: str) -> bool:
-    """Return True if an evaluation began after its checkpoint was written: a resumed run replaces its best.ckpt."""
-    try:
-        began_s = datetime.fromisoformat(started).timestamp()
-        return began_s >= math.floor(Path(checkpoint).stat().st_mtime)  # the recorded time has whole seconds
-    except (OSError, TypeError, ValueError):
-        return False
+def is_complete(evaluation: dict[str, Any], trainer: dict[str, Any]) -> bool:
+    """Return True if an evaluation used all samples; for a stream, if nothing limits its number of batches."""
+    samples, total = evaluation.get("samples"), evaluation.get("total_samples")
+    if isinstance(samples, int) and isinstance(total, int):
+        return samples == total
+    return not has_limit(evaluation.get("overrides")) and not is_limited(trainer, str(evaluation.get("split")))
+
+
+def is_limited(trainer: dict[str, Any], split: str) -> bool:
+    """Return True if the config of a trainer limits the number of batches of a split."""
+    limits = (trainer.get(name) for name in (f"limit_{split}_batches", "overfit_batches", "fast_dev_run"))
+    return any(not (value is None or value is False or str(value) in NO_LIMIT) for value in limits)
 
 
 def has_limit(overrides: Any) -> bool:

@@ -44,7 +44,7 @@ def validate_range_test(cfg: DictConfig) -> None:
         raise ConfigError(invalid_value("min_lr", cfg.min_lr, "a positive number", "Use e.g. min_lr=1e-8."))
     if not cfg.min_lr < cfg.max_lr:
         expected = f"a number greater than min_lr={cfg.min_lr:g}"
-        raise ConfigError(invalid_value("max_lr", cfg.max_lr, expected, "Use e.g. max_lr=1."))
+        raise ConfigError(invalid_value("max_lr", cfg.max_lr, expected, f"Use e.g. max_lr={10 * cfg.min_lr:g}."))
     if not isinstance(cfg.num_steps, int) or cfg.num_steps < MIN_STEPS:
         expected = f"an integer of at least {MIN_STEPS}"
         raise ConfigError(invalid_value("num_steps", cfg.num_steps, expected, "Use e.g. num_steps=100."))

@@ -118,10 +118,16 @@ def resolve_class_weights(
     if weights is None:
         return None
     if weights == "balanced":
-        if not class_counts or not all(class_counts):
+        if not class_counts:
             raise ConfigError(
                 "model.class_weights=balanced needs the number of training samples of each class, which the dataset "
                 "does not provide. Set model.class_weights to a list of numbers."
+            )
+        empty = [name for name, count in zip(class_names, class_counts, strict=True) if not count]
+        if empty:
+            raise ConfigError(
+                "model.class_weights=balanced requires training samples of each class. Add samples of "
+                f"{', '.join(empty[:9])}, or set model.class_weights to a list of numbers."
             )
         return [sum(class_counts) / (len(class_names) * count) for count in class_counts]
     if len(weights) != len(class_names) or min(weights) < 0 or not any(weights):

@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
+from firstlight.model.lora import is_adapter
 from firstlight.run.errors import ConfigError, invalid_value
 
 
@@ -36,17 +37,24 @@ def apply_freeze_patterns(model: nn.Module, freeze: list[str], unfreeze: list[st
             f"freeze=[{','.join(freeze)}] freezes all {len(parameters)} parameters, so there is nothing to train. "
             "Exclude some of them, e.g. with unfreeze=[<pattern>]."
         )
+    adapters = [param for name, param in parameters.items() if is_adapter(name)]
+    if adapters and not any(param.requires_grad for param in adapters):
+        raise ConfigError(
+            f"freeze=[{','.join(freeze)}] freezes all adapters of model.lora_rank, which already freezes the other "
+            "parameters. Remove freeze."
+        )
     set_train_mode(model, unfrozen)
     set_eval_mode(model, frozen - unfrozen)
 
 
-def find_parameters(model: nn.Module, key: str, patterns: list[str]) -> set[str]:
+def find_parameters(model: nn.Module, key: str, patterns: list[str], epoch: int | None = None) -> set[str]:
     """Return the names of the parameters that match a pattern.
 
     Args:
         model: Any module.
         key: Config key of the patterns, for messages.
         patterns: Patterns of parameter names.
+        epoch: The epoch of the patterns, if the key maps epochs to patterns.
 
     Raises:
         ConfigError: If a pattern matches no parameter.
@@ -57,9 +65,11 @@ def find_parameters(model: nn.Module, key: str, patterns: list[str]) -> set[str]
         matches = {name for name in names if fnmatchcase(name, pattern)}
         if not matches:
             nearest = get_close_matches(pattern, names, n=3, cutoff=0.3) or names[-3:]
+            setting = f"{key}=[{{}}]" if epoch is None else f"{key}={{{{{epoch}:[{{}}]}}}}"
+            proposed = f"'{nearest[0].rpartition('.')[0] or nearest[0]}*'"
             raise ConfigError(
-                f"{key}=[{pattern}] matches no parameter of {type(model).__name__}. Nearest parameters: "
-                f"{', '.join(nearest)}. Use e.g. {key}=['{nearest[0].rpartition('.')[0] or nearest[0]}*']."
+                f"{setting.format(pattern)} matches no parameter of {type(model).__name__}. Nearest parameters: "
+                f"{', '.join(nearest)}. Use e.g. {setting.format(proposed)}."
             )
         found |= matches
     return found

@@ -88,7 +88,9 @@ def validate_parameter_groups(model: nn.Module, config: dict[str, Any]) -> None:
 def describe_layer_rates(model: nn.Module, config: dict[str, Any]) -> str:
     """Return the learning rates of the first and the last layer in one line."""
     num_layers, decay = count_layers(model), config["layer_decay"]
-    lr = config.get("lr", 1.0)
+    if "lr" not in config:
+        return f"factor {decay ** (num_layers - 1):.4g} in the first of {num_layers} layers (layer_decay {decay:g})"
+    lr = config["lr"]
     rates = f"lr {lr:.4g} in the last of {num_layers} layers, {lr * decay ** (num_layers - 1):.4g} in the first"
     return f"{rates} (layer_decay {decay:g})"
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from firstlight.model.lora import is_adapter
 from firstlight.model.weights_file import read_network_weights
 from firstlight.run.download import get_torch_hub_dir, show_download
 from firstlight.run.errors import CheckpointError, ConfigError, unknown_name
@@ -69,10 +70,15 @@ class WeightsReport:
                 f"outside the head fit, {min_fraction:.0%} are required). {fix}"
             )
 
+    def _name_module(self, name: str) -> str:
+        """Return the module of a tensor, for the head and the adapters in one word."""
+        if is_adapter(name):
+            return "adapters"
+        return "head" if name in self.head else name.rpartition(".")[0] or name
+
     def _format_modules(self) -> str:
         """Return the modules of the new tensors, the head by that name."""
-        names = ["head" if name in self.head else name.rpartition(".")[0] or name for name in self.initialized]
-        modules = list(dict.fromkeys(names))
+        modules = list(dict.fromkeys(map(self._name_module, self.initialized)))
         num_others = len(modules) - MAX_LISTED_MODULES
         others = f" and {num_others} other modules" if num_others > 0 else ""
         return f"{', '.join(modules[:MAX_LISTED_MODULES])}{others}"

@@ -98,7 +98,8 @@ class Task(LightningModule, ABC):
         self.epoch_sums = {name: self.epoch_sums.get(name, 0) + value.float() for name, value in metrics.items()}
         self.num_summed_steps += 1
         step, log_every = self.trainer.global_step + 1, self.trainer.log_every_n_steps  # type: ignore[attr-defined]
-        is_optimizer_step = (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0
+        # Lightning also steps after the last batch of an epoch.
+        is_optimizer_step = (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0 or self.trainer.is_last_batch
         if is_optimizer_step and step % log_every == 0:
             groups = self.trainer.optimizers[0].param_groups
             self.step_metrics = {f"train/{name}": value for name, value in metrics.items()}

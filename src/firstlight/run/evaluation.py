@@ -1,11 +1,13 @@
 """The results of evaluate and predict: a directory of their own with evaluation.json; the run does not change."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -17,6 +19,8 @@ from firstlight.run.redaction import redact
 # In a run directory: one directory per evaluation.
 EVALUATIONS_DIR = "evaluations"
 EVALUATION_FILE = "evaluation.json"
+# Of a sharded checkpoint: the checksum of each file.
+CHECKSUMS_FILE = "checksums.json"
 # For a run that cannot be written, and for a checkpoint without a run.
 FALLBACK_DIR = Path("logs/evaluate")
 AUTO = "auto"
@@ -95,6 +99,19 @@ def create_evaluation_dir(run_dir: Path | None, checkpoint: Path) -> Path:
     return claim_new_dir(directory)
 
 
+def hash_checkpoint(path: Path) -> str | None:
+    """Return a hash of the contents of a checkpoint, from the checksums in it; None if it cannot be read."""
+    try:
+        if path.is_dir():  # sharded
+            listed = [path.joinpath(CHECKSUMS_FILE).read_text()]
+        else:
+            with ZipFile(path) as archive:
+                listed = [f"{file.filename} {file.file_size} {file.CRC}" for file in archive.infolist()]
+    except (OSError, BadZipFile):
+        return None
+    return hashlib.sha256("\n".join(listed).encode()).hexdigest()[:16]
+
+
 def make_initial_fields(cfg: DictConfig, run_dir: Path | None, checkpoint: str) -> dict[str, Any]:
     """Return the fields of evaluation.json that are known before the results."""
     data = cfg.get("data")
@@ -104,6 +121,7 @@ def make_initial_fields(cfg: DictConfig, run_dir: Path | None, checkpoint: str) 
         "started": utc_now(),
         "run": str(run_dir.resolve()) if run_dir is not None else None,
         "checkpoint": checkpoint,
+        "checkpoint_hash": hash_checkpoint(Path(checkpoint)),
         "data": to_plain_dict(data) if OmegaConf.is_dict(data) else None,
         "metrics": {},
     }

@@ -30,12 +30,12 @@ class BBCNewsDataModule(TextDataModule):
         fold: int | None = None,
     ) -> None:
         super().__init__(
-            max_length,
-            pad_to_multiple_of,
-            batch_size,
-            num_workers,
-            drop_last,
-            group_by_length,
+            max_length=max_length,
+            pad_to_multiple_of=pad_to_multiple_of,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            drop_last=drop_last,
+            group_by_length=group_by_length,
             num_folds=num_folds,
             fold=fold,
         )

@@ -39,12 +39,12 @@ class DigitsDataModule(InMemoryImageDataModule):
         **augmentation: Unpack[ImageAugmentation],
     ) -> None:
         super().__init__(
-            image_size,
-            batch_size,
-            num_workers,
-            augment,
-            drop_last,
-            cache_on_device,
+            image_size=image_size,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            augment=augment,
+            drop_last=drop_last,
+            cache_on_device=cache_on_device,
             num_folds=num_folds,
             fold=fold,
             **augmentation,

@@ -11,8 +11,8 @@ from transformers import BertForSequenceClassification, PreTrainedTokenizerFast
 from firstlight.data.word_tokenizer import build_word_tokenizer, tokenizer_from_json, tokenizer_to_json
 from firstlight.model.classifier import Classifier, ClassifierSettings
 from firstlight.model.freezing import freeze_first
-from firstlight.model.text_network import build_text_network, load_text_network
-from firstlight.run.errors import CheckpointError, MissingPackageError, missing_package
+from firstlight.model.text_network import build_text_network, load_text_network, validate_config_overrides
+from firstlight.run.errors import CheckpointError, ConfigError, MissingPackageError, missing_package
 
 # Weights of sentence-transformers/all-MiniLM-L6-v2, revision 1110a243 (Apache-2.0). The package is a copy by a third
 # party, so its weights are compared with the published ones.
@@ -54,12 +54,16 @@ class BERT(Classifier):
         if dropout is not None:
             overrides |= {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
         if weights:
+            if config_overrides:
+                raise ConfigError("model.config_overrides has no effect on pretrained weights. Set model.weights=null.")
             source = get_minilm_dir() if weights == "minilm" else weights
             hint = "model.weights=minilm, which works offline."
             self._tokenizer, self.network = load_text_network(source, overrides, trust_remote_code, "bert", hint)
             validate_class(self.network, source)
         else:
             self._tokenizer = tokenizer_from_json(tokenizer) if tokenizer else build_word_tokenizer(vocabulary or [])
+            if not tokenizer:  # the config of a checkpoint may have keys of an earlier version of transformers
+                validate_config_overrides("bert", config_overrides or {})
             self.network = build_text_network("bert", self._tokenizer, {**(config_overrides or {}), **overrides})
         # Checked here, because sharding across devices changes the class of the network.
         self.has_remote_code = type(self.network) is not BertForSequenceClassification

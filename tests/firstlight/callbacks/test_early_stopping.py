@@ -25,6 +25,9 @@ def make_trainer(names=("val/loss",)):
         fast_dev_run=False,
         should_stop=False,
         current_epoch=0,
+        global_step=0,
+        min_epochs=None,
+        min_steps=None,
         is_global_zero=True,
         enable_validation=True,
         val_check_interval=1.0,
@@ -97,9 +100,26 @@ def test_message_names_the_epoch_after_which_the_run_ends(tmp_path, capsys):
     train.main(compose_config("train", run))
     output = capsys.readouterr().out
 
-    # Epoch 2 is the first check without an improvement; training continues until min_epochs.
+    # Epoch 2 is the first check without an improvement, but the training continues until min_epochs.
     assert output.count("stopped  ") == 1
-    assert "stopped   after epoch 3: val/accuracy has not improved by more than 99 in 1 check (best " in output
+    assert "stopped   after epoch 3: val/accuracy has not improved by more than 99 in 2 checks (best " in output
+
+
+@pytest.mark.parametrize(("series", "expected"), [([1.0, 2.0, 0.5, 0.6, 0.7, 0.8, 0.1], 4), ([3.0, 3.0, 3.0, 3.0], 3)])
+def test_improvement_before_min_epochs_counts(series, expected):
+    callback, trainer = AutoEarlyStopping(patience=2, monitor="val/loss"), make_trainer()
+    trainer.min_epochs = 4
+
+    assert find_stop(callback, series, trainer) == expected
+    assert callback.reason == f"val/loss has not improved in {callback.wait_count} checks (best {min(series[:5]):.4g})"
+
+
+def test_training_metric_is_checked_without_validation(tmp_path, capsys):
+    stop = ["callbacks.early_stopping.monitor=train/loss", "callbacks.early_stopping.min_delta=99"]
+    rare = ["trainer.limit_val_batches=0", "trainer.check_val_every_n_epoch=2", f"output_dir={tmp_path}"]
+    train.main(compose_config("train", [*RUN, *stop, *rare]))
+
+    assert "stopped   after epoch 3: train/loss has not improved" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

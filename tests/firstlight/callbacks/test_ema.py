@@ -75,10 +75,22 @@ def test_saved_weights_are_the_closed_formula(tmp_path, monkeypatch, overrides, 
     assert all(np.array_equal(value.numpy(), weights[-1][name]) for name, value in saved["current_model_state"].items())
 
 
-def test_average_that_is_never_updated_is_one_line(compose_cfg):
-    late = ["callbacks.ema.decay=0.8", "callbacks.ema.update_starting_at_step=12"]
+@pytest.mark.parametrize(
+    ("overrides", "step", "key"),
+    [
+        (["callbacks.ema.update_starting_at_step=12"], 13, "update_starting_at_step"),
+        (
+            ["callbacks.ema.update_starting_at_step=1", "callbacks.ema.update_every_n_steps=100"],
+            101,
+            "update_every_n_steps",
+        ),
+    ],
+)
+def test_average_that_is_never_updated_is_one_line(compose_cfg, overrides, step, key):
+    late = ["callbacks.ema.decay=0.8", *overrides]
     model, data, trainer = builder.build(compose_cfg(*RUN, *late))
-    with pytest.raises(ConfigError, match="step=12 has no effect, because the run has 12 optimizer steps. Decrease"):
+    message = rf"decay=0.8 has no effect: .* step {step}, but .* 12 optimizer steps. Decrease callbacks.ema.{key}, or"
+    with pytest.raises(ConfigError, match=message):
         trainer.fit(model, data)
 
 

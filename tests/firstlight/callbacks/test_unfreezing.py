@@ -97,7 +97,11 @@ def test_average_of_frozen_parameters_is_exact(compose_cfg, tmp_path):
     ("schedule", "overrides", "message"),
     [
         ("{1:[network.*]}", [], "freezes all parameters in epoch 0, so there is nothing to train. Add the last layer"),
-        ("{0:[network.9.*]}", [], r"schedule\.0=\[network\.9\.\*\] matches no parameter of TinyMLP\. Nearest"),
+        (
+            "{0:[network.9.*],1:[network.1.*]}",
+            [],
+            r"schedule=\{0:\[network\.9\.\*\]\} matches no parameter of TinyMLP\. Nearest .*schedule=\{0:\['network",
+        ),
         ("{2:[network.1.*]}", ["freeze=['network.1.*']"], r"no effect on the parameters of network\.1\.\*, because"),
     ],
 )

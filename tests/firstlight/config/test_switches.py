@@ -62,12 +62,28 @@ def test_every_option_with_callbacks_has_the_switches(option, name, key):
             "callbacks.ema.decay does not support trainer.strategy=fsdp. Use",
         ),
         (
-            ["callbacks.unfreezing.schedule={0:['*']}", "trainer.strategy=fsdp"],
+            ["callbacks.unfreezing.schedule={0:[a],1:['*']}", "trainer.max_epochs=2", "trainer.strategy=fsdp"],
             "schedule does not support trainer.strategy=fsdp",
         ),
     ],
 )
 def test_invalid_values_are_one_line(overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        validate_config(compose_config("train", [*OVERRIDES, "output_dir=run", *overrides]))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["callbacks.ema.decay=0"], "callbacks.ema.decay: expected a number greater than 0 and less than 1, got 0"),
+        (
+            ["callbacks.ema.decay=0.9", "trainer.precision=bf16-true"],
+            "does not support trainer.precision=bf16-true, which .* Use trainer.precision=bf16-mixed",
+        ),
+        (["callbacks.unfreezing.schedule={0:['*']}"], r"has no effect with epoch 0 only: .* use freeze=\[<pattern>\]"),
+    ],
+)
+def test_values_without_effect_are_one_line(overrides, message):
     with pytest.raises(ConfigError, match=message):
         validate_config(compose_config("train", [*OVERRIDES, "output_dir=run", *overrides]))
 
@@ -112,4 +128,8 @@ def test_resumed_run_keeps_its_switches(tmp_path):
 
     with pytest.raises(ConfigError, match=r"Cannot change callbacks.ema.decay from 0.9 to 0.5 when resuming"):
         compose_config("train", [*resume, "callbacks.ema.decay=0.5"])
+    for key in ("callbacks.ema", "callbacks.ema.decay", "callbacks", "trainer.gradient_clip_val", "data.num_classes"):
+        with pytest.raises(ConfigError, match=f"Cannot delete {key} when resuming. Start a new run, or remove ~"):
+            compose_config("train", [*resume, f"~{key}"])
+    assert compose_config("train", [*resume, "callbacks.accumulation.scheduling={0: 2}", "~callbacks.early_stopping"])
     assert list_active_switches(compose_config("train", [*resume, "callbacks=none"])).keys() == {"ema", "accumulation"}

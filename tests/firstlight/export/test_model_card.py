@@ -1,9 +1,5 @@
 """Tests of the model card: its schema, its facts, and that no text of users is markup."""
 
-import json
-import os
-from datetime import datetime
-
 import pytest
 
 pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed: uv pip install -e '.[hub]'")
@@ -15,9 +11,8 @@ from markdown_it import MarkdownIt
 from firstlight.export import hub
 from firstlight.export.markdown import escape_markdown, format_code_block
 from firstlight.export.model_card import PLACEHOLDER, read_author_section, write_model_card
-from firstlight.export.run_facts import find_results, load_record
 from firstlight.export.source import ExportSource, InputSpec
-from support.runs import HOSTILE, PNG, write_evaluation, write_run
+from support.runs import HOSTILE, PNG, write_evaluation, write_trained_run
 from support.tiny_models import TinyMLP
 
 HOSTILE_TEXTS = [
@@ -33,27 +28,9 @@ HOSTILE_TEXTS = [
 ]
 
 
-# When the checkpoint of the run was written, before the evaluations of `write_evaluation`.
-WRITTEN_S = datetime.fromisoformat("2026-11-21T10:00:00+00:00").timestamp()
-
-
 def render(text):
     """Return Markdown as HTML. As on the Hub, HTML in it stays HTML."""
     return MarkdownIt("commonmark", {"html": True}).enable("table").render(text)
-
-
-def write_trained_run(run_dir, **fields):
-    """Write the files of a run with a best checkpoint; return the path of the checkpoint."""
-    write_run(run_dir, ["seed=0"])
-    (run_dir / "checkpoints").mkdir()
-    checkpoint = run_dir / "checkpoints" / "best.ckpt"
-    checkpoint.touch()
-    os.utime(checkpoint, (WRITTEN_S, WRITTEN_S))
-    record = json.loads((run_dir / "run.json").read_text())
-    record |= {"samples": {"train": 80, "val": 10, "test": 15}, "device": "cpu", "precision": "32-true", "devices": 1}
-    record |= {"versions": {"torch": "2.15.0"}, "machine": {"system": "Linux", "cores": 2}}
-    (run_dir / "run.json").write_text(json.dumps({**record, **fields}))
-    return str(checkpoint)
 
 
 def make_card(tmp_path, class_names=("cat", "dog"), config=None, repo_id=None, **fields):
@@ -151,49 +128,6 @@ def test_secrets_and_the_home_directory_are_not_published(tmp_path, monkeypatch)
     assert "abcdef0123456789abcdef" not in text
 
 
-def test_newest_test_evaluation_comes_before_the_test_of_the_training(tmp_path):
-    checkpoint = write_trained_run(tmp_path / "run")
-    intervals = {"test/accuracy": [0.4, 0.62], "test/loss": None}
-    evaluations = tmp_path / "run" / "evaluations"
-    write_evaluation(evaluations / "2026-11-22_10-00-00", tmp_path / "run", 0.3)
-    write_evaluation(evaluations / "2026-11-22_10-00-01", tmp_path / "run", 0.5, intervals=intervals)
-    write_evaluation(evaluations / "2026-11-22_10-00-02", tmp_path / "run", metrics={"val/accuracy": 0.7}, split="val")
-    write_evaluation(evaluations / "2026-11-22_10-00-03", tmp_path / "run", 0.9, checkpoint="x/checkpoints/last.ckpt")
-    results = find_results(*load_record(checkpoint), checkpoint)
-
-    assert results.metrics == {"accuracy": 0.5}
-    assert results.intervals == {"accuracy": (0.4, 0.62)}
-    assert results.num_samples == 15
-    assert "Confidence interval" not in make_card(tmp_path / "other")[1]
-
-
-@pytest.mark.parametrize(
-    ("fields", "accuracy"),
-    [
-        ({"overrides": ["data.batch_size=2"], "started": "2026-11-21T10:00:00+00:00"}, 0.5),
-        ({"overrides": ["trainer.limit_test_batches=1.0"]}, 0.5),
-        ({"started": "2026-11-21T09:59:59+00:00"}, 0.9),
-        ({"started": None}, 0.9),
-        ({"overrides": ["trainer.limit_test_batches=2"]}, 0.9),
-        ({"overrides": ["++trainer.overfit_batches=0.1"]}, 0.9),
-        ({"overrides": ["+trainer.fast_dev_run=true"]}, 0.9),
-    ],
-)
-def test_old_and_partial_evaluations_do_not_count(fields, accuracy, tmp_path):
-    checkpoint = write_trained_run(tmp_path / "run")
-    write_evaluation(tmp_path / "run" / "evaluations" / "2026-11-22_10-00-00", tmp_path / "run", 0.5, **fields)
-
-    assert find_results(*load_record(checkpoint), checkpoint).metrics["accuracy"] == accuracy
-
-
-def test_results_of_another_checkpoint_are_not_shown(tmp_path):
-    write_trained_run(tmp_path / "run")
-    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
-    last.touch()
-
-    assert find_results(*load_record(str(last)), str(last)) is None
-
-
 def test_plots_and_intervals_are_part_of_the_card(tmp_path):
     directory = tmp_path / "run" / "evaluations" / "2026-11-22_10-00-00"
     checkpoint = write_trained_run(tmp_path / "run")
@@ -218,6 +152,7 @@ def test_plots_and_intervals_are_part_of_the_card(tmp_path):
 def test_section_of_the_author_survives_the_next_export(tmp_path):
     path = tmp_path / "README.md"
     section = "For photos of cats only.\n\n### Limits\n\n- Not at night."
+    section += "\n\n```bash\n## prepare\n\tmake data\n```\n\n## Ethics\n\nNone\xa0known."
     path.write_text(f"# run\n\n## Intended use and limitations\n\n{section}\n\n## Data\n\nold\n")
 
     assert read_author_section(path) == section

@@ -61,7 +61,7 @@ def test_failed_upload_is_one_line_without_the_token(api, tmp_path, monkeypatch)
 
     message = error.value.get_message()
     assert message.startswith("Cannot upload to me/net: 401 Unauthorized with token ***")
-    assert message.fix == f"Check the token and the connection, then run `hf upload me/net {tmp_path}`."
+    assert message.fix == f"Check the token and the connection, then run `hf upload me/net {tmp_path} --private`."
     assert TOKEN not in message
     assert (tmp_path / "README.md").exists()
 

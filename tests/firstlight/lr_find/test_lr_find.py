@@ -191,7 +191,11 @@ def test_several_devices_do_not_change_the_suggestion(tmp_path, capsys):
 def test_schedules_of_the_run_in_the_test(tmp_path, monkeypatch, capsys):
     built = []
     monkeypatch.setattr(session, "build", lambda cfg: built.append(build(cfg)) or built[-1])
-    find(tmp_path / "run", "callbacks.accumulation.scheduling={0:3,1:1}", "callbacks.unfreezing.schedule={0:['*']}")
+    find(
+        tmp_path / "run",
+        "callbacks.accumulation.scheduling={0:3,1:1}",
+        "callbacks.unfreezing.schedule={0:['*'],1:['*']}",
+    )
 
     assert built[0][2].accumulate_grad_batches == 3
     assert (

@@ -51,6 +51,10 @@ def test_dataset_provides_the_counts(compose_cfg):
             {"class_weights": [1.0, -2.0, 1.0]},
             "Invalid value for model.class_weights: expected 3 weights",
         ),
+        (
+            {"class_weights": "balanced", "class_counts": [5, 0, 3]},
+            "requires training samples of each class. Add samples of dog, or set model.class_weights to a list",
+        ),
         ({"class_weights": "balanced"}, "model.class_weights=balanced needs the number of training samples of"),
     ],
 )

@@ -56,6 +56,14 @@ def test_scheduler_gets_total_steps_of_run(compose_cfg):
     assert trainer.lr_scheduler_configs[0].scheduler.total_steps == 6
 
 
+def test_step_of_fewer_batches_at_the_end_of_an_epoch_is_logged(compose_cfg, tmp_path):
+    overrides = ["trainer.accumulate_grad_batches=8", "trainer.log_every_n_steps=1", f"output_dir={tmp_path}"]
+    model, data, trainer = build.build(compose_cfg(*make_tiny_overrides(get_tiny_model()), *overrides))
+    trainer.fit(model, data)
+
+    assert "train/loss" in (tmp_path / "metrics.csv").read_text().splitlines()[0].split(",")
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_model_starts_in_train_mode(compose_cfg, name):
     model, _, _ = build.build(compose_cfg(*make_tiny_overrides(name)))

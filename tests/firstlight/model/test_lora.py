@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from firstlight.config.validate import validate_config
+from firstlight.model.freezing import apply_freeze_patterns
 from firstlight.model.init_from import init_from_file
 from firstlight.run.errors import CheckpointError, ConfigError, MissingPackageError
 
@@ -105,6 +106,13 @@ def test_init_from_rejects_adapters_that_the_model_lacks(tmp_path):
         CheckpointError, match=r"has LoRA adapters, but this model has none\. Merge them with `make exp"
     ):
         init_from_file(build_model(), str(tmp_path / "lora.pt"), strict=False)
+
+
+def test_frozen_adapters_are_rejected():
+    model = build_model("roberta", lora_rank=2)
+    apply_freeze_patterns(model, ["network.*.embeddings.*"], [])
+    with pytest.raises(ConfigError, match=r"freeze=\[network.\*\] freezes all adapters of model.lora_rank, which"):
+        apply_freeze_patterns(model, ["network.*"], ["*classifier*"])
 
 
 @pytest.mark.parametrize(

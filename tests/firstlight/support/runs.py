@@ -1,6 +1,7 @@
 """Write run directories and benchmarks for the tests of the report, with the files that training leaves."""
 
 import json
+from zipfile import ZipFile
 
 from hydra import compose, initialize_config_dir
 
@@ -8,6 +9,7 @@ from firstlight.config.compose import compose_config
 from firstlight.config.hydra_version import VERSION_BASE
 from firstlight.config.options import CONFIG_DIR
 from firstlight.page.render import render
+from firstlight.run.evaluation import hash_checkpoint
 from firstlight.run_data.collect import collect_report
 
 HOSTILE = "<script>alert(1)</script>"
@@ -76,6 +78,7 @@ def write_evaluation(directory, run_dir, accuracy=0.5, **fields):
         "started": f"2026-11-22T10:00:0{len(directory.name) % 10}+00:00",
         "run": str(run_dir.resolve()),
         "checkpoint": f"{run_dir}/checkpoints/best.ckpt",
+        "checkpoint_hash": hash_checkpoint(run_dir / "checkpoints/best.ckpt"),
         "data": {"_target_": "firstlight.data.image_folder.ImageFolderDataModule", "root": "new/photos"},
         "split": "test",
         "samples": 15,
@@ -140,3 +143,22 @@ def list_runs(*overrides):
     from firstlight.runs import __main__ as runs  # a command that can be deleted
 
     return runs.main(compose_config("runs", list(overrides)))
+
+
+def write_checkpoint(path, contents):
+    """Write a file that has the format of a checkpoint."""
+    with ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", contents)
+
+
+def write_trained_run(run_dir, **fields):
+    """Write the files of a run with a best checkpoint; return the path of the checkpoint."""
+    write_run(run_dir, ["seed=0"])
+    (run_dir / "checkpoints").mkdir()
+    checkpoint = run_dir / "checkpoints" / "best.ckpt"
+    write_checkpoint(checkpoint, "first")
+    record = json.loads((run_dir / "run.json").read_text())
+    record |= {"samples": {"train": 80, "val": 10, "test": 15}, "device": "cpu", "precision": "32-true", "devices": 1}
+    record |= {"versions": {"torch": "2.15.0"}, "machine": {"system": "Linux", "cores": 2}}
+    (run_dir / "run.json").write_text(json.dumps({**record, **fields}))
+    return str(checkpoint)
