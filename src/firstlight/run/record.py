@@ -61,13 +61,15 @@ class RunRecord:
         """
         if self.has_begun and not self.exists():
             raise TrainingError(f"{self.run_dir} was deleted during the run. Start a new run with `make train`.")
-        self.fields |= fields
-        text = json.dumps(redact(self.fields), indent=2, default=str) + "\n"
-        try:
-            write_atomically(self.run_dir / "run.json", text)
-        except OSError:
-            self.reserve.unlink(missing_ok=True)
-            write_atomically(self.run_dir / "run.json", text)
+        # A stop signal waits, because otherwise the fields could differ from the file.
+        with defer_stop_signals():
+            self.fields |= fields
+            text = json.dumps(redact(self.fields), indent=2, default=str) + "\n"
+            try:
+                write_atomically(self.run_dir / "run.json", text)
+            except OSError:
+                self.reserve.unlink(missing_ok=True)
+                write_atomically(self.run_dir / "run.json", text)
 
     def write_config(self, cfg: DictConfig) -> None:
         """Write config.yaml, the resolved config with secrets masked."""
@@ -100,9 +102,10 @@ class RunRecord:
         attempts = [*self.fields["attempts"][:-1], {**self.fields["attempts"][-1], **end, "duration_s": duration_s}]
         durations = [attempt.get("duration_s") for attempt in attempts]  # None: a killed attempt
         total = round(sum(duration for duration in durations if isinstance(duration, float)), 3)
-        self.update(**end, duration_s=total, attempts=attempts)
-        self.reserve.unlink(missing_ok=True)
-        update_result(run_dir=str(self.run_dir), status=status, checkpoints=list_checkpoints(self.run_dir))
+        with defer_stop_signals():
+            self.update(**end, duration_s=total, attempts=attempts)
+            self.reserve.unlink(missing_ok=True)
+            update_result(run_dir=str(self.run_dir), status=status, checkpoints=list_checkpoints(self.run_dir))
 
 
 class WorkerRunRecord:

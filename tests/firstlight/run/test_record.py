@@ -2,6 +2,8 @@
 
 import json
 import multiprocessing
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,11 @@ from omegaconf import OmegaConf
 
 from firstlight import train
 from firstlight.checkpoint import io as checkpoint_io
+from firstlight.run import record as run_record
 from firstlight.run.errors import ConfigError
+from firstlight.run.files import write_atomically
 from firstlight.run.record import claim_run_dir, describe_failure, record_run
+from firstlight.run.signals import exit_on_stop_signals
 from support.options import make_tiny_overrides
 
 
@@ -55,6 +60,21 @@ def test_interrupted_or_failed_run_records_reason(compose_cfg, tmp_path, error, 
     assert status == record["status"]
     assert record["reason"].startswith(reason)
     assert record["ended"] is not None
+
+
+@pytest.mark.parametrize("status", ["finished", "failed"])
+def test_stop_signal_while_the_end_is_recorded_loses_nothing(compose_cfg, tmp_path, monkeypatch, status):
+    def write_during_signal(path, text):
+        if f'"status": "{status}"' in text:
+            os.kill(os.getpid(), signal.SIGTERM)
+        write_atomically(path, text)
+
+    monkeypatch.setattr(run_record, "write_atomically", write_during_signal)
+    with pytest.raises(SystemExit, match="143"), exit_on_stop_signals("train"), record_run(compose_cfg()):
+        assert status == "finished", "failed"
+
+    assert read_record(tmp_path / "run")["status"] == status
+    assert not list((tmp_path / "run").glob(".reserve"))
 
 
 def test_failed_run_keeps_its_checkpoints(compose_cfg, tmp_path, monkeypatch):
