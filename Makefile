@@ -60,7 +60,7 @@ help:
 setup: $(READY)
 	@$(ANY_PYTHON) scripts/make.py setup 0
 
-# Without ARGS and overrides if other targets are given: they then belong to those.
+# If other targets are given, ARGS and overrides belong to them: doctor does not receive them.
 doctor:
 	@$(if $(filter-out $@ ~%,$(MAKECMDGOALS)),unset ARGS MAKEFLAGS DELETIONS; )$(ANY_PYTHON) scripts/make.py script $@
 
@@ -71,7 +71,7 @@ init new update lock:
 $(PROGRAMS): $(READY)
 	@$(PYTHON) scripts/make.py run firstlight.$(call module,$@)
 
-# An environment belongs to its checkout.
+# Check that .venv was created for this checkout.
 belongs: $(READY)
 	@$(PYTHON) scripts/checkout.py
 

@@ -23,7 +23,15 @@ from firstlight.config.options import (
     load_trusted_packages,
     load_yaml,
 )
-from firstlight.run.errors import MAX_MESSAGE_CHARACTERS, ConfigError, Message, UserError, shorten, split_setting
+from firstlight.run.errors import (
+    MAX_MESSAGE_CHARACTERS,
+    ConfigError,
+    Message,
+    UserError,
+    format_value,
+    shorten,
+    split_setting,
+)
 from firstlight.run.failure import find_known_reason, is_oom_error, unwrap_worker_error
 from firstlight.run.json_output import set_error
 from firstlight.run.network import is_network_error
@@ -165,7 +173,11 @@ def _suggest_key(path: str, cfg: DictConfig) -> str:
     parent, _, last = path.rpartition(".")
     node = OmegaConf.select(cfg, parent) if parent else cfg
     if not isinstance(node, DictConfig):
-        known = _list_known_keys(OmegaConf.select(cfg, parent.rpartition(".")[0]) if parent else cfg)
+        owner = OmegaConf.select(cfg, parent.rpartition(".")[0]) if "." in parent else cfg
+        if isinstance(owner, DictConfig) and parent.rpartition(".")[2] in owner:
+            fix = f"Use '{parent}={{{last}: <value>}}'." if node is None else f"Remove {path}."
+            return Message(f"'{path}' cannot be set: {parent} is {format_value(node)}. {fix}", path, fix=fix)
+        known = _list_known_keys(owner)
         return format_unknown_key(parent or path, known)
     fix = f"To add the key, pass +{path}=<value>."
     if last in schema.EXTRA_KEYS.get(parent, ()):

@@ -7,7 +7,7 @@ from typing import Any
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.model_helpers import is_overridden
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch.nn.parameter import is_lazy
 
 from firstlight.cli.console import print_fields
@@ -57,6 +57,7 @@ def record_and_print_header(
         "device": ", ".join(filter(None, (device, describe_chip(device), f"precision {trainer.precision}"))),
         **(describe_distributed_setup(cfg, model, data, trainer) if trainer.world_size > 1 else {}),
         **describe_layers(model),
+        **describe_adapters(cfg),
         **describe_inactive_features(model, trainer),
         **(measured_lines or {}),
         "run_dir": str(record.run_dir),
@@ -143,6 +144,14 @@ def describe_layers(model: LightningModule) -> dict[str, str]:
     """Return the header line about the learning rates of the layers, if the optimizer's config has a layer_decay."""
     config = getattr(model, "optimizer_config", {})
     return {"layers": describe_layer_rates(model, config)} if config.get("layer_decay") is not None else {}
+
+
+def describe_adapters(cfg: DictConfig) -> dict[str, str]:
+    """Return the header line about LoRA adapters of a network that has no pretrained weights; {} otherwise."""
+    has_weights = cfg.model.get("weights") or OmegaConf.select(cfg, "init_from.path") or cfg.get("resume")
+    if cfg.model.get("lora_rank") is None or has_weights:
+        return {}
+    return {"lora": "the weights are random, and only adapters and head are trained. Set model.weights or init_from"}
 
 
 def describe_distributed_setup(

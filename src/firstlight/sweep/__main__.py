@@ -74,8 +74,13 @@ def plan_and_run(overrides: list[str], parent: Path) -> None:
     Args:
         overrides: Arguments of the command.
         parent: Directory that contains the sweep directories.
+
+    Raises:
+        ConfigError: If an override is invalid.
     """
     validate_hydra_overrides(overrides, is_sweep=True)
+    if any(override.lstrip("+").startswith("output_dir=") for override in overrides):
+        raise ConfigError(f"output_dir has no effect in a sweep: its jobs are in {parent}/<time>. Remove output_dir.")
     overrides, force = pop_force_flag(overrides)
     sweep_overrides, overrides = split_sweep_and_job_overrides(overrides)
     plan = make_plan(sweep_overrides, overrides)

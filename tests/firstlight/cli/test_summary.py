@@ -1,8 +1,9 @@
 """The header line of the data states which dataset a command reads."""
 
+import pytest
 from omegaconf import OmegaConf
 
-from firstlight.cli.summary import count_split_sizes, describe_data
+from firstlight.cli.summary import count_split_sizes, describe_adapters, describe_data
 from support.tiny_training import build_tiny
 
 
@@ -19,3 +20,17 @@ def test_line_ends_with_the_places_of_the_dataset(compose_cfg):
 
 def test_dataloaders_of_the_model_have_no_place(compose_cfg):
     assert describe_data(None, {}, None) == "dataloaders of the model"
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_shown"),
+    [
+        ({"model": {"lora_rank": 4, "weights": None}}, True),
+        ({"model": {"lora_rank": None, "weights": None}}, False),
+        ({"model": {"lora_rank": 4, "weights": "bert"}}, False),
+        ({"model": {"lora_rank": 4, "weights": None}, "init_from": {"path": "last.ckpt"}}, False),
+        ({"model": {"lora_rank": 4, "weights": None}, "resume": "run"}, False),
+    ],
+)
+def test_adapters_of_random_weights_are_noted(settings, is_shown):
+    assert bool(describe_adapters(OmegaConf.create(settings))) == is_shown

@@ -2,11 +2,14 @@
 
 import hashlib
 import math
+import runpy
+import sys
 from itertools import chain
 
 import numpy as np
 import pytest
 
+from firstlight.data import split
 from firstlight.data.split import (
     ALL_CLASSES,
     NUM_HASHES,
@@ -181,3 +184,12 @@ def test_hashes_are_those_of_earlier_runs():
     assert hash_identities(iter(identities), 7).tolist() == expected
     assert hash_identities(["a/b.jpg"]).tolist() == [17869362822475816685]
     assert hash_identities([]).shape == (0,)
+
+
+def test_scikit_learn_is_not_imported(monkeypatch):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "sklearn"]:
+        monkeypatch.delitem(sys.modules, name)
+    # Run the file again, because this process has imported it already.
+    runpy.run_path(split.__file__)
+
+    assert "sklearn" not in sys.modules
