@@ -9,7 +9,7 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from firstlight.data import split
+from firstlight.data import split as split_module
 from firstlight.data.split import (
     ALL_CLASSES,
     NUM_HASHES,
@@ -190,6 +190,6 @@ def test_scikit_learn_is_not_imported(monkeypatch):
     for name in [name for name in sys.modules if name.partition(".")[0] == "sklearn"]:
         monkeypatch.delitem(sys.modules, name)
     # Run the file again, because this process has imported it already.
-    runpy.run_path(split.__file__)
+    runpy.run_path(split_module.__file__)
 
     assert "sklearn" not in sys.modules
