@@ -108,9 +108,8 @@ def build(
     if init_file:
         init_from_file(model, init_file, settings["init_from"]["strict"], data)
     apply_freeze_patterns(model, settings.get("freeze") or [], settings.get("unfreeze") or [])
-    # Again, because constructors of other classes may set a seed of their own.
     if not isinstance(model, Task) or not isinstance(data, LabeledDataModule):
-        seed_everything(settings["seed"], workers=True, verbose=False)
+        seed_everything(settings["seed"], workers=True, verbose=False)  # their constructors may set another seed
     resolve_module_settings(settings, model, is_new=not saved)
     trainer = build_trainer(settings, model_kwargs)
     connect_components(model, data, trainer, settings["seed"])

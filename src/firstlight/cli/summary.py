@@ -50,19 +50,18 @@ def record_and_print_header(
         loggers={name: getattr(logger, "run_info", {"path": logger.log_dir}) for name, logger in loggers.items()},
     )
     hide_unused_optimizer(cfg, model, record)
-    lines = {
+    fields = {
         "model": f"{type(model).__name__}, {total / 1e6:.1f} M parameters"
         + ("" if trainable == total else f" ({trainable / 1e6:.1f} M trainable)"),
         "data": describe_data(data, sizes),
         "device": ", ".join(filter(None, (device, describe_chip(device), f"precision {trainer.precision}"))),
         **(describe_distributed_setup(cfg, model, data, trainer) if trainer.world_size > 1 else {}),
-        **describe_layers(model),
-        **describe_adapters(cfg),
+        **(describe_layers(model) | describe_adapters(cfg)),
         **describe_inactive_features(model, trainer),
         **(measured_lines or {}),
         "run_dir": str(record.run_dir),
-    } | {name: describe_logger(logger) for name, logger in loggers.items()}
-    print_fields(lines)
+    }
+    print_fields(fields | {name: describe_logger(logger) for name, logger in loggers.items()})
     if trainer.strategy.root_device.type == "mps":
         from firstlight.mps.dry_run import check_before_training
 

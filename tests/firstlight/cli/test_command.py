@@ -49,17 +49,6 @@ USER_ERRORS = [
     ("train", ["data.batchsize=8"], "train: Unknown setting 'data.batchsize'. Did you mean 'data.batch_size'?"),
     ("train", ["model="], "train: Unknown option model=. Available: "),
     ("train", ["optimizer=null"], "train: optimizer=null is not a valid option. Use optimizer=<option>."),
-    (
-        "train",
-        ["optimizer.lr.x=1"],
-        "train: 'optimizer.lr.x' cannot be set: optimizer.lr is 0.001. Remove",
-    ),
-    (
-        "train",
-        ["callbacks.unfreezing.schedule.0=[a]"],
-        "train: 'callbacks.unfreezing.schedule.0' cannot be set: callbacks.unfreezing.schedule is null. Use '",
-    ),
-    ("sweep", ["seed=1,2", "output_dir=x"], "train: output_dir has no effect in a sweep: its jobs are in logs/sweep/"),
     ("train", ["modle=x"], "train: Unknown setting 'modle'. Did you mean 'model'?"),
     ("train", ["lr=0.1"], "train: Unknown setting 'lr'. Did you mean 'optimizer.lr'?"),
     ("train", ["batch_size=8"], "train: Unknown setting 'batch_size'. Did you mean 'data.batch_size'?"),

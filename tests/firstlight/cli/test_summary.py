@@ -27,7 +27,7 @@ def test_dataloaders_of_the_model_have_no_place(compose_cfg):
     [
         ({"model": {"lora_rank": 4, "weights": None}}, True),
         ({"model": {"lora_rank": None, "weights": None}}, False),
-        ({"model": {"lora_rank": 4, "weights": "bert"}}, False),
+        ({"model": {"lora_rank": 4, "weights": "weights.pt"}}, False),
         ({"model": {"lora_rank": 4, "weights": None}, "init_from": {"path": "last.ckpt"}}, False),
         ({"model": {"lora_rank": 4, "weights": None}, "resume": "run"}, False),
     ],
