@@ -85,6 +85,9 @@ def test_command_is_valid(line, run_dir, monkeypatch):
                 pytest.skip(str(error))
     elif arguments[:2] == ["-m", "pytest"]:
         assert all((ROOT / argument).exists() for argument in arguments if "/" in argument)
+    elif [program, *arguments[:3]] == ["uv", "pip", "install", "-e"]:
+        extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+        assert set(re.fullmatch(r"\.\[([\w,]+)\]", arguments[3]).group(1).split(",")) <= set(extras)
     elif "-m" in arguments:
         module = arguments.index("-m") + 1
         validate_command(arguments[module].removeprefix("firstlight."), arguments[module + 1 :])
