@@ -182,7 +182,9 @@ def record_and_print_results(
         metrics: All metrics of the run.
         tested: The metrics of the test.
     """
-    record.update(metrics=metrics, checkpoints=list_checkpoints(record.run_dir))
+    # A resumed run keeps the earlier metrics; `tested` says whether the test metrics are new.
+    kept = {**record.fields["metrics"], **metrics}
+    record.update(metrics=kept, tested=bool(tested), checkpoints=list_checkpoints(record.run_dir))
     print_fields({name: f"{value:.4f}" for name, value in tested.items()})
     # A module without a test has nothing to evaluate.
     command, key = ("evaluate", "run") if tested else ("report", "runs")

@@ -77,7 +77,7 @@ def find_results(
         found += [
             replace(parse_results(record, split, run_dir), num_samples=to_positive_int(sizes.get(split)))
             for split in ("test", "val")
-            if not is_limited(trainer, split)
+            if not is_limited(trainer, split) and (split != "test" or record.get("tested") is not False)
         ]
     # The first of equal ones: the newest evaluation.
     return min((item for item in found if item.metrics), key=lambda item: SPLITS.index(item.split), default=None)

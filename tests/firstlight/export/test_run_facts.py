@@ -64,6 +64,12 @@ def test_evaluation_counts_in_a_copied_run_until_the_checkpoint_changes(tmp_path
     assert find_results(*load_record(checkpoint), checkpoint) is None
 
 
+def test_test_metrics_of_an_earlier_attempt_do_not_count(tmp_path):
+    checkpoint = write_trained_run(tmp_path / "run", tested=False)
+
+    assert find_results(*load_record(checkpoint), checkpoint) is None
+
+
 def test_test_split_comes_before_other_splits(tmp_path):
     checkpoint = write_trained_run(tmp_path / "run")
     directory = tmp_path / "run" / "evaluations" / "2026-11-22_10-00-00"
