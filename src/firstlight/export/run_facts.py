@@ -64,10 +64,11 @@ def find_results(
         trainer: Config of the run's trainer.
     """
     trainer = trainer or {}
+    digest = hash_checkpoint(Path(checkpoint))
     found = []
     for directory in list_evaluation_dirs(run_dir):
         evaluation = read_evaluation(directory)
-        if is_evaluation_of(evaluation, checkpoint) and is_complete(evaluation, trainer):
+        if is_evaluation_of(evaluation, digest) and is_complete(evaluation, trainer):
             results = parse_results(evaluation, str(evaluation.get("split")), directory)
             num_samples = to_positive_int(evaluation.get("samples"))
             found.append(replace(results, num_samples=num_samples, data=get_dict(evaluation, "data")))
@@ -83,10 +84,9 @@ def find_results(
     return min((item for item in found if item.metrics), key=lambda item: SPLITS.index(item.split), default=None)
 
 
-def is_evaluation_of(evaluation: dict[str, Any], checkpoint: str) -> bool:
-    """Return True if an evaluation used this checkpoint: a resumed run replaces the contents of its best.ckpt."""
+def is_evaluation_of(evaluation: dict[str, Any], digest: str | None) -> bool:
+    """Return True if an evaluation used the checkpoint with this hash: a resumed run replaces its best.ckpt."""
     is_known = evaluation.get("command") == "evaluate" and evaluation.get("split") in SPLITS
-    digest = hash_checkpoint(Path(checkpoint))
     return is_known and digest is not None and evaluation.get("checkpoint_hash") == digest
 
 

@@ -19,7 +19,7 @@ from firstlight.run.redaction import redact
 # In a run directory: one directory per evaluation.
 EVALUATIONS_DIR = "evaluations"
 EVALUATION_FILE = "evaluation.json"
-# Of a sharded checkpoint: the checksum of each file.
+# A sharded checkpoint lists the checksums of its files in it.
 CHECKSUMS_FILE = "checksums.json"
 # For a run that cannot be written, and for a checkpoint without a run.
 FALLBACK_DIR = Path("logs/evaluate")

@@ -1,4 +1,4 @@
-"""Tests of the results on a model card: only those of the exported checkpoint on all samples count."""
+"""Tests of the results on a model card: only an evaluation of the exported checkpoint on all samples counts."""
 
 import shutil
 
