@@ -117,7 +117,9 @@ def validate_switches(settings: dict[str, Any]) -> None:
             raise ConfigError(f"{key} does not support trainer.strategy=fsdp. Use trainer.strategy=ddp.")
     if model.get("lora_rank") is not None and model.get("lora_dropout") == 1:
         expected = "a number of at least 0 and less than 1"
-        raise ConfigError(invalid_value("model.lora_dropout", model["lora_dropout"], expected, "Use e.g. 0.1."))
+        raise ConfigError(
+            invalid_value("model.lora_dropout", model["lora_dropout"], expected, "Use e.g. model.lora_dropout=0.1.")
+        )
     if model.get("lora_rank") is not None and not is_installed("peft"):
         raise MissingPackageError(missing_package(f"model.lora_rank={model['lora_rank']}", "peft", "lora"))
 
